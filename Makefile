@@ -1,0 +1,46 @@
+# `make demo` and `make test` set up what they need. Choose another interpreter with `make PYTHON=python3.12 test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Without a GPU the pinned CPU build of torch keeps CUDA packages out; with one, pip takes torch's default build.
+TORCH_PIN := $(if $(shell command -v nvidia-smi 2>/dev/null),,-c constraints.txt)
+
+.PHONY: demo test test-slow check bench gpu clean help
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(BIN)/.ngptlab ## GPT against nGPT on real text, and a page
+	$(BIN)/ngptlab compare demo --out out/demo
+
+test: $(BIN)/.dev ## The tests
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto
+
+test-slow: $(BIN)/.dev ## The tests that take longer
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+check: $(BIN)/.dev ## Format, lint, types, architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+bench: $(BIN)/.ngptlab ## Step time of every method, interleaved
+	$(BIN)/python -m benchmarks.step_time
+
+gpu: $(BIN)/.dev ## The tests that need CUDA
+	$(BIN)/python -m pytest -m gpu
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/.ngptlab: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ngptlab needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet $(TORCH_PIN) -e .
+	touch $@
+
+$(BIN)/.dev: $(BIN)/.ngptlab
+	$(BIN)/python -m pip install --quiet $(TORCH_PIN) --group dev
+	touch $@

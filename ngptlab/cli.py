@@ -1,0 +1,255 @@
+"""The command line: a verb, what it works on, and any field of the config as `--section.field value`.
+
+Wrong use is one line on stderr and exit code 2; a run stopped by a signal exits with 128 + its number. Each verb imports
+what it needs, so that help costs no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from ngptlab import __version__
+from ngptlab.config import RunConfig
+from ngptlab.errors import ConfigError, DivergedError, LabError
+
+if TYPE_CHECKING:
+    from ngptlab.train.progress import Reporter
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one-line errors and no abbreviations."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; `{self.prog} --help` says what is allowed")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return run(arguments)
+    except LabError as error:
+        print(f"ngptlab: {error}", file=sys.stderr)
+        return 1 if isinstance(error, DivergedError) else 2
+    except KeyboardInterrupt:
+        print("ngptlab: interrupted", file=sys.stderr)
+        return 130
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse and do. Fields of the config are taken out first, against the recipe that they change.
+
+    Raises:
+        LabError: the user can mend it.
+    """
+    verb = arguments[0] if arguments else "--help"
+    fields = verb in ("train", "compare") and not {"-h", "--help"} & set(arguments)
+    overrides, rest = _split(arguments) if fields else ({}, list(arguments))
+    parsed = parser().parse_args(rest or ["--help"])
+    parsed.overrides = overrides
+    action: Callable[[argparse.Namespace], int] = parsed.action
+    return action(parsed)
+
+
+def parser() -> Parser:
+    """The verbs and their own options."""
+    top = Parser(
+        prog="ngptlab", description="Controlled language-model pretraining experiments.", allow_abbrev=False
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=Parser)
+
+    def verb(
+        name: str, action: Callable[[argparse.Namespace], int], summary: str, *, fields: bool = False
+    ) -> Parser:
+        made: Parser = verbs.add_parser(
+            name, help=summary, description=summary, allow_abbrev=False, add_help=not fields
+        )
+        if fields:
+            made.add_argument("-h", "--help", action=_FieldHelp, nargs=0, help="show this page")
+            made.add_argument(
+                "recipe", help="a recipe's name (see `ngptlab recipes`) or a .json or .yaml config"
+            )
+        made.set_defaults(action=action)
+        return made
+
+    train = verb("train", _train, "Train one run of a recipe, or go on with it.", fields=True)
+    train.add_argument(
+        "--out", type=Path, help="run directory (default: runs/<recipe>-<method>-s<seed>-<hash>)"
+    )
+    compare = verb(
+        "compare",
+        _compare,
+        "Train every method of a recipe that is missing, and write the page.",
+        fields=True,
+    )
+    compare.add_argument(
+        "--methods",
+        nargs="+",
+        default=[],
+        metavar="M",
+        help="methods, the baseline first (default: the recipe's)",
+    )
+    compare.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="runs of each method (default: 1; a claim needs 3)"
+    )
+    compare.add_argument(
+        "--out", type=Path, help="folder of the runs and of report.html (default: out/<recipe>)"
+    )
+    report = verb("report", _report, "Write the page of finished runs.")
+    report.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run directories, the baseline's first"
+    )
+    report.add_argument(
+        "--out", type=Path, default=Path("out/report"), help="folder of report.html (default: out/report)"
+    )
+    report.add_argument("--title", default="comparison", help="heading of the page")
+    methods = verb("methods", _methods, "List the methods, or show how two differ.")
+    methods.add_argument(
+        "--diff", nargs=2, metavar=("A", "B"), help="the difference between two methods' files"
+    )
+    verb("recipes", _recipes, "List the recipes.")
+    return top
+
+
+def _split(arguments: Sequence[str]) -> tuple[dict[str, object], list[str]]:
+    from ngptlab.overrides import split
+
+    blank = RunConfig.model_validate(
+        {"name": "x", "model": {"vocab_size": 1, "num_layers": 1, "num_heads": 1, "d_model": 2}}
+    )
+    return split(arguments, blank)
+
+
+class _FieldHelp(argparse.Action):
+    """A verb's help, followed by every field of the config with the recipe's values where one is named."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *rest: object
+    ) -> NoReturn:
+        from rich.console import Console
+        from rich.table import Table
+
+        from ngptlab.overrides import field_help
+        from ngptlab.recipes import recipe
+
+        name = getattr(namespace, "recipe", None) or "demo"
+        parser.print_help()
+        table = Table(
+            title=f"Fields, with the values of {name}", title_justify="left", box=None, padding=(0, 2, 0, 0)
+        )
+        for heading in ("field", "value", "meaning"):
+            table.add_column(heading, overflow="fold")
+        for row in field_help(recipe(name).config):
+            table.add_row(*row)
+        console = Console(highlight=False)
+        console.print()
+        console.print(table)
+        raise SystemExit(0)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from ngptlab.methods import resolve
+    from ngptlab.overrides import apply
+    from ngptlab.recipes import recipe
+
+    found = recipe(options.recipe)
+    method = options.overrides.get("method", found.methods[0])
+    config = resolve(apply(found.arm(method), options.overrides))
+    return _until_stopped(lambda: _train_one(config, options.out))
+
+
+def _train_one(config: RunConfig, out: Path | None) -> None:
+    from ngptlab.experiment import train
+
+    with _reporter(config) as tell:
+        run = train(config, out, reporter=tell)
+    print(run.path)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from ngptlab.compare import compare
+    from ngptlab.recipes import recipe
+
+    found = recipe(options.recipe)
+    if "method" in options.overrides:
+        raise ConfigError(
+            f"--method: compare takes several; give --methods {options.overrides['method']} ..."
+        )
+    if {"seed", "data.seed"} & options.overrides.keys():
+        raise ConfigError("--seed, --data.seed: compare sets both; give --seeds N for seeds 0 .. N-1")
+
+    def work() -> None:
+        page = compare(
+            found,
+            out=options.out or Path("out") / found.config.name,
+            methods=options.methods,
+            seeds=options.seeds,
+            overrides=options.overrides,
+            reporter=_reporter,
+        )
+        _print_headline(page)
+
+    return _until_stopped(work)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from ngptlab.report.page import write_report
+
+    _print_headline(write_report(options.runs, options.out, title=options.title))
+    return 0
+
+
+def _print_headline(page: Path) -> None:
+    summary = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
+    print(summary["headline"])
+    print(f"The page: {page}")
+
+
+def _methods(options: argparse.Namespace) -> int:
+    from ngptlab import methods
+
+    if options.diff:
+        texts = [(name, methods.path(name).read_text(encoding="utf-8").splitlines()) for name in options.diff]
+        (a, left), (b, right) = texts
+        print(
+            "\n".join(
+                difflib.unified_diff(left, right, f"methods/{a}.py", f"methods/{b}.py", lineterm="", n=0)
+            )
+        )
+    else:
+        for name in methods.names():
+            print(f"{name:14} {methods.claim(name)}")
+    return 0
+
+
+def _recipes(options: argparse.Namespace) -> int:
+    from ngptlab import recipes
+
+    for name in recipes.names():
+        print(f"{name:14} {recipes.claim(name)}")
+    return 0
+
+
+def _reporter(config: RunConfig) -> AbstractContextManager[Reporter]:
+    from ngptlab.train.progress import ConsoleReporter
+
+    return ConsoleReporter(f"{config.method} seed {config.seed}", config.train.steps)
+
+
+def _until_stopped(work: Callable[[], None]) -> int:
+    from ngptlab.train.stop import Stopped
+
+    try:
+        work()
+    except Stopped as stopped:
+        print(f"ngptlab: {stopped}; the same command goes on from there", file=sys.stderr)
+        return stopped.exit_code
+    return 0

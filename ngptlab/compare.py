@@ -1,0 +1,60 @@
+"""A comparison: every method of a recipe over the same batches and seeds, then the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from ngptlab import methods as all_methods
+from ngptlab.config import RunConfig
+from ngptlab.errors import ConfigError
+from ngptlab.experiment import train
+from ngptlab.overrides import Overrides, apply
+from ngptlab.recipes import Recipe
+from ngptlab.report.page import write_report
+from ngptlab.runs import Run
+from ngptlab.train.progress import Reporter
+
+ReporterFactory = Callable[[RunConfig], AbstractContextManager[Reporter]]
+
+
+def plan(recipe: Recipe, *, methods: Sequence[str], seeds: int, overrides: Overrides) -> list[RunConfig]:
+    """The runs of a comparison. Seed n sets both the weights' and the data's seed to n in every arm.
+
+    Raises:
+        ConfigError: a method is unknown or named twice, no seed, a wrong override.
+    """
+    if seeds < 1:
+        raise ConfigError(f"--seeds: given {seeds}; give at least 1, and at least 3 for a claim")
+    if len(set(methods)) != len(methods):
+        raise ConfigError(f"--methods: given {' '.join(methods)}; name each method once")
+    arms = [all_methods.resolve(apply(recipe.arm(method), overrides)) for method in methods]
+    return [
+        arm.model_copy(update={"seed": seed, "data": arm.data.model_copy(update={"seed": seed})})
+        for seed in range(seeds)
+        for arm in arms
+    ]
+
+
+def compare(
+    recipe: Recipe,
+    *,
+    out: Path,
+    methods: Sequence[str] = (),
+    seeds: int = 1,
+    overrides: Overrides | None = None,
+    reporter: ReporterFactory,
+) -> Path:
+    """Train what is missing under out/runs, evaluate, and write out/report.html and out/report.json.
+
+    Raises:
+        LabError: wrong settings or data; finished runs stay and are not trained again.
+        Stopped: a signal asked for it; the run under way was saved.
+    """
+    configs = plan(recipe, methods=methods or recipe.methods, seeds=seeds, overrides=overrides or {})
+    runs: list[Run] = []
+    for config in configs:
+        with reporter(config) as tell:
+            runs.append(train(config, out / "runs" / config.run_name, reporter=tell))
+    return write_report([run.path for run in runs], out, title=recipe.config.name)

@@ -1,0 +1,283 @@
+"""What a run is, as frozen records: everything that decides its numbers, and its hash. Imports no torch.
+
+A recipe returns a `RunConfig`; the command line overrides any field by its path (`--train.steps 60`); `config.json` in a
+run directory is the resolved record. `None` stands only where the method decides (its own weight decay, its own warm-up);
+`methods.resolve` puts the value in before anything is hashed or trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ngptlab.errors import ConfigError, nearest
+
+
+class Frozen(BaseModel):
+    """Base of every record: immutable, no unknown field, no NaN, docstrings under fields become their help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Dims(Frozen):
+    """Sizes of a model. Axis letters in tensor names: V, D, H, K = D / H, F (docs/notation.md)."""
+
+    vocab_size: int = Field(gt=0)
+    """V: size of the vocabulary, padding included."""
+    num_layers: int = Field(gt=0)
+    """L: number of blocks, each attention then MLP."""
+    num_heads: int = Field(gt=0)
+    """H: attention heads; d_model must be an even multiple of it, for RoPE turns pairs of channels."""
+    d_model: int = Field(gt=0)
+    """D: width of the residual stream."""
+    d_ff: int = Field(default=0, ge=0)
+    """F: hidden width of the MLP. 0: int(8/3 d_model), the replication's."""
+
+    @model_validator(mode="after")
+    def _derive_and_check(self) -> Self:
+        if self.d_ff == 0:
+            object.__setattr__(self, "d_ff", self.default_d_ff(self.d_model))
+        if self.d_model % self.num_heads or (self.d_model // self.num_heads) % 2:
+            raise ValueError(
+                f"d_model {self.d_model} over num_heads {self.num_heads} must be a whole, even head width (RoPE turns pairs)"
+            )
+        return self
+
+    @staticmethod
+    def default_d_ff(d_model: int) -> int:
+        """The replication's MLP width for three matrices: int(8/3 d_model)."""
+        return int(8 / 3 * d_model)
+
+    @property
+    def d_head(self) -> int:
+        """K: width of one head."""
+        return self.d_model // self.num_heads
+
+
+class DataConfig(Frozen):
+    """The corpus, its tokens, and the order in which they are met."""
+
+    source: str = "stdlib"
+    """`stdlib` (the running Python's own library source) or `text:PATH` (a file or folder of .txt .md .py .jsonl .jsonl.zst)."""
+    tokenizer: Literal["bytes", "gpt2"] = "bytes"
+    """`bytes` (256 values and an end-of-text) or `gpt2` (BPE through tiktoken)."""
+    val_share: float = Field(default=0.05, gt=0, lt=0.5)
+    """Share of documents, chosen by hash of their content, kept for validation."""
+    long_share: float = Field(default=0.05, ge=0, lt=0.5)
+    """Share of documents, among those long enough for the length evaluation, kept for it."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the order of training windows."""
+
+
+class OptimConfig(Frozen):
+    """AdamW and gradient clipping."""
+
+    lr: float = Field(default=2**-9, gt=0)
+    """Peak learning rate."""
+    lr_grid: tuple[float, ...] = ()
+    """Provenance: the learning rates among which `lr` was chosen for this method; the report warns when it sits on an edge."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of Adam's first and second moment."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Adam's epsilon."""
+    weight_decay: float | None = Field(default=None, ge=0)
+    """Decoupled decay of every matrix. None: the method's own."""
+    grad_clip: float = Field(default=1.0, gt=0)
+    """Largest global gradient norm."""
+
+
+class ScheduleConfig(Frozen):
+    """Learning rate over the steps, relative to its peak."""
+
+    shape: Literal["wsd", "cosine", "constant"] = "wsd"
+    """`wsd`: warm-up, constant, cooldown to 0. `cosine`: warm-up, then half a cosine to 0. `constant`: warm-up only."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Linear warm-up. None: the method's own, at most 5% of the run."""
+    cooldown_frac: float = Field(default=0.3, ge=0, le=1)
+    """Share of all steps spent in the cooldown (`wsd` only)."""
+    cooldown_shape: Literal["linear", "1-sqrt"] = "linear"
+    """Shape of the cooldown (`wsd` only); 1-sqrt is arXiv:2405.18392's."""
+
+
+class TrainConfig(Frozen):
+    """How much is trained on, and in what precision."""
+
+    steps: int = Field(default=600, gt=0)
+    """Optimizer steps."""
+    batch_size: int = Field(default=32, gt=0)
+    """Sequences in one optimizer step, over all micro-batches and machines."""
+    context: int = Field(default=128, gt=0)
+    """T: tokens in a sequence."""
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Dtype of activations and matrix products; weights stay float32. auto: bfloat16 on CUDA, float32 on CPU."""
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens in one optimizer step."""
+        return self.batch_size * self.context
+
+
+class EvalConfig(Frozen):
+    """What is measured on held-out text."""
+
+    every: int = Field(default=50, gt=0)
+    """Steps between validation losses; the first and the last step are always measured."""
+    val_tokens: int = Field(default=262_144, gt=0)
+    """Tokens of the fixed validation set, the same in every run: the first of the split."""
+    length_factor: int = Field(default=8, ge=1)
+    """Longest context of the length evaluation, in training contexts."""
+    length_documents: int = Field(default=64, ge=0)
+    """Held-out long documents read by the length evaluation. 0: none."""
+
+
+class CheckpointConfig(Frozen):
+    """When weights are saved. Does not change numbers, so it is no part of the hash."""
+
+    every: int = Field(default=200, gt=0)
+    """Steps between checkpoints; the last step is always saved."""
+    keep: int = Field(default=2, ge=2)
+    """Newest checkpoints kept; two at least, so that a damaged one has a predecessor."""
+
+
+class DeviceConfig(Frozen):
+    """Where and how a run is computed. Meant to change speed only, so it is no part of the hash."""
+
+    kind: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: CUDA where there is one."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads. 0: torch's own choice. Bit-exact resume needs the same number."""
+    micro_batch: int = Field(default=0, ge=0)
+    """Sequences in one forward and backward; must divide batch_size. 0: all of them."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile. auto: on with CUDA, off on CPU (cold compilation costs more than a small run)."""
+
+
+class RunConfig(Frozen):
+    """Everything that decides a run's numbers, and where it is computed."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    """Name of the recipe."""
+    method: str = "gpt"
+    """A file in ngptlab/methods/."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the initial weights."""
+    model: Dims
+    data: DataConfig = DataConfig()
+    optim: OptimConfig = OptimConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    device: DeviceConfig = DeviceConfig()
+
+    @model_validator(mode="after")
+    def _check_across(self) -> Self:
+        micro = self.device.micro_batch
+        if micro and self.train.batch_size % micro:
+            raise ValueError(
+                f"device.micro_batch {micro} must divide train.batch_size {self.train.batch_size}"
+            )
+        warmup = self.schedule.warmup_steps or 0
+        cooldown = cooldown_steps(self) if self.schedule.shape == "wsd" else 0
+        if warmup + cooldown > self.train.steps:
+            raise ValueError(
+                f"schedule.warmup_steps {warmup} and a cooldown of {cooldown} steps exceed train.steps {self.train.steps}; "
+                "shorten one of them"
+            )
+        return self
+
+    @property
+    def hash(self) -> str:
+        """Eight hex digits over every field that decides numbers (all but `checkpoint` and `device`)."""
+        return hashlib.sha256(json.dumps(self.science(), sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run's directory, readable and unique."""
+        return f"{self.name}-{self.method}-s{self.seed}-{self.hash}"
+
+    def science(self) -> dict[str, Any]:
+        """The fields under the hash, as plain JSON values."""
+        return self.model_dump(mode="json", exclude={"checkpoint", "device"})
+
+
+def cooldown_steps(config: RunConfig) -> int:
+    """Length of the WSD cooldown in steps."""
+    return round(config.schedule.cooldown_frac * config.train.steps)
+
+
+def flatten(record: Frozen | dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield ('train.steps', 600) for every leaf of a record."""
+    fields = record if isinstance(record, dict) else record.model_dump(mode="json")
+    for key, value in fields.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from flatten(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def differences(a: RunConfig, b: RunConfig) -> list[str]:
+    """Fields under the hash in which two configs differ, as 'train.steps: 600 -> 60'."""
+    left, right = dict(flatten(a.science())), dict(flatten(b.science()))
+    return [f"{k}: {left.get(k)} -> {right.get(k)}" for k in left if left.get(k) != right.get(k)]
+
+
+def parse(fields: dict[str, Any], *, origin: str) -> RunConfig:
+    """Validate plain values.
+
+    Raises:
+        ConfigError: one line naming every wrong field, what was given, and the nearest valid name for an unknown one.
+    """
+    try:
+        return RunConfig.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {explain(error)}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """One line for all of pydantic's findings, with the nearest field for an unknown one."""
+    blank = RunConfig(name="x", model=Dims(vocab_size=1, num_layers=1, num_heads=1, d_model=2))
+    known = [path for path, _ in flatten(blank)]
+    lines = []
+    for item in error.errors():
+        path = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{path} is not a field; {nearest(path, known)}")
+        elif item["type"] == "value_error":
+            lines.append(item["msg"].removeprefix("Value error, "))
+        else:
+            lines.append(
+                f"{path or 'the record'}: given {item['input']!r}; {item['msg'][0].lower()}{item['msg'][1:]}"
+            )
+    return "; ".join(lines)
+
+
+def load(path: Path) -> RunConfig:
+    """Read a config from JSON or YAML.
+
+    Raises:
+        ConfigError: the file can't be read or parsed, or a field is wrong.
+    """
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: can't be read ({error}); give a recipe's name or a .json or .yaml file"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid JSON or YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(fields, dict):
+        raise ConfigError(f"{path}: holds {type(fields).__name__}, a config is a mapping of fields")
+    return parse(fields, origin=str(path))
+
+
+def dump(config: RunConfig) -> str:
+    """The text of `config.json`."""
+    return config.model_dump_json(indent=2) + "\n"

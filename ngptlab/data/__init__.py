@@ -1,0 +1,9 @@
+"""From text to batches: documents, tokens, shards, splits, and the order of training windows. No torch.
+
+sources.py   documents, one at a time, in a fixed order
+tokenize.py  text to tokens and back
+shards.py    tokens on disk, in the format that others' tools read too
+prepare.py   documents to split shards and their manifest
+corpus.py    a prepared corpus: found in the cache or made, verified, opened
+batches.py   a batch as a pure function of (seed, step)
+"""

@@ -1,0 +1,104 @@
+"""A batch as a pure function of (seed, step): no state to save, the same for any number of machines.
+
+Sample n = step * batch_size + row is window P(n mod N) of N, P a permutation keyed by (seed, n // N): a
+Feistel network over an even number of bits that holds N, walked along its cycle until it lands below N. It
+permutes exactly 0..N-1 and is evaluated at one point in constant memory. It is written out in 64-bit integers
+because the order of numpy's own shuffles may change between versions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ngptlab.data.shards import TokenStream
+from ngptlab.errors import DataError
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+
+# Four rounds make a strong pseudo-random permutation of a large set (Luby and Rackoff 1988). Small sets need
+# more, and wider halves: with 6 rounds and halves of 1 or 2 bits, some orders of 5 windows came too often.
+ROUNDS = 8
+MIN_HALF_BITS = 3
+
+
+class Batches:
+    """Training batches over a stream, cut into consecutive windows of T + 1 tokens that share their edges.
+
+    Every window is used once before any is used twice, in a new order each time.
+
+    Raises:
+        DataError: the stream is shorter than one window.
+    """
+
+    def __init__(self, stream: TokenStream, *, context: int, batch_size: int, seed: int) -> None:
+        assert context > 0 and batch_size > 0, (context, batch_size)
+        self._stream, self._context, self._batch_size, self._seed = stream, context, batch_size, seed
+        self.num_windows = _num_windows(stream, context, "training", "more text through --data.source")
+
+    def at(self, step: int, rows: slice = slice(None)) -> tuple[I64, I64]:
+        """Inputs and targets of a step, targets one token later. Shape [B, T] each.
+
+        `rows` takes a part of the same batch: a micro-batch, or one machine's share.
+        """
+        assert step >= 0, step
+        samples = step * self._batch_size + np.arange(self._batch_size, dtype=np.uint64)[rows]
+        epochs, positions = np.divmod(samples, np.uint64(self.num_windows))
+        windows = permute(positions, epochs, size=self.num_windows, seed=self._seed)
+        return _cut(self._stream, windows.tolist(), self._context)
+
+
+def fixed_windows(stream: TokenStream, *, context: int, tokens: int) -> tuple[I64, I64]:
+    """The first `tokens // context` windows, at least one, at most all. Inputs and targets, [N, T] each.
+
+    Raises:
+        DataError: the stream is shorter than one window.
+    """
+    available = _num_windows(stream, context, "validation", "more text, or a larger --data.val-share")
+    return _cut(stream, list(range(min(max(1, tokens // context), available))), context)
+
+
+def permute(positions: U64, epochs: U64, *, size: int, seed: int) -> U64:
+    """Where each position of 0..size-1 goes, in the order of its epoch. Shapes [B], [B] -> [B]."""
+    keys = _mix(_mix(np.array([seed % 2**64], dtype=np.uint64)) + epochs)
+    half_bits = max(MIN_HALF_BITS, ((size - 1).bit_length() + 1) // 2)
+    values = _feistel(positions, keys, half_bits)
+    # The network permutes more values than these. Those not below size are sent on: their cycle comes back.
+    while (outside := values >= size).any():
+        values[outside] = _feistel(values[outside], keys[outside], half_bits)
+    return values
+
+
+def _feistel(values: U64, keys: U64, half_bits: int) -> U64:
+    shift, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
+    left, right = values >> shift, values & mask
+    for number in range(ROUNDS):
+        left, right = right, left ^ (_mix(right ^ _mix(keys + np.uint64(number))) & mask)
+    return (left << shift) | right
+
+
+def _mix(x: U64) -> U64:
+    """One output of splitmix64 (Steele, Lea and Flood 2014) for each state. Wraps modulo 2**64."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _num_windows(stream: TokenStream, context: int, purpose: str, remedy: str) -> int:
+    if len(stream) < context + 1:
+        raise DataError(
+            f"the {purpose} tokens are {len(stream)}, one window takes {context + 1} (train.context + 1); "
+            f"give {remedy}, or shorten --train.context"
+        )
+    return (len(stream) - 1) // context
+
+
+def _cut(stream: TokenStream, windows: list[int], context: int) -> tuple[I64, I64]:
+    inputs_BT = np.empty((len(windows), context), dtype=np.int64)
+    targets_BT = np.empty_like(inputs_BT)
+    for row, window in enumerate(windows):
+        tokens = stream.window(window * context, context + 1)
+        inputs_BT[row], targets_BT[row] = tokens[:-1], tokens[1:]
+    return inputs_BT, targets_BT

@@ -1,0 +1,184 @@
+"""A prepared corpus: found in the cache or made there, verified, opened.
+
+The cache is `$NGPTLAB_CACHE`, or `~/.cache/ngptlab`. A corpus is a folder `data/<key>` in it; the key stands
+for everything that decides the tokens. It is made in a hidden folder beside its place and renamed, so it is
+there as a whole or not at all; a kill leaves a hidden folder that nothing reads and anybody may delete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ngptlab.config import DataConfig
+from ngptlab.data import sources
+from ngptlab.data.prepare import FORMAT_VERSION, MANIFEST, SPLITS, Manifest, Split, fsync_folder, prepare
+from ngptlab.data.shards import TokenStream, file_sha256
+from ngptlab.data.tokenize import tokenizer
+from ngptlab.errors import DataError, nearest
+
+__all__ = ["Corpus", "Manifest", "Split", "open_corpus"]
+
+log = logging.getLogger(__name__)
+
+
+class Corpus:
+    """A verified corpus, opened for reading.
+
+    Raises:
+        DataError: the manifest or a shard is missing or damaged. Nothing is deleted.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.manifest = _read_manifest(folder)
+        for split in self.manifest.splits.values():
+            _verify(folder, split)
+        self.train = self._stream(folder, "train")
+        self.val = self._stream(folder, "val")
+        self.long = self._stream(folder, "long")
+
+    @property
+    def digest(self) -> str:
+        """Names the tokens, on every machine alike: two runs with equal digests met the same data."""
+        return self.manifest.digest
+
+    @property
+    def end_of_text(self) -> int:
+        """The token before every document."""
+        return self.manifest.end_of_text
+
+    def bytes_per_token(self, split: str) -> float:
+        """UTF-8 bytes of text per token of a split; nats per token divided by it are nats per byte.
+
+        End-of-text tokens count as tokens without bytes: predicting them is part of the cost of the text.
+
+        Raises:
+            DataError: the split is unknown or empty.
+        """
+        splits = self.manifest.splits
+        if split not in splits:
+            raise DataError(f"split {split!r} is unknown; {nearest(split, splits)}")
+        if not splits[split].tokens:
+            raise DataError(f"split {split!r} is empty; give more text through --data.source")
+        return splits[split].text_bytes / splits[split].tokens
+
+    def _stream(self, folder: Path, split: str) -> TokenStream:
+        return TokenStream([folder / shard.file for shard in self.manifest.splits[split].shards])
+
+
+def open_corpus(data: DataConfig, *, vocab_size: int, long_min_tokens: int) -> Corpus:
+    """The corpus of `data`, prepared in the cache on first use. Safe to call from several processes at once.
+
+    Args:
+        vocab_size: of the model that will read it.
+        long_min_tokens: length from which a document may be kept for the length evaluation.
+
+    Raises:
+        DataError: the source can't be read or is too small, the cache can't be written, a shard is damaged,
+            or a token is beyond the model's vocabulary.
+    """
+    folder = _cache() / "data" / _key(data, long_min_tokens)
+    try:
+        if not folder.exists():
+            _make(data, folder, vocab_size, long_min_tokens)
+    except OSError as error:
+        raise DataError(
+            f"{folder.parent}: the prepared corpus can't be written ({error.strerror}); "
+            "set NGPTLAB_CACHE to a folder that can be, with room for it"
+        ) from None
+    corpus = Corpus(folder)
+    _check_vocabulary(corpus.manifest.tokenizer, corpus.manifest.vocab_size, vocab_size)
+    for name, split in corpus.manifest.splits.items():
+        if split.max_token >= vocab_size:
+            raise DataError(
+                f"{folder}: the {name} split holds token {split.max_token}, the model's vocabulary is "
+                f"{vocab_size}; set --model.vocab-size {split.max_token + 1} or more"
+            )
+    return corpus
+
+
+def _cache() -> Path:
+    if given := os.environ.get("NGPTLAB_CACHE"):
+        return Path(os.path.expanduser(given))
+    try:
+        return Path.home() / ".cache" / "ngptlab"
+    except RuntimeError:
+        raise DataError("this user has no home folder for the cache; set NGPTLAB_CACHE to a folder") from None
+
+
+def _key(data: DataConfig, long_min_tokens: int) -> str:
+    parts = (
+        FORMAT_VERSION,
+        sources.fingerprint(data.source),
+        data.tokenizer,
+        data.val_share,
+        data.long_share,
+        long_min_tokens,
+    )
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _make(data: DataConfig, folder: Path, vocab_size: int, long_min_tokens: int) -> None:
+    tokens = tokenizer(data.tokenizer)
+    _check_vocabulary(tokens.name, tokens.vocab_size, vocab_size)  # before the work, not after it
+    log.info("preparing %s in %s, once", data.source, folder)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        prepare(data, tokens, temporary, long_min_tokens=long_min_tokens)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            # Another process was faster. Its corpus is the same, so ours goes.
+        else:
+            fsync_folder(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_vocabulary(name: str, needed: int, vocab_size: int) -> None:
+    if needed > vocab_size:
+        raise DataError(
+            f"the {name} tokenizer has {needed} tokens, the model's vocabulary is {vocab_size}; "
+            f"set --model.vocab-size {needed} or more"
+        )
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise _damaged(path, f"can't be read ({error.strerror})") from None
+    except ValidationError as error:
+        raise _damaged(path, f"is no manifest ({error.error_count()} fields wrong)") from None
+    if set(manifest.splits) != set(SPLITS):
+        raise _damaged(path, f"has splits {sorted(manifest.splits)}, not {sorted(SPLITS)}")
+    return manifest
+
+
+def _verify(folder: Path, split: Split) -> None:
+    for shard in split.shards:
+        path = folder / shard.file
+        try:
+            size = path.stat().st_size
+            if size != shard.bytes:
+                kind = "truncated" if size < shard.bytes else "longer than it was"
+                raise _damaged(path, f"is {kind}, {size} bytes where the manifest says {shard.bytes}")
+            if file_sha256(path) != shard.sha256:
+                raise _damaged(path, "has changed, its SHA-256 is not the manifest's")
+        except OSError as error:
+            raise _damaged(path, f"can't be read ({error.strerror})") from None
+
+
+def _damaged(path: Path, damage: str) -> DataError:
+    return DataError(f"{path}: {damage}; delete the folder {path.parent} to have it made again")

@@ -1,0 +1,210 @@
+"""Tokens on disk: the `.bin` shards of llm.c and modded-nanogpt, so that anybody's existing ones can be read.
+
+A shard is 256 little-endian int32 (magic, version, number of tokens, zeros), then the tokens, little-endian
+uint16. Among them, an end-of-text token stands before every document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ngptlab.config import Frozen
+from ngptlab.errors import DataError
+
+MAGIC = 20240520
+VERSION = 1
+HEADER_BYTES = 256 * 4
+TOKEN_BYTES = 2
+SCAN_TOKENS = 1 << 20
+
+
+class Shard(Frozen):
+    """What is known of one file."""
+
+    file: str
+    """Name within its folder."""
+    sha256: str
+    """Of the whole file, header included."""
+    bytes: int
+    """Size of the whole file."""
+    tokens: int
+    """Number of tokens."""
+    max_token: int
+    """The largest token."""
+
+
+def file_sha256(path: Path) -> str:
+    """Digest of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class ShardWriter:
+    """Writes tokens into `{split}_000000.bin`, `{split}_000001.bin`, ..., all of `shard_tokens` but the last.
+
+    A context manager. After it, `shards` has a record of each file, in order; no token, no file. A file is on
+    the disk (fsync) when its record is made. An exception leaves the last file without its count, which
+    `TokenStream` refuses.
+    """
+
+    def __init__(self, folder: Path, split: str, *, shard_tokens: int = 100_000_000) -> None:
+        assert 0 < shard_tokens < 2**31, shard_tokens  # the header counts in int32
+        self.shards: list[Shard] = []
+        self._folder, self._split, self._shard_tokens = Path(folder), split, shard_tokens
+        self._file: BinaryIO | None = None
+        self._tokens = 0
+        self._max_token = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is None:
+            return
+        if kind is None:
+            self._finish(self._file)
+        else:
+            self._file.close()
+
+    def write(self, tokens: npt.NDArray[np.integer]) -> None:
+        """Append tokens (any integer dtype, shape [N]).
+
+        Raises:
+            DataError: a token doesn't fit 16 bits.
+        """
+        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < 2**16:
+            raise DataError(
+                f"tokens {tokens.min()}..{tokens.max()} don't fit a shard; its tokens are 0..65535"
+            )
+        while len(tokens):
+            file = self._file or self._begin()
+            piece = tokens[: self._shard_tokens - self._tokens]
+            file.write(piece.astype("<u2").tobytes())
+            self._tokens += len(piece)
+            self._max_token = max(self._max_token, int(piece.max()))
+            tokens = tokens[len(piece) :]
+            if self._tokens == self._shard_tokens:
+                self._finish(file)
+
+    def _begin(self) -> BinaryIO:
+        self._tokens = self._max_token = 0
+        self._file = (self._folder / f"{self._split}_{len(self.shards):06d}.bin").open("wb")
+        self._file.write(_header(0))
+        return self._file
+
+    def _finish(self, file: BinaryIO) -> None:
+        self._file = None
+        with file:  # closed even where the disk is full
+            file.seek(0)
+            file.write(_header(self._tokens))
+            file.flush()
+            os.fsync(file.fileno())
+            size = os.fstat(file.fileno()).st_size
+        path = Path(file.name)
+        # Read again for the digest: the header comes first and its count was known last.
+        digest = file_sha256(path)
+        self.shards.append(
+            Shard(file=path.name, sha256=digest, bytes=size, tokens=self._tokens, max_token=self._max_token)
+        )
+
+
+def _header(tokens: int) -> bytes:
+    header = np.zeros(HEADER_BYTES // 4, dtype="<i4")
+    header[:3] = MAGIC, VERSION, tokens
+    return header.tobytes()
+
+
+class TokenStream:
+    """A read-only, memory-mapped concatenation of shards. May be empty.
+
+    Raises:
+        DataError: on opening, if a file is missing, is no shard, or its length is not what its header says.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._shards = [_map(Path(path)) for path in paths]
+        self._starts = list(accumulate((len(shard) for shard in self._shards), initial=0))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def window(self, start: int, length: int) -> npt.NDArray[np.int64]:
+        """A copy of tokens start .. start + length, across files where need be. Shape [length].
+
+        Raises:
+            IndexError: the window reaches outside the stream.
+        """
+        if not 0 <= start <= start + length <= len(self):
+            raise IndexError(f"tokens {start}..{start + length} of a stream of {len(self)}")
+        tokens = np.empty(length, dtype=np.int64)
+        filled, shard = 0, bisect_right(self._starts, start) - 1
+        while filled < length:
+            offset = start + filled - self._starts[shard]
+            piece = self._shards[shard][offset : offset + length - filled]
+            tokens[filled : filled + len(piece)] = piece
+            filled, shard = filled + len(piece), shard + 1
+        return tokens
+
+    def documents(self, min_tokens: int, end_of_text: int) -> Iterator[npt.NDArray[np.int64]]:
+        """Documents of at least `min_tokens` tokens, in order, without their end-of-text. Shape [N] each.
+
+        Tokens before the first end-of-text are the rest of a document that begins elsewhere: left out.
+        Holds no more than the largest document, and a fixed piece of the stream, in memory.
+        """
+        start = None
+        for end in self._boundaries(end_of_text):
+            if start is not None and end - start >= min_tokens:
+                yield self.window(start, end - start)
+            start = end + 1
+
+    def _boundaries(self, end_of_text: int) -> Iterator[int]:
+        """Positions of end-of-text tokens, then, if there was any, the end of the stream."""
+        found = False
+        for low in range(0, len(self), SCAN_TOKENS):
+            piece = self.window(low, min(SCAN_TOKENS, len(self) - low))
+            for offset in np.flatnonzero(piece == end_of_text):
+                found = True
+                yield low + int(offset)
+        if found:
+            yield len(self)
+
+
+def _map(path: Path) -> npt.NDArray[np.uint16]:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            raw = file.read(HEADER_BYTES)
+    except OSError as error:
+        raise DataError(f"{path}: the shard can't be read ({error.strerror}); is the path right?") from None
+    if len(raw) < HEADER_BYTES:
+        raise DataError(f"{path}: truncated, {size} bytes are less than a shard's header of {HEADER_BYTES}")
+    magic, version, tokens = (int(value) for value in np.frombuffer(raw, dtype="<i4")[:3])
+    if magic != MAGIC:
+        raise DataError(
+            f"{path}: not a shard, wrong magic number {magic} (a .bin shard of tokens begins with {MAGIC})"
+        )
+    if version != VERSION:
+        raise DataError(
+            f"{path}: shard of version {version}, only version {VERSION} can be read; make it again"
+        )
+    expected = HEADER_BYTES + TOKEN_BYTES * tokens
+    if size != expected:
+        damage = "truncated" if size < expected else "longer than its header says"
+        raise DataError(
+            f"{path}: {damage}, {size} bytes where {tokens} tokens take {expected}; make or fetch it again"
+        )
+    if tokens == 0:  # an empty map is an error in the operating system
+        return np.zeros(0, dtype=np.uint16)
+    return np.memmap(path, dtype="<u2", mode="r", offset=HEADER_BYTES, shape=(tokens,))

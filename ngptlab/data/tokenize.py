@@ -1,0 +1,119 @@
+"""Text to tokens and back. Tokens fit 16 bits, as the shards store them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ngptlab.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    import tiktoken
+
+Tokens = npt.NDArray[np.uint16]
+END_OF_TEXT = "<|endoftext|>"
+
+
+class Tokenizer(Protocol):
+    """A fixed vocabulary. `decode(encode(text)) == text`, and `encode` never gives `end_of_text`."""
+
+    name: str
+    """As in `data.tokenizer`."""
+    vocab_size: int
+    """Number of tokens, `end_of_text` included; a model's may be larger (padding)."""
+    end_of_text: int
+    """The token that stands before every document."""
+
+    def encode(self, text: str) -> Tokens:
+        """Tokens of a text; control strings in it are plain text."""
+        ...
+
+    def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
+        """Text of tokens; bytes that are no UTF-8 become U+FFFD, `end_of_text` becomes `<|endoftext|>`.
+
+        Raises:
+            DataError: a token is outside the vocabulary.
+        """
+        ...
+
+
+class ByteTokenizer:
+    """The 256 byte values of UTF-8, then `end_of_text`."""
+
+    name = "bytes"
+    vocab_size = 257
+    end_of_text = 256
+
+    def encode(self, text: str) -> Tokens:
+        """One token a byte."""
+        return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.uint16)
+
+    def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
+        """See `Tokenizer.decode`."""
+        marker = END_OF_TEXT.encode()
+        pieces = (marker if i == self.end_of_text else bytes((i,)) for i in _checked(ids, self))
+        return b"".join(pieces).decode("utf-8", "replace")
+
+
+class Gpt2Tokenizer:
+    """The 50,257 byte-pair tokens of GPT-2, through tiktoken."""
+
+    name = "gpt2"
+    vocab_size = 50257
+    end_of_text = 50256
+
+    def __init__(self, encoding: tiktoken.Encoding) -> None:
+        self._encoding = encoding
+
+    def encode(self, text: str) -> Tokens:
+        """Byte-pair tokens; `<|endoftext|>` in the text is encoded as text."""
+        return np.array(self._encoding.encode_ordinary(text), dtype=np.uint16)
+
+    def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
+        """See `Tokenizer.decode`."""
+        return self._encoding.decode(_checked(ids, self), errors="replace")
+
+
+def tokenizer(name: str) -> Tokenizer:
+    """The tokenizer of that name: `bytes`, or `gpt2`, whose vocabulary tiktoken fetches once.
+
+    Raises:
+        DataError: the name is unknown, or the vocabulary is neither cached nor to be had from the network.
+    """
+    if name == "bytes":
+        return ByteTokenizer()
+    if name == "gpt2":
+        return Gpt2Tokenizer(_gpt2_encoding())
+    raise DataError(f"data.tokenizer {name!r} is unknown; {nearest(name, ('bytes', 'gpt2'))}")
+
+
+def _gpt2_encoding() -> tiktoken.Encoding:
+    import tiktoken  # late: only this tokenizer needs it, and it loads an HTTP client
+
+    try:
+        return tiktoken.get_encoding("gpt2")
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # requests' errors are OSErrors; a download with a wrong hash is a ValueError
+        folder = os.environ.get("TIKTOKEN_CACHE_DIR")
+        state = f"TIKTOKEN_CACHE_DIR={folder} lacks it" if folder else "TIKTOKEN_CACHE_DIR is not set"
+        raise DataError(
+            f"gpt2: the vocabulary can't be fetched ({type(error).__name__}) and {state}; without a network, "
+            "set TIKTOKEN_CACHE_DIR to a folder that tiktoken filled elsewhere, or --data.tokenizer bytes"
+        ) from None
+
+
+def _checked(ids: Sequence[int] | npt.NDArray[np.integer], vocabulary: Tokenizer) -> list[int]:
+    tokens = [int(i) for i in ids]
+    outside = [i for i in tokens if not 0 <= i < vocabulary.vocab_size]
+    if outside:
+        raise DataError(
+            f"token {outside[0]} is outside the {vocabulary.name} vocabulary of {vocabulary.vocab_size}; "
+            "was the model trained with another tokenizer, or is it a padding token of a larger vocabulary?"
+        )
+    return tokens

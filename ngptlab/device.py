@@ -1,0 +1,62 @@
+"""Device, compute dtype, threads and determinism: the only place that asks for CUDA."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+import torch
+
+from ngptlab.config import DeviceConfig, TrainConfig
+from ngptlab.errors import ConfigError
+
+COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where tensors live and what activations are computed in. Weights are float32 everywhere."""
+
+    place: torch.device
+    compute_dtype: torch.dtype
+    compile: bool
+
+    def synchronize(self) -> None:
+        """Wait for queued work, so that a wall-clock reading means something."""
+        if self.place.type == "cuda":
+            torch.cuda.synchronize(self.place)
+
+
+def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
+    """Turn settings into a device and set the process up for it.
+
+    Raises:
+        ConfigError: CUDA was asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if config.kind == "cuda" and not available:
+        raise ConfigError("device.kind: given 'cuda', but torch sees no CUDA device; use 'cpu' or 'auto'")
+    on_cuda = available and config.kind != "cpu"
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.use_deterministic_algorithms(not on_cuda)
+    dtype = train.compute_dtype if train.compute_dtype != "auto" else "bfloat16" if on_cuda else "float32"
+    return Device(
+        place=torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu"),
+        compute_dtype=COMPUTE_DTYPES[dtype],
+        compile=config.compile == "on" or (config.compile == "auto" and on_cuda),
+    )
+
+
+def describe(device: Device) -> dict[str, str | int]:
+    """What `env.json` says of the machine: an allowlist, so that no secret of the environment gets in."""
+    on_cuda = device.place.type == "cuda"
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "device": device.place.type,
+        "device_name": torch.cuda.get_device_name(device.place) if on_cuda else platform.machine(),
+        "compute_dtype": str(device.compute_dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,36 @@
+"""Errors for users. Each message is one line: what was given, what is allowed, what to do.
+
+The command line prints a `LabError` without a traceback and exits with 2. Our own broken invariants are `assert`s.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LabError(Exception):
+    """Base of every error that a user can mend."""
+
+
+class ConfigError(LabError, ValueError):
+    """A setting is unknown, ill-typed, out of range, or contradicts another one."""
+
+
+class DataError(LabError, ValueError):
+    """A corpus, a shard or a token is missing, too small, damaged or out of range."""
+
+
+class CheckpointError(LabError, ValueError):
+    """A checkpoint or a run directory is damaged, belongs to another run, or can't be written."""
+
+
+class DivergedError(LabError, ArithmeticError):
+    """The loss or the gradient stopped being finite; the update was not applied."""
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str:
+    """A hint for an unknown name: the nearest allowed one, or all of them where none is near."""
+    names = sorted(allowed)
+    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(names)}"

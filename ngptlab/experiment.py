@@ -1,0 +1,190 @@
+"""One run from its config: build everything, train, evaluate, record. Where methods, data, training and evals meet."""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ngptlab
+from ngptlab import methods
+from ngptlab.config import RunConfig
+from ngptlab.data.batches import Batches, fixed_windows
+from ngptlab.data.corpus import Corpus, open_corpus
+from ngptlab.device import Device, describe, open_device
+from ngptlab.errors import ConfigError, LabError
+from ngptlab.evals.length import length_loss, long_documents
+from ngptlab.evals.loss import validation_loss
+from ngptlab.nn.decoder import Decoder
+from ngptlab.runs import Run, write_json
+from ngptlab.train.progress import Reporter, Silent
+from ngptlab.train.stop import Stopped, listen
+from ngptlab.train.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The fixed texts of every evaluation."""
+
+    inputs_NT: NDArray[np.int64]
+    targets_NT: NDArray[np.int64]
+    documents_NT: NDArray[np.int64]
+    bytes_per_token: float
+
+
+def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | None = None) -> Run:
+    """Train a config to its end in the run directory `out`, default runs/<name>.
+
+    A finished run is returned as it is; an interrupted one goes on from its newest checkpoint.
+
+    Raises:
+        LabError: wrong settings, data or directory; DivergedError where the loss ran away.
+        Stopped: SIGINT or SIGTERM asked for it; the run was saved.
+    """
+    reporter = reporter or Silent()
+    config = methods.resolve(config)
+    path = out or Path("runs") / config.run_name
+    if (path / "config.json").exists() and Run.open(path, config).done:
+        reporter.note(f"already done in {path}")
+        return Run(path)
+    # Device, data and model come first, so that a wrong setting leaves no directory behind.
+    device = open_device(config.device, config.train)
+    corpus = open_data(config)
+    held_out = hold_out(config, corpus)
+    batches = Batches(
+        corpus.train, context=config.train.context, batch_size=config.train.batch_size, seed=config.data.seed
+    )
+    model = methods.build_model(config.method, config.model, seed=config.seed)
+    run = Run.open(path, config)
+    with run.lock(), listen() as request:
+        try:
+            _record_environment(run, device, corpus, reporter)
+            Trainer(
+                config=config,
+                run=run,
+                device=device,
+                model=model,
+                batches=batches,
+                evaluate=lambda: _validate(model, held_out),
+                reporter=reporter,
+                request=request,
+            ).fit()
+            _evaluate_length(config, run, model, held_out, reporter)
+        except Stopped as stopped:
+            run.finish("stopped", reason=str(stopped))
+            raise
+        except LabError as error:
+            run.finish("failed", reason=str(error))
+            raise
+        run.finish("done", **_totals(config, model, batches))
+    return run
+
+
+def _validate(model: Decoder, held_out: HeldOut) -> dict[str, Any]:
+    return validation_loss(
+        model, held_out.inputs_NT, held_out.targets_NT, bytes_per_token=held_out.bytes_per_token
+    )
+
+
+def _totals(config: RunConfig, model: Decoder, batches: Batches) -> dict[str, float]:
+    windows = config.train.steps * config.train.batch_size
+    return {
+        "step": config.train.steps,
+        "params": model.num_params(),
+        "tokens": config.train.steps * config.train.step_tokens,
+        "epochs": windows / batches.num_windows,
+    }
+
+
+def open_data(config: RunConfig) -> Corpus:
+    """The corpus of a config, prepared if it isn't yet."""
+    return open_corpus(config.data, vocab_size=config.model.vocab_size, long_min_tokens=_longest(config))
+
+
+def hold_out(config: RunConfig, corpus: Corpus) -> HeldOut:
+    """The validation windows and the long documents of a config."""
+    inputs_NT, targets_NT = fixed_windows(
+        corpus.val, context=config.train.context, tokens=config.eval.val_tokens
+    )
+    documents_NT = long_documents(
+        corpus.long,
+        end_of_text=corpus.end_of_text,
+        tokens=_longest(config),
+        limit=config.eval.length_documents,
+    )
+    return HeldOut(inputs_NT, targets_NT, documents_NT, corpus.bytes_per_token("val"))
+
+
+def _longest(config: RunConfig) -> int:
+    return config.eval.length_factor * config.train.context
+
+
+def _evaluate_length(
+    config: RunConfig, run: Run, model: Decoder, held_out: HeldOut, reporter: Reporter
+) -> None:
+    if any(record["eval"] == "length" for record in run.read("evals")):
+        return
+    if not len(held_out.documents_NT):
+        reporter.note(f"no held-out document of {_longest(config)} tokens: the length evaluation is left out")
+        return
+    result = length_loss(model, held_out.documents_NT, context=config.train.context)
+    run.append("evals", {"step": config.train.steps, **result})
+    first, last = result["bins"][0], result["bins"][-1]
+    reporter.note(
+        f"by position over {result['documents']} documents: {first['loss_nats']:.3f} nats before {first['to']}, "
+        f"{last['loss_nats']:.3f} from {last['from']} to {last['to']}"
+    )
+
+
+def _record_environment(run: Run, device: Device, corpus: Corpus, reporter: Reporter) -> None:
+    """Write `env.json`, or hold a resumed run against it.
+
+    Raises:
+        ConfigError: the data are not those that the run began with.
+    """
+    now: dict[str, Any] = {
+        "ngptlab": ngptlab.__version__,
+        "commit": _commit(),
+        **describe(device),
+        "data_digest": corpus.digest,
+        "train_tokens": len(corpus.train),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    then = run.env
+    if not then:
+        write_json(run.path / "env.json", now)
+        return
+    if then["data_digest"] != corpus.digest:
+        raise ConfigError(
+            f"{run.path}: began on data {then['data_digest'][:8]}, the source now gives {corpus.digest[:8]}; "
+            "restore the text, or give another --out"
+        )
+    changed = [
+        f"{key} {then.get(key)} -> {now[key]}"
+        for key in ("torch", "device", "device_name", "threads")
+        if then.get(key) != now[key]
+    ]
+    if changed:
+        reporter.note(f"not bit-exact from here on: {', '.join(changed)}")
+
+
+def _commit() -> str:
+    """The commit of the checkout that this package is imported from; '' where it is installed without one."""
+    here = Path(__file__).parent.parent
+    if not (here / ".git").exists():
+        return ""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""

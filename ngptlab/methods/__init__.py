@@ -1,0 +1,79 @@
+"""One file a method, found by its name; each defines METHOD, a `Parts`. There is no registry to add it to."""
+
+from __future__ import annotations
+
+import math
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+
+from ngptlab.config import Dims, RunConfig, parse
+from ngptlab.errors import ConfigError, nearest
+from ngptlab.nn.decoder import Decoder, Parts
+
+WARMUP_SHARE = 0.05
+"""A method's own warm-up is never a larger share of a run than this; a warm-up that the user sets is never changed."""
+
+
+def names() -> list[str]:
+    """Every method there is: the files of this package."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def path(name: str) -> Path:
+    """The file of a method.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in names():
+        raise ConfigError(
+            f"method: given {name!r}; {nearest(name, names())} (a method is a file in ngptlab/methods/)"
+        )
+    return Path(__path__[0]) / f"{name}.py"
+
+
+def load(name: str) -> Parts:
+    """The seam table of a method.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    path(name)
+    method = import_module(f"{__name__}.{name}").METHOD
+    assert isinstance(method, Parts), f"ngptlab/methods/{name}.py must define METHOD = Parts(...)"
+    return method
+
+
+def claim(name: str) -> str:
+    """The first sentence of a method's docstring."""
+    path(name)
+    doc = import_module(f"{__name__}.{name}").__doc__ or ""
+    return doc.strip().partition("\n")[0]
+
+
+def build_model(method: str | Parts, dims: Dims, *, seed: int = 0) -> Decoder:
+    """A decoder with initial weights, constraint applied, on the CPU in float32.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    model = Decoder(dims, load(method) if isinstance(method, str) else method)
+    model.reset(seed)
+    return model
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Put in what the config leaves to the method: its weight decay and its warm-up.
+
+    Raises:
+        ConfigError: there is no such method, or the result contradicts itself.
+    """
+    parts = load(config.method)
+    fields = config.model_dump()
+    if config.optim.weight_decay is None:
+        fields["optim"]["weight_decay"] = parts.weight_decay
+    if config.schedule.warmup_steps is None:
+        share = math.ceil(WARMUP_SHARE * config.train.steps)
+        fields["schedule"]["warmup_steps"] = min(parts.warmup_steps, share)
+    return parse(fields, origin=config.name)

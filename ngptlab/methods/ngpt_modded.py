@@ -1,0 +1,53 @@
+"""The replication's normalized Transformer: alpha starts at 1/L, one s_qk for all heads, and RoPE comes last.
+
+Source: train_ngpt2.py of alxndrTL/modded-nanogpt. With RoPE last, scores depend on distances only, whatever s_qk learns.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ngptlab.config import Dims
+from ngptlab.nn.decoder import Parts
+from ngptlab.nn.norms import unit_norm
+from ngptlab.nn.parts import (
+    HeadWidthPower,
+    NoNorm,
+    Scale,
+    ScaledLogits,
+    ScaledSwiGLU,
+    SphereStep,
+    UnitWeights,
+)
+from ngptlab.nn.rope import Rope, rotate
+
+
+@dataclass(frozen=True)
+class NormScaleRotate:
+    """Unit norm in each head, then s_qk, one vector for all heads of a layer, then RoPE."""
+
+    def build(self, dims: Dims) -> nn.Module:
+        return _NormScaleRotate(dims)
+
+
+class _NormScaleRotate(nn.Module):
+    def __init__(self, dims: Dims) -> None:
+        super().__init__()
+        self.s_qk = Scale(dims.d_head, init=1.0, scale=dims.d_model**-0.5)
+
+    def forward(self, q_BHTK: Tensor, k_BHTK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+        s_K = self.s_qk().to(q_BHTK.dtype)
+        return rotate(unit_norm(q_BHTK) * s_K, rope), rotate(unit_norm(k_BHTK) * s_K, rope)
+
+
+METHOD = Parts(
+    norm=NoNorm(),
+    after_step=UnitWeights(),
+    residual=SphereStep(alpha_init=1.0, depth_power=-1.0),
+    attn_scale=HeadWidthPower(0.5),
+    qk=NormScaleRotate(),
+    gate=ScaledSwiGLU(),
+    logits=ScaledLogits(),
+    weight_decay=0.0,
+    warmup_steps=0,
+)

@@ -1,0 +1,1 @@
+"""The decoder, the parts that fill its seams, and the roles of its parameters."""

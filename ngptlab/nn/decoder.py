@@ -1,0 +1,186 @@
+"""A causal decoder with seams. What differs between methods enters through `Parts`; the control flow is the same for all.
+
+Axes in names: B batch, T time, D d_model, H heads, K d_head, F d_ff, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ngptlab.config import Dims
+from ngptlab.errors import DataError
+from ngptlab.nn.loss import mean_loss, token_losses
+from ngptlab.nn.parts import Part, Scale
+from ngptlab.nn.roles import Role, role
+from ngptlab.nn.rope import Rope, rope_tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The seam table of a method, in the order of the paper's steps (arXiv:2410.01131, section 2.6)."""
+
+    norm: Part
+    """Step 1. Before each branch and before the head: h -> h."""
+    after_step: Part
+    """Step 2. At construction and after every optimizer step: model -> None, in place."""
+    residual: Part
+    """Step 3. How a branch enters the stream: (h, branch) -> h."""
+    attn_scale: Part
+    """Step 4. Factor on attention scores, a float."""
+    qk: Part
+    """Step 4. From projections to the queries and keys that meet, RoPE included: (q, k, rope) -> (q, k)."""
+    gate: Part
+    """Step 5. Hidden state of the MLP: (u, v) -> hidden."""
+    logits: Part
+    """Step 6. From E_out h to the softmax's input: z -> z."""
+    weight_decay: float
+    """Step 7. AdamW's decoupled decay of every matrix."""
+    warmup_steps: int
+    """Step 7. Linear learning-rate warm-up."""
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention."""
+
+    def __init__(self, dims: Dims, parts: Parts) -> None:
+        super().__init__()
+        self.num_heads = dims.num_heads
+        self.W_q = matrix(dims.d_model, dims.d_model)
+        self.W_k = matrix(dims.d_model, dims.d_model)
+        self.W_v = matrix(dims.d_model, dims.d_model)
+        self.W_o = matrix(dims.d_model, dims.d_model)
+        self.qk = parts.qk.build(dims)
+        self.scale: float = parts.attn_scale.build(dims)
+
+    def forward(self, h_BTD: Tensor, rope: Rope) -> Tensor:
+        q_BHTK = self._heads(linear(h_BTD, self.W_q))
+        k_BHTK = self._heads(linear(h_BTD, self.W_k))
+        v_BHTK = self._heads(linear(h_BTD, self.W_v))
+        q_BHTK, k_BHTK = self.qk(q_BHTK, k_BHTK, rope)
+        o_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, is_causal=True, scale=self.scale)
+        return linear(o_BHTK.transpose(1, 2).flatten(2), self.W_o)
+
+    def _heads(self, x_BTD: Tensor) -> Tensor:
+        B, T, D = x_BTD.shape
+        return x_BTD.view(B, T, self.num_heads, D // self.num_heads).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Gated MLP: two projections, a gate, one projection back."""
+
+    def __init__(self, dims: Dims, parts: Parts) -> None:
+        super().__init__()
+        self.W_u = matrix(dims.d_ff, dims.d_model)
+        self.W_v = matrix(dims.d_ff, dims.d_model)
+        self.W_o = matrix(dims.d_model, dims.d_ff)
+        self.gate = parts.gate.build(dims)
+
+    def forward(self, h_BTD: Tensor) -> Tensor:
+        u_BTF, v_BTF = linear(h_BTD, self.W_u), linear(h_BTD, self.W_v)
+        return linear(self.gate(u_BTF, v_BTF), self.W_o)
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each normed before and joined to the stream after, as the method says."""
+
+    def __init__(self, dims: Dims, parts: Parts) -> None:
+        super().__init__()
+        self.attn_norm = parts.norm.build(dims)
+        self.attn = Attention(dims, parts)
+        self.attn_residual = parts.residual.build(dims)
+        self.mlp_norm = parts.norm.build(dims)
+        self.mlp = FeedForward(dims, parts)
+        self.mlp_residual = parts.residual.build(dims)
+
+    def forward(self, h_BTD: Tensor, rope: Rope) -> Tensor:
+        h_BTD = self.attn_residual(h_BTD, self.attn(self.attn_norm(h_BTD), rope))
+        h_BTD = self.mlp_residual(h_BTD, self.mlp(self.mlp_norm(h_BTD)))
+        return h_BTD
+
+
+class Decoder(nn.Module):
+    """Embedding, blocks, untied head. `model(tokens_BT)` gives logits_BTV in float32."""
+
+    def __init__(self, dims: Dims, parts: Parts) -> None:
+        super().__init__()
+        self.dims, self.parts = dims, parts
+        self.compute_dtype: torch.dtype | None = None
+        """Dtype of activations and matrix products; None: that of the weights."""
+        self.E_in = matrix(dims.vocab_size, dims.d_model)
+        self.blocks = nn.ModuleList(Block(dims, parts) for _ in range(dims.num_layers))
+        self.norm = parts.norm.build(dims)
+        self.E_out = matrix(dims.vocab_size, dims.d_model)
+        self.logits_map = parts.logits.build(dims)
+        self._constraint = parts.after_step.build(dims)
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Logits of the next token at every position.
+
+        Shapes: tokens_BT integer [B, T]; result [B, T, V], float32 (float64 for a float64 model).
+        Raises:
+            DataError: a token is negative or not below vocab_size (checked where it costs nothing: eagerly, on CPU).
+        """
+        self._check(tokens_BT)
+        h_BTD = F.embedding(tokens_BT, self.E_in).to(self.compute_dtype or self.E_in.dtype)
+        rope = rope_tables(tokens_BT.shape[1], self.dims.d_head, like=h_BTD)
+        for block in self.blocks:
+            h_BTD = block(h_BTD, rope)
+        z_BTV = linear(self.norm(h_BTD), self.E_out)
+        return self.logits_map(z_BTV.to(torch.promote_types(z_BTV.dtype, torch.float32)))  # type: ignore[no-any-return]
+
+    def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Mean cross-entropy of `targets_BT` in nats, a scalar."""
+        return mean_loss(self(tokens_BT), targets_BT)
+
+    def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Cross-entropy at every position in nats, [B, T]."""
+        return token_losses(self(tokens_BT), targets_BT)
+
+    def after_step(self) -> None:
+        """Restore the method's constraint on the weights; to be called after every optimizer step."""
+        self._constraint(self)
+
+    def num_params(self) -> int:
+        """Number of trained values."""
+        return sum(p.numel() for p in self.parameters())
+
+    @torch.no_grad()
+    def reset(self, seed: int) -> None:
+        """Set every parameter: matrices normal with std 0.02, writers' divided by sqrt(2 L); then the constraint.
+
+        Draws are made on the CPU in the order of names, so equal seeds give equal matrices in every method and on every
+        device.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for name, weight in self.named_parameters():
+            kind = role(name)
+            if kind is not Role.SCALE:
+                std = 0.02 / (2 * self.dims.num_layers) ** 0.5 if kind is Role.WRITER else 0.02
+                weight.copy_(torch.randn(weight.shape, generator=generator) * std)
+        for module in self.modules():
+            if isinstance(module, Scale):
+                module.reset()
+        self.after_step()
+
+    def _check(self, tokens_BT: Tensor) -> None:
+        if tokens_BT.device.type != "cpu" or torch.compiler.is_compiling() or not tokens_BT.numel():
+            return
+        low, high = int(tokens_BT.min()), int(tokens_BT.max())
+        if low < 0 or high >= self.dims.vocab_size:
+            raise DataError(
+                f"token {low if low < 0 else high} is out of range; this model's vocabulary is 0..{self.dims.vocab_size - 1}"
+            )
+
+
+def matrix(rows: int, columns: int) -> nn.Parameter:
+    """An uninitialised weight in [out, in] layout; `Decoder.reset` fills it."""
+    return nn.Parameter(torch.empty(rows, columns))
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x W^T in the dtype of x; the master weight keeps its own."""
+    return F.linear(x, weight.to(x.dtype))

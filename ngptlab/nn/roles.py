@@ -1,0 +1,54 @@
+"""The role of every parameter, read off its name: who reads the residual stream, who writes to it. Never from shapes.
+
+Optimizer groups, initial values and weight constraints are tables over roles; each parameter has exactly one.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from ngptlab.errors import ConfigError
+
+
+class Role(StrEnum):
+    """What a parameter does in the model."""
+
+    EMBEDDING = "embedding"  # E_in [V, D]
+    UNEMBEDDING = "unembedding"  # E_out [V, D]
+    READER = "reader"  # [out, D], reads the stream: W_q, W_k, W_v, W_u
+    WRITER = "writer"  # [D, in], writes to the stream: both W_o
+    SCALE = "scale"  # vectors: alpha, s_qk, s_u, s_v, s_z
+
+
+MATRICES: dict[str, Role] = {
+    "E_in": Role.EMBEDDING,
+    "E_out": Role.UNEMBEDDING,
+    "W_q": Role.READER,
+    "W_k": Role.READER,
+    "W_v": Role.READER,
+    "W_u": Role.READER,
+    "W_o": Role.WRITER,
+}
+
+D_MODEL_AXIS: dict[Role, int] = {Role.EMBEDDING: 1, Role.UNEMBEDDING: 1, Role.READER: 1, Role.WRITER: 0}
+
+
+def role(name: str) -> Role:
+    """Role of a parameter by its full name, such as 'blocks.0.attn.W_q' or 'blocks.0.mlp.gate.s_u.stored'.
+
+    Raises:
+        ConfigError: no rule covers the name; silently training it in some default group would corrupt a comparison.
+    """
+    leaf = name.rpartition(".")[2]
+    if leaf == "stored":
+        return Role.SCALE
+    if leaf in MATRICES:
+        return MATRICES[leaf]
+    raise ConfigError(
+        f"parameter {name!r} has no role; name a matrix as one of {', '.join(MATRICES)}, or hold a vector in nn.parts.Scale"
+    )
+
+
+def d_model_axis(name: str) -> int | None:
+    """The axis of a parameter that runs along d_model; None for vectors."""
+    return D_MODEL_AXIS.get(role(name))

@@ -1,0 +1,68 @@
+"""Experiments as Python functions: one file a recipe, found by its name, each defining `recipe() -> Recipe`.
+
+A recipe is a base config, the methods it compares, and what was tuned for each of them, with the grid. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from ngptlab import config as configs
+from ngptlab.config import RunConfig
+from ngptlab.errors import ConfigError, nearest
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search over learning rates gave for one method."""
+
+    lr: float
+    lr_grid: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A controlled comparison: all arms share `config` but for the method, what it implies, and its own learning rate."""
+
+    config: RunConfig
+    methods: tuple[str, ...]
+    tuned: Mapping[str, Tuned]
+
+    def arm(self, method: str) -> RunConfig:
+        """The config of one arm. A method that was not tuned here gets the base learning rate, and no grid."""
+        optim = self.config.optim
+        if method in self.tuned:
+            found = self.tuned[method]
+            optim = optim.model_copy(update={"lr": found.lr, "lr_grid": found.lr_grid})
+        return self.config.model_copy(update={"method": method, "optim": optim})
+
+
+def names() -> list[str]:
+    """Every recipe there is: the files of this package."""
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+
+
+def recipe(name: str) -> Recipe:
+    """A recipe by its name, or by the path of a config file, which compares the one method it names.
+
+    Raises:
+        ConfigError: there is no such recipe or file, or the file is not a config.
+    """
+    if name.endswith((".json", ".yaml", ".yml")):
+        config = configs.load(Path(name))
+        return Recipe(config=config, methods=(config.method,), tuned={})
+    if name not in names():
+        hint = nearest(name, names())
+        raise ConfigError(f"recipe: given {name!r}; {hint} (or give the path of a .json or .yaml config)")
+    found: Recipe = import_module(f"{__name__}.{name.replace('-', '_')}").recipe()
+    return found
+
+
+def claim(name: str) -> str:
+    """The first sentence of a recipe's docstring."""
+    doc = import_module(f"{__name__}.{name.replace('-', '_')}").__doc__ or ""
+    return doc.strip().partition("\n")[0]

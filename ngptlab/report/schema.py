@@ -1,0 +1,143 @@
+"""The numbers of `report.json`, field by field. Plain dictionaries: what is typed here is what is written.
+
+Units are in the names; losses are nats per token, `step` counts finished optimizer steps, `tokens` are those
+trained on. `None` (null in the file) means that the number can't be had from the runs given.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+
+class ValPoint(TypedDict):
+    """Validation loss of a method at one step, mean over its seeds."""
+
+    step: int
+    tokens: int
+    loss_nats: float
+    stderr: float
+
+
+class TrainPoint(TypedDict):
+    """Training loss of a method, mean over its seeds and over a block of steps that ends at `step`."""
+
+    step: int
+    loss_nats: float
+
+
+LengthPoint = TypedDict(
+    "LengthPoint",
+    {"from": int, "to": int, "loss_nats": float, "stderr_nats": float | None, "perplexity": float | None},
+)
+"""Loss of a method at positions `from` <= t < `to` of long documents, mean over its seeds."""
+
+
+class MethodNumbers(TypedDict):
+    """One method. Settings are those of its first run; `warnings` says where its runs differ."""
+
+    params: int
+    tokens: int
+    seeds: list[str]
+    lr: float
+    lr_grid: list[float]
+    lr_note: str | None
+    weight_decay: float | None
+    warmup_steps: int | None
+    final_loss_nats: float
+    final_loss_stderr: float
+    stderr_kind: Literal["seeds", "validation"]
+    final_losses_by_seed: dict[str, float]
+    bits_per_byte: float
+    perplexity: float | None
+    step_seconds_median: float | None
+    step_seconds_iqr: float | None
+    tokens_per_second: float | None
+    val: list[ValPoint]
+    train: list[TrainPoint]
+    length: list[LengthPoint]
+    length_documents: int | None
+
+
+class Crossover(TypedDict):
+    """Where a gap changes sign, interpolated linearly between two validations."""
+
+    step: float
+    tokens: float
+
+
+class Gap(TypedDict):
+    """A method minus the baseline: negative means that the method has the lower loss."""
+
+    paired_seeds: list[str]
+    steps: list[int]
+    gap_nats: list[float]
+    stderr: list[float] | None
+    final_step: int
+    final_loss_nats: float
+    """The method's, over the seeds of the gap."""
+    baseline_final_loss_nats: float
+    final_gap_nats: float
+    final_gap_stderr: float | None
+    final_gap_ci95: float | None
+    """Half-width of the 95% interval over the seeds (Student's t)."""
+    crossovers: list[Crossover]
+    last_sign_change_step: float | None
+    in_cooldown: bool | None
+    step_time_ratio: float | None
+
+
+class Schedule(TypedDict):
+    """The baseline's schedule and batch; `warnings` says where a method departs from it."""
+
+    shape: str
+    steps: int
+    step_tokens: int
+    context: int
+    cooldown_shape: str | None
+    cooldown_steps: int
+    cooldown_start_step: int | None
+
+
+class RunLine(TypedDict):
+    """One run directory."""
+
+    name: str
+    hash: str
+    method: str
+    seed: int
+    data_seed: int
+    status: Literal["done"]
+    steps: int
+    final_loss_nats: float
+    commit: str | None
+
+
+class Difference(TypedDict):
+    """A setting in which methods differ, with each method's value."""
+
+    field: str
+    values: dict[str, str]
+
+
+class Finding(TypedDict):
+    """What the numbers say about one method."""
+
+    method: str
+    text: str
+
+
+class Summary(TypedDict):
+    """All of `report.json`."""
+
+    title: str
+    headline: str
+    findings: list[Finding]
+    warnings: list[str]
+    baseline: str
+    methods: dict[str, MethodNumbers]
+    gaps: dict[str, Gap]
+    schedule: Schedule
+    runs: list[RunLine]
+    config: dict[str, str]
+    config_differences: list[Difference]
+    env: dict[str, list[str]]

@@ -1,0 +1,225 @@
+"""From run records to the numbers of a comparison. Page, figures and `report.json` show these and no others.
+
+Runs are grouped by method; the first run's method is the baseline, from which every gap is taken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from ngptlab.config import cooldown_steps
+from ngptlab.errors import ConfigError
+from ngptlab.report import checks, gaps, stats, wording
+from ngptlab.report.load import RunRecord, Seeds, ValRow, printable
+from ngptlab.report.schema import (
+    Difference,
+    Gap,
+    LengthPoint,
+    MethodNumbers,
+    RunLine,
+    Schedule,
+    Summary,
+    TrainPoint,
+    ValPoint,
+)
+
+
+def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
+    """All numbers of the report.
+
+    Raises:
+        ConfigError: no run, two runs of one method with the same seeds, or two methods without a common step.
+    """
+    if not runs:
+        raise ConfigError("no runs to report on; give at least one finished run")
+    arms = _arms(runs)
+    labels = _seed_labels(runs)
+    methods = {name: _method(arm, labels) for name, arm in arms.items()}
+    baseline, *others = arms
+    schedule = _schedule(arms[baseline][0])
+    summary: Summary = {
+        "title": printable(title),
+        "headline": "",
+        "findings": [],
+        "warnings": checks.warnings(arms, methods),
+        "baseline": baseline,
+        "methods": methods,
+        "gaps": {other: _gap(arms[other], arms[baseline], schedule, labels) for other in others},
+        "schedule": schedule,
+        "runs": [_line(run) for arm in arms.values() for run in arm],
+        "config": checks.flat(arms[baseline][0]),
+        "config_differences": _differences(arms),
+        "env": _env(runs),
+    }
+    summary["headline"] = wording.headline(summary)
+    summary["findings"] = wording.findings(summary)
+    json.dumps(summary, allow_nan=False)  # our own invariant: every number is finite
+    return summary
+
+
+def _seed_labels(runs: Sequence[RunRecord]) -> dict[Seeds, str]:
+    """Seeds as text: '0', or '0/1' (weights/batches) where the runs use several seeds for their batches."""
+    short = len({run.config.data.seed for run in runs}) == 1
+    return {run.seeds: str(run.seeds[0]) if short else f"{run.seeds[0]}/{run.seeds[1]}" for run in runs}
+
+
+def _arms(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    arms: dict[str, dict[Seeds, RunRecord]] = {}
+    for run in runs:
+        twin = arms.setdefault(run.method, {}).setdefault(run.seeds, run)
+        if twin is not run:
+            fields = checks.name_fields(checks.differing([twin, run], ())) or "nothing"
+            raise ConfigError(
+                f"{twin.name} and {run.name}: two runs of {run.method} with the same seeds, "
+                f"differing in {fields}; give one of them"
+            )
+    return {method: [arm[seeds] for seeds in sorted(arm)] for method, arm in arms.items()}
+
+
+def _method(arm: list[RunRecord], labels: dict[Seeds, str]) -> MethodNumbers:
+    config = arm[0].config
+    last = [run.val[-1] for run in arm]
+    losses = [row.loss_nats for row in last]
+    seconds, iqr = _step_seconds(arm)
+    return {
+        "params": arm[0].params,
+        "tokens": config.train.steps * config.train.step_tokens,
+        "seeds": [labels[run.seeds] for run in arm],
+        "lr": config.optim.lr,
+        "lr_grid": list(config.optim.lr_grid),
+        "lr_note": checks.lr_note(config.optim.lr, config.optim.lr_grid),
+        "weight_decay": config.optim.weight_decay,
+        "warmup_steps": config.schedule.warmup_steps,
+        "final_loss_nats": stats.mean(losses),
+        "final_loss_stderr": _error(last),
+        "stderr_kind": "seeds" if len(arm) > 1 else "validation",
+        "final_losses_by_seed": {labels[run.seeds]: run.val[-1].loss_nats for run in arm},
+        "bits_per_byte": stats.mean([row.bits_per_byte for row in last]),
+        "perplexity": stats.perplexity(stats.mean(losses)),
+        "step_seconds_median": seconds,
+        "step_seconds_iqr": iqr,
+        "tokens_per_second": config.train.step_tokens / seconds if seconds else None,
+        "val": _val(arm),
+        "train": _train(arm),
+        "length": _length(arm),
+        "length_documents": min((run.length.documents for run in arm if run.length), default=None),
+    }
+
+
+def _step_seconds(arm: list[RunRecord]) -> tuple[float | None, float | None]:
+    """Median and interquartile range over all steady steps of all seeds."""
+    return stats.median_iqr(
+        [s for run in arm for s in stats.steady([row.step_seconds for row in run.timing])]
+    )
+
+
+def _error(rows: Sequence[ValRow]) -> float:
+    """Standard error over the seeds; of one seed, the validation set's own."""
+    over_seeds = stats.stderr([row.loss_nats for row in rows])
+    return rows[0].stderr_nats if over_seeds is None else over_seeds
+
+
+def _val(arm: list[RunRecord]) -> list[ValPoint]:
+    tables = [{row.step: row for row in run.val} for run in arm]
+    step_tokens = arm[0].config.train.step_tokens
+    points: list[ValPoint] = []
+    for step in stats.common_steps([list(table) for table in tables]):
+        rows = [table[step] for table in tables]
+        loss = stats.mean([row.loss_nats for row in rows])
+        points.append({"step": step, "tokens": step * step_tokens, "loss_nats": loss, "stderr": _error(rows)})
+    return points
+
+
+def _train(arm: list[RunRecord]) -> list[TrainPoint]:
+    tables = [{row.step: row.loss_nats for row in run.train} for run in arm]
+    steps = stats.common_steps([list(table) for table in tables])
+    values = [stats.mean([table[step] for table in tables]) for step in steps]
+    return [{"step": step, "loss_nats": loss} for step, loss in stats.block_means(steps, values)]
+
+
+def _length(arm: list[RunRecord]) -> list[LengthPoint]:
+    """Standard errors are over the seeds where there are several, else over the documents if several."""
+    recorded = [run.length for run in arm if run.length]
+    tables = [{(b.start, b.stop): b for b in length.bins} for length in recorded]
+    own = any(length.documents > 1 for length in recorded)
+    points: list[LengthPoint] = []
+    for start, stop in sorted(set.intersection(*map(set, tables))) if tables else ():
+        bins = [table[start, stop] for table in tables]
+        loss = stats.mean([b.loss_nats for b in bins])
+        over_seeds = stats.stderr([b.loss_nats for b in bins])
+        points.append(
+            {
+                "from": start,
+                "to": stop,
+                "loss_nats": loss,
+                "stderr_nats": (bins[0].stderr_nats if own else None) if over_seeds is None else over_seeds,
+                "perplexity": stats.perplexity(loss),
+            }
+        )
+    return points
+
+
+def _gap(arm: list[RunRecord], base: list[RunRecord], schedule: Schedule, labels: dict[Seeds, str]) -> Gap:
+    """A method against the baseline, in loss and in step time."""
+    track = gaps.track(arm, base)
+    changes = gaps.crossovers(track.steps, track.gap_nats, schedule["step_tokens"])
+    last = changes[-1]["step"] if changes else None
+    start = schedule["cooldown_start_step"]
+    (ours, _), (theirs, _) = _step_seconds(arm), _step_seconds(base)
+    return {
+        "paired_seeds": [labels[seeds] for seeds in track.pairs],
+        "steps": track.steps,
+        "gap_nats": track.gap_nats,
+        "stderr": track.stderr,
+        "final_step": track.steps[-1],
+        "final_loss_nats": track.final_losses[0],
+        "baseline_final_loss_nats": track.final_losses[1],
+        "final_gap_nats": track.gap_nats[-1],
+        "final_gap_stderr": track.stderr[-1] if track.stderr else None,
+        "final_gap_ci95": stats.ci95(track.stderr[-1], track.count) if track.stderr else None,
+        "crossovers": changes,
+        "last_sign_change_step": last,
+        "in_cooldown": None if last is None or start is None else last >= start,
+        "step_time_ratio": ours / theirs if ours and theirs else None,
+    }
+
+
+def _schedule(run: RunRecord) -> Schedule:
+    schedule, train = run.config.schedule, run.config.train
+    cooldown = cooldown_steps(run.config) if schedule.shape == "wsd" else 0
+    return {
+        "shape": schedule.shape,
+        "steps": train.steps,
+        "step_tokens": train.step_tokens,
+        "context": train.context,
+        "cooldown_shape": schedule.cooldown_shape if cooldown else None,
+        "cooldown_steps": cooldown,
+        "cooldown_start_step": train.steps - cooldown if cooldown else None,
+    }
+
+
+def _line(run: RunRecord) -> RunLine:
+    return {
+        "name": run.name,
+        "hash": run.config.hash,
+        "method": run.method,
+        "seed": run.config.seed,
+        "data_seed": run.config.data.seed,
+        "status": "done",
+        "steps": run.config.train.steps,
+        "final_loss_nats": run.val[-1].loss_nats,
+        "commit": run.env.get("commit"),
+    }
+
+
+def _differences(arms: checks.Arms) -> list[Difference]:
+    """Settings in which the methods' first runs differ."""
+    records = {method: checks.flat(arm[0]) for method, arm in arms.items()}
+    fields = checks.differing([arm[0] for arm in arms.values()], ("method",))
+    return [{"field": f, "values": {m: r.get(f, "none") for m, r in records.items()}} for f in fields]
+
+
+def _env(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
+    keys = dict.fromkeys(key for run in runs for key in run.env)
+    return {key: list(dict.fromkeys(run.env[key] for run in runs if key in run.env)) for key in keys}

@@ -1,0 +1,157 @@
+"""The numbers in words: who is ahead, by how much, since when, and beyond the training length.
+
+Claims no more than the seeds allow: the interval over them, or that there is only one.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ngptlab.report.schema import Finding, Gap, LengthPoint, Summary
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def nats(value: float | None, error: float | None = None, *, sign: bool = False) -> str:
+    """A loss or gap, '3.3280' or '3.3280 ± 0.0031' (unbroken), with two digits of the error; '–' of None."""
+    if value is None:
+        return "–"
+    digits = 4 if not error else min(6, max(3, 1 - math.floor(math.log10(error))))
+    text = f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+    return text if error is None else f"{text}\u00a0±\u00a0{error:.{digits}f}"
+
+
+def count(value: float | None) -> str:
+    """'1,234', '12.3k', '2.46M' or '2.5B'."""
+    if value is None:
+        return "–"
+    for size, unit, letter in ((1e9, 1e9, "B"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if value >= size:
+            return f"{value / unit:.3g}{letter}"
+    return f"{value:,.0f}"
+
+
+def rate(value: float) -> str:
+    """A learning rate: '2⁻⁹' where it is a power of two, else four digits."""
+    exponent = round(math.log2(value))
+    return f"2{str(exponent).translate(SUPERSCRIPT)}" if value == 2.0**exponent else f"{value:.4g}"
+
+
+def headline(summary: Summary) -> str:
+    """The answer in one sentence."""
+    methods, base, others = summary["methods"], summary["baseline"], list(summary["gaps"])
+    after = _after(summary, summary["schedule"]["steps"])
+    if not others:
+        m = methods[base]
+        loss = nats(m["final_loss_nats"], m["final_loss_stderr"])
+        return (
+            f"After {after} {base} ends at a validation loss of {loss} nats "
+            f"({m['bits_per_byte']:.4f} bits per byte); one method, nothing to compare it with."
+        )
+    if len(others) == 1:
+        final = _final(summary, others[0])
+        return f"After {_after(summary, summary['gaps'][others[0]]['final_step'])} {final}"
+    best = min(methods, key=lambda name: methods[name]["final_loss_nats"])
+    loss = nats(methods[best]["final_loss_nats"])
+    if best == base:
+        lowest = f"the lowest validation loss of {len(methods)} methods"
+        return f"After {after} the baseline {base} has {lowest}: {loss} nats."
+    gap = summary["gaps"][best]
+    amount = nats(gap["final_gap_nats"], gap["final_gap_stderr"], sign=True)
+    return (
+        f"After {after} {best} has the lowest validation loss of {len(methods)} methods: {loss} nats, "
+        f"{amount} against the baseline {base}{_doubt(gap)}."
+    )
+
+
+def findings(summary: Summary) -> list[Finding]:
+    """What is to be said of each method beside the headline."""
+    found: list[Finding] = []
+    for other, gap in summary["gaps"].items():
+        first = [_final(summary, other)] if len(summary["gaps"]) > 1 else []
+        rest = [_changes(summary, other), _beyond(summary, other), _time(gap, summary["baseline"])]
+        found.append({"method": other, "text": " ".join(part for part in [*first, *rest] if part)})
+    if not found and (text := _beyond(summary, summary["baseline"])):
+        found.append({"method": summary["baseline"], "text": text})
+    return found
+
+
+def _after(summary: Summary, steps: int) -> str:
+    return f"{steps:,} steps ({count(steps * summary['schedule']['step_tokens'])} tokens)"
+
+
+def _final(summary: Summary, other: str) -> str:
+    gap, base = summary["gaps"][other], summary["baseline"]
+    value = gap["final_gap_nats"]
+    side = "level with"
+    if value != 0:
+        side = f"{nats(abs(value), gap['final_gap_stderr'])} nats {'below' if value < 0 else 'above'}"
+    ours, theirs = nats(gap["final_loss_nats"]), nats(gap["baseline_final_loss_nats"])
+    return f"{other} ends {side} {base} ({ours} against {theirs} nats of validation loss){_doubt(gap)}."
+
+
+def _doubt(gap: Gap) -> str:
+    """What the seeds say about the final gap, as the end of a sentence."""
+    value, half = gap["final_gap_nats"], gap["final_gap_ci95"]
+    if half is None:
+        return "; from one seed, so nothing says how far another would move it"
+    seeds = f"{len(gap['paired_seeds'])} paired seeds" if gap["paired_seeds"] else "unpaired seeds"
+    interval = f"{nats(value - half, sign=True)} to {nats(value + half, sign=True)}"
+    verdict = "" if abs(value) > half else ", which includes zero: no difference is shown"
+    return f"; 95% interval over {seeds} {interval}{verdict}"
+
+
+def _changes(summary: Summary, other: str) -> str:
+    gap, base = summary["gaps"][other], summary["baseline"]
+    values = zip(gap["steps"], gap["gap_nats"], strict=True)
+    first = next((value for step, value in values if step > 0 and value != 0), None)
+    if first is None:
+        return ""
+    leader, follower = (base, other) if first > 0 else (other, base)
+    if not gap["crossovers"]:
+        return (
+            f"{leader} is ahead of {follower} at every validation after step 0: the gap never changes sign."
+        )
+    last, start = gap["crossovers"][-1], summary["schedule"]["cooldown_start_step"]
+    place = "" if start is None else f", {'inside' if gap['in_cooldown'] else 'before'} the cooldown"
+    place += "" if start is None else f" (from step {start:,})"
+    where = f"near step {last['step']:,.0f} ({count(last['tokens'])} tokens){place}"
+    if len(gap["crossovers"]) == 1:
+        return f"The gap changes sign once, {where}; until then {leader} is ahead."
+    return f"The gap changes sign {len(gap['crossovers'])} times, last {where}; {leader} is ahead at first."
+
+
+def _beyond(summary: Summary, method: str) -> str:
+    """How the loss at the longest positions compares with the baseline's and with that in training."""
+    context, base = summary["schedule"]["context"], summary["baseline"]
+    far = longest(summary["methods"][method]["length"], context)
+    if far is None:
+        return ""
+    said = f"the loss of {method} is {nats(far['loss_nats'], far['stderr_nats'])} nats"
+    rises = {method: _rise(summary, method)}
+    theirs = longest(summary["methods"][base]["length"], context) if method != base else None
+    if theirs is not None and (theirs["from"], theirs["to"]) == (far["from"], far["to"]):
+        said += f" against {nats(theirs['loss_nats'], theirs['stderr_nats'])} of {base}"
+        rises[base] = _rise(summary, base)
+    changes = ", ".join(f"{rise} for {name}" for name, rise in rises.items() if rise)
+    said += f" (change from the end of the training context: {changes})" if changes else ""
+    positions = f"positions {far['from']:,} to {far['to']:,}"
+    return f"At {far['to'] / context:.3g}× the training context, {positions}, {said}."
+
+
+def longest(length: list[LengthPoint], context: int) -> LengthPoint | None:
+    """The bin farthest beyond the training context, if any is."""
+    return max((p for p in length if p["to"] > context), key=lambda p: p["to"], default=None)
+
+
+def _rise(summary: Summary, method: str) -> str | None:
+    """Loss at the longest positions minus loss in the last bin inside the training context."""
+    length, context = summary["methods"][method]["length"], summary["schedule"]["context"]
+    inside = max((p for p in length if p["to"] <= context), key=lambda p: p["to"], default=None)
+    far = longest(length, context)
+    return nats(far["loss_nats"] - inside["loss_nats"], sign=True) if far and inside else None
+
+
+def _time(gap: Gap, base: str) -> str:
+    ratio = gap["step_time_ratio"]
+    return "" if ratio is None else f"A step takes {ratio:.2f}× the time of {base}'s (medians)."

@@ -1,0 +1,155 @@
+"""One run directory, read and written. The unit of truth: reports and evaluations read nothing else. Imports no torch.
+
+    config.json     the resolved RunConfig
+    env.json        versions, device, threads, commit, digest of the data
+    metrics.jsonl   one line a step, a pure function of the config: {step, tokens, loss_nats, lr, grad_norm}
+    timing.jsonl    one line a step, of this machine: {step, step_seconds, data_seconds}
+    evals.jsonl     {step, eval: "val", ...} and, after the last step, {step, eval: "length", ...}
+    checkpoints/    step_000200/ ...
+    summary.json    {status: done | stopped | failed, reason, step, ...}
+
+`step` counts finished updates. Times have a file of their own so that `metrics.jsonl` of an interrupted and resumed run
+has the same bytes as that of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ngptlab import config as configs
+from ngptlab.config import RunConfig
+from ngptlab.errors import CheckpointError, ConfigError
+
+STREAMS = ("metrics", "timing", "evals")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a small JSON file so that a reader sees the old one or the new one, never half of either."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Records of a JSON-lines file; a last line torn by a kill is left out."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+        yield json.loads(line)
+
+
+class Run:
+    """A run directory.
+
+    Raises:
+        ConfigError: on opening, if the directory holds no readable config.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        if not (self.path / "config.json").is_file():
+            raise ConfigError(
+                f"{self.path}: not a run directory (no config.json); give one that `ngptlab train` made"
+            )
+        self.config: RunConfig = configs.load(self.path / "config.json")
+
+    @classmethod
+    def open(cls, path: Path, config: RunConfig) -> Run:
+        """The run directory of `config` at `path`, made if it isn't there.
+
+        Raises:
+            ConfigError: the directory belongs to a run with other numbers; nothing in it is touched.
+            CheckpointError: the directory can't be made or written.
+        """
+        path = Path(path)
+        if (path / "config.json").exists():
+            run = cls(path)
+            if run.config.hash != config.hash:
+                changed = "; ".join(configs.differences(run.config, config))
+                raise ConfigError(f"{path}: holds another run ({changed}); give another --out, or remove it")
+            return run
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise ConfigError(f"{path}: neither empty nor a run directory; give a new folder as --out")
+            write_json(path / "config.json", json.loads(configs.dump(config)))
+        except OSError as error:
+            raise CheckpointError(
+                f"{path}: can't be written ({error.strerror}); give another --out"
+            ) from None
+        return cls(path)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the directory for writing; released by the kernel when the process dies.
+
+        Raises:
+            CheckpointError: another process holds it, or it can't be written.
+        """
+        try:
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.path}: can't be written ({error.strerror}); give another --out"
+            ) from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise CheckpointError(
+                    f"{self.path}: another process is training this run; wait for it or stop it"
+                ) from None
+            yield
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """How the run ended; empty while it has not."""
+        path = self.path / "summary.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    @property
+    def done(self) -> bool:
+        """Whether every step and evaluation was finished."""
+        return self.summary.get("status") == "done"
+
+    @property
+    def env(self) -> dict[str, Any]:
+        """Where the run was computed."""
+        path = self.path / "env.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def read(self, stream: str) -> list[dict[str, Any]]:
+        """All records of `metrics`, `timing` or `evals`."""
+        return list(read_lines(self.path / f"{stream}.jsonl"))
+
+    def append(self, stream: str, record: dict[str, Any]) -> None:
+        """Add one record; it is in the kernel's hands when this returns, so killing the process loses none."""
+        assert stream in STREAMS, stream
+        with (self.path / f"{stream}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, allow_nan=False) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Forget what was recorded after `step`, as a resume from that step's checkpoint will record it again."""
+        for stream in STREAMS:
+            path = self.path / f"{stream}.jsonl"
+            if path.exists():
+                kept = [record for record in read_lines(path) if record["step"] <= step]
+                temporary = path.with_name(f".{path.name}.tmp")
+                temporary.write_text(
+                    "".join(json.dumps(r, allow_nan=False) + "\n" for r in kept), encoding="utf-8"
+                )
+                temporary.replace(path)
+
+    def finish(self, status: str, **fields: Any) -> None:
+        """Write `summary.json`."""
+        write_json(self.path / "summary.json", {"status": status, **fields})

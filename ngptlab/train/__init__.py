@@ -1,0 +1,1 @@
+"""The training loop, checkpoints, signals and progress. Knows no method."""

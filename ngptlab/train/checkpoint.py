@@ -1,0 +1,188 @@
+"""Checkpoints: safetensors and a manifest with digests, published by one rename.
+
+    checkpoints/step_000200/model.safetensors      weights by name
+                            optimizer.safetensors  'name:key' -> tensor, AdamW's moments
+                            manifest.json          {format, step, config_hash, files: {name: {bytes, sha256}}}
+
+Order of a save: files, fsync each, manifest, fsync, fsync of the folder, rename, fsync of the parent. A kill at any point
+leaves the old checkpoints whole. safetensors has no checksum of its own, hence the manifest's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from ngptlab.errors import CheckpointError
+
+FORMAT = 1
+PREFIX = "step_"
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    step: int,
+    config_hash: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    keep: int,
+) -> Path:
+    """Write the checkpoint of `step` and remove all but the newest `keep`.
+
+    Raises:
+        CheckpointError: it can't be written (disk full, permissions); earlier checkpoints are untouched.
+    """
+    target, temporary = folder / f"{PREFIX}{step:06d}", folder / f".tmp-{PREFIX}{step:06d}"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        files = {}
+        for name, tensors in (
+            ("model", _weights(model)),
+            ("optimizer", _optimizer_tensors(model, optimizer)),
+        ):
+            content = save(tensors)
+            _write(temporary / f"{name}.safetensors", content)
+            digest = hashlib.sha256(content).hexdigest()
+            files[f"{name}.safetensors"] = {"bytes": len(content), "sha256": digest}
+        manifest = {"format": FORMAT, "step": step, "config_hash": config_hash, "files": files}
+        _write(temporary / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+        _fsync_folder(temporary)
+        # A damaged checkpoint of the same step may stand there; it was passed over on resume, so it may go.
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
+        _fsync_folder(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"{target}: can't be saved ({error.strerror or error}); free space or give another --out, then run again"
+        ) from None
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Published checkpoints, oldest first."""
+    found = [path for path in folder.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
+
+
+def resume(
+    folder: Path,
+    *,
+    config_hash: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    warn: Callable[[str], None],
+) -> int:
+    """Load the newest sound checkpoint into model and optimizer; returns its step, 0 where there is none.
+
+    A damaged one is named through `warn` and the one before it is taken.
+    Raises:
+        CheckpointError: there are checkpoints and none of them is sound.
+    """
+    checkpoints = list_checkpoints(folder)
+    for path in reversed(checkpoints):
+        try:
+            manifest, files = read_checkpoint(path)
+        except CheckpointError as error:
+            warn(f"{error}; falling back to the one before")
+            continue
+        if manifest["config_hash"] != config_hash:
+            raise CheckpointError(
+                f"{path}: belongs to run {manifest['config_hash']}, not {config_hash}; give another --out"
+            )
+        load_weights(model, files["model.safetensors"])
+        _load_optimizer(model, optimizer, files["optimizer.safetensors"])
+        return int(manifest["step"])
+    if checkpoints:
+        raise CheckpointError(
+            f"{folder}: no sound checkpoint among {len(checkpoints)}; remove the run to train it anew"
+        )
+    return 0
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """Manifest and tensors of a checkpoint, every digest verified.
+
+    Raises:
+        CheckpointError: something is missing, cut, or changed.
+    """
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise CheckpointError(f"{path}: format {manifest['format']}, this version reads {FORMAT}")
+        if path.name != f"{PREFIX}{manifest['step']:06d}":
+            raise CheckpointError(f"{path}: damaged (its manifest is of step {manifest['step']})")
+        for name, facts in manifest["files"].items():
+            with (path / name).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != facts["sha256"]:
+                    raise CheckpointError(f"{path}: damaged ({name} does not match its sha256)")
+        return manifest, {name: load_file(path / name) for name in manifest["files"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+
+
+def load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy weights into the model.
+
+    Raises:
+        CheckpointError: names or shapes differ from the model's.
+    """
+    try:
+        model.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the checkpoint does not fit the model ({' '.join(str(error).split())})"
+        ) from None
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()}
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}:{key}": value.detach().cpu().contiguous()
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for entry, tensor in tensors.items():
+        name, _, key = entry.rpartition(":")
+        state.setdefault(order.index(name), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _fsync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,86 @@
+"""What a person sees of a run: a bar on a terminal, plain lines elsewhere (logs, Slurm, CI, NO_COLOR)."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+
+def clock(seconds: float) -> str:
+    """75 -> '1:15', 3700 -> '1:01:40'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Reporter(Protocol):
+    """What the training loop tells."""
+
+    def note(self, text: str) -> None:
+        """A line of its own: a resume, a fallback, a validation loss."""
+
+    def step(
+        self, step: int, *, loss_nats: float, lr: float, tokens_per_second: float, eta_seconds: float
+    ) -> None:
+        """One finished update."""
+
+
+class Silent:
+    """Tells nothing."""
+
+    def note(self, text: str) -> None:
+        pass
+
+    def step(
+        self, step: int, *, loss_nats: float, lr: float, tokens_per_second: float, eta_seconds: float
+    ) -> None:
+        pass
+
+
+class ConsoleReporter:
+    """A bar where stderr is a terminal; otherwise a line every few seconds and at the last step."""
+
+    def __init__(self, title: str, steps: int, *, every_seconds: float = 10.0) -> None:
+        self.title, self.steps, self.every_seconds = title, steps, every_seconds
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._printed = -float("inf")
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(None),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[facts]}"),
+            )
+            self._bar = Progress(*columns, console=self.console)
+            self._task = self._bar.add_task(self.title, total=self.steps, facts="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def note(self, text: str) -> None:
+        self.console.print(f"{self.title}: {text}", markup=False)
+
+    def step(
+        self, step: int, *, loss_nats: float, lr: float, tokens_per_second: float, eta_seconds: float
+    ) -> None:
+        facts = f"loss {loss_nats:.3f}  lr {lr:.2e}  {tokens_per_second:,.0f} tok/s  ETA {clock(eta_seconds)}"
+        if self._bar:
+            self._bar.update(self._task, completed=step, facts=facts)
+            return
+        now = time.monotonic()
+        if step == self.steps or now - self._printed >= self.every_seconds:
+            self._printed = now
+            self.note(f"step {step}/{self.steps}  {facts}")

@@ -1,0 +1,174 @@
+"""The training loop: batch, loss, backward, clip, step, constraint, whatever is due, one line of metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ngptlab.config import RunConfig
+from ngptlab.device import Device
+from ngptlab.errors import DivergedError
+from ngptlab.nn.decoder import Decoder
+from ngptlab.optim.groups import adamw, set_lr
+from ngptlab.optim.schedule import lr_factor
+from ngptlab.runs import Run
+from ngptlab.train.checkpoint import resume, save_checkpoint
+from ngptlab.train.progress import Reporter
+from ngptlab.train.stop import Stopped, StopRequest
+
+TokenArray = NDArray[np.int64]
+
+
+class StepBatches(Protocol):
+    """Training data: the batch of a step, a pure function of it. Inputs and targets, each [B, T]."""
+
+    def at(self, step: int) -> tuple[TokenArray, TokenArray]: ...
+
+
+@dataclass
+class Trainer:
+    """Trains `model` by `config` from the newest checkpoint in `run` to the last step."""
+
+    config: RunConfig
+    run: Run
+    device: Device
+    model: Decoder
+    batches: StepBatches
+    evaluate: Callable[[], dict[str, Any]]
+    """Measures the model as it stands; its result goes to `evals.jsonl`."""
+    reporter: Reporter
+    request: StopRequest
+    _seconds: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.model.to(self.device.place)
+        self.model.compute_dtype = self.device.compute_dtype
+        self.optimizer = adamw(self.model, self.config.optim)
+        self._loss: Callable[[Tensor, Tensor], Tensor] = self.model.loss
+        if self.device.compile:
+            self._loss = torch.compile(self.model.loss)
+
+    def fit(self) -> None:
+        """Train to the last step.
+
+        Raises:
+            Stopped: a signal asked for it; the run was saved at the step it names.
+            DivergedError: a loss or gradient is not finite; nothing non-finite was saved or applied.
+            CheckpointError: a checkpoint can't be written, or none can be read.
+        """
+        steps, saved = self.config.train.steps, self._resume()
+        if saved == 0:
+            self._evaluate(0)
+        for step in range(saved, steps):
+            record, timing = self._step(step)
+            self.run.append("metrics", record)
+            self.run.append("timing", timing)
+            self._report(step + 1, record, timing)
+            done = step + 1
+            if done % self.config.eval.every == 0 or done == steps:
+                self._evaluate(done)
+            stop = self.request.signal_number
+            if done % self.config.checkpoint.every == 0 or done == steps or stop is not None:
+                self._save(done)
+            if stop is not None and done < steps:
+                raise Stopped(stop, done)
+
+    def _step(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        start = time.perf_counter()
+        inputs_BT, targets_BT = (
+            torch.from_numpy(array).to(self.device.place) for array in self.batches.at(step)
+        )
+        data_seconds = time.perf_counter() - start
+        factor = lr_factor(self.config, step)
+        set_lr(self.optimizer, factor)
+        loss_nats = self._accumulate(inputs_BT, targets_BT)
+        grad_norm = torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), self.config.optim.grad_clip
+        ).item()
+        if not np.isfinite(loss_nats) or not np.isfinite(grad_norm):
+            raise DivergedError(
+                f"step {step + 1}: loss {loss_nats}, gradient norm {grad_norm}; lower --optim.lr (now {self.config.optim.lr:g})"
+            )
+        self.optimizer.step()
+        self.model.after_step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.device.synchronize()
+        done = step + 1
+        record = {
+            "step": done,
+            "tokens": done * self.config.train.step_tokens,
+            "loss_nats": loss_nats,
+            "lr": self.config.optim.lr * factor,
+            "grad_norm": grad_norm,
+        }
+        seconds = time.perf_counter() - start
+        return record, {
+            "step": done,
+            "step_seconds": round(seconds, 6),
+            "data_seconds": round(data_seconds, 6),
+        }
+
+    def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor) -> float:
+        """Mean loss of the batch; its gradient is in the parameters, summed over micro-batches."""
+        size = self.config.device.micro_batch or len(inputs_BT)
+        share = size / len(inputs_BT)
+        total = torch.zeros((), device=inputs_BT.device)
+        for inputs, targets in zip(torch.split(inputs_BT, size), torch.split(targets_BT, size), strict=True):
+            loss = self._loss(inputs, targets) * share
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total.item()
+
+    def _resume(self) -> int:
+        step = resume(
+            self._folder,
+            config_hash=self.config.hash,
+            model=self.model,
+            optimizer=self.optimizer,
+            warn=self.reporter.note,
+        )
+        self.run.rewind(step if step else -1)
+        if step:
+            self.reporter.note(f"goes on after step {step}")
+        return step
+
+    def _evaluate(self, step: int) -> None:
+        result = self.evaluate()
+        self.run.append("evals", {"step": step, **result})
+        self.reporter.note(
+            f"step {step}  validation {result['loss_nats']:.4f} nats ± {result['stderr_nats']:.4f}"
+        )
+
+    def _save(self, step: int) -> None:
+        checkpoint = self.config.checkpoint
+        save_checkpoint(
+            self._folder,
+            step=step,
+            config_hash=self.config.hash,
+            model=self.model,
+            optimizer=self.optimizer,
+            keep=checkpoint.keep,
+        )
+
+    @property
+    def _folder(self) -> Path:
+        return self.run.path / "checkpoints"
+
+    def _report(self, done: int, record: dict[str, Any], timing: dict[str, Any]) -> None:
+        self._seconds = [*self._seconds[-49:], timing["step_seconds"]]
+        mean = sum(self._seconds) / len(self._seconds)
+        self.reporter.step(
+            done,
+            loss_nats=record["loss_nats"],
+            lr=record["lr"],
+            tokens_per_second=self.config.train.step_tokens / mean,
+            eta_seconds=mean * (self.config.train.steps - done),
+        )

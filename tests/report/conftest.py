@@ -1,0 +1,98 @@
+"""Run directories with numbers chosen by the test: what `ngptlab train` leaves, without training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ngptlab import config as configs
+from ngptlab.config import RunConfig
+from ngptlab.runs import Run
+
+MakeRun = Callable[..., Path]
+
+ENV = {"python": "3.11.7", "torch": "2.13.0", "device": "cpu", "data_digest": "d1", "commit": "c0ffee"}
+
+
+def config_of(method: str, seed: int = 0, *, steps: int = 100, **changes: Any) -> RunConfig:
+    """A small config: 8 x 16 tokens a step, a cooldown over the last 30%. `changes` are by section."""
+    fields: dict[str, Any] = {
+        "name": "made",
+        "method": method,
+        "seed": seed,
+        "model": {"vocab_size": 8, "num_layers": 1, "num_heads": 1, "d_model": 4},
+        "optim": {"lr": 2**-9, "lr_grid": [2**-10, 2**-9, 2**-8], "weight_decay": 0.1},
+        "schedule": {"warmup_steps": 5, "cooldown_frac": 0.3},
+        "train": {"steps": steps, "batch_size": 8, "context": 16},
+        "eval": {"every": 10},
+    }
+    for section, values in changes.items():
+        fields[section] = {**fields.get(section, {}), **values} if isinstance(values, dict) else values
+    return configs.parse(fields, origin="a test")
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Write one run directory and return its path."""
+
+    def make(
+        method: str,
+        losses: dict[int, float],
+        *,
+        seed: int = 0,
+        stderr: float = 0.01,
+        bits_per_byte: float = 1.5,
+        seconds: Sequence[float] = (),
+        length: Sequence[float] = (),
+        length_stderr: float | None = 0.05,
+        documents: int = 4,
+        name: str | None = None,
+        env: dict[str, Any] | None = None,
+        status: str = "done",
+        **changes: Any,
+    ) -> Path:
+        config = config_of(method, seed, **{"steps": max(losses), **changes})
+        run = Run.open(tmp_path / "runs" / (name or config.run_name), config)
+        for step, loss in losses.items():
+            run.append("evals", val(step, loss, stderr, bits_per_byte))
+            if step:
+                run.append(
+                    "metrics", {"step": step, "tokens": step * 128, "loss_nats": loss + 0.1, "lr": 0.1}
+                )
+        for step, value in enumerate(seconds, start=1):
+            run.append("timing", {"step": step, "step_seconds": value, "data_seconds": 0.0})
+        last = max(losses)
+        if length:
+            bins = length_bins(length, length_stderr)
+            row = {"step": last, "eval": "length", "context": 16, "documents": documents, "bins": bins}
+            run.append("evals", row)
+        (run.path / "env.json").write_text(json.dumps(ENV if env is None else env))
+        run.finish(status, step=last, params=1234, tokens=last * 128)
+        return run.path
+
+    return make
+
+
+def val(step: int, loss: float, stderr: float, bits_per_byte: float) -> dict[str, Any]:
+    """A validation row as the trainer writes it."""
+    return {
+        "step": step,
+        "eval": "val",
+        "loss_nats": loss,
+        "stderr_nats": stderr,
+        "bits_per_byte": bits_per_byte,
+        "tokens": 4096,
+    }
+
+
+def length_bins(losses: Sequence[float], stderr: float | None) -> list[dict[str, Any]]:
+    """Bins 0-16, 16-32, 32-64, ... with these losses."""
+    edges = [0, *(16 * 2**i for i in range(len(losses)))]
+    return [
+        {"from": a, "to": b, "loss_nats": loss, "stderr_nats": stderr}
+        for a, b, loss in zip(edges, edges[1:], losses, strict=False)
+    ]
