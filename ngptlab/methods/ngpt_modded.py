@@ -36,7 +36,7 @@ class _NormScaleRotate(nn.Module):
         self.s_qk = Scale(dims.d_head, init=1.0, scale=dims.d_model**-0.5)
 
     def forward(self, q_BHTK: Tensor, k_BHTK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
-        s_K = self.s_qk().to(q_BHTK.dtype)
+        s_K = self.s_qk.effective().to(q_BHTK.dtype)
         return rotate(unit_norm(q_BHTK) * s_K, rope), rotate(unit_norm(k_BHTK) * s_K, rope)
 
 

@@ -29,8 +29,8 @@ class Part(Protocol):
 class Scale(nn.Module):
     """A trained vector with a speed of its own (section 2.5).
 
-    The parameter starts at `scale`; forward gives stored * init / scale. Hence `init` is the value that forward starts
-    at, and a step of Adam moves it by lr * init / scale.
+    The parameter starts at `scale`, its effective value is stored * init / scale. Hence `init` is the effective value
+    at first, and a step of Adam moves it by lr * init / scale.
     """
 
     def __init__(self, *shape: int, init: float, scale: float) -> None:
@@ -42,10 +42,9 @@ class Scale(nn.Module):
         """Give the parameter its initial value."""
         nn.init.constant_(self.stored, self.scale)
 
-    def forward(self) -> Tensor:
+    def effective(self) -> Tensor:
+        """The values that forward passes use."""
         return self.stored * (self.init / self.scale)
-
-    __call__: Callable[[], Tensor]
 
 
 # --- norm: before each branch and before the head ---------------------------------------------------------------------
@@ -140,7 +139,7 @@ class _SphereStep(nn.Module):
 
     def forward(self, h_BTD: Tensor, branch_BTD: Tensor) -> Tensor:
         h, target = wide(h_BTD), unit_norm(wide(branch_BTD))
-        return unit_norm(torch.lerp(h, target, self.alpha().abs())).to(h_BTD.dtype)
+        return unit_norm(torch.lerp(h, target, self.alpha.effective().abs())).to(h_BTD.dtype)
 
 
 # --- attn_scale: what attention scores are multiplied by --------------------------------------------------------------
@@ -189,7 +188,7 @@ class _RotateNormScale(nn.Module):
         self.s_qk = Scale(dims.num_heads, dims.d_head, init=1.0, scale=dims.d_model**-0.5)
 
     def forward(self, q_BHTK: Tensor, k_BHTK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
-        s_H1K = self.s_qk().unsqueeze(1)
+        s_H1K = self.s_qk.effective().unsqueeze(1)
         q, k = unit_norm(rotate(q_BHTK, rope)), unit_norm(rotate(k_BHTK, rope))
         return (q * s_H1K).to(q_BHTK.dtype), (k * s_H1K).to(k_BHTK.dtype)
 
@@ -226,7 +225,10 @@ class _ScaledSwiGLU(nn.Module):
         self.v_gain = dims.d_model**0.5
 
     def forward(self, u_BTF: Tensor, v_BTF: Tensor) -> Tensor:
-        s_u_F, s_v_F = self.s_u().to(u_BTF.dtype), (self.s_v() * self.v_gain).to(v_BTF.dtype)
+        s_u_F, s_v_F = (
+            self.s_u.effective().to(u_BTF.dtype),
+            (self.s_v.effective() * self.v_gain).to(v_BTF.dtype),
+        )
         return (u_BTF * s_u_F) * F.silu(v_BTF * s_v_F)
 
 
@@ -255,4 +257,4 @@ class _ScaledLogits(nn.Module):
         self.s_z = Scale(dims.vocab_size, init=1.0, scale=dims.d_model**-0.5)
 
     def forward(self, z_BTV: Tensor) -> Tensor:
-        return z_BTV * self.s_z()
+        return z_BTV * self.s_z.effective()

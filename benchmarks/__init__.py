@@ -1,0 +1,1 @@
+"""Timed measurements, kept out of the tests. Each prints a table and writes JSON."""
