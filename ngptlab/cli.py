@@ -38,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(f"ngptlab: {error}", file=sys.stderr)
         return 1 if isinstance(error, DivergedError) else 2
+    except OSError as error:
+        # Disk full or no permission, in the middle of a run: what is saved stays, the same command goes on.
+        print(f"ngptlab: {error}; mend that and give the same command again", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("ngptlab: interrupted", file=sys.stderr)
         return 130

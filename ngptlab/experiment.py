@@ -82,6 +82,9 @@ def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | No
             run.finish("failed", reason=str(error))
             raise
         run.finish("done", **_totals(config, model, batches))
+        if request.signal_number is not None:
+            # Asked for during the last step or the evaluation: this run is done, whatever comes after it must not start.
+            raise Stopped(request.signal_number, config.train.steps)
     return run
 
 

@@ -1,0 +1,177 @@
+"""Evaluations against the plainest computation of the same numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ngptlab import methods
+from ngptlab.config import Dims, RunConfig
+from ngptlab.data.shards import ShardWriter, TokenStream
+from ngptlab.evals import loss as loss_module
+from ngptlab.evals.length import length_loss, long_documents
+from ngptlab.evals.loss import validation_loss
+from ngptlab.experiment import hold_out, open_data, train
+from ngptlab.nn.decoder import Decoder
+from ngptlab.train.progress import Silent
+
+MakeConfig = Callable[..., RunConfig]
+EOT = 256
+
+
+@pytest.fixture(params=["gpt", "ngpt"])
+def model(request: pytest.FixtureRequest) -> Decoder:
+    """With weights large enough that the losses of positions differ."""
+    built = methods.build_model(
+        request.param, Dims(vocab_size=257, num_layers=1, num_heads=2, d_model=16), seed=3
+    )
+    with torch.no_grad():
+        built.E_out.mul_(20)
+    return built
+
+
+def draw(rows: int, length: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 257, (rows, length), dtype=np.int64)
+
+
+@torch.no_grad()
+def plain_losses(model: Decoder, tokens_NS: np.ndarray) -> np.ndarray:
+    """-log p of every token but the first, a row at a time, the softmax in float64."""
+    rows = []
+    for row in tokens_NS:
+        logits = model(torch.from_numpy(row[None, :-1]))[0].double().numpy()
+        log_sums = np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1)) + logits.max(1)
+        rows.append([log_sums[t] - logits[t, row[t + 1]] for t in range(len(row) - 1)])
+    return np.array(rows)
+
+
+# Losses are computed in float32: some roundings (6e-8 relative) of logits of a few nats.
+TOLERANCE = 2e-6
+
+
+def test_validation_loss(model: Decoder) -> None:
+    tokens = draw(7, 13)
+    found = validation_loss(model, tokens[:, :-1], tokens[:, 1:], bytes_per_token=0.8)
+    by_window = plain_losses(model, tokens).mean(1)
+    assert found["loss_nats"] == pytest.approx(by_window.mean(), rel=TOLERANCE)
+    deviation = math.sqrt(((by_window - by_window.mean()) ** 2).sum() / 6)
+    assert found["stderr_nats"] == pytest.approx(deviation / math.sqrt(7), rel=1e-4)
+    assert found["bits_per_byte"] == pytest.approx(found["loss_nats"] / math.log(2) / 0.8, rel=1e-12)
+    assert (found["eval"], found["tokens"], found["windows"]) == ("val", 7 * 12, 7)
+
+
+def test_validation_loss_in_several_passes(model: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = draw(7, 13)
+    whole = validation_loss(model, tokens[:, :-1], tokens[:, 1:], bytes_per_token=1.0)
+    for budget in (1, 24, 36):  # 1, 2 and 3 rows; the last pass is a short one
+        monkeypatch.setattr(loss_module, "BATCH_TOKENS", budget)
+        parts = validation_loss(model, tokens[:, :-1], tokens[:, 1:], bytes_per_token=1.0)
+        assert parts["loss_nats"] == pytest.approx(whole["loss_nats"], rel=TOLERANCE)
+        assert parts["windows"] == 7
+
+
+def test_one_window_has_no_error(model: Decoder) -> None:
+    tokens = draw(1, 13)
+    assert validation_loss(model, tokens[:, :-1], tokens[:, 1:], bytes_per_token=1.0)["stderr_nats"] == 0.0
+
+
+def test_evaluation_leaves_no_gradient(model: Decoder) -> None:
+    tokens = draw(2, 13)
+    before = [p.detach().clone() for p in model.parameters()]
+    validation_loss(model, tokens[:, :-1], tokens[:, 1:], bytes_per_token=1.0)
+    assert all(p.grad is None and torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+
+def test_length_loss_by_position(model: Decoder) -> None:
+    tokens = draw(5, 33)
+    found = length_loss(model, tokens, context=8)
+    plain = plain_losses(model, tokens)
+    assert (found["eval"], found["context"], found["documents"]) == ("length", 8, 5)
+    assert [(b["from"], b["to"]) for b in found["bins"]] == [(n, n + 4) for n in range(0, 32, 4)]
+    for b in found["bins"]:
+        by_document = plain[:, b["from"] : b["to"]].mean(1)
+        assert b["loss_nats"] == pytest.approx(by_document.mean(), rel=TOLERANCE)
+        assert b["stderr_nats"] == pytest.approx(np.std(by_document, ddof=1) / math.sqrt(5), rel=1e-4)
+
+
+def test_one_document_has_no_error(model: Decoder) -> None:
+    bins = length_loss(model, draw(1, 17), context=8)["bins"]
+    assert [b["stderr_nats"] for b in bins] == [0.0] * 4
+
+
+def test_bins_of_an_odd_context_cover_every_position(model: Decoder) -> None:
+    bins = length_loss(model, draw(2, 11), context=7)["bins"]
+    assert [(b["from"], b["to"]) for b in bins] == [(0, 3), (3, 6), (6, 9), (9, 10)]
+    assert [(b["from"], b["to"]) for b in length_loss(model, draw(2, 3), context=1)["bins"]] == [(0, 1), (1, 2)]
+
+
+def test_long_documents_begin_at_an_end_of_text(tmp_path: Path) -> None:
+    lengths = [5, 9, 10, 30, 12]
+    parts = [np.concatenate(([EOT], draw(1, n, seed=n)[0] % 256)) for n in lengths]
+    with ShardWriter(tmp_path, "long") as writer:
+        for part in parts:
+            writer.write(part)
+    stream = TokenStream([tmp_path / shard.file for shard in writer.shards])
+    found = long_documents(stream, end_of_text=EOT, tokens=10, limit=2)
+    assert found.shape == (2, 11) and found.dtype == np.int64
+    assert np.array_equal(found, [parts[2], parts[3][:11]])
+    assert long_documents(stream, end_of_text=EOT, tokens=10, limit=9).shape == (3, 11)
+    assert long_documents(stream, end_of_text=EOT, tokens=31, limit=9).shape == (0, 32)
+    assert long_documents(stream, end_of_text=EOT, tokens=10, limit=0).shape == (0, 11)
+
+
+def test_held_out_text_is_not_trained_on(make_config: MakeConfig) -> None:
+    """No long document, and no validation document, is in the training tokens."""
+    config = make_config()
+    corpus = open_data(config)
+    held = hold_out(config, corpus)
+    trained = corpus.train.window(0, len(corpus.train)).tobytes()
+    assert len(held.documents_NT) == 3
+    for row in (*held.documents_NT, *held.inputs_NT):
+        assert row.tobytes() not in trained
+    assert np.array_equal(held.inputs_NT[:, 1:], held.targets_NT[:, :-1])
+    again = hold_out(make_config("ngpt", seed=4, data={"seed": 4}), corpus)
+    assert np.array_equal(held.inputs_NT, again.inputs_NT)
+    assert np.array_equal(held.documents_NT, again.documents_NT)
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize(
+    "change", [{"data": {"long_share": 0.0}}, {"eval": {"length_documents": 0}}, {"eval": {"length_factor": 90}}]
+)
+def test_without_a_long_document(change: dict[str, Any], make_config: MakeConfig, tmp_path: Path) -> None:
+    notes = Notes()
+    run = train(make_config(**change), tmp_path / "run", reporter=notes)
+    assert run.done
+    assert [record["eval"] for record in run.read("evals")] == ["val"] * 4
+    assert sum("the length evaluation is left out" in note for note in notes.notes) == 1
+
+
+def test_recorded_numbers_are_those_of_the_final_weights(make_config: MakeConfig, tmp_path: Path) -> None:
+    from ngptlab.train.checkpoint import list_checkpoints, load_weights, read_checkpoint
+
+    config = make_config()
+    run = train(config, tmp_path / "run")
+    weights = read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1])[1]["model.safetensors"]
+    model = methods.build_model(config.method, config.model, seed=9)
+    load_weights(model, weights)
+    corpus = open_data(config)
+    held = hold_out(config, corpus)
+    val = validation_loss(
+        model, held.inputs_NT, held.targets_NT, bytes_per_token=corpus.bytes_per_token("val")
+    )
+    length = length_loss(model, held.documents_NT, context=16)
+    assert run.read("evals")[-2:] == [{"step": 8, **val}, {"step": 8, **length}]

@@ -1,0 +1,269 @@
+"""Imports point one way, torch stays out of what must start fast, and methods stay in their files.
+
+`ALLOWED` is the design: a new folder or module of ngptlab/ must be added here, with what it may know.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ngptlab
+from ngptlab import methods
+
+PACKAGE = Path(ngptlab.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+ROOT = "__init__"
+
+BASE = {"errors", "config"}
+MODEL = BASE | {"nn"}
+RUNNING = MODEL | {ROOT, "runs", "device", "optim", "methods", "data", "train", "evals"}
+
+# A unit is a folder or a module right under ngptlab/. What it may import, besides itself.
+ALLOWED: dict[str, set[str]] = {
+    ROOT: set(),
+    "errors": set(),
+    "config": {"errors"},
+    "overrides": BASE,
+    "runs": BASE,
+    "recipes": BASE,
+    "data": BASE,
+    "device": BASE,
+    "nn": BASE,
+    "optim": MODEL,
+    "methods": MODEL,
+    "train": MODEL | {"runs", "device", "optim"},
+    "evals": MODEL | {"data", "device"},
+    "experiment": RUNNING,
+    "report": BASE | {"runs"},
+    "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
+}
+ALLOWED["cli"] = set(ALLOWED)
+
+NO_TORCH = {ROOT, "errors", "config", "overrides", "runs", "recipes", "data", "report", "cli"}
+BRINGS_TORCH = {"torch", "safetensors", "transformers", "accelerate"}
+LOADS_BY_NAME = {
+    ROOT,
+    "methods",
+    "recipes",
+}  # may use importlib: the public API, and one file a method or recipe
+
+# (file, line) of mentions that stand although they name a method outside methods/ and recipes/.
+MENTIONS = {("config.py", 'method: str = "gpt"')}  # the baseline is what a config without a method trains
+
+MAX_LINES = 400
+
+
+def unit_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def resolve(module: str, name: str | None = None) -> str:
+    """The unit behind `import module` or `from module import name`."""
+    parts = module.split(".")
+    if len(parts) > 1:
+        return parts[1]
+    if name is None:
+        return ROOT
+    home = ngptlab._HOMES.get(name)  # through the public API: what counts is where the name lives
+    if home is not None:
+        return home.split(".")[1]
+    return name if name in ALLOWED else ROOT
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[int, str, str | None]]:
+    """(line, module, name) of every import, at any depth."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name, None
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import; write it out"
+            for alias in node.names:
+                yield node.lineno, node.module or "", alias.name
+
+
+def wrong_imports(unit: str, tree: ast.AST) -> list[str]:
+    found = []
+    for line, module, name in imports(tree):
+        top = module.split(".")[0]
+        if top == "ngptlab":
+            target = resolve(module, name)
+            if target not in ALLOWED:
+                found.append(f"line {line}: ngptlab.{target} is not in the table; add it")
+            elif target != unit and target not in ALLOWED[unit]:
+                found.append(f"line {line}: {unit} must not know {target}")
+        elif top in BRINGS_TORCH and unit in NO_TORCH:
+            found.append(f"line {line}: {unit} must not import {top}")
+        elif top == "importlib" and name != "metadata" and unit not in LOADS_BY_NAME:
+            found.append(f"line {line}: {unit} must not import by name")
+    return found
+
+
+def forbidden(tree: ast.AST) -> list[str]:
+    """Ways to run code that came with data. Read from the syntax tree: `model.eval()` is none of them."""
+    found = []
+    pickles = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
+    loads = {"torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "torch.save"}
+    for line, module, name in imports(tree):
+        if module.split(".")[0] in pickles or f"{module}.{name}" in loads:
+            found.append(f"line {line}: imports {module}")
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        if called in {"eval", "exec", "__import__", "builtins.eval", "builtins.exec"} | loads:
+            found.append(f"line {node.lineno}: {called}(...)")
+        for keyword in node.keywords:
+            if keyword.arg == "allow_pickle" and ast.unparse(keyword.value) != "False":
+                found.append(f"line {node.lineno}: allow_pickle")
+    return found
+
+
+def mentions(text: str) -> list[str]:
+    """Lines that hold a method's name as a whole word, as itself or with dashes."""
+    names = {spelling for name in methods.names() for spelling in (name, name.replace("_", "-"))}
+    word = re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(names))})(?![\w-])")
+    return [line.strip() for line in text.splitlines() if word.search(line)]
+
+
+by_file = pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+
+
+@by_file
+def test_imports_point_one_way(path: Path) -> None:
+    unit = unit_of(path)
+    assert unit in ALLOWED, f"{unit} is new: add it to ALLOWED, with what it may import"
+    assert wrong_imports(unit, ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+def test_the_table_has_no_circle_and_no_dead_entry() -> None:
+    assert set(ALLOWED) == {unit_of(path) for path in SOURCES}
+    left = {unit: knows - {ROOT} for unit, knows in ALLOWED.items() if unit not in (ROOT, "cli")}
+    while left:
+        free = {unit for unit, knows in left.items() if not knows & set(left)}
+        assert free, f"a circle among {sorted(left)}"
+        left = {unit: knows for unit, knows in left.items() if unit not in free}
+
+
+@by_file
+def test_no_code_from_data(path: Path) -> None:
+    assert forbidden(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+@by_file
+def test_size_and_name(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MAX_LINES, f"{lines} lines; divide it by what its halves know"
+    assert path.stem not in {"utils", "util", "helpers", "misc", "common"}, "name it by what it does"
+
+
+def test_no_method_is_named_outside_its_file_and_the_recipes() -> None:
+    found = []
+    for path in sorted(PACKAGE.rglob("*")):
+        relative = path.relative_to(PACKAGE)
+        if (
+            not path.is_file()
+            or "__pycache__" in relative.parts
+            or relative.parts[0] in ("methods", "recipes")
+        ):
+            continue
+        found += [(str(relative), line) for line in mentions(path.read_text(encoding="utf-8"))]
+    assert [mention for mention in found if mention not in MENTIONS] == []
+    assert set(found) >= MENTIONS, "an exception that is no longer needed"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "config",
+        "overrides",
+        "runs",
+        "recipes",
+        "recipes.demo",
+        "report.page",
+        "data.corpus",
+        "data.batches",
+        "cli",
+    ],
+)
+def test_the_list_of_modules_without_torch_is_complete(module: str) -> None:
+    assert module.split(".")[0] in NO_TORCH
+
+
+def test_torch_is_imported_late() -> None:
+    code = (
+        "import sys, ngptlab.config, ngptlab.overrides, ngptlab.runs, ngptlab.recipes.demo, ngptlab.report.page\n"
+        "import ngptlab.data.corpus, ngptlab.data.batches, ngptlab.cli\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, timeout=120)
+    assert done.returncode == 0, "torch was imported"
+
+
+# --- the checks are checked -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("unit", "code"),
+    [
+        ("train", "from ngptlab.methods import load"),
+        ("train", "from ngptlab import methods"),
+        ("train", "from ngptlab import build_model"),
+        ("train", "import ngptlab.recipes.demo"),
+        ("train", "def f():\n    from ngptlab.evals.loss import losses"),
+        ("nn", "from ngptlab.optim import groups"),
+        ("data", "import torch"),
+        ("report", "def f():\n    import torch.nn"),
+        ("report", "from ngptlab.experiment import train"),
+        ("cli", "from torch import nn"),
+        ("config", "from ngptlab import runs"),
+        ("optim", "import ngptlab.novelty"),
+        ("evals", "import importlib"),
+    ],
+)
+def test_wrong_imports_are_found(unit: str, code: str) -> None:
+    assert len(wrong_imports(unit, ast.parse(code))) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "torch.load(path)",
+        "from torch import load",
+        "yaml.load(text, Loader=Loader)",
+        "eval(text)",
+        "exec(text)",
+        "np.load(path, allow_pickle=True)",
+    ],
+)
+def test_forbidden_calls_are_found(code: str) -> None:
+    assert len(forbidden(ast.parse(code))) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "model.eval()",
+        "self.evaluate()",
+        "re.compile(x)",
+        "yaml.safe_load(x)",
+        "np.load(x, allow_pickle=False)",
+    ],
+)
+def test_innocent_calls_are_not(code: str) -> None:
+    assert forbidden(ast.parse(code)) == []
+
+
+def test_mentions_are_whole_words() -> None:
+    assert mentions('if method == "ngpt":') and mentions("# gpt only") and mentions("--method qk-norm")
+    assert not mentions("import ngptlab") and not mentions('"gpt2"') and not mentions("nGPT and GPT in prose")
+    assert not mentions("ngptlab train")

@@ -1,0 +1,237 @@
+"""The record of a run: its hash, its checks across fields, and one-line errors for a wrong file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ngptlab import ConfigError, Dims, RunConfig
+from ngptlab.config import differences, dump, flatten, load, parse
+
+CONFIG = RunConfig(name="x", model=Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=8))
+
+# Another valid value for every field there is.
+SCIENCE: dict[str, Any] = {
+    "name": "y",
+    "method": "another",
+    "seed": 1,
+    "model.vocab_size": 18,
+    "model.num_layers": 2,
+    "model.num_heads": 1,
+    "model.d_model": 16,
+    "model.d_ff": 11,
+    "data.source": "text:folder",
+    "data.tokenizer": "gpt2",
+    "data.val_share": 0.1,
+    "data.long_share": 0.1,
+    "data.seed": 1,
+    "optim.lr": 0.001,
+    "optim.lr_grid": [0.001],
+    "optim.betas": [0.9, 0.99],
+    "optim.eps": 1e-9,
+    "optim.weight_decay": 0.1,
+    "optim.grad_clip": 2.0,
+    "schedule.shape": "cosine",
+    "schedule.warmup_steps": 3,
+    "schedule.cooldown_frac": 0.2,
+    "schedule.cooldown_shape": "1-sqrt",
+    "train.steps": 601,
+    "train.batch_size": 16,
+    "train.context": 64,
+    "train.compute_dtype": "float32",
+    "eval.every": 51,
+    "eval.val_tokens": 1000,
+    "eval.length_factor": 4,
+    "eval.length_documents": 3,
+}
+ELSEWHERE: dict[str, Any] = {
+    "checkpoint.every": 100,
+    "checkpoint.keep": 3,
+    "device.kind": "cpu",
+    "device.threads": 2,
+    "device.micro_batch": 8,
+    "device.compile": "off",
+}
+
+
+def changed(path: str, value: Any) -> RunConfig:
+    fields: dict[str, Any] = json.loads(dump(CONFIG))
+    *sections, leaf = path.split(".")
+    record = fields
+    for section in sections:
+        record = record[section]
+    record[leaf] = value
+    return parse(fields, origin="test")
+
+
+def message(fields: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse({"name": "x", "model": CONFIG.model.model_dump(), **fields}, origin="origin")
+    text = str(caught.value)
+    assert text.startswith("origin: ") and "\n" not in text
+    return text
+
+
+# --- hash -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_tables_here_name_every_field() -> None:
+    assert sorted(SCIENCE | ELSEWHERE) == sorted(path for path, _ in flatten(CONFIG))
+
+
+@pytest.mark.parametrize("path", SCIENCE)
+def test_hash_changes_with_what_decides_numbers(path: str) -> None:
+    other = changed(path, SCIENCE[path])
+    assert other.hash != CONFIG.hash
+    assert any(line.startswith(f"{path}: ") for line in differences(CONFIG, other))
+
+
+@pytest.mark.parametrize("path", ELSEWHERE)
+def test_hash_ignores_where_and_how_a_run_is_computed(path: str) -> None:
+    other = changed(path, ELSEWHERE[path])
+    assert other != CONFIG
+    assert other.hash == CONFIG.hash and other.run_name == CONFIG.run_name
+    assert differences(CONFIG, other) == []
+
+
+def test_run_name_is_readable() -> None:
+    assert CONFIG.run_name == f"x-{CONFIG.method}-s0-{CONFIG.hash}"
+    assert len(CONFIG.hash) == 8 and int(CONFIG.hash, 16) >= 0
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+def test_records_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        CONFIG.seed = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        CONFIG.model.d_ff = 1  # type: ignore[misc]
+
+
+def test_d_ff_and_d_head_are_derived() -> None:
+    assert Dims(vocab_size=1, num_layers=1, num_heads=12, d_model=768).d_ff == 2048
+    assert Dims(vocab_size=1, num_layers=1, num_heads=1, d_model=64).d_ff == 170
+    assert Dims(vocab_size=1, num_layers=1, num_heads=1, d_model=64, d_ff=5).d_ff == 5
+    assert CONFIG.model.d_head == 4
+
+
+def test_a_dumped_config_reads_back_equal(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(dump(CONFIG))
+    assert load(path) == CONFIG and load(path).hash == CONFIG.hash
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "hint"),
+    [
+        ({"train": {"step": 3}}, "'train.steps'"),
+        ({"optim": {"learning_rate": 3}}, "optim.learning_rate is not a field"),
+        ({"sed": 3}, "'seed'"),
+        ({"schedule": {"warmup": 3}}, "'schedule.warmup_steps'"),
+    ],
+)
+def test_unknown_field_gets_the_nearest(fields: dict[str, Any], hint: str) -> None:
+    assert "is not a field" in message(fields) and hint in message(fields)
+
+
+def test_warmup_and_cooldown_must_fit() -> None:
+    text = message({"train": {"steps": 10}, "schedule": {"warmup_steps": 8, "cooldown_frac": 0.3}})
+    assert "warmup_steps 8" in text and "cooldown of 3 steps" in text and "train.steps 10" in text
+    fits = {"train": {"steps": 10}, "schedule": {"warmup_steps": 7, "cooldown_frac": 0.3}}
+    assert parse({"name": "x", "model": CONFIG.model.model_dump(), **fields_of(fits)}, origin="o")
+    # Only WSD has a cooldown.
+    fits["schedule"] |= {"warmup_steps": 8, "shape": "cosine"}
+    assert parse({"name": "x", "model": CONFIG.model.model_dump(), **fields_of(fits)}, origin="o")
+
+
+def fields_of(sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {name: dict(section) for name, section in sections.items()}
+
+
+def test_micro_batch_must_divide_the_batch() -> None:
+    text = message({"train": {"batch_size": 6}, "device": {"micro_batch": 4}})
+    assert "micro_batch 4" in text and "batch_size 6" in text
+
+
+@pytest.mark.parametrize(("heads", "width"), [(3, 8), (8, 8), (2, 6)])
+def test_head_width_must_be_whole_and_even(heads: int, width: int) -> None:
+    model = {"vocab_size": 4, "num_layers": 1, "num_heads": heads, "d_model": width}
+    assert f"d_model {width} over num_heads {heads}" in message({"model": model})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "nan", "inf", ".nan", -1.0, 0.0, "fast"])
+def test_lr_is_finite_and_positive(value: Any) -> None:
+    assert "optim.lr: given" in message({"optim": {"lr": value}})
+
+
+@pytest.mark.parametrize("field", ["lr_grid", "betas"])
+def test_nan_in_a_tuple_is_refused(field: str) -> None:
+    assert f"optim.{field}" in message({"optim": {field: [0.9, float("nan")]}})
+
+
+def test_all_findings_in_one_line() -> None:
+    text = message({"train": {"steps": 0, "context": "long"}})
+    assert "train.steps: given 0" in text and "train.context: given 'long'" in text
+
+
+@pytest.mark.parametrize("name", ["", "A", "a/b", "../up", "a b", ".hidden", "x" * 65])
+def test_name_is_safe_for_a_folder(name: str) -> None:
+    assert "name: given" in message({"name": name})
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_yaml_with_a_bare_exponent(tmp_path: Path) -> None:
+    """YAML 1.1 reads 1e-3 as text; the field's type makes it the number that was meant."""
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "name: x\n"
+        "model: {vocab_size: 17, num_layers: 1, num_heads: 2, d_model: 8}\n"
+        "optim: {lr: 1e-3, lr_grid: [1e-4, 1e-3, 1.0e-2], betas: [0.9, 0.99], weight_decay: null}\n"
+    )
+    optim = load(path).optim
+    assert optim.lr == 0.001 and optim.lr_grid == (0.0001, 0.001, 0.01)
+    assert optim.weight_decay is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: [", "not valid JSON or YAML"),
+        ("- a\n- b\n", "a config is a mapping"),
+        ("", "a config is a mapping"),
+        ("name: x\n", "model"),
+        (
+            "name: x\nmodel: {vocab_size: 1, num_layers: 1, num_heads: 1, d_model: 2}\noptim: {lr: .nan}\n",
+            "optim.lr",
+        ),
+        ("!!python/object/apply:os.getcwd []\n", "not valid JSON or YAML"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert expected in str(caught.value) and str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "binary"])
+def test_an_unreadable_file_is_one_line(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "run.yaml"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "binary":
+        path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="can't be read"):
+        load(path)

@@ -1,0 +1,127 @@
+"""`--section.field value` for any field: spellings, tuples, hints for wrong ones, and what follows from an override."""
+
+from __future__ import annotations
+
+import pytest
+
+from ngptlab import ConfigError, Dims, RunConfig
+from ngptlab.config import flatten
+from ngptlab.overrides import apply, field_help, split
+
+CONFIG = RunConfig(name="x", model=Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=8))
+
+
+def run(*arguments: str, config: RunConfig = CONFIG) -> RunConfig:
+    overrides, rest = split(arguments, config)
+    assert rest == []
+    return apply(config, overrides)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--train.batch_size", "6"],
+        ["--train.batch-size", "6"],
+        ["--train.batch_size=6"],
+        ["--train.batch-size=6"],
+        ["--train.batch_size", "5", "--train.batch-size=6"],
+    ],
+)
+def test_spellings(arguments: list[str]) -> None:
+    assert run(*arguments).train.batch_size == 6
+
+
+def test_values_are_typed_by_the_field() -> None:
+    config = run("--optim.lr", "1e-3", "--method", "ngpt", "--seed=7", "--data.source", "text:a-b=c d")
+    assert config.optim.lr == 0.001 and config.method == "ngpt" and config.seed == 7
+    assert config.data.source == "text:a-b=c d", "dashes and equals signs in a value stay"
+    assert run() == CONFIG
+
+
+def test_tuples_take_all_values_up_to_the_next_option() -> None:
+    config = run("--optim.betas", "0.8", "0.9", "--optim.lr-grid", "1e-3", "2e-3", "4e-3", "--seed", "1")
+    assert config.optim.betas == (0.8, 0.9)
+    assert config.optim.lr_grid == (0.001, 0.002, 0.004)
+    assert config.seed == 1
+    assert run("--optim.lr_grid=0.5").optim.lr_grid == (0.5,)
+
+
+def test_what_is_no_field_is_left() -> None:
+    overrides, rest = split(["demo", "--train.steps", "3", "--out", "runs", "--quiet", "more"], CONFIG)
+    assert overrides == {"train.steps": "3"}
+    assert rest == ["demo", "--out", "runs", "--quiet", "more"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "nearest"),
+    [
+        ("--train.step", "train.steps"),
+        ("--optim.weight-decy", "optim.weight_decay"),
+        ("--train.batchsize=3", "train.batch_size"),
+        ("--model.heads", "model.num_heads"),
+    ],
+)
+def test_unknown_field_gets_the_nearest(argument: str, nearest: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        split([argument, "3"], CONFIG)
+    assert repr(nearest) in str(caught.value) and "no such field" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rest", [[], ["--seed", "1"]])
+@pytest.mark.parametrize("option", ["--train.steps", "--optim.betas"])
+def test_missing_value(option: str, rest: list[str]) -> None:
+    with pytest.raises(ConfigError, match=rf"{option}: given no value; its default is"):
+        split([option, *rest], CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--train.steps", "many"], "train.steps: given 'many'"),
+        (["--train.steps", "0"], "train.steps: given '0'"),
+        (["--optim.lr", "nan"], "optim.lr: given 'nan'"),
+        (["--optim.lr", "-1"], "optim.lr: given '-1'"),
+        (["--optim.betas", "0.9"], "optim.betas"),
+        (["--schedule.shape", "wds"], "'wsd'"),
+        (["--train.steps", "none"], "train.steps: given None"),
+        (["--device.micro_batch", "5"], "must divide"),
+        (["--model.num_heads", "3"], "num_heads 3"),
+    ],
+)
+def test_a_wrong_value_is_one_line(arguments: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run(*arguments)
+    assert expected in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_derived_width_follows_the_one_it_derives_from() -> None:
+    assert run("--model.d_model", "48").model.d_ff == 128
+    assert run("--model.d_model", "48", "--model.d_ff", "7").model.d_ff == 7
+    own = CONFIG.model_copy(
+        update={"model": Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=8, d_ff=5)}
+    )
+    assert run("--model.d_model", "48", config=own).model.d_ff == 5, "a width that was chosen stays"
+    assert run("--model.d_model", "48", "--model.d_ff", "0", config=own).model.d_ff == 128
+
+
+@pytest.mark.parametrize("none", ["none", "None"])
+def test_none_leaves_it_to_the_method(none: str) -> None:
+    given = run("--optim.weight_decay", "0.2", "--schedule.warmup_steps", "3")
+    assert (given.optim.weight_decay, given.schedule.warmup_steps) == (0.2, 3)
+    back = run("--optim.weight_decay", none, "--schedule.warmup_steps", none, config=given)
+    assert back == CONFIG
+
+
+def test_the_given_config_is_left_as_it_was() -> None:
+    before = CONFIG.model_dump()
+    run("--optim.lr", "0.5", "--model.d_model", "16")
+    assert CONFIG.model_dump() == before
+
+
+def test_help_has_every_field_and_a_sentence_for_it() -> None:
+    rows = field_help(CONFIG)
+    assert [option for option, _, _ in rows] == ["--" + path.replace("_", "-") for path, _ in flatten(CONFIG)]
+    # A section's own fields aside, which their section's page explains, nothing goes without a sentence.
+    assert [option for option, _, sentence in rows if not sentence.strip()] == []
+    assert {option: shown for option, shown, _ in rows}["--optim.betas"] == "0.9 0.95"
