@@ -127,7 +127,11 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, object], list[str]]:
     from ngptlab.overrides import split
 
     blank = RunConfig.model_validate(
-        {"name": "x", "model": {"vocab_size": 1, "num_layers": 1, "num_heads": 1, "d_model": 2}}
+        {
+            "name": "x",
+            "method": "x",
+            "model": {"vocab_size": 1, "num_layers": 1, "num_heads": 1, "d_model": 2},
+        }
     )
     return split(arguments, blank)
 

@@ -11,10 +11,10 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from ngptlab.errors import ConfigError, nearest
 
@@ -75,14 +75,17 @@ class DataConfig(Frozen):
     """Seed of the order of training windows."""
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
 class OptimConfig(Frozen):
     """AdamW and gradient clipping."""
 
     lr: float = Field(default=2**-9, gt=0)
     """Peak learning rate."""
-    lr_grid: tuple[float, ...] = ()
+    lr_grid: tuple[PositiveFloat, ...] = ()
     """Provenance: the learning rates among which `lr` was chosen for this method; the report warns when it sits on an edge."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
     """Decay of Adam's first and second moment."""
     eps: float = Field(default=1e-8, gt=0)
     """Adam's epsilon."""
@@ -163,7 +166,7 @@ class RunConfig(Frozen):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     """Name of the recipe."""
-    method: str = "gpt"
+    method: str
     """A file in ngptlab/methods/."""
     seed: int = Field(default=0, ge=0)
     """Seed of the initial weights."""
@@ -243,7 +246,7 @@ def parse(fields: dict[str, Any], *, origin: str) -> RunConfig:
 
 def explain(error: ValidationError) -> str:
     """One line for all of pydantic's findings, with the nearest field for an unknown one."""
-    blank = RunConfig(name="x", model=Dims(vocab_size=1, num_layers=1, num_heads=1, d_model=2))
+    blank = RunConfig(name="x", method="x", model=Dims(vocab_size=1, num_layers=1, num_heads=1, d_model=2))
     known = [path for path, _ in flatten(blank)]
     lines = []
     for item in error.errors():

@@ -62,6 +62,8 @@ def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | No
     model = methods.build_model(config.method, config.model, seed=config.seed)
     run = Run.open(path, config)
     with run.lock(), listen() as request:
+        # How an earlier attempt ended says nothing of this one, were it killed.
+        (run.path / "summary.json").unlink(missing_ok=True)
         try:
             _record_environment(run, device, corpus, reporter)
             Trainer(
@@ -76,7 +78,7 @@ def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | No
             ).fit()
             _evaluate_length(config, run, model, held_out, reporter)
         except Stopped as stopped:
-            run.finish("stopped", reason=str(stopped))
+            run.finish("stopped", reason=str(stopped), step=stopped.step)
             raise
         except LabError as error:
             run.finish("failed", reason=str(error))

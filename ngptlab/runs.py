@@ -44,8 +44,20 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Records of a JSON-lines file; a last line torn by a kill is left out."""
     if not path.exists():
         return
-    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
-        yield json.loads(line)
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            raise CheckpointError(
+                f"{path}, line {number}: damaged; remove the run to train it anew"
+            ) from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}); remove the run to train it anew") from None
 
 
 class Run:
@@ -80,7 +92,7 @@ class Run:
             return run
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
+            if any(entry.name != ".config.json.tmp" for entry in path.iterdir()):
                 raise ConfigError(f"{path}: neither empty nor a run directory; give a new folder as --out")
             write_json(path / "config.json", json.loads(configs.dump(config)))
         except OSError as error:
@@ -114,8 +126,7 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """How the run ended; empty while it has not."""
-        path = self.path / "summary.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        return _read_json(self.path / "summary.json")
 
     @property
     def done(self) -> bool:
@@ -125,8 +136,7 @@ class Run:
     @property
     def env(self) -> dict[str, Any]:
         """Where the run was computed."""
-        path = self.path / "env.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        return _read_json(self.path / "env.json")
 
     def read(self, stream: str) -> list[dict[str, Any]]:
         """All records of `metrics`, `timing` or `evals`."""
@@ -137,6 +147,14 @@ class Run:
         assert stream in STREAMS, stream
         with (self.path / f"{stream}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
+
+    def sync(self) -> None:
+        """Bring what was appended to the disk, so that a power cut loses no line older than a checkpoint."""
+        for stream in STREAMS:
+            path = self.path / f"{stream}.jsonl"
+            if path.exists():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
 
     def rewind(self, step: int) -> None:
         """Forget what was recorded after `step`, as a resume from that step's checkpoint will record it again."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ngptlab import ConfigError, Dims, RunConfig
 from ngptlab.config import differences, dump, flatten, load, parse
 
-CONFIG = RunConfig(name="x", model=Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=8))
+CONFIG = RunConfig(name="x", method="gpt", model=Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=8))
 
 # Another valid value for every field there is.
 SCIENCE: dict[str, Any] = {
@@ -70,7 +70,7 @@ def changed(path: str, value: Any) -> RunConfig:
 
 def message(fields: dict[str, Any]) -> str:
     with pytest.raises(ConfigError) as caught:
-        parse({"name": "x", "model": CONFIG.model.model_dump(), **fields}, origin="origin")
+        parse({"name": "x", "method": "gpt", "model": CONFIG.model.model_dump(), **fields}, origin="origin")
     text = str(caught.value)
     assert text.startswith("origin: ") and "\n" not in text
     return text
@@ -146,10 +146,14 @@ def test_warmup_and_cooldown_must_fit() -> None:
     text = message({"train": {"steps": 10}, "schedule": {"warmup_steps": 8, "cooldown_frac": 0.3}})
     assert "warmup_steps 8" in text and "cooldown of 3 steps" in text and "train.steps 10" in text
     fits = {"train": {"steps": 10}, "schedule": {"warmup_steps": 7, "cooldown_frac": 0.3}}
-    assert parse({"name": "x", "model": CONFIG.model.model_dump(), **fields_of(fits)}, origin="o")
+    assert parse(
+        {"name": "x", "method": "gpt", "model": CONFIG.model.model_dump(), **fields_of(fits)}, origin="o"
+    )
     # Only WSD has a cooldown.
     fits["schedule"] |= {"warmup_steps": 8, "shape": "cosine"}
-    assert parse({"name": "x", "model": CONFIG.model.model_dump(), **fields_of(fits)}, origin="o")
+    assert parse(
+        {"name": "x", "method": "gpt", "model": CONFIG.model.model_dump(), **fields_of(fits)}, origin="o"
+    )
 
 
 def fields_of(sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -194,7 +198,7 @@ def test_yaml_with_a_bare_exponent(tmp_path: Path) -> None:
     """YAML 1.1 reads 1e-3 as text; the field's type makes it the number that was meant."""
     path = tmp_path / "run.yaml"
     path.write_text(
-        "name: x\n"
+        "name: x\nmethod: gpt\n"
         "model: {vocab_size: 17, num_layers: 1, num_heads: 2, d_model: 8}\n"
         "optim: {lr: 1e-3, lr_grid: [1e-4, 1e-3, 1.0e-2], betas: [0.9, 0.99], weight_decay: null}\n"
     )
@@ -211,7 +215,7 @@ def test_yaml_with_a_bare_exponent(tmp_path: Path) -> None:
         ("", "a config is a mapping"),
         ("name: x\n", "model"),
         (
-            "name: x\nmodel: {vocab_size: 1, num_layers: 1, num_heads: 1, d_model: 2}\noptim: {lr: .nan}\n",
+            "name: x\nmethod: gpt\nmodel: {vocab_size: 1, num_layers: 1, num_heads: 1, d_model: 2}\noptim: {lr: .nan}\n",
             "optim.lr",
         ),
         ("!!python/object/apply:os.getcwd []\n", "not valid JSON or YAML"),

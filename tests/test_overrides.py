@@ -8,7 +8,7 @@ from ngptlab import ConfigError, Dims, RunConfig
 from ngptlab.config import flatten
 from ngptlab.overrides import apply, field_help, split
 
-CONFIG = RunConfig(name="x", model=Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=8))
+CONFIG = RunConfig(name="x", method="gpt", model=Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=8))
 
 
 def run(*arguments: str, config: RunConfig = CONFIG) -> RunConfig:

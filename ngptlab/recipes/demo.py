@@ -9,6 +9,7 @@ def recipe() -> Recipe:
     return Recipe(
         config=RunConfig(
             name="demo",
+            method="gpt",
             model=Dims(vocab_size=257, num_layers=4, num_heads=4, d_model=96),
             schedule=ScheduleConfig(shape="wsd", cooldown_frac=0.3),
             train=TrainConfig(steps=600, batch_size=32, context=128),

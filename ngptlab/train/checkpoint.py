@@ -27,6 +27,7 @@ from ngptlab.errors import CheckpointError
 
 FORMAT = 1
 PREFIX = "step_"
+FILES = ("model.safetensors", "optimizer.safetensors")
 
 
 def save_checkpoint(
@@ -68,7 +69,10 @@ def save_checkpoint(
         raise CheckpointError(
             f"{target}: can't be saved ({error.strerror or error}); free space or give another --out, then run again"
         ) from None
-    for old in list_checkpoints(folder)[:-keep]:
+    # Later ones are damaged: they were passed over on resume, and must not count among those kept.
+    published = list_checkpoints(folder)
+    newest = published.index(target) + 1
+    for old in published[: max(0, newest - keep)] + published[newest:]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -126,6 +130,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
             raise CheckpointError(f"{path}: format {manifest['format']}, this version reads {FORMAT}")
         if path.name != f"{PREFIX}{manifest['step']:06d}":
             raise CheckpointError(f"{path}: damaged (its manifest is of step {manifest['step']})")
+        if set(manifest["files"]) != set(FILES) or not isinstance(manifest["config_hash"], str):
+            raise CheckpointError(f"{path}: damaged (its manifest lists other files, or no config)")
         for name, facts in manifest["files"].items():
             with (path / name).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != facts["sha256"]:

@@ -94,9 +94,7 @@ class Trainer:
             self.model.parameters(), self.config.optim.grad_clip
         ).item()
         if not np.isfinite(loss_nats) or not np.isfinite(grad_norm):
-            raise DivergedError(
-                f"step {step + 1}: loss {loss_nats}, gradient norm {grad_norm}; lower --optim.lr (now {self.config.optim.lr:g})"
-            )
+            raise self._diverged(f"step {step + 1}: loss {loss_nats}, gradient norm {grad_norm}")
         self.optimizer.step()
         self.model.after_step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -142,12 +140,17 @@ class Trainer:
 
     def _evaluate(self, step: int) -> None:
         result = self.evaluate()
+        if not np.isfinite(result["loss_nats"]):
+            raise self._diverged(f"step {step}: validation loss {result['loss_nats']}")
         self.run.append("evals", {"step": step, **result})
         self.reporter.note(
             f"step {step}  validation {result['loss_nats']:.4f} nats ± {result['stderr_nats']:.4f}"
         )
 
     def _save(self, step: int) -> None:
+        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            raise self._diverged(f"step {step}: weights are not finite")
+        self.run.sync()
         checkpoint = self.config.checkpoint
         save_checkpoint(
             self._folder,
@@ -157,6 +160,9 @@ class Trainer:
             optimizer=self.optimizer,
             keep=checkpoint.keep,
         )
+
+    def _diverged(self, what: str) -> DivergedError:
+        return DivergedError(f"{what}; lower --optim.lr (now {self.config.optim.lr:g})")
 
     @property
     def _folder(self) -> Path:

@@ -19,6 +19,7 @@ from ngptlab.evals.length import length_loss, long_documents
 from ngptlab.evals.loss import validation_loss
 from ngptlab.experiment import hold_out, open_data, train
 from ngptlab.nn.decoder import Decoder
+from ngptlab.train.checkpoint import list_checkpoints, load_weights, read_checkpoint
 from ngptlab.train.progress import Silent
 
 MakeConfig = Callable[..., RunConfig]
@@ -108,7 +109,10 @@ def test_one_document_has_no_error(model: Decoder) -> None:
 def test_bins_of_an_odd_context_cover_every_position(model: Decoder) -> None:
     bins = length_loss(model, draw(2, 11), context=7)["bins"]
     assert [(b["from"], b["to"]) for b in bins] == [(0, 3), (3, 6), (6, 9), (9, 10)]
-    assert [(b["from"], b["to"]) for b in length_loss(model, draw(2, 3), context=1)["bins"]] == [(0, 1), (1, 2)]
+    assert [(b["from"], b["to"]) for b in length_loss(model, draw(2, 3), context=1)["bins"]] == [
+        (0, 1),
+        (1, 2),
+    ]
 
 
 def test_long_documents_begin_at_an_end_of_text(tmp_path: Path) -> None:
@@ -150,7 +154,8 @@ class Notes(Silent):
 
 
 @pytest.mark.parametrize(
-    "change", [{"data": {"long_share": 0.0}}, {"eval": {"length_documents": 0}}, {"eval": {"length_factor": 90}}]
+    "change",
+    [{"data": {"long_share": 0.0}}, {"eval": {"length_documents": 0}}, {"eval": {"length_factor": 90}}],
 )
 def test_without_a_long_document(change: dict[str, Any], make_config: MakeConfig, tmp_path: Path) -> None:
     notes = Notes()
@@ -161,8 +166,6 @@ def test_without_a_long_document(change: dict[str, Any], make_config: MakeConfig
 
 
 def test_recorded_numbers_are_those_of_the_final_weights(make_config: MakeConfig, tmp_path: Path) -> None:
-    from ngptlab.train.checkpoint import list_checkpoints, load_weights, read_checkpoint
-
     config = make_config()
     run = train(config, tmp_path / "run")
     weights = read_checkpoint(list_checkpoints(run.path / "checkpoints")[-1])[1]["model.safetensors"]

@@ -12,6 +12,7 @@ DIMS = Dims(vocab_size=4, num_layers=1, num_heads=1, d_model=2)
 
 def config_of(steps: int, *, warmup: int = 0, frac: float = 0.0, **schedule: str) -> RunConfig:
     return RunConfig(
+        method="gpt",
         name="x",
         model=DIMS,
         train=TrainConfig(steps=steps),

@@ -12,7 +12,7 @@ import pytest
 from ngptlab import methods
 from ngptlab.config import RunConfig, parse
 
-WORDS = "the a cat dog sat ran on under mat hill and then for while red blue tall small".split()
+WORDS = ("the", "a", "cat", "dog", "sat", "on", "under", "mat", "then", "for", "while", "red", "blue", "tall")
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ from ngptlab.data.batches import Batches
 from ngptlab.experiment import train
 from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.progress import Silent
+from ngptlab.train.stop import Stopped
 
 MakeConfig = Callable[..., RunConfig]
 Outcome = Callable[[Path], dict[str, bytes]]
@@ -225,7 +226,6 @@ def test_stop_inside_the_process(
     number: signal.Signals, make_config: MakeConfig, outcome: Outcome, tmp_path: Path
 ) -> None:
     """The same without a subprocess: fast, and at an exact step."""
-    from ngptlab.train.stop import Stopped
 
     class Signals(Silent):
         def step(self, step: int, **facts: float) -> None:
@@ -245,8 +245,6 @@ def test_stop_inside_the_process(
 
 
 def test_summary_of_a_stopped_run_names_its_step(make_config: MakeConfig, tmp_path: Path) -> None:
-    from ngptlab.train.stop import Stopped
-
     class Signals(Silent):
         def step(self, step: int, **facts: float) -> None:
             if step == 4:
@@ -257,15 +255,20 @@ def test_summary_of_a_stopped_run_names_its_step(make_config: MakeConfig, tmp_pa
     assert json.loads((tmp_path / "run" / "summary.json").read_text()).get("step") == 4
 
 
-def test_signal_in_the_last_step_ends_the_run(make_config: MakeConfig, tmp_path: Path) -> None:
-    """There is nothing left to go on with: the run is finished, not stopped."""
+def test_signal_in_the_last_step(make_config: MakeConfig, outcome: Outcome, tmp_path: Path) -> None:
+    """The run is finished, for there is nothing left to go on with; what would come after it is not begun."""
 
     class Signals(Silent):
         def step(self, step: int, **facts: float) -> None:
             if step == 8:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    assert train(make_config(), tmp_path / "run", reporter=Signals()).done
+    straight = train(make_config(), tmp_path / "straight")
+    with pytest.raises(Stopped):
+        train(make_config(), tmp_path / "run", reporter=Signals())
+    assert train(make_config(), tmp_path / "run").done
+    assert outcome(tmp_path / "run") == outcome(straight.path)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == straight.summary
 
 
 def test_straight_runs_agree(make_config: MakeConfig, outcome: Outcome, tmp_path: Path) -> None:
