@@ -1,18 +1,28 @@
-"""Tiny runs on a tiny corpus, in a cache of their own."""
+"""Tiny runs on a tiny corpus, in a cache of their own, on one thread."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ngptlab import methods
 from ngptlab.config import RunConfig, parse
 
 WORDS = ("the", "a", "cat", "dog", "sat", "on", "under", "mat", "then", "for", "while", "red", "blue", "tall")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """At these sizes a second thread only waits, and sums come out in the same order everywhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +64,39 @@ def make_config(corpus: Path) -> Callable[..., RunConfig]:
         return methods.resolve(parse(fields, origin="a test"))
 
     return make
+
+
+@pytest.fixture
+def outcome() -> Callable[[Path], dict[str, bytes]]:
+    """The bytes in which a resumed run must equal an uninterrupted one."""
+
+    def read(run: Path) -> dict[str, bytes]:
+        last = sorted((run / "checkpoints").glob("step_*"))[-1]
+        paths = [run / "metrics.jsonl", run / "evals.jsonl"]
+        paths += [last / "model.safetensors", last / "optimizer.safetensors"]
+        return {"last": last.name.encode(), **{path.name: path.read_bytes() for path in paths}}
+
+    return read
+
+
+@pytest.fixture
+def tiny(corpus: Path) -> list[str]:
+    """The demo recipe shrunk by overrides to a run of some tenths of a second."""
+    fields = {
+        "data.source": f"text:{corpus}",
+        "data.val-share": "0.2",
+        "data.long-share": "0.3",
+        "model.num-layers": "1",
+        "model.num-heads": "2",
+        "model.d-model": "16",
+        "train.steps": "6",
+        "train.batch-size": "4",
+        "train.context": "16",
+        "eval.every": "3",
+        "eval.val-tokens": "64",
+        "eval.length-factor": "2",
+        "eval.length-documents": "3",
+        "device.kind": "cpu",
+        "device.threads": "1",
+    }
+    return [part for field, value in fields.items() for part in (f"--{field}", value)]
