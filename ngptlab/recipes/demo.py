@@ -2,15 +2,14 @@
 
 Command: `ngptlab compare demo`. Both arms train on the same 2.46M tokens, less than a quarter of the text, so that
 nothing is seen twice. Validation is on whole files that training never sees.
-The learning rates are each arm's best of four a factor of 2 apart, around its own optimum, which lies inside in both
-(seed 0, 2026-11-23, two cores, results/demo-lr-grid.json).
+The learning rates are each arm's best on one grid, inside it for both (seed 0, 2026-11-23, two cores,
+results/demo-lr-grid.json).
 """
 
 from ngptlab.config import Dims, EvalConfig, RunConfig, ScheduleConfig, TrainConfig
 from ngptlab.recipes import Recipe, Tuned
 
-GPT_GRID = (2**-10, 2**-9, 2**-8, 2**-7)
-NGPT_GRID = (2**-9, 2**-8, 2**-7, 2**-6)
+LR_GRID = (2**-10, 2**-9, 2**-8, 2**-7, 2**-6)
 
 
 def recipe() -> Recipe:
@@ -25,5 +24,5 @@ def recipe() -> Recipe:
             eval=EvalConfig(every=50, val_tokens=131_072, length_factor=8, length_documents=64),
         ),
         methods=("gpt", "ngpt"),
-        tuned={"gpt": Tuned(lr=2**-9, lr_grid=GPT_GRID), "ngpt": Tuned(lr=2**-7, lr_grid=NGPT_GRID)},
+        tuned={"gpt": Tuned(lr=2**-9, lr_grid=LR_GRID), "ngpt": Tuned(lr=2**-7, lr_grid=LR_GRID)},
     )
