@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ import torch
 
 from ngptlab.config import DeviceConfig, TrainConfig
 from ngptlab.errors import ConfigError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -39,6 +42,8 @@ def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
     on_cuda = available and config.kind != "cpu"
     if config.threads:
         torch.set_num_threads(config.threads)
+    if not on_cuda:
+        keep_freed_memory()
     torch.use_deterministic_algorithms(not on_cuda)
     dtype = train.compute_dtype if train.compute_dtype != "auto" else "bfloat16" if on_cuda else "float32"
     return Device(
@@ -46,6 +51,21 @@ def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
         compute_dtype=COMPUTE_DTYPES[dtype],
         compile=config.compile == "on" or (config.compile == "auto" and on_cuda),
     )
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed, up to 2 GB, instead of giving it back to the kernel.
+
+    By default every activation of more than a few MB is fresh memory in every step, and filling it costs a page fault for
+    each 4 kB: up to a third of a step of nGPT on two cores. Elsewhere (musl, macOS) this does nothing.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(
+        M_MMAP_THRESHOLD, 2**25
+    )  # the largest that glibc takes; above it a block is mapped for itself
+    libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def describe(device: Device) -> dict[str, str | int]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ngptlab.config import Dims
 from ngptlab.nn.decoder import Parts
+from ngptlab.nn.gain import gain
 from ngptlab.nn.norms import unit_norm
 from ngptlab.nn.parts import (
     HeadWidthPower,
@@ -35,9 +36,9 @@ class _NormScaleRotate(nn.Module):
         super().__init__()
         self.s_qk = Scale(dims.d_head, init=1.0, scale=dims.d_model**-0.5)
 
-    def forward(self, q_BHTK: Tensor, k_BHTK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
-        s_K = self.s_qk.effective().to(q_BHTK.dtype)
-        return rotate(unit_norm(q_BHTK) * s_K, rope), rotate(unit_norm(k_BHTK) * s_K, rope)
+    def forward(self, q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+        s_K = self.s_qk.effective()
+        return rotate(gain(unit_norm(q_BTHK), s_K), rope), rotate(gain(unit_norm(k_BTHK), s_K), rope)
 
 
 METHOD = Parts(

@@ -23,8 +23,8 @@ class NormRotate:
 
 
 class _NormRotate(nn.Module):
-    def forward(self, q_BHTK: Tensor, k_BHTK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
-        return rotate(rms_norm(q_BHTK), rope), rotate(rms_norm(k_BHTK), rope)
+    def forward(self, q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+        return rotate(rms_norm(q_BTHK), rope), rotate(rms_norm(k_BTHK), rope)
 
 
 METHOD = Parts(

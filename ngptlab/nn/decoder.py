@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from ngptlab.config import Dims
 from ngptlab.errors import DataError
+from ngptlab.nn.attention import causal_attention
+from ngptlab.nn.linear import linear, matrix, pad
 from ngptlab.nn.loss import mean_loss, token_losses
+from ngptlab.nn.norms import wide
 from ngptlab.nn.parts import Part, Scale
 from ngptlab.nn.roles import Role, role
 from ngptlab.nn.rope import Rope, rope_tables
@@ -34,9 +37,9 @@ class Parts:
     qk: Part
     """Step 4. From projections to the queries and keys that meet, RoPE included: (q, k, rope) -> (q, k)."""
     gate: Part
-    """Step 5. Hidden state of the MLP: (u, v) -> hidden."""
+    """Step 5. Hidden state of the MLP: (u, v) -> hidden; and a scaling of W_u and W_v."""
     logits: Part
-    """Step 6. From E_out h to the softmax's input: z -> z."""
+    """Step 6. From E_out h to the softmax's input: a scaling of E_out; z -> z for what is none."""
     weight_decay: float
     """Step 7. AdamW's decoupled decay of every matrix."""
     warmup_steps: int
@@ -57,16 +60,14 @@ class Attention(nn.Module):
         self.scale: float = parts.attn_scale.build(dims)
 
     def forward(self, h_BTD: Tensor, rope: Rope) -> Tensor:
-        q_BHTK = self._heads(linear(h_BTD, self.W_q))
-        k_BHTK = self._heads(linear(h_BTD, self.W_k))
-        v_BHTK = self._heads(linear(h_BTD, self.W_v))
-        q_BHTK, k_BHTK = self.qk(q_BHTK, k_BHTK, rope)
-        o_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, is_causal=True, scale=self.scale)
-        return linear(o_BHTK.transpose(1, 2).flatten(2), self.W_o)
+        q_BTHK, k_BTHK, v_BTHK = (self._heads(linear(h_BTD, W)) for W in (self.W_q, self.W_k, self.W_v))
+        q_BTHK, k_BTHK = self.qk(q_BTHK, k_BTHK, rope)
+        o_BTHK = causal_attention(q_BTHK, k_BTHK, v_BTHK, self.scale)
+        return linear(o_BTHK.flatten(2), self.W_o)
 
     def _heads(self, x_BTD: Tensor) -> Tensor:
         B, T, D = x_BTD.shape
-        return x_BTD.view(B, T, self.num_heads, D // self.num_heads).transpose(1, 2)
+        return x_BTD.view(B, T, self.num_heads, D // self.num_heads)
 
 
 class FeedForward(nn.Module):
@@ -80,8 +81,12 @@ class FeedForward(nn.Module):
         self.gate = parts.gate.build(dims)
 
     def forward(self, h_BTD: Tensor) -> Tensor:
-        u_BTF, v_BTF = linear(h_BTD, self.W_u), linear(h_BTD, self.W_v)
-        return linear(self.gate(u_BTF, v_BTF), self.W_o)
+        W_u, W_v = self.gate.rows(self.W_u, self.W_v)
+        u_BTF, v_BTF = linear(h_BTD, self._pad(W_u, 0)), linear(h_BTD, self._pad(W_v, 0))
+        return linear(self.gate(u_BTF, v_BTF), self._pad(self.W_o, 1))
+
+    def _pad(self, weight: Tensor, axis: int) -> Tensor:
+        return pad(weight, axis) if self.gate.channelwise else weight
 
 
 class Block(nn.Module):
@@ -124,21 +129,35 @@ class Decoder(nn.Module):
         Raises:
             DataError: a token is negative or not below vocab_size (checked where it costs nothing: eagerly, on CPU).
         """
+        h_BTD = self.hidden(tokens_BT)
+        z_BTV = linear(h_BTD, self.logits_map.rows(self.E_out))
+        return self.logits_map(wide(z_BTV))  # type: ignore[no-any-return]
+
+    def hidden(self, tokens_BT: Tensor) -> Tensor:
+        """What the head gets, [B, T, D], in the compute dtype.
+
+        Raises:
+            DataError: as `forward`.
+        """
         self._check(tokens_BT)
         h_BTD = F.embedding(tokens_BT, self.E_in).to(self.compute_dtype or self.E_in.dtype)
-        rope = rope_tables(tokens_BT.shape[1], self.dims.d_head, like=h_BTD)
+        rope = rope_tables(tokens_BT.shape[1], self.dims.num_heads, self.dims.d_head, like=h_BTD)
         for block in self.blocks:
             h_BTD = block(h_BTD, rope)
-        z_BTV = linear(self.norm(h_BTD), self.E_out)
-        return self.logits_map(z_BTV.to(torch.promote_types(z_BTV.dtype, torch.float32)))  # type: ignore[no-any-return]
+        return self.norm(h_BTD)  # type: ignore[no-any-return]
 
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """Mean cross-entropy of `targets_BT` in nats, a scalar."""
-        return mean_loss(self(tokens_BT), targets_BT)
+        return mean_loss(*self._head(tokens_BT), targets_BT.flatten(), self.logits_map)
 
     def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Cross-entropy at every position in nats, [B, T]."""
-        return token_losses(self(tokens_BT), targets_BT)
+        """Cross-entropy at every position in nats, [B, T], without a gradient."""
+        losses_N = token_losses(*self._head(tokens_BT), targets_BT.flatten(), self.logits_map)
+        return losses_N.view_as(targets_BT)
+
+    def _head(self, tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
+        h_ND = self.hidden(tokens_BT).flatten(0, 1)
+        return h_ND, self.logits_map.rows(self.E_out).to(h_ND.dtype)
 
     def after_step(self) -> None:
         """Restore the method's constraint on the weights; to be called after every optimizer step."""
@@ -174,13 +193,3 @@ class Decoder(nn.Module):
             raise DataError(
                 f"token {low if low < 0 else high} is out of range; this model's vocabulary is 0..{self.dims.vocab_size - 1}"
             )
-
-
-def matrix(rows: int, columns: int) -> nn.Parameter:
-    """An uninitialised weight in [out, in] layout; `Decoder.reset` fills it."""
-    return nn.Parameter(torch.empty(rows, columns))
-
-
-def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """x W^T in the dtype of x; the master weight keeps its own."""
-    return F.linear(x, weight.to(x.dtype))

@@ -1,19 +1,118 @@
-"""Cross-entropy of next tokens, in nats, computed in float32 at least."""
+"""Cross-entropy of next tokens, in nats, computed in float32 at least, from hidden states and the head's matrix.
+
+Logits of all positions at once would be the largest tensor of a run by far: 824 MB for 4096 tokens of GPT-2's
+vocabulary, several times over. Here they exist a few rows at a time, and the gradient is formed from them in place.
+"""
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
+from ngptlab.nn.by_hand import plain_only
 from ngptlab.nn.norms import wide
 
+CHUNK_VALUES = 2**24
+"""Logits held at a time: 64 MB in float32. Larger is no faster on a CPU, much smaller is slower."""
 
-def token_losses(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
-    """-log softmax(logits)[target] of every position, [B, T]."""
-    flat = F.cross_entropy(wide(logits_BTV).flatten(0, 1), targets_BT.flatten(), reduction="none")
-    return flat.view_as(targets_BT)
+TINY = 1e-30
+"""Probability below which -log(p) is not computed from p, which float32 soon can't hold."""
 
 
-def mean_loss(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
-    """Mean over all positions, a scalar."""
-    return F.cross_entropy(wide(logits_BTV).flatten(0, 1), targets_BT.flatten())
+class LogitsMap(Protocol):
+    """What the method does to logits; where `scales_rows`, nothing that is not in the head's matrix already."""
+
+    def __call__(self, z: Tensor) -> Tensor: ...
+
+    @property
+    def scales_rows(self) -> bool: ...
+
+
+def token_losses(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: LogitsMap) -> Tensor:
+    """-log softmax(map(rows h))[target] of every position, [N], without a gradient."""
+    size = _chunk(rows_VD)
+    with torch.no_grad():
+        chunks = zip(torch.split(h_ND, size), torch.split(targets_N, size), strict=True)
+        return torch.cat([_cross_entropy(h, rows_VD, t, logits_map, "none") for h, t in chunks])
+
+
+def mean_loss(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: LogitsMap) -> Tensor:
+    """Mean over all positions, a scalar with a gradient.
+
+    Shapes: h_ND hidden states, rows_VD the head's matrix in the same dtype, targets_N integers.
+    """
+    few = h_ND.shape[0] * rows_VD.shape[0] <= CHUNK_VALUES
+    if not logits_map.scales_rows or plain_only() or (few and torch.compiler.is_compiling()):
+        return _cross_entropy(h_ND, rows_VD, targets_N, logits_map, "mean")
+    if not torch.is_grad_enabled():
+        return token_losses(h_ND, rows_VD, targets_N, logits_map).mean()
+    return _chunked_mean_loss(h_ND, rows_VD, targets_N)  # type: ignore[no-any-return]
+
+
+def _cross_entropy(
+    h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: LogitsMap, reduction: str
+) -> Tensor:
+    z_NV = logits_map(wide(h_ND @ rows_VD.T))
+    return F.cross_entropy(z_NV, targets_N, reduction=reduction)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _chunked_mean_loss(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor) -> Tensor:
+    # Kept out of compiled graphs: its loop would be unrolled there, and matrix products are nearly all it does.
+    return _MeanLoss.apply(h_ND, rows_VD, targets_N)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _chunk(rows_VD: Tensor) -> int:
+    return max(16, CHUNK_VALUES // len(rows_VD) // 64 * 64)
+
+
+class _MeanLoss(Function):
+    """The gradient of a mean loss needs nothing that comes later, so it is formed while the logits are there."""
+
+    @staticmethod
+    def forward(ctx: Any, h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor) -> Tensor:
+        size = min(_chunk(rows_VD), len(h_ND))
+        logits_CV = h_ND.new_empty(size, len(rows_VD))
+        dh_ND, drows_VD = torch.empty_like(h_ND), torch.zeros_like(rows_VD)
+        minus_one_C1 = h_ND.new_full((size, 1), -1.0, dtype=wide(h_ND[:0]).dtype)
+        losses = []
+        for h_CD, targets_C, dh_CD in zip(
+            torch.split(h_ND, size), torch.split(targets_N, size), torch.split(dh_ND, size), strict=True
+        ):
+            z_CV = torch.mm(h_CD, rows_VD.T, out=logits_CV[: len(h_CD)])
+            p_CV = softmax_in_place(z_CV)
+            losses_C = _minus_log(p_CV.gather(1, targets_C.unsqueeze(1)).squeeze(1), h_CD, rows_VD, targets_C)
+            losses.append(losses_C)
+            dz_CV = p_CV.scatter_add_(1, targets_C.unsqueeze(1), minus_one_C1[: len(h_CD)]).to(h_CD.dtype)
+            torch.mm(dz_CV, rows_VD, out=dh_CD)
+            drows_VD.addmm_(dz_CV.T, h_CD)
+        ctx.save_for_backward(dh_ND, drows_VD)
+        return torch.cat(losses).mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        dh_ND, drows_VD = ctx.saved_tensors
+        each = (grad / len(dh_ND)).to(dh_ND.dtype)
+        return dh_ND * each, drows_VD * each, None
+
+
+def softmax_in_place(z_CV: Tensor) -> Tensor:
+    """Softmax over the last axis, written over `z_CV` unless that is narrower than float32."""
+    z_CV = wide(z_CV)
+    return torch.softmax(z_CV, dim=-1, out=z_CV)
+
+
+def _minus_log(p_C: Tensor, h_CD: Tensor, rows_VD: Tensor, targets_C: Tensor) -> Tensor:
+    """-log(p), from the logits again where p is too small to keep its digits."""
+    losses_C = -p_C.log()
+    rare_C = p_C < TINY
+    if bool(rare_C.any()):
+        z_RV = wide(h_CD[rare_C] @ rows_VD.T)
+        losses_C[rare_C] = F.cross_entropy(z_RV, targets_C[rare_C], reduction="none")
+    return losses_C

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ngptlab.config import Dims
-from ngptlab.nn.norms import rms_norm, unit_norm, wide
+from ngptlab.nn.gain import gain
+from ngptlab.nn.norms import NORM_FLOOR, rms_norm, unit_norm
 from ngptlab.nn.roles import d_model_axis
 from ngptlab.nn.rope import Rope, rotate
+from ngptlab.nn.sphere import sphere_step
+from ngptlab.nn.swiglu import swiglu
 
 
 class Part(Protocol):
@@ -99,7 +101,7 @@ def _unit_weights(model: nn.Module) -> None:
     for name, weight in model.named_parameters():
         axis = d_model_axis(name)
         if axis is not None:
-            weight.copy_(unit_norm(weight.mT).mT if axis == 0 else unit_norm(weight))
+            weight.div_(torch.linalg.vector_norm(weight, dim=axis, keepdim=True).clamp_min_(NORM_FLOOR))
 
 
 # --- residual: how a branch's output enters the stream ----------------------------------------------------------------
@@ -138,8 +140,7 @@ class _SphereStep(nn.Module):
         self.alpha = Scale(dims.d_model, init=alpha_init, scale=dims.d_model**-0.5)
 
     def forward(self, h_BTD: Tensor, branch_BTD: Tensor) -> Tensor:
-        h, target = wide(h_BTD), unit_norm(wide(branch_BTD))
-        return unit_norm(torch.lerp(h, target, self.alpha.effective().abs())).to(h_BTD.dtype)
+        return sphere_step(h_BTD, branch_BTD, self.alpha.effective().abs())
 
 
 # --- attn_scale: what attention scores are multiplied by --------------------------------------------------------------
@@ -167,8 +168,8 @@ class Rotate:
 
 
 class _Rotate(nn.Module):
-    def forward(self, q_BHTK: Tensor, k_BHTK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
-        return rotate(q_BHTK, rope), rotate(k_BHTK, rope)
+    def forward(self, q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+        return rotate(q_BTHK, rope), rotate(k_BTHK, rope)
 
 
 @dataclass(frozen=True)
@@ -187,74 +188,108 @@ class _RotateNormScale(nn.Module):
         super().__init__()
         self.s_qk = Scale(dims.num_heads, dims.d_head, init=1.0, scale=dims.d_model**-0.5)
 
-    def forward(self, q_BHTK: Tensor, k_BHTK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
-        s_H1K = self.s_qk.effective().unsqueeze(1)
-        q, k = unit_norm(rotate(q_BHTK, rope)), unit_norm(rotate(k_BHTK, rope))
-        return (q * s_H1K).to(q_BHTK.dtype), (k * s_H1K).to(k_BHTK.dtype)
+    def forward(self, q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+        s_HK = self.s_qk.effective()
+        return gain(unit_norm(rotate(q_BTHK, rope)), s_HK), gain(unit_norm(rotate(k_BTHK, rope)), s_HK)
 
 
 # --- gate: from the two projections of the MLP to its hidden state ----------------------------------------------------
+
+
+class Gate(nn.Module):
+    """What the seam `gate` builds. `forward(u, v)` gives the hidden state, [B, T, F] each.
+
+    A factor on u or v belongs into the rows of the matrix before it: the same function, at the price of one pass over
+    the weights instead of one over every token.
+    """
+
+    channelwise = False
+    """Whether channel f of the result depends on channel f of u and v alone, by a formula that no channel has to itself.
+    Then channels may be added that are zero on the way in, and zero in the matrix after."""
+
+    def rows(self, W_u: Tensor, W_v: Tensor) -> tuple[Tensor, Tensor]:
+        """The matrices [F, D] that meet the hidden state; as they are, unless the gate scales them."""
+        return W_u, W_v
 
 
 @dataclass(frozen=True)
 class SwiGLU:
     """u * SiLU(v) (arXiv:2002.05202)."""
 
-    def build(self, dims: Dims) -> nn.Module:
+    def build(self, dims: Dims) -> Gate:
         return _SwiGLU()
 
 
-class _SwiGLU(nn.Module):
+class _SwiGLU(Gate):
+    channelwise = True
+
     def forward(self, u_BTF: Tensor, v_BTF: Tensor) -> Tensor:
-        return u_BTF * F.silu(v_BTF)
+        return swiglu(u_BTF, v_BTF)
 
 
 @dataclass(frozen=True)
 class ScaledSwiGLU:
     """(s_u u) * SiLU(s_v sqrt(d_model) v) (equations 20, 21); sqrt(d_model) brings v to unit variance."""
 
-    def build(self, dims: Dims) -> nn.Module:
+    def build(self, dims: Dims) -> Gate:
         return _ScaledSwiGLU(dims)
 
 
-class _ScaledSwiGLU(nn.Module):
+class _ScaledSwiGLU(_SwiGLU):
     def __init__(self, dims: Dims) -> None:
         super().__init__()
         self.s_u = Scale(dims.d_ff, init=1.0, scale=1.0)
         self.s_v = Scale(dims.d_ff, init=1.0, scale=1.0)
         self.v_gain = dims.d_model**0.5
 
-    def forward(self, u_BTF: Tensor, v_BTF: Tensor) -> Tensor:
-        s_u_F, s_v_F = (
-            self.s_u.effective().to(u_BTF.dtype),
-            (self.s_v.effective() * self.v_gain).to(v_BTF.dtype),
-        )
-        return (u_BTF * s_u_F) * F.silu(v_BTF * s_v_F)
+    def rows(self, W_u: Tensor, W_v: Tensor) -> tuple[Tensor, Tensor]:
+        s_u_F1, s_v_F1 = self.s_u.effective().unsqueeze(1), self.s_v.effective().unsqueeze(1)
+        return W_u * s_u_F1, W_v * (s_v_F1 * self.v_gain)
 
 
 # --- logits: from E_out h to what the softmax gets --------------------------------------------------------------------
+
+
+class Logits(nn.Module):
+    """What the seam `logits` builds.
+
+    `rows` scales tokens' rows of E_out, at the price of one pass over the weights. `forward` is for what is no scaling of
+    rows, such as a soft cap; the loss then holds all logits at once instead of a few rows at a time.
+    """
+
+    def rows(self, E_out: Tensor) -> Tensor:
+        """The matrix [V, D] that meets the hidden state; as it is, unless the part scales it."""
+        return E_out
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z
+
+    @property
+    def scales_rows(self) -> bool:
+        """Whether `rows` is all there is to it."""
+        return type(self).forward is Logits.forward
 
 
 @dataclass(frozen=True)
 class PlainLogits:
     """z as it is (equation 1)."""
 
-    def build(self, dims: Dims) -> nn.Module:
-        return nn.Identity()
+    def build(self, dims: Dims) -> Logits:
+        return Logits()
 
 
 @dataclass(frozen=True)
 class ScaledLogits:
     """s_z z, one trained factor a token of the vocabulary (equation 3)."""
 
-    def build(self, dims: Dims) -> nn.Module:
+    def build(self, dims: Dims) -> Logits:
         return _ScaledLogits(dims)
 
 
-class _ScaledLogits(nn.Module):
+class _ScaledLogits(Logits):
     def __init__(self, dims: Dims) -> None:
         super().__init__()
         self.s_z = Scale(dims.vocab_size, init=1.0, scale=dims.d_model**-0.5)
 
-    def forward(self, z_BTV: Tensor) -> Tensor:
-        return z_BTV * self.s_z.effective()
+    def rows(self, E_out: Tensor) -> Tensor:
+        return E_out * self.s_z.effective().unsqueeze(1)

@@ -2,29 +2,62 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
+from ngptlab.nn.by_hand import by_hand
 from ngptlab.nn.norms import wide
 
 Rope = tuple[Tensor, Tensor]
-"""Cosines and sines, each [T, K/2], float32 at least."""
+"""Cosines and signed sines, each [T, H, K], float32 at least, the same in every head.
+
+Where channel j turns with channel j + K/2 by an angle, both have its cosine, the first has minus its sine and the second
+its sine: x cos + swapped(x) sin is x turned.
+"""
 
 BASE = 10_000.0
 
 
-def rope_tables(length: int, d_head: int, *, like: Tensor) -> Rope:
+def rope_tables(length: int, num_heads: int, d_head: int, *, like: Tensor) -> Rope:
     """Angles position * BASE^(-2j/K) for positions 0 .. length-1, on the device of `like`."""
     dtype = torch.promote_types(like.dtype, torch.float32)
     # The table itself is made in float64: at position 8k, float32 angles are already off by 5e-4.
     j = torch.arange(0, d_head, 2, dtype=torch.float64, device=like.device)
     position = torch.arange(length, dtype=torch.float64, device=like.device)
-    angle_Tk = torch.outer(position, BASE ** (-j / d_head))
-    return angle_Tk.cos().to(dtype), angle_Tk.sin().to(dtype)
+    angle_T1k = torch.outer(position, BASE ** (-j / d_head)).unsqueeze(1)
+    cos_T1k, sin_T1k = angle_T1k.cos().to(dtype), angle_T1k.sin().to(dtype)
+    cos_T1K, sin_T1K = torch.cat((cos_T1k, cos_T1k), dim=-1), torch.cat((-sin_T1k, sin_T1k), dim=-1)
+    # Written out for every head: an elementwise product with a table of the full shape is faster on a CPU.
+    return cos_T1K.repeat(1, num_heads, 1), sin_T1K.repeat(1, num_heads, 1)
 
 
-def rotate(x_BHTK: Tensor, rope: Rope) -> Tensor:
+def rotate(x_BTHK: Tensor, rope: Rope) -> Tensor:
     """Turn each pair of channels by its position's angle; keeps every norm."""
-    cos_Tk, sin_Tk = rope
-    a, b = wide(x_BHTK).chunk(2, dim=-1)
-    return torch.cat((a * cos_Tk - b * sin_Tk, b * cos_Tk + a * sin_Tk), dim=-1).to(x_BHTK.dtype)
+    cos_THK, sin_THK = rope
+    if by_hand(x_BTHK):
+        return _Rotated.apply(x_BTHK, cos_THK, sin_THK)  # type: ignore[no-any-return, no-untyped-call]
+    x_wide = wide(x_BTHK)
+    return (x_wide * cos_THK + _swapped(x_wide) * sin_THK).to(x_BTHK.dtype)
+
+
+class _Rotated(Function):
+    """Its gradient is the turn back: the same with minus the sines."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BTHK: Tensor, cos_THK: Tensor, sin_THK: Tensor) -> Tensor:
+        ctx.save_for_backward(cos_THK, sin_THK)
+        return _swapped(x_BTHK).mul_(sin_THK).addcmul_(x_BTHK, cos_THK)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BTHK: Tensor) -> tuple[Tensor, None, None]:
+        cos_THK, sin_THK = ctx.saved_tensors
+        return _swapped(grad_BTHK).mul_(-sin_THK).addcmul_(grad_BTHK, cos_THK), None, None
+
+
+def _swapped(x: Tensor) -> Tensor:
+    return x.roll(x.shape[-1] // 2, dims=-1)

@@ -15,19 +15,19 @@ def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> tor
 
 
 def test_turns_keep_every_norm_and_position_0() -> None:
-    x = noise(2, 3, 40, 8)
-    turned = rotate(x, rope_tables(40, 8, like=x))
+    x = noise(2, 40, 3, 8)
+    turned = rotate(x, rope_tables(40, 3, 8, like=x))
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1), rtol=1e-12, atol=0)
-    assert torch.equal(turned[:, :, 0], x[:, :, 0])
-    assert not torch.allclose(turned[:, :, 1:], x[:, :, 1:])
+    assert torch.equal(turned[:, 0], x[:, 0])
+    assert not torch.allclose(turned[:, 1:], x[:, 1:])
 
 
 def test_scores_depend_on_the_distance_alone() -> None:
     length, width = 24, 8
     q, k = noise(width, seed=1), noise(width, seed=2)
-    rope = rope_tables(length, width, like=q)
-    same_everywhere = (x.expand(1, 1, length, width) for x in (q, k))
-    turned_q, turned_k = (rotate(x, rope)[0, 0] for x in same_everywhere)
+    rope = rope_tables(length, 1, width, like=q)
+    same_everywhere = (x.expand(1, length, 1, width) for x in (q, k))
+    turned_q, turned_k = (rotate(x, rope)[0, :, 0] for x in same_everywhere)
     scores = turned_q @ turned_k.T
     for distance in range(-length + 1, length):
         diagonal = scores.diagonal(distance)
@@ -37,34 +37,35 @@ def test_scores_depend_on_the_distance_alone() -> None:
 
 
 def test_channel_j_turns_with_channel_j_plus_half() -> None:
-    unit = torch.eye(6, dtype=torch.float64).view(6, 1, 1, 6).expand(6, 1, 4, 6)
-    turned = rotate(unit, rope_tables(4, 6, like=unit))
+    unit = torch.eye(6, dtype=torch.float64).view(6, 1, 1, 6).expand(6, 4, 1, 6)
+    turned = rotate(unit, rope_tables(4, 1, 6, like=unit))
     for j in range(3):
         angle = 3 * BASE ** (-2 * j / 6)
         expected = torch.zeros(6, dtype=torch.float64)
         expected[j], expected[j + 3] = math.cos(angle), math.sin(angle)
-        torch.testing.assert_close(turned[j, 0, 3], expected, rtol=0, atol=1e-14)
+        torch.testing.assert_close(turned[j, 3, 0], expected, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_table_is_exact_at_position_8192(dtype: torch.dtype) -> None:
     width = 32
-    cos, sin = rope_tables(8193, width, like=torch.empty(0, dtype=dtype))
-    assert cos.shape == sin.shape == (8193, width // 2)
+    cos, sin = rope_tables(8193, 2, width, like=torch.empty(0, dtype=dtype))
+    assert cos.shape == sin.shape == (8193, 2, width)
     assert cos.dtype == sin.dtype == torch.promote_types(dtype, torch.float32)
     # Half a unit in the last place of a float32 below 1 is 3e-8; angles made in float32 would be off by 5e-4.
     tolerance = 1e-11 if dtype == torch.float64 else 6e-8
     for position in (1, 127, 8191, 8192):
         for j in range(width // 2):
             angle = position * BASE ** (-2 * j / width)
-            assert abs(cos[position, j].item() - math.cos(angle)) < tolerance
-            assert abs(sin[position, j].item() - math.sin(angle)) < tolerance
+            for channel, sign in ((j, -1), (j + width // 2, 1)):
+                assert (cos[position, :, channel] - math.cos(angle)).abs().max() < tolerance
+                assert (sin[position, :, channel] - sign * math.sin(angle)).abs().max() < tolerance
 
 
 def test_bfloat16_is_turned_in_float32() -> None:
-    x = noise(1, 1, 64, 8, dtype=torch.bfloat16)
-    turned = rotate(x, rope_tables(64, 8, like=x))
-    exact = rotate(x.double(), rope_tables(64, 8, like=x.double()))
+    x = noise(1, 64, 1, 8, dtype=torch.bfloat16)
+    turned = rotate(x, rope_tables(64, 1, 8, like=x))
+    exact = rotate(x.double(), rope_tables(64, 1, 8, like=x.double()))
     assert turned.dtype == torch.bfloat16
     # One rounding to bfloat16 at the end, at most 2^-8 of the value.
     torch.testing.assert_close(turned.double(), exact, rtol=2**-7.9, atol=1e-6)

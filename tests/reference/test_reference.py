@@ -310,9 +310,9 @@ def model_scores(method: str, q_K: Tensor, k_K: Tensor, s_K: Tensor, length: int
     for stored in qk.parameters():
         with torch.no_grad():
             stored.copy_((s_K / math.sqrt(dims.d_model)).expand_as(stored))
-    everywhere = (x.expand(1, 1, length, -1) for x in (q_K, k_K))
-    q_BHTK, k_BHTK = qk(*everywhere, rope_tables(length, len(q_K), like=q_K))
-    return (q_BHTK @ k_BHTK.mT)[0, 0].detach()
+    everywhere = (x.expand(1, length, 1, -1) for x in (q_K, k_K))
+    q_BTHK, k_BTHK = qk(*everywhere, rope_tables(length, 1, len(q_K), like=q_K))
+    return (q_BTHK[0, :, 0] @ k_BTHK[0, :, 0].mT).detach()
 
 
 def spread(scores_TT: Tensor) -> float:

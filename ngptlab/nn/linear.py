@@ -1,0 +1,60 @@
+"""Matrices and products with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from ngptlab.nn.by_hand import by_hand
+
+HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
+
+def matrix(rows: int, columns: int) -> nn.Parameter:
+    """An uninitialised weight in [out, in] layout; `Decoder.reset` fills it."""
+    return nn.Parameter(torch.empty(rows, columns))
+
+
+def pad(weight: Tensor, axis: int) -> Tensor:
+    """`weight` with zeros added along `axis` to a multiple of 16, which matrix products need to be fast.
+
+    With 682 channels, the replication's d_ff at width 256, a product costs up to twice what it does with 688.
+    """
+    missing = -weight.shape[axis] % 16
+    return F.pad(weight, (0, 0, 0, missing) if axis == 0 else (0, missing)) if missing else weight
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x W^T in the dtype of x; the master weight keeps its own."""
+    if by_hand(x) and x.dtype == torch.float32 and HAS_ONEDNN:
+        return _Linear.apply(x.flatten(0, -2), weight).unflatten(0, x.shape[:-1])  # type: ignore[no-any-return, no-untyped-call]
+    return F.linear(x, weight.to(x.dtype))
+
+
+class _Linear(Function):
+    """Through oneDNN, which torch itself uses in float32 only where it compiles: 10 to 15% faster than MKL on AMD."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NI: Tensor, weight_OI: Tensor) -> Tensor:
+        ctx.save_for_backward(x_NI, weight_OI)
+        return _product(x_NI, weight_OI)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_NO: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x_NI, weight_OI = ctx.saved_tensors
+        need_x, need_weight = ctx.needs_input_grad
+        # The last product sums over all tokens, where MKL is the faster one.
+        return (
+            _product(grad_NO, weight_OI.T) if need_x else None,
+            grad_NO.T @ x_NI if need_weight else None,
+        )
+
+
+def _product(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x_NI, weight_OI, None, "none", [], "")  # type: ignore[no-any-return]

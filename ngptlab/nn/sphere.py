@@ -1,0 +1,50 @@
+"""nGPT's residual: a step on the unit sphere from the hidden state towards a branch's output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from ngptlab.nn.by_hand import by_hand
+from ngptlab.nn.gain import column_dot
+from ngptlab.nn.norms import lengths, normed_backward, unit_norm, wide
+
+
+def sphere_step(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
+    """Norm(h + rate (Norm(branch) - h)) (arXiv:2410.01131, equations 10, 11), in the dtype of `h`."""
+    if by_hand(h_BTD):
+        return _SphereStep.apply(h_BTD, branch_BTD, rate_D)  # type: ignore[no-any-return, no-untyped-call]
+    target = unit_norm(wide(branch_BTD))
+    return unit_norm(torch.lerp(wide(h_BTD), target, rate_D)).to(h_BTD.dtype)
+
+
+class _SphereStep(Function):
+    """Saves the target and the result, both of unit length, and the two lengths divided by.
+
+    With t = lerp(h, u, rate), u = branch / |branch|, y = t / |t|, and P_y the projection off y:
+    dt = P_y dy / |t|, dh = (1 - rate) dt, drate = sum over tokens of dt (u - h), dbranch = P_u (rate dt) / |branch|.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
+        per_branch_BT1 = lengths(branch_BTD).reciprocal_()
+        u_BTD = branch_BTD * per_branch_BT1
+        y_BTD = torch.lerp(h_BTD, u_BTD, rate_D)
+        per_step_BT1 = lengths(y_BTD).reciprocal_()
+        y_BTD.mul_(per_step_BT1)
+        ctx.save_for_backward(h_BTD, u_BTD, y_BTD, rate_D, per_branch_BT1, per_step_BT1)
+        return y_BTD
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        h_BTD, u_BTD, y_BTD, rate_D, per_branch_BT1, per_step_BT1 = ctx.saved_tensors
+        one_BT1 = torch.ones_like(per_step_BT1)
+        dt_BTD = normed_backward(dy_BTD, y_BTD, per_step_BT1, one_BT1)
+        drate_D = column_dot(dt_BTD, u_BTD) - column_dot(dt_BTD, h_BTD)
+        dbranch_BTD = normed_backward(dt_BTD * rate_D, u_BTD, per_branch_BT1, one_BT1)
+        return dt_BTD.mul_(1 - rate_D), dbranch_BTD, drate_D
