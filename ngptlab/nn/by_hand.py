@@ -32,11 +32,11 @@ def plain_only() -> bool:
     return not _allowed.get()
 
 
+def on_cpu(x: Tensor) -> bool:
+    """Whether `x` is to take a path made for CPUs, compiled or not: there, in float32 or float64."""
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not plain_only()
+
+
 def by_hand(x: Tensor) -> bool:
-    """Whether `x` is to take the fast path: eager, on a CPU, in float32 or float64."""
-    return (
-        not torch.compiler.is_compiling()
-        and x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.float64)
-        and not plain_only()
-    )
+    """Whether `x` is to take the path with derivatives by hand: eagerly on a CPU, in float32 or float64."""
+    return on_cpu(x) and not torch.compiler.is_compiling()

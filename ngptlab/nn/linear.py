@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand
+from ngptlab.nn.by_hand import on_cpu
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
@@ -31,7 +31,7 @@ def pad(weight: Tensor, axis: int) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """x W^T in the dtype of x; the master weight keeps its own."""
-    if by_hand(x) and x.dtype == torch.float32 and HAS_ONEDNN:
+    if on_cpu(x) and x.dtype == torch.float32 and HAS_ONEDNN:
         return _Linear.apply(x.flatten(0, -2), weight).unflatten(0, x.shape[:-1])  # type: ignore[no-any-return, no-untyped-call]
     return F.linear(x, weight.to(x.dtype))
 
@@ -57,4 +57,17 @@ class _Linear(Function):
 
 
 def _product(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():
+        return _opaque_product(x_NI, weight_OI)  # type: ignore[no-any-return]
     return torch.ops.mkldnn._linear_pointwise(x_NI, weight_OI, None, "none", [], "")  # type: ignore[no-any-return]
+
+
+@torch.library.custom_op("ngptlab::product", mutates_args=())
+def _opaque_product(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
+    # The compiler takes the operator below for its own and then insists on constant weights.
+    return torch.ops.mkldnn._linear_pointwise(x_NI, weight_OI, None, "none", [], "")  # type: ignore[no-any-return]
+
+
+@_opaque_product.register_fake
+def _(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
+    return x_NI.new_empty(len(x_NI), len(weight_OI))

@@ -31,7 +31,10 @@ B, T, H, K = 2, 19, 3, 8
 CASES: dict[str, tuple[Function, list[tuple[int, ...]]]] = {
     "unit_norm": (unit_norm, [(B, T, H, K)]),
     "rms_norm": (rms_norm, [(B, T, H * K)]),
-    "rms_norm where its epsilon counts": (lambda x: rms_norm(x * torch.finfo(x.dtype).eps ** 0.5), [(B, T, H * K)]),
+    "rms_norm where its epsilon counts": (
+        lambda x: rms_norm(x * torch.finfo(x.dtype).eps ** 0.5),
+        [(B, T, H * K)],
+    ),
     "rotate": (lambda x: rotate(x, rope_tables(T, H, K, like=x)), [(B, T, H, K)]),
     "gain a head": (gain, [(B, T, H, K), (H, K)]),
     "gain for all heads": (gain, [(B, T, H, K), (K,)]),
