@@ -95,6 +95,24 @@ class OptimConfig(Frozen):
     """Largest global gradient norm."""
 
 
+class ParamConfig(Frozen):
+    """How initial values, learning rates, decay and multipliers depend on width."""
+
+    rules: Literal["sp", "mup", "nugpt"] = "sp"
+    """`sp`: not at all. `mup`: arXiv:2203.03466, as the replication has it. `nugpt`: arXiv:2604.27077, for normalized models."""
+    base_width: int = Field(default=0, ge=0)
+    """d_model at which the rules change nothing; learning rates are tuned there. Needed by all rules but `sp`."""
+
+    @model_validator(mode="after")
+    def _needs_a_base(self) -> Self:
+        if (self.rules == "sp") != (self.base_width == 0):
+            raise ValueError(
+                f"param.rules {self.rules} with param.base_width {self.base_width}: give a base width for mup and nugpt, "
+                "and none for sp"
+            )
+        return self
+
+
 class ScheduleConfig(Frozen):
     """Learning rate over the steps, relative to its peak."""
 
@@ -173,6 +191,7 @@ class RunConfig(Frozen):
     model: Dims
     data: DataConfig = DataConfig()
     optim: OptimConfig = OptimConfig()
+    param: ParamConfig = ParamConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
@@ -206,8 +225,9 @@ class RunConfig(Frozen):
         return f"{self.name}-{self.method}-s{self.seed}-{self.hash}"
 
     def science(self) -> dict[str, Any]:
-        """The fields under the hash, as plain JSON values."""
-        return self.model_dump(mode="json", exclude={"checkpoint", "device"})
+        """The fields under the hash, as plain JSON values. A section that came later stays out where it changes nothing."""
+        unchanged = {"param"} if self.param == ParamConfig() else set()
+        return self.model_dump(mode="json", exclude={"checkpoint", "device"} | unchanged)
 
 
 def cooldown_steps(config: RunConfig) -> int:
@@ -229,7 +249,8 @@ def flatten(record: Frozen | dict[str, Any], prefix: str = "") -> Iterator[tuple
 def differences(a: RunConfig, b: RunConfig) -> list[str]:
     """Fields under the hash in which two configs differ, as 'train.steps: 600 -> 60'."""
     left, right = dict(flatten(a.science())), dict(flatten(b.science()))
-    return [f"{k}: {left.get(k)} -> {right.get(k)}" for k in left if left.get(k) != right.get(k)]
+    names = list(left | right)
+    return [f"{k}: {left.get(k)} -> {right.get(k)}" for k in names if left.get(k) != right.get(k)]
 
 
 def parse(fields: dict[str, Any], *, origin: str) -> RunConfig:

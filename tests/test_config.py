@@ -35,6 +35,8 @@ SCIENCE: dict[str, Any] = {
     "optim.eps": 1e-9,
     "optim.weight_decay": 0.1,
     "optim.grad_clip": 2.0,
+    "param.rules": "nugpt",
+    "param.base_width": 32,
     "schedule.shape": "cosine",
     "schedule.warmup_steps": 3,
     "schedule.cooldown_frac": 0.2,
@@ -60,6 +62,8 @@ ELSEWHERE: dict[str, Any] = {
 
 def changed(path: str, value: Any) -> RunConfig:
     fields: dict[str, Any] = json.loads(dump(CONFIG))
+    if path.startswith("param."):
+        fields["param"] = {"rules": "mup", "base_width": 64}  # neither stands alone
     *sections, leaf = path.split(".")
     record = fields
     for section in sections:
@@ -239,3 +243,13 @@ def test_an_unreadable_file_is_one_line(tmp_path: Path, kind: str) -> None:
         path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="can't be read"):
         load(path)
+
+
+def test_rules_need_a_base_width_and_sp_has_none() -> None:
+    assert "base width" in message({"param": {"rules": "mup"}})
+    assert "base width" in message({"param": {"base_width": 64}})
+
+
+def test_a_section_that_changes_nothing_leaves_earlier_hashes_alone() -> None:
+    assert "param" not in CONFIG.science()
+    assert changed("param.base_width", 64).science()["param"] == {"rules": "mup", "base_width": 64}
