@@ -17,8 +17,8 @@ from torch.autograd.function import once_differentiable
 from ngptlab.nn.by_hand import plain_only
 from ngptlab.nn.norms import wide
 
-CHUNK_VALUES = 2**24
-"""Logits held at a time: 64 MB in float32. Larger is no faster on a CPU, much smaller is slower."""
+CHUNK_VALUES = {"cpu": 2**24, "cuda": 2**28}
+"""Logits held at a time: 64 MB in float32, where more is no faster; a GPU needs larger products."""
 
 TINY = 1e-30
 """Probability below which -log(p) is not computed from p, which float32 soon can't hold."""
@@ -46,7 +46,7 @@ def mean_loss(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: Logi
 
     Shapes: h_ND hidden states, rows_VD the head's matrix in the same dtype, targets_N integers.
     """
-    few = h_ND.shape[0] * rows_VD.shape[0] <= CHUNK_VALUES
+    few = len(h_ND) <= _chunk(rows_VD)
     if not logits_map.scales_rows or plain_only() or (few and torch.compiler.is_compiling()):
         return _cross_entropy(h_ND, rows_VD, targets_N, logits_map, "mean")
     if not torch.is_grad_enabled():
@@ -68,7 +68,7 @@ def _chunked_mean_loss(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor) -> Tens
 
 
 def _chunk(rows_VD: Tensor) -> int:
-    return max(16, CHUNK_VALUES // len(rows_VD) // 64 * 64)
+    return max(16, CHUNK_VALUES.get(rows_VD.device.type, 2**24) // len(rows_VD) // 64 * 64)
 
 
 class _MeanLoss(Function):
@@ -78,7 +78,7 @@ class _MeanLoss(Function):
     def forward(ctx: Any, h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor) -> Tensor:
         size = min(_chunk(rows_VD), len(h_ND))
         logits_CV = h_ND.new_empty(size, len(rows_VD))
-        dh_ND, drows_VD = torch.empty_like(h_ND), torch.zeros_like(rows_VD)
+        dh_ND, drows_VD = torch.empty_like(h_ND), torch.zeros_like(wide(rows_VD))
         minus_one_C1 = h_ND.new_full((size, 1), -1.0, dtype=wide(h_ND[:0]).dtype)
         losses = []
         for h_CD, targets_C, dh_CD in zip(
@@ -90,7 +90,7 @@ class _MeanLoss(Function):
             losses.append(losses_C)
             dz_CV = p_CV.scatter_add_(1, targets_C.unsqueeze(1), minus_one_C1[: len(h_CD)]).to(h_CD.dtype)
             torch.mm(dz_CV, rows_VD, out=dh_CD)
-            drows_VD.addmm_(dz_CV.T, h_CD)
+            _add_product(drows_VD, dz_CV.T, h_CD)
         ctx.save_for_backward(dh_ND, drows_VD)
         return torch.cat(losses).mean()
 
@@ -98,8 +98,16 @@ class _MeanLoss(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         dh_ND, drows_VD = ctx.saved_tensors
-        each = (grad / len(dh_ND)).to(dh_ND.dtype)
-        return dh_ND * each, drows_VD * each, None
+        each = grad / len(dh_ND)
+        return dh_ND * each.to(dh_ND.dtype), (drows_VD * each).to(dh_ND.dtype), None
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a b. A float32 sum of bfloat16 products stays float32: it grows over many chunks."""
+    if total.dtype == a.dtype:
+        total.addmm_(a, b)
+    else:
+        total.add_(a @ b)
 
 
 def softmax_in_place(z_CV: Tensor) -> Tensor:

@@ -179,7 +179,7 @@ def test_mean_loss_in_chunks(monkeypatch: pytest.MonkeyPatch, chunk_values: int,
     with plain_formulas():
         plain = results(compute, [h, rows])
         each = token_losses(h, rows, targets, Logits())
-    monkeypatch.setattr(loss_module, "CHUNK_VALUES", chunk_values)
+    monkeypatch.setitem(loss_module.CHUNK_VALUES, "cpu", chunk_values)
     for ours, theirs in zip(results(compute, [h, rows]), plain, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(token_losses(h, rows, targets, Logits()), each, rtol=1e-9, atol=0)
@@ -188,6 +188,20 @@ def test_mean_loss_in_chunks(monkeypatch: pytest.MonkeyPatch, chunk_values: int,
     torch.testing.assert_close(narrow[0].double(), plain[0], rtol=1e-5, atol=0)
     if factor == 40.0:
         assert each.max() > 104, "beyond -log of the smallest float32, or this shows nothing"
+
+
+def test_bfloat16_sums_over_chunks_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 a sum stops growing at 256 times its terms; over 256 chunks that shows."""
+    generator = torch.Generator().manual_seed(0)
+    h = (1 + 0.1 * torch.randn((4096, 6), generator=generator)).bfloat16()
+    rows = torch.randn((97, 6), generator=generator).bfloat16()
+    targets = torch.zeros(4096, dtype=torch.int64)
+    exact = results(lambda h, rows: mean_loss(h, rows, targets, Logits()), [h.double(), rows.double()])
+    monkeypatch.setitem(loss_module.CHUNK_VALUES, "cpu", 1)  # 16 rows at a time
+    narrow = results(lambda h, rows: mean_loss(h, rows, targets, Logits()), [h, rows])
+    assert narrow[1].dtype == narrow[2].dtype == torch.bfloat16
+    # Logits, probabilities, each chunk's product and the result are rounded once, 2^-9 each, of the largest value.
+    torch.testing.assert_close(narrow[2].double(), exact[2], rtol=0, atol=4 * 2**-9 * largest(exact[2]))
 
 
 def test_a_map_that_is_no_scaling_of_rows() -> None:
