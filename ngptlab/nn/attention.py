@@ -32,9 +32,11 @@ def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: floa
 
 
 @torch.library.custom_op("ngptlab::causal_attention", mutates_args=())
-def _in_blocks(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Attention's output, and the probabilities of all blocks, one after the other."""
-    q_NTK, k_NTK, v_NTK = _heads_first(q_BTHK) * scale, _heads_first(k_BTHK), _heads_first(v_BTHK)
+def _in_blocks(
+    q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Attention's output, and for the backward scaled queries, keys, values and the probabilities of all blocks."""
+    q_NTK, k_NTK, v_NTK = _heads_first(q_BTHK).mul_(scale), _heads_first(k_BTHK), _heads_first(v_BTHK)
     o_NTK, kept = torch.empty_like(v_NTK), q_NTK.new_empty(_kept_size(q_BTHK))
     for start, end, p_NCE in _blocks(q_NTK, kept):
         torch.bmm(q_NTK[:, start:end], k_NTK[:, :end].mT, out=p_NCE)
@@ -42,15 +44,15 @@ def _in_blocks(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> 
         p_NCE[:, :, start:].masked_fill_(later_CC, -torch.inf)
         torch.softmax(p_NCE, dim=-1, out=p_NCE)
         o_NTK[:, start:end] = torch.bmm(p_NCE, v_NTK[:, :end])
-    return _heads_inside(o_NTK, q_BTHK), kept
+    return _heads_inside(o_NTK, q_BTHK), q_NTK, k_NTK, v_NTK, kept
 
 
 @torch.library.custom_op("ngptlab::causal_attention_backward", mutates_args=())
 def _in_blocks_backward(
-    do_BTHK: Tensor, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, kept: Tensor, scale: float
+    do_BTHK: Tensor, q_NTK: Tensor, k_NTK: Tensor, v_NTK: Tensor, kept: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of queries, keys and values."""
-    do_NTK, q_NTK, k_NTK, v_NTK = (_heads_first(x) for x in (do_BTHK, q_BTHK, k_BTHK, v_BTHK))
+    """Gradients of queries, keys and values, [B, T, H, K] each."""
+    do_NTK = _heads_first(do_BTHK)
     dq_NTK, dk_NTK, dv_NTK = torch.empty_like(q_NTK), torch.zeros_like(k_NTK), torch.zeros_like(v_NTK)
     for start, end, p_NCE in _blocks(q_NTK, kept):
         do_NCK = do_NTK[:, start:end]
@@ -59,28 +61,36 @@ def _in_blocks_backward(
         ds_NCE = torch.ops.aten._softmax_backward_data(dp_NCE, p_NCE, -1, p_NCE.dtype)
         dq_NTK[:, start:end] = torch.bmm(ds_NCE, k_NTK[:, :end])
         dk_NTK[:, :end].baddbmm_(ds_NCE.mT, q_NTK[:, start:end])
-    dq_BTHK, dk_BTHK, dv_BTHK = (_heads_inside(grad_NTK, q_BTHK) for grad_NTK in (dq_NTK, dk_NTK, dv_NTK))
-    return dq_BTHK.mul_(scale), dk_BTHK.mul_(scale), dv_BTHK
+    dq_BTHK, dk_BTHK, dv_BTHK = (_heads_inside(grad_NTK, do_BTHK) for grad_NTK in (dq_NTK, dk_NTK, dv_NTK))
+    return dq_BTHK.mul_(scale), dk_BTHK, dv_BTHK
 
 
 @_in_blocks.register_fake
-def _(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    return q_BTHK.new_empty(q_BTHK.shape), q_BTHK.new_empty(_kept_size(q_BTHK))
+def _(
+    q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    B, T, H, K = q_BTHK.shape
+    q_NTK, k_NTK, v_NTK = (x.new_empty(B * H, T, K) for x in (q_BTHK, k_BTHK, v_BTHK))
+    return q_BTHK.new_empty(B, T, H, K), q_NTK, k_NTK, v_NTK, q_BTHK.new_empty(_kept_size(q_BTHK))
 
 
 @_in_blocks_backward.register_fake
 def _(
-    do_BTHK: Tensor, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, kept: Tensor, scale: float
+    do_BTHK: Tensor, q_NTK: Tensor, k_NTK: Tensor, v_NTK: Tensor, kept: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return q_BTHK.new_empty(q_BTHK.shape), k_BTHK.new_empty(k_BTHK.shape), v_BTHK.new_empty(v_BTHK.shape)
+    return (
+        do_BTHK.new_empty(do_BTHK.shape),
+        do_BTHK.new_empty(do_BTHK.shape),
+        do_BTHK.new_empty(do_BTHK.shape),
+    )
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    q_BTHK, k_BTHK, v_BTHK, ctx.scale = inputs
-    ctx.save_for_backward(q_BTHK, k_BTHK, v_BTHK, output[1])
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*output[1:])
+    ctx.scale = inputs[3]
 
 
-def _backward(ctx: Any, do_BTHK: Tensor, _kept: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, do_BTHK: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     return *_in_blocks_backward(do_BTHK, *ctx.saved_tensors, ctx.scale), None
 
 
@@ -109,7 +119,8 @@ def _blocks(q_NTK: Tensor, kept: Tensor) -> Iterator[tuple[int, int, Tensor]]:
 
 
 def _heads_first(x_BTHK: Tensor) -> Tensor:
-    return x_BTHK.transpose(1, 2).flatten(0, 1).contiguous()
+    # Always a copy: an operator may not return what it was given.
+    return x_BTHK.transpose(1, 2).clone(memory_format=torch.contiguous_format).flatten(0, 1)
 
 
 def _heads_inside(x_NTK: Tensor, like_BTHK: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ngptlab import Dims, build_model, methods
+from ngptlab.nn import attention
 from ngptlab.nn import loss as loss_module
 from ngptlab.nn.attention import causal_attention
 from ngptlab.nn.by_hand import by_hand, plain_formulas
@@ -145,6 +146,15 @@ def test_by_hand_only_where_it_is_right() -> None:
     with plain_formulas():
         assert not by_hand(x)
     assert by_hand(x)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_attention_is_an_operator_that_the_compiler_may_trust(heads: int) -> None:
+    """Schema, shapes without data, derivative and tracing agree; with one head, transposing copies nothing by itself."""
+    q, k, v = (noise(2, 70, heads, 4, seed=i).requires_grad_() for i in range(3))
+    torch.library.opcheck(attention._in_blocks, (q, k, v, 0.3))
+    o, *saved = attention._in_blocks(q, k, v, 0.3)
+    torch.library.opcheck(attention._in_blocks_backward, (o.detach(), *(x.detach() for x in saved), 0.3))
 
 
 def test_column_dot() -> None:
