@@ -45,6 +45,8 @@ class Row:
     flops_per_second: float
     """Those over the median step."""
     tokens_per_second: float
+    parameters: int
+    """Trained values; contestants of one shape differ by their scales and biases only."""
     turns: int
 
 
@@ -86,6 +88,7 @@ def _rows(
                 flops=flops(size),
                 flops_per_second=round(flops(size) / step.median),
                 tokens_per_second=round(size.tokens / step.median, 1),
+                parameters=sum(p.numel() for p in stepper.model.parameters()),
                 turns=len(seconds),
             )
         )
