@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Public implementations bring many packages; they stay out of the environment that is tested.
+PEERS := .venv-peers
 # Without a GPU the pinned CPU build of torch keeps CUDA packages out; with one, pip takes torch's default build.
 TORCH_PIN := $(if $(shell command -v nvidia-smi 2>/dev/null),,-c constraints.txt)
 
-.PHONY: demo test test-slow check bench gpu clean help
+.PHONY: demo test test-slow check bench bench-compiled bench-peers gpu clean help
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,14 +27,22 @@ check: $(BIN)/.dev ## Format, lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-bench: $(BIN)/.ngptlab ## Step time of every method, interleaved
-	$(BIN)/python -m benchmarks.step_time
+bench: $(BIN)/.ngptlab ## Step time, memory, input and output; JSON in out/bench/
+	$(BIN)/python -m benchmarks.step_time --sizes demo bytes gpt2-7m
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.io
 
-gpu: $(BIN)/.dev ## The tests that need CUDA
-	$(BIN)/python -m pytest -m gpu
+bench-compiled: $(BIN)/.ngptlab ## Step time through torch.compile
+	$(BIN)/python -m benchmarks.step_time --sizes demo bytes --compiled --out out/bench/step_time_compiled.json
+
+bench-peers: $(PEERS)/.peers ## Step time against public implementations
+	$(PEERS)/bin/python -m benchmarks.peers $(PEER_ARGS)
+
+gpu: $(BIN)/.dev ## The tests that need CUDA, and the GPU table
+	$(BIN)/python -m benchmarks.gpu
 
 clean: ## Remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/.ngptlab: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ngptlab needs Python 3.11 or newer: make PYTHON=...")'
@@ -43,4 +53,10 @@ $(BIN)/.ngptlab: pyproject.toml constraints.txt
 
 $(BIN)/.dev: $(BIN)/.ngptlab
 	$(BIN)/python -m pip install --quiet $(TORCH_PIN) --group dev
+	touch $@
+
+$(PEERS)/.peers: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(PEERS)/bin/python -m pip install --quiet -c constraints.txt -e . --group peers
 	touch $@

@@ -1,119 +1,165 @@
-"""Time of a training step of every method, interleaved in one process: `python -m benchmarks.step_time [--methods A B]`.
+"""Time of a training step of every method, interleaved in one process, and its share of matrix products.
 
-A step is forward, loss, backward, clipping, AdamW and the weights' constraint. Methods take turns step by step, so that
-what else the machine does hits them alike; ratios are to the first method, of steps taken in the same turn.
+    python -m benchmarks.step_time [--methods A B] [--sizes demo bytes] [--turns 20] [--compiled]
+
+Ratios are to the first method, of steps taken in the same turn. `roofline` is the time of the step's matrix products alone
+over the time of the step, both measured a few times among the turns: 1 would mean that nothing else takes time.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import time
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from ngptlab.config import Dims, OptimConfig
-from ngptlab.methods import build_model, load, names
-from ngptlab.nn.decoder import Decoder
-from ngptlab.optim.groups import adamw
+from benchmarks.machine import Floats, Spread, ratios, table, write
+from benchmarks.roofline import Roofline, copy_bandwidth, flops, matmul_rate
+from benchmarks.sizes import SIZES, Size, add_sizes, check
+from benchmarks.steps import Stepper, bench_device, interleave, ours
+from ngptlab.device import Device
+from ngptlab.errors import LabError
+from ngptlab.methods import names
 
-SIZES = {
-    "demo": (Dims(vocab_size=257, num_layers=4, num_heads=4, d_model=96), 32, 128),
-    "bytes": (Dims(vocab_size=256, num_layers=4, num_heads=4, d_model=256), 16, 256),
-    "gpt2-7m": (Dims(vocab_size=50304, num_layers=12, num_heads=1, d_model=64), 4, 1024),
-}
+ROOFLINE_PASSES = 4
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method at one size; ratio is to the first method, with the quartiles of the turns."""
+    """One contestant at one size."""
 
     size: str
-    method: str
-    step_seconds_median: float
-    ratio_median: float
-    ratio_quartiles: tuple[float, float]
+    label: str
+    compiled: bool
+    step_seconds: Spread
+    ratio: Spread
+    """To the first contestant, turn by turn."""
+    roofline: Spread
+    """Time of the matrix products alone over time of the step."""
+    products_seconds: float
+    flops: int
+    """Of the step's matrix products, counted."""
+    flops_per_second: float
+    """Those over the median step."""
+    tokens_per_second: float
+    parameters: int
+    """Trained values; contestants of one shape differ by their scales and biases only."""
     turns: int
 
 
-class Stepper:
-    """A model and its optimizer, one step a call."""
+def measure(name: str, size: Size, steppers: Sequence[Stepper], turns: int, device: Device) -> list[Row]:
+    """All contestants at one size, interleaved with one another and with passes of the matrix products."""
+    roofline = Roofline(size, device)
+    every, passes = max(1, turns // ROOFLINE_PASSES), dict[int, float]()
 
-    def __init__(self, method: str, dims: Dims) -> None:
-        self.model: Decoder = build_model(method, dims, seed=0)
-        decay = load(method).weight_decay
-        self.optimizer = adamw(self.model, OptimConfig(lr=1e-3, weight_decay=decay))
+    def between(turn: int) -> None:
+        if turn % every == every // 2:
+            passes[turn] = roofline.seconds()
 
-    def step(self, tokens: torch.Tensor, targets: torch.Tensor) -> float:
-        """Seconds of one step."""
-        start = time.perf_counter()
-        self.model.loss(tokens, targets).backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.model.after_step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return time.perf_counter() - start
+    seconds = interleave(steppers, size.sample(device.place), turns, between)
+    return _rows(name, size, steppers, seconds, passes, device)
 
 
-def measure(size: str, methods: list[str], turns: int) -> list[Row]:
-    """All methods at one size, interleaved."""
-    dims, batch, context = SIZES[size]
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(dims.vocab_size, (batch, context + 1), generator=generator)
-    steppers = [Stepper(method, dims) for method in methods]
-    for stepper in steppers:
-        for _ in range(2):
-            stepper.step(tokens[:, :-1], tokens[:, 1:])
-    seconds = np.array([[s.step(tokens[:, :-1], tokens[:, 1:]) for s in steppers] for _ in range(turns)])
-    ratios = seconds / seconds[:, :1]
-    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75], axis=0)
-    medians = np.median(seconds, axis=0)
-    return [
-        Row(
-            size,
-            m,
-            round(float(medians[i]), 5),
-            round(float(middle[i]), 4),
-            (round(float(low[i]), 4), round(float(high[i]), 4)),
-            turns,
+def _rows(
+    name: str,
+    size: Size,
+    steppers: Sequence[Stepper],
+    seconds: Floats,
+    passes: dict[int, float],
+    device: Device,
+) -> list[Row]:
+    floor_P1 = np.array(list(passes.values()))[:, np.newaxis]
+    shares = floor_P1 / seconds[list(passes)]
+    rows = []
+    for column, (stepper, ratio) in enumerate(zip(steppers, ratios(seconds), strict=True)):
+        step = Spread.of(seconds[:, column])
+        rows.append(
+            Row(
+                size=name,
+                label=stepper.label,
+                compiled=device.compile,
+                step_seconds=step,
+                ratio=ratio,
+                roofline=Spread.of(shares[:, column]),
+                products_seconds=Spread.of(floor_P1).median,
+                flops=flops(size),
+                flops_per_second=round(flops(size) / step.median),
+                tokens_per_second=round(size.tokens / step.median, 1),
+                parameters=sum(p.numel() for p in stepper.model.parameters()),
+                turns=len(seconds),
+            )
         )
-        for i, m in enumerate(methods)
+    return rows
+
+
+def show(rows: Sequence[Row], best_rate: float) -> str:
+    """The rows as a table; the last column is the share of the best matrix-product rate, on a GPU known as MFU."""
+    headings = "size", "who", "mode", "ms/step", "ratio to first", "roofline", "tokens/s", "of peak"
+    cells = [
+        (
+            row.size,
+            row.label,
+            "compiled" if row.compiled else "eager",
+            f"{row.step_seconds.median * 1e3:.1f}",
+            row.ratio,
+            row.roofline,
+            f"{row.tokens_per_second:.0f}",
+            f"{row.flops_per_second / best_rate:.2f}",
+        )
+        for row in rows
     ]
+    return table(headings, cells)
+
+
+def rates(device: Device) -> dict[str, float]:
+    """What the machine can do at best: FLOP/s of a large product, bytes/s of a copy."""
+    return {
+        "matmul_flops_per_second": round(matmul_rate(device)),
+        "copy_bytes_per_second": round(copy_bandwidth(device)),
+    }
+
+
+def finish(rows: Sequence[Row], device: Device, out: Path) -> None:
+    """Print the table and the machine's limits, write JSON."""
+    limits = rates(device)
+    print(show(rows, limits["matmul_flops_per_second"]))
+    print(
+        f"matrix products at best {limits['matmul_flops_per_second'] / 1e9:.0f} GFLOP/s, "
+        f"copy {limits['copy_bytes_per_second'] / 1e9:.1f} GB/s"
+    )
+    write(out, rows, limits=limits)
+
+
+def parser(description: str | None, out: str) -> argparse.ArgumentParser:
+    """Options that every measurement of steps has."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--methods", nargs="+", default=names(), help="the first is what ratios are to")
+    add_sizes(made, ["demo", "bytes"])
+    made.add_argument("--turns", type=int, default=20, help="steps measured of each")
+    made.add_argument("--compiled", action="store_true", help="through torch.compile, not eagerly")
+    made.add_argument("--out", type=Path, default=Path(out))
+    return made
 
 
 def main() -> None:
     """Parse, measure, print, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--methods", nargs="+", default=names(), help="the first is the baseline of the ratios"
-    )
-    parser.add_argument("--sizes", nargs="+", default=["demo", "bytes"], choices=list(SIZES))
-    parser.add_argument("--turns", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=Path("out/bench/step_time.json"))
-    options = parser.parse_args()
-    rows = [row for size in options.sizes for row in measure(size, options.methods, options.turns)]
-    for row in rows:
-        low, high = row.ratio_quartiles
-        print(
-            f"{row.size:8} {row.method:14} {row.step_seconds_median * 1e3:8.1f} ms  "
-            f"{row.ratio_median:.3f} ({low:.3f}..{high:.3f})"
-        )
-    machine = {
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(
-        json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2) + "\n"
-    )
-    print(options.out)
+    options = parser(__doc__, "out/bench/step_time.json").parse_args()
+    rows: list[Row] = []
+    try:
+        check(options.sizes)
+        device = bench_device(cuda=SIZES[options.sizes[0]].cuda, compiled=options.compiled)
+        for name in options.sizes:
+            size = SIZES[name]
+            steppers = [ours(method, size, device) for method in options.methods]
+            rows += measure(name, size, steppers, options.turns, device)
+    except LabError as error:
+        sys.exit(f"step_time: {error}")
+    finish(rows, device, options.out)
 
 
 if __name__ == "__main__":
