@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "methods": MODEL | {"param"},
     "train": MODEL | {"runs", "device", "param", "optim"},
     "evals": MODEL | {"data", "device"},
+    "analysis": MODEL | {ROOT, "param", "optim", "methods"},
     "experiment": RUNNING,
     "report": BASE | {"runs"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
