@@ -41,7 +41,7 @@ def weight_products(size: Size) -> list[Product]:
     """Every weight of the model as its products see it."""
     dims, N = size.dims, size.tokens
     D, F = dims.d_model, dims.d_ff + -dims.d_ff % 16
-    head = min(N, max(HEAD_TOKENS, CHUNK_VALUES // dims.vocab_size))
+    head = min(N, max(HEAD_TOKENS, CHUNK_VALUES["cpu"] // dims.vocab_size))
     return [
         Product(N, D, D, 4 * dims.num_layers),
         Product(N, D, F, 2 * dims.num_layers),

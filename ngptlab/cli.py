@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ngptlab import __version__
+from ngptlab.analysis.verb import add as add_check
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
 
@@ -120,6 +121,7 @@ def parser() -> Parser:
         "--diff", nargs=2, metavar=("A", "B"), help="the difference between two methods' files"
     )
     verb("recipes", _recipes, "List the recipes.")
+    add_check(verb("check", _no_action, "Check a parametrization: coord, or the table of what it sets."))
     return top
 
 
@@ -244,6 +246,10 @@ def _recipes(options: argparse.Namespace) -> int:
     for name in recipes.names():
         print(f"{name:14} {recipes.claim(name)}")
     return 0
+
+
+def _no_action(options: argparse.Namespace) -> int:
+    raise AssertionError("its checks have actions of their own")
 
 
 def _reporter(config: RunConfig) -> AbstractContextManager[Reporter]:

@@ -23,7 +23,7 @@ ROOT = "__init__"
 
 BASE = {"errors", "config"}
 MODEL = BASE | {"nn"}
-RUNNING = MODEL | {ROOT, "runs", "device", "optim", "methods", "data", "train", "evals"}
+RUNNING = MODEL | {ROOT, "runs", "device", "param", "optim", "methods", "data", "train", "evals"}
 
 # A unit is a folder or a module right under ngptlab/. What it may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
@@ -36,10 +36,12 @@ ALLOWED: dict[str, set[str]] = {
     "data": BASE,
     "device": BASE,
     "nn": BASE,
-    "optim": MODEL,
-    "methods": MODEL,
-    "train": MODEL | {"runs", "device", "optim"},
+    "param": MODEL,
+    "optim": MODEL | {"param"},
+    "methods": MODEL | {"param"},
+    "train": MODEL | {"runs", "device", "param", "optim"},
     "evals": MODEL | {"data", "device"},
+    "analysis": MODEL | {ROOT, "param", "optim", "methods"},
     "experiment": RUNNING,
     "report": BASE | {"runs"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},

@@ -7,9 +7,11 @@ import pkgutil
 from importlib import import_module
 from pathlib import Path
 
-from ngptlab.config import Dims, RunConfig, parse
+from ngptlab.config import Dims, ParamConfig, RunConfig, parse
 from ngptlab.errors import ConfigError, nearest
 from ngptlab.nn.decoder import Decoder, Parts
+from ngptlab.param.apply import apply
+from ngptlab.param.rules import rules
 
 WARMUP_SHARE = 0.05
 """A method's own warm-up is never a larger share of a run than this; a warm-up that the user sets is never changed."""
@@ -52,13 +54,16 @@ def claim(name: str) -> str:
     return doc.strip().partition("\n")[0]
 
 
-def build_model(method: str | Parts, dims: Dims, *, seed: int = 0) -> Decoder:
-    """A decoder with initial weights, constraint applied, on the CPU in float32.
+def build_model(
+    method: str | Parts, dims: Dims, *, seed: int = 0, param: ParamConfig | None = None
+) -> Decoder:
+    """A decoder with initial weights by the rules of `param`, constraint applied, on the CPU in float32.
 
     Raises:
-        ConfigError: there is no such method.
+        ConfigError: there is no such method, or the rules don't fit it or its sizes.
     """
     model = Decoder(dims, load(method) if isinstance(method, str) else method)
+    apply(model, rules(param or ParamConfig(), dims))
     model.reset(seed)
     return model
 

@@ -115,6 +115,10 @@ class Decoder(nn.Module):
         self.dims, self.parts = dims, parts
         self.compute_dtype: torch.dtype | None = None
         """Dtype of activations and matrix products; None: that of the weights."""
+        self.std_factors: dict[Role, float] = {}
+        """Factors on the initial std of matrices, where not 1; `param.apply` sets them."""
+        self.hidden_divisor = 1.0
+        """What the hidden state is divided by before the head; `param.apply` sets it."""
         self.E_in = matrix(dims.vocab_size, dims.d_model)
         self.blocks = nn.ModuleList(Block(dims, parts) for _ in range(dims.num_layers))
         self.norm = parts.norm.build(dims)
@@ -144,7 +148,10 @@ class Decoder(nn.Module):
         rope = rope_tables(tokens_BT.shape[1], self.dims.num_heads, self.dims.d_head, like=h_BTD)
         for block in self.blocks:
             h_BTD = block(h_BTD, rope)
-        return self.norm(h_BTD)  # type: ignore[no-any-return]
+        return self._divided(self.norm(h_BTD))
+
+    def _divided(self, h_BTD: Tensor) -> Tensor:
+        return h_BTD if self.hidden_divisor == 1 else h_BTD / self.hidden_divisor
 
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """Mean cross-entropy of `targets_BT` in nats, a scalar."""
@@ -167,9 +174,14 @@ class Decoder(nn.Module):
         """Number of trained values."""
         return sum(p.numel() for p in self.parameters())
 
+    def init_std(self, kind: Role) -> float:
+        """Std of a matrix before the constraint: 0.02, writers' divided by sqrt(2 L), times the factor of its role."""
+        std = 0.02 / (2 * self.dims.num_layers) ** 0.5 if kind is Role.WRITER else 0.02
+        return std * self.std_factors.get(kind, 1.0)
+
     @torch.no_grad()
     def reset(self, seed: int) -> None:
-        """Set every parameter: matrices normal with std 0.02, writers' divided by sqrt(2 L); then the constraint.
+        """Set every parameter: matrices normal with `init_std`, scales as they say; then the constraint.
 
         Draws are made on the CPU in the order of names, so equal seeds give equal matrices in every method and on every
         device.
@@ -178,8 +190,7 @@ class Decoder(nn.Module):
         for name, weight in self.named_parameters():
             kind = role(name)
             if kind is not Role.SCALE:
-                std = 0.02 / (2 * self.dims.num_layers) ** 0.5 if kind is Role.WRITER else 0.02
-                weight.copy_(torch.randn(weight.shape, generator=generator) * std)
+                weight.copy_(torch.randn(weight.shape, generator=generator) * self.init_std(kind))
         for module in self.modules():
             if isinstance(module, Scale):
                 module.reset()

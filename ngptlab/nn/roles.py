@@ -30,6 +30,24 @@ MATRICES: dict[str, Role] = {
     "W_o": Role.WRITER,
 }
 
+
+class ScaleKind(StrEnum):
+    """What a trained vector scales. Rules of parametrization may treat each kind differently."""
+
+    RATE = "rate"  # alpha: how far a branch moves the hidden state
+    QK = "qk"  # s_qk: queries and keys
+    GATE = "gate"  # s_u, s_v: inputs of the MLP's gate
+    LOGITS = "logits"  # s_z
+
+
+SCALES: dict[str, ScaleKind] = {
+    "alpha": ScaleKind.RATE,
+    "s_qk": ScaleKind.QK,
+    "s_u": ScaleKind.GATE,
+    "s_v": ScaleKind.GATE,
+    "s_z": ScaleKind.LOGITS,
+}
+
 D_MODEL_AXIS: dict[Role, int] = {Role.EMBEDDING: 1, Role.UNEMBEDDING: 1, Role.READER: 1, Role.WRITER: 0}
 
 
@@ -46,6 +64,20 @@ def role(name: str) -> Role:
         return MATRICES[leaf]
     raise ConfigError(
         f"parameter {name!r} has no role; name a matrix as one of {', '.join(MATRICES)}, or hold a vector in nn.parts.Scale"
+    )
+
+
+def scale_kind(name: str) -> ScaleKind:
+    """Kind of a scale by the full name of its module, such as 'blocks.0.mlp.gate.s_u'.
+
+    Raises:
+        ConfigError: the name is none of the table.
+    """
+    leaf = name.rpartition(".")[2]
+    if leaf in SCALES:
+        return SCALES[leaf]
+    raise ConfigError(
+        f"scale {name!r} has no kind, which these rules of parametrization need; name it as one of {', '.join(SCALES)}"
     )
 
 

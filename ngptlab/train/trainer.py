@@ -19,6 +19,8 @@ from ngptlab.errors import DivergedError
 from ngptlab.nn.decoder import Decoder
 from ngptlab.optim.groups import adamw, set_lr
 from ngptlab.optim.schedule import lr_factor
+from ngptlab.optim.table import text
+from ngptlab.param.rules import rules
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import resume, save_checkpoint
 from ngptlab.train.progress import Reporter
@@ -51,7 +53,8 @@ class Trainer:
     def __post_init__(self) -> None:
         self.model.to(self.device.place)
         self.model.compute_dtype = self.device.compute_dtype
-        self.optimizer = adamw(self.model, self.config.optim)
+        self._rules = rules(self.config.param, self.config.model)
+        self.optimizer = adamw(self.model, self.config.optim, self._rules)
         self._loss: Callable[[Tensor, Tensor], Tensor] = self.model.loss
         if self.device.compile:
             self._loss = torch.compile(self.model.loss)
@@ -64,6 +67,11 @@ class Trainer:
             DivergedError: a loss or gradient is not finite; nothing non-finite was saved or applied.
             CheckpointError: a checkpoint can't be written, or none can be read.
         """
+        if self.config.param.rules != "sp":
+            table = text(self.model, self.config.optim, self._rules)
+            self.reporter.note(
+                f"{self.config.param.rules}, base width {self.config.param.base_width}\n{table}"
+            )
         steps, saved = self.config.train.steps, self._resume()
         if saved == 0:
             self._evaluate(0)

@@ -1,0 +1,84 @@
+"""The coordinate check's verdict: how sizes of activations grow with width, as slopes of log2 size over log2 width."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ngptlab.analysis.coord import FIRST_STEP, Point
+
+LIMIT = 0.3
+"""Largest |slope| that passes: a factor of 1.23 for each doubling of width.
+
+Right rules give 0 in the limit, wrong ones 0.5 or more: exponents of widths are halves. In between lie finite width (0.1
+at widths from 64 on) and rules that choose a middle on purpose: nuGPT's m^-3/4 stands between m^-1/2 for updates that add up
+as noise and m^-1 for updates that align, so that its slopes may reach 0.25 either way.
+Both signs count: what vanishes with width is as little transferred as what explodes.
+"""
+
+Quantity = Literal["size", "change"]
+
+
+@dataclass(frozen=True)
+class Slope:
+    """One kind of activation at one step, over all widths."""
+
+    kind: str
+    quantity: Quantity
+    step: int
+    slope: float | None
+    """None where a value is zero or not finite."""
+    stderr: float | None
+    """Over seeds; None with one seed."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is within the limit."""
+        return self.slope is not None and abs(self.slope) <= LIMIT
+
+
+def slopes(points: Iterable[Point]) -> list[Slope]:
+    """Least squares through the mean log2 over seeds at each width, for every kind, quantity and step."""
+    logs: dict[tuple[str, Quantity, int], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for point in points:
+        for quantity, value in (("size", point.size), ("change", point.change)):
+            key: tuple[str, Quantity, int] = (point.kind, quantity, point.step)  # type: ignore[assignment]
+            known = value > 0 and math.isfinite(value)
+            logs[key][point.width].append(math.log2(value) if known else math.nan)
+    return [Slope(*key, *_fit(by_width)) for key, by_width in logs.items()]
+
+
+def _fit(by_width: dict[int, list[float]]) -> tuple[float | None, float | None]:
+    x_W = np.log2(list(by_width))
+    x_W = x_W - x_W.mean()
+    y_WS = np.array(list(by_width.values()))
+    if not np.isfinite(y_WS).all():
+        return None, None
+    slope_S = x_W @ y_WS / (x_W @ x_W)
+    seeds = len(slope_S)
+    stderr = float(slope_S.std(ddof=1) / seeds**0.5) if seeds > 1 else None
+    return float(slope_S.mean()), stderr
+
+
+def worst(found: Iterable[Slope]) -> list[Slope]:
+    """For every kind and quantity its steepest slope over the steps that are judged; None counts as steepest."""
+    judged: dict[tuple[str, str], Slope] = {}
+    for slope in found:
+        key = (slope.kind, slope.quantity)
+        if slope.step >= FIRST_STEP and (key not in judged or _steepness(slope) > _steepness(judged[key])):
+            judged[key] = slope
+    return list(judged.values())
+
+
+def _steepness(slope: Slope) -> float:
+    return math.inf if slope.slope is None else abs(slope.slope)
+
+
+def passed(found: Iterable[Slope]) -> bool:
+    """The verdict: every kind's size and change, at every step judged, within the limit."""
+    return all(slope.passed for slope in worst(found))

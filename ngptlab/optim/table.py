@@ -1,0 +1,62 @@
+"""The parametrization as applied, for people: what each tensor starts from, and how fast it moves and decays."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import nn
+
+from ngptlab.config import OptimConfig
+from ngptlab.nn.decoder import Decoder
+from ngptlab.nn.parts import Scale
+from ngptlab.nn.roles import role
+from ngptlab.optim.groups import groups
+from ngptlab.param.rules import Rules
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor, or the same tensor of all blocks."""
+
+    tensor: str
+    role: str
+    shape: str
+    std: str
+    """Of the draw, before the method's constraint; for a scale its effective and its stored initial value."""
+    lr: float
+    decay: float
+
+
+def rows(model: Decoder, config: OptimConfig, rules: Rules) -> list[Row]:
+    """Every parameter once, blocks taken together; learning rates are peaks."""
+    modules = dict(model.named_modules())
+    found: dict[str, Row] = {}
+    for name, weight in model.named_parameters():
+        kind = role(name)
+        (group,) = (group for group in groups(config, rules) if kind in group.roles)
+        std = _start(modules[name.rpartition(".")[0]], f"{model.init_std(kind):.4g}")
+        tensor = re.sub(r"^blocks\.\d+", "blocks.*", name).removesuffix(".stored")
+        row = Row(tensor, kind, _shape(tuple(weight.shape)), std, group.lr, group.weight_decay)
+        assert found.setdefault(tensor, row) == row, f"{tensor} differs between blocks"
+    return list(found.values())
+
+
+def _start(owner: nn.Module, std: str) -> str:
+    return f"{owner.init:.4g} stored {owner.scale:.4g}" if isinstance(owner, Scale) else std
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    return " x ".join(map(str, sizes))
+
+
+def text(model: Decoder, config: OptimConfig, rules: Rules) -> str:
+    """The table in columns, a heading first, and the divisor of the hidden state last."""
+    heading = ("tensor", "role", "shape", "std", "lr", "decay")
+    body = [
+        (row.tensor, row.role, row.shape, row.std, f"{row.lr:.4g}", f"{row.decay:.4g}")
+        for row in rows(model, config, rules)
+    ]
+    widths = [max(map(len, column)) for column in zip(heading, *body, strict=True)]
+    lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in (heading, *body)]
+    return "\n".join([*lines, f"hidden state / {rules.hidden_divisor:g} before the head"])

@@ -1,0 +1,1 @@
+"""Parametrizations: how initial values, learning rates, decay and multipliers depend on width."""

@@ -1,0 +1,42 @@
+"""A table of rules put to a model: what it starts from and what its head gets. Rates and decay are the optimizer's."""
+
+from __future__ import annotations
+
+from ngptlab.errors import ConfigError
+from ngptlab.nn.decoder import Decoder
+from ngptlab.nn.parts import FreeWeights, Scale
+from ngptlab.nn.roles import ScaleKind, role, scale_kind
+from ngptlab.param.rules import Rules
+
+
+def apply(model: Decoder, rules: Rules) -> None:
+    """Set how `model.reset` will start the model, and the divisor before its head. To be called once, before `reset`.
+
+    Raises:
+        ConfigError: a parameter has no role, a scale no kind, or the rules are for another sort of method.
+    """
+    for name, _ in model.named_parameters():
+        role(name)
+    scales = {name: module for name, module in model.named_modules() if isinstance(module, Scale)}
+    if rules.normalized_only:
+        _check_normalized(model, scales)
+    model.std_factors = rules.std_factors
+    model.hidden_divisor = rules.hidden_divisor
+    if rules.by_scale:
+        for name, scale in scales.items():
+            rule = rules.by_scale[scale_kind(name)]
+            scale.init *= rule.init
+            scale.scale = scale.scale if rule.stored is None else rule.stored
+
+
+def _check_normalized(model: Decoder, scales: dict[str, Scale]) -> None:
+    if isinstance(model.parts.after_step, FreeWeights):
+        raise ConfigError(
+            "param.rules nugpt: it is for methods that constrain their weights, and this one leaves them free "
+            "(after_step is FreeWeights); take mup, or another method"
+        )
+    if not any(scale_kind(name) is ScaleKind.LOGITS for name in scales):
+        raise ConfigError(
+            "param.rules nugpt: it starts the logits' scale s_z at a value of its own, and this method has none "
+            "(logits is not ScaledLogits); take mup, or another method"
+        )

@@ -1,0 +1,123 @@
+"""SP, muP and nuGPT as tables from role to numbers. m is d_model / base_width; every table is SP's where m is 1, but for
+nuGPT's stored scales.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ngptlab.config import Dims, ParamConfig
+from ngptlab.errors import ConfigError
+from ngptlab.nn.roles import Role, ScaleKind
+
+NUGPT_STORED = 0.03
+"""nuGPT's constant in place of d_model^-0.5 (arXiv:2604.27077): a step of Adam then moves a scale equally at all widths."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Factors on what SP gives the parameters of a role."""
+
+    init_std: float = 1.0
+    """On the initial std; 0: the matrix starts at zero."""
+    lr: float = 1.0
+    weight_decay: float = 1.0
+    """On AdamW's coefficient, which is multiplied by the learning rate in a step."""
+
+
+@dataclass(frozen=True)
+class ScaleRule:
+    """How the scales of a kind start."""
+
+    init: float = 1.0
+    """Factor on the effective initial value."""
+    stored: float | None = None
+    """Initial value of the parameter, hence 1 / speed; None: the method's own."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Everything a parametrization decides at one width."""
+
+    by_role: dict[Role, Rule]
+    by_scale: dict[ScaleKind, ScaleRule] = field(default_factory=dict)
+    """All kinds, or none where scales start as the method has them."""
+    hidden_divisor: float = 1.0
+    """What the hidden state is divided by before the head."""
+    normalized_only: bool = False
+    """Whether the rules presuppose constrained weights and scaled logits."""
+
+    def __post_init__(self) -> None:
+        assert set(self.by_role) == set(Role), "every role has one rule"
+        assert set(self.by_scale) in (set(), set(ScaleKind)), "all kinds of scales, or none"
+
+    @property
+    def std_factors(self) -> dict[Role, float]:
+        """Factors on the initial std of matrices, where not 1."""
+        return {role: rule.init_std for role, rule in self.by_role.items() if rule.init_std != 1}
+
+
+def sp() -> Rules:
+    """Standard parametrization: nothing depends on width."""
+    return Rules({role: Rule() for role in Role})
+
+
+def mup(m: float) -> Rules:
+    """muP for Adam (arXiv:2203.03466), with the base width's own initial values as the replication has it.
+
+    At the base width nothing changes ("non-invasive"). The attention scale stays, because the head width does.
+    Decay grows as the learning rate falls, so that lr * decay is that of the base.
+    """
+    hidden = Rule(init_std=m**-0.5, lr=1 / m, weight_decay=m)
+    return Rules(
+        {
+            Role.EMBEDDING: Rule(),
+            Role.UNEMBEDDING: Rule(init_std=1.0 if m == 1 else 0.0),
+            Role.READER: hidden,
+            Role.WRITER: hidden,
+            Role.SCALE: Rule(),
+        },
+        hidden_divisor=m,
+    )
+
+
+def nugpt(m: float) -> Rules:
+    """nuGPT (arXiv:2604.27077) over width: rules 2, 3, 5 and 7 of the paper; those of depth and horizon are left out.
+
+    s_z starts at sqrt(m), so that logits are of one size at all widths (lemma 6.8).
+    """
+    wide = Rule(lr=m**-0.75)
+    return Rules(
+        {
+            Role.EMBEDDING: Rule(lr=m**-0.5),
+            Role.UNEMBEDDING: wide,
+            Role.READER: wide,
+            Role.WRITER: wide,
+            Role.SCALE: Rule(),
+        },
+        {
+            ScaleKind.RATE: ScaleRule(stored=NUGPT_STORED),
+            ScaleKind.QK: ScaleRule(stored=NUGPT_STORED),
+            ScaleKind.GATE: ScaleRule(),
+            ScaleKind.LOGITS: ScaleRule(init=m**0.5, stored=NUGPT_STORED),
+        },
+        normalized_only=True,
+    )
+
+
+def rules(param: ParamConfig, dims: Dims) -> Rules:
+    """The table of `param` at the width of `dims`.
+
+    Raises:
+        ConfigError: the base has another head width than the model, so that width is not all that differs.
+    """
+    if param.rules == "sp":
+        return sp()
+    if param.base_width % dims.d_head:
+        raise ConfigError(
+            f"param.base_width {param.base_width} is no multiple of the head width {dims.d_head} "
+            f"(model.d_model {dims.d_model} over model.num_heads {dims.num_heads}); {param.rules} widens a model by heads "
+            "of one width: change model.num_heads, or the base"
+        )
+    m = dims.d_model / param.base_width
+    return mup(m) if param.rules == "mup" else nugpt(m)

@@ -1,0 +1,206 @@
+"""The coordinate check passes where rules are right and fails where they are wrong: its controls.
+
+Three widths, a few steps, one seed: slopes are within 0.05 of those at the command's own widths.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ngptlab import Dims, build_model, methods
+from ngptlab.analysis.coord import CoordConfig, Point, measure
+from ngptlab.analysis.probes import KINDS, activations, unit_stream
+from ngptlab.analysis.slopes import Slope, passed, slopes, worst
+from ngptlab.cli import main
+from ngptlab.param.rules import Rule, Rules, mup, nugpt, sp
+
+CONFIG = CoordConfig(widths=(32, 64, 128), steps=6, seeds=1, batch_size=2)
+BASE = 16
+
+
+def init_only(m: float) -> Rules:
+    """Broken: muP's initial values, SP's learning rates, and no divisor."""
+    return Rules({role: Rule(init_std=rule.init_std) for role, rule in mup(m).by_role.items()})
+
+
+def no_logit_rule(m: float) -> Rules:
+    """Broken: muP's initial values and learning rates, but the head reads the hidden state undivided."""
+    return replace(mup(m), hidden_divisor=1.0)
+
+
+def check(method: str, table: Callable[[float], Rules]) -> dict[tuple[str, str], Slope]:
+    points = measure(methods.load(method), lambda dims: table(dims.d_model / BASE), CONFIG)
+    return {(slope.kind, slope.quantity): slope for slope in worst(slopes(points))}
+
+
+def slope_of(found: dict[tuple[str, str], Slope], kind: str, quantity: str = "change") -> float:
+    slope = found[kind, quantity].slope
+    assert slope is not None
+    return slope
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["gpt", "qk_norm"])
+def test_mup_passes(method: str) -> None:
+    found = check(method, mup)
+    assert passed(found.values()), found
+
+
+@pytest.mark.parametrize("method", ["ngpt", "ngpt_modded"])
+def test_nugpt_passes(method: str) -> None:
+    found = check(method, nugpt)
+    assert passed(found.values()), found
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_sp_fails(method: str) -> None:
+    assert not passed(check(method, lambda m: sp()).values())
+
+
+@pytest.mark.parametrize("method", ["gpt", "ngpt_modded"])
+@pytest.mark.parametrize("table", [init_only, no_logit_rule])
+def test_partial_mup_fails(method: str, table: Callable[[float], Rules]) -> None:
+    assert not passed(check(method, table).values())
+
+
+def test_partial_mup_fails_where_it_is_broken() -> None:
+    assert slope_of(check("gpt", init_only), "gate v") > 0.4, "hidden matrices move too fast"
+    without = check("gpt", no_logit_rule)
+    assert slope_of(without, "logits") > 0.4
+    assert abs(slope_of(without, "embedding")) < 0.2, "the other rules are there"
+
+
+def test_mup_on_unit_weights_fails_where_theory_says() -> None:
+    """Rows of unit norm have entries of size d_model^-0.5, which a step of the same size moves the more the wider they are;
+    and logits of unit vectors are bounded, so that dividing the hidden state by m makes them vanish as 1/m."""
+    found = check("ngpt_modded", mup)
+    assert not passed(found.values())
+    assert slope_of(found, "embedding") == pytest.approx(0.5, abs=0.1)
+    assert slope_of(found, "logits", "size") == pytest.approx(-1.0, abs=0.25)
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_probes_read_every_kind_and_leave_the_model_alone(method: str) -> None:
+    model = build_model(method, CONFIG.dims(32))
+    tokens = torch.arange(24).view(2, 12)
+    before = model(tokens)
+    found = activations(model, tokens)
+    assert tuple(found) == KINDS
+    blocks = {kind: 1 if kind in ("embedding", "head input", "logits") else 2 for kind in KINDS}
+    assert {kind: len(values) for kind, values in found.items()} == blocks
+    assert torch.equal(found["logits"][0], before) and torch.equal(model(tokens), before)
+    assert len(activations(model, tokens)["stream"]) == 2, "hooks of the last time are gone"
+    assert found["gate v"][0].shape == (2, 12, model.dims.d_ff)
+    assert found["scores"][0].shape == (2, 2, 12 * 13 // 2)
+
+
+def test_scores_are_those_that_the_softmax_gets() -> None:
+    model = build_model("gpt", Dims(vocab_size=7, num_layers=1, num_heads=1, d_model=4), seed=1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(30)
+    tokens = torch.tensor([[3, 5]])
+    found = activations(model, tokens)
+    h_TD = torch.nn.functional.rms_norm(model.E_in[tokens[0]], (4,))
+    attn = model.blocks[0].attn
+    first = (h_TD[0] @ attn.W_q.T) @ (h_TD[0] @ attn.W_k.T) / 2  # position 0 is not rotated
+    torch.testing.assert_close(found["scores"][0][0, 0, 0], first)
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_unit_hidden_states_are_found_by_measuring(method: str) -> None:
+    model = build_model(method, CONFIG.dims(32))
+    norms = model.E_in.norm(dim=1)
+    unit = bool(((norms - 1).abs() < 1e-5).all())
+    assert unit_stream(activations(model, torch.arange(8).view(1, 8))) == unit
+
+
+def test_the_constraint_holds_inside_the_loop() -> None:
+    """At a large rate, unit rows keep their size, (2 / pi)^0.5 after times d_model^0.5; free ones would grow threefold."""
+    config = CONFIG.model_copy(update={"lr": 2**-4, "widths": (32, 64)})
+    points = [p for p in measure(methods.load("ngpt"), lambda dims: sp(), config) if p.kind == "embedding"]
+    assert all(0.65 < point.size < 1 for point in points)
+    assert max(point.change for point in points) > 0.5
+
+
+def test_points_are_complete_and_repeatable() -> None:
+    config = CoordConfig(widths=(16, 32), steps=2, seeds=2, batch_size=1)
+
+    def run() -> list[Point]:
+        return list(measure(methods.load("gpt"), lambda dims: sp(), config))
+
+    points = run()
+    assert len(points) == 2 * 2 * 3 * len(KINDS)
+    assert all(point.change == 0 for point in points if point.step == 0)
+    assert points == run()
+
+
+# --- the verb ---------------------------------------------------------------------------------------------------------
+
+SMALL = ["--widths", "32", "64", "--steps", "4", "--seeds", "1"]
+
+
+def test_verb_passes_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "coord", "gpt", *SMALL, "--out", str(tmp_path / "c")]) == 0
+    page = capsys.readouterr().out
+    assert "gpt, mup" in page and ": pass" in page and "beyond the limit" not in page
+    record = json.loads((tmp_path / "c" / "coord.json").read_text())
+    assert record["passed"] and record["param"] == {"rules": "mup", "base_width": 16}
+    assert record["limit"] == 0.3 and len(record["points"]) == 2 * 5 * len(KINDS)
+    assert (tmp_path / "c" / "coord.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_verb_fails_with_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "coord", "gpt", "--param", "sp", *SMALL, "--out", str(tmp_path)]) == 1
+    page = capsys.readouterr().out
+    assert ": FAIL" in page and "<- beyond the limit" in page
+
+
+def test_verb_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "table", "gpt", "--param", "mup", "--width", "256", "--base", "64"]) == 0
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert lines["E_out"][1:] == ["unembedding", "257", "x", "256", "0", "0.001953", "0.1"]
+    assert lines["blocks.*.attn.W_q"][1:] == ["reader", "256", "x", "256", "0.01", "0.0004883", "0.4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["coord", "gpt", "--widths", "64"], "two or more, ascending"),
+        (["coord", "gpt", "--widths", "64", "72"], "multiple of the head width 16"),
+        (["coord", "gpt", "--widths", "64", "32"], "ascending"),
+        (["coord", "gpt", "--steps", "1"], "steps"),
+        (["coord", "gpt", "--lr", "0"], "lr"),
+        (["coord", "gpt", "--base", "24"], "base_width 24 is no multiple"),
+        (["coord", "gpt", "--base", "0"], "give a base width"),
+        (["coord", "gpt", "--param", "mu"], "'sp', 'mup' or 'nugpt'"),
+        (["coord", "gpt", "--param", "nugpt"], "constrain their weights"),
+        (["coord", "gtp"], "did you mean 'gpt'"),
+        (["table", "gpt", "--width", "100"], "no multiple of --head-width"),
+        (["table", "gpt", "--base", "96"], "base_width 96 is no multiple"),
+        (["cord", "gpt"], "--help"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", *arguments]) == 2
+    said = capsys.readouterr()
+    assert words in said.err and said.err.count("\n") == 1 and not said.out
+    assert not list(tmp_path.glob("out*"))

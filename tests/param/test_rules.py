@@ -1,0 +1,284 @@
+"""The tables, written out by hand, and what they make of a model. A coordinate check does not see wrong decay; this does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ngptlab import ConfigError, Decoder, Dims, build_model, methods
+from ngptlab.config import OptimConfig, ParamConfig, parse
+from ngptlab.nn.parts import FreeWeights, PlainLogits, Scale, UnitWeights
+from ngptlab.nn.roles import Role, ScaleKind, role
+from ngptlab.optim.groups import adamw
+from ngptlab.optim.table import rows, text
+from ngptlab.param.apply import apply
+from ngptlab.param.rules import Rule, Rules, mup, nugpt, rules, sp
+
+BASE, HEAD = 32, 16
+CONFIG = OptimConfig(lr=0.01, weight_decay=0.1)
+
+every_method = pytest.mark.parametrize("method", methods.names())
+normalized = [name for name in methods.names() if methods.load(name).after_step == UnitWeights()]
+free = [name for name in methods.names() if methods.load(name).after_step == FreeWeights()]
+every_normalized = pytest.mark.parametrize("method", normalized)
+
+
+def dims_of(width: int, vocab_size: int = 23, num_layers: int = 2) -> Dims:
+    return Dims(
+        vocab_size=vocab_size,
+        num_layers=num_layers,
+        num_heads=width // HEAD,
+        d_model=width,
+        d_ff=3 * width,
+    )
+
+
+def param_of(name: str, base: int = BASE) -> ParamConfig:
+    return ParamConfig.model_validate({"rules": name, "base_width": 0 if name == "sp" else base})
+
+
+def build(method: str, name: str, width: int, **sizes: int) -> tuple[Decoder, torch.optim.AdamW]:
+    dims, param = dims_of(width, **sizes), param_of(name)
+    model = build_model(method, dims, seed=3, param=param)
+    return model, adamw(model, CONFIG, rules(param, dims))
+
+
+def numbers(model: Decoder, optimizer: torch.optim.AdamW) -> dict[str, tuple[float, float]]:
+    """Name of every parameter -> (learning rate, decay), from the optimizer itself."""
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    found: dict[str, tuple[float, float]] = {}
+    for group in optimizer.param_groups:
+        assert group["lr"] == group["peak_lr"]
+        for weight in group["params"]:
+            assert found.setdefault(names.pop(id(weight)), (group["lr"], group["weight_decay"]))
+    assert not names, "every parameter in exactly one group"
+    return found
+
+
+def trained(model: Decoder, optimizer: torch.optim.AdamW, steps: int) -> list[float]:
+    tokens = torch.arange(34).view(2, 17) * 5 % 23
+    losses = []
+    for _ in range(steps):
+        loss = model.loss(tokens[:, :-1], tokens[:, 1:])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        model.after_step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
+
+
+# --- muP is SP at the base width --------------------------------------------------------------------------------------
+
+
+@every_method
+def test_mup_at_the_base_width_is_sp_bit_for_bit(method: str) -> None:
+    (plain, plain_adam), (model, adam) = (build(method, name, BASE) for name in ("sp", "mup"))
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters(), strict=True))
+    assert numbers(plain, plain_adam) == numbers(model, adam)
+    assert [g["name"] for g in adam.param_groups] == [g["name"] for g in plain_adam.param_groups]
+    assert trained(plain, plain_adam, 3) == trained(model, adam, 3)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters(), strict=True))
+
+
+@every_method
+def test_mup_elsewhere_is_not_sp(method: str) -> None:
+    (plain, plain_adam), (model, adam) = (build(method, name, 2 * BASE) for name in ("sp", "mup"))
+    assert trained(plain, plain_adam, 3) != trained(model, adam, 3)
+
+
+@every_normalized
+def test_nugpt_at_the_base_width_differs_in_stored_scales_alone(method: str) -> None:
+    (plain, _), (model, adam) = (build(method, name, BASE) for name in ("sp", "nugpt"))
+    start = dict(plain.named_parameters())
+    for name, weight in model.named_parameters():
+        kept = role(name) is not Role.SCALE or ".s_u." in name or ".s_v." in name
+        assert torch.equal(weight, start[name]) == kept, name
+    assert {lr for lr, _ in numbers(model, adam).values()} == {0.01}
+    tokens = torch.arange(16).view(1, 16)
+    # The same function, but for the rounding of stored * (init / stored): 1e-7 of a value, over some twenty products.
+    torch.testing.assert_close(model(tokens), plain(tokens), rtol=0, atol=2e-6)
+
+
+# --- formulas ---------------------------------------------------------------------------------------------------------
+
+MUP = {
+    # m -> role -> (std, lr, decay) of two layers: writers have 0.02 / sqrt(4). 0.01 and 0.1 are the config's.
+    2: {
+        "embedding": (0.02, 0.01, 0.1),
+        "unembedding": (0.0, 0.01, 0.1),
+        "reader": (0.02 / 2**0.5, 0.005, 0.2),
+        "writer": (0.01 / 2**0.5, 0.005, 0.2),
+        "scale": (None, 0.01, 0.0),
+    },
+    4: {
+        "embedding": (0.02, 0.01, 0.1),
+        "unembedding": (0.0, 0.01, 0.1),
+        "reader": (0.01, 0.0025, 0.4),
+        "writer": (0.005, 0.0025, 0.4),
+        "scale": (None, 0.01, 0.0),
+    },
+}
+NUGPT = {
+    2: {"embedding": 0.01 / 2**0.5, "other": 0.01 / 2**0.75, "scale": 0.01, "s_z": 2**0.5},
+    4: {"embedding": 0.005, "other": 0.01 / 8**0.5, "scale": 0.01, "s_z": 2.0},
+}
+
+
+@every_method
+@pytest.mark.parametrize("m", [2, 4])
+def test_mup_rates_and_decay(method: str, m: int) -> None:
+    model, adam = build(method, "mup", m * BASE)
+    assert model.hidden_divisor == m
+    for name, (lr, decay) in numbers(model, adam).items():
+        _, want_lr, want_decay = MUP[m][role(name)]
+        assert (lr, decay) == pytest.approx((want_lr, want_decay), rel=1e-12), name
+        if role(name) in (Role.READER, Role.WRITER):
+            assert lr * decay == pytest.approx(0.01 * 0.1), "a step decays by lr * decay, equal at all widths"
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_mup_initial_std(m: int) -> None:
+    model, _ = build("gpt", "mup", m * BASE, vocab_size=3001)
+    for name, weight in model.named_parameters():
+        std = MUP[m][role(name)][0]
+        assert std is not None
+        measured = weight.detach().square().mean().sqrt().item()
+        # The error of a root mean square of n normal values is std / sqrt(2 n).
+        assert abs(measured - std) <= 3 * std / (2 * weight.numel()) ** 0.5, name
+
+
+@every_method
+def test_mup_leaves_the_start_of_scales_and_zeroes_the_unembedding(method: str) -> None:
+    (plain, _), (model, _) = (build(method, name, 2 * BASE) for name in ("sp", "mup"))
+    assert not model.E_out.any(), "also after the constraint"
+    for one, two in zip(plain.modules(), model.modules(), strict=True):
+        if isinstance(one, Scale) and isinstance(two, Scale):
+            assert (one.init, one.scale) == (two.init, two.scale)
+
+
+@every_normalized
+@pytest.mark.parametrize("m", [2, 4])
+def test_nugpt_rates_and_scales(method: str, m: int) -> None:
+    model, adam = build(method, "nugpt", m * BASE)
+    assert model.hidden_divisor == 1 and not model.std_factors
+    want = NUGPT[m]
+    for name, (lr, decay) in numbers(model, adam).items():
+        assert lr == pytest.approx(want.get(role(name), want["other"]), rel=1e-12), name
+        assert decay == (0.0 if role(name) is Role.SCALE else 0.1)
+    for name, scale in model.named_modules():
+        if isinstance(scale, Scale):
+            kind = name.rpartition(".")[2]
+            stored = 1.0 if kind in ("s_u", "s_v") else 0.03
+            assert scale.scale == stored and bool((scale.stored == stored).all()), name
+            if kind == "s_z":
+                assert scale.init == pytest.approx(want["s_z"])
+                torch.testing.assert_close(scale.effective(), torch.full((23,), want["s_z"]))
+
+
+def test_sp_changes_nothing() -> None:
+    assert sp().by_role == {kind: Rule() for kind in Role}
+    assert sp().hidden_divisor == 1 and not sp().by_scale and not sp().std_factors
+    assert mup(1.0).by_role == nugpt(1.0).by_role == sp().by_role
+
+
+@pytest.mark.parametrize("m", [0.25, 0.5])
+def test_narrower_than_the_base_is_fine(m: float) -> None:
+    assert mup(m).by_role[Role.READER] == Rule(init_std=m**-0.5, lr=1 / m, weight_decay=m)
+
+
+# --- the table that people see ----------------------------------------------------------------------------------------
+
+
+@every_method
+@pytest.mark.parametrize("name", ["sp", "mup"])
+def test_the_table_covers_every_parameter_once(method: str, name: str) -> None:
+    model, adam = build(method, name, 2 * BASE)
+    table = rules(param_of(name), model.dims)
+    shown = {row.tensor: row for row in rows(model, CONFIG, table)}
+    taken = numbers(model, adam)
+    for parameter, (lr, decay) in taken.items():
+        row = shown[
+            parameter.replace("blocks.0", "blocks.*").replace("blocks.1", "blocks.*").removesuffix(".stored")
+        ]
+        assert (row.lr, row.decay, row.role) == (lr, decay, role(parameter))
+    assert len(shown) == len(taken) - sum(parameter.startswith("blocks.1") for parameter in taken)
+
+
+def test_the_table_reads_well() -> None:
+    model, _ = build("ngpt", "nugpt", 2 * BASE)
+    lines = text(model, CONFIG, nugpt(2.0)).splitlines()
+    assert lines[0].split() == ["tensor", "role", "shape", "std", "lr", "decay"]
+    assert "logits_map.s_z" in lines[-2] and "1.414 stored 0.03" in lines[-2]
+    assert any(line.split()[:5] == ["blocks.*.attn.W_q", "reader", "64", "x", "64"] for line in lines)
+
+
+# --- wrong combinations -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"rules": "mup"}, "give a base width"),
+        ({"rules": "nugpt", "base_width": 0}, "give a base width"),
+        ({"rules": "sp", "base_width": 64}, "none for sp"),
+        ({"rules": "mu"}, "'sp', 'mup' or 'nugpt'"),
+        ({"rules": "mup", "base_width": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_wrong_settings(fields: dict[str, object], words: str) -> None:
+    model = {"vocab_size": 5, "num_layers": 1, "num_heads": 2, "d_model": 32}
+    with pytest.raises(ConfigError, match=words):
+        parse({"name": "x", "method": "x", "model": model, "param": fields}, origin="a test")
+
+
+@pytest.mark.parametrize("name", ["mup", "nugpt"])
+@pytest.mark.parametrize("base", [8, 24, 40])
+def test_a_base_of_another_head_width_is_refused(name: str, base: int) -> None:
+    with pytest.raises(
+        ConfigError, match=f"base_width {base} is no multiple of the head width 16.*num_heads"
+    ):
+        build_model("ngpt", dims_of(64), param=param_of(name, base))
+
+
+@pytest.mark.parametrize("method", free)
+def test_nugpt_is_for_normalized_methods(method: str) -> None:
+    with pytest.raises(ConfigError, match="constrain their weights"):
+        build_model(method, dims_of(64), param=param_of("nugpt"))
+
+
+def test_nugpt_needs_scaled_logits() -> None:
+    plain = replace(methods.load("ngpt"), logits=PlainLogits())
+    with pytest.raises(ConfigError, match="s_z"):
+        build_model(plain, dims_of(64), param=param_of("nugpt"))
+
+
+def test_an_unnamed_scale_is_an_error_where_kinds_matter() -> None:
+    model = Decoder(dims_of(64), methods.load("ngpt"))
+    model.s_new = Scale(3, init=1.0, scale=1.0)
+    apply(model, mup(2.0))
+    with pytest.raises(ConfigError, match=r"'s_new' has no kind.*s_qk"):
+        apply(model, nugpt(2.0))
+
+
+def test_a_parameter_without_a_role_is_an_error() -> None:
+    model = Decoder(dims_of(64), methods.load("gpt"))
+    model.extra = torch.nn.Parameter(torch.zeros(3))
+    with pytest.raises(ConfigError, match="no role"):
+        apply(model, sp())
+
+
+def test_an_incomplete_table_is_our_own_mistake() -> None:
+    with pytest.raises(AssertionError, match="every role"):
+        Rules({Role.READER: Rule()})
+    with pytest.raises(AssertionError, match="all kinds"):
+        Rules(sp().by_role, {ScaleKind.QK: nugpt(1.0).by_scale[ScaleKind.QK]})
+
+
+def test_an_optimizer_of_other_rules_is_our_own_mistake() -> None:
+    model, _ = build("gpt", "mup", 2 * BASE)
+    with pytest.raises(AssertionError, match="other rules"):
+        adamw(model, CONFIG)
