@@ -33,12 +33,13 @@ ALLOWED: dict[str, set[str]] = {
     "overrides": BASE,
     "runs": BASE,
     "recipes": BASE,
+    "flops": {"config"},
     "data": BASE,
     "device": BASE,
     "nn": BASE,
     "optim": MODEL,
     "methods": MODEL,
-    "train": MODEL | {"runs", "device", "optim"},
+    "train": MODEL | {"runs", "device", "optim", "flops"},
     "evals": MODEL | {"data", "device"},
     "experiment": RUNNING,
     "report": BASE | {"runs"},
@@ -46,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 ALLOWED["cli"] = set(ALLOWED)
 
-NO_TORCH = {ROOT, "errors", "config", "overrides", "runs", "recipes", "data", "report", "cli"}
+NO_TORCH = {ROOT, "errors", "config", "flops", "overrides", "runs", "recipes", "data", "report", "cli"}
 BRINGS_TORCH = {"torch", "safetensors", "transformers", "accelerate"}
 LOADS_BY_NAME = {
     ROOT,
@@ -180,6 +181,7 @@ def test_no_method_is_named_outside_its_file_and_the_recipes() -> None:
     "module",
     [
         "config",
+        "flops",
         "overrides",
         "runs",
         "recipes",
