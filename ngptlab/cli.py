@@ -88,6 +88,15 @@ def parser() -> Parser:
     train.add_argument(
         "--out", type=Path, help="run directory (default: runs/<recipe>-<method>-s<seed>-<hash>)"
     )
+    train.add_argument(
+        "--profile",
+        nargs="?",
+        type=_count,
+        const=5,
+        default=0,
+        metavar="N",
+        help="profile N steps (default: 5) into <run>/profile: a trace and a table of what took longest",
+    )
     compare = verb(
         "compare",
         _compare,
@@ -121,6 +130,13 @@ def parser() -> Parser:
     )
     verb("recipes", _recipes, "List the recipes.")
     return top
+
+
+def _count(text: str) -> int:
+    """A whole number from 1 on, as an option's type."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"given {text!r}, give a whole number from 1 on")
+    return int(text)
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, object], list[str]]:
@@ -171,14 +187,14 @@ def _train(options: argparse.Namespace) -> int:
     found = recipe(options.recipe)
     method = options.overrides.get("method", found.methods[0])
     config = resolve(apply(found.arm(method), options.overrides))
-    return _until_stopped(lambda: _train_one(config, options.out))
+    return _until_stopped(lambda: _train_one(config, options.out, options.profile))
 
 
-def _train_one(config: RunConfig, out: Path | None) -> None:
+def _train_one(config: RunConfig, out: Path | None, profile_steps: int) -> None:
     from ngptlab.experiment import train
 
     with _reporter(config) as tell:
-        run = train(config, out, reporter=tell)
+        run = train(config, out, reporter=tell, profile_steps=profile_steps)
     print(run.path)
 
 

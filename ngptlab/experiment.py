@@ -22,6 +22,7 @@ from ngptlab.evals.length import length_loss, long_documents
 from ngptlab.evals.loss import validation_loss
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import Run, write_json
+from ngptlab.train.profile import StepProfiler
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, listen
 from ngptlab.train.trainer import Trainer
@@ -37,10 +38,13 @@ class HeldOut:
     bytes_per_token: float
 
 
-def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | None = None) -> Run:
+def train(
+    config: RunConfig, out: Path | None = None, *, reporter: Reporter | None = None, profile_steps: int = 0
+) -> Run:
     """Train a config to its end in the run directory `out`, default runs/<name>.
 
-    A finished run is returned as it is; an interrupted one goes on from its newest checkpoint.
+    A finished run is returned as it is; an interrupted one goes on from its newest checkpoint. Of what is trained here,
+    `profile_steps` updates are profiled into <out>/profile.
 
     Raises:
         LabError: wrong settings, data or directory; DivergedError where the loss ran away.
@@ -50,6 +54,8 @@ def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | No
     config = methods.resolve(config)
     path = out or Path("runs") / config.run_name
     if (path / "config.json").exists() and Run.open(path, config).done:
+        if profile_steps:
+            raise ConfigError(f"{path}: already done, so there is no step to profile; give another --out")
         reporter.note(f"already done in {path}")
         return Run(path)
     # Device, data and model come first, so that a wrong setting leaves no directory behind.
@@ -66,7 +72,7 @@ def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | No
         (run.path / "summary.json").unlink(missing_ok=True)
         try:
             _record_environment(run, device, corpus, reporter)
-            Trainer(
+            trainer = Trainer(
                 config=config,
                 run=run,
                 device=device,
@@ -75,7 +81,8 @@ def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | No
                 evaluate=lambda: _validate(model, held_out),
                 reporter=reporter,
                 request=request,
-            ).fit()
+            )
+            _fit(trainer, profile_steps)
             _evaluate_length(config, run, model, held_out, reporter)
         except Stopped as stopped:
             run.finish("stopped", reason=str(stopped), step=stopped.step)
@@ -88,6 +95,17 @@ def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | No
             # Asked for during the last step or the evaluation: this run is done, whatever comes after it must not start.
             raise Stopped(request.signal_number, config.train.steps)
     return run
+
+
+def _fit(trainer: Trainer, profile_steps: int) -> None:
+    if not profile_steps:
+        trainer.fit()
+        return
+    folder, on_cuda = trainer.run.path / "profile", trainer.device.place.type == "cuda"
+    steps, tell = trainer.config.train.steps, trainer.reporter.note
+    with StepProfiler(folder, profile_steps, steps=steps, on_cuda=on_cuda, tell=tell) as profiler:
+        trainer.around_step = profiler
+        trainer.fit()
 
 
 def _validate(model: Decoder, held_out: HeldOut) -> dict[str, Any]:
