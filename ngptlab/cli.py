@@ -124,12 +124,49 @@ def parser() -> Parser:
         "--out", type=Path, default=Path("out/report"), help="folder of report.html (default: out/report)"
     )
     report.add_argument("--title", default="comparison", help="heading of the page")
+    _bench_options(verb("bench", _bench, "Measure what a training step costs."))
     methods = verb("methods", _methods, "List the methods, or show how two differ.")
     methods.add_argument(
         "--diff", nargs=2, metavar=("A", "B"), help="the difference between two methods' files"
     )
     verb("recipes", _recipes, "List the recipes.")
     return top
+
+
+def _bench_options(bench: argparse.ArgumentParser) -> None:
+    from ngptlab.bench.axes import AXES, FULL, QUICK
+
+    bench.add_argument(
+        "what",
+        choices=["scaling"],
+        help="scaling: how time and memory grow with each size, and their exponents",
+    )
+    bench.add_argument(
+        "--methods", nargs="+", metavar="M", help="methods, interleaved (default: those of the recipe demo)"
+    )
+    bench.add_argument(
+        "--axes",
+        nargs="+",
+        choices=AXES,
+        default=AXES,
+        metavar="A",
+        help=f"some of {', '.join(AXES)} (default: all)",
+    )
+    bench.add_argument(
+        "--turns",
+        type=_count,
+        metavar="N",
+        help=f"steps measured of each method at each size (default: {FULL.turns}; quick: {QUICK.turns})",
+    )
+    bench.add_argument(
+        "--quick", action="store_true", help="sizes so small that it only shows that all works"
+    )
+    bench.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/bench/scaling"),
+        help="folder of scaling.json and scaling.png (default: out/bench/scaling)",
+    )
 
 
 def _count(text: str) -> int:
@@ -228,6 +265,23 @@ def _report(options: argparse.Namespace) -> int:
     from ngptlab.report.page import write_report
 
     _print_headline(write_report(options.runs, options.out, title=options.title))
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from ngptlab.bench.scaling import scaling
+    from ngptlab.recipes import recipe
+
+    table = scaling(
+        options.methods or recipe("demo").methods,
+        axes=options.axes,
+        turns=options.turns,
+        quick=options.quick,
+        out=options.out,
+        tell=lambda text: print(text, file=sys.stderr),
+    )
+    print(table)
+    print(options.out)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from dataclasses import dataclass
 
@@ -88,6 +89,11 @@ def keep_freed_memory() -> None:
         M_MMAP_THRESHOLD, 2**25
     )  # the largest that glibc takes; above it a block is mapped for itself
     libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def quiet_profiler() -> None:
+    """Keep the library behind torch.profiler from logging every start and stop to stderr; before its first use."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 def describe(device: Device) -> dict[str, str | int]:

@@ -22,7 +22,7 @@ from ngptlab.evals.length import length_loss, long_documents
 from ngptlab.evals.loss import validation_loss
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import Run, write_json
-from ngptlab.train.profile import StepProfiler
+from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, listen
 from ngptlab.train.trainer import Trainer
@@ -41,10 +41,9 @@ class HeldOut:
 def train(
     config: RunConfig, out: Path | None = None, *, reporter: Reporter | None = None, profile_steps: int = 0
 ) -> Run:
-    """Train a config to its end in the run directory `out`, default runs/<name>.
+    """Train a config to its end in the run directory `out`, default runs/<name>; profile `profile_steps` of its updates.
 
-    A finished run is returned as it is; an interrupted one goes on from its newest checkpoint. Of what is trained here,
-    `profile_steps` updates are profiled into <out>/profile.
+    A finished run is returned as it is; an interrupted one goes on from its newest checkpoint.
 
     Raises:
         LabError: wrong settings, data or directory; DivergedError where the loss ran away.
@@ -55,7 +54,7 @@ def train(
     path = out or Path("runs") / config.run_name
     if (path / "config.json").exists() and Run.open(path, config).done:
         if profile_steps:
-            raise ConfigError(f"{path}: already done, so there is no step to profile; give another --out")
+            raise ConfigError(f"{path}: already done, no step is left to profile; give another --out")
         reporter.note(f"already done in {path}")
         return Run(path)
     # Device, data and model come first, so that a wrong setting leaves no directory behind.
@@ -82,7 +81,7 @@ def train(
                 reporter=reporter,
                 request=request,
             )
-            _fit(trainer, profile_steps)
+            fit_profiled(trainer, profile_steps) if profile_steps else trainer.fit()
             _evaluate_length(config, run, model, held_out, reporter)
         except Stopped as stopped:
             run.finish("stopped", reason=str(stopped), step=stopped.step)
@@ -95,17 +94,6 @@ def train(
             # Asked for during the last step or the evaluation: this run is done, whatever comes after it must not start.
             raise Stopped(request.signal_number, config.train.steps)
     return run
-
-
-def _fit(trainer: Trainer, profile_steps: int) -> None:
-    if not profile_steps:
-        trainer.fit()
-        return
-    folder, on_cuda = trainer.run.path / "profile", trainer.device.place.type == "cuda"
-    steps, tell = trainer.config.train.steps, trainer.reporter.note
-    with StepProfiler(folder, profile_steps, steps=steps, on_cuda=on_cuda, tell=tell) as profiler:
-        trainer.around_step = profiler
-        trainer.fit()
 
 
 def _validate(model: Decoder, held_out: HeldOut) -> dict[str, Any]:

@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "methods": MODEL,
     "train": MODEL | {"runs", "device", "optim", "flops"},
     "evals": MODEL | {"data", "device"},
+    "bench": MODEL | {"methods", "optim", "device", "flops"},
     "experiment": RUNNING,
     "report": BASE | {"runs"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},

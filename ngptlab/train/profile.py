@@ -9,7 +9,6 @@ in `timing.jsonl` do too.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,9 @@ from typing import Any, Self
 
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from ngptlab.device import quiet_profiler
 from ngptlab.errors import CheckpointError
+from ngptlab.train.trainer import Trainer
 
 WARMUP_STEPS = 3
 """Updates before the first profiled one: the first of a process pay for memory, caches and compilation."""
@@ -25,6 +26,19 @@ TOP = 30
 TOLD_LINES = 12
 STEP = "training step"
 """Label of a whole update. Its own self time is Python's, between operations."""
+
+
+def fit_profiled(trainer: Trainer, count: int) -> None:
+    """Train to the last step, `count` of the updates under the profiler.
+
+    Raises:
+        CheckpointError: the profile can't be written; and whatever `Trainer.fit` raises.
+    """
+    folder, on_cuda = trainer.run.path / "profile", trainer.device.place.type == "cuda"
+    steps, tell = trainer.config.train.steps, trainer.reporter.note
+    with StepProfiler(folder, count, steps=steps, on_cuda=on_cuda, tell=tell) as profiler:
+        trainer.around_step = profiler
+        trainer.fit()
 
 
 class StepProfiler:
@@ -79,8 +93,7 @@ class StepProfiler:
             self._finish()
 
     def _start(self) -> None:
-        # Its library logs every start and stop to stderr, into the progress line.
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+        quiet_profiler()
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.on_cuda else [])]
         self._profile = profile(activities=activities)
         self._profile.start()
