@@ -86,6 +86,7 @@ def test_which_steps(
             with profiler(step):
                 if profiler._profile:
                     running.append(step)
+        assert profiler._profile is None, "over with its last step, before what comes after the run's last"
     assert running == profiled
 
 
