@@ -89,6 +89,15 @@ def parser() -> Parser:
     train.add_argument(
         "--out", type=Path, help="run directory (default: runs/<recipe>-<method>-s<seed>-<hash>)"
     )
+    train.add_argument(
+        "--profile",
+        nargs="?",
+        type=_count,
+        const=5,
+        default=0,
+        metavar="N",
+        help="profile N steps (default: 5) into <run>/profile: a trace and a table of what took longest",
+    )
     compare = verb(
         "compare",
         _compare,
@@ -116,6 +125,7 @@ def parser() -> Parser:
         "--out", type=Path, default=Path("out/report"), help="folder of report.html (default: out/report)"
     )
     report.add_argument("--title", default="comparison", help="heading of the page")
+    _bench_options(verb("bench", _bench, "Measure what a training step costs."))
     methods = verb("methods", _methods, "List the methods, or show how two differ.")
     methods.add_argument(
         "--diff", nargs=2, metavar=("A", "B"), help="the difference between two methods' files"
@@ -123,6 +133,49 @@ def parser() -> Parser:
     verb("recipes", _recipes, "List the recipes.")
     add_check(verb("check", _no_action, "Check a parametrization: coord, or the table of what it sets."))
     return top
+
+
+def _bench_options(bench: argparse.ArgumentParser) -> None:
+    from ngptlab.bench.axes import AXES, FULL, QUICK
+
+    bench.add_argument(
+        "what",
+        choices=["scaling"],
+        help="scaling: how time and memory grow with each size, and their exponents",
+    )
+    bench.add_argument(
+        "--methods", nargs="+", metavar="M", help="methods, interleaved (default: those of the recipe demo)"
+    )
+    bench.add_argument(
+        "--axes",
+        nargs="+",
+        choices=AXES,
+        default=AXES,
+        metavar="A",
+        help=f"some of {', '.join(AXES)} (default: all)",
+    )
+    bench.add_argument(
+        "--turns",
+        type=_count,
+        metavar="N",
+        help=f"steps measured of each method at each size (default: {FULL.turns}; quick: {QUICK.turns})",
+    )
+    bench.add_argument(
+        "--quick", action="store_true", help="sizes so small that it only shows that all works"
+    )
+    bench.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/bench/scaling"),
+        help="folder of scaling.json and scaling.png (default: out/bench/scaling)",
+    )
+
+
+def _count(text: str) -> int:
+    """A whole number from 1 on, as an option's type."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"given {text!r}, give a whole number from 1 on")
+    return int(text)
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, object], list[str]]:
@@ -173,14 +226,14 @@ def _train(options: argparse.Namespace) -> int:
     found = recipe(options.recipe)
     method = options.overrides.get("method", found.methods[0])
     config = resolve(apply(found.arm(method), options.overrides))
-    return _until_stopped(lambda: _train_one(config, options.out))
+    return _until_stopped(lambda: _train_one(config, options.out, options.profile))
 
 
-def _train_one(config: RunConfig, out: Path | None) -> None:
+def _train_one(config: RunConfig, out: Path | None, profile_steps: int) -> None:
     from ngptlab.experiment import train
 
     with _reporter(config) as tell:
-        run = train(config, out, reporter=tell)
+        run = train(config, out, reporter=tell, profile_steps=profile_steps)
     print(run.path)
 
 
@@ -214,6 +267,23 @@ def _report(options: argparse.Namespace) -> int:
     from ngptlab.report.page import write_report
 
     _print_headline(write_report(options.runs, options.out, title=options.title))
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from ngptlab.bench.scaling import scaling
+    from ngptlab.recipes import recipe
+
+    table = scaling(
+        options.methods or recipe("demo").methods,
+        axes=options.axes,
+        turns=options.turns,
+        quick=options.quick,
+        out=options.out,
+        tell=lambda text: print(text, file=sys.stderr),
+    )
+    print(table)
+    print(options.out)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from dataclasses import dataclass
 
@@ -12,6 +13,21 @@ from ngptlab.config import DeviceConfig, TrainConfig
 from ngptlab.errors import ConfigError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+PEAK_FLOPS = {
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-PCIE-40GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA GeForce RTX 4090": 165e12,
+}
+"""Operations a second of dense bfloat16 products, from the makers' data sheets, by CUDA's name of the device.
+
+Names are matched whole: slower siblings (H100 PCIe, H200 NVL) and slices of a device (MIG) begin with the same words.
+"""
 
 COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -28,6 +44,13 @@ class Device:
         """Wait for queued work, so that a wall-clock reading means something."""
         if self.place.type == "cuda":
             torch.cuda.synchronize(self.place)
+
+    @property
+    def peak_flops(self) -> float | None:
+        """Most operations a second in the compute dtype, where known: CUDA devices of the table, in bfloat16."""
+        if self.place.type != "cuda" or self.compute_dtype != torch.bfloat16:
+            return None
+        return PEAK_FLOPS.get(torch.cuda.get_device_name(self.place))
 
 
 def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
@@ -66,6 +89,11 @@ def keep_freed_memory() -> None:
         M_MMAP_THRESHOLD, 2**25
     )  # the largest that glibc takes; above it a block is mapped for itself
     libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def quiet_profiler() -> None:
+    """Keep the library behind torch.profiler from logging every start and stop to stderr; before its first use."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 def describe(device: Device) -> dict[str, str | int]:

@@ -22,6 +22,7 @@ from ngptlab.evals.length import length_loss, long_documents
 from ngptlab.evals.loss import validation_loss
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import Run, write_json
+from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, listen
 from ngptlab.train.trainer import Trainer
@@ -37,8 +38,10 @@ class HeldOut:
     bytes_per_token: float
 
 
-def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | None = None) -> Run:
-    """Train a config to its end in the run directory `out`, default runs/<name>.
+def train(
+    config: RunConfig, out: Path | None = None, *, reporter: Reporter | None = None, profile_steps: int = 0
+) -> Run:
+    """Train a config to its end in the run directory `out`, default runs/<name>; profile `profile_steps` of its updates.
 
     A finished run is returned as it is; an interrupted one goes on from its newest checkpoint.
 
@@ -50,6 +53,8 @@ def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | No
     config = methods.resolve(config)
     path = out or Path("runs") / config.run_name
     if (path / "config.json").exists() and Run.open(path, config).done:
+        if profile_steps:
+            raise ConfigError(f"{path}: already done, no step is left to profile; give another --out")
         reporter.note(f"already done in {path}")
         return Run(path)
     # Device, data and model come first, so that a wrong setting leaves no directory behind.
@@ -66,7 +71,7 @@ def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | No
         (run.path / "summary.json").unlink(missing_ok=True)
         try:
             _record_environment(run, device, corpus, reporter)
-            Trainer(
+            trainer = Trainer(
                 config=config,
                 run=run,
                 device=device,
@@ -75,7 +80,8 @@ def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | No
                 evaluate=lambda: _validate(model, held_out),
                 reporter=reporter,
                 request=request,
-            ).fit()
+            )
+            fit_profiled(trainer, profile_steps) if profile_steps else trainer.fit()
             _evaluate_length(config, run, model, held_out, reporter)
         except Stopped as stopped:
             run.finish("stopped", reason=str(stopped), step=stopped.step)

@@ -3,13 +3,15 @@
     config.json     the resolved RunConfig
     env.json        versions, device, threads, commit, digest of the data
     metrics.jsonl   one line a step, a pure function of the config: {step, tokens, loss_nats, lr, grad_norm}
-    timing.jsonl    one line a step, of this machine: {step, step_seconds, data_seconds}
+    timing.jsonl    one line a step, of this machine: {step, step_seconds, data_seconds, flops_per_second, mfu}
     evals.jsonl     {step, eval: "val", ...} and, after the last step, {step, eval: "length", ...}
     checkpoints/    step_000200/ ...
+    profile/        trace.json, top.txt, where asked for
     summary.json    {status: done | stopped | failed, reason, step, ...}
 
-`step` counts finished updates. Times have a file of their own so that `metrics.jsonl` of an interrupted and resumed run
-has the same bytes as that of an uninterrupted one.
+`step` counts finished updates. Times, which are never the same twice, have a file of their own so that `metrics.jsonl` of
+an interrupted and resumed run has the same bytes as that of an uninterrupted one. `mfu` is there where the device's peak
+is known.
 """
 
 from __future__ import annotations

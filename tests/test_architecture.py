@@ -33,22 +33,24 @@ ALLOWED: dict[str, set[str]] = {
     "overrides": BASE,
     "runs": BASE,
     "recipes": BASE,
+    "flops": {"config"},
     "data": BASE,
     "device": BASE,
     "nn": BASE,
     "param": MODEL,
     "optim": MODEL | {"param"},
     "methods": MODEL | {"param"},
-    "train": MODEL | {"runs", "device", "param", "optim"},
+    "train": MODEL | {"runs", "device", "param", "optim", "flops"},
     "evals": MODEL | {"data", "device"},
     "analysis": MODEL | {ROOT, "param", "optim", "methods"},
+    "bench": MODEL | {"methods", "optim", "device", "flops"},
     "experiment": RUNNING,
     "report": BASE | {"runs"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
 }
 ALLOWED["cli"] = set(ALLOWED)
 
-NO_TORCH = {ROOT, "errors", "config", "overrides", "runs", "recipes", "data", "report", "cli"}
+NO_TORCH = {ROOT, "errors", "config", "flops", "overrides", "runs", "recipes", "data", "report", "cli"}
 BRINGS_TORCH = {"torch", "safetensors", "transformers", "accelerate"}
 LOADS_BY_NAME = {
     ROOT,
@@ -182,6 +184,7 @@ def test_no_method_is_named_outside_its_file_and_the_recipes() -> None:
     "module",
     [
         "config",
+        "flops",
         "overrides",
         "runs",
         "recipes",

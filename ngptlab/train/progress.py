@@ -9,6 +9,11 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from ngptlab.train.speed import Speed
+
+WAITING_SHARE = 0.01
+"""Share of the time spent waiting for data above which it is told."""
+
 
 def clock(seconds: float) -> str:
     """75 -> '1:15', 3700 -> '1:01:40'."""
@@ -17,15 +22,27 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def pace(speed: Speed) -> str:
+    """Tokens a second, then MFU or else operations a second, then the wait for data where it is worth a word."""
+    words = [f"{speed.tokens_per_second:,.0f} tok/s"]
+    if speed.mfu is not None:
+        words.append(f"MFU {speed.mfu:.1%}")
+    elif speed.flops_per_second < 1e12:
+        words.append(f"{speed.flops_per_second / 1e9:,.1f} GFLOP/s")
+    else:
+        words.append(f"{speed.flops_per_second / 1e12:,.1f} TFLOP/s")
+    if speed.data_share > WAITING_SHARE:
+        words.append(f"waiting for data {speed.data_share:.0%}")
+    return "  ".join(words)
+
+
 class Reporter(Protocol):
     """What the training loop tells."""
 
     def note(self, text: str) -> None:
         """A line of its own: a resume, a fallback, a validation loss."""
 
-    def step(
-        self, step: int, *, loss_nats: float, lr: float, tokens_per_second: float, eta_seconds: float
-    ) -> None:
+    def step(self, step: int, *, loss_nats: float, lr: float, speed: Speed, eta_seconds: float) -> None:
         """One finished update."""
 
 
@@ -35,9 +52,7 @@ class Silent:
     def note(self, text: str) -> None:
         pass
 
-    def step(
-        self, step: int, *, loss_nats: float, lr: float, tokens_per_second: float, eta_seconds: float
-    ) -> None:
+    def step(self, step: int, *, loss_nats: float, lr: float, speed: Speed, eta_seconds: float) -> None:
         pass
 
 
@@ -73,10 +88,8 @@ class ConsoleReporter:
     def note(self, text: str) -> None:
         self.console.print(f"{self.title}: {text}", markup=False)
 
-    def step(
-        self, step: int, *, loss_nats: float, lr: float, tokens_per_second: float, eta_seconds: float
-    ) -> None:
-        facts = f"loss {loss_nats:.3f}  lr {lr:.2e}  {tokens_per_second:,.0f} tok/s  ETA {clock(eta_seconds)}"
+    def step(self, step: int, *, loss_nats: float, lr: float, speed: Speed, eta_seconds: float) -> None:
+        facts = f"loss {loss_nats:.3f}  lr {lr:.2e}  {pace(speed)}  ETA {clock(eta_seconds)}"
         if self._bar:
             self._bar.update(self._task, completed=step, facts=facts)
             return

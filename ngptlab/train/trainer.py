@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from ngptlab.config import RunConfig
 from ngptlab.device import Device
 from ngptlab.errors import DivergedError
+from ngptlab.flops import token_flops
 from ngptlab.nn.decoder import Decoder
 from ngptlab.optim.groups import adamw, set_lr
 from ngptlab.optim.schedule import lr_factor
@@ -24,6 +26,7 @@ from ngptlab.param.rules import rules
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import resume, save_checkpoint
 from ngptlab.train.progress import Reporter
+from ngptlab.train.speed import Meter
 from ngptlab.train.stop import Stopped, StopRequest
 
 TokenArray = NDArray[np.int64]
@@ -48,7 +51,8 @@ class Trainer:
     """Measures the model as it stands; its result goes to `evals.jsonl`."""
     reporter: Reporter
     request: StopRequest
-    _seconds: list[float] = field(default_factory=list)
+    around_step: Callable[[int], AbstractContextManager[None]] = lambda step: nullcontext()
+    """Entered around each update, whose number it is given."""
 
     def __post_init__(self) -> None:
         self.model.to(self.device.place)
@@ -58,6 +62,9 @@ class Trainer:
         self._loss: Callable[[Tensor, Tensor], Tensor] = self.model.loss
         if self.device.compile:
             self._loss = torch.compile(self.model.loss)
+        train = self.config.train
+        flops = train.step_tokens * token_flops(self.config.model, train.context).total
+        self.meter = Meter(step_tokens=train.step_tokens, step_flops=flops, peak_flops=self.device.peak_flops)
 
     def fit(self) -> None:
         """Train to the last step.
@@ -76,10 +83,11 @@ class Trainer:
         if saved == 0:
             self._evaluate(0)
         for step in range(saved, steps):
-            record, timing = self._step(step)
+            with self.around_step(step):
+                record, timing = self._step(step)
             self.run.append("metrics", record)
             self.run.append("timing", timing)
-            self._report(step + 1, record, timing)
+            self._report(step + 1, record)
             done = step + 1
             if done % self.config.eval.every == 0 or done == steps:
                 self._evaluate(done)
@@ -116,11 +124,7 @@ class Trainer:
             "grad_norm": grad_norm,
         }
         seconds = time.perf_counter() - start
-        return record, {
-            "step": done,
-            "step_seconds": round(seconds, 6),
-            "data_seconds": round(data_seconds, 6),
-        }
+        return record, self.meter.record(done, step_seconds=seconds, data_seconds=data_seconds)
 
     def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor) -> float:
         """Mean loss of the batch; its gradient is in the parameters, summed over micro-batches."""
@@ -176,13 +180,12 @@ class Trainer:
     def _folder(self) -> Path:
         return self.run.path / "checkpoints"
 
-    def _report(self, done: int, record: dict[str, Any], timing: dict[str, Any]) -> None:
-        self._seconds = [*self._seconds[-49:], timing["step_seconds"]]
-        mean = sum(self._seconds) / len(self._seconds)
+    def _report(self, done: int, record: dict[str, Any]) -> None:
+        speed = self.meter.mean()
         self.reporter.step(
             done,
             loss_nats=record["loss_nats"],
             lr=record["lr"],
-            tokens_per_second=self.config.train.step_tokens / mean,
-            eta_seconds=mean * (self.config.train.steps - done),
+            speed=speed,
+            eta_seconds=speed.step_seconds * (self.config.train.steps - done),
         )

@@ -27,7 +27,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["train", "--help"], ["compare", "-h"], ["recipes"]]
+    "arguments",
+    [["--help"], ["--version"], ["train", "--help"], ["compare", "-h"], ["bench", "-h"], ["recipes"]],
 )
 def test_help_is_fast(arguments: list[str]) -> None:
     code = (
@@ -50,7 +51,7 @@ def help_of(capsys: Captured, *arguments: str) -> str:
 
 def test_help(capsys: Captured) -> None:
     page = help_of(capsys, "--help")
-    assert all(verb in page for verb in ("train", "compare", "report", "methods", "recipes"))
+    assert all(verb in page for verb in ("train", "compare", "report", "bench", "methods", "recipes"))
     with pytest.raises(SystemExit):
         main([])
     assert capsys.readouterr().out == page
@@ -60,7 +61,10 @@ def test_help(capsys: Captured) -> None:
 def test_field_help(capsys: Captured) -> None:
     page = help_of(capsys, "train", "--help")
     assert "--train.steps" in page and "Optimizer steps." in page and "--out" in page
+    assert "--profile" in page
     assert "--seeds" in help_of(capsys, "compare", "demo", "--help")
+    page = help_of(capsys, "bench", "--help")
+    assert all(option in page for option in ("--methods", "--axes", "--turns", "--quick", "--out"))
 
 
 def test_field_help_of_a_config(capsys: Captured, work: Path) -> None:

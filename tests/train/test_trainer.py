@@ -37,7 +37,7 @@ def test_records(make_config: MakeConfig, tmp_path: Path) -> None:
     assert [r["lr"] for r in metrics] == [config.optim.lr * lr_factor(config, n) for n in range(8)]
     assert all(math.isfinite(r["loss_nats"]) and r["grad_norm"] > 0 for r in metrics)
     timing = run.read("timing")
-    assert all(list(r) == ["step", "step_seconds", "data_seconds"] for r in timing)
+    assert all(list(r) == ["step", "step_seconds", "data_seconds", "flops_per_second"] for r in timing)
     assert [r["step"] for r in timing] == list(range(1, 9))
     evals = run.read("evals")
     assert [(r["step"], r["eval"]) for r in evals] == [

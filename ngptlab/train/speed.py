@@ -1,0 +1,56 @@
+"""How fast a run is: what each step adds to `timing.jsonl`, and the recent mean that a person sees."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+RECENT_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Means over the latest steps."""
+
+    step_seconds: float
+    tokens_per_second: float
+    flops_per_second: float
+    mfu: float | None
+    """Share of the device's peak that the counted operations reach; None where the peak is unknown."""
+    data_share: float
+    """Share of the time spent waiting for data."""
+
+
+class Meter:
+    """Turns the seconds of steps into speeds."""
+
+    def __init__(self, *, step_tokens: int, step_flops: int, peak_flops: float | None) -> None:
+        self.step_tokens, self.step_flops, self.peak_flops = step_tokens, step_flops, peak_flops
+        self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT_STEPS)
+
+    def record(self, step: int, *, step_seconds: float, data_seconds: float) -> dict[str, Any]:
+        """Take in a finished step; returns its line of `timing.jsonl`."""
+        self._recent.append((step_seconds, data_seconds))
+        flops_per_second = self.step_flops / step_seconds
+        line = {
+            "step": step,
+            "step_seconds": round(step_seconds, 6),
+            "data_seconds": round(data_seconds, 6),
+            "flops_per_second": round(flops_per_second),
+        }
+        return (
+            line if self.peak_flops is None else {**line, "mfu": round(flops_per_second / self.peak_flops, 5)}
+        )
+
+    def mean(self) -> Speed:
+        """The speed of the latest steps together."""
+        seconds = sum(step for step, _ in self._recent)
+        flops_per_second = self.step_flops * len(self._recent) / seconds
+        return Speed(
+            step_seconds=seconds / len(self._recent),
+            tokens_per_second=self.step_tokens * len(self._recent) / seconds,
+            flops_per_second=flops_per_second,
+            mfu=None if self.peak_flops is None else flops_per_second / self.peak_flops,
+            data_share=sum(data for _, data in self._recent) / seconds,
+        )
