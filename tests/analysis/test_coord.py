@@ -18,7 +18,8 @@ from ngptlab.analysis.coord import CoordConfig, Point, measure
 from ngptlab.analysis.probes import KINDS, activations, unit_stream
 from ngptlab.analysis.slopes import Slope, passed, slopes, worst
 from ngptlab.cli import main
-from ngptlab.param.rules import Rule, Rules, mup, nugpt, sp
+from ngptlab.nn.roles import ScaleKind
+from ngptlab.param.rules import NUGPT_STORED, Rule, Rules, ScaleRule, mup, nugpt, sp
 
 CONFIG = CoordConfig(widths=(32, 64, 128), steps=6, seeds=1, batch_size=2)
 BASE = 16
@@ -32,6 +33,17 @@ def init_only(m: float) -> Rules:
 def no_logit_rule(m: float) -> Rules:
     """Broken: muP's initial values and learning rates, but the head reads the hidden state undivided."""
     return replace(mup(m), hidden_divisor=1.0)
+
+
+def scales_only(m: float) -> Rules:
+    """Broken: nuGPT's scales, SP's learning rates."""
+    return replace(nugpt(m), by_role=sp().by_role)
+
+
+def no_s_z_rule(m: float) -> Rules:
+    """Broken: nuGPT's learning rates, but logits that start as small as the cosines behind them."""
+    rules = nugpt(m)
+    return replace(rules, by_scale={**rules.by_scale, ScaleKind.LOGITS: ScaleRule(stored=NUGPT_STORED)})
 
 
 def check(method: str, table: Callable[[float], Rules]) -> dict[tuple[str, str], Slope]:
@@ -65,10 +77,18 @@ def test_sp_fails(method: str) -> None:
     assert not passed(check(method, lambda m: sp()).values())
 
 
-@pytest.mark.parametrize("method", ["gpt", "ngpt_modded"])
 @pytest.mark.parametrize("table", [init_only, no_logit_rule])
-def test_partial_mup_fails(method: str, table: Callable[[float], Rules]) -> None:
-    assert not passed(check(method, table).values())
+def test_partial_mup_fails(table: Callable[[float], Rules]) -> None:
+    assert not passed(check("gpt", table).values())
+
+
+@pytest.mark.parametrize("method", ["ngpt", "ngpt_modded"])
+def test_partial_nugpt_fails_where_it_is_broken(method: str) -> None:
+    still = check(method, scales_only)
+    assert not passed(still.values()) and slope_of(still, "embedding") > 0.4
+    dim = check(method, no_s_z_rule)
+    assert not passed(dim.values()) and slope_of(dim, "logits", "size") < -0.3
+    assert abs(slope_of(dim, "embedding")) < 0.2, "the other rules are there"
 
 
 def test_partial_mup_fails_where_it_is_broken() -> None:
@@ -80,7 +100,8 @@ def test_partial_mup_fails_where_it_is_broken() -> None:
 
 def test_mup_on_unit_weights_fails_where_theory_says() -> None:
     """Rows of unit norm have entries of size d_model^-0.5, which a step of the same size moves the more the wider they are;
-    and logits of unit vectors are bounded, so that dividing the hidden state by m makes them vanish as 1/m."""
+    and logits of unit vectors are bounded, so that dividing the hidden state by m makes them vanish as 1/m. Partial muP is no
+    control for these methods, therefore: muP itself fails; partial nuGPT is."""
     found = check("ngpt_modded", mup)
     assert not passed(found.values())
     assert slope_of(found, "embedding") == pytest.approx(0.5, abs=0.1)
