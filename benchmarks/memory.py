@@ -110,7 +110,11 @@ def _resident(field: str) -> int:
 def in_fresh_process(label: str, path: str, name: str) -> Row | None:
     """`one` in a process of its own; None, and a line that says why, where it fails."""
     command = [sys.executable, "-m", "benchmarks.memory", "--one", label, path, name]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        print(f"{name} {label}: left out, no result in {TIMEOUT_S} s")
+        return None
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
         print(f"{name} {label}: left out, {last[0]}")
