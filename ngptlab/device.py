@@ -68,6 +68,8 @@ def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
     if not on_cuda:
         keep_freed_memory()
     torch.use_deterministic_algorithms(not on_cuda)
+    # Deterministic mode would also fill every new tensor with NaN: a pass over memory, of values that nothing reads.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     dtype = train.compute_dtype if train.compute_dtype != "auto" else "bfloat16" if on_cuda else "float32"
     return Device(
         place=torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu"),
