@@ -56,11 +56,12 @@ def _in_blocks_backward(
     dq_NTK, dk_NTK, dv_NTK = torch.empty_like(q_NTK), torch.zeros_like(k_NTK), torch.zeros_like(v_NTK)
     for start, end, p_NCE in _blocks(q_NTK, kept):
         do_NCK = do_NTK[:, start:end]
-        dv_NTK[:, :end].baddbmm_(p_NCE.mT, do_NCK)
+        # Not baddbmm_: into a slice it is no batched product but one product a head.
+        dv_NTK[:, :end].add_(torch.bmm(p_NCE.mT, do_NCK))
         dp_NCE = torch.bmm(do_NCK, v_NTK[:, :end].mT)
         ds_NCE = torch.ops.aten._softmax_backward_data(dp_NCE, p_NCE, -1, p_NCE.dtype)
         dq_NTK[:, start:end] = torch.bmm(ds_NCE, k_NTK[:, :end])
-        dk_NTK[:, :end].baddbmm_(ds_NCE.mT, q_NTK[:, start:end])
+        dk_NTK[:, :end].add_(torch.bmm(ds_NCE.mT, q_NTK[:, start:end]))
     dq_BTHK, dk_BTHK, dv_BTHK = (_heads_inside(grad_NTK, do_BTHK) for grad_NTK in (dq_NTK, dk_NTK, dv_NTK))
     return dq_BTHK.mul_(scale), dk_BTHK, dv_BTHK
 
