@@ -1,0 +1,1 @@
+"""What finished runs say: numbers and figures from tables. Imports no torch."""
