@@ -13,14 +13,17 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from ngptlab import __version__
-from ngptlab.config import RunConfig
+from ngptlab.config import ParamConfig, RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
 
 if TYPE_CHECKING:
     from ngptlab.train.progress import Reporter
+
+
+RULES = get_args(ParamConfig.model_fields["rules"].annotation)
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         LabError: the user can mend it.
     """
     verb = arguments[0] if arguments else "--help"
-    fields = verb in ("train", "compare") and not {"-h", "--help"} & set(arguments)
+    fields = verb in ("train", "compare", "sweep") and not {"-h", "--help"} & set(arguments)
     overrides, rest = _split(arguments) if fields else ({}, list(arguments))
     parsed = parser().parse_args(rest or ["--help"])
     parsed.overrides = overrides
@@ -107,6 +110,9 @@ def parser() -> Parser:
     compare.add_argument(
         "--out", type=Path, help="folder of the runs and of report.html (default: out/<recipe>)"
     )
+    _sweep_options(
+        verb("sweep", _sweep, "Train a grid of runs; does the learning rate carry over width?", fields=True)
+    )
     report = verb("report", _report, "Write the page of finished runs.")
     report.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="run directories, the baseline's first"
@@ -121,6 +127,34 @@ def parser() -> Parser:
     )
     verb("recipes", _recipes, "List the recipes.")
     return top
+
+
+def _sweep_options(sweep: argparse.ArgumentParser) -> None:
+    def option(name: str, text: str, **how: Any) -> None:
+        sweep.add_argument(name, help=f"{text} (default: the recipe's)", **how)
+
+    option("--methods", "methods", nargs="+", default=[], metavar="M")
+    option(
+        "--params", "rules of parametrization", nargs="+", default=[], choices=RULES, metavar="sp|mup|nugpt"
+    )
+    option(
+        "--widths", "d_model of each model, heads as wide as the recipe's", nargs="+", default=[], type=int
+    )
+    option("--lrs", "learning rates: 2^-9, 2**-9 or 0.002", nargs="+", default=[], metavar="LR")
+    option("--base-width", "width at which all rules agree", type=int, default=0, metavar="W")
+    sweep.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="runs of each cell (default: 1; a claim needs 3)"
+    )
+    sweep.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="K",
+        help="cells trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
+    )
+    sweep.add_argument(
+        "--out", type=Path, help="folder of the runs, table and figure (default: out/<recipe>-sweep)"
+    )
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, object], list[str]]:
@@ -206,6 +240,43 @@ def _compare(options: argparse.Namespace) -> int:
         _print_headline(page)
 
     return _until_stopped(work)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from ngptlab.recipes import recipe
+    from ngptlab.sweep.rates import parse_rate
+    from ngptlab.sweep.run import sweep
+
+    found, lrs = recipe(options.recipe), [parse_rate(text) for text in options.lrs]
+    out: Path = options.out or Path("out") / f"{found.config.name}-sweep"
+    failed = 0
+
+    def work() -> None:
+        nonlocal failed
+        table, findings = sweep(
+            found,
+            out=out,
+            methods=options.methods,
+            params=options.params,
+            widths=options.widths,
+            lrs=lrs,
+            seeds=options.seeds,
+            base_width=options.base_width,
+            workers=options.workers,
+            overrides=options.overrides,
+        )
+        for finding in findings:
+            print(finding.verdict)
+        print(f"The table: {out / 'sweep.csv'}")
+        failed = sum(row.status == "failed" for row in table)
+
+    code = _until_stopped(work)
+    if failed:
+        print(
+            f"ngptlab: {failed} cells failed (column reason of the table); mend that and give the same command again",
+            file=sys.stderr,
+        )
+    return code or (1 if failed else 0)
 
 
 def _report(options: argparse.Namespace) -> int:

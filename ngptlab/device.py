@@ -30,6 +30,11 @@ class Device:
             torch.cuda.synchronize(self.place)
 
 
+def on_cuda(config: DeviceConfig) -> bool:
+    """Whether these settings mean a CUDA device here."""
+    return config.kind != "cpu" and torch.cuda.is_available()
+
+
 def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
     """Turn settings into a device and set the process up for it.
 
