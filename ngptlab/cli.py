@@ -273,7 +273,8 @@ def _sweep(options: argparse.Namespace) -> int:
     code = _until_stopped(work)
     if failed:
         print(
-            f"ngptlab: {failed} cells failed (column reason of the table); mend that and give the same command again",
+            f"ngptlab: {failed} cell{'s' * (failed > 1)} failed; column `reason` of the table says why. Mend that and give "
+            "the same command again",
             file=sys.stderr,
         )
     return code or (1 if failed else 0)

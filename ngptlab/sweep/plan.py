@@ -116,9 +116,11 @@ def plan(recipe: Recipe, grid: Grid, *, resolve: Resolve) -> list[Cell]:
     """
     # A mistake in what all cells share is the user's to mend; only what the grid adds can make a cell "not applicable".
     arms = {method: recipe.arm(method) for method in grid.methods}
+    for width in grid.widths:
+        _whole_heads("--widths", width, recipe.config.model)
+    _whole_heads("--base-width", grid.base_width, recipe.config.model)
     for arm in arms.values():
         resolve(arm)
-        _whole_heads("--base-width", grid.base_width, arm.model)
     cells: dict[str, Cell] = {}
     for config in _configs(arms, grid):
         cell = _cell(config, resolve)
@@ -154,9 +156,8 @@ def widened(model: Dims, width: int) -> Dims:
     """The same model at another d_model: heads of the same width, more of them; the MLP in proportion.
 
     Raises:
-        ConfigError: the width is no whole number of heads, or the MLP's width would not be whole.
+        ConfigError: the MLP's width would not be whole.
     """
-    _whole_heads("--widths", width, model)
     own, usual = model.d_ff, Dims.default_d_ff(model.d_model)
     if own != usual and own * width % model.d_model:
         raise ConfigError(
