@@ -65,4 +65,7 @@ def _tail(path: Path) -> list[dict[str, Any]]:
     except OSError:
         return []
     whole = lines[:-1] if size <= TAIL_BYTES else lines[1:-1]
-    return [json.loads(line) for line in whole]
+    try:
+        return [json.loads(line) for line in whole]
+    except ValueError:  # damaged: the worker that opens the run will say so
+        return []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ngptlab.analysis.rows import CellRow, Status
+from ngptlab.errors import LabError
 from ngptlab.runs import Run, write_json
 from ngptlab.sweep.plan import Cell
 
@@ -20,8 +21,11 @@ def status_of(run_path: Path, config_hash: str) -> tuple[Status, str]:
     """What a run directory says of its end, and why; 'waiting' where it has not ended or is another run's."""
     if not (run_path / "config.json").exists():
         return "waiting", ""
-    run = Run(run_path)
-    summary = run.summary
+    try:
+        run = Run(run_path)
+        summary = run.summary
+    except LabError as error:  # damaged: this cell's failure, and no other's
+        return "failed", str(error)
     if run.config.hash != config_hash or not summary:
         return "waiting", ""
     reason = str(summary.get("reason", ""))
@@ -50,7 +54,7 @@ def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
     if config.hash in failures:
         return CellRow(**where, status="failed", reason=failures[config.hash])
     status, reason = status_of(run_path, config.hash)
-    if not (run_path / "config.json").exists():
+    if status == "failed" or not (run_path / "config.json").exists():
         return CellRow(**where, status=status, reason=reason)
     run = Run(run_path)
     metrics, timing = run.read("metrics"), run.read("timing")

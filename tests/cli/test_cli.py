@@ -27,7 +27,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["train", "--help"], ["compare", "-h"], ["recipes"]]
+    "arguments",
+    [["--help"], ["--version"], ["train", "--help"], ["compare", "-h"], ["sweep", "-h"], ["recipes"]],
 )
 def test_help_is_fast(arguments: list[str]) -> None:
     code = (
@@ -50,7 +51,7 @@ def help_of(capsys: Captured, *arguments: str) -> str:
 
 def test_help(capsys: Captured) -> None:
     page = help_of(capsys, "--help")
-    assert all(verb in page for verb in ("train", "compare", "report", "methods", "recipes"))
+    assert all(verb in page for verb in ("train", "compare", "sweep", "report", "methods", "recipes"))
     with pytest.raises(SystemExit):
         main([])
     assert capsys.readouterr().out == page
@@ -61,6 +62,9 @@ def test_field_help(capsys: Captured) -> None:
     page = help_of(capsys, "train", "--help")
     assert "--train.steps" in page and "Optimizer steps." in page and "--out" in page
     assert "--seeds" in help_of(capsys, "compare", "demo", "--help")
+    page = help_of(capsys, "sweep", "mup-bytes-small", "--help")
+    options = ("methods", "params", "widths", "lrs", "seeds", "base-width", "workers", "out", "train.steps")
+    assert all(f"--{option}" in page for option in options) and "mup-bytes-small" in page
 
 
 def test_field_help_of_a_config(capsys: Captured, work: Path) -> None:

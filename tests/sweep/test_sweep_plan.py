@@ -48,6 +48,13 @@ def test_a_cell_is_what_the_grid_says() -> None:
     assert config.optim.weight_decay is not None, "resolved, so that the hash is the run's"
 
 
+def test_rates_tuned_before_leave_no_trace() -> None:
+    """The grid that an earlier search recorded is under the hash: it would train equal runs twice."""
+    for found in (recipe("demo"), changed(recipe("demo"), {"train.steps": "7"})):
+        cells = cells_of(found, lrs=[2**-9], seeds=2)
+        assert [(c.config.optim.lr, c.config.optim.lr_grid) for c in cells] == [(2**-9, ())] * 4
+
+
 def test_seeds_set_weights_and_data() -> None:
     cells = cells_of(methods=["gpt"], params=["sp"], widths=[32], lrs=[2**-9], seeds=3)
     assert [(c.config.seed, c.config.data.seed) for c in cells] == [(0, 0), (1, 1), (2, 2)]

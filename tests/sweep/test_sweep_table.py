@@ -70,6 +70,15 @@ def test_statuses(make_config: Make, tmp_path: Path) -> None:
     assert status_of(path, "00000000") == ("waiting", ""), "another run's directory says nothing"
 
 
+@pytest.mark.parametrize("name", ["config.json", "summary.json"])
+def test_a_damaged_run_is_its_own_failure(make_config: Make, tmp_path: Path, name: str) -> None:
+    config = make_config()
+    path = finished(config, tmp_path)
+    (path / name).write_text("{")
+    (row,) = rows([Cell(config)], tmp_path, {})
+    assert row.status == "failed" and name in row.reason
+
+
 def test_failures_and_refusals_keep_their_reason(make_config: Make, tmp_path: Path) -> None:
     one, two = make_config(), make_config(seed=1)
     table = rows([Cell(one, refusal="no constraint"), Cell(two)], tmp_path, {two.hash: "killed by SIGKILL"})
