@@ -243,8 +243,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
+    from ngptlab.analysis.rates import parse_rate
     from ngptlab.recipes import recipe
-    from ngptlab.sweep.rates import parse_rate
     from ngptlab.sweep.run import sweep
 
     found, lrs = recipe(options.recipe), [parse_rate(text) for text in options.lrs]

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ngptlab.analysis.rates import show_rate
+
 if TYPE_CHECKING:
     from ngptlab.analysis.transfer import Cost, Curve, Shift
 
@@ -40,7 +42,7 @@ def _judge(curves: Sequence[Curve], shift: Shift) -> str:
 
 
 def _cost_sentence(curves: Sequence[Curve], cost: Cost) -> str:
-    what = f"The best rate of width {curves[0].width} ({cost.lr:.3g})"
+    what = f"The best rate of width {curves[0].width} ({show_rate(cost.lr)})"
     if math.isinf(cost.nats):
         return f"{what} diverges at width {curves[-1].width}."
     lost = _with_error(cost.nats, cost.stderr, ".4f")
@@ -58,7 +60,7 @@ def _doubts(curves: Sequence[Curve]) -> list[str]:
     diverged = sum(curve.diverged for curve in curves)
     if diverged:
         doubts.append(f"Runs that diverged: {diverged}, counted as worse than all others.")
-    left_out = [f"{lr:.3g} at width {curve.width}" for curve in curves for lr in curve.left_out]
+    left_out = [f"{show_rate(lr)} at width {curve.width}" for curve in curves for lr in curve.left_out]
     if left_out:
         doubts.append(f"Rates left out because a run did not finish: {', '.join(left_out)}.")
     if max((len(curve.losses) for curve in curves), default=0) < 2:

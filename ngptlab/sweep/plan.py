@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+from ngptlab.analysis.rates import show_rate
 from ngptlab.config import Dims, RunConfig
 from ngptlab.errors import ConfigError
 from ngptlab.overrides import Overrides, apply
@@ -54,7 +55,7 @@ class Cell:
         """Its place in the grid, for people."""
         config = self.config
         rules, width = config.param.rules, config.model.d_model
-        return f"{config.method} {rules} width {width} lr {config.optim.lr:.3g} seed {config.seed}"
+        return f"{config.method} {rules} width {width} lr {show_rate(config.optim.lr)} seed {config.seed}"
 
 
 def changed(recipe: Recipe, overrides: Overrides) -> Recipe:

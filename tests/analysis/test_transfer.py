@@ -84,7 +84,7 @@ def test_the_cost_is_a_difference_of_measured_losses() -> None:
     assert finding.cost is not None and finding.cost.lr == 2**-8
     assert finding.cost.nats == pytest.approx(0.05 * (1.7**2 - 0.3**2))
     assert finding.cost.stderr == pytest.approx(0, abs=1e-12)
-    assert "costs 0.1400" in finding.verdict and "width 32 (0.00391)" in finding.verdict
+    assert "costs 0.1400" in finding.verdict and "width 32 (2^-8)" in finding.verdict
     assert only(table(parabola(0.0))).cost is not None
     assert only(table(parabola(0.0))).cost.nats == 0  # type: ignore[union-attr]
 
@@ -98,6 +98,17 @@ def test_intervals_hold_the_truth_and_grow_with_noise() -> None:
 
     assert 0 < width_of(0.001, 4) < width_of(0.01, 4)
     assert 0 < width_of(0.0005, 1) < width_of(0.003, 1)
+
+
+def test_residual_intervals_cover_as_often_as_they_say() -> None:
+    """Noise of known size, many times over: 95% of the intervals hold the truth; 600 draws know that to 0.9%."""
+    x_R, truth, draw = np.arange(-10.0, -4.0), -7.3, np.random.default_rng(0)
+    held = 0
+    for _ in range(600):
+        found = optimum(x_R, (2 + 0.05 * (x_R - truth) ** 2 + draw.normal(0, 0.001, x_R.shape))[None])
+        assert found is not None and found.interval == "residuals"
+        held += found.low <= truth <= found.high
+    assert held / 600 == pytest.approx(0.95, abs=4 * 0.009)
 
 
 def test_stderr_of_the_shift_by_hand() -> None:
@@ -141,7 +152,7 @@ def test_a_best_rate_beside_divergence_is_bracketed_not_fitted() -> None:
 def test_a_transferred_rate_that_diverges_costs_infinitely_much() -> None:
     finding = only(table(lambda w, p, s: None if w == 128 and p >= -8 else parabola(-1.0)(w, p, s)))
     assert finding.cost is not None and math.isinf(finding.cost.nats)
-    assert "(0.00391) diverges at width 128." in finding.verdict
+    assert "(2^-8) diverges at width 128." in finding.verdict
     assert json.loads(json.dumps(as_json(finding), allow_nan=False))["cost"]["nats"] is None
 
 
@@ -161,7 +172,7 @@ def test_an_unfinished_cell_leaves_its_rate_out_by_name() -> None:
     ]
     finding = only(broken)
     assert finding.curves[1].left_out == (2**-6,) and 2**-6 not in finding.curves[1].lrs
-    assert "Rates left out because a run did not finish: 0.0156 at width 64." in finding.verdict
+    assert "Rates left out because a run did not finish: 2^-6 at width 64." in finding.verdict
 
 
 def test_cells_that_do_not_apply_are_no_group() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from ngptlab import methods
+from ngptlab.analysis.rates import parse_rate, show_rate
 from ngptlab.config import Dims, RunConfig
 from ngptlab.errors import ConfigError
 from ngptlab.recipes import Recipe, Sweep, names, recipe
 from ngptlab.sweep.plan import Cell, changed, grid_of, plan, widened
-from ngptlab.sweep.rates import parse_rate, show_rate
 
 SMALL = recipe("mup-bytes-small")
 
