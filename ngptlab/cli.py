@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ngptlab import __version__
-from ngptlab.analysis.verb import add as add_check
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
+from ngptlab.verbs import bench, check, sweep
+from ngptlab.verbs.stopping import until_stopped
+from ngptlab.verbs.types import count
 
 if TYPE_CHECKING:
     from ngptlab.train.progress import Reporter
@@ -55,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         LabError: the user can mend it.
     """
     verb = arguments[0] if arguments else "--help"
-    fields = verb in ("train", "compare") and not {"-h", "--help"} & set(arguments)
+    fields = verb in ("train", "compare", "sweep") and not {"-h", "--help"} & set(arguments)
     overrides, rest = _split(arguments) if fields else ({}, list(arguments))
     parsed = parser().parse_args(rest or ["--help"])
     parsed.overrides = overrides
@@ -92,7 +94,7 @@ def parser() -> Parser:
     train.add_argument(
         "--profile",
         nargs="?",
-        type=_count,
+        type=count,
         const=5,
         default=0,
         metavar="N",
@@ -117,6 +119,11 @@ def parser() -> Parser:
     compare.add_argument(
         "--out", type=Path, help="folder of the runs and of report.html (default: out/<recipe>)"
     )
+    sweep.add(
+        verb(
+            "sweep", sweep.act, "Train a grid of runs; does the learning rate carry over width?", fields=True
+        )
+    )
     report = verb("report", _report, "Write the page of finished runs.")
     report.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="run directories, the baseline's first"
@@ -125,57 +132,14 @@ def parser() -> Parser:
         "--out", type=Path, default=Path("out/report"), help="folder of report.html (default: out/report)"
     )
     report.add_argument("--title", default="comparison", help="heading of the page")
-    _bench_options(verb("bench", _bench, "Measure what a training step costs."))
+    bench.add(verb("bench", bench.act, "Measure what a training step costs."))
     methods = verb("methods", _methods, "List the methods, or show how two differ.")
     methods.add_argument(
         "--diff", nargs=2, metavar=("A", "B"), help="the difference between two methods' files"
     )
     verb("recipes", _recipes, "List the recipes.")
-    add_check(verb("check", _no_action, "Check a parametrization: coord, or the table of what it sets."))
+    check.add(verb("check", _no_action, "Check a parametrization: coord, or the table of what it sets."))
     return top
-
-
-def _bench_options(bench: argparse.ArgumentParser) -> None:
-    from ngptlab.bench.axes import AXES, FULL, QUICK
-
-    bench.add_argument(
-        "what",
-        choices=["scaling"],
-        help="scaling: how time and memory grow with each size, and their exponents",
-    )
-    bench.add_argument(
-        "--methods", nargs="+", metavar="M", help="methods, interleaved (default: those of the recipe demo)"
-    )
-    bench.add_argument(
-        "--axes",
-        nargs="+",
-        choices=AXES,
-        default=AXES,
-        metavar="A",
-        help=f"some of {', '.join(AXES)} (default: all)",
-    )
-    bench.add_argument(
-        "--turns",
-        type=_count,
-        metavar="N",
-        help=f"steps measured of each method at each size (default: {FULL.turns}; quick: {QUICK.turns})",
-    )
-    bench.add_argument(
-        "--quick", action="store_true", help="sizes so small that it only shows that all works"
-    )
-    bench.add_argument(
-        "--out",
-        type=Path,
-        default=Path("out/bench/scaling"),
-        help="folder of scaling.json and scaling.png (default: out/bench/scaling)",
-    )
-
-
-def _count(text: str) -> int:
-    """A whole number from 1 on, as an option's type."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"given {text!r}, give a whole number from 1 on")
-    return int(text)
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, object], list[str]]:
@@ -226,7 +190,7 @@ def _train(options: argparse.Namespace) -> int:
     found = recipe(options.recipe)
     method = options.overrides.get("method", found.methods[0])
     config = resolve(apply(found.arm(method), options.overrides))
-    return _until_stopped(lambda: _train_one(config, options.out, options.profile))
+    return until_stopped(lambda: _train_one(config, options.out, options.profile))
 
 
 def _train_one(config: RunConfig, out: Path | None, profile_steps: int) -> None:
@@ -260,30 +224,13 @@ def _compare(options: argparse.Namespace) -> int:
         )
         _print_headline(page)
 
-    return _until_stopped(work)
+    return until_stopped(work)
 
 
 def _report(options: argparse.Namespace) -> int:
     from ngptlab.report.page import write_report
 
     _print_headline(write_report(options.runs, options.out, title=options.title))
-    return 0
-
-
-def _bench(options: argparse.Namespace) -> int:
-    from ngptlab.bench.scaling import scaling
-    from ngptlab.recipes import recipe
-
-    table = scaling(
-        options.methods or recipe("demo").methods,
-        axes=options.axes,
-        turns=options.turns,
-        quick=options.quick,
-        out=options.out,
-        tell=lambda text: print(text, file=sys.stderr),
-    )
-    print(table)
-    print(options.out)
     return 0
 
 
@@ -326,14 +273,3 @@ def _reporter(config: RunConfig) -> AbstractContextManager[Reporter]:
     from ngptlab.train.progress import ConsoleReporter
 
     return ConsoleReporter(f"{config.method} seed {config.seed}", config.train.steps)
-
-
-def _until_stopped(work: Callable[[], None]) -> int:
-    from ngptlab.train.stop import Stopped
-
-    try:
-        work()
-    except Stopped as stopped:
-        print(f"ngptlab: {stopped}; the same command goes on from there", file=sys.stderr)
-        return stopped.exit_code
-    return 0

@@ -53,6 +53,11 @@ class Device:
         return PEAK_FLOPS.get(torch.cuda.get_device_name(self.place))
 
 
+def on_cuda(config: DeviceConfig) -> bool:
+    """Whether these settings mean a CUDA device here."""
+    return config.kind != "cpu" and torch.cuda.is_available()
+
+
 def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
     """Turn settings into a device and set the process up for it.
 
@@ -69,7 +74,7 @@ def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
         keep_freed_memory()
     torch.use_deterministic_algorithms(not on_cuda)
     # Deterministic mode would also fill every new tensor with NaN: a pass over memory, of values that nothing reads.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     dtype = train.compute_dtype if train.compute_dtype != "auto" else "bfloat16" if on_cuda else "float32"
     return Device(
         place=torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu"),

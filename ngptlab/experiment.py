@@ -64,7 +64,7 @@ def train(
     batches = Batches(
         corpus.train, context=config.train.context, batch_size=config.train.batch_size, seed=config.data.seed
     )
-    model = methods.build_model(config.method, config.model, seed=config.seed, param=config.param)
+    model = initial_model(config)
     run = Run.open(path, config)
     with run.lock(), listen() as request:
         # How an earlier attempt ended says nothing of this one, were it killed.
@@ -87,7 +87,7 @@ def train(
             run.finish("stopped", reason=str(stopped), step=stopped.step)
             raise
         except LabError as error:
-            run.finish("failed", reason=str(error))
+            run.finish("failed", error=type(error).__name__, reason=str(error))
             raise
         run.finish("done", **_totals(config, model, batches))
         if request.signal_number is not None:
@@ -110,6 +110,15 @@ def _totals(config: RunConfig, model: Decoder, batches: Batches) -> dict[str, fl
         "tokens": config.train.steps * config.train.step_tokens,
         "epochs": windows / batches.num_windows,
     }
+
+
+def initial_model(config: RunConfig) -> Decoder:
+    """The model of a config before its first step.
+
+    Raises:
+        ConfigError: its settings don't fit its method.
+    """
+    return methods.build_model(config.method, config.model, seed=config.seed, param=config.param)
 
 
 def open_data(config: RunConfig) -> Corpus:

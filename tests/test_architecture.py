@@ -42,15 +42,31 @@ ALLOWED: dict[str, set[str]] = {
     "methods": MODEL | {"param"},
     "train": MODEL | {"runs", "device", "param", "optim", "flops"},
     "evals": MODEL | {"data", "device"},
-    "analysis": MODEL | {ROOT, "param", "optim", "methods"},
+    "check": MODEL | {ROOT, "param", "optim", "methods"},
     "bench": MODEL | {"methods", "optim", "device", "flops"},
     "experiment": RUNNING,
     "report": BASE | {"runs"},
+    "analysis": BASE,
+    "sweep": RUNNING | {"overrides", "recipes", "experiment", "analysis"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
 }
+ALLOWED["verbs"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
 
-NO_TORCH = {ROOT, "errors", "config", "flops", "overrides", "runs", "recipes", "data", "report", "cli"}
+NO_TORCH = {
+    ROOT,
+    "errors",
+    "config",
+    "flops",
+    "overrides",
+    "runs",
+    "recipes",
+    "data",
+    "report",
+    "analysis",
+    "verbs",
+    "cli",
+}
 BRINGS_TORCH = {"torch", "safetensors", "transformers", "accelerate"}
 LOADS_BY_NAME = {
     ROOT,
@@ -190,6 +206,7 @@ def test_no_method_is_named_outside_its_file_and_the_recipes() -> None:
         "recipes",
         "recipes.demo",
         "report.page",
+        "analysis.transfer_plot",
         "data.corpus",
         "data.batches",
         "cli",
@@ -202,7 +219,8 @@ def test_the_list_of_modules_without_torch_is_complete(module: str) -> None:
 def test_torch_is_imported_late() -> None:
     code = (
         "import sys, ngptlab.config, ngptlab.overrides, ngptlab.runs, ngptlab.recipes.demo, ngptlab.report.page\n"
-        "import ngptlab.data.corpus, ngptlab.data.batches, ngptlab.cli\n"
+        "import ngptlab.data.corpus, ngptlab.data.batches, ngptlab.cli, ngptlab.sweep.plan, ngptlab.sweep.table\n"
+        "import ngptlab.analysis.transfer_plot\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, timeout=120)
@@ -224,6 +242,9 @@ def test_torch_is_imported_late() -> None:
         ("data", "import torch"),
         ("report", "def f():\n    import torch.nn"),
         ("report", "from ngptlab.experiment import train"),
+        ("analysis", "import torch"),
+        ("analysis", "from ngptlab.runs import Run"),
+        ("sweep", "from ngptlab.report import page"),
         ("cli", "from torch import nn"),
         ("config", "from ngptlab import runs"),
         ("optim", "import ngptlab.novelty"),

@@ -1,1 +1,1 @@
-"""Experiments on the machinery itself, as measurements with a verdict."""
+"""What runs and models say: numbers, figures and verdicts."""

@@ -24,6 +24,19 @@ class Tuned:
     lr_grid: tuple[float, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """The grid that `ngptlab sweep` trains where the command line gives no other. Methods are the recipe's."""
+
+    widths: tuple[int, ...]
+    """d_model of each model; the head width stays the recipe's."""
+    lrs: tuple[float, ...]
+    params: tuple[str, ...]
+    """Rules of parametrization, by their names in `ParamConfig`."""
+    base_width: int
+    """The width at which all rules agree."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A controlled comparison: all arms share `config` but for the method, what it implies, and its own learning rate."""
@@ -31,6 +44,7 @@ class Recipe:
     config: RunConfig
     methods: tuple[str, ...]
     tuned: Mapping[str, Tuned]
+    sweep: Sweep | None = None
 
     def arm(self, method: str) -> RunConfig:
         """The config of one arm. A method that was not tuned here gets the base learning rate, and no grid."""

@@ -28,7 +28,15 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["train", "--help"], ["compare", "-h"], ["bench", "-h"], ["recipes"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["compare", "-h"],
+        ["sweep", "-h"],
+        ["bench", "-h"],
+        ["recipes"],
+    ],
 )
 def test_help_is_fast(arguments: list[str]) -> None:
     code = (
@@ -51,7 +59,8 @@ def help_of(capsys: Captured, *arguments: str) -> str:
 
 def test_help(capsys: Captured) -> None:
     page = help_of(capsys, "--help")
-    assert all(verb in page for verb in ("train", "compare", "report", "bench", "methods", "recipes"))
+    verbs = ("train", "compare", "sweep", "report", "bench", "check", "methods", "recipes")
+    assert all(verb in page for verb in verbs)
     with pytest.raises(SystemExit):
         main([])
     assert capsys.readouterr().out == page
@@ -65,6 +74,9 @@ def test_field_help(capsys: Captured) -> None:
     assert "--seeds" in help_of(capsys, "compare", "demo", "--help")
     page = help_of(capsys, "bench", "--help")
     assert all(option in page for option in ("--methods", "--axes", "--turns", "--quick", "--out"))
+    page = help_of(capsys, "sweep", "mup-bytes-small", "--help")
+    options = ("methods", "params", "widths", "lrs", "seeds", "base-width", "workers", "out", "train.steps")
+    assert all(f"--{option}" in page for option in options) and "mup-bytes-small" in page
 
 
 def test_field_help_of_a_config(capsys: Captured, work: Path) -> None:

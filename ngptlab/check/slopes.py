@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from ngptlab.analysis.coord import FIRST_STEP, Point
+from ngptlab.check.coord import FIRST_STEP, Point
 
 LIMIT = 0.3
 """Largest |slope| that passes: a factor of 1.23 for each doubling of width.

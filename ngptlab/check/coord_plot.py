@@ -11,8 +11,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngptlab.analysis.coord import Point
-from ngptlab.analysis.probes import KINDS
+from ngptlab.check.coord import Point
+from ngptlab.check.probes import KINDS
 
 LABELS = {"size": "mean |activation|", "change": "mean |change since step 0|"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ngptlab.analysis.coord import FIRST_STEP, Point
-from ngptlab.analysis.slopes import LIMIT, passed, slopes, worst
+from ngptlab.check.coord import FIRST_STEP, Point
+from ngptlab.check.slopes import LIMIT, passed, slopes, worst
 
 WIDTHS = (32, 64, 128)
 

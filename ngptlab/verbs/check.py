@@ -53,9 +53,9 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def _coord(options: argparse.Namespace) -> int:
     from ngptlab import methods
-    from ngptlab.analysis.coord import CoordConfig, measure
-    from ngptlab.analysis.coord_plot import draw
-    from ngptlab.analysis.slopes import LIMIT, passed, slopes, worst
+    from ngptlab.check.coord import CoordConfig, measure
+    from ngptlab.check.coord_plot import draw
+    from ngptlab.check.slopes import LIMIT, passed, slopes, worst
     from ngptlab.param.rules import rules
 
     base = options.base if options.base is not None else min(options.widths) // 2

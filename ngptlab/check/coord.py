@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
-from ngptlab.analysis.probes import KINDS, STREAM, Activations, activations, unit_stream
+from ngptlab.check.probes import KINDS, STREAM, Activations, activations, unit_stream
 from ngptlab.config import Dims, Frozen, OptimConfig
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.optim.groups import adamw

@@ -1,0 +1,32 @@
+"""Learning rates as people write them: 2^-9, 2**-9, 0.002, 2e-3."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from ngptlab.errors import ConfigError
+
+POWER = re.compile(r"(?P<base>\d+(?:\.\d+)?)(?:\^|\*\*)\(?(?P<exponent>[+-]?\d+(?:\.\d+)?)\)?")
+
+
+def parse_rate(text: str) -> float:
+    """A positive learning rate.
+
+    Raises:
+        ConfigError: it is no number, or none that a rate can be.
+    """
+    power = POWER.fullmatch(text.strip())
+    try:
+        rate = float(power["base"]) ** float(power["exponent"]) if power else float(text)
+    except (ValueError, OverflowError, ZeroDivisionError):
+        rate = math.nan
+    if not (math.isfinite(rate) and rate > 0):
+        raise ConfigError(f"--lrs: given {text!r}; give positive numbers as 2^-9, 2**-9 or 0.002")
+    return rate
+
+
+def show_rate(rate: float) -> str:
+    """A whole power of two as 2^-9, anything else in decimals."""
+    mantissa, exponent = math.frexp(rate)
+    return f"2^{exponent - 1}" if mantissa == 0.5 else f"{rate:.4g}"

@@ -1,0 +1,1 @@
+"""Experiments on the machinery itself, as measurements with a verdict."""

@@ -1,0 +1,33 @@
+"""Does the best learning rate stay where it is when the model gets wider? Bytes, widths 32 to 128, for two cores.
+
+Command: `ngptlab sweep mup-bytes-small`, 90 runs of 400 steps (0.8M tokens each, nothing met twice), one process a core.
+About an hour: an estimate of 2026-11-23, for no whole sweep was timed. A step took 0.05, 0.10 and 0.25 s of processor time
+for gpt at widths 32, 64 and 128, and 0.06, 0.12 and 0.27 s for ngpt (one thread, a machine busy with other work). That
+makes 43 minutes on two cores; starting the runs and evaluating takes 5 more, and processes that share a cache slow each
+other down. Two seeds take twice as long. The 18 cells of gpt under nugpt are not counted: those rules refuse gpt.
+"""
+
+from ngptlab.config import Dims, EvalConfig, RunConfig, ScheduleConfig, TrainConfig
+from ngptlab.recipes import Recipe, Sweep
+
+
+def recipe() -> Recipe:
+    """A grid for two cores."""
+    return Recipe(
+        config=RunConfig(
+            name="mup-bytes-small",
+            method="gpt",
+            model=Dims(vocab_size=257, num_layers=4, num_heads=2, d_model=32),
+            schedule=ScheduleConfig(shape="wsd", cooldown_frac=0.2, cooldown_shape="1-sqrt"),
+            train=TrainConfig(steps=400, batch_size=16, context=128),
+            eval=EvalConfig(every=400, val_tokens=65_536, length_documents=0),
+        ),
+        methods=("gpt", "ngpt"),
+        tuned={},
+        sweep=Sweep(
+            widths=(32, 64, 128),
+            lrs=(2**-10, 2**-9, 2**-8, 2**-7, 2**-6, 2**-5),
+            params=("sp", "mup", "nugpt"),
+            base_width=32,
+        ),
+    )

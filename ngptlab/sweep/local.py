@@ -1,0 +1,159 @@
+"""Cells in processes of this machine: K at a time, each on its own share of the cores.
+
+A process a cell, not a pool: a crash, a signal or a leak stays in its cell, and a cell is a command that can be run alone.
+What a run directory says decides: done and diverged cells are not trained again, all others go on from their checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ngptlab import config as configs
+from ngptlab.sweep.board import Board
+from ngptlab.sweep.plan import Cell
+from ngptlab.sweep.progress import Progress, read_progress
+from ngptlab.sweep.table import status_of
+from ngptlab.train.stop import Stopped, StopRequest
+
+POLL_SECONDS = 0.1
+SAVE_SECONDS = 120.0
+"""Longest wait for a worker that was told to save and stop."""
+
+
+class SweepStopped(Stopped):
+    """The sweep was stopped by a signal after its cells were saved."""
+
+    def __init__(self, signal_number: int, finished: int, total: int) -> None:
+        name = signal.Signals(signal_number).name
+        Exception.__init__(self, f"stopped by {name} with {finished} of {total} cells finished; saved")
+        self.step = finished
+        self.exit_code = 128 + signal_number
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A cell under way."""
+
+    cell: Cell
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def execute(
+    cells: Sequence[Cell], out: Path, *, workers: int, threads: int, board: Board, request: StopRequest
+) -> dict[str, str]:
+    """Train every cell that isn't finished; returns why cells failed, by hash.
+
+    Raises:
+        SweepStopped: a signal asked for it; the cells under way were saved.
+    """
+    waiting: deque[Cell] = deque()
+    for cell in cells:
+        status = "not applicable" if cell.refusal else status_of(_run(out, cell), cell.config.hash)[0]
+        if status in ("done", "diverged", "not applicable"):
+            board.set(cell, status, _progress(out, cell), cell.refusal)
+        else:
+            waiting.append(cell)
+    active: list[Worker] = []
+    failures: dict[str, str] = {}
+    try:
+        while waiting or active:
+            if request.signal_number is not None:
+                _save_all(active)
+                finished = sum(
+                    status_of(_run(out, c), c.config.hash)[0] in ("done", "diverged") for c in cells
+                )
+                raise SweepStopped(request.signal_number, finished, len(cells))
+            while waiting and len(active) < workers:
+                active.append(_start(waiting.popleft(), out, threads))
+            time.sleep(POLL_SECONDS)
+            for worker in list(active):
+                if worker.process.poll() is None:
+                    board.set(worker.cell, "running", _progress(out, worker.cell))
+                else:
+                    active.remove(worker)
+                    _close(worker, out, failures, board)
+            board.refresh(workers)
+    finally:
+        for worker in active:
+            # Ends the worker's standard input, upon which it saves and stops, although nobody waits for it any more.
+            _hang_up(worker)
+    return failures
+
+
+def _run(out: Path, cell: Cell) -> Path:
+    return out / "runs" / cell.config.run_name
+
+
+def _progress(out: Path, cell: Cell) -> Progress:
+    return read_progress(_run(out, cell), cell.config.train.steps)
+
+
+def _start(cell: Cell, out: Path, threads: int) -> Worker:
+    device = cell.config.device.model_copy(update={"threads": cell.config.device.threads or threads})
+    config = cell.config.model_copy(update={"device": device})
+    name = config.run_name
+    for folder in ("configs", "logs", "runs"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    config_path, log_path = out / "configs" / f"{name}.json", out / "logs" / f"{name}.log"
+    config_path.write_text(configs.dump(config), encoding="utf-8")
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ngptlab.sweep.worker", str(config_path), str(_run(out, cell))],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": str(device.threads)},
+            # Ctrl-C goes to a terminal's whole group; only the sweep shall hear it, and tell its workers once.
+            start_new_session=True,
+        )
+    return Worker(cell, process, log_path)
+
+
+def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) -> None:
+    _hang_up(worker)
+    cell = worker.cell
+    status, reason = status_of(_run(out, cell), cell.config.hash)
+    if status not in ("done", "diverged"):
+        # A crash may leave an older word in the run directory: what the process said last is nearer the cause.
+        status, reason = "failed", last_words(worker.log, worker.process.returncode)
+        failures[cell.config.hash] = reason
+    board.set(cell, status, _progress(out, cell), reason)
+
+
+def last_words(log: Path, code: int) -> str:
+    """The last line of a log, without our own prefix; how the process ended where it said nothing."""
+    lines = [line.strip() for line in log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
+    if lines:
+        return lines[-1].removeprefix("ngptlab: ")
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def _hang_up(worker: Worker) -> None:
+    assert worker.process.stdin is not None
+    worker.process.stdin.close()
+
+
+def _save_all(active: Sequence[Worker]) -> None:
+    for worker in active:
+        worker.process.send_signal(signal.SIGTERM)
+    end = time.monotonic() + SAVE_SECONDS
+    for worker in active:
+        try:
+            worker.process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()

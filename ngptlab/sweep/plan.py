@@ -1,0 +1,183 @@
+"""A grid becomes a list of cells, each the config of one run. Imports no torch: the caller brings what asks the methods.
+
+Cells with one hash are one cell. The hash is all that is looked at: at the base width the rules of muP change nothing, yet
+such a run differs from SP's in a field under the hash, so both are trained and should come out equal. That is a check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+from ngptlab.analysis.rates import show_rate
+from ngptlab.config import Dims, RunConfig
+from ngptlab.errors import ConfigError
+from ngptlab.overrides import Overrides, apply
+from ngptlab.recipes import Recipe
+
+Resolve = Callable[[RunConfig], RunConfig]
+"""Puts in what the method decides, or raises a ConfigError where the settings don't fit it."""
+
+SET_BY = {
+    "method": "--methods",
+    "seed": "--seeds",
+    "data.seed": "--seeds",
+    "optim.lr": "--lrs",
+    "optim.lr_grid": "--lrs",
+    "param.rules": "--params",
+    "param.base_width": "--base-width",
+}
+"""Fields that the grid decides, and the option that sets each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What is crossed with what."""
+
+    methods: tuple[str, ...]
+    params: tuple[str, ...]
+    widths: tuple[int, ...]
+    lrs: tuple[float, ...]
+    seeds: int
+    base_width: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep. `refusal` is why its settings make no sense together; such a cell is shown and never trained."""
+
+    config: RunConfig
+    refusal: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its place in the grid, for people."""
+        config = self.config
+        rules, width = config.param.rules, config.model.d_model
+        return f"{config.method} {rules} width {width} lr {show_rate(config.optim.lr)} seed {config.seed}"
+
+
+def changed(recipe: Recipe, overrides: Overrides) -> Recipe:
+    """The recipe with fields replaced; rates tuned for single methods go, since the grid has rates of its own.
+
+    Raises:
+        ConfigError: a field is one that the grid sets, or a value is wrong.
+    """
+    for field in overrides:
+        if field in SET_BY:
+            raise ConfigError(f"--{field.replace('_', '-')}: sweep sets it; give {SET_BY[field]}")
+    return replace(recipe, config=apply(recipe.config, overrides), tuned={})
+
+
+def grid_of(
+    recipe: Recipe,
+    *,
+    methods: Sequence[str] = (),
+    params: Sequence[str] = (),
+    widths: Sequence[int] = (),
+    lrs: Sequence[float] = (),
+    seeds: int = 1,
+    base_width: int = 0,
+) -> Grid:
+    """The grid asked for; what is not given comes from the recipe's own.
+
+    Raises:
+        ConfigError: a part is given nowhere, twice the same, or out of range.
+    """
+    own = recipe.sweep
+    if not lrs and own is None:
+        raise ConfigError(
+            f"--lrs: {recipe.config.name} has no grid of its own; give some, as --lrs 2^-9 2^-8 2^-7"
+        )
+    chosen_widths = tuple(widths) or (own.widths if own else (recipe.config.model.d_model,))
+    chosen_base = base_width or (own.base_width if own and not widths else min(chosen_widths))
+    grid = Grid(
+        methods=tuple(methods) or recipe.methods,
+        params=tuple(params) or (own.params if own else ("sp",)),
+        widths=tuple(sorted(chosen_widths)),
+        lrs=tuple(sorted(lrs or (own.lrs if own else ()))),
+        seeds=seeds,
+        base_width=chosen_base,
+    )
+    for option in ("methods", "params", "widths"):
+        given = getattr(grid, option)
+        if len(set(given)) < len(given):
+            raise ConfigError(f"--{option}: given {' '.join(map(str, given))}; name each once")
+    if seeds < 1:
+        raise ConfigError(f"--seeds: given {seeds}; give at least 1, and at least 3 for a claim")
+    return grid
+
+
+def plan(recipe: Recipe, grid: Grid, *, resolve: Resolve) -> list[Cell]:
+    """The cells of a grid, the cheapest widths first. Each hash occurs once.
+
+    Raises:
+        ConfigError: the recipe is wrong by itself, a width doesn't fit, or no cell is left to train.
+    """
+    # A mistake in what all cells share is the user's to mend; only what the grid adds can make a cell "not applicable".
+    arms = {method: recipe.arm(method) for method in grid.methods}
+    for width in grid.widths:
+        _whole_heads("--widths", width, recipe.config.model)
+    _whole_heads("--base-width", grid.base_width, recipe.config.model)
+    for arm in arms.values():
+        resolve(arm)
+    cells: dict[str, Cell] = {}
+    for config in _configs(arms, grid):
+        cell = _cell(config, resolve)
+        cells.setdefault(cell.config.hash, cell)
+    if all(cell.refusal for cell in cells.values()):
+        raise ConfigError(f"no cell of the grid can be trained: {next(iter(cells.values())).refusal}")
+    return list(cells.values())
+
+
+def _cell(config: RunConfig, resolve: Resolve) -> Cell:
+    try:
+        return Cell(resolve(config))
+    except ConfigError as error:
+        return Cell(config, refusal=str(error))
+
+
+def _configs(arms: dict[str, RunConfig], grid: Grid) -> Iterator[RunConfig]:
+    for width, method, rules, lr, seed in product(
+        grid.widths, grid.methods, grid.params, grid.lrs, range(grid.seeds)
+    ):
+        changes: Overrides = {
+            "seed": seed,
+            "data.seed": seed,
+            "optim.lr": lr,
+            "optim.lr_grid": (),
+            "param.rules": rules,
+            "param.base_width": 0 if rules == "sp" else grid.base_width,
+        }
+        yield apply(arms[method].model_copy(update={"model": widened(arms[method].model, width)}), changes)
+
+
+def widened(model: Dims, width: int) -> Dims:
+    """The same model at another d_model: heads of the same width, more of them; the MLP in proportion.
+
+    Raises:
+        ConfigError: the MLP's width would not be whole.
+    """
+    own, usual = model.d_ff, Dims.default_d_ff(model.d_model)
+    if own != usual and own * width % model.d_model:
+        raise ConfigError(
+            f"--widths: at {width}, model.d_ff {own} for d_model {model.d_model} is no whole number in proportion; "
+            "give other widths, or leave model.d_ff at its default"
+        )
+    return Dims(
+        vocab_size=model.vocab_size,
+        num_layers=model.num_layers,
+        num_heads=width // model.d_head,
+        d_model=width,
+        d_ff=0 if own == usual else own * width // model.d_model,
+    )
+
+
+def _whole_heads(what: str, width: int, model: Dims) -> None:
+    if width <= 0 or width % model.d_head:
+        raise ConfigError(
+            f"{what}: given {width}; it must be a multiple of the head width {model.d_head} "
+            f"(model.d_model {model.d_model} over model.num_heads {model.num_heads}), for a sweep widens a model by "
+            "heads of one width"
+        )

@@ -1,0 +1,96 @@
+"""A sweep from its recipe to its table, figure and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ngptlab import methods as all_methods
+from ngptlab.analysis.rows import CellRow
+from ngptlab.analysis.transfer import Finding, as_json, transfer
+from ngptlab.analysis.transfer_plot import draw
+from ngptlab.config import Dims, RunConfig
+from ngptlab.device import on_cuda
+from ngptlab.errors import ConfigError
+from ngptlab.experiment import initial_model, open_data
+from ngptlab.overrides import Overrides
+from ngptlab.recipes import Recipe
+from ngptlab.sweep.board import Board
+from ngptlab.sweep.local import SweepStopped, cores, execute
+from ngptlab.sweep.plan import Cell, changed, grid_of, plan
+from ngptlab.sweep.table import rows, status_of, write
+from ngptlab.train.stop import listen
+
+
+def sweep(
+    recipe: Recipe,
+    *,
+    out: Path,
+    methods: Sequence[str] = (),
+    params: Sequence[str] = (),
+    widths: Sequence[int] = (),
+    lrs: Sequence[float] = (),
+    seeds: int = 1,
+    base_width: int = 0,
+    workers: int = 0,
+    overrides: Overrides | None = None,
+) -> tuple[list[CellRow], list[Finding]]:
+    """Train every cell of the grid that is missing, under out/runs; write sweep.csv, .json, .png and .svg into `out`.
+
+    Raises:
+        LabError: wrong settings or data. What goes wrong in one cell is in its row, and no error.
+        SweepStopped: a signal asked for it; cells under way were saved, and the table holds what is known.
+    """
+    if workers < 0:
+        raise ConfigError(f"--workers: given {workers}; give at least 1, or 0 for one a core")
+    recipe = changed(recipe, overrides or {})
+    grid = grid_of(
+        recipe, methods=methods, params=params, widths=widths, lrs=lrs, seeds=seeds, base_width=base_width
+    )
+    cells = plan(recipe, grid, resolve=_Fitting())
+    _prepare(cells, out)
+    # On a GPU one cell at a time: whether two share its memory is the user's to know.
+    workers = workers or (1 if on_cuda(recipe.config.device) else cores())
+    threads = max(1, cores() // workers)
+    failures: dict[str, str] = {}
+    with listen() as request, Board(cells) as board:
+        try:
+            failures = execute(cells, out, workers=workers, threads=threads, board=board, request=request)
+        except SweepStopped:
+            write(rows(cells, out, failures), out, extra={})
+            raise
+    table = rows(cells, out, failures)
+    findings = transfer(table)
+    write(table, out, extra={"transfer": [as_json(finding) for finding in findings]})
+    draw(findings, out, title=recipe.config.name)
+    return table, findings
+
+
+class _Fitting:
+    """Resolves a config, and builds its model once for each method, rules and size, since that is what can be refused."""
+
+    def __init__(self) -> None:
+        self._refusals: dict[tuple[str, str, int, Dims], str] = {}
+
+    def __call__(self, config: RunConfig) -> RunConfig:
+        resolved = all_methods.resolve(config)
+        key = (config.method, config.param.rules, config.param.base_width, config.model)
+        if key not in self._refusals:
+            try:
+                initial_model(resolved)
+                self._refusals[key] = ""
+            except ConfigError as error:
+                self._refusals[key] = str(error)
+        if self._refusals[key]:
+            raise ConfigError(self._refusals[key])
+        return resolved
+
+
+def _prepare(cells: Sequence[Cell], out: Path) -> None:
+    """Make the corpus once, before many processes want it; wrong data is then one error and not one in every cell."""
+    for cell in cells:
+        run_path = out / "runs" / cell.config.run_name
+        if not cell.refusal and status_of(run_path, cell.config.hash)[0] not in ("done", "diverged"):
+            open_data(cell.config)
+            break
+    out.mkdir(parents=True, exist_ok=True)

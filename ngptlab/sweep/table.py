@@ -1,0 +1,86 @@
+"""One tidy table of a sweep, read from its run directories: sweep.csv and sweep.json. Same runs, same bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from ngptlab.analysis.rows import CellRow, Status
+from ngptlab.errors import LabError
+from ngptlab.runs import Run, write_json
+from ngptlab.sweep.plan import Cell
+
+LAST_STEPS = 50
+
+
+def status_of(run_path: Path, config_hash: str) -> tuple[Status, str]:
+    """What a run directory says of its end, and why; 'waiting' where it has not ended or is another run's."""
+    if not (run_path / "config.json").exists():
+        return "waiting", ""
+    try:
+        run = Run(run_path)
+        summary = run.summary
+    except LabError as error:  # damaged: this cell's failure, and no other's
+        return "failed", str(error)
+    if run.config.hash != config_hash or not summary:
+        return "waiting", ""
+    reason = str(summary.get("reason", ""))
+    if summary["status"] == "failed":
+        return ("diverged" if summary.get("error") == "DivergedError" else "failed"), reason
+    return ("done", "") if summary["status"] == "done" else ("stopped", reason)
+
+
+def rows(cells: Sequence[Cell], out: Path, failures: Mapping[str, str]) -> list[CellRow]:
+    """A line for each cell; `failures` are the crashes that left no word in their run directory, by hash."""
+    return [_row(cell, out / "runs" / cell.config.run_name, failures) for cell in cells]
+
+
+def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
+    config = cell.config
+    where: dict[str, Any] = {
+        "method": config.method,
+        "param": config.param.rules,
+        "width": config.model.d_model,
+        "lr": config.optim.lr,
+        "seed": config.seed,
+        "hash": config.hash,
+    }
+    if cell.refusal:
+        return CellRow(**where, status="not applicable", reason=cell.refusal)
+    if config.hash in failures:
+        return CellRow(**where, status="failed", reason=failures[config.hash])
+    status, reason = status_of(run_path, config.hash)
+    if status == "failed" or not (run_path / "config.json").exists():
+        return CellRow(**where, status=status, reason=reason)
+    run = Run(run_path)
+    metrics, timing = run.read("metrics"), run.read("timing")
+    last = [record["loss_nats"] for record in metrics[-LAST_STEPS:]]
+    finals = [e for e in run.read("evals") if e["eval"] == "val" and e["step"] == config.train.steps]
+    final = finals[-1] if finals and status == "done" else {}
+    return CellRow(
+        **where,
+        status=status,
+        reason=reason,
+        final_loss_nats=final.get("loss_nats"),
+        final_loss_stderr=final.get("stderr_nats"),
+        train_loss_last50_nats=sum(last) / len(last) if last and status == "done" else None,
+        steps=len(metrics),
+        params=run.summary.get("params"),
+        seconds=round(sum(record["step_seconds"] for record in timing), 3),
+    )
+
+
+def write(table: Sequence[CellRow], out: Path, *, extra: Mapping[str, Any]) -> None:
+    """Write sweep.csv and sweep.json; `extra` joins the rows in the JSON."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(CellRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in table)
+    temporary = out / ".sweep.csv.tmp"
+    temporary.write_text(text.getvalue(), encoding="utf-8")
+    temporary.replace(out / "sweep.csv")
+    write_json(out / "sweep.json", {"cells": [asdict(row) for row in table], **extra})

@@ -1,0 +1,61 @@
+"""One cell in a process of its own: `python -m ngptlab.sweep.worker CONFIG RUN`. Ends as `ngptlab train` does.
+
+Its standard input is a pipe that the sweep holds open and never writes to. However the sweep dies, the pipe ends; the
+worker then saves and stops, and no process trains on unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from ngptlab.config import load
+from ngptlab.errors import CheckpointError, DivergedError, LabError
+from ngptlab.experiment import train
+from ngptlab.runs import Run
+from ngptlab.train.stop import Stopped
+
+PATIENCE_SECONDS = 120.0
+"""How long a worker waits for its predecessor, of a sweep that was killed, to save and let go of the run."""
+
+
+def main(config_path: str, run_path: str) -> int:
+    """Train the cell; returns the exit code."""
+    threading.Thread(target=_stop_with_the_sweep, daemon=True).start()
+    try:
+        config = load(Path(config_path))
+        wait_for(Path(run_path))
+        train(config, Path(run_path))
+    except Stopped as stopped:
+        print(f"ngptlab: {stopped}", file=sys.stderr)
+        return stopped.exit_code
+    except LabError as error:
+        print(f"ngptlab: {error}", file=sys.stderr)
+        return 1 if isinstance(error, DivergedError) else 2
+    return 0
+
+
+def wait_for(run_path: Path, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait until nobody holds the run, or patience ends; then training says who is in the way."""
+    end = time.monotonic() + patience_seconds
+    while (run_path / "config.json").exists() and time.monotonic() < end:
+        try:
+            with Run(run_path).lock():
+                return
+        except CheckpointError:
+            time.sleep(0.2)
+
+
+def _stop_with_the_sweep() -> None:
+    # os.read, not sys.stdin: a daemon thread inside a buffered reader breaks the interpreter's shutdown.
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,82 @@
+"""The verb `sweep`: a grid of runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from ngptlab.config import ParamConfig
+from ngptlab.verbs.stopping import until_stopped
+
+RULES = get_args(ParamConfig.model_fields["rules"].annotation)
+
+
+def add(sweep: argparse.ArgumentParser) -> None:
+    """Give the verb's parser its options."""
+
+    def option(name: str, text: str, **how: Any) -> None:
+        sweep.add_argument(name, help=f"{text} (default: the recipe's)", **how)
+
+    option("--methods", "methods", nargs="+", default=[], metavar="M")
+    option(
+        "--params", "rules of parametrization", nargs="+", default=[], choices=RULES, metavar="sp|mup|nugpt"
+    )
+    option(
+        "--widths", "d_model of each model, heads as wide as the recipe's", nargs="+", default=[], type=int
+    )
+    option("--lrs", "learning rates: 2^-9, 2**-9 or 0.002", nargs="+", default=[], metavar="LR")
+    option("--base-width", "width at which all rules agree", type=int, default=0, metavar="W")
+    sweep.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="runs of each cell (default: 1; a claim needs 3)"
+    )
+    sweep.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="K",
+        help="cells trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
+    )
+    sweep.add_argument(
+        "--out", type=Path, help="folder of the runs, table and figure (default: out/<recipe>-sweep)"
+    )
+
+
+def act(options: argparse.Namespace) -> int:
+    """Train what is missing, write table and figure, print the verdicts."""
+    from ngptlab.analysis.rates import parse_rate
+    from ngptlab.recipes import recipe
+    from ngptlab.sweep.run import sweep
+
+    found, lrs = recipe(options.recipe), [parse_rate(text) for text in options.lrs]
+    out: Path = options.out or Path("out") / f"{found.config.name}-sweep"
+    failed = 0
+
+    def work() -> None:
+        nonlocal failed
+        table, findings = sweep(
+            found,
+            out=out,
+            methods=options.methods,
+            params=options.params,
+            widths=options.widths,
+            lrs=lrs,
+            seeds=options.seeds,
+            base_width=options.base_width,
+            workers=options.workers,
+            overrides=options.overrides,
+        )
+        for finding in findings:
+            print(finding.verdict)
+        print(f"The table: {out / 'sweep.csv'}")
+        failed = sum(row.status == "failed" for row in table)
+
+    code = until_stopped(work)
+    if failed:
+        print(
+            f"ngptlab: {failed} cell{'s' * (failed > 1)} failed; column `reason` of the table says why. Mend that and give "
+            "the same command again",
+            file=sys.stderr,
+        )
+    return code or (1 if failed else 0)

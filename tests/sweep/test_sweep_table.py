@@ -1,0 +1,107 @@
+"""The table says what the run directories say, no more."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ngptlab.config import RunConfig
+from ngptlab.errors import DivergedError
+from ngptlab.experiment import train
+from ngptlab.runs import Run
+from ngptlab.sweep.plan import Cell
+from ngptlab.sweep.table import rows, status_of, write
+
+Make = Callable[..., RunConfig]
+WILD = {"optim": {"lr": 1e30}, "schedule": {"warmup_steps": 0, "shape": "constant"}}
+
+
+def finished(config: RunConfig, out: Path) -> Path:
+    path = out / "runs" / config.run_name
+    train(config, path)
+    return path
+
+
+def test_a_finished_cell(make_config: Make, tmp_path: Path) -> None:
+    config = make_config(seed=3, data={"seed": 3})
+    run = Run(finished(config, tmp_path))
+    (row,) = rows([Cell(config)], tmp_path, {})
+    assert (row.method, row.param, row.width, row.lr, row.seed) == ("gpt", "sp", 16, config.optim.lr, 3)
+    assert (row.hash, row.status, row.steps, row.reason) == (config.hash, "done", 8, "")
+    val = [record for record in run.read("evals") if record["eval"] == "val"][-1]
+    assert (row.final_loss_nats, row.final_loss_stderr) == (val["loss_nats"], val["stderr_nats"])
+    losses = [record["loss_nats"] for record in run.read("metrics")]
+    assert row.train_loss_last50_nats == pytest.approx(sum(losses) / 8)
+    assert row.params == run.summary["params"] and row.seconds > 0
+
+
+def test_only_the_last_50_steps(make_config: Make, tmp_path: Path) -> None:
+    config = make_config(train={"steps": 60})
+    run = Run(finished(config, tmp_path))
+    losses = [record["loss_nats"] for record in run.read("metrics")][10:]
+    assert rows([Cell(config)], tmp_path, {})[0].train_loss_last50_nats == pytest.approx(sum(losses) / 50)
+
+
+def test_a_diverged_cell_has_no_loss(make_config: Make, tmp_path: Path) -> None:
+    config = make_config(**WILD)
+    with pytest.raises(DivergedError):
+        finished(config, tmp_path)
+    (row,) = rows([Cell(config)], tmp_path, {})
+    assert row.status == "diverged" and "lower --optim.lr" in row.reason
+    assert row.final_loss_nats is None and row.train_loss_last50_nats is None
+
+
+def test_statuses(make_config: Make, tmp_path: Path) -> None:
+    config = make_config()
+    path = tmp_path / "runs" / config.run_name
+    assert status_of(path, config.hash) == ("waiting", "")
+    run = Run.open(path, config)
+    assert status_of(path, config.hash) == ("waiting", ""), "killed before it could say anything"
+    run.finish("stopped", reason="SIGTERM", step=3)
+    assert status_of(path, config.hash) == ("stopped", "SIGTERM")
+    run.finish("failed", error="CheckpointError", reason="disk")
+    assert status_of(path, config.hash) == ("failed", "disk")
+    run.finish("done", step=8)
+    assert status_of(path, config.hash) == ("done", "")
+    assert status_of(path, "00000000") == ("waiting", ""), "another run's directory says nothing"
+
+
+@pytest.mark.parametrize("name", ["config.json", "summary.json"])
+def test_a_damaged_run_is_its_own_failure(make_config: Make, tmp_path: Path, name: str) -> None:
+    config = make_config()
+    path = finished(config, tmp_path)
+    (path / name).write_text("{")
+    (row,) = rows([Cell(config)], tmp_path, {})
+    assert row.status == "failed" and name in row.reason
+
+
+def test_failures_and_refusals_keep_their_reason(make_config: Make, tmp_path: Path) -> None:
+    one, two = make_config(), make_config(seed=1)
+    table = rows([Cell(one, refusal="no constraint"), Cell(two)], tmp_path, {two.hash: "killed by SIGKILL"})
+    assert [(row.status, row.reason) for row in table] == [
+        ("not applicable", "no constraint"),
+        ("failed", "killed by SIGKILL"),
+    ]
+
+
+def test_csv_and_json_hold_the_same(make_config: Make, tmp_path: Path) -> None:
+    config = make_config()
+    finished(config, tmp_path)
+    table = rows([Cell(config), Cell(make_config(seed=1))], tmp_path, {})
+    write(table, tmp_path, extra={"transfer": []})
+    with (tmp_path / "sweep.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    record = json.loads((tmp_path / "sweep.json").read_text())
+    assert record["transfer"] == [] and [cell["hash"] for cell in record["cells"]] == [
+        r["hash"] for r in lines
+    ]
+    assert list(lines[0])[:12] == [
+        *("method", "param", "width", "lr", "seed", "hash", "status"),
+        *("final_loss_nats", "final_loss_stderr", "train_loss_last50_nats", "steps", "params"),
+    ]
+    assert float(lines[0]["final_loss_nats"]) == record["cells"][0]["final_loss_nats"]
+    assert lines[1]["final_loss_nats"] == "" and record["cells"][1]["final_loss_nats"] is None
