@@ -249,7 +249,7 @@ def _recipes(options: argparse.Namespace) -> int:
 def _reporter(config: RunConfig) -> AbstractContextManager[Reporter]:
     from ngptlab.train.progress import ConsoleReporter
 
-    return ConsoleReporter(f"{config.method} seed {config.seed}", config.train.steps)
+    return ConsoleReporter(f"{config.arm} seed {config.seed}", config.train.steps)
 
 
 def _until_stopped(work: Callable[[], None]) -> int:

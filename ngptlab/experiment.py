@@ -59,7 +59,8 @@ def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | No
     batches = Batches(
         corpus.train, context=config.train.context, batch_size=config.train.batch_size, seed=config.data.seed
     )
-    model = methods.build_model(config.method, config.model, seed=config.seed)
+    parts = methods.load(config.method, config.seams.given)
+    model = methods.build_model(parts, config.model, seed=config.seed)
     run = Run.open(path, config)
     with run.lock(), listen() as request:
         # How an earlier attempt ended says nothing of this one, were it killed.
