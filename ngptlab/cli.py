@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
         LabError: the user can mend it.
     """
     verb = arguments[0] if arguments else "--help"
-    fields = verb in ("train", "compare") and not {"-h", "--help"} & set(arguments)
+    fields = verb in ("train", "compare", "ladder") and not {"-h", "--help"} & set(arguments)
     overrides, rest = _split(arguments) if fields else ({}, list(arguments))
     parsed = parser().parse_args(rest or ["--help"])
     parsed.overrides = overrides
@@ -106,6 +106,21 @@ def parser() -> Parser:
     )
     compare.add_argument(
         "--out", type=Path, help="folder of the runs and of report.html (default: out/<recipe>)"
+    )
+    ladder = verb("ladder", _ladder, "Go from one method to another, seam by seam.", fields=True)
+    ladder.add_argument("--from", dest="base", required=True, metavar="A", help="the method it starts from")
+    ladder.add_argument("--to", dest="target", required=True, metavar="B", help="the method it leads to")
+    ladder.add_argument(
+        "--mode",
+        choices=("cumulative", "leave-one-out"),
+        default="cumulative",
+        help="one step of B more at each rung, or B with one step at a time taken back (default: cumulative)",
+    )
+    ladder.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="runs of each rung (default: 1; a claim needs 3)"
+    )
+    ladder.add_argument(
+        "--out", type=Path, help="folder of the runs and of ladder.* (default: out/<recipe>-<A>-<B>-<mode>)"
     )
     report = verb("report", _report, "Write the page of finished runs.")
     report.add_argument(
@@ -191,8 +206,7 @@ def _compare(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"--method: compare takes several; give --methods {options.overrides['method']} ..."
         )
-    if {"seed", "data.seed"} & options.overrides.keys():
-        raise ConfigError("--seed, --data.seed: compare sets both; give --seeds N for seeds 0 .. N-1")
+    _no_seeds(options)
 
     def work() -> None:
         page = compare(
@@ -204,6 +218,43 @@ def _compare(options: argparse.Namespace) -> int:
             reporter=_reporter,
         )
         _print_headline(page)
+
+    return _until_stopped(work)
+
+
+def _no_seeds(options: argparse.Namespace) -> None:
+    """A verb that trains several seeds sets them itself."""
+    if {"seed", "data.seed"} & options.overrides.keys():
+        raise ConfigError("--seed, --data.seed: this verb sets both; give --seeds N for seeds 0 .. N-1")
+
+
+def _ladder(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ngptlab.analysis.ladder_files import print_ladder
+    from ngptlab.ladder.climb import ladder
+    from ngptlab.recipes import recipe
+
+    found, base, target = recipe(options.recipe), options.base, options.target
+    if any(path == "method" or path.startswith("seams.") for path in options.overrides):
+        raise ConfigError("--method, --seams: the rungs of a ladder set both; give --from A and --to B")
+    _no_seeds(options)
+    out = options.out or Path("out") / f"{found.config.name}-{base}-{target}-{options.mode}"
+
+    def work() -> None:
+        result = ladder(
+            found,
+            base=base,
+            target=target,
+            mode=options.mode,
+            seeds=options.seeds,
+            out=out,
+            overrides=options.overrides,
+            tell=lambda line: print(line, file=sys.stderr),
+            reporter=_reporter,
+        )
+        print_ladder(result, Console(highlight=False))
+        print(f"Numbers and figure: {out / 'ladder.json'}, .csv, .png, .svg")
 
     return _until_stopped(work)
 

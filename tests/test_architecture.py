@@ -42,11 +42,13 @@ ALLOWED: dict[str, set[str]] = {
     "evals": MODEL | {"data", "device"},
     "experiment": RUNNING,
     "report": BASE | {"runs"},
+    "analysis": BASE | {"runs", "report"},
+    "ladder": RUNNING | {"overrides", "recipes", "experiment", "analysis"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
 }
 ALLOWED["cli"] = set(ALLOWED)
 
-NO_TORCH = {ROOT, "errors", "config", "overrides", "runs", "recipes", "data", "report", "cli"}
+NO_TORCH = {ROOT, "errors", "config", "overrides", "runs", "recipes", "data", "report", "analysis", "cli"}
 BRINGS_TORCH = {"torch", "safetensors", "transformers", "accelerate"}
 LOADS_BY_NAME = {
     ROOT,
@@ -185,6 +187,7 @@ def test_no_method_is_named_outside_its_file_and_the_recipes() -> None:
         "recipes",
         "recipes.demo",
         "report.page",
+        "analysis.ladder_files",
         "data.corpus",
         "data.batches",
         "cli",
@@ -197,7 +200,7 @@ def test_the_list_of_modules_without_torch_is_complete(module: str) -> None:
 def test_torch_is_imported_late() -> None:
     code = (
         "import sys, ngptlab.config, ngptlab.overrides, ngptlab.runs, ngptlab.recipes.demo, ngptlab.report.page\n"
-        "import ngptlab.data.corpus, ngptlab.data.batches, ngptlab.cli\n"
+        "import ngptlab.data.corpus, ngptlab.data.batches, ngptlab.cli, ngptlab.analysis.ladder_files\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, timeout=120)
