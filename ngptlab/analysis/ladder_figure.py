@@ -38,9 +38,9 @@ def draw(ladder: Ladder, ending: str) -> bytes:
     """The figure as a PNG or an SVG file, rungs from top to bottom."""
     rungs = ladder["rungs"]
     with matplotlib.style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
-        figure = Figure(figsize=(8.0, 1.3 + 0.36 * len(rungs)), layout="constrained")
+        figure = Figure(figsize=(8.0, 1.6 + 0.36 * len(rungs)), layout="constrained")
         losses, adds = figure.subplots(1, 2, sharey=True)
-        losses.set_yticks(range(len(rungs)), [rung["label"] for rung in rungs])
+        losses.set_yticks(range(len(rungs)), [rung["label"].replace(" and ", "\nand ") for rung in rungs])
         losses.set_ylim(len(rungs) - 0.5, -0.5)
         _losses(losses, ladder)
         _adds(adds, ladder)
@@ -65,7 +65,7 @@ def _losses(axes: Axes, ladder: Ladder) -> None:
         )
     whose = {"seeds": "over seeds", "validation": "of the validation set"}
     said = " or ".join(whose[name] for name in sorted(over))
-    axes.set_xlabel("final validation loss (nats)" + (f"\nbars: one standard error {said}" if said else ""))
+    axes.set_xlabel("final validation loss (nats)" + (f"\nbars: one standard error\n{said}" if said else ""))
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
@@ -81,6 +81,8 @@ def _adds(axes: Axes, ladder: Ladder) -> None:
             axes.errorbar(adds["nats"], row, xerr=adds["stderr"], fmt="none", color=INK, capsize=3)
     axes.axvline(0, color=INK, linewidth=0.8)
     against = "the rung before it" if ladder["mode"] == "cumulative" else "the first"
-    error = "one standard error over pairs of seeds" if paired else "no error: one seed"
-    axes.set_xlabel(f"loss minus that of {against} (nats)\nbelow zero is better; {error}")
+    error = (
+        "lines: one standard error over pairs of seeds" if paired else "one seed: no error of a difference"
+    )
+    axes.set_xlabel(f"loss minus that of {against} (nats)\nbelow zero is better\n{error}")
     axes.xaxis.set_major_locator(MaxNLocator(5))

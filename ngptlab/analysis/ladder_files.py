@@ -78,7 +78,8 @@ def print_ladder(ladder: Ladder, console: Console) -> None:
         padding=(0, 2, 0, 0),
     )
     for heading in ("rung", "lr", "seeds", "final loss (nats)", "adds (nats)", "step (ms)"):
-        table.add_column(heading, overflow="fold", justify="left" if heading == "rung" else "right")
+        named = heading == "rung"
+        table.add_column(heading, overflow="fold", no_wrap=not named, justify="left" if named else "right")
     for rung in ladder["rungs"]:
         table.add_row(*(Text(cell) for cell in _cells(rung)))
     console.print(table)

@@ -27,7 +27,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["train", "--help"], ["compare", "-h"], ["recipes"]]
+    "arguments",
+    [["--help"], ["--version"], ["train", "--help"], ["compare", "-h"], ["ladder", "-h"], ["recipes"]],
 )
 def test_help_is_fast(arguments: list[str]) -> None:
     code = (
@@ -50,7 +51,7 @@ def help_of(capsys: Captured, *arguments: str) -> str:
 
 def test_help(capsys: Captured) -> None:
     page = help_of(capsys, "--help")
-    assert all(verb in page for verb in ("train", "compare", "report", "methods", "recipes"))
+    assert all(verb in page for verb in ("train", "compare", "ladder", "report", "methods", "recipes"))
     with pytest.raises(SystemExit):
         main([])
     assert capsys.readouterr().out == page

@@ -41,6 +41,9 @@ def test_a_short_ladder(tiny: list[str], capsys: Captured, work: Path) -> None:
     assert [(r["label"], r["seeds"]) for r in found["rungs"]] == [("gpt", [0, 1]), ("+ qk", [0, 1])]
     runs = {path.name for path in (work / "out" / "runs").iterdir()}
     assert runs == {name for r in found["rungs"] for name in r["runs"]} and len(runs) == 4
+    for rung in found["rungs"]:
+        seeds = [Run(work / "out" / "runs" / name).config for name in rung["runs"]]
+        assert [(config.seed, config.data.seed) for config in seeds] == [(0, 0), (1, 1)]
     losses = {
         r["label"]: [
             [e["loss_nats"] for e in Run(work / "out" / "runs" / name).read("evals") if e["eval"] == "val"][
