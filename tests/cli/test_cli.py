@@ -37,7 +37,9 @@ def test_help_is_fast(arguments: list[str]) -> None:
         "except SystemExit as end: assert not end.code, end.code\n"
         "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    # From the folder of the package that is tested, which need not be the one that is installed.
+    home = Path(methods.__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=home)
     assert done.returncode == 0, done.stderr
     assert done.stdout and not done.stderr
 
