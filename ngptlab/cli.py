@@ -11,19 +11,19 @@ import difflib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ngptlab import __version__
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
-from ngptlab.verbs import bench, check, sweep
+from ngptlab.verbs import bench, check, ladder, sweep
+from ngptlab.verbs.runs import console_reporter, no_seeds
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import count
 
 if TYPE_CHECKING:
-    from ngptlab.train.progress import Reporter
+    pass
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         LabError: the user can mend it.
     """
     verb = arguments[0] if arguments else "--help"
-    fields = verb in ("train", "compare", "sweep") and not {"-h", "--help"} & set(arguments)
+    fields = verb in ("train", "compare", "sweep", "ladder") and not {"-h", "--help"} & set(arguments)
     overrides, rest = _split(arguments) if fields else ({}, list(arguments))
     parsed = parser().parse_args(rest or ["--help"])
     parsed.overrides = overrides
@@ -124,6 +124,7 @@ def parser() -> Parser:
             "sweep", sweep.act, "Train a grid of runs; does the learning rate carry over width?", fields=True
         )
     )
+    ladder.add(verb("ladder", ladder.act, "Go from one method to another, seam by seam.", fields=True))
     report = verb("report", _report, "Write the page of finished runs.")
     report.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="run directories, the baseline's first"
@@ -196,7 +197,7 @@ def _train(options: argparse.Namespace) -> int:
 def _train_one(config: RunConfig, out: Path | None, profile_steps: int) -> None:
     from ngptlab.experiment import train
 
-    with _reporter(config) as tell:
+    with console_reporter(config) as tell:
         run = train(config, out, reporter=tell, profile_steps=profile_steps)
     print(run.path)
 
@@ -210,8 +211,7 @@ def _compare(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"--method: compare takes several; give --methods {options.overrides['method']} ..."
         )
-    if {"seed", "data.seed"} & options.overrides.keys():
-        raise ConfigError("--seed, --data.seed: compare sets both; give --seeds N for seeds 0 .. N-1")
+    no_seeds(options)
 
     def work() -> None:
         page = compare(
@@ -220,7 +220,7 @@ def _compare(options: argparse.Namespace) -> int:
             methods=options.methods,
             seeds=options.seeds,
             overrides=options.overrides,
-            reporter=_reporter,
+            reporter=console_reporter,
         )
         _print_headline(page)
 
@@ -267,9 +267,3 @@ def _recipes(options: argparse.Namespace) -> int:
 
 def _no_action(options: argparse.Namespace) -> int:
     raise AssertionError("its checks have actions of their own")
-
-
-def _reporter(config: RunConfig) -> AbstractContextManager[Reporter]:
-    from ngptlab.train.progress import ConsoleReporter
-
-    return ConsoleReporter(f"{config.method} seed {config.seed}", config.train.steps)

@@ -179,6 +179,34 @@ class DeviceConfig(Frozen):
     """torch.compile. auto: on with CUDA, off on CPU (cold compilation costs more than a small run)."""
 
 
+class SeamsConfig(Frozen):
+    """Which seams another method fills: the run's method with some of its parts replaced. The names are those of `Parts`."""
+
+    norm: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    after_step: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    residual: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    attn_scale: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    qk: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    gate: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    logits: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    weight_decay: str | None = None
+    """Method whose own decay holds where optim.weight_decay is none. None: the run's own."""
+    warmup_steps: str | None = None
+    """Method whose own warm-up holds where schedule.warmup_steps is none. None: the run's own."""
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The seams that are filled by another method, and which."""
+        return {name: value for name, value in self if value is not None}
+
+
 class RunConfig(Frozen):
     """Everything that decides a run's numbers, and where it is computed."""
 
@@ -188,6 +216,7 @@ class RunConfig(Frozen):
     """A file in ngptlab/methods/."""
     seed: int = Field(default=0, ge=0)
     """Seed of the initial weights."""
+    seams: SeamsConfig = SeamsConfig()
     model: Dims
     data: DataConfig = DataConfig()
     optim: OptimConfig = OptimConfig()
@@ -222,12 +251,26 @@ class RunConfig(Frozen):
     @property
     def run_name(self) -> str:
         """Name of the run's directory, readable and unique."""
-        return f"{self.name}-{self.method}-s{self.seed}-{self.hash}"
+        return f"{self.name}-{self.arm}-s{self.seed}-{self.hash}"
+
+    @property
+    def arm(self) -> str:
+        """The method and what others lend it, as a word that a folder's name can hold: `a`, or `a+b.norm.qk`."""
+        lent: dict[str, list[str]] = {}
+        for seam, lender in self.seams.given.items():
+            lent.setdefault(lender, []).append(seam)
+        return "+".join([self.method, *(".".join([lender, *seams]) for lender, seams in lent.items())])
 
     def science(self) -> dict[str, Any]:
         """The fields under the hash, as plain JSON values. A section that came later stays out where it changes nothing."""
-        unchanged = {"param"} if self.param == ParamConfig() else set()
-        return self.model_dump(mode="json", exclude={"checkpoint", "device"} | unchanged)
+        fields = self.model_dump(mode="json", exclude={"checkpoint", "device"})
+        if self.param == ParamConfig():
+            del fields["param"]
+        # Seams too are left out one by one: a seam that `Parts` gains later must not change the hash of earlier mixtures.
+        fields["seams"] = self.seams.given
+        if not fields["seams"]:
+            del fields["seams"]
+        return fields
 
 
 def cooldown_steps(config: RunConfig) -> int:

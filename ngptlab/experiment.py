@@ -118,7 +118,8 @@ def initial_model(config: RunConfig) -> Decoder:
     Raises:
         ConfigError: its settings don't fit its method.
     """
-    return methods.build_model(config.method, config.model, seed=config.seed, param=config.param)
+    parts = methods.load(config.method, config.seams.given)
+    return methods.build_model(parts, config.model, seed=config.seed, param=config.param)
 
 
 def open_data(config: RunConfig) -> Corpus:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from ngptlab import ConfigError, Dims, RunConfig
+from ngptlab import ConfigError, Dims, Parts, RunConfig
 from ngptlab.config import differences, dump, flatten, load, parse
 
 CONFIG = RunConfig(name="x", method="gpt", model=Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=8))
@@ -19,6 +20,7 @@ SCIENCE: dict[str, Any] = {
     "name": "y",
     "method": "another",
     "seed": 1,
+    **{f"seams.{field.name}": "another" for field in fields(Parts)},
     "model.vocab_size": 18,
     "model.num_layers": 2,
     "model.num_heads": 1,
@@ -253,3 +255,23 @@ def test_rules_need_a_base_width_and_sp_has_none() -> None:
 def test_a_section_that_changes_nothing_leaves_earlier_hashes_alone() -> None:
     assert "param" not in CONFIG.science()
     assert changed("param.base_width", 64).science()["param"] == {"rules": "mup", "base_width": 64}
+
+
+def test_earlier_hashes_stand() -> None:
+    """Written down before `seams` came: a section at its default must not make another run of an old one."""
+    assert "seams" not in CONFIG.science()
+    assert CONFIG.hash == "dadd12ef"
+
+
+def test_a_mixture_names_what_is_lent() -> None:
+    """And lists no seam at its default: one that comes later must not change this hash."""
+    mixed = changed("seams.norm", "b")
+    assert mixed.science()["seams"] == {"norm": "b"}
+    assert mixed.run_name == f"x-gpt+b.norm-s0-{mixed.hash}"
+    several = changed("seams", {"norm": "b", "qk": "c", "gate": "b"})
+    assert several.arm == "gpt+b.norm.gate+c.qk"
+    assert load_text(dump(several)) == several
+
+
+def load_text(text: str) -> RunConfig:
+    return parse(json.loads(text), origin="test")

@@ -1,1 +1,1 @@
-"""What runs and models say: numbers, figures and verdicts."""
+"""What finished runs say: numbers and figures from tables. Imports no torch."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import pkgutil
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -35,8 +37,8 @@ def path(name: str) -> Path:
     return Path(__path__[0]) / f"{name}.py"
 
 
-def load(name: str) -> Parts:
-    """The seam table of a method.
+def load(name: str, lent: Mapping[str, str] | None = None) -> Parts:
+    """The seam table of a method; `lent` names other methods whose parts fill some of its seams.
 
     Raises:
         ConfigError: there is no such method.
@@ -44,7 +46,7 @@ def load(name: str) -> Parts:
     path(name)
     method = import_module(f"{__name__}.{name}").METHOD
     assert isinstance(method, Parts), f"ngptlab/methods/{name}.py must define METHOD = Parts(...)"
-    return method
+    return replace(method, **{seam: getattr(load(lender), seam) for seam, lender in (lent or {}).items()})
 
 
 def claim(name: str) -> str:
@@ -71,11 +73,15 @@ def build_model(
 def resolve(config: RunConfig) -> RunConfig:
     """Put in what the config leaves to the method: its weight decay and its warm-up.
 
+    A seam that is lent what its own method holds anyway is taken out, so that equal runs have equal hashes.
+
     Raises:
         ConfigError: there is no such method, or the result contradicts itself.
     """
-    parts = load(config.method)
+    lent, own = config.seams.given, load(config.method)
+    parts = load(config.method, lent)
     fields = config.model_dump()
+    fields["seams"] = {s: lender for s, lender in lent.items() if getattr(parts, s) != getattr(own, s)}
     if config.optim.weight_decay is None:
         fields["optim"]["weight_decay"] = parts.weight_decay
     if config.schedule.warmup_steps is None:

@@ -11,7 +11,9 @@ from ngptlab.report.schema import MethodNumbers
 
 SEEDS = ("seed", "data.seed")
 ARM = (*SEEDS, "method", "schedule.warmup_steps")
-"""Fields in which two arms may differ, beside `optim.*`: each has its own best optimizer settings."""
+"""Fields in which two arms may differ, beside those of `FREE`."""
+FREE = ("optim.", "seams.")
+"""Sections in which two arms may differ: each has its own best optimizer settings, and seams belong to the method."""
 
 DATA_KEYS = ("data_digest",)
 NUMERIC_KEYS = ("compute_dtype", "torch", "ngptlab", "version", "commit")
@@ -55,7 +57,7 @@ def lr_note(lr: float, grid: Sequence[float]) -> str | None:
 def warnings(arms: Arms, methods: dict[str, MethodNumbers]) -> list[str]:
     """Every doubt about this comparison, the gravest first."""
     about_runs = [*_settings(arms), *_tuning(methods), *_seeds(arms, methods)]
-    return [*about_runs, *_provenance(arms), *_length(arms, methods)]
+    return [*about_runs, *provenance(arms), *_length(arms, methods)]
 
 
 def _settings(arms: Arms) -> list[str]:
@@ -66,7 +68,7 @@ def _settings(arms: Arms) -> list[str]:
     baseline, *others = arms
     for other in others:
         fields = differing([arms[baseline][0], arms[other][0]], ARM)
-        fields = {path: values for path, values in fields.items() if not path.startswith("optim.")}
+        fields = {path: values for path, values in fields.items() if not path.startswith(FREE)}
         if fields:
             found.append(
                 f"{other} and {baseline} differ in more than method, optimizer and warm-up: "
@@ -108,7 +110,8 @@ def _seeds(arms: Arms, methods: dict[str, MethodNumbers]) -> list[str]:
     return found
 
 
-def _provenance(arms: Arms) -> list[str]:
+def provenance(arms: Arms) -> list[str]:
+    """Runs that read other data, or were computed by other code or another machine."""
     said = {
         DATA_KEYS: "The runs did not read the same data",
         NUMERIC_KEYS: "The runs were not computed by the same code or numbers",

@@ -85,8 +85,8 @@ class RunRecord:
 
     @property
     def method(self) -> str:
-        """Name of the method."""
-        return self.config.method
+        """Name of the method, and of the seams that others lend it."""
+        return self.config.arm
 
     @property
     def seeds(self) -> Seeds:

@@ -34,6 +34,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ["train", "--help"],
         ["compare", "-h"],
         ["sweep", "-h"],
+        ["ladder", "-h"],
         ["bench", "-h"],
         ["recipes"],
     ],
@@ -45,7 +46,9 @@ def test_help_is_fast(arguments: list[str]) -> None:
         "except SystemExit as end: assert not end.code, end.code\n"
         "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    # From the folder of the package that is tested, which need not be the one that is installed.
+    home = Path(methods.__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=home)
     assert done.returncode == 0, done.stderr
     assert done.stdout and not done.stderr
 
@@ -59,7 +62,7 @@ def help_of(capsys: Captured, *arguments: str) -> str:
 
 def test_help(capsys: Captured) -> None:
     page = help_of(capsys, "--help")
-    verbs = ("train", "compare", "sweep", "report", "bench", "check", "methods", "recipes")
+    verbs = ("train", "compare", "sweep", "ladder", "report", "bench", "check", "methods", "recipes")
     assert all(verb in page for verb in verbs)
     with pytest.raises(SystemExit):
         main([])

@@ -1,0 +1,191 @@
+"""A ladder between two methods in numbers: the loss of each rung, and what each step adds, paired by seed.
+
+Rungs without a reason against them are finished runs; whatever is said about them is read from their directories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from ngptlab.report import checks, gaps, stats
+from ngptlab.report.load import RunRecord, load_runs
+
+Mode = Literal["cumulative", "leave-one-out"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """What was planned for a rung, and the runs that came of it."""
+
+    label: str
+    arm: str
+    """Its method, and the seams that the other lends it."""
+    seams: tuple[str, ...]
+    lr: float
+    lr_grid: tuple[float, ...]
+    lr_of: str
+    """The method whose learning rate it has; '' where the user set it."""
+    reason: str
+    """Why it has no result; '' where it has one."""
+    runs: tuple[Path, ...]
+    """Finished runs, one a seed."""
+
+
+class Step(TypedDict):
+    """What one step adds: a difference of final losses. Below zero, the rung is better than `against`."""
+
+    against: str
+    """Label of the rung it is compared with: the last that has a result; in leave-one-out, the first."""
+    nats: float
+    stderr: float | None
+    """Standard error over the pairs of seeds; None under two."""
+    ci95: float | None
+    pairs: int
+
+
+class RungNumbers(TypedDict):
+    """One rung as `ladder.json` has it. Numbers are None where there is a `reason`."""
+
+    label: str
+    arm: str
+    seams: list[str]
+    lr: float
+    lr_of: str
+    reason: str
+    runs: list[str]
+    seeds: list[int]
+    final_loss_nats: float | None
+    final_loss_stderr: float | None
+    stderr_over: str
+    """`seeds`, or `validation` where there is one seed; '' where there is no result."""
+    step_seconds_median: float | None
+    params: int | None
+    adds: Step | None
+
+
+class Ladder(TypedDict):
+    """All of `ladder.json`."""
+
+    recipe: str
+    base: str
+    target: str
+    mode: str
+    rungs: list[RungNumbers]
+    warnings: list[str]
+
+
+def measure(rungs: Sequence[Rung], *, recipe: str, base: str, target: str, mode: Mode) -> Ladder:
+    """The numbers of a ladder.
+
+    Raises:
+        ConfigError: a run isn't finished, or two rungs share no validation step.
+        DataError: a run is damaged.
+    """
+    arms = {rung.label: load_runs(rung.runs) if rung.runs and not rung.reason else [] for rung in rungs}
+    numbers: list[RungNumbers] = []
+    reference = ""
+    for rung in rungs:
+        numbers.append(_rung(rung, arms, reference))
+        if arms[rung.label] and (mode == "cumulative" or rung is rungs[0]):
+            reference = rung.label
+    return {
+        "recipe": recipe,
+        "base": base,
+        "target": target,
+        "mode": mode,
+        "rungs": numbers,
+        "warnings": _warnings(rungs, mode, numbers, {label: arm for label, arm in arms.items() if arm}),
+    }
+
+
+def _rung(rung: Rung, arms: dict[str, list[RunRecord]], reference: str) -> RungNumbers:
+    arm = arms[rung.label]
+    last = [run.val[-1] for run in arm]
+    over_seeds = stats.stderr([row.loss_nats for row in last])
+    return {
+        "label": rung.label,
+        "arm": rung.arm,
+        "seams": list(rung.seams),
+        "lr": rung.lr,
+        "lr_of": rung.lr_of,
+        "reason": rung.reason,
+        "runs": [path.name for path in rung.runs],
+        "seeds": [run.config.seed for run in arm],
+        "final_loss_nats": stats.mean([row.loss_nats for row in last]) if last else None,
+        "final_loss_stderr": (last[0].stderr_nats if over_seeds is None else over_seeds) if last else None,
+        "stderr_over": ("validation" if over_seeds is None else "seeds") if last else "",
+        "step_seconds_median": _step_seconds(arm),
+        "params": arm[0].params if arm else None,
+        "adds": _adds(arm, arms[reference], reference) if arm and reference else None,
+    }
+
+
+def _step_seconds(arm: Sequence[RunRecord]) -> float | None:
+    """Median over the steady steps of all seeds."""
+    steady = [second for run in arm for second in stats.steady([row.step_seconds for row in run.timing])]
+    return stats.median_iqr(steady)[0]
+
+
+def _adds(arm: Sequence[RunRecord], before: Sequence[RunRecord], against: str) -> Step:
+    """The gap at the end. Seeds that both have are pairs, so what a seed does to both cancels."""
+    gap = gaps.track(arm, before)
+    error = gap.stderr[-1] if gap.stderr else None
+    return {
+        "against": against,
+        "nats": gap.gap_nats[-1],
+        "stderr": error,
+        "ci95": stats.ci95(error, gap.count),
+        "pairs": len(gap.pairs),
+    }
+
+
+def _warnings(
+    rungs: Sequence[Rung], mode: Mode, numbers: Sequence[RungNumbers], arms: dict[str, list[RunRecord]]
+) -> list[str]:
+    """Every doubt about this ladder, the gravest first."""
+    return [*_absent(rungs), *_tuning(rungs, mode), *_seeds(numbers), *checks.provenance(arms)]
+
+
+def _absent(rungs: Sequence[Rung]) -> list[str]:
+    return [f"No result for {rung.label}: {rung.reason}." for rung in rungs if rung.reason]
+
+
+def _tuning(rungs: Sequence[Rung], mode: Mode) -> list[str]:
+    shown = [rung for rung in rungs if not rung.reason]
+    found = []
+    for rung in shown:
+        note = checks.lr_note(rung.lr, rung.lr_grid)
+        if note and rung.lr_grid:
+            found.append(f"Learning rate of {rung.label}, {rung.lr:.4g}: {note}.")
+    if untuned := [rung.label for rung in shown if not rung.lr_grid]:
+        found.append(
+            f"Learning rate carried over or set, not tuned, for {', '.join(untuned)}: "
+            "what such a rung loses may be its learning rate's fault."
+        )
+    moves = [
+        f"{rung.label} ({before.lr:.4g} to {rung.lr:.4g})"
+        for before, rung in _compared(shown, mode)
+        if before.lr != rung.lr
+    ]
+    if moves:
+        found.append(f"The learning rate changes along with the seams at {', '.join(moves)}.")
+    return found
+
+
+def _compared(shown: Sequence[Rung], mode: Mode) -> Iterable[tuple[Rung, Rung]]:
+    """(the rung it is compared with, the rung) for each that is compared."""
+    return pairwise(shown) if mode == "cumulative" else ((shown[0], rung) for rung in shown[1:])
+
+
+def _seeds(numbers: Sequence[RungNumbers]) -> list[str]:
+    fewest = min((len(rung["seeds"]) for rung in numbers if rung["seeds"]), default=0)
+    if fewest == 1:
+        return [
+            "One seed: the errors shown are those of the validation set, and nothing says how much another seed "
+            "would move a step."
+        ]
+    return ["Two seeds: a claim needs three at least."] if fewest == 2 else []

@@ -1,0 +1,88 @@
+"""The figure of a ladder: final loss of each rung beside what its step adds. The same numbers give the same bytes."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ngptlab.analysis.ladder import Ladder
+
+INK, GRID, BETTER, WORSE = "#333333", "#dddddd", "#0072b2", "#d55e00"
+"""The two colours are Okabe and Ito's, which colour-blind readers tell apart; the sign of the bar says it again."""
+
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "ngptlab",
+    "font.size": 9.0,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "x",
+    "grid.color": GRID,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def draw(ladder: Ladder, ending: str) -> bytes:
+    """The figure as a PNG or an SVG file, rungs from top to bottom."""
+    rungs = ladder["rungs"]
+    with matplotlib.style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
+        figure = Figure(figsize=(8.0, 1.6 + 0.36 * len(rungs)), layout="constrained")
+        losses, adds = figure.subplots(1, 2, sharey=True)
+        losses.set_yticks(range(len(rungs)), [rung["label"].replace(" and ", "\nand ") for rung in rungs])
+        losses.set_ylim(len(rungs) - 0.5, -0.5)
+        _losses(losses, ladder)
+        _adds(adds, ladder)
+        figure.suptitle(f"{ladder['base']} to {ladder['target']}, {ladder['mode']} ({ladder['recipe']})")
+        buffer = io.BytesIO()
+        date = {"Date": None} if ending == "svg" else {}
+        figure.savefig(buffer, format=ending, dpi=160, metadata=date)
+    return buffer.getvalue()
+
+
+def _losses(axes: Axes, ladder: Ladder) -> None:
+    over = set()
+    for row, rung in enumerate(ladder["rungs"]):
+        if rung["final_loss_nats"] is None:
+            axes.annotate(
+                "no result", (0.5, row), xycoords=("axes fraction", "data"), ha="center", va="center"
+            )
+            continue
+        over.add(rung["stderr_over"])
+        axes.errorbar(
+            rung["final_loss_nats"], row, xerr=rung["final_loss_stderr"], fmt="o", color=INK, ms=4, capsize=3
+        )
+    whose = {"seeds": "over seeds", "validation": "of the validation set"}
+    said = " or ".join(whose[name] for name in sorted(over))
+    axes.set_xlabel("final validation loss (nats)" + (f"\nbars: one standard error\n{said}" if said else ""))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _adds(axes: Axes, ladder: Ladder) -> None:
+    paired = False
+    for row, rung in enumerate(ladder["rungs"]):
+        if (adds := rung["adds"]) is None:
+            continue
+        colour = BETTER if adds["nats"] < 0 else WORSE
+        axes.barh(row, adds["nats"], color=colour, height=0.55, alpha=0.85)
+        if adds["stderr"] is not None:
+            paired = True
+            axes.errorbar(adds["nats"], row, xerr=adds["stderr"], fmt="none", color=INK, capsize=3)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    against = "the rung before it" if ladder["mode"] == "cumulative" else "the first"
+    error = (
+        "lines: one standard error over pairs of seeds" if paired else "one seed: no error of a difference"
+    )
+    axes.set_xlabel(f"loss minus that of {against} (nats)\nbelow zero is better\n{error}")
+    axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -1,0 +1,109 @@
+"""A ladder as files and as a table: `ladder.json` holds all numbers, `ladder.csv` and the table a line a rung."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ngptlab.analysis.ladder import Ladder, RungNumbers
+from ngptlab.analysis.ladder_figure import draw
+from ngptlab.errors import ConfigError
+from ngptlab.runs import write_json
+
+COLUMNS = (
+    "rung",
+    "arm",
+    "seams",
+    "lr",
+    "lr_of",
+    "seeds",
+    "final_loss_nats",
+    "final_loss_stderr",
+    "stderr_over",
+    "step_seconds_median",
+    "adds_nats",
+    "adds_stderr",
+    "adds_against_rung",
+    "reason",
+)
+
+
+def write_ladder(ladder: Ladder, out: Path) -> None:
+    """Write ladder.json, ladder.csv, ladder.png and ladder.svg into `out`.
+
+    Raises:
+        ConfigError: `out` can't be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "ladder.json", ladder)
+        (out / "ladder.csv").write_text(as_csv(ladder), encoding="utf-8")
+        for ending in ("png", "svg"):
+            (out / f"ladder.{ending}").write_bytes(draw(ladder, ending))
+    except OSError as error:
+        raise ConfigError(f"{out}: can't be written ({error.strerror}); give another --out") from None
+
+
+def as_csv(ladder: Ladder) -> str:
+    """A line a rung. Labels stay out: a spreadsheet would take their first sign for a formula's."""
+    numbers = {rung["label"]: number for number, rung in enumerate(ladder["rungs"])}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for rung in ladder["rungs"]:
+        adds = rung["adds"]
+        row = {**rung, "rung": numbers[rung["label"]]}
+        row |= {key: " ".join(map(str, row[key])) for key in ("seams", "seeds")}  # type: ignore[call-overload]
+        if adds:
+            row |= {"adds_nats": adds["nats"], "adds_stderr": adds["stderr"]}
+            row["adds_against_rung"] = numbers[adds["against"]]
+        writer.writerow(row)
+    return text.getvalue()
+
+
+def print_ladder(ladder: Ladder, console: Console) -> None:
+    """The table, then what makes it doubtful."""
+    over = {rung["stderr_over"] for rung in ladder["rungs"]} - {""}
+    shown = {"seeds": "over seeds", "validation": "over the validation set"}
+    error = " or ".join(shown[name] for name in sorted(over)) or "none"
+    table = Table(
+        title=f"{ladder['base']} to {ladder['target']}, {ladder['mode']}; ± one standard error, {error}",
+        title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    for heading in ("rung", "lr", "seeds", "final loss (nats)", "adds (nats)", "step (ms)"):
+        named = heading == "rung"
+        table.add_column(heading, overflow="fold", no_wrap=not named, justify="left" if named else "right")
+    for rung in ladder["rungs"]:
+        table.add_row(*(Text(cell) for cell in _cells(rung)))
+    console.print(table)
+    for rung in ladder["rungs"]:
+        if rung["reason"]:
+            console.print(f"{rung['label']}: no result, {rung['reason']}", markup=False)
+    for warning in ladder["warnings"]:
+        if not warning.startswith("No result"):
+            console.print(f"Warning: {warning}", markup=False)
+
+
+def _cells(rung: RungNumbers) -> tuple[str, ...]:
+    if rung["final_loss_nats"] is None:
+        return rung["label"], f"{rung['lr']:.4g}", "0", "none", "", ""
+    adds, seconds = rung["adds"], rung["step_seconds_median"]
+    return (
+        rung["label"],
+        f"{rung['lr']:.4g}",
+        str(len(rung["seeds"])),
+        _with_error(f"{rung['final_loss_nats']:.4f}", rung["final_loss_stderr"]),
+        _with_error(f"{adds['nats']:+.4f}", adds["stderr"]) if adds else "",
+        f"{seconds * 1e3:.1f}" if seconds else "",
+    )
+
+
+def _with_error(value: str, error: float | None) -> str:
+    return value if error is None else f"{value} ± {error:.4f}"

@@ -1,0 +1,61 @@
+"""The verb `ladder`: from one method to another, seam by seam."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ngptlab.errors import ConfigError
+from ngptlab.verbs.runs import console_reporter, no_seeds
+from ngptlab.verbs.stopping import until_stopped
+
+
+def add(ladder: argparse.ArgumentParser) -> None:
+    """Give the verb's parser its options."""
+    ladder.add_argument("--from", dest="base", required=True, metavar="A", help="the method it starts from")
+    ladder.add_argument("--to", dest="target", required=True, metavar="B", help="the method it leads to")
+    ladder.add_argument(
+        "--mode",
+        choices=("cumulative", "leave-one-out"),
+        default="cumulative",
+        help="one step of B more at each rung, or B with one step at a time taken back (default: cumulative)",
+    )
+    ladder.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="runs of each rung (default: 1; a claim needs 3)"
+    )
+    ladder.add_argument(
+        "--out", type=Path, help="folder of the runs and of ladder.* (default: out/<recipe>-<A>-<B>-<mode>)"
+    )
+
+
+def act(options: argparse.Namespace) -> int:
+    """Train the rungs that are missing, print the table, write numbers and figure."""
+    from rich.console import Console
+
+    from ngptlab.analysis.ladder_files import print_ladder
+    from ngptlab.ladder.climb import ladder
+    from ngptlab.recipes import recipe
+
+    found, base, target = recipe(options.recipe), options.base, options.target
+    if any(path == "method" or path.startswith("seams.") for path in options.overrides):
+        raise ConfigError("--method, --seams: the rungs of a ladder set both; give --from A and --to B")
+    no_seeds(options)
+    out = options.out or Path("out") / f"{found.config.name}-{base}-{target}-{options.mode}"
+
+    def work() -> None:
+        result = ladder(
+            found,
+            base=base,
+            target=target,
+            mode=options.mode,
+            seeds=options.seeds,
+            out=out,
+            overrides=options.overrides,
+            tell=lambda line: print(line, file=sys.stderr),
+            reporter=console_reporter,
+        )
+        print_ladder(result, Console(highlight=False))
+        print(f"Numbers and figure: {out / 'ladder.json'}, .csv, .png, .svg")
+
+    return until_stopped(work)
