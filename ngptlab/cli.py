@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ngptlab import __version__
 from ngptlab.config import RunConfig
+from ngptlab.data_cli import add_verbs
 from ngptlab.errors import ConfigError, DivergedError, LabError
 
 if TYPE_CHECKING:
@@ -120,7 +121,12 @@ def parser() -> Parser:
         "--diff", nargs=2, metavar=("A", "B"), help="the difference between two methods' files"
     )
     verb("recipes", _recipes, "List the recipes.")
+    add_verbs(verb("data", _no_verb, "Look after corpora: see `ngptlab data --help`."))
     return top
+
+
+def _no_verb(options: argparse.Namespace) -> int:
+    raise AssertionError(options)  # argparse demands one of the verbs below
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, object], list[str]]:

@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "runs": BASE,
     "recipes": BASE,
     "data": BASE,
+    "data_cli": BASE | {"data"},
     "device": BASE,
     "nn": BASE,
     "optim": MODEL,
@@ -46,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 ALLOWED["cli"] = set(ALLOWED)
 
-NO_TORCH = {ROOT, "errors", "config", "overrides", "runs", "recipes", "data", "report", "cli"}
+NO_TORCH = {ROOT, "errors", "config", "overrides", "runs", "recipes", "data", "data_cli", "report", "cli"}
 BRINGS_TORCH = {"torch", "safetensors", "transformers", "accelerate"}
 LOADS_BY_NAME = {
     ROOT,

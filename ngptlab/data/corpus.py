@@ -15,12 +15,20 @@ import shutil
 import uuid
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from ngptlab.config import DataConfig
 from ngptlab.data import sources
-from ngptlab.data.prepare import FORMAT_VERSION, MANIFEST, SPLITS, Manifest, Split, fsync_folder, prepare
-from ngptlab.data.shards import TokenStream, file_sha256
+from ngptlab.data.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    Manifest,
+    Split,
+    check_digest,
+    check_size,
+    fsync_folder,
+    read_manifest,
+)
+from ngptlab.data.prepare import prepare
+from ngptlab.data.shards import TokenStream
 from ngptlab.data.tokenize import tokenizer
 from ngptlab.errors import DataError, nearest
 
@@ -37,9 +45,12 @@ class Corpus:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.manifest = _read_manifest(folder)
+        remedy = f"delete the folder {folder} to have it made again"
+        self.manifest = read_manifest(folder / MANIFEST, remedy)
         for split in self.manifest.splits.values():
-            _verify(folder, split)
+            for shard in split.shards:
+                check_size(folder, shard, remedy)
+                check_digest(folder, shard, remedy)
         self.train = self._stream(folder, "train")
         self.val = self._stream(folder, "val")
         self.long = self._stream(folder, "long")
@@ -151,34 +162,3 @@ def _check_vocabulary(name: str, needed: int, vocab_size: int) -> None:
             f"the {name} tokenizer has {needed} tokens, the model's vocabulary is {vocab_size}; "
             f"set --model.vocab-size {needed} or more"
         )
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise _damaged(path, f"can't be read ({error.strerror})") from None
-    except ValidationError as error:
-        raise _damaged(path, f"is no manifest ({error.error_count()} fields wrong)") from None
-    if set(manifest.splits) != set(SPLITS):
-        raise _damaged(path, f"has splits {sorted(manifest.splits)}, not {sorted(SPLITS)}")
-    return manifest
-
-
-def _verify(folder: Path, split: Split) -> None:
-    for shard in split.shards:
-        path = folder / shard.file
-        try:
-            size = path.stat().st_size
-            if size != shard.bytes:
-                kind = "truncated" if size < shard.bytes else "longer than it was"
-                raise _damaged(path, f"is {kind}, {size} bytes where the manifest says {shard.bytes}")
-            if file_sha256(path) != shard.sha256:
-                raise _damaged(path, "has changed, its SHA-256 is not the manifest's")
-        except OSError as error:
-            raise _damaged(path, f"can't be read ({error.strerror})") from None
-
-
-def _damaged(path: Path, damage: str) -> DataError:
-    return DataError(f"{path}: {damage}; delete the folder {path.parent} to have it made again")

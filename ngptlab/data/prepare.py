@@ -15,60 +15,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from ngptlab.config import DataConfig, Frozen
+from ngptlab.config import DataConfig
 from ngptlab.data import sources
-from ngptlab.data.shards import Shard, ShardWriter
+from ngptlab.data.manifest import MANIFEST, SPLITS, Manifest, Split, fsync_folder, write_manifest
+from ngptlab.data.shards import ShardWriter
 from ngptlab.data.tokenize import Tokenizer
 from ngptlab.errors import DataError
-
-FORMAT_VERSION: Final = 1
-MANIFEST = "manifest.json"
-SPLITS = ("train", "val", "long")
-
-
-class Split(Frozen):
-    """One of train, val, long."""
-
-    shards: tuple[Shard, ...] = ()
-    """Its files, in order; none where the split is empty."""
-    documents: int = 0
-    """Number of documents."""
-    tokens: int = 0
-    """Number of tokens, the end-of-text token of each document included."""
-    text_bytes: int = 0
-    """UTF-8 bytes of the documents' text."""
-    max_token: int = 0
-    """The largest token; 0 where the split is empty."""
-
-
-class Manifest(Frozen):
-    """What a prepared corpus consists of. Holds no folder and no time, so it is the same on every machine."""
-
-    format_version: Literal[1] = FORMAT_VERSION
-    source: str
-    """`stdlib`, or `text:` and the last name of the path."""
-    tokenizer: str
-    """As in `data.tokenizer`."""
-    vocab_size: int
-    """The tokenizer's."""
-    end_of_text: int
-    """The token before every document."""
-    splits: dict[str, Split]
-    """train, val and long; long may be empty."""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of everything but `source`: equal digests mean the same tokens in the same splits."""
-        fields = self.model_dump(mode="json", exclude={"source"})
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 class _Extremes(NamedTuple):
@@ -106,21 +65,9 @@ def prepare(data: DataConfig, tokens: Tokenizer, folder: Path, *, long_min_token
         splits={name: draft.split() for name, draft in drafts.items()},
     )
     assert manifest.splits["train"].documents and manifest.splits["val"].documents, manifest
-    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
-        file.write(manifest.model_dump_json(indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    write_manifest(manifest, folder / MANIFEST)
     fsync_folder(folder)
     return manifest
-
-
-def fsync_folder(folder: Path) -> None:
-    """Put a folder's entries on the disk; fsync of a file doesn't do that for its name."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class _Draft:
