@@ -64,7 +64,7 @@ class DataConfig(Frozen):
     """The corpus, its tokens, and the order in which they are met."""
 
     source: str = "stdlib"
-    """`stdlib` (the running Python's own library source) or `text:PATH` (a file or folder of .txt .md .py .jsonl .jsonl.zst)."""
+    """`stdlib` (Python's own library source), `text:PATH` (file or folder of .txt .md .py .jsonl .jsonl.zst) or `shards:DIR`."""
     tokenizer: Literal["bytes", "gpt2"] = "bytes"
     """`bytes` (256 values and an end-of-text) or `gpt2` (BPE through tiktoken)."""
     val_share: float = Field(default=0.05, gt=0, lt=0.5)
@@ -73,6 +73,8 @@ class DataConfig(Frozen):
     """Share of documents, among those long enough for the length evaluation, kept for it."""
     seed: int = Field(default=0, ge=0)
     """Seed of the order of training windows."""
+    order: Literal["shuffled", "sequential"] = "shuffled"
+    """`shuffled`: a new order each epoch. `sequential`: as in the files, the replication's; `seed` has no effect."""
 
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -225,9 +227,13 @@ class RunConfig(Frozen):
         return f"{self.name}-{self.method}-s{self.seed}-{self.hash}"
 
     def science(self) -> dict[str, Any]:
-        """The fields under the hash, as plain JSON values. A section that came later stays out where it changes nothing."""
-        unchanged = {"param"} if self.param == ParamConfig() else set()
-        return self.model_dump(mode="json", exclude={"checkpoint", "device"} | unchanged)
+        """The fields under the hash, as plain JSON values. What came later stays out where it changes nothing."""
+        fields = self.model_dump(mode="json", exclude={"checkpoint", "device"})
+        if self.param == ParamConfig():
+            del fields["param"]
+        if self.data.order == "shuffled":
+            del fields["data"]["order"]
+        return fields
 
 
 def cooldown_steps(config: RunConfig) -> int:

@@ -57,7 +57,11 @@ def train(config: RunConfig, out: Path | None = None, *, reporter: Reporter | No
     corpus = open_data(config)
     held_out = hold_out(config, corpus)
     batches = Batches(
-        corpus.train, context=config.train.context, batch_size=config.train.batch_size, seed=config.data.seed
+        corpus.train,
+        context=config.train.context,
+        batch_size=config.train.batch_size,
+        seed=config.data.seed,
+        shuffled=config.data.order == "shuffled",
     )
     model = methods.build_model(config.method, config.model, seed=config.seed)
     run = Run.open(path, config)

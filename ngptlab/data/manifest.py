@@ -14,6 +14,7 @@ from typing import Final, Literal
 from pydantic import ValidationError
 
 from ngptlab.config import Frozen
+from ngptlab.data.cache import cache_folder
 from ngptlab.data.shards import Shard, file_sha256
 from ngptlab.errors import DataError
 
@@ -42,7 +43,7 @@ class Manifest(Frozen):
 
     format_version: Literal[1] = FORMAT_VERSION
     source: str
-    """`stdlib`, or `text:` and the last name of the path."""
+    """`stdlib`, or `text:` or `shards:` and the last name of the path."""
     tokenizer: str
     """As in `data.tokenizer`."""
     vocab_size: int
@@ -69,6 +70,18 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         file.write(manifest.model_dump_json(indent=2) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def cached_manifest(folder: Path) -> Path:
+    """Where the manifest of a folder that can't be written is kept."""
+    key = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return cache_folder() / "shards" / key / MANIFEST
+
+
+def locate_manifest(folder: Path) -> Path:
+    """A folder's manifest: in it, else in the cache if it is there; it may be at neither place."""
+    beside = folder / MANIFEST
+    return cached_manifest(folder) if not beside.exists() and cached_manifest(folder).exists() else beside
 
 
 def read_manifest(path: Path, remedy: str) -> Manifest:

@@ -193,7 +193,8 @@ def _map(path: Path) -> npt.NDArray[np.uint16]:
     magic, version, tokens = (int(value) for value in np.frombuffer(raw, dtype="<i4")[:3])
     if magic != MAGIC:
         raise DataError(
-            f"{path}: not a shard, wrong magic number {magic} (a .bin shard of tokens begins with {MAGIC})"
+            f"{path}: not a shard, wrong magic number {magic} (a .bin shard of tokens begins with {MAGIC}; "
+            "nanoGPT's .bin has no header)"
         )
     if version != VERSION:
         raise DataError(

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ngptlab.data.manifest import MANIFEST, Manifest, read_manifest
+from ngptlab.data.manifest import Manifest, locate_manifest, read_manifest
 from ngptlab.data.shards import TokenStream
+from ngptlab.data.verify import NO_MANIFEST
 
 I64 = npt.NDArray[np.int64]
 
@@ -33,7 +34,7 @@ def stats(folder: Path) -> tuple[Manifest, list[SplitStats]]:
     Raises:
         DataError: the manifest or a shard is missing, or a header contradicts its file's length.
     """
-    manifest = read_manifest(folder / MANIFEST, f"is {folder} a prepared corpus?")
+    manifest = read_manifest(locate_manifest(folder), NO_MANIFEST)
     found = []
     for name, split in manifest.splits.items():
         if split.tokens:

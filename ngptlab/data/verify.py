@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from ngptlab.data.manifest import (
     MANIFEST,
@@ -17,10 +13,13 @@ from ngptlab.data.manifest import (
     check_digest,
     check_size,
     damaged,
+    locate_manifest,
     read_manifest,
 )
-from ngptlab.data.shards import SCAN_TOKENS, Shard, TokenStream
+from ngptlab.data.scan import pieces
+from ngptlab.data.shards import Shard, TokenStream
 
+NO_MANIFEST = "the first run with --data.source shards:DIR makes one beside the shards of others"
 REMEDY = "fetch or make it again"
 HASH_BYTES = 16  # of each held-out document, in memory: two that differ agree once in 2**128
 
@@ -41,7 +40,7 @@ def verify(folder: Path) -> Checked:
     Raises:
         DataError: the first damage found, in one line.
     """
-    manifest = read_manifest(folder / MANIFEST, f"is {folder} a prepared corpus?")
+    manifest = read_manifest(locate_manifest(folder), NO_MANIFEST)
     _check_listing(folder, manifest)
     for split in manifest.splits.values():
         for shard in split.shards:
@@ -77,7 +76,7 @@ def _check_shard(folder: Path, shard: Shard, manifest: Manifest) -> None:
     check_size(folder, shard, REMEDY)
     if len(stream) != shard.tokens:
         raise damaged(path, f"holds {len(stream)} tokens where the manifest says {shard.tokens}", REMEDY)
-    largest = max((int(piece.max()) for piece in _pieces(stream)), default=0)
+    largest = max((int(piece.max()) for piece in pieces(stream)), default=0)
     if largest >= manifest.vocab_size:
         beyond = f"holds token {largest}, the {manifest.tokenizer} tokenizer has {manifest.vocab_size}"
         raise damaged(path, beyond, f"{REMEDY}, or name the tokenizer it was made with")
@@ -85,11 +84,6 @@ def _check_shard(folder: Path, shard: Shard, manifest: Manifest) -> None:
     if largest != shard.max_token:
         problem = f"says {shard.max_token} is the largest token of {shard.file}, it is {largest}"
         raise damaged(folder / MANIFEST, problem, REMEDY)
-
-
-def _pieces(stream: TokenStream) -> Iterator[npt.NDArray[np.int64]]:
-    for low in range(0, len(stream), SCAN_TOKENS):
-        yield stream.window(low, min(SCAN_TOKENS, len(stream) - low))
 
 
 def _check_overlap(folder: Path, manifest: Manifest) -> dict[str, int]:

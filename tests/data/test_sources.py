@@ -131,7 +131,7 @@ def test_zst_is_never_whole_in_memory(tmp_path: Path) -> None:
     [
         ("stdlb", "did you mean 'stdlib'?"),
         ("txt:folder", "did you mean 'text'?"),
-        ("qqqq", "allowed: stdlib, text"),
+        ("qqqq", "allowed: shards, stdlib, text"),
         ("text:", "names no path"),
     ],
 )
