@@ -9,6 +9,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from ngptlab.config import DataConfig, explain
+from ngptlab.data.progress import Progress
 from ngptlab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +36,20 @@ def add_verbs(data: argparse.ArgumentParser) -> None:
     stats = verb("stats", _stats, "Count documents, tokens and bytes, and show how long documents are.")
     stats.add_argument("folder", type=Path, metavar="DIR", help="a folder of shards with its manifest.json")
     stats.add_argument("--out", type=Path, metavar="PNG", help="also draw the histograms into this file")
+    prepare = verb("prepare", _prepare, "Turn text into shards; the same command goes on after a stop.")
+    prepare.add_argument(
+        "source", metavar="SOURCE", help="a file or folder of .txt .md .py .jsonl .jsonl.zst"
+    )
+    prepare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the shards")
+    prepare.add_argument("--tokenizer", choices=("gpt2", "bytes"), default="gpt2", help="default: gpt2")
+    prepare.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    for name, meaning in (("val", "validation"), ("long", "the length evaluation")):
+        prepare.add_argument(
+            f"--{name}-share", type=float, default=0.05, metavar="X", help=f"documents for {meaning} (0.05)"
+        )
+    prepare.add_argument(
+        "--long-min-tokens", type=int, default=8192, metavar="N", help="shortest document for it (8192)"
+    )
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -93,3 +111,32 @@ def _table(*headings: str) -> Table:
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left")
     return table
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from ngptlab.data.make import make
+
+    if options.workers < 1 or options.long_min_tokens < 1:
+        raise ConfigError("--workers and --long-min-tokens are numbers from 1")
+    known = options.source == "stdlib" or options.source.startswith("text:")
+    try:
+        data = DataConfig(
+            source=options.source if known else f"text:{options.source}",
+            tokenizer=options.tokenizer,
+            val_share=options.val_share,
+            long_share=options.long_share,
+        )
+    except ValidationError as error:
+        raise ConfigError(f"data prepare: {explain(error)}") from None
+    with Progress() as progress:
+        manifest = make(
+            data,
+            options.out,
+            long_min_tokens=options.long_min_tokens,
+            workers=options.workers,
+            tell=progress.tell,
+        )
+    for name, split in manifest.splits.items():
+        print(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
+    print(f"to train on them: --data.source shards:{options.out} --data.tokenizer {options.tokenizer}")
+    return 0

@@ -99,7 +99,7 @@ def _files(folder: Path, source: str) -> dict[str, list[str]]:
             there = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") if names else "no .bin file"
             raise DataError(
                 f"{folder}: no *{split}*.bin among {there}; {NAMING}; the first two are needed, so move or "
-                "link a shard there"
+                "link a shard there, or make some with `ngptlab data prepare`"
             )
     return files
 
@@ -166,13 +166,10 @@ def _tail_sha256(path: Path) -> str:
 def _write(manifest: Manifest, folder: Path) -> None:
     """Beside the shards if that can be written, as a whole or not at all."""
     for place in (folder / MANIFEST, cached_manifest(folder)):
-        temporary = place.with_name(f".{MANIFEST}.{uuid.uuid4().hex}.tmp")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            write_manifest(manifest, temporary)
-            temporary.replace(place)
+            write_manifest(manifest, place)
             return
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             if place.parent != folder or error.errno not in READ_ONLY:
                 raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from pathlib import Path
 from typing import Final, Literal
 
@@ -61,15 +62,21 @@ class Manifest(Frozen):
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Put a manifest on the disk, all of it when this returns.
+    """Put a manifest on the disk, all of it when this returns; a kill leaves no part of it under its name.
 
     Raises:
         OSError: the file can't be written.
     """
-    with path.open("w", encoding="utf-8") as file:
-        file.write(manifest.model_dump_json(indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    temporary = path.with_name(f".{MANIFEST}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(manifest.model_dump_json(indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def cached_manifest(folder: Path) -> Path:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngptlab.data.batches import Batches, fixed_windows, permute
-from ngptlab.data.shards import ShardWriter, TokenStream
+from ngptlab.data.shards import TokenStream
+from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
 
 SEEDS = st.integers(0, 2**70)

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngptlab.data import shards
-from ngptlab.data.shards import Shard, ShardWriter, TokenStream
+from ngptlab.data.shards import Shard, TokenStream
+from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
 
 EOT = 256
