@@ -210,3 +210,15 @@ def test_the_command(texts: Path, tmp_path: Path, cache: Path, capsys: pytest.Ca
 def test_progress_in_words() -> None:
     said = describe(110_000_000, 200_000_000, 25_000_000, 20.0, (10.0, 80_000_000, 20_000_000))
     assert said == "55% of 200.0 MB, 3.0 MB/s, 500,000 tokens/s, 0:00:30 left"
+
+
+def test_a_writer_goes_on_from_a_state(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "val", shard_tokens=4) as first:
+        first.write(np.array([1, 2, 3, 4, 9, 1]))
+        state = first.state()
+        first.write(np.array([70, 71, 72]))
+    with ShardWriter(tmp_path, "val", shard_tokens=4, state=state) as second:
+        second.write(np.array([5]))
+    assert [(shard.tokens, shard.max_token) for shard in second.shards] == [(4, 4), (3, 9)]
+    stream = TokenStream([tmp_path / shard.file for shard in second.shards])
+    assert stream.window(0, 7).tolist() == [1, 2, 3, 4, 9, 1, 5]
