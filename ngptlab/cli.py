@@ -12,18 +12,15 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from ngptlab import __version__
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
-from ngptlab.verbs import bench, check, ladder, sweep
+from ngptlab.verbs import bench, check, data, ladder, sweep
 from ngptlab.verbs.runs import console_reporter, no_seeds
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import count
-
-if TYPE_CHECKING:
-    pass
 
 
 class Parser(argparse.ArgumentParser):
@@ -140,6 +137,7 @@ def parser() -> Parser:
     )
     verb("recipes", _recipes, "List the recipes.")
     check.add(verb("check", _no_action, "Check a parametrization: coord, or the table of what it sets."))
+    data.add_verbs(verb("data", _no_action, "Look after corpora: see `ngptlab data --help`."))
     return top
 
 
@@ -266,4 +264,4 @@ def _recipes(options: argparse.Namespace) -> int:
 
 
 def _no_action(options: argparse.Namespace) -> int:
-    raise AssertionError("its checks have actions of their own")
+    raise AssertionError("its verbs have actions of their own")

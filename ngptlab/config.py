@@ -64,7 +64,7 @@ class DataConfig(Frozen):
     """The corpus, its tokens, and the order in which they are met."""
 
     source: str = "stdlib"
-    """`stdlib` (the running Python's own library source) or `text:PATH` (a file or folder of .txt .md .py .jsonl .jsonl.zst)."""
+    """`stdlib` (Python's own library source), `text:PATH` (file or folder of .txt .md .py .jsonl .jsonl.zst) or `shards:DIR`."""
     tokenizer: Literal["bytes", "gpt2"] = "bytes"
     """`bytes` (256 values and an end-of-text) or `gpt2` (BPE through tiktoken)."""
     val_share: float = Field(default=0.05, gt=0, lt=0.5)
@@ -73,6 +73,8 @@ class DataConfig(Frozen):
     """Share of documents, among those long enough for the length evaluation, kept for it."""
     seed: int = Field(default=0, ge=0)
     """Seed of the order of training windows."""
+    order: Literal["shuffled", "sequential"] = "shuffled"
+    """`shuffled`: a new order each epoch. `sequential`: as in the files, the replication's; `seed` has no effect."""
 
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -262,11 +264,13 @@ class RunConfig(Frozen):
         return "+".join([self.method, *(".".join([lender, *seams]) for lender, seams in lent.items())])
 
     def science(self) -> dict[str, Any]:
-        """The fields under the hash, as plain JSON values. A section that came later stays out where it changes nothing."""
+        """The fields under the hash, as plain JSON values. What came later stays out where it changes nothing."""
         fields = self.model_dump(mode="json", exclude={"checkpoint", "device"})
         if self.param == ParamConfig():
             del fields["param"]
-        # Seams too are left out one by one: a seam that `Parts` gains later must not change the hash of earlier mixtures.
+        if self.data.order == "shuffled":
+            del fields["data"]["order"]
+        # Seams are left out one by one: a seam that `Parts` gains later must not change the hash of earlier mixtures.
         fields["seams"] = self.seams.given
         if not fields["seams"]:
             del fields["seams"]

@@ -62,7 +62,11 @@ def train(
     corpus = open_data(config)
     held_out = hold_out(config, corpus)
     batches = Batches(
-        corpus.train, context=config.train.context, batch_size=config.train.batch_size, seed=config.data.seed
+        corpus.train,
+        context=config.train.context,
+        batch_size=config.train.batch_size,
+        seed=config.data.seed,
+        shuffled=config.data.order == "shuffled",
     )
     model = initial_model(config)
     run = Run.open(path, config)

@@ -31,6 +31,7 @@ SCIENCE: dict[str, Any] = {
     "data.val_share": 0.1,
     "data.long_share": 0.1,
     "data.seed": 1,
+    "data.order": "sequential",
     "optim.lr": 0.001,
     "optim.lr_grid": [0.001],
     "optim.betas": [0.9, 0.99],
@@ -102,6 +103,14 @@ def test_hash_ignores_where_and_how_a_run_is_computed(path: str) -> None:
     assert other != CONFIG
     assert other.hash == CONFIG.hash and other.run_name == CONFIG.run_name
     assert differences(CONFIG, other) == []
+
+
+def test_what_came_later_is_not_under_the_hash_at_its_default() -> None:
+    """Runs made before these fields were there keep their hash."""
+    paths = [path for path, _ in flatten(CONFIG.science())]
+    assert "data.seed" in paths and "data.order" not in paths
+    assert not any(path.startswith("param.") for path in paths)
+    assert changed("data.order", "sequential").science()["data"]["order"] == "sequential"
 
 
 def test_run_name_is_readable() -> None:

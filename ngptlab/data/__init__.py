@@ -2,8 +2,14 @@
 
 sources.py   documents, one at a time, in a fixed order
 tokenize.py  text to tokens and back
-shards.py    tokens on disk, in the format that others' tools read too
-prepare.py   documents to split shards and their manifest
-corpus.py    a prepared corpus: found in the cache or made, verified, opened
+encode.py    documents to tokens by several processes, in order
+shards.py    tokens on disk, in the format that others' tools read too; writer.py writes them
+manifest.py  what a folder of shards holds, as a record beside them
+prepare.py   documents to split shards and their manifest; journal.py has how far it is
+make.py      the same in a folder of the user's own; progress.py shows it
+adopt.py     anybody's shards, used as they are; scan.py makes their manifest
+corpus.py    a corpus: found in the cache, made there, or adopted; checked, opened
+verify.py    everything that can be checked of a folder of shards
+stats.py     how much text a folder holds, in documents of what length
 batches.py   a batch as a pure function of (seed, step)
 """

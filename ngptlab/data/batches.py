@@ -1,6 +1,7 @@
 """A batch as a pure function of (seed, step): no state to save, the same for any number of machines.
 
-Sample n = step * batch_size + row is window P(n mod N) of N, P a permutation keyed by (seed, n // N): a
+Sample n = step * batch_size + row is window P(n mod N) of N. In sequential order P changes nothing: windows come
+as they stand in the files. In shuffled order it is a permutation keyed by (seed, n // N): a
 Feistel network over an even number of bits that holds N, walked along its cycle until it lands below N. It
 permutes exactly 0..N-1 and is evaluated at one point in constant memory. It is written out in 64-bit integers
 because the order of numpy's own shuffles may change between versions.
@@ -26,14 +27,17 @@ MIN_HALF_BITS = 3
 class Batches:
     """Training batches over a stream, cut into consecutive windows of T + 1 tokens that share their edges.
 
-    Every window is used once before any is used twice, in a new order each time.
+    Every window is used once before any is used twice; if `shuffled`, in a new order each time.
 
     Raises:
         DataError: the stream is shorter than one window.
     """
 
-    def __init__(self, stream: TokenStream, *, context: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, stream: TokenStream, *, context: int, batch_size: int, seed: int, shuffled: bool = True
+    ) -> None:
         assert context > 0 and batch_size > 0, (context, batch_size)
+        self._shuffled = shuffled
         self._stream, self._context, self._batch_size, self._seed = stream, context, batch_size, seed
         self.num_windows = _num_windows(stream, context, "training", "more text through --data.source")
 
@@ -45,8 +49,9 @@ class Batches:
         assert step >= 0, step
         samples = step * self._batch_size + np.arange(self._batch_size, dtype=np.uint64)[rows]
         epochs, positions = np.divmod(samples, np.uint64(self.num_windows))
-        windows = permute(positions, epochs, size=self.num_windows, seed=self._seed)
-        return _cut(self._stream, windows.tolist(), self._context)
+        if self._shuffled:
+            positions = permute(positions, epochs, size=self.num_windows, seed=self._seed)
+        return _cut(self._stream, positions.tolist(), self._context)
 
 
 def fixed_windows(stream: TokenStream, *, context: int, tokens: int) -> tuple[I64, I64]:

@@ -1,6 +1,6 @@
-"""A prepared corpus: found in the cache or made there, verified, opened.
+"""A corpus: found in the cache or made there, or somebody's folder of shards (adopt.py); checked, opened.
 
-The cache is `$NGPTLAB_CACHE`, or `~/.cache/ngptlab`. A corpus is a folder `data/<key>` in it; the key stands
+One made here is a folder `data/<key>` in the cache; the key stands
 for everything that decides the tokens. It is made in a hidden folder beside its place and renamed, so it is
 there as a whole or not at all; a kill leaves a hidden folder that nothing reads and anybody may delete.
 """
@@ -10,18 +10,27 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import uuid
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from ngptlab.config import DataConfig
 from ngptlab.data import sources
-from ngptlab.data.prepare import FORMAT_VERSION, MANIFEST, SPLITS, Manifest, Split, fsync_folder, prepare
-from ngptlab.data.shards import TokenStream, file_sha256
-from ngptlab.data.tokenize import tokenizer
+from ngptlab.data.adopt import SCHEME, adopt
+from ngptlab.data.cache import cache_folder
+from ngptlab.data.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    Manifest,
+    Split,
+    check_digest,
+    check_size,
+    fsync_folder,
+    read_manifest,
+)
+from ngptlab.data.prepare import prepare
+from ngptlab.data.shards import TokenStream
+from ngptlab.data.tokenize import check_vocabulary, tokenizer
 from ngptlab.errors import DataError, nearest
 
 __all__ = ["Corpus", "Manifest", "Split", "open_corpus"]
@@ -30,16 +39,15 @@ log = logging.getLogger(__name__)
 
 
 class Corpus:
-    """A verified corpus, opened for reading.
+    """A folder of shards and what is known of them, opened for reading.
 
     Raises:
-        DataError: the manifest or a shard is missing or damaged. Nothing is deleted.
+        DataError: a shard is missing, or its header contradicts its length.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.manifest = _read_manifest(folder)
-        for split in self.manifest.splits.values():
-            _verify(folder, split)
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
         self.train = self._stream(folder, "train")
         self.val = self._stream(folder, "val")
         self.long = self._stream(folder, "long")
@@ -81,10 +89,33 @@ def open_corpus(data: DataConfig, *, vocab_size: int, long_min_tokens: int) -> C
         long_min_tokens: length from which a document may be kept for the length evaluation.
 
     Raises:
-        DataError: the source can't be read or is too small, the cache can't be written, a shard is damaged,
-            or a token is beyond the model's vocabulary.
+        DataError: the source can't be read or is too small, the cache can't be written, the manifest or a shard
+            is missing or damaged (nothing is deleted), or a token is beyond the model's vocabulary.
     """
-    folder = _cache() / "data" / _key(data, long_min_tokens)
+    there = data.source.startswith(SCHEME)
+    corpus = _adopted(data, vocab_size) if there else _prepared(data, vocab_size, long_min_tokens)
+    check_vocabulary(corpus.manifest.tokenizer, corpus.manifest.vocab_size, vocab_size)
+    for name, split in corpus.manifest.splits.items():
+        if split.max_token >= vocab_size:
+            raise DataError(
+                f"{corpus.folder}: the {name} split holds token {split.max_token}, the model's vocabulary is "
+                f"{vocab_size}; set --model.vocab-size {split.max_token + 1} or more"
+            )
+    return corpus
+
+
+def _adopted(data: DataConfig, vocab_size: int) -> Corpus:
+    try:
+        return Corpus(*adopt(data, vocab_size=vocab_size))
+    except OSError as error:
+        raise DataError(
+            f"{data.source}: its manifest can't be written ({error.strerror}); make room or set NGPTLAB_CACHE "
+            "to a folder that can be written"
+        ) from None
+
+
+def _prepared(data: DataConfig, vocab_size: int, long_min_tokens: int) -> Corpus:
+    folder = cache_folder() / "data" / _key(data, long_min_tokens)
     try:
         if not folder.exists():
             _make(data, folder, vocab_size, long_min_tokens)
@@ -93,24 +124,13 @@ def open_corpus(data: DataConfig, *, vocab_size: int, long_min_tokens: int) -> C
             f"{folder.parent}: the prepared corpus can't be written ({error.strerror}); "
             "set NGPTLAB_CACHE to a folder that can be, with room for it"
         ) from None
-    corpus = Corpus(folder)
-    _check_vocabulary(corpus.manifest.tokenizer, corpus.manifest.vocab_size, vocab_size)
-    for name, split in corpus.manifest.splits.items():
-        if split.max_token >= vocab_size:
-            raise DataError(
-                f"{folder}: the {name} split holds token {split.max_token}, the model's vocabulary is "
-                f"{vocab_size}; set --model.vocab-size {split.max_token + 1} or more"
-            )
-    return corpus
-
-
-def _cache() -> Path:
-    if given := os.environ.get("NGPTLAB_CACHE"):
-        return Path(os.path.expanduser(given))
-    try:
-        return Path.home() / ".cache" / "ngptlab"
-    except RuntimeError:
-        raise DataError("this user has no home folder for the cache; set NGPTLAB_CACHE to a folder") from None
+    remedy = f"delete the folder {folder} to have it made again"
+    manifest = read_manifest(folder / MANIFEST, remedy)
+    for split in manifest.splits.values():
+        for shard in split.shards:
+            check_size(folder, shard, remedy)
+            check_digest(folder, shard, remedy)
+    return Corpus(folder, manifest)
 
 
 def _key(data: DataConfig, long_min_tokens: int) -> str:
@@ -127,7 +147,7 @@ def _key(data: DataConfig, long_min_tokens: int) -> str:
 
 def _make(data: DataConfig, folder: Path, vocab_size: int, long_min_tokens: int) -> None:
     tokens = tokenizer(data.tokenizer)
-    _check_vocabulary(tokens.name, tokens.vocab_size, vocab_size)  # before the work, not after it
+    check_vocabulary(tokens.name, tokens.vocab_size, vocab_size)  # before the work, not after it
     log.info("preparing %s in %s, once", data.source, folder)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     temporary.mkdir(parents=True)
@@ -143,42 +163,3 @@ def _make(data: DataConfig, folder: Path, vocab_size: int, long_min_tokens: int)
             fsync_folder(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _check_vocabulary(name: str, needed: int, vocab_size: int) -> None:
-    if needed > vocab_size:
-        raise DataError(
-            f"the {name} tokenizer has {needed} tokens, the model's vocabulary is {vocab_size}; "
-            f"set --model.vocab-size {needed} or more"
-        )
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise _damaged(path, f"can't be read ({error.strerror})") from None
-    except ValidationError as error:
-        raise _damaged(path, f"is no manifest ({error.error_count()} fields wrong)") from None
-    if set(manifest.splits) != set(SPLITS):
-        raise _damaged(path, f"has splits {sorted(manifest.splits)}, not {sorted(SPLITS)}")
-    return manifest
-
-
-def _verify(folder: Path, split: Split) -> None:
-    for shard in split.shards:
-        path = folder / shard.file
-        try:
-            size = path.stat().st_size
-            if size != shard.bytes:
-                kind = "truncated" if size < shard.bytes else "longer than it was"
-                raise _damaged(path, f"is {kind}, {size} bytes where the manifest says {shard.bytes}")
-            if file_sha256(path) != shard.sha256:
-                raise _damaged(path, "has changed, its SHA-256 is not the manifest's")
-        except OSError as error:
-            raise _damaged(path, f"can't be read ({error.strerror})") from None
-
-
-def _damaged(path: Path, damage: str) -> DataError:
-    return DataError(f"{path}: {damage}; delete the folder {path.parent} to have it made again")

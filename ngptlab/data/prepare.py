@@ -15,128 +15,118 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from ngptlab.config import DataConfig, Frozen
+from ngptlab.config import DataConfig
 from ngptlab.data import sources
-from ngptlab.data.shards import Shard, ShardWriter
-from ngptlab.data.tokenize import Tokenizer
+from ngptlab.data.encode import encoded
+from ngptlab.data.journal import DraftState, Journal, Survey, read_journal, write_journal
+from ngptlab.data.manifest import MANIFEST, SPLITS, Manifest, Split, fsync_folder, write_manifest
+from ngptlab.data.tokenize import Tokenizer, Tokens
+from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
 
-FORMAT_VERSION: Final = 1
-MANIFEST = "manifest.json"
-SPLITS = ("train", "val", "long")
+SAVE_BYTES = 64 * 2**20
+"""Text between two entries of the journal: at most so much is tokenized again after a kill."""
 
 
-class Split(Frozen):
-    """One of train, val, long."""
-
-    shards: tuple[Shard, ...] = ()
-    """Its files, in order; none where the split is empty."""
-    documents: int = 0
-    """Number of documents."""
-    tokens: int = 0
-    """Number of tokens, the end-of-text token of each document included."""
-    text_bytes: int = 0
-    """UTF-8 bytes of the documents' text."""
-    max_token: int = 0
-    """The largest token; 0 where the split is empty."""
+Tell = Callable[[int, int, int], None]
+"""Called with bytes of text done, bytes of text in all (copies included), tokens done."""
 
 
-class Manifest(Frozen):
-    """What a prepared corpus consists of. Holds no folder and no time, so it is the same on every machine."""
-
-    format_version: Literal[1] = FORMAT_VERSION
-    source: str
-    """`stdlib`, or `text:` and the last name of the path."""
-    tokenizer: str
-    """As in `data.tokenizer`."""
-    vocab_size: int
-    """The tokenizer's."""
-    end_of_text: int
-    """The token before every document."""
-    splits: dict[str, Split]
-    """train, val and long; long may be empty."""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of everything but `source`: equal digests mean the same tokens in the same splits."""
-        fields = self.model_dump(mode="json", exclude={"source"})
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-
-
-class _Extremes(NamedTuple):
-    """Content hashes with the smallest and the largest u."""
-
-    smallest: bytes
-    largest: bytes
-
-
-def prepare(data: DataConfig, tokens: Tokenizer, folder: Path, *, long_min_tokens: int) -> Manifest:
+def prepare(
+    data: DataConfig,
+    tokens: Tokenizer,
+    folder: Path,
+    *,
+    long_min_tokens: int,
+    workers: int = 1,
+    resumable: bool = False,
+    tell: Tell | None = None,
+) -> Manifest:
     """Fill an empty folder with the shards of `data` and a manifest, all of it on the disk when this returns.
 
+    The bytes written depend neither on the number of workers nor, if resumable, on how often this was killed.
+
     Raises:
-        DataError: the source can't be read, has fewer than two different documents, or changed meanwhile.
+        DataError: the source can't be read, has fewer than two different documents, or changed meanwhile; the
+            folder was begun from other text or with other settings.
         OSError: the folder can't be written.
     """
     before = sources.fingerprint(data.source)
-    extremes = _survey(data.source)
+    job = f"{before} {tokens.name} {data.val_share} {data.long_share} {long_min_tokens}"
+    journal = (read_journal(folder, job) if resumable else None) or Journal(
+        job=job, survey=_survey(data.source)
+    )
     with contextlib.ExitStack() as stack:
-        drafts = {name: _Draft(stack.enter_context(ShardWriter(folder, name))) for name in SPLITS}
-        for text, digest in _distinct(data.source):
-            ids = tokens.encode(text)
-            draft = drafts[_place(digest, len(ids), data, extremes, long_min_tokens)]
-            draft.writer.write(np.array([tokens.end_of_text], dtype=np.uint16))
-            draft.writer.write(ids)
-            draft.documents += 1
-            draft.text_bytes += len(text.encode())
+        drafts = {name: _Draft(folder, name, journal.drafts.get(name), stack) for name in SPLITS}
+        done, saved_bytes = journal.documents, sum(draft.text_bytes for draft in drafts.values())
+        if resumable:
+            write_journal(folder, journal)
+        # What is done already is read and hashed again, which is quick, so that its copies are known.
+        rest = itertools.islice(_distinct(data.source), done, None)
+        for text, digest, ids in encoded(rest, tokens, workers):
+            draft = drafts[_place(digest, len(ids), data, journal.survey, long_min_tokens)]
+            draft.add(text, ids, tokens.end_of_text)
+            done += 1
+            text_bytes = sum(draft.text_bytes for draft in drafts.values())
+            if tell:
+                tell(text_bytes, journal.survey.text_bytes, sum(draft.tokens for draft in drafts.values()))
+            if resumable and text_bytes - saved_bytes >= SAVE_BYTES:
+                states = {name: draft.state() for name, draft in drafts.items()}
+                write_journal(folder, journal.model_copy(update={"documents": done, "drafts": states}))
+                saved_bytes = text_bytes
     if sources.fingerprint(data.source) != before:
         raise DataError(f"{data.source}: changed while it was read; start again once nothing writes to it")
     manifest = Manifest(
-        source=_label(data.source),
+        source=label(data.source),
         tokenizer=tokens.name,
         vocab_size=tokens.vocab_size,
         end_of_text=tokens.end_of_text,
         splits={name: draft.split() for name, draft in drafts.items()},
     )
     assert manifest.splits["train"].documents and manifest.splits["val"].documents, manifest
-    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
-        file.write(manifest.model_dump_json(indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    write_manifest(manifest, folder / MANIFEST)
     fsync_folder(folder)
     return manifest
-
-
-def fsync_folder(folder: Path) -> None:
-    """Put a folder's entries on the disk; fsync of a file doesn't do that for its name."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class _Draft:
     """A split being written."""
 
-    def __init__(self, writer: ShardWriter) -> None:
-        self.writer = writer
-        self.documents = 0
-        self.text_bytes = 0
+    def __init__(
+        self, folder: Path, split: str, state: DraftState | None, stack: contextlib.ExitStack
+    ) -> None:
+        state = state or DraftState()
+        self.writer = stack.enter_context(ShardWriter(folder, split, state=state.writer))
+        self.documents, self.tokens, self.text_bytes = state.documents, state.tokens, state.text_bytes
+
+    def add(self, text: str, ids: Tokens, end_of_text: int) -> None:
+        self.writer.write(np.array([end_of_text], dtype=np.uint16))
+        self.writer.write(ids)
+        self.documents += 1
+        self.tokens += 1 + len(ids)
+        self.text_bytes += len(text.encode())
+
+    def state(self) -> DraftState:
+        return DraftState(
+            writer=self.writer.state(),
+            documents=self.documents,
+            tokens=self.tokens,
+            text_bytes=self.text_bytes,
+        )
 
     def split(self) -> Split:
         shards = self.writer.shards
         return Split(
             shards=tuple(shards),
             documents=self.documents,
-            tokens=sum(shard.tokens for shard in shards),
+            tokens=self.tokens,
             text_bytes=self.text_bytes,
             max_token=max((shard.max_token for shard in shards), default=0),
         )
@@ -158,10 +148,12 @@ def _distinct(source: str) -> Iterator[tuple[str, bytes]]:
             yield text, digest
 
 
-def _survey(source: str) -> _Extremes:
+def _survey(source: str) -> Survey:
     """First pass, over hashes only. A hash and its u are in the same order, so the extremes are u's too."""
     smallest = largest = None
-    for _, digest in _hashed(source):
+    text_bytes = 0
+    for text, digest in _hashed(source):
+        text_bytes += len(text.encode())
         smallest = digest if smallest is None else min(smallest, digest)
         largest = digest if largest is None else max(largest, digest)
     if smallest is None or largest is None:
@@ -174,19 +166,18 @@ def _survey(source: str) -> _Extremes:
             "least two files or lines are needed; split the text into files of a folder (`split -n l/20 "
             "--additional-suffix=.txt book.txt part-`) or into a .jsonl file of one document a line"
         )
-    return _Extremes(smallest, largest)
+    return Survey(smallest=smallest.hex(), largest=largest.hex(), text_bytes=text_bytes)
 
 
-def _place(
-    digest: bytes, num_tokens: int, data: DataConfig, extremes: _Extremes, long_min_tokens: int
-) -> str:
+def _place(digest: bytes, num_tokens: int, data: DataConfig, survey: Survey, long_min_tokens: int) -> str:
     u = int.from_bytes(digest[:8], "big") / 2**64
-    if digest == extremes.smallest or (u < data.val_share and digest != extremes.largest):
+    if digest.hex() == survey.smallest or (u < data.val_share and digest.hex() != survey.largest):
         return "val"
     is_long = u < data.val_share + data.long_share and num_tokens >= long_min_tokens
-    return "long" if is_long and digest != extremes.largest else "train"
+    return "long" if is_long and digest.hex() != survey.largest else "train"
 
 
-def _label(source: str) -> str:
+def label(source: str) -> str:
+    """A source without its folder, as manifests name it."""
     scheme, separator, place = source.partition(":")
     return f"{scheme}{separator}{Path(os.path.expanduser(place)).resolve().name}" if place else source

@@ -7,13 +7,10 @@ uint16. Among them, an end-of-text token stands before every document.
 from __future__ import annotations
 
 import hashlib
-import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,83 +44,6 @@ def file_sha256(path: Path) -> str:
     """Digest of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class ShardWriter:
-    """Writes tokens into `{split}_000000.bin`, `{split}_000001.bin`, ..., all of `shard_tokens` but the last.
-
-    A context manager. After it, `shards` has a record of each file, in order; no token, no file. A file is on
-    the disk (fsync) when its record is made. An exception leaves the last file without its count, which
-    `TokenStream` refuses.
-    """
-
-    def __init__(self, folder: Path, split: str, *, shard_tokens: int = 100_000_000) -> None:
-        assert 0 < shard_tokens < 2**31, shard_tokens  # the header counts in int32
-        self.shards: list[Shard] = []
-        self._folder, self._split, self._shard_tokens = Path(folder), split, shard_tokens
-        self._file: BinaryIO | None = None
-        self._tokens = 0
-        self._max_token = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._file is None:
-            return
-        if kind is None:
-            self._finish(self._file)
-        else:
-            self._file.close()
-
-    def write(self, tokens: npt.NDArray[np.integer]) -> None:
-        """Append tokens (any integer dtype, shape [N]).
-
-        Raises:
-            DataError: a token doesn't fit 16 bits.
-        """
-        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < 2**16:
-            raise DataError(
-                f"tokens {tokens.min()}..{tokens.max()} don't fit a shard; its tokens are 0..65535"
-            )
-        while len(tokens):
-            file = self._file or self._begin()
-            piece = tokens[: self._shard_tokens - self._tokens]
-            file.write(piece.astype("<u2").tobytes())
-            self._tokens += len(piece)
-            self._max_token = max(self._max_token, int(piece.max()))
-            tokens = tokens[len(piece) :]
-            if self._tokens == self._shard_tokens:
-                self._finish(file)
-
-    def _begin(self) -> BinaryIO:
-        self._tokens = self._max_token = 0
-        self._file = (self._folder / f"{self._split}_{len(self.shards):06d}.bin").open("wb")
-        self._file.write(_header(0))
-        return self._file
-
-    def _finish(self, file: BinaryIO) -> None:
-        self._file = None
-        with file:  # closed even where the disk is full
-            file.seek(0)
-            file.write(_header(self._tokens))
-            file.flush()
-            os.fsync(file.fileno())
-            size = os.fstat(file.fileno()).st_size
-        path = Path(file.name)
-        # Read again for the digest: the header comes first and its count was known last.
-        digest = file_sha256(path)
-        self.shards.append(
-            Shard(file=path.name, sha256=digest, bytes=size, tokens=self._tokens, max_token=self._max_token)
-        )
-
-
-def _header(tokens: int) -> bytes:
-    header = np.zeros(HEADER_BYTES // 4, dtype="<i4")
-    header[:3] = MAGIC, VERSION, tokens
-    return header.tobytes()
 
 
 class TokenStream:
@@ -193,7 +113,8 @@ def _map(path: Path) -> npt.NDArray[np.uint16]:
     magic, version, tokens = (int(value) for value in np.frombuffer(raw, dtype="<i4")[:3])
     if magic != MAGIC:
         raise DataError(
-            f"{path}: not a shard, wrong magic number {magic} (a .bin shard of tokens begins with {MAGIC})"
+            f"{path}: not a shard, wrong magic number {magic} (a .bin shard of tokens begins with {MAGIC}; "
+            "nanoGPT's .bin has no header)"
         )
     if version != VERSION:
         raise DataError(

@@ -20,7 +20,8 @@ from ngptlab.errors import DataError, nearest
 
 WHOLE_FILES = (".txt", ".md", ".py")
 LINE_FILES = (".jsonl", ".jsonl.zst")
-ADVICE = "give stdlib, or text:PATH with a file or folder of " + " ".join((*WHOLE_FILES, *LINE_FILES))
+KINDS = " ".join((*WHOLE_FILES, *LINE_FILES))
+ADVICE = f"give stdlib, text:PATH with a file or folder of {KINDS}, or shards:DIR with .bin shards"
 
 # Tests hold broken text on purpose; the other folders hold what happens to be installed.
 STDLIB_LEFT_OUT = ("test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__")
@@ -88,7 +89,7 @@ def _listing(source: str) -> _Listing:
     elif scheme == "text" and place:
         root = Path(os.path.expanduser(place))
     else:
-        hint = nearest(scheme, ("stdlib", "text"))
+        hint = nearest(scheme, ("stdlib", "text", "shards"))
         if Path(source).exists():
             hint = f"did you mean 'text:{source}'?"
         problem = "names no path" if scheme == "text" else f"is unknown, {hint}"

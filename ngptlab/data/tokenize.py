@@ -32,6 +32,10 @@ class Tokenizer(Protocol):
         """Tokens of a text; control strings in it are plain text."""
         ...
 
+    def byte_lengths(self) -> npt.NDArray[np.int64]:
+        """UTF-8 bytes that each token stands for; 0 for `end_of_text`. Shape [V]."""
+        ...
+
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """Text of tokens; bytes that are no UTF-8 become U+FFFD, `end_of_text` becomes `<|endoftext|>`.
 
@@ -51,6 +55,10 @@ class ByteTokenizer:
     def encode(self, text: str) -> Tokens:
         """One token a byte."""
         return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.uint16)
+
+    def byte_lengths(self) -> npt.NDArray[np.int64]:
+        """See `Tokenizer.byte_lengths`."""
+        return np.array([1] * 256 + [0])
 
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """See `Tokenizer.decode`."""
@@ -73,6 +81,11 @@ class Gpt2Tokenizer:
         """Byte-pair tokens; `<|endoftext|>` in the text is encoded as text."""
         return np.array(self._encoding.encode_ordinary(text), dtype=np.uint16)
 
+    def byte_lengths(self) -> npt.NDArray[np.int64]:
+        """See `Tokenizer.byte_lengths`."""
+        pieces = map(self._encoding.decode_single_token_bytes, range(self.end_of_text))
+        return np.array([*map(len, pieces), 0])
+
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """See `Tokenizer.decode`."""
         return self._encoding.decode(_checked(ids, self), errors="replace")
@@ -89,6 +102,19 @@ def tokenizer(name: str) -> Tokenizer:
     if name == "gpt2":
         return Gpt2Tokenizer(_gpt2_encoding())
     raise DataError(f"data.tokenizer {name!r} is unknown; {nearest(name, ('bytes', 'gpt2'))}")
+
+
+def check_vocabulary(name: str, needed: int, vocab_size: int) -> None:
+    """Hold a tokenizer's number of tokens against a model's.
+
+    Raises:
+        DataError: the model has fewer.
+    """
+    if needed > vocab_size:
+        raise DataError(
+            f"the {name} tokenizer has {needed} tokens, the model's vocabulary is {vocab_size}; "
+            f"set --model.vocab-size {needed} or more"
+        )
 
 
 def _gpt2_encoding() -> tiktoken.Encoding:

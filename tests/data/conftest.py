@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ngptlab.config import DataConfig
 from ngptlab.data.corpus import Corpus, open_corpus
 from ngptlab.errors import DataError
+
+# A busy machine is no failure: the first call of an example may wait for a core longer than any deadline.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from ngptlab.data.batches import Batches, fixed_windows, permute
 from ngptlab.data.shards import TokenStream
+from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
 
 SEEDS = st.integers(0, 2**70)
@@ -175,3 +177,27 @@ def test_fixed_windows_of_too_short_a_stream() -> None:
         DataError, match=r"validation tokens are 10, one window takes 11 .*val-share.*train\.context"
     ):
         fixed_windows(Counting(10), context=10, tokens=100)
+
+
+@given(num_windows=st.integers(1, 60), batch_size=st.integers(1, 40), seed=SEEDS, step=st.integers(0, 2**40))
+def test_sequential_order_is_that_of_the_files(
+    num_windows: int, batch_size: int, seed: int, step: int
+) -> None:
+    """Window after window, from the start again after the last; the same in parts, whatever the seed."""
+    batches = Batches(
+        Counting(num_windows * 3 + 2), context=3, batch_size=batch_size, seed=seed, shuffled=False
+    )
+    inputs, targets = batches.at(step)
+    expected = [(step * batch_size + row) % num_windows for row in range(batch_size)]
+    assert (inputs[:, 0] // 3).tolist() == expected
+    assert (targets == inputs + 1).all()
+    assert (batches.at(step, slice(1, None, 2))[0] == inputs[1::2]).all()
+
+
+def test_sequential_windows_go_on_across_files(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "train", shard_tokens=7) as writer:
+        writer.write(np.arange(25))
+    stream = TokenStream(sorted(tmp_path.glob("*.bin")))
+    batches = Batches(stream, context=4, batch_size=3, seed=0, shuffled=False)
+    flat = np.concatenate([batches.at(step)[0].ravel() for step in range(2)])
+    assert flat.tolist() == list(range(24))

@@ -131,7 +131,7 @@ def test_zst_is_never_whole_in_memory(tmp_path: Path) -> None:
     [
         ("stdlb", "did you mean 'stdlib'?"),
         ("txt:folder", "did you mean 'text'?"),
-        ("qqqq", "allowed: stdlib, text"),
+        ("qqqq", "allowed: shards, stdlib, text"),
         ("text:", "names no path"),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_bare_path_is_told_its_prefix(tmp_path: Path) -> None:
 
 def test_missing_path_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"nowhere: can't be read \(No such file or directory\); give stdlib, or"
+        DataError, match=r"nowhere: can't be read \(No such file or directory\); give stdlib, text:PATH"
     ):
         documents(f"text:{tmp_path}/nowhere")  # not even iterated
 

@@ -13,7 +13,8 @@ import torch
 
 from ngptlab import methods
 from ngptlab.config import Dims, RunConfig
-from ngptlab.data.shards import ShardWriter, TokenStream
+from ngptlab.data.shards import TokenStream
+from ngptlab.data.writer import ShardWriter
 from ngptlab.evals import loss as loss_module
 from ngptlab.evals.length import length_loss, long_documents
 from ngptlab.evals.loss import validation_loss

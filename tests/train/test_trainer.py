@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from ngptlab.config import RunConfig
 from ngptlab.data.batches import Batches
 from ngptlab.errors import CheckpointError, DivergedError
-from ngptlab.experiment import train
+from ngptlab.experiment import open_data, train
 from ngptlab.nn.decoder import Decoder
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.runs import Run
@@ -196,3 +196,20 @@ def test_other_data_seed_gives_other_batches(make_config: MakeConfig, tmp_path: 
             patch.setattr(Batches, "at", watched)
             train(make_config(data={"seed": seed}), tmp_path / str(seed))
     assert not any(np.array_equal(a, b) for a, b in zip(met[0], met[1], strict=True))
+
+
+def test_the_order_of_the_config_is_the_runs(make_config: MakeConfig, tmp_path: Path) -> None:
+    met: list[np.ndarray] = []
+    at = Batches.at
+
+    def watched(self: Batches, step: int) -> Any:
+        batch = at(self, step)
+        met.append(batch[0])
+        return batch
+
+    config = make_config(data={"order": "sequential"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Batches, "at", watched)
+        train(config, tmp_path / "run")
+    first = open_data(config).train.window(0, met[0].size)
+    assert met[0].ravel().tolist() == first.tolist()

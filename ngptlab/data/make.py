@@ -1,0 +1,65 @@
+"""A corpus in a folder of the user's own: by one command at a time, which goes on after a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ngptlab.config import DataConfig
+from ngptlab.data.journal import JOURNAL
+from ngptlab.data.manifest import MANIFEST, Manifest, read_manifest
+from ngptlab.data.prepare import Tell, label, prepare
+from ngptlab.data.tokenize import tokenizer
+from ngptlab.errors import DataError
+
+
+def make(
+    data: DataConfig, folder: Path, *, long_min_tokens: int, workers: int, tell: Tell | None = None
+) -> Manifest:
+    """Shards and manifest of `data` in `folder`, which is new, empty, or begun by the same call.
+
+    Raises:
+        DataError: as for `prepare`; the folder holds something else, or another process is at it.
+        OSError: the folder can't be written.
+    """
+    tokens = tokenizer(data.tokenizer)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        path = folder / MANIFEST
+        if path.exists():
+            manifest = read_manifest(path, f"delete the folder {folder}, or give another --out")
+            if (manifest.source, manifest.tokenizer) != (label(data.source), data.tokenizer):
+                raise DataError(
+                    f"{folder}: holds {manifest.source} in tokens of {manifest.tokenizer}; give another --out"
+                )
+        else:
+            manifest = prepare(
+                data,
+                tokens,
+                folder,
+                long_min_tokens=long_min_tokens,
+                workers=workers,
+                resumable=True,
+                tell=tell,
+            )
+        # Last, for as long as it is there the folder is known to be ours.
+        for left in (folder / JOURNAL, *folder.glob(".*.tmp")):
+            left.unlink(missing_ok=True)
+    return manifest
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder against other processes. The system lets go when this one ends, however it ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{folder}: another process is at work there; wait for it or end it") from None
+        yield
+    finally:
+        os.close(descriptor)

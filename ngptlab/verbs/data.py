@@ -1,0 +1,142 @@
+"""The verbs `ngptlab data ...`: a corpus as files, before any run reads it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from ngptlab.config import DataConfig, explain
+from ngptlab.data.progress import Progress
+from ngptlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PICTURES = (".png", ".svg", ".pdf")
+BAR = 40  # characters of the longest bar on the terminal
+
+
+def add_verbs(data: argparse.ArgumentParser) -> None:
+    """Give `ngptlab data` its own verbs; each sets `action`."""
+    verbs = data.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=type(data))
+
+    def verb(name: str, action: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        made.set_defaults(action=action)
+        return made
+
+    verify = verb("verify", _verify, "Check every byte, token and document of a folder of shards.")
+    verify.add_argument("folder", type=Path, metavar="DIR", help="a folder of shards with its manifest.json")
+    stats = verb("stats", _stats, "Count documents, tokens and bytes, and show how long documents are.")
+    stats.add_argument("folder", type=Path, metavar="DIR", help="a folder of shards with its manifest.json")
+    stats.add_argument("--out", type=Path, metavar="PNG", help="also draw the histograms into this file")
+    prepare = verb("prepare", _prepare, "Turn text into shards; the same command goes on after a stop.")
+    prepare.add_argument(
+        "source", metavar="SOURCE", help="a file or folder of .txt .md .py .jsonl .jsonl.zst"
+    )
+    prepare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the shards")
+    prepare.add_argument("--tokenizer", choices=("gpt2", "bytes"), default="gpt2", help="default: gpt2")
+    prepare.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    for name, meaning in (("val", "validation"), ("long", "the length evaluation")):
+        prepare.add_argument(
+            f"--{name}-share", type=float, default=0.05, metavar="X", help=f"documents for {meaning} (0.05)"
+        )
+    prepare.add_argument(
+        "--long-min-tokens", type=int, default=8192, metavar="N", help="shortest document for it (8192)"
+    )
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from ngptlab.data.verify import verify
+
+    checked = verify(options.folder)
+    manifest = checked.manifest
+    for name, split in manifest.splits.items():
+        print(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
+    print(
+        f"checked: digests, headers, lengths; all tokens below {manifest.vocab_size} ({manifest.tokenizer})"
+    )
+    counts = ", ".join(f"{count:,} of {name}" for name, count in checked.compared.items())
+    print(f"checked: no document is in two splits ({counts} compared)")
+    print(f"{options.folder}: all is well")
+    return 0
+
+
+def _stats(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ngptlab.data.stats import draw, histogram, stats
+
+    if options.out and options.out.suffix.lower() not in PICTURES:
+        raise ConfigError(f"--out {options.out}: a picture's name ends in {', '.join(PICTURES)}")
+    manifest, splits = stats(options.folder)
+    console = Console(highlight=False)
+    totals = _table("split", "documents", "tokens", "bytes per token", "median length", "longest")
+    for split in splits:
+        ends = (
+            [f"{median(split.lengths):,.0f}", f"{split.lengths.max():,}"]
+            if len(split.lengths)
+            else ["-", "-"]
+        )
+        totals.add_row(
+            split.name, f"{split.documents:,}", f"{split.tokens:,}", f"{split.bytes_per_token:.3f}", *ends
+        )
+    console.print(f"{manifest.source}, tokens of {manifest.tokenizer}", markup=False)
+    console.print(totals)
+    for split in splits:
+        bins = histogram(split.lengths)
+        tallest = max((count for _, _, count in bins), default=1)
+        table = _table(f"{split.name}: tokens", "documents", "")
+        table.columns[-1].justify = "left"
+        for low, high, count in bins:
+            table.add_row(f"{low:,} - {high - 1:,}", f"{count:,}", "█" * math.ceil(BAR * count / tallest))
+        console.print()
+        console.print(table)
+    if options.out:
+        draw(splits, options.out, title=f"{manifest.source}, tokens of {manifest.tokenizer}")
+        print(f"The picture: {options.out}")
+    return 0
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left")
+    return table
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from ngptlab.data.make import make
+
+    if options.workers < 1 or options.long_min_tokens < 1:
+        raise ConfigError("--workers and --long-min-tokens are numbers from 1")
+    known = options.source == "stdlib" or options.source.startswith("text:")
+    try:
+        data = DataConfig(
+            source=options.source if known else f"text:{options.source}",
+            tokenizer=options.tokenizer,
+            val_share=options.val_share,
+            long_share=options.long_share,
+        )
+    except ValidationError as error:
+        raise ConfigError(f"data prepare: {explain(error)}") from None
+    with Progress() as progress:
+        manifest = make(
+            data,
+            options.out,
+            long_min_tokens=options.long_min_tokens,
+            workers=options.workers,
+            tell=progress.tell,
+        )
+    for name, split in manifest.splits.items():
+        print(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
+    print(f"to train on them: --data.source shards:{options.out} --data.tokenizer {options.tokenizer}")
+    return 0

@@ -1,0 +1,224 @@
+"""`data prepare`: the same bytes for any number of workers and after any kill, and a folder that is never spoilt."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ngptlab.cli import main
+from ngptlab.config import DataConfig
+from ngptlab.data import encode
+from ngptlab.data import prepare as prepare_module
+from ngptlab.data.journal import JOURNAL
+from ngptlab.data.make import make
+from ngptlab.data.manifest import SPLITS
+from ngptlab.data.progress import describe
+from ngptlab.data.shards import TokenStream
+from ngptlab.data.tokenize import tokenizer
+from ngptlab.data.verify import verify
+from ngptlab.data.writer import ShardWriter
+from ngptlab.errors import DataError
+
+MakeFolder = Callable[[Iterable[str] | int], Path]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it, and nothing is finished after it."""
+
+
+def config(texts: Path) -> DataConfig:
+    return DataConfig(source=f"text:{texts}", val_share=0.2, long_share=0.3)
+
+
+def made(texts: Path, folder: Path, workers: int = 1) -> dict[str, bytes]:
+    make(config(texts), folder, long_min_tokens=60, workers=workers)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def texts(make_folder: MakeFolder) -> Path:
+    """Two hundred documents and some copies, so that a resume must know what it has seen."""
+    return make_folder([f"text {number % 170} " + "é" * (number % 170) for number in range(200)])
+
+
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal entry every few documents, and shards of few tokens."""
+    monkeypatch.setattr(prepare_module, "SAVE_BYTES", 700)
+    monkeypatch.setitem(ShardWriter.__init__.__kwdefaults__, "shard_tokens", 3000)  # type: ignore[arg-type]
+
+
+def test_any_number_of_workers_writes_the_same(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encode, "BATCH_CHARS", 300)  # more batches than may wait at once
+    one = made(texts, tmp_path / "one")
+    assert made(texts, tmp_path / "two", workers=2) == one
+    assert sorted(one) == ["long_000000.bin", "manifest.json", "train_000000.bin", "val_000000.bin"]
+    assert sum(verify(tmp_path / "one").compared.values()) == 170
+
+
+def kill_after(monkeypatch: pytest.MonkeyPatch, calls: int, owner: object, name: str) -> None:
+    """The process ends at that call: buffers are lost, no file is closed with its count."""
+    real, left = getattr(owner, name), [calls]
+
+    def counted(*args: object, **kwargs: object) -> object:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, counted)
+
+
+@pytest.mark.parametrize("calls", [0, 1, 30, 31, 77, 150, 339])
+@pytest.mark.parametrize("target", [(ShardWriter, "write"), (ShardWriter, "_finish"), (os, "fsync")])
+@pytest.mark.usefixtures("small_steps")
+def test_a_killed_preparation_goes_on(
+    texts: Path, tmp_path: Path, calls: int, target: tuple[object, str]
+) -> None:
+    straight = made(texts, tmp_path / "straight")
+    assert "train_000002.bin" in straight  # states lie within, at the end of, and between shards
+    folder = tmp_path / "killed"
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, calls, *target)
+        try:
+            made(texts, folder)
+        except Killed:
+            assert not (folder / "manifest.json").exists() or (folder / JOURNAL).exists()
+    assert made(texts, folder) == straight
+
+
+@settings(max_examples=15)
+@given(stops=st.lists(st.integers(0, 400), max_size=4), junk=st.binary(max_size=50))
+def test_killed_again_and_again(
+    tmp_path_factory: pytest.TempPathFactory, stops: list[int], junk: bytes
+) -> None:
+    """Also where the files' ends, after the last entry of the journal, are garbage."""
+    base = tmp_path_factory.mktemp("kills")
+    texts = base / "texts"
+    texts.mkdir()
+    for number in range(60):
+        (texts / f"{number:02d}.txt").write_text(f"{number} " + "a" * number)
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(prepare_module, "SAVE_BYTES", 300)
+        straight = made(texts, base / "straight")
+        for calls in stops:
+            with pytest.MonkeyPatch.context() as patch:
+                kill_after(patch, calls, ShardWriter, "write")
+                try:
+                    made(texts, base / "killed")
+                except Killed:
+                    for path in (base / "killed").glob("*.bin"):
+                        path.write_bytes(path.read_bytes() + junk)
+        assert made(texts, base / "killed") == straight
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_a_resume_does_not_tokenize_again(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, 300, ShardWriter, "write")
+        with pytest.raises(Killed):
+            made(texts, tmp_path / "out")
+    done = json.loads((tmp_path / "out" / JOURNAL).read_text())["documents"]
+    assert 100 < done <= 150
+    calls = []
+    real = type(tokenizer("bytes")).encode
+    monkeypatch.setattr(
+        type(tokenizer("bytes")), "encode", lambda self, text: calls.append(text) or real(self, text)
+    )
+    made(texts, tmp_path / "out")
+    assert len(calls) == 170 - done
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_other_text_or_settings_do_not_go_on(texts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, 100, ShardWriter, "write")
+        with pytest.raises(Killed):
+            made(texts, folder)
+    with pytest.raises(DataError, match="begun from other text or with other settings"):
+        make(config(texts), folder, long_min_tokens=61, workers=1)
+    (texts / "new.txt").write_text("new")
+    with pytest.raises(DataError, match="begun from other text or with other settings"):
+        made(texts, folder)
+    (folder / JOURNAL).write_text("{")
+    with pytest.raises(DataError, match=r"progress\.json: damaged"):
+        made(texts, folder)
+
+
+def test_folders_of_others_are_left_alone(texts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("x")
+    with pytest.raises(DataError, match=r"holds thesis\.txt; give --out a new or empty folder"):
+        made(texts, folder)
+    (folder / "thesis.txt").unlink()
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(DataError, match="another process is at work there"):
+        made(texts, folder)
+    os.close(held)
+    first = made(texts, folder)
+    assert made(texts, folder) == first  # done already
+    with pytest.raises(DataError, match="holds text:texts in tokens of bytes; give another --out"):
+        make(DataConfig(source="stdlib"), folder, long_min_tokens=60, workers=1)
+
+
+def test_a_dead_worker_is_one_line(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode, "_encode", os.abort)  # by name in the worker: found there as it is here
+    monkeypatch.setattr(encode, "_begin", os._exit)
+    with pytest.raises(DataError, match=r"a worker process died.*--workers"):
+        made(texts, tmp_path / "out", workers=2)
+
+
+def test_the_command(texts: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "out"
+    arguments = ["data", "prepare", str(texts), "--tokenizer", "bytes", "--out", str(out)]
+    assert main([*arguments, "--val-share", "0.2", "--long-min-tokens", "60"]) == 0
+    said = capsys.readouterr()
+    assert f"--data.source shards:{out} --data.tokenizer bytes" in said.out
+    assert "100%" not in said.err and " of 0.0 MB" in said.err
+    assert main(["data", "verify", str(out)]) == 0
+    streams = {name: TokenStream(sorted(out.glob(f"{name}_*.bin"))) for name in SPLITS}
+    found = [
+        bytes(document.astype(np.uint8))
+        for stream in streams.values()
+        for document in stream.documents(0, 256)
+    ]
+    assert sorted(found) == sorted({path.read_bytes() for path in texts.iterdir()})
+    capsys.readouterr()
+    for wrong in (["--workers", "0"], ["--val-share", "0.7"], ["--tokenizer", "gpt3"]):
+        assert main([*arguments, *wrong]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert (
+        main(["data", "prepare", str(tmp_path / "nowhere"), "--out", str(out), "--tokenizer", "bytes"]) == 2
+    )
+
+
+def test_progress_in_words() -> None:
+    said = describe(110_000_000, 200_000_000, 25_000_000, 20.0, (10.0, 80_000_000, 20_000_000))
+    assert said == "55% of 200.0 MB, 3.0 MB/s, 500,000 tokens/s, 0:00:30 left"
+
+
+def test_a_writer_goes_on_from_a_state(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "val", shard_tokens=4) as first:
+        first.write(np.array([1, 2, 3, 4, 9, 1]))
+        state = first.state()
+        first.write(np.array([70, 71, 72]))
+    with ShardWriter(tmp_path, "val", shard_tokens=4, state=state) as second:
+        second.write(np.array([5]))
+    assert [(shard.tokens, shard.max_token) for shard in second.shards] == [(4, 4), (3, 9)]
+    stream = TokenStream([tmp_path / shard.file for shard in second.shards])
+    assert stream.window(0, 7).tolist() == [1, 2, 3, 4, 9, 1, 5]
