@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, library
 
 from ngptlab.nn.by_hand import on_cpu
 
@@ -31,7 +31,7 @@ def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: floa
 # In names: N = B H, C queries of a block, E keys up to its end.
 
 
-@torch.library.custom_op("ngptlab::causal_attention", mutates_args=())
+@library.custom_op("ngptlab::causal_attention", mutates_args=())
 def _in_blocks(
     q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -47,7 +47,7 @@ def _in_blocks(
     return _heads_inside(o_NTK, q_BTHK), q_NTK, k_NTK, v_NTK, kept
 
 
-@torch.library.custom_op("ngptlab::causal_attention_backward", mutates_args=())
+@library.custom_op("ngptlab::causal_attention_backward", mutates_args=())
 def _in_blocks_backward(
     do_BTHK: Tensor, q_NTK: Tensor, k_NTK: Tensor, v_NTK: Tensor, kept: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:

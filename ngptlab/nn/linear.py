@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
@@ -62,7 +62,7 @@ def _product(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x_NI, weight_OI, None, "none", [], "")  # type: ignore[no-any-return]
 
 
-@torch.library.custom_op("ngptlab::product", mutates_args=())
+@library.custom_op("ngptlab::product", mutates_args=())
 def _opaque_product(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
     # The compiler takes the operator below for its own and then insists on constant weights.
     return torch.ops.mkldnn._linear_pointwise(x_NI, weight_OI, None, "none", [], "")  # type: ignore[no-any-return]

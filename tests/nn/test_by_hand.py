@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from ngptlab import Dims, build_model, methods
 from ngptlab.nn import attention
@@ -152,9 +152,9 @@ def test_by_hand_only_where_it_is_right() -> None:
 def test_attention_is_an_operator_that_the_compiler_may_trust(heads: int) -> None:
     """Schema, shapes without data, derivative and tracing agree; with one head, transposing copies nothing by itself."""
     q, k, v = (noise(2, 70, heads, 4, seed=i).requires_grad_() for i in range(3))
-    torch.library.opcheck(attention._in_blocks, (q, k, v, 0.3))
+    library.opcheck(attention._in_blocks, (q, k, v, 0.3))
     o, *saved = attention._in_blocks(q, k, v, 0.3)
-    torch.library.opcheck(attention._in_blocks_backward, (o.detach(), *(x.detach() for x in saved), 0.3))
+    library.opcheck(attention._in_blocks_backward, (o.detach(), *(x.detach() for x in saved), 0.3))
 
 
 def test_column_dot() -> None:
