@@ -17,7 +17,7 @@ from typing import NoReturn
 from ngptlab import __version__
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
-from ngptlab.verbs import bench, check, data, ladder, sweep
+from ngptlab.verbs import bench, check, data, eval, ladder, sweep
 from ngptlab.verbs.runs import console_reporter, no_seeds
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import count
@@ -130,6 +130,7 @@ def parser() -> Parser:
         "--out", type=Path, default=Path("out/report"), help="folder of report.html (default: out/report)"
     )
     report.add_argument("--title", default="comparison", help="heading of the page")
+    eval.add(verb("eval", eval.act, "Measure the models of finished runs."))
     bench.add(verb("bench", bench.act, "Measure what a training step costs."))
     methods = verb("methods", _methods, "List the methods, or show how two differ.")
     methods.add_argument(

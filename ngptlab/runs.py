@@ -6,6 +6,7 @@
     timing.jsonl    one line a step, of this machine: {step, step_seconds, data_seconds, flops_per_second, mfu}
     evals.jsonl     {step, eval: "val", ...} and, after the last step, {step, eval: "length", ...}
     checkpoints/    step_000200/ ...
+    evals/          val.json, ...: what `ngptlab eval` measured after training
     profile/        trace.json, top.txt, where asked for
     summary.json    {status: done | stopped | failed, reason, step, ...}
 
@@ -149,6 +150,13 @@ class Run:
         assert stream in STREAMS, stream
         with (self.path / f"{stream}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
+
+    def keep_eval(self, name: str, result: dict[str, Any]) -> Path:
+        """Write what was measured after training to `evals/<name>.json`, in place of an earlier result."""
+        folder = self.path / "evals"
+        folder.mkdir(exist_ok=True)
+        write_json(folder / f"{name}.json", result)
+        return folder / f"{name}.json"
 
     def sync(self) -> None:
         """Bring what was appended to the disk, so that a power cut loses no line older than a checkpoint."""

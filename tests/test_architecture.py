@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "check": MODEL | {ROOT, "param", "optim", "methods"},
     "bench": MODEL | {"methods", "optim", "device", "flops"},
     "experiment": RUNNING,
+    "trained": RUNNING | {"experiment"},
     "report": BASE | {"runs"},
     "analysis": BASE | {"runs", "report"},
     "sweep": RUNNING | {"overrides", "recipes", "experiment", "analysis"},
@@ -53,6 +54,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 ALLOWED["verbs"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
+ALLOWED["__main__"] = {"cli"}
 
 NO_TORCH = {
     ROOT,

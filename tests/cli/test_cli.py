@@ -36,6 +36,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ["sweep", "-h"],
         ["ladder", "-h"],
         ["bench", "-h"],
+        ["eval", "-h"],
         ["recipes"],
     ],
 )

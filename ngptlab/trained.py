@@ -1,0 +1,60 @@
+"""The model of a run as training left it: what evaluations, sampling and export start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ngptlab.config import DeviceConfig, RunConfig
+from ngptlab.device import open_device
+from ngptlab.errors import CheckpointError, ConfigError
+from ngptlab.experiment import initial_model
+from ngptlab.nn.decoder import Decoder
+from ngptlab.runs import Run
+from ngptlab.train.checkpoint import list_checkpoints, load_weights, read_checkpoint
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run and its model after `step` updates, on its device, without gradients."""
+
+    run: Run
+    step: int
+    model: Decoder
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's resolved config."""
+        return self.run.config
+
+
+def open_trained(path: Path, *, step: int | None = None, device: DeviceConfig | None = None) -> Trained:
+    """Load a checkpoint of a run, the newest unless `step` is given, every digest verified.
+
+    The device is the run's unless another is given; activations are in the run's dtype there.
+
+    Raises:
+        ConfigError: not a run directory, or it has no checkpoint (of that step).
+        CheckpointError: the checkpoint is damaged; `step` chooses an earlier one.
+    """
+    run = Run(path)
+    checkpoints = {
+        int(folder.name.rpartition("_")[2]): folder for folder in list_checkpoints(run.path / "checkpoints")
+    }
+    if not checkpoints:
+        raise ConfigError(f"{path}: has no checkpoint; train it first: ngptlab train {path}/config.json")
+    chosen = max(checkpoints) if step is None else step
+    if chosen not in checkpoints:
+        kept = ", ".join(map(str, checkpoints))
+        raise ConfigError(f"{path}: has no checkpoint of step {chosen}; it has {kept}")
+    manifest, files = read_checkpoint(checkpoints[chosen])
+    if manifest["config_hash"] != run.config.hash:
+        raise CheckpointError(
+            f"{checkpoints[chosen]}: belongs to run {manifest['config_hash']}, not {run.config.hash}"
+        )
+    place = open_device(device or run.config.device, run.config.train)
+    model = initial_model(run.config)
+    load_weights(model, files["model.safetensors"])
+    model.to(place.place).requires_grad_(False).eval()
+    model.compute_dtype = place.compute_dtype
+    return Trained(run, chosen, model)

@@ -1,0 +1,42 @@
+"""`ngptlab eval --evals val`: the validation loss of a checkpoint, on more tokens than while training if asked for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ngptlab.verbs.types import count
+
+if TYPE_CHECKING:
+    from ngptlab.trained import Trained
+
+
+def add(options: argparse._ArgumentGroup) -> None:
+    """Options of this evaluation alone."""
+    options.add_argument(
+        "--val-tokens", type=count, metavar="N", help="validation tokens (default: the run's eval.val_tokens)"
+    )
+
+
+def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
+    """Measure each model, keep the numbers in its run, print a line each."""
+    from ngptlab.evals.loss import validation_loss
+    from ngptlab.experiment import hold_out, open_data
+
+    for trained in models:
+        config = trained.config
+        if options.val_tokens:
+            config = config.model_copy(
+                update={"eval": config.eval.model_copy(update={"val_tokens": options.val_tokens})}
+            )
+        held_out = hold_out(config, open_data(config))
+        result = validation_loss(
+            trained.model, held_out.inputs_NT, held_out.targets_NT, bytes_per_token=held_out.bytes_per_token
+        )
+        trained.run.keep_eval("val", {"step": trained.step, **result})
+        print(
+            f"{trained.run.path.name}  step {trained.step}  {result['loss_nats']:.4f} nats ± "
+            f"{result['stderr_nats']:.4f} over {result['tokens']:,} tokens"
+        )
