@@ -4,10 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Public implementations bring many packages; they stay out of the environment that is tested.
 PEERS := .venv-peers
+# Optional dependencies bring many packages too; what needs them is tested apart.
+EXTRAS := .venv-extras
 # Without a GPU the pinned CPU build of torch keeps CUDA packages out; with one, pip takes torch's default build.
 TORCH_PIN := $(if $(shell command -v nvidia-smi 2>/dev/null),,-c constraints.txt)
 
-.PHONY: demo test test-slow check bench bench-compiled bench-peers gpu clean help
+.PHONY: demo test test-slow test-extras check bench bench-compiled bench-peers gpu clean help
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +22,9 @@ test: $(BIN)/.dev ## The tests
 
 test-slow: $(BIN)/.dev ## The tests that take longer
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+test-extras: $(EXTRAS)/.extras ## The tests that need optional dependencies
+	$(EXTRAS)/bin/python -m pytest -m "extra and not slow and not gpu" -n auto
 
 check: $(BIN)/.dev ## Format, lint, types, architecture
 	$(BIN)/ruff format --check .
@@ -42,7 +47,7 @@ gpu: $(BIN)/.dev ## The tests that need CUDA, and the GPU table
 	$(BIN)/python -m benchmarks.gpu
 
 clean: ## Remove the environment and caches
-	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(EXTRAS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/.ngptlab: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ngptlab needs Python 3.11 or newer: make PYTHON=...")'
@@ -53,6 +58,12 @@ $(BIN)/.ngptlab: pyproject.toml constraints.txt
 
 $(BIN)/.dev: $(BIN)/.ngptlab
 	$(BIN)/python -m pip install --quiet $(TORCH_PIN) --group dev
+	touch $@
+
+$(EXTRAS)/.extras: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(EXTRAS)
+	$(EXTRAS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(EXTRAS)/bin/python -m pip install --quiet $(TORCH_PIN) -e ".[data]" --group extras
 	touch $@
 
 $(PEERS)/.peers: pyproject.toml constraints.txt
