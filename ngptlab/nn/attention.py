@@ -25,6 +25,25 @@ def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: floa
     return o_BHTK.transpose(1, 2)
 
 
+def attention_to_past(
+    q_BTHK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, scale: float, window: int | None = None
+) -> Tensor:
+    """The same where queries stand at the last T of S positions, [B, T, H, K].
+
+    With a window, each query meets the keys of as many positions, its own the last of them.
+    """
+    T, S = q_BTHK.shape[1], k_BHSK.shape[2]
+    meets_TS = None
+    if T > 1 or (window is not None and window < S):
+        meets_TS = torch.ones(T, S, dtype=torch.bool, device=q_BTHK.device).tril_(S - T)
+        if window is not None:
+            meets_TS.triu_(S - T - window + 1)
+    o_BHTK = F.scaled_dot_product_attention(
+        q_BTHK.transpose(1, 2), k_BHSK, v_BHSK, attn_mask=meets_TS, scale=scale
+    )
+    return o_BHTK.transpose(1, 2)
+
+
 # A block of queries at a time against the keys up to its end, all heads in one batched product. Work above the diagonal is
 # skipped but for half a block, and probabilities are kept, not computed again: 0.65 to 0.8 of the time of torch's fused
 # kernel on a CPU. An operator of its own, because the compiler would unroll the loop.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ngptlab.config import Dims
 from ngptlab.errors import DataError
 from ngptlab.nn.attention import causal_attention
+from ngptlab.nn.cache import Cache, Past
 from ngptlab.nn.linear import linear, matrix, pad
 from ngptlab.nn.loss import mean_loss, token_losses
 from ngptlab.nn.norms import wide
@@ -59,10 +60,11 @@ class Attention(nn.Module):
         self.qk = parts.qk.build(dims)
         self.scale: float = parts.attn_scale.build(dims)
 
-    def forward(self, h_BTD: Tensor, rope: Rope) -> Tensor:
+    def forward(self, h_BTD: Tensor, rope: Rope, past: Past | None = None) -> Tensor:
         q_BTHK, k_BTHK, v_BTHK = (self._heads(linear(h_BTD, W)) for W in (self.W_q, self.W_k, self.W_v))
         q_BTHK, k_BTHK = self.qk(q_BTHK, k_BTHK, rope)
-        o_BTHK = causal_attention(q_BTHK, k_BTHK, v_BTHK, self.scale)
+        attend = causal_attention if past is None else past.attend
+        o_BTHK = attend(q_BTHK, k_BTHK, v_BTHK, self.scale)
         return linear(o_BTHK.flatten(2), self.W_o)
 
     def _heads(self, x_BTD: Tensor) -> Tensor:
@@ -101,8 +103,8 @@ class Block(nn.Module):
         self.mlp = FeedForward(dims, parts)
         self.mlp_residual = parts.residual.build(dims)
 
-    def forward(self, h_BTD: Tensor, rope: Rope) -> Tensor:
-        h_BTD = self.attn_residual(h_BTD, self.attn(self.attn_norm(h_BTD), rope))
+    def forward(self, h_BTD: Tensor, rope: Rope, past: Past | None = None) -> Tensor:
+        h_BTD = self.attn_residual(h_BTD, self.attn(self.attn_norm(h_BTD), rope, past))
         h_BTD = self.mlp_residual(h_BTD, self.mlp(self.mlp_norm(h_BTD)))
         return h_BTD
 
@@ -126,28 +128,40 @@ class Decoder(nn.Module):
         self.logits_map = parts.logits.build(dims)
         self._constraint = parts.after_step.build(dims)
 
-    def forward(self, tokens_BT: Tensor) -> Tensor:
+    def forward(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits of the next token at every position.
 
         Shapes: tokens_BT integer [B, T]; result [B, T, V], float32 (float64 for a float64 model).
         Raises:
             DataError: a token is negative or not below vocab_size (checked where it costs nothing: eagerly, on CPU).
         """
-        h_BTD = self.hidden(tokens_BT)
+        return self.logits(self.hidden(tokens_BT, cache))
+
+    def logits(self, h_BTD: Tensor) -> Tensor:
+        """The head: from what `hidden` gives to logits, [B, T, V]."""
         z_BTV = linear(h_BTD, self.logits_map.rows(self.E_out))
         return self.logits_map(wide(z_BTV))  # type: ignore[no-any-return]
 
-    def hidden(self, tokens_BT: Tensor) -> Tensor:
+    def hidden(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
         """What the head gets, [B, T, D], in the compute dtype.
+
+        With a cache, the tokens come after those it was given before, and it then holds them too.
 
         Raises:
             DataError: as `forward`.
         """
         self._check(tokens_BT)
         h_BTD = F.embedding(tokens_BT, self.E_in).to(self.compute_dtype or self.E_in.dtype)
-        rope = rope_tables(tokens_BT.shape[1], self.dims.num_heads, self.dims.d_head, like=h_BTD)
-        for block in self.blocks:
-            h_BTD = block(h_BTD, rope)
+        length = tokens_BT.shape[1]
+        if cache is None:
+            rope = rope_tables(length, self.dims.num_heads, self.dims.d_head, like=h_BTD)
+            for block in self.blocks:
+                h_BTD = block(h_BTD, rope)
+        else:
+            rope = cache.rope(length, like=h_BTD)
+            for block, past in zip(self.blocks, cache.layers, strict=True):
+                h_BTD = block(h_BTD, rope, past)
+            cache.length += length
         return self._divided(self.norm(h_BTD))
 
     def _divided(self, h_BTD: Tensor) -> Tensor:
@@ -157,13 +171,13 @@ class Decoder(nn.Module):
         """Mean cross-entropy of `targets_BT` in nats, a scalar."""
         return mean_loss(*self._head(tokens_BT), targets_BT.flatten(), self.logits_map)
 
-    def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor, cache: Cache | None = None) -> Tensor:
         """Cross-entropy at every position in nats, [B, T], without a gradient."""
-        losses_N = token_losses(*self._head(tokens_BT), targets_BT.flatten(), self.logits_map)
+        losses_N = token_losses(*self._head(tokens_BT, cache), targets_BT.flatten(), self.logits_map)
         return losses_N.view_as(targets_BT)
 
-    def _head(self, tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
-        h_ND = self.hidden(tokens_BT).flatten(0, 1)
+    def _head(self, tokens_BT: Tensor, cache: Cache | None = None) -> tuple[Tensor, Tensor]:
+        h_ND = self.hidden(tokens_BT, cache).flatten(0, 1)
         return h_ND, self.logits_map.rows(self.E_out).to(h_ND.dtype)
 
     def after_step(self) -> None:

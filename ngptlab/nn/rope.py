@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,13 +23,30 @@ its sine: x cos + swapped(x) sin is x turned.
 BASE = 10_000.0
 
 
-def rope_tables(length: int, num_heads: int, d_head: int, *, like: Tensor) -> Rope:
-    """Angles position * BASE^(-2j/K) for positions 0 .. length-1, on the device of `like`."""
+@dataclass(frozen=True)
+class Angles:
+    """How angles follow from positions: position / stretch * base^(-2j/K). The defaults are those of training.
+
+    A stretch of 4 puts four times the training length into the angles that were trained: position interpolation
+    (arXiv:2306.15595). A larger base leaves fast pairs nearly alone and slows slow ones down: NTK-aware scaling.
+    """
+
+    base: float = BASE
+    stretch: float = 1.0
+
+
+TRAINED = Angles()
+
+
+def rope_tables(
+    length: int, num_heads: int, d_head: int, *, like: Tensor, first: int = 0, angles: Angles = TRAINED
+) -> Rope:
+    """Tables for `length` positions from `first` on, on the device of `like`."""
     dtype = torch.promote_types(like.dtype, torch.float32)
     # The table itself is made in float64: at position 8k, float32 angles are already off by 5e-4.
     j = torch.arange(0, d_head, 2, dtype=torch.float64, device=like.device)
-    position = torch.arange(length, dtype=torch.float64, device=like.device)
-    angle_T1k = torch.outer(position, BASE ** (-j / d_head)).unsqueeze(1)
+    position = torch.arange(first, first + length, dtype=torch.float64, device=like.device) / angles.stretch
+    angle_T1k = torch.outer(position, angles.base ** (-j / d_head)).unsqueeze(1)
     cos_T1k, sin_T1k = angle_T1k.cos().to(dtype), angle_T1k.sin().to(dtype)
     cos_T1K, sin_T1K = torch.cat((cos_T1k, cos_T1k), dim=-1), torch.cat((-sin_T1k, sin_T1k), dim=-1)
     # Written out for every head: an elementwise product with a table of the full shape is faster on a CPU.

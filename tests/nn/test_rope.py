@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ngptlab.nn.rope import BASE, rope_tables, rotate
+from ngptlab.nn.rope import BASE, Angles, rope_tables, rotate
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -69,3 +69,13 @@ def test_bfloat16_is_turned_in_float32() -> None:
     assert turned.dtype == torch.bfloat16
     # One rounding to bfloat16 at the end, at most 2^-8 of the value.
     torch.testing.assert_close(turned.double(), exact, rtol=2**-7.9, atol=1e-6)
+
+
+def test_later_positions_other_bases_and_stretched_positions() -> None:
+    like = noise(0)
+    whole, late = rope_tables(30, 2, 8, like=like), rope_tables(9, 2, 8, like=like, first=21)
+    assert all(torch.equal(a[21:], b) for a, b in zip(whole, late, strict=True))
+    half = rope_tables(60, 2, 8, like=like, angles=Angles(stretch=2.0))
+    assert all(torch.equal(a, b[::2]) for a, b in zip(whole, half, strict=True))
+    cos = rope_tables(30, 2, 8, like=like, angles=Angles(base=70.0))[0]
+    assert cos[29, 0, 3].item() == pytest.approx(math.cos(29 * 70 ** (-6 / 8)), abs=1e-14)

@@ -1,0 +1,118 @@
+"""Keys and values of tokens that were read before, so that what follows them is computed without reading them again.
+
+    cache = Cache(model.dims)
+    model(prompt_BT, cache)
+    model(next_B1, cache)
+
+A cache also holds what may differ from training where a text is longer than what the model was trained on: how far back
+attention reaches, and how angles follow from positions. It keeps no gradient.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ngptlab.config import Dims
+from ngptlab.errors import ConfigError, DataError
+from ngptlab.nn.attention import attention_to_past, causal_attention
+from ngptlab.nn.rope import TRAINED, Angles, Rope, rope_tables
+
+
+class Past:
+    """Keys and values of one layer, as the seam `qk` leaves them.
+
+    In names: S positions that are held, the new ones included.
+    """
+
+    def __init__(self, capacity: int, window: int | None) -> None:
+        self.capacity, self.window = capacity, window
+        self._room_2BHSK: Tensor | None = None
+        self._held = 0
+
+    def attend(self, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
+        """Hold new keys and values; attention of the new queries to all that are held and not later, [B, T, H, K].
+
+        Raises:
+            ConfigError: the keys have a gradient.
+            DataError: there were more or fewer sequences in earlier calls.
+        """
+        if k_BTHK.requires_grad:
+            raise ConfigError("a cache keeps no gradient; call the model under torch.no_grad()")
+        first = self._held == 0
+        k_BHSK, v_BHSK = self._hold(k_BTHK, v_BTHK)
+        if first and self.window is None:
+            return causal_attention(q_BTHK, k_BTHK, v_BTHK, scale)
+        return attention_to_past(q_BTHK, k_BHSK, v_BHSK, scale, self.window)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these sequences of the batch, in this order; one that is named twice is there twice."""
+        if self._room_2BHSK is not None:
+            self._room_2BHSK = self._room_2BHSK.index_select(1, rows.to(self._room_2BHSK.device))
+
+    def _hold(self, k_BTHK: Tensor, v_BTHK: Tensor) -> Tensor:
+        """All keys and values that the new queries may meet, [2, B, H, S, K]."""
+        room = self._room_for(k_BTHK)
+        begin, end = self._held, self._held + k_BTHK.shape[1]
+        room[0, :, :, begin:end] = k_BTHK.transpose(1, 2)
+        room[1, :, :, begin:end] = v_BTHK.transpose(1, 2)
+        self._held = end
+        return room[:, :, :, begin - self._needed(begin) : end]
+
+    def _room_for(self, k_BTHK: Tensor) -> Tensor:
+        """The buffer, after what it holds wide enough for as many positions more as these keys have."""
+        B, T, H, K = k_BTHK.shape
+        room = self._room_2BHSK
+        if room is None:
+            room = k_BTHK.new_empty(2, B, H, 0, K)
+        elif room.shape[1] != B:
+            raise DataError(
+                f"this cache holds {room.shape[1]} sequences, given {B}; a batch needs one of its own"
+            )
+        if self._held + T > room.shape[3]:
+            # Twice what is needed of the old, so that over a text a position is copied twice at most.
+            needed = self._needed(self._held)
+            wider = room.new_empty(2, B, H, max(needed + T, 2 * needed, self.capacity), K)
+            wider[:, :, :, :needed] = room[:, :, :, self._held - needed : self._held]
+            self._room_2BHSK, self._held = wider, needed
+            return wider
+        return room
+
+    def _needed(self, held: int) -> int:
+        """Of so many positions, those that queries to come can still reach."""
+        return held if self.window is None else min(held, self.window - 1)
+
+
+class Cache:
+    """What a decoder has read so far: a `Past` for each layer, and how many tokens.
+
+    Args:
+        capacity: tokens to make room for at once; beyond them the room grows as needed.
+        window: each token attends to itself and the window - 1 before it; None: to all before it.
+        angles: of RoPE; by default those of training.
+
+    Raises:
+        ConfigError: a window below 1.
+    """
+
+    def __init__(
+        self, dims: Dims, *, capacity: int = 0, window: int | None = None, angles: Angles = TRAINED
+    ) -> None:
+        if window is not None and window < 1:
+            raise ConfigError(f"window {window}: a token attends to itself at least, so give 1 or more")
+        self.dims, self.angles = dims, angles
+        self.length = 0
+        """Tokens read, which is the position of the next one."""
+        room = capacity if window is None else min(capacity, window)
+        self.layers = [Past(room, window) for _ in range(dims.num_layers)]
+
+    def rope(self, length: int, *, like: Tensor) -> Rope:
+        """Tables for the next `length` positions."""
+        dims = self.dims
+        return rope_tables(
+            length, dims.num_heads, dims.d_head, like=like, first=self.length, angles=self.angles
+        )
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these sequences of the batch, in this order; one that is named twice is there twice."""
+        for layer in self.layers:
+            layer.select(rows)
