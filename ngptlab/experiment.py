@@ -20,6 +20,7 @@ from ngptlab.device import Device, describe, open_device
 from ngptlab.errors import ConfigError, LabError
 from ngptlab.evals.length import length_loss, long_documents
 from ngptlab.evals.loss import validation_loss
+from ngptlab.evals.scales import scales
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import Run, write_json
 from ngptlab.train.profile import fit_profiled
@@ -84,6 +85,7 @@ def train(
                 evaluate=lambda: _validate(model, held_out),
                 reporter=reporter,
                 request=request,
+                scales=lambda: scales(model),
             )
             fit_profiled(trainer, profile_steps) if profile_steps else trainer.fit()
             _evaluate_length(config, run, model, held_out, reporter)

@@ -5,6 +5,7 @@
     metrics.jsonl   one line a step, a pure function of the config: {step, tokens, loss_nats, lr, grad_norm}
     timing.jsonl    one line a step, of this machine: {step, step_seconds, data_seconds, flops_per_second, mfu}
     evals.jsonl     {step, eval: "val", ...} and, after the last step, {step, eval: "length", ...}
+    scales.jsonl    {step, scales: [...]} at each validation; not there for a method without scales
     checkpoints/    step_000200/ ...
     evals/          val.json, ...: what `ngptlab eval` measured after training
     profile/        trace.json, top.txt, where asked for
@@ -29,7 +30,7 @@ from ngptlab import config as configs
 from ngptlab.config import RunConfig
 from ngptlab.errors import CheckpointError, ConfigError
 
-STREAMS = ("metrics", "timing", "evals")
+STREAMS = ("metrics", "timing", "evals", "scales")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -142,7 +143,7 @@ class Run:
         return _read_json(self.path / "env.json")
 
     def read(self, stream: str) -> list[dict[str, Any]]:
-        """All records of `metrics`, `timing` or `evals`."""
+        """All records of one of `STREAMS`."""
         return list(read_lines(self.path / f"{stream}.jsonl"))
 
     def append(self, stream: str, record: dict[str, Any]) -> None:

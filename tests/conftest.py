@@ -73,6 +73,7 @@ def outcome() -> Callable[[Path], dict[str, bytes]]:
     def read(run: Path) -> dict[str, bytes]:
         last = sorted((run / "checkpoints").glob("step_*"))[-1]
         paths = [run / "metrics.jsonl", run / "evals.jsonl"]
+        paths += [path for path in [run / "scales.jsonl"] if path.exists()]
         paths += [last / "model.safetensors", last / "optimizer.safetensors"]
         return {"last": last.name.encode(), **{path.name: path.read_bytes() for path in paths}}
 

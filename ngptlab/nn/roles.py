@@ -84,3 +84,14 @@ def scale_kind(name: str) -> ScaleKind:
 def d_model_axis(name: str) -> int | None:
     """The axis of a parameter that runs along d_model; None for vectors."""
     return D_MODEL_AXIS.get(role(name))
+
+
+def placed(name: str) -> tuple[int | None, str]:
+    """The block that a parameter or module is in, and its name there: 'blocks.3.attn.W_q' gives (3, 'attn.W_q').
+
+    The block is None outside of blocks: 'E_in' gives (None, 'E_in').
+    """
+    parts = name.split(".", 2)
+    if parts[0] == "blocks" and len(parts) == 3:
+        return int(parts[1]), parts[2]
+    return None, name

@@ -51,6 +51,8 @@ class Trainer:
     """Measures the model as it stands; its result goes to `evals.jsonl`."""
     reporter: Reporter
     request: StopRequest
+    scales: Callable[[], list[dict[str, Any]]] = list
+    """What the model has learned beside its matrices; goes to `scales.jsonl` at each validation, unless it is nothing."""
     around_step: Callable[[int], AbstractContextManager[None]] = lambda step: nullcontext()
     """Entered around each update, whose number it is given."""
 
@@ -155,6 +157,8 @@ class Trainer:
         if not np.isfinite(result["loss_nats"]):
             raise self._diverged(f"step {step}: validation loss {result['loss_nats']}")
         self.run.append("evals", {"step": step, **result})
+        if scales := self.scales():
+            self.run.append("scales", {"step": step, "scales": scales})
         self.reporter.note(
             f"step {step}  validation {result['loss_nats']:.4f} nats ± {result['stderr_nats']:.4f}"
         )

@@ -139,11 +139,11 @@ def test_finished_run_is_left_alone(
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
-@pytest.mark.parametrize("stream", ["metrics", "evals", "timing"])
+@pytest.mark.parametrize("stream", ["metrics", "evals", "timing", "scales"])
 def test_torn_last_line_is_dropped(
     stream: str, make_config: MakeConfig, outcome: Outcome, tmp_path: Path
 ) -> None:
-    config = make_config()
+    config = make_config("ngpt")  # which has something in every stream
     straight = train(config, tmp_path / "straight")
     out = tmp_path / "broken"
     interrupt(config, out, step=5)

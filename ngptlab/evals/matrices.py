@@ -1,0 +1,98 @@
+"""The matrices of a model as they are to be measured: in float64, whole and by head, stored and as forward passes use them.
+
+A method may fold trained scales into the rows of a matrix before the product (`Gate.rows`, `Logits.rows`). Then the matrix
+that meets the hidden state is not the one that is stored, and the two have different spectra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ngptlab.nn.decoder import Attention, Decoder, FeedForward
+from ngptlab.nn.norms import NORM_FLOOR
+from ngptlab.nn.roles import d_model_axis, placed
+
+View = Literal["stored", "effective", "unit"]
+VIEWS: tuple[View, ...] = ("stored", "effective", "unit")
+"""`stored`: the parameter. `effective`: with the scales of its rows. `unit`: stored, every vector along d_model of norm 1."""
+
+UNIT_TOLERANCE = 1e-5
+"""Farthest that norms may be from 1 in a matrix whose `unit` view is the stored one; float32 rounding is a tenth of it."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One matrix under one view."""
+
+    name: str
+    """Full name of the parameter."""
+    view: View
+    values: Tensor
+    """[out, in], float64, on the CPU."""
+    d_model_axis: int
+    num_heads: int
+    """Heads that share it, 1 outside of attention."""
+
+    @property
+    def layer(self) -> int | None:
+        """The block it is in; None for the embeddings."""
+        return placed(self.name)[0]
+
+    @property
+    def place(self) -> str:
+        """Its name inside the block."""
+        return placed(self.name)[1]
+
+    def heads(self) -> list[Tensor]:
+        """What each head has of it, cut along the axis that is not d_model: rows of W_q, W_k, W_v, columns of W_o."""
+        return list(self.values.chunk(self.num_heads, dim=1 - self.d_model_axis))
+
+
+def unit_vectors(values: Tensor, axis: int) -> Tensor:
+    """Every vector along `axis` divided by its norm; a zero vector stays zero."""
+    norms: Tensor = torch.linalg.vector_norm(values, dim=axis, keepdim=True)
+    return values / norms.clamp_min(NORM_FLOOR)
+
+
+def matrix_names(model: Decoder) -> list[str]:
+    """Names of the parameters that are matrices, in their order."""
+    return [name for name, _ in model.named_parameters() if d_model_axis(name) is not None]
+
+
+@torch.no_grad()
+def under_views(model: Decoder, name: str, views: Sequence[View] = VIEWS) -> Iterator[Matrix]:
+    """One matrix under each of `views`, one at a time; a view that equals the stored matrix is left out."""
+    parent = model.get_submodule(name.rpartition(".")[0])
+    heads = parent.num_heads if isinstance(parent, Attention) else 1
+    axis = d_model_axis(name)
+    assert axis is not None, name
+    stored = model.get_parameter(name)
+    effective = _effective(parent, stored)
+    wide = stored.double().cpu()
+    for view in views:
+        if view == "stored":
+            yield Matrix(name, view, wide, axis, heads)
+        elif view == "effective" and effective is not stored:
+            yield Matrix(name, view, effective.double().cpu(), axis, heads)
+        elif view == "unit" and _far_from_unit(wide, axis):
+            yield Matrix(name, view, unit_vectors(wide, axis), axis, heads)
+
+
+def _effective(parent: nn.Module, stored: Tensor) -> Tensor:
+    """The matrix that meets the hidden state; the stored one itself where no part scales its rows."""
+    if isinstance(parent, FeedForward):
+        W_u, W_v = parent.gate.rows(parent.W_u, parent.W_v)
+        return W_u if stored is parent.W_u else W_v if stored is parent.W_v else stored
+    if isinstance(parent, Decoder) and stored is parent.E_out:
+        return parent.logits_map.rows(stored)  # type: ignore[no-any-return]
+    return stored
+
+
+def _far_from_unit(values: Tensor, axis: int) -> bool:
+    norms = torch.linalg.vector_norm(values, dim=axis)
+    return bool(((norms - 1).abs() > UNIT_TOLERANCE).any())

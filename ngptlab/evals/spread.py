@@ -1,0 +1,24 @@
+"""Many values as a few numbers: how every evaluation of weights and activations says mean and spread."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEVELS = {"min": 0.0, "q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95, "max": 1.0}
+"""Name -> share of values at or below it."""
+
+
+def spread(values: NDArray[np.float64]) -> dict[str, float]:
+    """Mean, standard deviation and quantiles of all entries; between two values a quantile is interpolated.
+
+    The standard deviation is that of these values, divided by their number.
+    """
+    quantiles = np.quantile(values, list(LEVELS.values()))
+    found = {"mean": values.mean(), "std": values.std(), **dict(zip(LEVELS, quantiles, strict=True))}
+    return {name: float(value) for name, value in found.items()}
+
+
+def percentiles(values: NDArray[np.float64]) -> list[float]:
+    """The 0th to the 100th percentile, 101 numbers: a distribution without a choice of bins."""
+    return [float(value) for value in np.quantile(values, np.linspace(0, 1, 101))]

@@ -1,0 +1,48 @@
+"""`ngptlab eval --evals activations`: what each block does to the hidden state, on validation text."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ngptlab.verbs.evals.labels import labels
+from ngptlab.verbs.types import count
+
+if TYPE_CHECKING:
+    from ngptlab.trained import Trained
+
+DEFAULT_TOKENS = 16_384
+
+
+def add(options: argparse._ArgumentGroup) -> None:
+    """Options of this evaluation alone."""
+    options.add_argument(
+        "--activation-tokens",
+        type=count,
+        default=DEFAULT_TOKENS,
+        metavar="N",
+        help=f"tokens of validation text, in whole windows of the training context (default: {DEFAULT_TOKENS})",
+    )
+
+
+def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
+    """Measure each model, keep the numbers in its run, print a summary, write table and figure."""
+    from rich.console import Console
+
+    from ngptlab.analysis.activations_files import print_activations, write_activations
+    from ngptlab.evals.activations import activations
+    from ngptlab.experiment import hold_out, open_data
+
+    measured = {}
+    for label, trained in zip(labels(models), models, strict=True):
+        config = trained.config
+        held_out = hold_out(config, open_data(config))
+        windows = max(1, options.activation_tokens // config.train.context)
+        found = activations(trained.model, held_out.inputs_NT[:windows])
+        measured[label] = {"step": trained.step, "eval": "activations", **found}
+        trained.run.keep_eval("activations", measured[label])
+    write_activations(measured, out)
+    print_activations(measured, Console(highlight=False))
+    print(f"Table and figure: {out / 'activations'}.csv, .json, .png, .svg")

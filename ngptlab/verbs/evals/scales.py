@@ -1,0 +1,39 @@
+"""`ngptlab eval --evals scales`: what a method learned beside its matrices, now and over training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ngptlab.verbs.evals.labels import labels
+
+if TYPE_CHECKING:
+    from ngptlab.trained import Trained
+
+
+def add(options: argparse._ArgumentGroup) -> None:
+    """It has no options."""
+
+
+def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
+    """Measure each model, keep the numbers in its run, print a summary, write tables and figures."""
+    from rich.console import Console
+
+    from ngptlab.analysis.scales_files import print_scales, write_scales
+    from ngptlab.evals.scales import scales
+
+    measured, courses = {}, {}
+    for label, trained in zip(labels(models), models, strict=True):
+        measured[label] = {"step": trained.step, "eval": "scales", "scales": scales(trained.model)}
+        trained.run.keep_eval("scales", measured[label])
+        courses[label] = [line for line in trained.run.read("scales") if line["step"] <= trained.step]
+    write_scales(measured, courses, out)
+    print_scales(measured, Console(highlight=False))
+    for label, course in courses.items():
+        if measured[label]["scales"] and not course:
+            print(
+                f"{label}: no scales.jsonl, it was trained before scales were logged; its course is left out"
+            )
+    print(f"Tables and figures: {out / 'scales'}*.csv, .json, .png, .svg")

@@ -1,0 +1,53 @@
+"""`ngptlab eval --evals spectra`: singular values, condition numbers, ranks and norms of every matrix; the embeddings."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ngptlab.verbs.evals.labels import labels
+
+if TYPE_CHECKING:
+    from ngptlab.evals.matrices import View
+    from ngptlab.trained import Trained
+
+VIEWS: tuple[View, ...] = ("stored", "effective", "unit")
+
+
+def add(options: argparse._ArgumentGroup) -> None:
+    """Options of this evaluation alone."""
+    options.add_argument(
+        "--views",
+        nargs="+",
+        choices=VIEWS,
+        default=VIEWS[:2],
+        metavar="VIEW",
+        help="matrices as stored, effective (scales folded into rows), or unit (vectors along d_model normed); a view that "
+        "equals the stored one is left out (default: stored effective)",
+    )
+
+
+def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
+    """Measure each model, keep the numbers in its run, print a summary, write tables and figures."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from ngptlab.analysis.spectra_files import print_spectra, write_spectra
+    from ngptlab.evals.spectra import spectra
+
+    measured = {}
+    views = [view for view in VIEWS if view in options.views]
+    stderr = Console(stderr=True)
+    for label, trained in zip(labels(models), models, strict=True):
+        progress = partial(
+            track, description=f"spectra of {label}", console=stderr, disable=not stderr.is_terminal
+        )
+        found = spectra(trained.model, views=views, track=progress)
+        measured[label] = {"step": trained.step, "eval": "spectra", **found}
+        trained.run.keep_eval("spectra", measured[label])
+    write_spectra(measured, out)
+    print_spectra(measured, Console(highlight=False))
+    print(f"Tables and figures: {out / 'spectra'}*.csv, .json, .png, .svg")
