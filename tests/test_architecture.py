@@ -224,7 +224,8 @@ def test_torch_is_imported_late() -> None:
     code = (
         "import sys, ngptlab.config, ngptlab.overrides, ngptlab.runs, ngptlab.recipes.demo, ngptlab.report.page\n"
         "import ngptlab.data.corpus, ngptlab.data.batches, ngptlab.cli, ngptlab.sweep.plan, ngptlab.sweep.table\n"
-        "import ngptlab.analysis.transfer_plot, ngptlab.analysis.ladder_files\n"
+        "import ngptlab.analysis.transfer_plot, ngptlab.analysis.ladder_files, ngptlab.analysis.spectra_files\n"
+        "import ngptlab.analysis.scales_files, ngptlab.analysis.activations_files\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, timeout=120)

@@ -46,6 +46,8 @@ def write(out: Path, name: str, build: Callable[[], Figure]) -> None:
     """Write <name>.png and <name>.svg into `out`."""
     with matplotlib.style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
         figure = build()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # it stands; each file would compute it again
         figure.savefig(out / f"{name}.svg", metadata={"Date": None, "Creator": None})
         figure.savefig(out / f"{name}.png", dpi=150, metadata={"Software": None})
 

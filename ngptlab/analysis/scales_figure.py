@@ -86,13 +86,13 @@ def _layers(axes: Axes, here: Mapping[str, Sequence[Scale]]) -> None:
 
 
 def _singles(axes: Axes, here: Mapping[str, Sequence[Scale]]) -> None:
-    for index, scales in enumerate(here.values()):
-        for scale in scales:
-            colour = SERIES[index % len(SERIES)]
-            axes.plot(index, scale["mean"], "o", color=colour)
-            axes.vlines(index, scale["q25"], scale["q75"], color=colour, linewidth=6.0, alpha=0.4)
-            axes.vlines(index, scale["q05"], scale["q95"], color=colour, linewidth=1.0)
-    axes.set_xlim(-0.6, len(here) - 0.4)
+    found = [(index, scale) for index, scales in enumerate(here.values()) for scale in scales]
+    for x, (index, scale) in enumerate(found):
+        colour = SERIES[index % len(SERIES)]
+        axes.plot(x, scale["mean"], "o", color=colour)
+        axes.vlines(x, scale["q25"], scale["q75"], color=colour, linewidth=6.0, alpha=0.4)
+        axes.vlines(x, scale["q05"], scale["q95"], color=colour, linewidth=1.0)
+    axes.set_xlim(-0.6, len(found) - 0.4)
     axes.set_xticks([])
     axes.set_xlabel("runs, in the legend's colours")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ngptlab import ConfigError
-from ngptlab.nn.roles import D_MODEL_AXIS, MATRICES, Role, d_model_axis, role
+from ngptlab.nn.roles import D_MODEL_AXIS, MATRICES, Role, d_model_axis, placed, role
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,16 @@ def test_unknown_name_is_an_error_that_teaches(name: str) -> None:
     assert "\n" not in message
     with pytest.raises(ConfigError):
         d_model_axis(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("blocks.0.attn.W_q", (0, "attn.W_q")),
+        ("blocks.11.mlp.gate.s_u", (11, "mlp.gate.s_u")),
+        ("logits_map.s_z", (None, "logits_map.s_z")),
+        ("E_in", (None, "E_in")),
+    ],
+)
+def test_place_in_the_model(name: str, expected: tuple[int | None, str]) -> None:
+    assert placed(name) == expected

@@ -22,11 +22,11 @@ def add(options: argparse._ArgumentGroup) -> None:
     options.add_argument(
         "--views",
         nargs="+",
-        choices=VIEWS,
-        default=VIEWS[:2],
+        choices=VIEWS[1:],
+        default=VIEWS[1:2],
         metavar="VIEW",
-        help="matrices as stored, effective (scales folded into rows), or unit (vectors along d_model normed); a view that "
-        "equals the stored one is left out (default: stored effective)",
+        help="besides the stored matrices: effective (scales folded into rows), unit (vectors along d_model normed); where "
+        "that equals the stored matrix it is left out (default: effective)",
     )
 
 
@@ -39,7 +39,7 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
     from ngptlab.evals.spectra import spectra
 
     measured = {}
-    views = [view for view in VIEWS if view in options.views]
+    views = [view for view in VIEWS if view == "stored" or view in options.views]
     stderr = Console(stderr=True)
     for label, trained in zip(labels(models), models, strict=True):
         progress = partial(
