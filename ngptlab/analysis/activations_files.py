@@ -18,14 +18,14 @@ Measured = Mapping[str, Mapping[str, Any]]
 
 PANELS = {
     "hidden_norm": "norm of the hidden state",
-    "block_angle": "angle moved by the block (degrees)",
-    "attn_angle": "angle moved by attention (degrees)",
-    "mlp_angle": "angle moved by the MLP (degrees)",
+    "block_angle_degrees": "angle moved by the block (degrees)",
+    "attn_angle_degrees": "angle moved by attention (degrees)",
+    "mlp_angle_degrees": "angle moved by the MLP (degrees)",
     "attn_branch_norm": "norm of attention's output",
     "mlp_branch_norm": "norm of the MLP's output",
     "attn_update": "attention: |change| / |hidden state|",
     "mlp_update": "MLP: |change| / |hidden state|",
-    "attn_entropy": "entropy of attention (nats)",
+    "attn_entropy_nats": "entropy of attention (nats)",
 }
 """Quantity -> its panel's title. The cosine of successive states is in the table; the angle says the same."""
 LOGARITHMIC = {"hidden_norm", "attn_branch_norm", "mlp_branch_norm", "attn_update", "mlp_update"}
@@ -67,7 +67,7 @@ def _figure(measured: Measured) -> Figure:
 
 def _caption(measured: Measured) -> str:
     tokens = ", ".join(f"{count:,}" for count in sorted({record["tokens"] for record in measured.values()}))
-    uniform = sorted({record["uniform_entropy"] for record in measured.values()})
+    uniform = sorted({record["uniform_entropy_nats"] for record in measured.values()})
     return (
         f"Lines: mean over {tokens} positions of validation text; bands: from the 25th to the 75th percentile. Hidden states "
         "are those that leave the block; angles are between the states before and after; outputs are branches before they "

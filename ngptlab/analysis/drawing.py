@@ -25,6 +25,7 @@ MARKERS = "os^Dv<>"
 
 PANEL_INCHES = (2.9, 2.3)
 CAPTION_LINE_INCHES = 0.16
+CHARACTERS_PER_INCH = 13
 
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "ngptlab",
@@ -73,7 +74,8 @@ def legend(figure: Figure, grid: Sequence[Sequence[Axes]]) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:
-        columns = min(len(handles), 5)
+        longest = max(map(len, handles)) + 6  # characters, with the line before them
+        columns = max(1, int(figure.get_figwidth() * CHARACTERS_PER_INCH / longest))
         figure.legend(
             handles.values(), handles.keys(), loc="outside upper center", ncols=columns, frameon=False
         )
@@ -87,7 +89,10 @@ def curve(
     band: tuple[Sequence[float], Sequence[float]] | None = None,
     **line: Any,
 ) -> None:
-    """The curve of the run of this number, with a band; where it is infinite stands a cross at the panel's top."""
+    """The curve of the run of this number, with a band; where it is infinite, a cross stands at the panel's top.
+
+    Where an edge of the band is infinite, there is no band.
+    """
     colour, marker = SERIES[run % len(SERIES)], MARKERS[run % len(MARKERS)]
     y = np.array([value if math.isfinite(value) else math.nan for value in middle])
     axes.plot(x, y, color=colour, marker=marker, **line)
@@ -96,7 +101,8 @@ def curve(
         height = np.full(len(beyond), 0.97)
         axes.plot(beyond, height, "x", ms=6, color=colour, transform=axes.get_xaxis_transform())
     if band is not None:
-        axes.fill_between(x, *band, color=colour, alpha=0.15, linewidth=0)
+        low, high = (np.where(np.isfinite(edge), edge, math.nan) for edge in band)
+        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
@@ -104,6 +110,9 @@ def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
+    if low <= 0:  # nothing was drawn that has a logarithm
+        low, high = 1.0, 10.0
+        axes.set(**{f"{which}lim": (low, high)})
     decades = math.log10(high / low)
     subs = (1.0,) if decades > 2.5 else (1.0, 2.0, 5.0) if decades > 0.8 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
     axis.set_major_locator(LogLocator(subs=subs, numticks=8 if decades > 2.5 else 20))

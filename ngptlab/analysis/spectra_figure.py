@@ -94,7 +94,7 @@ def _against_depth(
 
 def _layers(axes: Axes, index: int, layers: Mapping[int, list[float]], label: str, line: str) -> None:
     values = layers.values()
-    # The middle of two is their upper one's half where that is infinite; statistics says so, numpy warns.
+    # Not numpy's median, which warns of infinite values.
     middle = [statistics.median(heads) for heads in values]
     band = [min(heads) for heads in values], [max(heads) for heads in values]
     several = any(len(heads) > 1 for heads in values)
@@ -103,7 +103,8 @@ def _layers(axes: Axes, index: int, layers: Mapping[int, list[float]], label: st
 
 def _depth_caption(measured: Measured, label: str) -> str:
     what = {
-        "condition number": "Condition number: largest over smallest singular value. A cross at the top: singular.",
+        "condition number": "Condition number: largest over smallest singular value. A cross at the top: singular; there is no "
+        "band where one head is.",
         "effective rank / full rank": "Effective rank: exp of the entropy of the singular values (Roy and Vetterli 2007), "
         "as a share of the largest possible.",
     }[label]

@@ -23,20 +23,22 @@ from ngptlab.nn.norms import NORM_FLOOR, wide
 
 BATCH_TOKENS = 4096
 """Tokens in one forward pass."""
+QUERIES_AT_ONCE = 256
+"""Queries whose scores against all keys are held at once."""
 
-QUANTITIES = {
-    "hidden_norm": "",
-    "block_cosine": "",
-    "block_angle": "degrees",
-    "attn_angle": "degrees",
-    "mlp_angle": "degrees",
-    "attn_update": "",
-    "mlp_update": "",
-    "attn_branch_norm": "",
-    "mlp_branch_norm": "",
-    "attn_entropy": "nats",
-}
-"""Quantity -> unit, '' where it has none; each is a value a position, in every block.
+QUANTITIES = (
+    "hidden_norm",
+    "block_cosine",
+    "block_angle_degrees",
+    "attn_angle_degrees",
+    "mlp_angle_degrees",
+    "attn_update",
+    "mlp_update",
+    "attn_branch_norm",
+    "mlp_branch_norm",
+    "attn_entropy_nats",
+)
+"""Each is a value a position, in every block.
 
     hidden_norm       norm of the hidden state that leaves the block
     block_cosine      cosine of the hidden states before and after the block
@@ -60,23 +62,25 @@ def angles(a_ND: Tensor, b_ND: Tensor) -> Tensor:
 
 
 def entropies(q_BTHK: Tensor, k_BTHK: Tensor, scale: float) -> Tensor:
-    """Entropy in nats of causal attention's weights, mean over heads, [B * T]; a sequence at a time to bound memory."""
+    """Entropy in nats of causal attention's weights, mean over heads, [B * T]; some queries at a time to bound memory."""
     T = q_BTHK.shape[1]
-    later_TT = torch.ones(T, T, dtype=torch.bool, device=q_BTHK.device).triu_(1)
-    rows = []
+    position_T = torch.arange(T, device=q_BTHK.device)
+    found = []
     for q_THK, k_THK in zip(wide(q_BTHK), wide(k_BTHK), strict=True):
-        scores_HTT = torch.einsum("thk,shk->hts", q_THK, k_THK) * scale
-        logs_HTT = scores_HTT.masked_fill(later_TT, -torch.inf).log_softmax(-1)
-        rows.append(-(logs_HTT.exp() * logs_HTT.masked_fill(later_TT, 0)).sum(-1).mean(0))
-    return torch.cat(rows).double()
+        for queries_C in torch.split(position_T, QUERIES_AT_ONCE):
+            later_CT = position_T > queries_C.unsqueeze(1)
+            scores_HCT = torch.einsum("chk,thk->hct", q_THK[queries_C], k_THK) * scale
+            logs_HCT = scores_HCT.masked_fill(later_CT, -torch.inf).log_softmax(-1)
+            found.append(-(logs_HCT.exp() * logs_HCT.masked_fill(later_CT, 0)).sum(-1).mean(0))
+    return torch.cat(found).double()
 
 
 @torch.no_grad()
 def activations(model: Decoder, inputs_NT: NDArray[np.int64]) -> dict[str, Any]:
     """Spread of each quantity over all positions of these windows, for every block.
 
-    `embedding_norm` is that of the hidden state that enters the first block. `uniform_entropy` is attention's entropy
-    if every weight were equal, mean over positions: the most that `attn_entropy` can be.
+    `embedding_norm` is that of the hidden state that enters the first block. `uniform_entropy_nats` is attention's entropy
+    if every weight were equal, mean over positions: the most that `attn_entropy_nats` can be.
     """
     device = next(model.parameters()).device
     batch = max(1, BATCH_TOKENS // inputs_NT.shape[1])
@@ -88,7 +92,8 @@ def activations(model: Decoder, inputs_NT: NDArray[np.int64]) -> dict[str, Any]:
     return {
         "windows": len(inputs_NT),
         "tokens": inputs_NT.size,
-        "uniform_entropy": sum(math.log(t) for t in range(1, inputs_NT.shape[1] + 1)) / inputs_NT.shape[1],
+        "uniform_entropy_nats": sum(math.log(t) for t in range(1, inputs_NT.shape[1] + 1))
+        / inputs_NT.shape[1],
         "embedding_norm": spreads.pop((0, "embedding_norm")),
         "blocks": [
             {"layer": layer, **{quantity: spreads[layer, quantity] for quantity in QUANTITIES}}
@@ -117,7 +122,7 @@ def _hook(block: Block, layer: int, found: Values) -> list[Any]:
         found[layer, quantity].append(values)
 
     def moved(branch: str, h_ND: Tensor, output_ND: Tensor, after_ND: Tensor) -> None:
-        keep(f"{branch}_angle", angles(h_ND, after_ND))
+        keep(f"{branch}_angle_degrees", angles(h_ND, after_ND))
         norm = torch.linalg.vector_norm(h_ND, dim=-1).clamp_min(NORM_FLOOR)
         keep(f"{branch}_update", torch.linalg.vector_norm(after_ND - h_ND, dim=-1) / norm)
         keep(f"{branch}_branch_norm", torch.linalg.vector_norm(output_ND, dim=-1))
@@ -134,10 +139,10 @@ def _hook(block: Block, layer: int, found: Values) -> list[Any]:
         moved("mlp", h_ND, branch_ND, after_ND)
         keep("hidden_norm", torch.linalg.vector_norm(after_ND, dim=-1))
         keep("block_cosine", torch.cosine_similarity(entered[0], after_ND, dim=-1))
-        keep("block_angle", angles(entered.pop(), after_ND))
+        keep("block_angle_degrees", angles(entered.pop(), after_ND))
 
     def after_qk(module: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
-        keep("attn_entropy", entropies(*output, block.attn.scale))
+        keep("attn_entropy_nats", entropies(*output, block.attn.scale))
 
     return [
         block.attn_residual.register_forward_hook(after_attn),

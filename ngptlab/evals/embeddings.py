@@ -19,7 +19,7 @@ SAMPLED_PAIRS = 2**20
 """Then a percentile is off by less than 0.1% of the pairs (two standard errors)."""
 
 
-def cloud(matrix: Matrix, *, exact_pairs: int = EXACT_PAIRS) -> dict[str, Any]:
+def cloud(matrix: Matrix) -> dict[str, Any]:
     """The numbers of one matrix [V, D], a vector a token.
 
     `gram_eigenvalues` are those of E^T E / V, `covariance_eigenvalues` those of the same about the mean vector, [D] each,
@@ -32,7 +32,7 @@ def cloud(matrix: Matrix, *, exact_pairs: int = EXACT_PAIRS) -> dict[str, Any]:
         "view": matrix.view,
         "tokens": len(vectors_VD),
         "norms": {**spread(norms_V), "percentiles": percentiles(norms_V)},
-        "cosines": cosines(vectors_VD, exact_pairs=exact_pairs),
+        "cosines": cosines(vectors_VD),
         "gram_eigenvalues": _eigenvalues(_second_moment(vectors_VD)),
         # By subtraction first: E^T E / V - m m^T loses all digits where the vectors point one way.
         "covariance_eigenvalues": _eigenvalues(_second_moment(vectors_VD - vectors_VD.mean(0))),

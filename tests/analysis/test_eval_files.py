@@ -139,6 +139,21 @@ def test_a_singular_matrix_is_a_cross_at_the_top(tmp_path: Path, figures: dict[s
     assert all(list(cross.get_xdata()) == [1] for cross in crosses)  # type: ignore[arg-type]
 
 
+def test_what_has_no_number_at_all_is_drawn(tmp_path: Path, figures: dict[str, Figure]) -> None:
+    """Singular matrices and zero vectors only, as muP's initial E_out has; and one head of three."""
+    zero = spectra(None)
+    for entry in zero["matrices"]:
+        entry["condition"] = None
+    for entry in zero["embeddings"]:
+        entry["norms"]["percentiles"] = [0.0] * 101
+        entry["cosines"] = {"pairs": "exact", "count": 0}
+        entry["covariance_eigenvalues"] = [0.0] * 3
+    for record in (zero, spectra(None)):
+        spectra_figure.draw({"run": record}, tmp_path)
+        for name in ("spectra-condition", "spectra-embeddings"):
+            figures[name].draw_without_rendering()
+
+
 def test_tables_of_spectra(tmp_path: Path, figures: dict[str, Figure]) -> None:
     write_spectra({"one": spectra(None)}, tmp_path)
     rows = table(tmp_path / "spectra.csv")

@@ -64,11 +64,11 @@ def written_out(model: Decoder) -> dict[tuple[int, str], list[float]]:
         )
         for name, a, branch, b in (("attn", h, attn, between), ("mlp", between, mlp, after)):
             for u, v, w in zip(rows(a), rows(branch), rows(b), strict=True):
-                found[layer, f"{name}_angle"].append(degrees(u, w))
+                found[layer, f"{name}_angle_degrees"].append(degrees(u, w))
                 found[layer, f"{name}_branch_norm"].append(math.sqrt(v @ v))
                 found[layer, f"{name}_update"].append(math.sqrt((w - u) @ (w - u)) / math.sqrt(u @ u))
         for u, w in zip(rows(h), rows(after), strict=True):
-            found[layer, "block_angle"].append(degrees(u, w))
+            found[layer, "block_angle_degrees"].append(degrees(u, w))
             found[layer, "block_cosine"].append(math.cos(math.radians(degrees(u, w))))
             found[layer, "hidden_norm"].append(math.sqrt(w @ w))
         for sequence in range(5):
@@ -77,7 +77,7 @@ def written_out(model: Decoder) -> dict[tuple[int, str], list[float]]:
                     entropy(q[sequence, :, n].numpy(), k[sequence, :, n].numpy(), t, block.attn.scale)
                     for n in (0, 1)
                 ]
-                found[layer, "attn_entropy"].append(sum(of_heads) / 2)
+                found[layer, "attn_entropy_nats"].append(sum(of_heads) / 2)
         h = after
     return found
 
@@ -96,7 +96,7 @@ def test_against_a_forward_pass_written_out(method: str) -> None:
     found, plain = activations(model, TOKENS), written_out(model)
     assert (found["windows"], found["tokens"]) == (5, 35)
     assert found["embedding_norm"]["mean"] == pytest.approx(np.mean(plain[-1, "norm"]), rel=TOLERANCE)
-    assert found["uniform_entropy"] == pytest.approx(math.log(math.factorial(7)) / 7)
+    assert found["uniform_entropy_nats"] == pytest.approx(math.log(math.factorial(7)) / 7)
     assert [block["layer"] for block in found["blocks"]] == [0, 1, 2]
     for block in found["blocks"]:
         assert set(block) == {"layer", *QUANTITIES}
@@ -114,8 +114,10 @@ def test_against_a_forward_pass_written_out(method: str) -> None:
                     quantity,
                     name,
                 )
-        assert block["attn_angle"]["mean"] > 1 and block["mlp_angle"]["mean"] > 1, "else this shows little"
-        assert abs(block["attn_angle"]["mean"] - block["mlp_angle"]["mean"]) > 0.1
+        assert block["attn_angle_degrees"]["mean"] > 1 and block["mlp_angle_degrees"]["mean"] > 1, (
+            "else this shows little"
+        )
+        assert abs(block["attn_angle_degrees"]["mean"] - block["mlp_angle_degrees"]["mean"]) > 0.1
 
 
 @pytest.mark.parametrize("radians", [0.0, 1e-12, 1e-9, 1e-4, 1.0, math.pi / 2, 3.0, math.pi - 1e-9, math.pi])
@@ -135,6 +137,7 @@ def test_the_size_of_a_forward_pass_changes_nothing(budget: int, monkeypatch: py
     model = built("ngpt")
     whole = activations(model, TOKENS)
     monkeypatch.setattr(activations_module, "BATCH_TOKENS", budget)
+    monkeypatch.setattr(activations_module, "QUERIES_AT_ONCE", 3)
     parts = activations(model, TOKENS)
     for a, b in zip(whole["blocks"], parts["blocks"], strict=True):
         for quantity in QUANTITIES:
