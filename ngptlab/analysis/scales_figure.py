@@ -80,8 +80,8 @@ def _layers(axes: Axes, here: Mapping[str, Sequence[Scale]]) -> None:
         if scales:
             band = [s["q25"] for s in scales], [s["q75"] for s in scales]
             curve(axes, index, [s["layer"] for s in scales], [s["mean"] for s in scales], band, label=label)
-            if scales[0]["kind"] == "rate":
-                axes.set_ylim(bottom=0)
+    if any(scale["kind"] == "rate" for scales in here.values() for scale in scales):
+        axes.set_ylim(bottom=0)  # only now: a limit set before a curve would not make room for it
     depth_axis(axes, label=True)
 
 

@@ -188,6 +188,16 @@ def test_scales_against_depth_and_their_course(tmp_path: Path, figures: dict[str
     assert len(table(tmp_path / "scales.csv")) == 3
 
 
+def test_every_run_is_inside_its_panel(tmp_path: Path, figures: dict[str, Figure]) -> None:
+    larger = [{**scale, **{key: 100 * scale[key] for key in ("mean", "q25", "q75")}} for scale in SCALES]
+    write_scales({"a": {"step": 8, "scales": SCALES}, "b": {"step": 8, "scales": larger}}, {}, tmp_path)
+    for axes in figures["scales"].axes:
+        if axes.get_title() == "alpha of attn_residual":
+            low, high = axes.get_ylim()
+            assert low == 0 and high > 250, "b's band ends at 250"
+            assert axes.get_lines()[1].get_ydata()[1] == pytest.approx(20)  # type: ignore[index]
+
+
 def test_no_scales_no_figure(tmp_path: Path) -> None:
     write_scales({"plain": {"step": 8, "scales": []}}, {"plain": []}, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
