@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ngptlab.verbs.evals import val
+from ngptlab.verbs.evals import tasks, val
 
-EVALS = {"val": val}
+EVALS = {"val": val, "tasks": tasks}
 """Every evaluation by its name. A new one is a module with `add` and `act`, named here."""
 
 
