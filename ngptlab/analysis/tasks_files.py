@@ -39,7 +39,7 @@ def print_tasks(lines: Sequence[ScoreRow], console: Console) -> None:
     title = "± one standard error over rows"
     if len(runs) > 1:
         title += "; in brackets the difference from the first run, paired by row"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("task", "metric", "rows", "chance"):
         table.add_column(heading, justify="left" if heading in ("task", "metric") else "right", no_wrap=True)
     for run, step in runs:
@@ -48,6 +48,7 @@ def print_tasks(lines: Sequence[ScoreRow], console: Console) -> None:
         row = [line for line in lines if (line.task, line.metric) == (task, metric)]
         chance = "" if row[0].chance is None else f"{row[0].chance:.4f}"
         table.add_row(task, metric, f"{row[0].rows:,}", chance, *map(_cell, row))
+    console.print(title)
     console.print(table)
 
 

@@ -129,23 +129,26 @@ def _from_json(path: Path, form: type[Row]) -> list[dict[str, Any]]:
             rows.append(form.model_validate_json(line).model_dump())
         except ValidationError as error:
             raise DataError(f"{path}, line {number}: {_explain(error, form)}") from None
-    return _some(path, rows)
+    if not rows:
+        raise DataError(f"{path}: has no rows; fetch it again")
+    return rows
 
 
 def _from_text(path: Path) -> list[dict[str, Any]]:
     lines = _read(path).removesuffix("\n").split("\n")
     rows = []
     for first in range(0, len(lines), ENDING_LINES):
-        query, gold, *texts = lines[first : first + ENDING_LINES] if len(lines) > 1 else ("", "")
+        group = lines[first : first + ENDING_LINES]
+        if len(group) != ENDING_LINES or not group[1].isdecimal():
+            raise DataError(
+                f"{path}, line {first + 1}: a row is {ENDING_LINES} lines (context, number of the right ending, "
+                f"{ENDING_LINES - 2} endings), this is none"
+            )
         try:
-            if len(texts) != ENDING_LINES - 2 or not gold.isdecimal():
-                raise DataError(
-                    f"{path}, line {first + 1}: a row is {ENDING_LINES} lines (context, number of the right ending, "
-                    f"{ENDING_LINES - 2} endings), this is none"
-                )
-            rows.append(Choices(query=query, choices=texts, gold=int(gold)).model_dump())
+            row = Choices(query=group[0], gold=int(group[1]), choices=group[2:])
         except ValidationError as error:
             raise DataError(f"{path}, line {first + 1}: {_explain(error, Choices)}") from None
+        rows.append(row.model_dump())
     return rows
 
 
@@ -155,12 +158,6 @@ def _read(path: Path) -> str:
         return (bz2.decompress(content) if path.suffix == ".bz2" else content).decode("utf-8")
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: can't be read ({error}); fetch it again") from None
-
-
-def _some(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    if not rows:
-        raise DataError(f"{path}: has no rows; fetch it again")
-    return rows
 
 
 def _check_gold(gold: int, count: int) -> None:
