@@ -123,8 +123,9 @@ def load_hub(names: Sequence[str]) -> list[LoadedTask]:
                 f"{name}: its data can't be fetched ({reason}); without a network, give --tasks-dir DIR "
                 "with local files (docs/evaluations.md)"
             ) from None
-        data = "/".join(filter(None, (task.DATASET_PATH, task.DATASET_NAME)))
-        loaded.append(LoadedTask(name, task, data, f"fingerprint:{task.eval_docs._fingerprint}"))
+        data = "/".join(filter(None, (task.config.dataset_path, task.config.dataset_name)))
+        rows = task.dataset[task.config.test_split or task.config.validation_split]
+        loaded.append(LoadedTask(name, task, data, f"fingerprint:{rows._fingerprint}"))
     return loaded
 
 

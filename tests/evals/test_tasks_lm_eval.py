@@ -26,11 +26,11 @@ pytestmark = [
     pytest.mark.extra,
     # What lm-eval's own imports say of each other.
 ]
-lm_eval = pytest.importorskip("lm_eval")
+pytest.importorskip("lm_eval")
 
+import datasets  # noqa: E402
 from lm_eval.api.instance import Instance  # noqa: E402
 from lm_eval.api.metrics import mean_stderr  # noqa: E402
-from lm_eval.tasks import TaskManager  # noqa: E402
 
 from ngptlab.evals import harness  # noqa: E402
 from ngptlab.evals.adapter import LabLM  # noqa: E402
@@ -39,10 +39,10 @@ DATA = Path(os.environ.get("NGPTLAB_TEST_DATA", Path(__file__).parents[3] / "sha
 EOT = ByteTokenizer.end_of_text
 
 HELLASWAG = ["is using wrap.", "is ripping tiles off.", "is holding a cube.", "starts pulling up roofing."]
-# By task: lm-eval's folder, a row as its data set has it, and the same row as a local file has it.
+# By task: lm-eval's data set, a row as it has it, and the same row as a local file has it.
 ROWS: dict[str, tuple[str, dict[str, Any], Any]] = {
     "arc_easy": (
-        "arc/arc_easy.yaml",
+        "allenai/ai2_arc/ARC-Easy",
         {
             "question": "Which is safe?",
             "choices": {"text": ["a mask", "gloves", "an apron"], "label": ["A", "B", "C"]},
@@ -51,7 +51,7 @@ ROWS: dict[str, tuple[str, dict[str, Any], Any]] = {
         {"query": "Question: Which is safe?", "choices": ["a mask", "gloves", "an apron"], "gold": 1},
     ),
     "hellaswag": (
-        "hellaswag/hellaswag.yaml",
+        "Rowan/hellaswag",
         {
             "activity_label": "Roof removal",
             "ctx_a": "A man is sitting on a roof.",
@@ -62,7 +62,7 @@ ROWS: dict[str, tuple[str, dict[str, Any], Any]] = {
         ["Roof removal: A man is sitting on a roof. he", "3", *HELLASWAG],
     ),
     "winogrande": (
-        "winogrande/default.yaml",
+        "allenai/winogrande/winogrande_xl",
         {
             "sentence": "Sarah was better than Maria so _ got the easier cases.",
             "option1": "Sarah",
@@ -76,7 +76,7 @@ ROWS: dict[str, tuple[str, dict[str, Any], Any]] = {
         },
     ),
     "wsc273": (
-        "wsc273/default.yaml",
+        "lighteval/winograd_wsc/wsc273",
         {
             "text": "The trophy doesn't fit into the suitcase because it is too large.",
             "pronoun": "it",
@@ -94,7 +94,7 @@ ROWS: dict[str, tuple[str, dict[str, Any], Any]] = {
         },
     ),
     "lambada_openai": (
-        "lambada/lambada_openai.yaml",
+        "EleutherAI/lambada_openai/default",
         {"text": "I look at him.\n\nI don't care about signs"},
         {"context": "I look at him.\n\nI don't care about", "continuation": "signs"},
     ),
@@ -119,23 +119,30 @@ def local(tmp_path: Path) -> Path:
     return folder
 
 
-def as_lm_eval_has_it(task: str, folder: Path) -> Any:
-    """lm-eval's own definition, on its row from a local file."""
-    yaml, row, _ = ROWS[task]
-    original = Path(lm_eval.__file__).parent / "tasks" / yaml
-    (folder / "row.jsonl").write_text(json.dumps(row))
-    (folder / "theirs.yaml").write_text(
-        f"include: {original}\ntask: theirs\ndataset_path: json\ndataset_name: null\ntraining_split: null\n"
-        f"dataset_kwargs: {{data_files: {{test: {folder}/row.jsonl}}, cache_dir: {folder}/cache}}\n"
-        "validation_split: null\ntest_split: test\n"
-    )
-    return TaskManager(include_path=str(folder), include_defaults=False).load(["theirs"])["tasks"]["theirs"]
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data sets that lm-eval names, a row each, where `datasets` looks before it asks the hub."""
+    for data, row, _ in ROWS.values():
+        owner, name, *config = data.split("/")
+        folder = tmp_path / "hub" / owner / name
+        folder.mkdir(parents=True)
+        splits = ("train", "validation", "test")
+        files = "".join(f"  - {{split: {split}, path: {split}.jsonl}}\n" for split in splits)
+        for split in splits:
+            (folder / f"{split}.jsonl").write_text(json.dumps(row))
+        (folder / "README.md").write_text(
+            f"---\nconfigs:\n- config_name: {(config or ['default'])[0]}\n  data_files:\n{files}---\n"
+        )
+    monkeypatch.chdir(tmp_path / "hub")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_requests_and_scoring_are_those_of_lm_eval(name: str, local: Path, tmp_path: Path) -> None:
-    (tmp_path / "theirs").mkdir()
-    theirs = as_lm_eval_has_it(name, tmp_path / "theirs")
+def test_requests_and_scoring_are_those_of_lm_eval(name: str, local: Path, hub: None) -> None:
+    ((theirs, data, digest),) = (
+        (each.task, each.data, each.data_digest) for each in harness.load_hub([name])
+    )
+    assert data == ROWS[name][0] and digest.startswith("fingerprint:")
     (ours,) = (loaded.task for loaded in harness.load_local([name], local))
     for task in (theirs, ours):
         task.build_all_requests()
@@ -280,8 +287,6 @@ def test_the_verb_keeps_numbers_and_a_table(
 
 
 def test_without_a_network_the_hub_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import datasets
-
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     with pytest.raises(DataError, match=r"arc_easy: its data can't be fetched .* give --tasks-dir DIR"):
