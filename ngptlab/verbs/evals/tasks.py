@@ -54,7 +54,7 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
 
 
 def _score(trained: Trained, loaded: Sequence[LoadedTask], options: argparse.Namespace) -> Scores:
-    from importlib.metadata import version
+    from importlib import metadata
 
     from ngptlab.analysis.tasks import Scores
     from ngptlab.data.tokenize import tokenizer
@@ -78,7 +78,7 @@ def _score(trained: Trained, loaded: Sequence[LoadedTask], options: argparse.Nam
         {
             "eval": "tasks",
             "step": trained.step,
-            "lm_eval": version("lm-eval"),
+            "lm_eval": metadata.version("lm-eval"),
             "max_length": max_length,
             "limit": options.limit,
             "tasks": kept,
