@@ -12,7 +12,7 @@ from ngptlab import methods
 from ngptlab.config import Dims
 from ngptlab.errors import DivergedError
 from ngptlab.evals import loglikelihood as module
-from ngptlab.evals.loglikelihood import Pair, log_likelihoods, windows
+from ngptlab.evals.loglikelihood import Pair, is_cut, log_likelihoods, windows
 from ngptlab.nn import loss as loss_module
 from ngptlab.nn.decoder import Decoder
 
@@ -156,6 +156,11 @@ def test_a_broken_model_is_named(model: Decoder) -> None:
     model.E_out[3, 0] = torch.nan
     with pytest.raises(DivergedError, match="not finite; evaluate an earlier checkpoint: --step N"):
         log_likelihoods(model, [([5], [0])], max_length=8)
+
+
+def test_cut_is_what_does_not_fit() -> None:
+    pair = [1, 2, 3], [4, 5]  # the last token is predicted, and no input
+    assert [is_cut(pair, max_length) for max_length in (3, 4, 5)] == [True, False, False]
 
 
 def test_activations_in_bfloat16(model: Decoder) -> None:
