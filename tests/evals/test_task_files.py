@@ -106,6 +106,7 @@ def test_values_by_row_have_the_metric_and_its_error() -> None:
     log_p = [-3.0, -1.0, -2.5, -0.5]
     rows = by_row("perplexity", log_p)
     assert rows.mean() == pytest.approx(2.718281828459045**1.75)
+    assert rows.argmax() == 0  # the least probable row weighs most
     # The delta method: an error of the mean log p, times the perplexity.
     assert stderr(rows.tolist()) == pytest.approx(rows.mean() * stderr(log_p))
     assert mean(by_row("acc", [0, 1, 1]).tolist()) == pytest.approx(2 / 3)

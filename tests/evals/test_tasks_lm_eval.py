@@ -217,6 +217,8 @@ def test_limit_and_cut_contexts(model: Decoder, tmp_path: Path) -> None:
     (task,) = harness.load_local([], tmp_path)
     lm = LabLM(model, ByteTokenizer(), max_length=25)
     scored = harness.score(lm, task, limit=6)
+    again = harness.score(lm, task, limit=6)
+    assert (again.requests, again.cut) == (scored.requests, scored.cut)
     # 1 + 5 n + 3 + 4 tokens, of which the last is no input: more than 25 for n = 4, 5, 6.
     assert (scored.rows, scored.all_rows, scored.requests, scored.cut) == (6, 10, 6, 3)
 
