@@ -41,6 +41,27 @@ def token_losses(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: L
         return torch.cat([_cross_entropy(h, rows_VD, t, logits_map, "none") for h, t in chunks])
 
 
+def token_scores(
+    h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: LogitsMap
+) -> tuple[Tensor, Tensor]:
+    """`token_losses`, and whether each target is the most probable token (of equals, the first), [N] each."""
+    size = max(1, min(_chunk(rows_VD), len(h_ND)))
+    logits_CV = h_ND.new_empty(size, len(rows_VD))
+    losses_N, greedy_N = wide(h_ND.new_empty(len(h_ND))), torch.empty_like(targets_N, dtype=torch.bool)
+    with torch.no_grad():
+        for first in range(0, len(h_ND), size):
+            h_CD, targets_C = h_ND[first : first + size], targets_N[first : first + size]
+            z_CV = logits_map(wide(torch.mm(h_CD, rows_VD.T, out=logits_CV[: len(h_CD)])))
+            at_C1 = targets_C.unsqueeze(1)
+            best_C = (z_CV.gather(1, at_C1) >= z_CV.amax(1, keepdim=True)).squeeze(1)
+            # argmax takes five times as long as amax, and few rows are left to it.
+            best_C[best_C.clone()] = z_CV[best_C].argmax(1) == targets_C[best_C]
+            greedy_N[first : first + size] = best_C
+            p_C = softmax_in_place(z_CV).gather(1, at_C1).squeeze(1)
+            losses_N[first : first + size] = _minus_log(p_C, h_CD, rows_VD, targets_C, logits_map)
+    return losses_N, greedy_N
+
+
 def mean_loss(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: LogitsMap) -> Tensor:
     """Mean over all positions, a scalar with a gradient.
 
@@ -116,11 +137,14 @@ def softmax_in_place(z_CV: Tensor) -> Tensor:
     return torch.softmax(z_CV, dim=-1, out=z_CV)
 
 
-def _minus_log(p_C: Tensor, h_CD: Tensor, rows_VD: Tensor, targets_C: Tensor) -> Tensor:
+def _minus_log(
+    p_C: Tensor, h_CD: Tensor, rows_VD: Tensor, targets_C: Tensor, logits_map: LogitsMap | None = None
+) -> Tensor:
     """-log(p), from the logits again where p is too small to keep its digits."""
     losses_C = -p_C.log()
     rare_C = p_C < TINY
     if bool(rare_C.any()):
         z_RV = wide(h_CD[rare_C] @ rows_VD.T)
+        z_RV = logits_map(z_RV) if logits_map else z_RV
         losses_C[rare_C] = F.cross_entropy(z_RV, targets_C[rare_C], reduction="none")
     return losses_C

@@ -1,0 +1,114 @@
+"""Log-likelihoods of continuations, many at once: what downstream tasks ask of a model. Knows tokens, no text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ngptlab.errors import DivergedError
+from ngptlab.nn.decoder import Decoder
+from ngptlab.nn.loss import token_scores
+
+BATCH_TOKENS = 16_384
+"""Tokens in one forward pass, padding included; bounds the memory."""
+
+Pair = tuple[Sequence[int], Sequence[int]]
+"""Tokens of a context, at least one, and of its continuation."""
+Tell = Callable[[int, int], None]
+"""Told (tokens done, all tokens) after every forward pass."""
+
+
+class Window(NamedTuple):
+    """One input of the model; its last positions predict `targets`, the inputs shifted by one."""
+
+    request: int
+    inputs: Sequence[int]
+    targets: Sequence[int]
+
+
+def windows(context: Sequence[int], continuation: Sequence[int], max_length: int) -> list[Window]:
+    """Inputs of at most `max_length` tokens that predict each token of the continuation exactly once.
+
+    Where all of it doesn't fit, the context loses its beginning. A continuation that doesn't fit by itself is divided: its
+    first piece has one token before it, and the last piece is again preceded by as much as fits.
+    """
+    assert context, "nothing to predict the first token from"
+    tokens, first = [*context, *continuation], len(context)
+    found = []
+    while first < len(tokens):
+        end = min(first + max_length, len(tokens))
+        found.append(Window(0, tokens[max(0, end - 1 - max_length) : end - 1], tokens[first:end]))
+        first = end
+    return found
+
+
+def is_cut(pair: Pair, max_length: int) -> bool:
+    """Whether a continuation is predicted from less than its whole context."""
+    return len(pair[0]) + len(pair[1]) - 1 > max_length
+
+
+@torch.no_grad()
+def log_likelihoods(
+    model: Decoder, pairs: Sequence[Pair], *, max_length: int, tell: Tell | None = None
+) -> list[tuple[float, bool]]:
+    """log p(continuation | context) in nats, and whether greedy decoding gives the continuation, in the order of `pairs`.
+
+    The model runs on batches of windows of like length, padded at their ends, which earlier positions can't see. Logits
+    are formed for continuations only: with a large vocabulary, they would be most of the work.
+
+    Raises:
+        DivergedError: the model's logits are not finite.
+    """
+    weight = model.E_out
+    rows_VD = model.logits_map.rows(weight).to(model.compute_dtype or weight.dtype)
+    totals, all_greedy = np.zeros(len(pairs)), np.ones(len(pairs), dtype=bool)
+    todo = [
+        window._replace(request=number)
+        for number, pair in enumerate(pairs)
+        for window in windows(*pair, max_length)
+    ]
+    all_tokens, done = sum(len(window.inputs) for window in todo), 0
+    for batch in _batches(todo):
+        tokens_BT, at_N, targets_N, owners_N = _stack(batch)
+        h_ND = model.hidden(tokens_BT.to(weight.device)).flatten(0, 1)[at_N.to(weight.device)]
+        losses_N, greedy_N = token_scores(h_ND, rows_VD, targets_N.to(weight.device), model.logits_map)
+        np.subtract.at(totals, owners_N, losses_N.double().cpu().numpy())
+        np.logical_and.at(all_greedy, owners_N, greedy_N.cpu().numpy())
+        done += sum(len(window.inputs) for window in batch)
+        if tell:
+            tell(done, all_tokens)
+    if not np.isfinite(totals).all():
+        raise DivergedError(
+            "the model gives logits that are not finite; evaluate an earlier checkpoint: --step N"
+        )
+    return list(zip(totals.tolist(), all_greedy.tolist(), strict=True))
+
+
+def _batches(todo: list[Window]) -> Iterator[list[Window]]:
+    """Windows by length, the longest first, so that a batch that is too large for the machine is the first one."""
+    ordered = sorted(todo, key=lambda window: -len(window.inputs))
+    first = 0
+    while first < len(ordered):
+        rows = max(1, BATCH_TOKENS // len(ordered[first].inputs))
+        yield ordered[first : first + rows]
+        first += rows
+
+
+def _stack(batch: list[Window]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, np.ndarray]:
+    """Inputs, padded with token 0; where in the flattened batch targets are predicted; targets; their requests."""
+    T = len(batch[0].inputs)
+    tokens_BT = np.zeros((len(batch), T), dtype=np.int64)
+    for row, window in enumerate(batch):
+        tokens_BT[row, : len(window.inputs)] = window.inputs
+    at_N = np.concatenate(
+        [
+            np.arange(row * T + len(w.inputs) - len(w.targets), row * T + len(w.inputs))
+            for row, w in enumerate(batch)
+        ]
+    )
+    targets_N = np.concatenate([np.asarray(window.targets, dtype=np.int64) for window in batch])
+    owners_N = np.repeat([window.request for window in batch], [len(window.targets) for window in batch])
+    return torch.from_numpy(tokens_BT), torch.from_numpy(at_N), torch.from_numpy(targets_N), owners_N

@@ -1,0 +1,157 @@
+"""`ngptlab eval --evals tasks`: ARC-Easy, HellaSwag, WinoGrande, WSC273 and LAMBADA, through lm-eval."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ngptlab.evals.tasks.files import FILES
+from ngptlab.verbs.types import count
+
+if TYPE_CHECKING:
+    from ngptlab.analysis.tasks import Measured, Scores
+    from ngptlab.evals.harness import LoadedTask, TaskScore
+    from ngptlab.trained import Trained
+
+TELL_SECONDS = 10.0
+
+
+def add(options: argparse._ArgumentGroup) -> None:
+    """Options of this evaluation alone."""
+    options.add_argument(
+        "--tasks",
+        nargs="+",
+        choices=FILES,
+        default=[],
+        metavar="T",
+        help=f"which (default: all): {', '.join(FILES)}",
+    )
+    options.add_argument(
+        "--tasks-dir", type=Path, metavar="DIR", help="folder of local files (default: the hub's data sets)"
+    )
+    options.add_argument("--limit", type=count, metavar="N", help="first N rows of each task (default: all)")
+    options.add_argument(
+        "--max-length",
+        type=count,
+        metavar="T",
+        help="longest input in tokens, cut from the left (default: the run's train.context)",
+    )
+
+
+def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
+    """Score each model, keep the numbers in its run, write and print the table over all."""
+    from ngptlab.evals.harness import load_hub, load_local, need_lm_eval
+
+    need_lm_eval()
+    names = list(dict.fromkeys(options.tasks))
+    loaded = load_local(names, options.tasks_dir) if options.tasks_dir else load_hub(names)
+    _table([_score(trained, loaded, options) for trained in models], out)
+
+
+def _score(trained: Trained, loaded: Sequence[LoadedTask], options: argparse.Namespace) -> Scores:
+    from importlib import metadata
+
+    from ngptlab.analysis.tasks import Scores
+    from ngptlab.data.tokenize import tokenizer
+    from ngptlab.evals.adapter import LabLM
+    from ngptlab.evals.harness import score
+
+    max_length = options.max_length or trained.config.train.context
+    name = trained.run.path.name
+    progress = _Progress(name)
+    model = LabLM(
+        trained.model, tokenizer(trained.config.data.tokenizer), max_length=max_length, tell=progress.tell
+    )
+    scores = []
+    for task in loaded:
+        progress.begin(task.name)
+        scores.append(score(model, task, limit=options.limit))
+    measured = [part for score in scores for part in _measured(score)]
+    kept = {score.name: _record(score, measured) for score in scores}
+    trained.run.keep_eval(
+        "tasks",
+        {
+            "eval": "tasks",
+            "step": trained.step,
+            "lm_eval": metadata.version("lm-eval"),
+            "max_length": max_length,
+            "limit": options.limit,
+            "tasks": kept,
+        },
+    )
+    if model.cut:
+        progress.note(
+            f"{model.cut:,} of {model.requests:,} inputs were cut to {max_length} tokens; see --max-length"
+        )
+    return Scores(run=name, step=trained.step, max_length=max_length, measured=measured)
+
+
+def _measured(score: TaskScore) -> list[Measured]:
+    from ngptlab.analysis.tasks import Measured
+
+    return [
+        Measured(
+            task=score.name,
+            metric=metric,
+            chance=None if metric == "perplexity" else score.chance,
+            version=score.version,
+            data=score.data,
+            data_digest=score.data_digest,
+            values=values,
+        )
+        for metric, values in score.values.items()
+    ]
+
+
+def _record(score: TaskScore, measured: Sequence[Measured]) -> dict[str, Any]:
+    from ngptlab.report.stats import mean, stderr
+
+    record = asdict(score)
+    del record["values"], record["name"]
+    return record | {
+        "metrics": {
+            part.metric: {"value": mean(part.values.tolist()), "stderr": stderr(part.values.tolist())}
+            for part in measured
+            if part.task == score.name
+        }
+    }
+
+
+def _table(runs: Sequence[Scores], out: Path) -> None:
+    from rich.console import Console
+
+    from ngptlab.analysis.tasks import compare
+    from ngptlab.analysis.tasks_files import print_tasks, write_tasks
+
+    lines = compare(runs)
+    print_tasks(lines, Console(highlight=False))
+    write_tasks(lines, out)
+    print(f"The table: {out / 'tasks.csv'}")
+
+
+class _Progress:
+    """A line now and then on stderr."""
+
+    def __init__(self, run: str) -> None:
+        self._run, self._task = run, ""
+        self._begun = self._told = time.monotonic()
+
+    def begin(self, task: str) -> None:
+        self._task = task
+        self._begun = time.monotonic()
+
+    def tell(self, done: int, all_tokens: int) -> None:
+        now = time.monotonic()
+        if now - self._told < TELL_SECONDS and done < all_tokens:
+            return
+        self._told = now
+        left = (now - self._begun) * (all_tokens / done - 1)
+        self.note(f"{self._task}  {done:,} of {all_tokens:,} tokens  {left:.0f} s left")
+
+    def note(self, text: str) -> None:
+        print(f"{self._run}: {text}", file=sys.stderr, flush=True)
