@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from ngptlab.config import DataConfig, explain
 from ngptlab.data.progress import Progress
 from ngptlab.errors import ConfigError
+from ngptlab.verbs import data_get
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,6 +51,12 @@ def add_verbs(data: argparse.ArgumentParser) -> None:
     prepare.add_argument(
         "--long-min-tokens", type=int, default=8192, metavar="N", help="shortest document for it (8192)"
     )
+
+    data_get.add(verb("get", _no_action, "Fetch a corpus that others made: see `ngptlab data get --help`."))
+
+
+def _no_action(options: argparse.Namespace) -> int:
+    raise AssertionError("its verbs have actions of their own")
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -1,0 +1,173 @@
+"""A hub on loopback: the little of its protocol that downloads of datasets use, with faults on demand, and a log."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class Hub:
+    """What it serves, how it fails, and what was asked of it."""
+
+    files: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """Repository -> name -> content."""
+    served: dict[str, bytes] = field(default_factory=dict)
+    """Name -> what is sent instead of the content, under the content's digest."""
+    cut: dict[str, list[int]] = field(default_factory=dict)
+    """Name -> for each of the next downloads, bytes after which the connection breaks."""
+    status: dict[str, int] = field(default_factory=dict)
+    """Name -> status of its download."""
+    stall: set[str] = field(default_factory=set)
+    """Names whose downloads stop halfway and stay open."""
+    stalled: threading.Event = field(default_factory=threading.Event)
+    """Set once one has."""
+    branches: tuple[str, ...] = ("main", COMMIT)
+    log: list[tuple[str, str, str]] = field(default_factory=list)
+    """Method, path, Range."""
+    endpoint: str = ""
+
+    def downloads(self) -> list[tuple[str, str]]:
+        """(name, Range) of every download."""
+        return [
+            (path.rpartition("/")[2], span)
+            for method, path, span in self.log
+            if "/resolve/" in path and method == "GET"
+        ]
+
+
+@contextmanager
+def running(hub: Hub) -> Iterator[Hub]:
+    """Serve `hub` on a free port of 127.0.0.1; sets its endpoint."""
+
+    class Handler(_Handler):
+        served_hub = hub
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    served_hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        self.rfile.read(length)
+        self._log()
+        self._send(404, {"X-Error-Code": "EntryNotFound"}, b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _log(self) -> None:
+        self.served_hub.log.append(
+            (self.command, unquote(urlsplit(self.path).path), self.headers.get("Range", ""))
+        )
+
+    def _answer(self, *, body: bool) -> None:
+        self._log()
+        hub, path = self.served_hub, unquote(urlsplit(self.path).path)
+        for repository, files in hub.files.items():
+            if path == f"/api/datasets/{repository}" or path.startswith(
+                f"/api/datasets/{repository}/revision/"
+            ):
+                revision = path.partition("/revision/")[2] or "main"
+                return self._describe(repository, files, revision)
+            prefix = f"/datasets/{repository}/resolve/"
+            if path.startswith(prefix):
+                for branch in hub.branches:
+                    if path.startswith(f"{prefix}{branch}/"):
+                        return self._file(files, path.removeprefix(f"{prefix}{branch}/"), body)
+                return self._error(404, "RevisionNotFound")
+        return self._error(401, "RepoNotFound")
+
+    def _error(self, status: int, code: str) -> None:
+        self._send(
+            status, {"X-Error-Code": code, "X-Error-Message": code}, b"{}" if self.command != "HEAD" else b""
+        )
+
+    def _describe(self, repository: str, files: dict[str, bytes], revision: str) -> None:
+        if revision not in self.served_hub.branches:
+            return self._error(404, "RevisionNotFound")
+        siblings = [
+            {
+                "rfilename": name,
+                "size": len(content),
+                "blobId": hashlib.sha1(content).hexdigest(),
+                "lfs": {"sha256": _sha256(content), "size": len(content), "pointerSize": 134},
+            }
+            for name, content in files.items()
+        ]
+        said = {"id": repository, "sha": COMMIT, "private": False, "tags": [], "siblings": siblings}
+        return self._send(200, {"Content-Type": "application/json"}, json.dumps(said).encode())
+
+    def _file(self, files: dict[str, bytes], name: str, body: bool) -> None:
+        hub = self.served_hub
+        if name not in files or hub.status.get(name) == 404:
+            return self._error(404, "EntryNotFound")
+        if body and name in hub.status:
+            return self._error(hub.status[name], "")
+        content = hub.served.get(name, files[name])
+        headers = {
+            "X-Repo-Commit": COMMIT,
+            "ETag": f'"{_sha256(files[name])}"',
+            "X-Linked-Etag": f'"{_sha256(files[name])}"',
+            "X-Linked-Size": str(len(files[name])),
+            "Accept-Ranges": "bytes",
+        }
+        start = 0
+        if span := self.headers.get("Range"):
+            start = int(span.removeprefix("bytes=").split("-")[0])
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        self._send(206 if start else 200, headers, content[start:], name if body else None)
+
+    def _send(self, status: int, headers: dict[str, str], content: bytes, name: str | None = None) -> None:
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        cuts = self.served_hub.cut.get(name or "", [])
+        if self.command == "HEAD":
+            return
+        if cuts:
+            self.wfile.write(content[: cuts.pop(0)])
+            self.wfile.flush()
+            self.close_connection = True
+            self.connection.close()
+            return
+        if name in self.served_hub.stall:
+            self.wfile.write(content[: len(content) // 2])
+            self.wfile.flush()
+            self.served_hub.stalled.set()
+            self.rfile.read(1)  # until the other side is gone
+            return
+        self.wfile.write(content)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
