@@ -17,7 +17,7 @@ from typing import NoReturn
 from ngptlab import __version__
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
-from ngptlab.verbs import bench, check, data, eval, ladder, sweep
+from ngptlab.verbs import bench, check, data, eval, ladder, plan, smoked, sweep
 from ngptlab.verbs.runs import console_reporter, no_seeds
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import count
@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
         LabError: the user can mend it.
     """
     verb = arguments[0] if arguments else "--help"
-    fields = verb in ("train", "compare", "sweep", "ladder") and not {"-h", "--help"} & set(arguments)
+    fields = verb in ("train", "compare", "sweep", "ladder", "plan") and not {"-h", "--help"} & set(arguments)
     overrides, rest = _split(arguments) if fields else ({}, list(arguments))
     parsed = parser().parse_args(rest or ["--help"])
     parsed.overrides = overrides
@@ -97,6 +97,7 @@ def parser() -> Parser:
         metavar="N",
         help="profile N steps (default: 5) into <run>/profile: a trace and a table of what took longest",
     )
+    smoked.add(train)
     compare = verb(
         "compare",
         _compare,
@@ -116,6 +117,7 @@ def parser() -> Parser:
     compare.add_argument(
         "--out", type=Path, help="folder of the runs and of report.html (default: out/<recipe>)"
     )
+    smoked.add(compare)
     sweep.add(
         verb(
             "sweep", sweep.act, "Train a grid of runs; does the learning rate carry over width?", fields=True
@@ -137,6 +139,7 @@ def parser() -> Parser:
         "--diff", nargs=2, metavar=("A", "B"), help="the difference between two methods' files"
     )
     verb("recipes", _recipes, "List the recipes.")
+    plan.add(verb("plan", plan.act, "What training a recipe would take, without training.", fields=True))
     check.add(verb("check", _no_action, "Check a parametrization: coord, or the table of what it sets."))
     data.add_verbs(verb("data", _no_action, "Look after corpora: see `ngptlab data --help`."))
     return top
@@ -187,7 +190,7 @@ def _train(options: argparse.Namespace) -> int:
     from ngptlab.overrides import apply
     from ngptlab.recipes import recipe
 
-    found = recipe(options.recipe)
+    found = smoked.apply(recipe(options.recipe), options)
     method = options.overrides.get("method", found.methods[0])
     config = resolve(apply(found.arm(method), options.overrides))
     return until_stopped(lambda: _train_one(config, options.out, options.profile))
@@ -205,7 +208,7 @@ def _compare(options: argparse.Namespace) -> int:
     from ngptlab.compare import compare
     from ngptlab.recipes import recipe
 
-    found = recipe(options.recipe)
+    found = smoked.apply(recipe(options.recipe), options)
     if "method" in options.overrides:
         raise ConfigError(
             f"--method: compare takes several; give --methods {options.overrides['method']} ..."

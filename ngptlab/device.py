@@ -58,6 +58,13 @@ def on_cuda(config: DeviceConfig) -> bool:
     return config.kind != "cpu" and torch.cuda.is_available()
 
 
+def compute_dtype(train: TrainConfig, *, on_cuda: bool) -> str:
+    """Name of the dtype of activations: as set, or what `auto` means there."""
+    if train.compute_dtype != "auto":
+        return train.compute_dtype
+    return "bfloat16" if on_cuda else "float32"
+
+
 def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
     """Turn settings into a device and set the process up for it.
 
@@ -75,10 +82,9 @@ def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
     torch.use_deterministic_algorithms(not on_cuda)
     # Deterministic mode would also fill every new tensor with NaN: a pass over memory, of values that nothing reads.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    dtype = train.compute_dtype if train.compute_dtype != "auto" else "bfloat16" if on_cuda else "float32"
     return Device(
         place=torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu"),
-        compute_dtype=COMPUTE_DTYPES[dtype],
+        compute_dtype=COMPUTE_DTYPES[compute_dtype(train, on_cuda=on_cuda)],
         compile=config.compile == "on" or (config.compile == "auto" and on_cuda),
     )
 

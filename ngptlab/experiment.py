@@ -16,6 +16,7 @@ from ngptlab import methods
 from ngptlab.config import RunConfig
 from ngptlab.data.batches import Batches, fixed_windows
 from ngptlab.data.corpus import Corpus, open_corpus
+from ngptlab.data.known import check_there
 from ngptlab.device import Device, describe, open_device
 from ngptlab.errors import ConfigError, LabError
 from ngptlab.evals.length import length_loss, long_documents
@@ -129,7 +130,12 @@ def initial_model(config: RunConfig) -> Decoder:
 
 
 def open_data(config: RunConfig) -> Corpus:
-    """The corpus of a config, prepared if it isn't yet."""
+    """The corpus of a config, prepared if it isn't yet.
+
+    Raises:
+        DataError: as for `open_corpus`; shards are missing that `ngptlab data get` gets.
+    """
+    check_there(config.data, tokens=config.train.steps * config.train.step_tokens)
     return open_corpus(config.data, vocab_size=config.model.vocab_size, long_min_tokens=_longest(config))
 
 

@@ -51,6 +51,8 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": RUNNING | {"overrides", "recipes", "experiment", "analysis"},
     "ladder": RUNNING | {"overrides", "recipes", "experiment", "analysis"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
+    "smoke": {"config", "data", "recipes"},
+    "plan": MODEL | {"device", "methods", "data", "flops"},
 }
 ALLOWED["verbs"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)

@@ -53,9 +53,7 @@ def adopt(data: DataConfig, *, vocab_size: int) -> tuple[Path, Manifest]:
             manifest is of other files or of another tokenizer.
         OSError: the manifest can be written neither beside the shards nor in the cache.
     """
-    if data.source == SCHEME:
-        raise DataError(f"data.source {SCHEME!r} names no folder; give {SCHEME}DIR with .bin shards")
-    folder = Path(os.path.expanduser(data.source.removeprefix(SCHEME)))
+    folder = _folder(data)
     files = _files(folder, data.source)
     for names in files.values():
         TokenStream([folder / name for name in names])  # a broken header is said before long work
@@ -74,6 +72,29 @@ def adopt(data: DataConfig, *, vocab_size: int) -> tuple[Path, Manifest]:
         _write(manifest, folder)
         _remember(folder, manifest)
     return folder, manifest
+
+
+def shards_folder(data: DataConfig) -> Path | None:
+    """The folder that a `shards:DIR` source names; None for other sources."""
+    place = data.source.removeprefix(SCHEME)
+    return Path(os.path.expanduser(place)) if place and place != data.source else None
+
+
+def adopted_tokens(data: DataConfig) -> int:
+    """Training tokens of a `shards:DIR` source by the headers of its files, whose content is not read.
+
+    Raises:
+        DataError: the folder lacks a split, or a shard is damaged.
+    """
+    folder = _folder(data)
+    return len(TokenStream([folder / name for name in _files(folder, data.source)["train"]]))
+
+
+def _folder(data: DataConfig) -> Path:
+    folder = shards_folder(data)
+    if folder is None:
+        raise DataError(f"data.source {SCHEME!r} names no folder; give {SCHEME}DIR with .bin shards")
+    return folder
 
 
 def _files(folder: Path, source: str) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ngptlab.config import DataConfig
 from ngptlab.data import sources
-from ngptlab.data.adopt import SCHEME, adopt
+from ngptlab.data.adopt import SCHEME, adopt, adopted_tokens
 from ngptlab.data.cache import cache_folder
 from ngptlab.data.manifest import (
     FORMAT_VERSION,
@@ -102,6 +102,22 @@ def open_corpus(data: DataConfig, *, vocab_size: int, long_min_tokens: int) -> C
                 f"{vocab_size}; set --model.vocab-size {split.max_token + 1} or more"
             )
     return corpus
+
+
+def known_tokens(data: DataConfig, *, long_min_tokens: int) -> int | None:
+    """Training tokens of `data` as far as known without work: None where they are not prepared yet. Reads no content.
+
+    Raises:
+        DataError: the source isn't there or can't be read; a manifest or a shard's header is damaged.
+    """
+    if data.source.startswith(SCHEME):
+        return adopted_tokens(data)
+    path = cache_folder() / "data" / _key(data, long_min_tokens) / MANIFEST
+    if not path.exists():
+        return None
+    return (
+        read_manifest(path, f"delete the folder {path.parent} to have it made again").splits["train"].tokens
+    )
 
 
 def _adopted(data: DataConfig, vocab_size: int) -> Corpus:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ngptlab.config import DataConfig
 from ngptlab.data.adopt import SCHEME, adopt
 from ngptlab.data.extend import extend
-from ngptlab.data.hub import Repository, difference, fetch, hub_cache, is_cached, look_up
+from ngptlab.data.hub import RemoteFile, Repository, difference, fetch, hub_cache, is_cached, look_up
 from ngptlab.data.known import Known
 from ngptlab.data.manifest import Manifest, locate_manifest, read_manifest
 from ngptlab.data.shards import TokenStream
@@ -42,14 +42,15 @@ def get_shards(known: Known, folder: Path, *, shards: int, revision: str, tell: 
     )  # it may need the network too; before hours of downloading, not after
     repository = look_up(known.repository, revision)
     wanted = known.files(shards)
-    absent = _absent(repository, wanted, folder)
+    if repository.files is not None:
+        _check_against(repository, repository.files, wanted, folder)
+    absent = [file for file in wanted if not (folder / file).exists()]
     there, total = _sizes(repository, wanted, absent)
     note(
         f"{repository.name} at {repository.commit}: {len(wanted) - len(absent)} of {len(wanted)} files are in {folder}"
     )
     folder.mkdir(parents=True, exist_ok=True)
-    if total:
-        tell(there, total)
+    tell(there, total)
 
     def arrived(count: int) -> None:
         nonlocal there
@@ -64,28 +65,28 @@ def get_shards(known: Known, folder: Path, *, shards: int, revision: str, tell: 
     return adopt(data, vocab_size=vocabulary.vocab_size)[1]
 
 
-def _absent(repository: Repository, wanted: list[str], folder: Path) -> list[str]:
-    """Files to fetch. What is in the folder already, a link or somebody's own copy, is held against what the hub says."""
-    remote = repository.files
+def _check_against(
+    repository: Repository, remote: dict[str, RemoteFile], wanted: list[str], folder: Path
+) -> None:
+    """Hold what is wanted, and what of it the folder has already, against what the hub says.
+
+    Raises:
+        DataError: the hub lacks a file; one in the folder, a link or somebody's own copy, is another than the hub's.
+    """
     path = locate_manifest(folder)
     recorded = {}
     if path.exists():
         manifest = read_manifest(path, "delete it to have it made again")
         recorded = {shard.file: shard.sha256 for split in manifest.splits.values() for shard in split.shards}
-    absent = []
     for file in wanted:
-        if remote is not None and file not in remote:
-            raise DataError(
-                f"{repository.name} at {repository.commit}: has no {file}; give another --revision, or fewer --shards"
-            )
-        if not (folder / file).exists():
-            absent.append(file)
-        elif remote is not None and recorded.get(file, "") != remote[file].sha256:
-            if problem := difference(folder / file, remote[file]):
-                raise DataError(
-                    f"{folder / file}: {problem}; move it away, or give another --out or --revision"
-                )
-    return absent
+        if file not in remote:
+            place = f"{repository.name} at {repository.commit}"
+            raise DataError(f"{place}: has no {file}; give another --revision, or fewer --shards")
+        known = file in recorded and recorded[file] == remote[file].sha256
+        if known or not (folder / file).exists():
+            continue
+        if problem := difference(folder / file, remote[file]):
+            raise DataError(f"{folder / file}: {problem}; move it away, or give another --out or --revision")
 
 
 def _sizes(repository: Repository, wanted: list[str], absent: list[str]) -> tuple[int, int]:

@@ -48,10 +48,10 @@ def look_up(name: str, revision: str) -> Repository:
 
     try:
         found = HfApi().dataset_info(name, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS)
-    except _hub_errors() as error:
+    except hub_errors() as error:
         commit = _cached_commit(name, revision) if _no_answer(error) else None
         if commit is None:
-            raise _explained(error, f"{name} at revision {revision}") from None
+            raise explained(error, f"{name} at revision {revision}") from None
         return Repository(name, commit, None)
     files = {
         file.rfilename: RemoteFile(file.size or 0, file.lfs.sha256 if file.lfs else None)
@@ -76,10 +76,10 @@ def fetch(repository: Repository, file: str, arrived: Arrived) -> Path:
             repo_type="dataset",
             revision=repository.commit,
             local_files_only=repository.files is None,
-            tqdm_class=_counter(arrived),  # type: ignore[arg-type]
+            tqdm_class=_counter(arrived),
         )
-    except _hub_errors() as error:
-        raise _explained(error, what) from None
+    except hub_errors() as error:
+        raise explained(error, what) from None
     path = Path(got)
     if repository.files is not None and (problem := difference(path, repository.files[file])):
         for copy in (path.resolve(), path):  # in the cache it would be found for ever
@@ -123,7 +123,7 @@ def _cached_commit(name: str, revision: str) -> str | None:
     return revision if revision in commits else commits[0] if len(commits) == 1 else None
 
 
-def _hub_errors() -> tuple[type[Exception], ...]:
+def hub_errors() -> tuple[type[Exception], ...]:
     """All that the library raises for what a user can mend. Its HTTP errors are OSErrors, the network's are not."""
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
@@ -137,8 +137,8 @@ def _no_answer(error: Exception) -> bool:
     return offline or not isinstance(error, (HfHubHTTPError, OSError, ValueError))
 
 
-def _explained(error: Exception, what: str) -> DataError:
-    """What happened to `what`, and what to do, in one line."""
+def explained(error: Exception, what: str, *, kept: str = AGAIN) -> DataError:
+    """What happened to `what`, and what to do, in one line; `kept` says what giving the same command again means."""
     from huggingface_hub import constants, errors
 
     endpoint = constants.ENDPOINT
@@ -153,13 +153,13 @@ def _explained(error: Exception, what: str) -> DataError:
     elif isinstance(error, errors.RemoteEntryNotFoundError):
         said = "the hub lists it and says it is gone; give another --revision"
     elif isinstance(error, errors.HfHubHTTPError):
-        said = f"{endpoint} answers with status {error.response.status_code}; try again later, {AGAIN}"
+        said = f"{endpoint} answers with status {error.response.status_code}; try again later, {kept}"
     elif isinstance(error, OSError) and error.errno is not None and error.strerror:
-        said = f"{error.strerror} ({error.filename or hub_cache()}); mend that, {AGAIN}"
+        said = f"{error.strerror} ({error.filename or hub_cache()}); mend that, {kept}"
     else:
         cause = error.__cause__ or error
         reason = (str(cause).splitlines() or [""])[0] or type(cause).__name__
-        said = f"can't be fetched from {endpoint} ({reason}); {AGAIN}"
+        said = f"can't be fetched from {endpoint} ({reason}); {kept}"
     return DataError(f"{what}: {said}")
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
 from pathlib import Path
 from typing import NamedTuple
 
 from ngptlab.config import DataConfig
-from ngptlab.data.adopt import SCHEME
+from ngptlab.data.adopt import shards_folder
 from ngptlab.errors import DataError
 
 
@@ -43,25 +42,20 @@ KNOWN = {
 }
 """fineweb10B: what modded-nanogpt and the replication read."""
 
+PG19 = "deepmind/pg19"
+PG19_LABELS = {"test": "pg19-test", "validation": "pg19-dev"}
+"""Splits, and what their files are called: a name that holds `val` would make them validation text."""
+
 
 def default_folder(name: str) -> Path:
     """Where `data get` puts them and recipes look for them, below the current folder: modded-nanogpt's place."""
     return Path("data") / name
 
 
-def source_folder(source: str) -> Path:
-    """The folder of a `shards:DIR` source."""
-    return Path(os.path.expanduser(source.removeprefix(SCHEME)))
-
-
-def missing(data: DataConfig, *, tokens: int) -> str | None:
-    """The command that gets the shards of `data`, enough to meet `tokens` once; None where they are there, or where nobody
-    knows whence they come.
-    """
-    folder = source_folder(data.source)
-    if not data.source.startswith(SCHEME) or folder.name not in KNOWN:
-        return None
-    if all(any(folder.glob(f"*{split}*.bin")) for split in ("train", "val")):
+def get_command(data: DataConfig, *, tokens: int) -> str | None:
+    """The command that gets as many shards of `data` as have so many training tokens; None where nobody knows whence."""
+    folder = shards_folder(data)
+    if folder is None or folder.name not in KNOWN:
         return None
     known = KNOWN[folder.name]
     shards = min(math.ceil(tokens / known.shard_tokens), known.num_train)
@@ -70,11 +64,13 @@ def missing(data: DataConfig, *, tokens: int) -> str | None:
 
 
 def check_there(data: DataConfig, *, tokens: int) -> None:
-    """Raises:
-    DataError: shards that can be had are missing; it names the command.
+    """Say how to get shards that are missing, where that is known.
+
+    Raises:
+        DataError: there are none, and the command that gets enough for `tokens` is in it.
     """
-    command = missing(data, tokens=tokens)
-    if command:
-        raise DataError(
-            f"{source_folder(data.source)}: holds no train and val shards; get them with `{command}`"
-        )
+    folder, command = shards_folder(data), get_command(data, tokens=tokens)
+    if folder is None or command is None:
+        return
+    if not all(any(folder.glob(f"*{split}*.bin")) for split in ("train", "val")):
+        raise DataError(f"{folder}: the shards of {folder.name} are not there; `{command}` gets them")

@@ -45,12 +45,11 @@ class Progress:
 
 
 def describe(text_bytes: int, all_bytes: int, tokens: int, now: float, begun: tuple[float, int, int]) -> str:
-    """'50% of 225 MB, 3.1 MB/s, 700,000 tokens/s, 0:00:36 left'; without tokens where none are counted."""
+    """'50% of 225 MB, 3.1 MB/s, 700,000 tokens/s, 0:00:36 left'."""
     seconds = max(now - begun[0], 1e-9)
     speed, token_speed = (text_bytes - begun[1]) / seconds, (tokens - begun[2]) / seconds
     share = f"{100 * text_bytes / all_bytes:.0f}% of {all_bytes / 1e6:,.1f} MB"
     if not speed:
         return share
     left = timedelta(seconds=round((all_bytes - text_bytes) / speed))
-    counted = f" {token_speed:,.0f} tokens/s," if tokens else ""
-    return f"{share}, {speed / 1e6:.1f} MB/s,{counted} {left} left"
+    return f"{share}, {speed / 1e6:.1f} MB/s, {token_speed:,.0f} tokens/s, {left} left"

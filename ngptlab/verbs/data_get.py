@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from ngptlab.data.adopt import SCHEME
-from ngptlab.data.known import KNOWN, default_folder
+from ngptlab.data.known import KNOWN, PG19, PG19_LABELS, default_folder
 from ngptlab.verbs.types import count
 
 
@@ -39,23 +40,81 @@ def add(get: argparse.ArgumentParser) -> None:
         )
         made.set_defaults(action=_shards, known=known)
 
+    pg19 = _books(
+        sets, "pg19", "Books of PG19, whole, as the long split of a folder of shards; needs ngptlab[data]."
+    )
+    pg19.add_argument("--split", choices=PG19_LABELS, default="test", help="default: test, 100 books")
+    pg19.add_argument(
+        "--repo", default=PG19, metavar="NAME", help=f"dataset repository of a copy (default: {PG19})"
+    )
+    pg19.add_argument(
+        "--revision", metavar="SHA", help="its commit, branch or tag (default: the newest that can be read)"
+    )
+    pg19.set_defaults(action=_pg19)
+    own = _books(sets, "books", "Text of your own, whole, as the long split of a folder of shards.")
+    own.add_argument("source", type=Path, metavar="PATH", help="a file or folder, as `data prepare` reads it")
+    own.set_defaults(action=_own_books)
+
+
+def _books(
+    sets: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    made = sets.add_parser(name, help=text, description=text, allow_abbrev=False)
+    folder = default_folder("fineweb10B")
+    made.add_argument(
+        "--out",
+        type=Path,
+        default=folder,
+        metavar="DIR",
+        help=f"folder with train and val shards (default: {folder})",
+    )
+    made.add_argument("--tokenizer", default="gpt2", metavar="T", help="that of the shards (default: gpt2)")
+    return made
+
 
 def _shards(options: argparse.Namespace) -> int:
+    from ngptlab.data.arrivals import Arrivals
     from ngptlab.data.get import get_shards
-    from ngptlab.data.progress import Progress
 
-    with Progress() as progress:
+    with Arrivals() as arrivals:
         manifest = get_shards(
             options.known,
             options.out,
             shards=options.shards,
             revision=options.revision,
-            tell=lambda there, total: progress.tell(there, total, 0),
+            tell=arrivals.tell,
             note=lambda line: print(line, file=sys.stderr),
         )
     for name, split in manifest.splits.items():
         print(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
     print(f"to train on them: {_training(options.out, manifest.tokenizer)}")
+    return 0
+
+
+def _pg19(options: argparse.Namespace) -> int:
+    from ngptlab.data.books import pg19
+
+    texts = pg19(options.split, repository=options.repo, revision=options.revision)
+    return _add_books(options, texts, PG19_LABELS[options.split])
+
+
+def _own_books(options: argparse.Namespace) -> int:
+    from ngptlab.data.books import own_books
+
+    return _add_books(options, *own_books(options.source))
+
+
+def _add_books(options: argparse.Namespace, texts: Iterator[str], label: str) -> int:
+    from ngptlab.data.arrivals import Arrivals
+    from ngptlab.data.books import add_books
+
+    with Arrivals() as arrivals:
+        names = add_books(
+            texts, label, options.out, vocabulary=options.tokenizer, tell=lambda done: arrivals.tell(done, 0)
+        )
+    print(
+        f"long   {', '.join(names)} in {options.out}; runs on {SCHEME}{options.out} measure loss by position on them"
+    )
     return 0
 
 

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CONVERTED = "89abcdef0123456789abcdef0123456789abcdef"
 
 
 @dataclass
@@ -30,10 +33,20 @@ class Hub:
     """Names whose downloads stop halfway and stay open."""
     stalled: threading.Event = field(default_factory=threading.Event)
     """Set once one has."""
-    branches: tuple[str, ...] = ("main", COMMIT)
+    converted: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """The same for the branch refs/convert/parquet."""
     log: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path, Range."""
     endpoint: str = ""
+
+    def revision(self, repository: str, path: str) -> tuple[str, dict[str, bytes], str] | None:
+        """Commit and files of the revision with which a path begins, and the rest of the path."""
+        known = [("main", COMMIT, self.files), (COMMIT, COMMIT, self.files)]
+        known += [(name, CONVERTED, self.converted) for name in ("refs/convert/parquet", CONVERTED)]
+        for name, commit, files in known:
+            if repository in files and (path == name or path.startswith(f"{name}/")):
+                return commit, files[repository], path[len(name) + 1 :]
+        return None
 
     def downloads(self) -> list[tuple[str, str]]:
         """(name, Range) of every download."""
@@ -75,10 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=False)
 
     def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length", 0))
-        self.rfile.read(length)
-        self._log()
-        self._send(404, {"X-Error-Code": "EntryNotFound"}, b"{}")
+        asked = parse_qs(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
+        self._answer(body=True, asked=asked.get("paths", []))
 
     def log_message(self, *_: object) -> None:
         pass
@@ -88,31 +99,35 @@ class _Handler(BaseHTTPRequestHandler):
             (self.command, unquote(urlsplit(self.path).path), self.headers.get("Range", ""))
         )
 
-    def _answer(self, *, body: bool) -> None:
+    def _answer(self, *, body: bool, asked: list[str] | None = None) -> None:
         self._log()
         hub, path = self.served_hub, unquote(urlsplit(self.path).path)
-        for repository, files in hub.files.items():
-            if path == f"/api/datasets/{repository}" or path.startswith(
-                f"/api/datasets/{repository}/revision/"
-            ):
-                revision = path.partition("/revision/")[2] or "main"
-                return self._describe(repository, files, revision)
-            prefix = f"/datasets/{repository}/resolve/"
-            if path.startswith(prefix):
-                for branch in hub.branches:
-                    if path.startswith(f"{prefix}{branch}/"):
-                        return self._file(files, path.removeprefix(f"{prefix}{branch}/"), body)
-                return self._error(404, "RevisionNotFound")
-        return self._error(401, "RepoNotFound")
+        owner, name, *rest = path.removeprefix("/api").removeprefix("/datasets/").split("/", 3)
+        repository, (kind, place) = f"{owner}/{name}", rest or ("revision", "main")
+        if repository not in hub.files:
+            return self._error(401, "RepoNotFound")
+        found = hub.revision(repository, place)
+        if found is None:
+            return self._error(404, "RevisionNotFound")
+        commit, files, file = found
+        if kind == "resolve":
+            return self._file(files, file, commit, body)
+        if kind == "revision":
+            return self._describe(repository, files, commit)
+        entries = _tree(files)
+        if kind == "tree":
+            inside = [entry for entry in entries if not file or entry["path"].startswith(f"{file}/")]
+            deep = "recursive=true" in urlsplit(self.path).query.lower()
+            entries = [entry for entry in inside if deep or entry["path"].rpartition("/")[0] == file]
+            return self._send_json(entries) if entries else self._error(404, "EntryNotFound")
+        return self._send_json([entry for entry in entries if entry["path"] in (asked or [])])
 
     def _error(self, status: int, code: str) -> None:
         self._send(
             status, {"X-Error-Code": code, "X-Error-Message": code}, b"{}" if self.command != "HEAD" else b""
         )
 
-    def _describe(self, repository: str, files: dict[str, bytes], revision: str) -> None:
-        if revision not in self.served_hub.branches:
-            return self._error(404, "RevisionNotFound")
+    def _describe(self, repository: str, files: dict[str, bytes], commit: str) -> None:
         siblings = [
             {
                 "rfilename": name,
@@ -122,10 +137,12 @@ class _Handler(BaseHTTPRequestHandler):
             }
             for name, content in files.items()
         ]
-        said = {"id": repository, "sha": COMMIT, "private": False, "tags": [], "siblings": siblings}
-        return self._send(200, {"Content-Type": "application/json"}, json.dumps(said).encode())
+        self._send_json({"id": repository, "sha": commit, "private": False, "tags": [], "siblings": siblings})
 
-    def _file(self, files: dict[str, bytes], name: str, body: bool) -> None:
+    def _send_json(self, value: object) -> None:
+        self._send(200, {"Content-Type": "application/json"}, json.dumps(value).encode())
+
+    def _file(self, files: dict[str, bytes], name: str, commit: str, body: bool) -> None:
         hub = self.served_hub
         if name not in files or hub.status.get(name) == 404:
             return self._error(404, "EntryNotFound")
@@ -133,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(hub.status[name], "")
         content = hub.served.get(name, files[name])
         headers = {
-            "X-Repo-Commit": COMMIT,
+            "X-Repo-Commit": commit,
             "ETag": f'"{_sha256(files[name])}"',
             "X-Linked-Etag": f'"{_sha256(files[name])}"',
             "X-Linked-Size": str(len(files[name])),
@@ -167,6 +184,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(1)  # until the other side is gone
             return
         self.wfile.write(content)
+
+
+def _tree(files: dict[str, bytes]) -> list[dict[str, Any]]:
+    """Files and the folders that hold them, as the hub lists them."""
+    folders = sorted({parent.as_posix() for name in files for parent in PurePosixPath(name).parents[:-1]})
+    found: list[dict[str, Any]] = [
+        {"type": "directory", "oid": "0" * 40, "size": 0, "path": path} for path in folders
+    ]
+    for name, content in files.items():
+        found.append(
+            {"type": "file", "oid": hashlib.sha1(content).hexdigest(), "size": len(content), "path": name}
+        )
+    return found
 
 
 def _sha256(content: bytes) -> str:

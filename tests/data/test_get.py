@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hub_server import COMMIT, Hub, running
 
 from ngptlab.config import DataConfig
 from ngptlab.data.corpus import open_corpus
 from ngptlab.data.manifest import MANIFEST, read_manifest
 from ngptlab.errors import DataError
-from hub_server import COMMIT, Hub, running
 
 REPOSITORY = "kjj0/fineweb10B-gpt2"
 VAL = "fineweb_val_000000.bin"

@@ -1,0 +1,50 @@
+"""The data of a plan: which tokens are there, how often a run would meet them, and the command that gets what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ngptlab.config import RunConfig
+from ngptlab.data.corpus import known_tokens
+from ngptlab.data.known import check_there, get_command
+from ngptlab.data.shards import TOKEN_BYTES
+from ngptlab.errors import DataError
+
+
+@dataclass(frozen=True)
+class PlannedData:
+    """What is known of a run's data without preparing or fetching any."""
+
+    source: str
+    train_tokens: int | None
+    """Training tokens that are there; None where that isn't known before they are prepared or fetched."""
+    epochs: float | None
+    """How often a run meets each of them."""
+    bytes: int
+    """Of the training tokens on the disk: what is there, or else what a run meets."""
+    missing: str
+    """What is wrong with them, in a sentence; empty where they are there."""
+    command: str
+    """Gets as many as a run meets; empty where it needs none, or where nobody knows from where."""
+
+
+def planned_data(config: RunConfig) -> PlannedData:
+    """The data of a config as they are on this machine."""
+    needed = config.train.steps * config.train.step_tokens
+    tokens, missing = None, ""
+    try:
+        check_there(config.data, tokens=needed)
+        tokens = known_tokens(config.data, long_min_tokens=config.eval.length_factor * config.train.context)
+    except DataError as error:
+        missing = str(error)
+    windows = (tokens - 1) // config.train.context if tokens else 0
+    epochs = config.train.steps * config.train.batch_size / windows if windows else None
+    enough = tokens is not None and tokens >= needed
+    return PlannedData(
+        source=config.data.source,
+        train_tokens=tokens,
+        epochs=epochs,
+        bytes=TOKEN_BYTES * (tokens if tokens is not None else needed),
+        missing=missing,
+        command="" if enough else get_command(config.data, tokens=needed) or "",
+    )

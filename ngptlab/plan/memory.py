@@ -1,0 +1,94 @@
+"""Memory of a training step, by part, from sizes alone: the model is built and run without values.
+
+Activations are counted, not guessed: a forward pass over shapes only (torch's fake tensors) collects what autograd would
+keep for the backward, of this method at these sizes. That pass takes the CPU's path in float32. For CUDA the same tensors are
+taken in the compute dtype, and the masters' copies in it are added.
+
+What a step had allocated at its highest on a CPU (bench/measure.py) and this estimate: 0.94 to 1.18 as much over four methods
+and five sizes. Below 1, because the backward has tensors of its own; above, because gradients come as activations go. On CUDA
+nothing was compared yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+
+from ngptlab.config import Dims, RunConfig
+from ngptlab.methods import load
+from ngptlab.nn.decoder import Decoder, Parts
+from ngptlab.nn.loss import CHUNK_VALUES
+
+FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a step's parts."""
+
+    weights: int
+    """float32 masters; on CUDA their copies in the compute dtype, too."""
+    gradients: int
+    moments: int
+    """AdamW's two."""
+    activations: int
+    """What one micro-batch keeps for its backward."""
+    logits: int
+    """Those of one chunk of positions, and the gradient of the head that is formed with them."""
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return self.weights + self.gradients + self.moments + self.activations + self.logits
+
+
+def num_params(config: RunConfig) -> int:
+    """Number of trained values, counted on a model without values."""
+    with torch.device("meta"):
+        return Decoder(config.model, load(config.method, config.seams.given)).num_params()
+
+
+def step_memory(config: RunConfig, *, place: str, value_bytes: int) -> Memory:
+    """Memory of a step of a resolved config on `place` (cpu or cuda), whose activations have values of so many bytes."""
+    params = num_params(config)
+    sequences = config.device.micro_batch or config.train.batch_size
+    kept = kept_bytes(config.model, load(config.method, config.seams.given), sequences, config.train.context)
+    copies = value_bytes * params if value_bytes != FLOAT32 else 0
+    dims, positions = config.model, sequences * config.train.context
+    chunk = min(max(16, CHUNK_VALUES[place] // dims.vocab_size), positions)
+    return Memory(
+        weights=FLOAT32 * params + copies,
+        gradients=FLOAT32 * params,
+        moments=2 * FLOAT32 * params,
+        activations=kept * value_bytes // FLOAT32,
+        logits=FLOAT32 * chunk * dims.vocab_size + FLOAT32 * dims.vocab_size * dims.d_model,
+    )
+
+
+def kept_bytes(dims: Dims, parts: Parts, sequences: int, context: int) -> int:
+    """Bytes that a forward pass in float32 on a CPU, up to the head, keeps for its backward; weights don't count."""
+    kept: dict[
+        int, Tensor
+    ] = {}  # by storage; the tensors are held, so that no storage is freed and its place used again
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with FakeTensorMode(), saved_tensors_hooks(keep, lambda tensor: tensor):
+        model = _Unchecked(dims, parts)
+        held = model.hidden(torch.zeros(sequences, context, dtype=torch.long))
+        own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+        assert held.requires_grad
+        return sum(x.untyped_storage().nbytes() for key, x in kept.items() if key not in own)
+
+
+class _Unchecked(Decoder):
+    """Without a look at the tokens, which have no values here."""
+
+    def _check(self, tokens_BT: Tensor) -> None:
+        pass

@@ -1,0 +1,108 @@
+"""All that a plan says, for every arm of a recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ngptlab.config import RunConfig
+from ngptlab.device import COMPUTE_DTYPES, PEAK_FLOPS, compute_dtype
+from ngptlab.errors import ConfigError
+from ngptlab.flops import token_flops
+from ngptlab.plan.data import PlannedData, planned_data
+from ngptlab.plan.memory import Memory, num_params, step_memory
+
+CHECKPOINT_VALUES = 3
+"""Weights and two moments, float32, of every parameter."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one run of one arm takes."""
+
+    name: str
+    """The method, and what others lend it."""
+    params: int
+    memory: Memory
+    checkpoint_bytes: int
+    """Of one checkpoint."""
+    disk_bytes: int
+    """Of the checkpoints that are kept, and the one that is being written beside them."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a recipe takes. Arms differ in parameters and memory alone: operations are counted from sizes."""
+
+    name: str
+    steps: int
+    step_tokens: int
+    tokens: int
+    """Of one run."""
+    runs: int
+    """Arms times seeds."""
+    flops_per_token: int
+    flops: int
+    """Of one run."""
+    place: str
+    """cpu or cuda, for which memory is estimated."""
+    dtype: str
+    """Of activations."""
+    arms: tuple[Arm, ...]
+    data: PlannedData
+    flops_per_second: float | None
+    seconds: float | None
+    """Of one run's training steps at that speed; evaluation and saving come on top."""
+
+
+def plan(arms: Sequence[RunConfig], *, seeds: int, place: str, flops_per_second: float | None) -> Plan:
+    """The plan of resolved configs that differ in their method only.
+
+    Raises:
+        ConfigError: a config doesn't fit its method.
+    """
+    first = arms[0]
+    per_token = token_flops(first.model, first.train.context).total
+    tokens = first.train.steps * first.train.step_tokens
+    dtype = compute_dtype(first.train, on_cuda=place == "cuda")
+    return Plan(
+        name=first.name,
+        steps=first.train.steps,
+        step_tokens=first.train.step_tokens,
+        tokens=tokens,
+        runs=len(arms) * seeds,
+        flops_per_token=per_token,
+        flops=per_token * tokens,
+        place=place,
+        dtype=dtype,
+        arms=tuple(_arm(config, place, COMPUTE_DTYPES[dtype].itemsize) for config in arms),
+        data=planned_data(first),
+        flops_per_second=flops_per_second,
+        seconds=per_token * tokens / flops_per_second if flops_per_second else None,
+    )
+
+
+def _arm(config: RunConfig, place: str, value_bytes: int) -> Arm:
+    params = num_params(config)
+    checkpoint = 4 * CHECKPOINT_VALUES * params
+    saved = math.ceil(config.train.steps / config.checkpoint.every)
+    return Arm(
+        name=config.arm,
+        params=params,
+        memory=step_memory(config, place=place, value_bytes=value_bytes),
+        checkpoint_bytes=checkpoint,
+        disk_bytes=checkpoint * min(saved, config.checkpoint.keep + 1),
+    )
+
+
+def gpu_speed(name: str, share: float) -> float:
+    """Operations a second at a share of the peak of the device that CUDA calls so, or by a part of that name.
+
+    Raises:
+        ConfigError: no device is known by that name, or several with different peaks are.
+    """
+    peaks = {peak for known, peak in PEAK_FLOPS.items() if name.lower() in known.lower()}
+    if len(peaks) != 1:
+        raise ConfigError(f"--gpu {name}: give one of {', '.join(PEAK_FLOPS)}, or --flops-per-second")
+    return peaks.pop() * share

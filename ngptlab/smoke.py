@@ -1,0 +1,85 @@
+"""Any recipe, shrunk to 20 steps on made-up shards on the CPU: does all of it work here? Its losses mean nothing.
+
+The method, the optimizer, the schedule's shape and, up to 200M parameters, the model stay what they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ngptlab.config import Dims, RunConfig, ScheduleConfig, flatten
+from ngptlab.data.made import made_shards
+from ngptlab.recipes import Recipe
+
+STEPS = 20
+BATCH_SIZE = 2
+CONTEXT = 64
+MAX_PARAMS = 200_000_000
+"""Kept whole up to here: 16 bytes each, of weights, gradients and moments, are 3.2 GB."""
+FEW_LAYERS = 2
+
+
+def smoke(recipe: Recipe) -> Recipe:
+    """The recipe as a smoke test; its name ends in -smoke, so that nothing takes its runs for those of the recipe.
+
+    Raises:
+        DataError: the made-up shards can't be written.
+    """
+    config = recipe.config
+    folder = made_shards(config.data.tokenizer, config.model.vocab_size)
+    context = min(config.train.context, CONTEXT)
+    changes: dict[str, Any] = {
+        "name": f"{config.name[:58]}-smoke",
+        "model": shrink(config.model),
+        "data": config.data.model_copy(update={"source": f"shards:{folder}"}),
+        "schedule": _shrink_schedule(config.schedule),
+        "train": config.train.model_copy(
+            update={"steps": STEPS, "batch_size": BATCH_SIZE, "context": context}
+        ),
+        "eval": config.eval.model_copy(
+            update={
+                "every": STEPS // 2,
+                "val_tokens": 8 * context,
+                "length_factor": min(2, config.eval.length_factor),
+                "length_documents": min(2, config.eval.length_documents),
+            }
+        ),
+        "checkpoint": config.checkpoint.model_copy(update={"every": STEPS}),
+        "device": config.device.model_copy(update={"kind": "cpu", "micro_batch": 0, "compile": "off"}),
+    }
+    return replace(recipe, config=config.model_copy(update=changes))
+
+
+def changed(before: RunConfig, after: RunConfig) -> list[str]:
+    """What shrinking changed, as 'train.steps 4768 -> 20', the model first where it was changed."""
+    old, new = dict(flatten(before)), dict(flatten(after))
+    fields = [
+        path for path in old if old[path] != new[path] and path.split(".")[0] not in ("name", "checkpoint")
+    ]
+    fields.sort(key=lambda path: not path.startswith("model."))
+    return [f"{path} {old[path]} -> {new[path]}" for path in fields]
+
+
+def shrink(dims: Dims) -> Dims:
+    """The model as it is, or with fewer layers and then fewer heads until it has 200M parameters at most."""
+    layers, heads = dims.num_layers, dims.num_heads
+    while _matrix_values(dims) > MAX_PARAMS and (dims.num_layers > FEW_LAYERS or dims.num_heads > 1):
+        layers = min(layers, FEW_LAYERS) if dims.num_layers > FEW_LAYERS else layers
+        heads = heads if dims.num_layers > FEW_LAYERS else heads // 2
+        width = heads * dims.d_head
+        d_ff = dims.d_ff * width // dims.d_model
+        dims = Dims(vocab_size=dims.vocab_size, num_layers=layers, num_heads=heads, d_model=width, d_ff=d_ff)
+    return dims
+
+
+def _matrix_values(dims: Dims) -> int:
+    L, D, F, V = dims.num_layers, dims.d_model, dims.d_ff, dims.vocab_size
+    return L * (4 * D * D + 3 * D * F) + 2 * V * D
+
+
+def _shrink_schedule(schedule: ScheduleConfig) -> ScheduleConfig:
+    """A warm-up that the recipe sets is one step; what it leaves to the method is short by itself."""
+    return schedule.model_copy(
+        update={"warmup_steps": schedule.warmup_steps and min(1, schedule.warmup_steps)}
+    )

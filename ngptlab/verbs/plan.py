@@ -1,0 +1,118 @@
+"""The verb `plan`: what training a recipe would take, without training."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from ngptlab.errors import ConfigError
+from ngptlab.verbs.types import count
+
+if TYPE_CHECKING:
+    from ngptlab.plan.plan import Plan
+
+USUAL_SHARE = 0.4
+"""Of a GPU's peak, where `--mfu` says nothing: an assumption, no measurement."""
+
+
+def add(plan: argparse.ArgumentParser) -> None:
+    """Give the verb's parser its options."""
+    plan.add_argument("--methods", nargs="+", default=[], metavar="M", help="methods (default: the recipe's)")
+    plan.add_argument("--seeds", type=count, default=1, metavar="N", help="runs of each method (default: 1)")
+    plan.add_argument(
+        "--flops-per-second",
+        type=float,
+        metavar="X",
+        help="speed for the estimate of time, as `train` shows it",
+    )
+    plan.add_argument(
+        "--gpu", metavar="NAME", help="or a GPU, such as H100; memory is then estimated for CUDA"
+    )
+    plan.add_argument(
+        "--mfu",
+        type=float,
+        default=USUAL_SHARE,
+        metavar="X",
+        help=f"share of its peak (default: {USUAL_SHARE})",
+    )
+    plan.add_argument("--json", action="store_true", help="all numbers as JSON, bytes and operations whole")
+
+
+def act(options: argparse.Namespace) -> int:
+    """Print the plan."""
+    from ngptlab.device import on_cuda
+    from ngptlab.methods import resolve
+    from ngptlab.overrides import apply
+    from ngptlab.plan.plan import gpu_speed, plan
+    from ngptlab.recipes import recipe
+
+    found = recipe(options.recipe)
+    given = options.overrides.get("method")
+    methods = options.methods or ([given] if given else found.methods)
+    arms = [resolve(apply(found.arm(method), options.overrides | {"method": method})) for method in methods]
+    speed = options.flops_per_second
+    if speed is not None and options.gpu:
+        raise ConfigError("--flops-per-second and --gpu: give one of them")
+    if not 0 < options.mfu <= 1 or (speed is not None and not speed > 0):
+        raise ConfigError("--mfu is a share between 0 and 1, --flops-per-second a number above 0")
+    if options.gpu:
+        speed = gpu_speed(options.gpu, options.mfu)
+    place = "cuda" if options.gpu or on_cuda(arms[0].device) else "cpu"
+    made = plan(arms, seeds=options.seeds, place=place, flops_per_second=speed)
+    print(json.dumps(dataclasses.asdict(made), indent=1) if options.json else text(made))
+    return 0
+
+
+def text(plan: Plan) -> str:
+    """The plan as lines to read."""
+    data, arms = plan.data, plan.arms
+    lines = [
+        f"{plan.name}: {plan.runs} runs of {plan.steps:,} steps x {plan.step_tokens:,} tokens = {plan.tokens:,} tokens",
+        f"operations     {plan.flops_per_token:,} a token, {plan.flops:.2e} a run",
+        "time           " + _time(plan),
+        f"parameters     {_each(plan, [f'{arm.params:,}' for arm in arms])}",
+        f"memory         {_each(plan, [_gb(arm.memory.total) for arm in arms])} on {plan.place} by estimate, with "
+        f"activations in {plan.dtype}",
+    ]
+    for part in dataclasses.fields(arms[0].memory):
+        sizes = [_gb(getattr(arm.memory, part.name)) for arm in arms]
+        lines.append(f"  {part.name:13}{_each(plan, sizes)}")
+    disk = sum(arm.disk_bytes for arm in arms) * plan.runs // len(arms)
+    each = _each(plan, [_gb(arm.checkpoint_bytes) for arm in arms])
+    lines.append(
+        f"disk           {_gb(disk)} for checkpoints of all runs ({each} each), {_gb(data.bytes)} of training tokens"
+    )
+    if data.epochs is not None:
+        lines.append(
+            f"data           {data.source}: {data.train_tokens:,} tokens, each met {data.epochs:.2f} times"
+        )
+    elif not data.missing:
+        lines.append(
+            f"data           {data.source}: not prepared yet, so the number of its tokens isn't known"
+        )
+    else:
+        lines.append(f"data missing   {data.missing}")
+    if data.command and not data.missing:
+        lines.append(f"               `{data.command}` gets enough to meet each once")
+    return "\n".join(lines)
+
+
+def _each(plan: Plan, values: list[str]) -> str:
+    """'A 1, B 2' for arms A and B; the value alone where all have the same."""
+    if len(set(values)) == 1:
+        return values[0]
+    return ", ".join(f"{arm.name} {value}" for arm, value in zip(plan.arms, values, strict=True))
+
+
+def _time(plan: Plan) -> str:
+    if plan.seconds is None:
+        return "not estimated; give --flops-per-second, as the line of progress shows it, or --gpu"
+    one, every = (timedelta(seconds=round(seconds)) for seconds in (plan.seconds, plan.seconds * plan.runs))
+    return f"{one} a run, {every} for {plan.runs}, at {plan.flops_per_second:.3g} operations a second; evaluations not counted"
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e7 else f"{size / 1e6:.2f} MB"
