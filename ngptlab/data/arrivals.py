@@ -31,23 +31,22 @@ class Arrivals:
         """Called with bytes that are there, and bytes in all, 0 where that isn't known; shows something now and then."""
         now = time.monotonic()
         if self._begun is None:
-            self._begun, self._shown = (now, there), now
+            self._begun = now, there
+        elif now - self._shown < self._every_seconds:
             return
-        if now - self._shown >= self._every_seconds:
-            self._shown = now
-            line = describe(there, total, seconds=now - self._begun[0], arrived=there - self._begun[1])
-            print(
-                f"\r{line}\x1b[K" if self._live else line,
-                end="" if self._live else "\n",
-                file=sys.stderr,
-                flush=True,
-            )
+        self._shown = now
+        line = describe(there, total, seconds=now - self._begun[0], arrived=there - self._begun[1])
+        if self._live:
+            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
 
 def describe(there: int, total: int, *, seconds: float, arrived: int) -> str:
     """'50% of 2,600.0 MB, 31.0 MB/s, 0:00:42 left', or '120.0 MB, 31.0 MB/s' of an unknown whole."""
+    said = f"{100 * there / total:.0f}% of {total / 1e6:,.1f} MB" if total else f"{there / 1e6:,.1f} MB"
+    if arrived <= 0:
+        return said
     speed = arrived / seconds
-    if not total:
-        return f"{there / 1e6:,.1f} MB, {speed / 1e6:.1f} MB/s"
-    said = f"{100 * there / total:.0f}% of {total / 1e6:,.1f} MB, {speed / 1e6:.1f} MB/s"
-    return f"{said}, {timedelta(seconds=round((total - there) / speed))} left" if speed > 0 else said
+    said += f", {speed / 1e6:.1f} MB/s"
+    return f"{said}, {timedelta(seconds=round((total - there) / speed))} left" if total else said

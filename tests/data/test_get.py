@@ -13,6 +13,7 @@ import pytest
 from hub_server import COMMIT, Hub, running
 
 from ngptlab.config import DataConfig
+from ngptlab.data.arrivals import describe
 from ngptlab.data.corpus import open_corpus
 from ngptlab.data.manifest import MANIFEST, read_manifest
 from ngptlab.errors import DataError
@@ -292,3 +293,11 @@ def test_a_full_disk_is_seen_before(hub: Hub, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(module, "is_cached", lambda repository, file: False)
     with pytest.raises(DataError, match=r"1000000000\.0 GB are to be fetched, .* set HF_HOME"):
         module._sizes(huge, ["a", "b"], ["a", "b"])
+
+
+def test_progress_in_words() -> None:
+    assert describe(1_300_000_000, 2_600_000_000, seconds=10, arrived=310_000_000) == (
+        "50% of 2,600.0 MB, 31.0 MB/s, 0:00:42 left"
+    )
+    assert describe(0, 2_600_000_000, seconds=0, arrived=0) == "0% of 2,600.0 MB"
+    assert describe(120_000_000, 0, seconds=4, arrived=124_000_000) == "120.0 MB, 31.0 MB/s"
