@@ -62,15 +62,24 @@ def changed(before: RunConfig, after: RunConfig) -> list[str]:
 
 
 def shrink(dims: Dims) -> Dims:
-    """The model as it is, or with fewer layers and then fewer heads until it has 200M parameters at most."""
-    layers, heads = dims.num_layers, dims.num_heads
-    while _matrix_values(dims) > MAX_PARAMS and (dims.num_layers > FEW_LAYERS or dims.num_heads > 1):
-        layers = min(layers, FEW_LAYERS) if dims.num_layers > FEW_LAYERS else layers
-        heads = heads if dims.num_layers > FEW_LAYERS else heads // 2
-        width = heads * dims.d_head
-        d_ff = dims.d_ff * width // dims.d_model
-        dims = Dims(vocab_size=dims.vocab_size, num_layers=layers, num_heads=heads, d_model=width, d_ff=d_ff)
-    return dims
+    """The model as it is, or of two layers and as many heads as leave it 200M parameters at most; one head if none do."""
+    if _matrix_values(dims) <= MAX_PARAMS:
+        return dims
+    heads = dims.num_heads
+    while _matrix_values(smaller := _narrowed(dims, heads)) > MAX_PARAMS and heads > 1:
+        heads //= 2
+    return smaller
+
+
+def _narrowed(dims: Dims, heads: int) -> Dims:
+    width = heads * dims.d_head
+    return Dims(
+        vocab_size=dims.vocab_size,
+        num_layers=min(dims.num_layers, FEW_LAYERS),
+        num_heads=heads,
+        d_model=width,
+        d_ff=dims.d_ff * width // dims.d_model,
+    )
 
 
 def _matrix_values(dims: Dims) -> int:

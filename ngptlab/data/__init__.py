@@ -8,6 +8,11 @@ manifest.py  what a folder of shards holds, as a record beside them
 prepare.py   documents to split shards and their manifest; journal.py has how far it is
 make.py      the same in a folder of the user's own; progress.py shows it
 adopt.py     anybody's shards, used as they are; scan.py makes their manifest
+hub.py       files of the Hugging Face hub, through its cache
+known.py     shards that others published; get.py fetches them, arrivals.py shows it
+extend.py    a folder of shards that gets more of them
+books.py     whole books as the long split
+made.py      made-up shards, to try a recipe without its data
 corpus.py    a corpus: found in the cache, made there, or adopted; checked, opened
 verify.py    everything that can be checked of a folder of shards
 stats.py     how much text a folder holds, in documents of what length

@@ -37,18 +37,16 @@ def get_shards(known: Known, folder: Path, *, shards: int, revision: str, tell: 
     """
     if not 1 <= shards <= known.num_train:
         raise DataError(f"--shards {shards}: there are 1 to {known.num_train} training shards to get")
-    vocabulary = tokenizer(
-        known.tokenizer
-    )  # it may need the network too; before hours of downloading, not after
+    # Before the work, not after it: its table may have to be fetched too.
+    vocabulary = tokenizer(known.tokenizer)
     repository = look_up(known.repository, revision)
     wanted = known.files(shards)
     if repository.files is not None:
         _check_against(repository, repository.files, wanted, folder)
     absent = [file for file in wanted if not (folder / file).exists()]
     there, total = _sizes(repository, wanted, absent)
-    note(
-        f"{repository.name} at {repository.commit}: {len(wanted) - len(absent)} of {len(wanted)} files are in {folder}"
-    )
+    done = len(wanted) - len(absent)
+    note(f"{repository.name} at {repository.commit}: {done} of {len(wanted)} files are in {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     tell(there, total)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hub_server import COMMIT, Hub, running
 from ngptlab.config import DataConfig
 from ngptlab.data.arrivals import describe
 from ngptlab.data.corpus import open_corpus
+from ngptlab.data.hub import _counter
 from ngptlab.data.manifest import MANIFEST, read_manifest
 from ngptlab.errors import DataError
 
@@ -301,3 +303,23 @@ def test_progress_in_words() -> None:
     )
     assert describe(0, 2_600_000_000, seconds=0, arrived=0) == "0% of 2,600.0 MB"
     assert describe(120_000_000, 0, seconds=4, arrived=124_000_000) == "120.0 MB, 31.0 MB/s"
+
+
+def test_bytes_through_xet_are_counted_once() -> None:
+    """The hub's other way to send files has two bars; it can't be had on loopback, so its reporter is driven here."""
+    reporting = pytest.importorskip("huggingface_hub.utils._xet_progress_reporting")
+    seen: list[int] = []
+    with reporting.XetDownloadProgressReporter(
+        reconstruction_desc="", total=100, log_level=20, tqdm_class=_counter(seen.append)
+    ) as reporter:
+        for done in (40, 100):
+            reporter.update_progress(
+                SimpleNamespace(
+                    total_bytes_completed=done,
+                    total_transfer_bytes_completed=done // 2,
+                    total_bytes_completion_rate=1.0,
+                    total_transfer_bytes_completion_rate=1.0,
+                    total_bytes=100,
+                )
+            )
+    assert seen == [40, 60]
