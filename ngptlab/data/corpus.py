@@ -30,7 +30,7 @@ from ngptlab.data.manifest import (
 )
 from ngptlab.data.prepare import prepare
 from ngptlab.data.shards import TokenStream
-from ngptlab.data.tokenize import check_vocabulary, tokenizer
+from ngptlab.data.tokenize import check_vocabulary, tokenizer, tokenizer_name
 from ngptlab.errors import DataError, nearest
 
 __all__ = ["Corpus", "Manifest", "Split", "open_corpus"]
@@ -134,19 +134,20 @@ def _prepared(data: DataConfig, vocab_size: int, long_min_tokens: int) -> Corpus
 
 
 def _key(data: DataConfig, long_min_tokens: int) -> str:
-    parts = (
+    parts = [
         FORMAT_VERSION,
         sources.fingerprint(data.source),
-        data.tokenizer,
+        tokenizer_name(data.tokenizer),
         data.val_share,
         data.long_share,
         long_min_tokens,
-    )
+        *([data.end_of_text] if data.end_of_text else []),
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _make(data: DataConfig, folder: Path, vocab_size: int, long_min_tokens: int) -> None:
-    tokens = tokenizer(data.tokenizer)
+    tokens = tokenizer(data.tokenizer, data.end_of_text)
     check_vocabulary(tokens.name, tokens.vocab_size, vocab_size)  # before the work, not after it
     log.info("preparing %s in %s, once", data.source, folder)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
