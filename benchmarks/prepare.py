@@ -2,10 +2,9 @@
 
     python -m benchmarks.prepare [--text FILE] [--workers 2] [--turns 5] [--out FILE]
 
-FILE is any file or folder that `text:` takes (or $NGPTLAB_BENCH_TEXT); without one, the standard library's source, which
-is so short that the start of the processes counts. The usual script reads the same documents, has one process pool,
-one call of `tiktoken.encode_ordinary` a document, and writes one array: no digests, no splits, no going on after a
-stop. Every contestant is a fresh process; its seconds include its start.
+FILE is a `.jsonl.zst` file (or $NGPTLAB_BENCH_TEXT). Without one the standard library's source is packed into such a file,
+which is so short that the start of the processes counts. `benchmarks/usual_script.py` is the usual script. Every
+contestant is a fresh process; its seconds include its start.
 
 The ratio of one worker to several is of wall-clock time, so other work on the machine makes it smaller. The CPU time
 stands beside it: several workers can be no faster than one by more than `workers * cpu_one / cpu_several`.
@@ -15,28 +14,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import zstandard
 
 from benchmarks.machine import Spread, ratios, table, write
-from ngptlab.config import DataConfig
-from ngptlab.data.make import make
+from ngptlab.data.manifest import MANIFEST, read_manifest
 from ngptlab.data.sources import documents
 from ngptlab.data.tokenize import tokenizer
 from ngptlab.errors import LabError
 
-MOST_TOKENS = 100_000_000  # of the usual script's one array
-CHUNK = 16  # documents that the usual script's pool hands over at once
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -47,39 +45,30 @@ class Row:
     seconds: Spread
     cpu_seconds: Spread
     speedup: Spread
-    tokens_per_second: float
+    tokens_per_second: int
 
 
-def ours(source: str, folder: Path, workers: int) -> int:
-    """Prepare; gives the number of tokens."""
-    data = DataConfig(source=source, tokenizer="gpt2")
-    manifest = make(data, folder, long_min_tokens=8192, workers=workers)
+def prepare(file: Path, folder: Path, workers: int) -> int:
+    """Run the command; gives the number of tokens."""
+    run("ngptlab", "data", "prepare", file, "--tokenizer", "gpt2", "--out", folder, "--workers", workers)
+    manifest = read_manifest(folder / MANIFEST, "")
     return sum(split.tokens for split in manifest.splits.values())
 
 
-def usual(source: str, folder: Path, workers: int) -> int:
-    """The script that everybody writes; gives the number of tokens."""
-    array = np.empty(MOST_TOKENS, dtype=np.uint16)
-    count = 0
-    texts = (document.text for document in documents(source))
-    with multiprocessing.Pool(workers) as pool:
-        for tokens in pool.imap(_tokens, texts, chunksize=CHUNK):
-            array[count : count + len(tokens)] = tokens
-            count += len(tokens)
-    array[:count].tofile(folder / "all.bin")
-    return count
+def usual(file: Path, folder: Path, workers: int) -> int:
+    """Run the usual script; gives the number of tokens."""
+    return int(run("benchmarks.usual_script", file, folder / "all.bin", workers))
 
 
-def _tokens(text: str) -> npt.NDArray[np.uint16]:
-    import tiktoken
-
-    encoding = tiktoken.get_encoding("gpt2")  # kept by the library after the first call
-    return np.array([encoding.eot_token, *encoding.encode_ordinary(text)], dtype=np.uint16)
+def run(module: str, *arguments: object) -> str:
+    """A module in a process of its own; gives what it says."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
 
 
 def take_turns(
-    contestants: dict[str, tuple[str, int]], source: str, turns: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], dict[str, int]]:
+    contestants: dict[str, tuple[Callable[[Path, Path, int], int], int]], file: Path, turns: int
+) -> tuple[Floats, Floats, dict[str, int]]:
     """Wall-clock and CPU seconds, [turns, contestants] each, and what each counted; another one begins each turn."""
     names = list(contestants)
     wall = np.zeros((turns, len(names)))
@@ -88,18 +77,22 @@ def take_turns(
     for turn in range(turns):
         for place in range(len(names)):
             column = (turn + place) % len(names)
-            kind, workers = contestants[names[column]]
+            work, workers = contestants[names[column]]
             with tempfile.TemporaryDirectory() as folder:
-                command = ["--run", kind, "--text", source, "--workers", str(workers), "--out", folder]
                 before, start = _child_cpu(), time.perf_counter()
-                done = subprocess.run(
-                    [sys.executable, "-m", "benchmarks.prepare", *command], check=True, stdout=subprocess.PIPE
-                )
+                tokens[names[column]] = work(file, Path(folder), workers)
                 wall[turn, column] = time.perf_counter() - start
                 cpu[turn, column] = _child_cpu() - before
-            tokens[names[column]] = int(json.loads(done.stdout))
         print(f"turn {turn + 1} of {turns}:", *(f"{seconds:.2f} s" for seconds in wall[turn]), flush=True)
     return wall, cpu, tokens
+
+
+def packed(folder: Path) -> Path:
+    """The standard library's source as a .jsonl.zst file."""
+    lines = "".join(json.dumps({"text": document.text}) + "\n" for document in documents("stdlib"))
+    file = folder / "stdlib.jsonl.zst"
+    file.write_bytes(zstandard.compress(lines.encode()))
+    return file
 
 
 def _child_cpu() -> float:
@@ -113,37 +106,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--text", default=os.environ.get("NGPTLAB_BENCH_TEXT", ""), help="file or folder")
+    parser.add_argument("--text", type=Path, default=os.environ.get("NGPTLAB_BENCH_TEXT"), metavar="FILE")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("out/bench/prepare.json"))
-    parser.add_argument("--run", choices=("ours", "usual"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    source = f"text:{options.text}" if options.text else "stdlib"
-    if options.run:
-        print((ours if options.run == "ours" else usual)(source, options.out, options.workers))
-        return
     try:
         tokenizer("gpt2")
     except LabError as error:
         print(f"tokenising: left out, {error}")
         return
+    several = f"prepare, {options.workers} workers"
     contestants = {
-        "ours, 1 worker": ("ours", 1),
-        f"ours, {options.workers} workers": ("ours", options.workers),
-        f"usual script, {options.workers} workers": ("usual", options.workers),
+        "prepare, 1 worker": (prepare, 1),
+        several: (prepare, options.workers),
+        f"usual script, {options.workers} workers": (usual, options.workers),
     }
-    wall, cpu, tokens = take_turns(contestants, options.text, options.turns)
-    speedups = ratios(1 / wall)
+    with tempfile.TemporaryDirectory() as folder:
+        wall, cpu, tokens = take_turns(contestants, options.text or packed(Path(folder)), options.turns)
     rows = [
-        Row(name, Spread.of(wall[:, at]), Spread.of(cpu[:, at]), speedups[at], round(count / float(np.median(wall[:, at]))))
-        for at, (name, count) in enumerate((name, tokens[name]) for name in contestants)
+        Row(name, Spread.of(wall[:, at]), Spread.of(cpu[:, at]), speedup, round(tokens[name] / np.median(wall[:, at])))
+        for at, (name, speedup) in enumerate(zip(contestants, ratios(1 / wall), strict=True))
     ]  # fmt: skip
+    cells = [(r.contestant, r.seconds, r.cpu_seconds, r.speedup, f"{r.tokens_per_second:,}") for r in rows]
+    print(table(("contestant", "seconds", "CPU seconds", "over 1 worker", "tokens/s"), cells))
     beside = ratios(1 / wall, baseline=2)[1]
-    cells = [(r.contestant, r.seconds, r.cpu_seconds, r.speedup, f"{r.tokens_per_second:,.0f}") for r in rows]
-    print(table(("contestant", "seconds", "CPU seconds", "speed-up over 1 worker", "tokens/s"), cells))
-    print(f"{list(contestants)[1]} over the usual script: {beside}")
-    write(options.out, rows, tokens=tokens, over_usual_script=vars(beside), text="given" if options.text else "stdlib")
+    print(f"{several}, over the usual script: {beside}")
+    write(options.out, rows, tokens=tokens, over_usual_script=asdict(beside))
 
 
 if __name__ == "__main__":

@@ -115,6 +115,11 @@ def _adopted(data: DataConfig, vocab_size: int) -> Corpus:
 
 
 def _prepared(data: DataConfig, vocab_size: int, long_min_tokens: int) -> Corpus:
+    if data.source.startswith("hf:"):
+        raise DataError(
+            f"data.source {data.source}: a data set is turned into shards first, once: `ngptlab data prepare "
+            f"{data.source} --out DIR`, then --data.source shards:DIR"
+        )
     folder = cache_folder() / "data" / _key(data, long_min_tokens)
     try:
         if not folder.exists():

@@ -41,7 +41,7 @@ class Journal(Frozen):
 
 
 def read_journal(folder: Path, job: str) -> Journal | None:
-    """The last entry; None in an empty folder.
+    """The last entry; None in an empty folder, and where another job had begun and done nothing.
 
     Raises:
         DataError: the entry is of another job or damaged, or the folder holds something else.
@@ -56,11 +56,11 @@ def read_journal(folder: Path, job: str) -> Journal | None:
         return None
     except ValidationError:
         raise DataError(f"{path}: damaged; delete the folder {folder} to begin again") from None
-    if journal.job != job:
+    if journal.job != job and journal.documents:  # where nothing is done, nothing is lost
         raise DataError(
             f"{folder}: was begun from other text or with other settings; give the same ones, or another --out"
         )
-    return journal
+    return journal if journal.job == job else None
 
 
 def write_journal(folder: Path, journal: Journal, hashes: bytes = b"") -> None:

@@ -20,7 +20,7 @@ from ngptlab.data.encode import Batch, Spec, encoded
 from ngptlab.data.journal import Journal, clear, read_hashes, read_journal, write_journal
 from ngptlab.data.manifest import MANIFEST, Manifest, Split, fsync_folder, write_manifest
 from ngptlab.data.sources import Source
-from ngptlab.data.splits import Extremes, Rule
+from ngptlab.data.splits import Extremes, Rule, enough
 from ngptlab.data.tokenize import Tokenizer
 from ngptlab.errors import DataError
 
@@ -65,9 +65,19 @@ def prepare(
     splits, found = work.write(journal)
     if source.fingerprint() != before:
         raise DataError(f"{source.label}: changed while it was read; start again once nothing writes to it")
-    found = work.check_enough(found)
+    try:
+        found = enough(found, source.label)
+    except DataError:
+        if resumable:
+            clear(folder)
+        raise
     if journal.extremes is None and not rule.fills(found):
         splits, _ = work.write(Journal(job=job, extremes=found))
+    return finish(folder, source, tokens, splits)
+
+
+def finish(folder: Path, source: Source, tokens: Tokenizer, splits: dict[str, Split]) -> Manifest:
+    """Write the manifest, the last thing that a folder of shards is given."""
     manifest = Manifest(
         source=source.label,
         tokenizer=tokens.name,
@@ -75,7 +85,7 @@ def prepare(
         end_of_text=tokens.end_of_text,
         splits=splits,
     )
-    assert manifest.splits["train"].documents and manifest.splits["val"].documents, manifest
+    assert splits["train"].documents and splits["val"].documents, manifest
     write_manifest(manifest, folder / MANIFEST)
     fsync_folder(folder)
     return manifest
@@ -104,9 +114,9 @@ class _Work:
             batches = _batches(self.source, journal.position, set(read_hashes(self.folder, journal)))
             for batch, pieces in encoded(batches, self.tokens, self.spec, self.workers):
                 for text, digest, ids in zip(batch.texts, batch.digests, pieces, strict=True):
-                    one = Extremes.of(digest, len(ids) - 1)
-                    found = found.joined(one) if found else one
-                    drafts.add(self.rule.place(digest, len(ids) - 1, journal.extremes), ids, len(text))
+                    num_tokens = len(ids) - 1
+                    found = (found or Extremes.of(digest, num_tokens)).including(digest, num_tokens)
+                    drafts.add(self.rule.place(digest, num_tokens, journal.extremes), ids, len(text))
                 drafts.flush()
                 done += len(pieces)
                 unsaved += b"".join(batch.digests)
@@ -123,34 +133,15 @@ class _Work:
                     saved_bytes, unsaved = drafts.text_bytes, b""
         return drafts.splits(), found
 
-    def check_enough(self, found: Extremes | None) -> Extremes:
-        """Two different documents at least, or nothing is left of the work."""
-        if found and found.smallest != found.largest:
-            return found
-        if self.resumable:
-            clear(self.folder)
-        if not found:
-            raise DataError(
-                f"{self.source.label}: an empty corpus, no document in it has any text; give another --data.source"
-            )
-        raise DataError(
-            f"{self.source.label}: holds one document (exact copies count once), and validation is by document, so at "
-            "least two files or lines are needed; split the text into files of a folder (`split -n l/20 "
-            "--additional-suffix=.txt book.txt part-`) or into a .jsonl file of one document a line"
-        )
-
 
 def _batches(source: Source, position: tuple[int, int], seen: set[bytes]) -> Iterator[Batch]:
-    """Documents that are neither blank nor copies, from a position on. `seen` is all memory that grows with the corpus."""
+    """Documents that are no copies, from a position on. `seen` is all memory that grows with the corpus."""
     texts: list[bytes] = []
     digests: list[bytes] = []
     size, (first, skipped) = 0, position
     for part in range(first, source.num_parts):
-        documents = itertools.islice(source.read(part), skipped, None)
-        for number, document in enumerate(documents, start=skipped + 1):
-            text = document.text.encode()
-            digest = hashlib.sha256(text).digest()
-            if digest in seen or not document.text.strip():
+        for number, text, digest in hashed(source, part, skipped):
+            if digest in seen:
                 continue
             seen.add(digest)
             texts.append(text)
@@ -162,3 +153,11 @@ def _batches(source: Source, position: tuple[int, int], seen: set[bytes]) -> Ite
         skipped = 0
     if texts:
         yield Batch(texts, digests, (source.num_parts, 0))
+
+
+def hashed(source: Source, part: int, skipped: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
+    """Number in the part from 1, UTF-8 and SHA-256 of each document that isn't blank, the first `skipped` left out."""
+    for number, document in enumerate(itertools.islice(source.read(part), skipped, None), start=skipped + 1):
+        if document.text.strip():
+            text = document.text.encode()
+            yield number, text, hashlib.sha256(text).digest()

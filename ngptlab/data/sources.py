@@ -51,25 +51,27 @@ class Source(Protocol):
         ...
 
 
-def find(source: str, *, column: str = TEXT_COLUMN) -> Source:
-    """The source of that name, as `data.source` has it.
+def find(source: str, *, column: str = TEXT_COLUMN, split: str = "", revision: str = "") -> Source:
+    """The source of that name: `stdlib`, `text:PATH` or `hf:DATASET[:CONFIG]`.
 
     Args:
         column: of tables and lines, where the text is.
+        split, revision: of a data set; empty: `train`, and the newest commit.
 
     Raises:
-        DataError: the name is unknown; the place is missing or has no matching file.
+        DataError: the name is unknown; the place is missing or has no matching file; or as for `Stream`.
     """
     scheme, _, place = source.partition(":")
+    if scheme == "hf":
+        from ngptlab.data.stream import Stream  # late: an extra
+
+        return Stream(place, column=column, split=split or "train", revision=revision)
+    if split or revision:
+        raise DataError(f"{source} has no splits and no revisions; leave out {split or revision!r}")
     if source == "stdlib":
         return Files()
     if scheme == "text" and place:
         return Files(place, column=column)
-    if scheme == "hf":
-        problem = "is read once, to shards"
-        raise DataError(
-            f"data.source {source!r} {problem}: `ngptlab data prepare {source} --out DIR`, then --data.source shards:DIR"
-        )
     hint = nearest(scheme, ("stdlib", "text", "shards"))
     if Path(source).exists():
         hint = f"did you mean 'text:{source}'?"

@@ -14,6 +14,7 @@ the rule puts them there anyway.
 from __future__ import annotations
 
 from ngptlab.config import Frozen
+from ngptlab.errors import DataError
 
 
 class Extremes(Frozen):
@@ -35,16 +36,15 @@ class Extremes(Frozen):
             smallest=digest.hex(), largest=digest.hex(), smallest_tokens=num_tokens, largest_tokens=num_tokens
         )
 
-    def joined(self, other: Extremes) -> Extremes:
-        """Those of both sets of documents."""
-        low = min((self, other), key=lambda each: each.smallest)
-        high = max((self, other), key=lambda each: each.largest)
-        return Extremes(
-            smallest=low.smallest,
-            smallest_tokens=low.smallest_tokens,
-            largest=high.largest,
-            largest_tokens=high.largest_tokens,
-        )
+    def including(self, digest: bytes, num_tokens: int) -> Extremes:
+        """Those of one document more."""
+        name = digest.hex()
+        changes: dict[str, object] = {}
+        if name < self.smallest:
+            changes |= {"smallest": name, "smallest_tokens": num_tokens}
+        if name > self.largest:
+            changes |= {"largest": name, "largest_tokens": num_tokens}
+        return self.model_copy(update=changes) if changes else self
 
 
 class Rule(Frozen):
@@ -75,3 +75,20 @@ class Rule(Frozen):
             self.place(smallest, extremes.smallest_tokens) == "val"
             and self.place(largest, extremes.largest_tokens) == "train"
         )
+
+
+def enough(found: Extremes | None, label: str) -> Extremes:
+    """The extremes of a source that has documents for both splits.
+
+    Raises:
+        DataError: it has fewer than two different ones.
+    """
+    if not found:
+        raise DataError(f"{label}: an empty corpus, no document in it has any text; give another --data.source")
+    if found.smallest == found.largest:
+        raise DataError(
+            f"{label}: holds one document (exact copies count once), and validation is by document, so at least two "
+            "files or lines are needed; split the text into files of a folder (`split -n l/20 --additional-suffix=.txt "
+            "book.txt part-`) or into a .jsonl file of one document a line"
+        )
+    return found

@@ -12,7 +12,6 @@ from ngptlab.data.formats import TEXT_COLUMN, Document
 from ngptlab.errors import DataError
 
 SCHEME = "hf:"
-MAIN = "main"
 
 
 class Stream:
@@ -20,7 +19,7 @@ class Stream:
 
     Args:
         place: `DATASET` or `DATASET:CONFIG`; DATASET is a repository on the Hub, or a folder here.
-        revision: branch, tag or commit of the repository; the commit that it means now is what is read.
+        revision: branch, tag or commit; the commit that it means now is what is read. Empty: the newest.
 
     Raises:
         DataError: `datasets` isn't installed; the data set, its config, split or column isn't there, or there is no
@@ -28,7 +27,7 @@ class Stream:
     """
 
     def __init__(
-        self, place: str, *, split: str = "train", column: str = TEXT_COLUMN, revision: str = MAIN
+        self, place: str, *, split: str = "train", column: str = TEXT_COLUMN, revision: str = ""
     ) -> None:
         self._dataset, _, self._config = place.partition(":")
         self._split, self._column = split, column
@@ -36,13 +35,13 @@ class Stream:
         if not self._dataset:
             raise DataError(f"{SCHEME} names no data set; give {SCHEME}DATASET or {SCHEME}DATASET:CONFIG")
         if self._folder.is_dir():
-            if revision != MAIN:
+            if revision:
                 raise DataError(f"--revision {revision}: {self._folder} is a folder, which has no revisions")
             self._commit, self._dataset = "", str(self._folder.resolve())
         else:
             self._commit = self._resolve(revision)
         self._rows = self._load()
-        self._part, self._documents = 0, 0
+        self._done = 0
 
     @property
     def label(self) -> str:
@@ -68,7 +67,7 @@ class Stream:
 
     def read(self, part: int) -> Iterator[Document]:
         """See `Source`; a row without text is no document."""
-        self._part, self._documents = part, 0
+        self._done = part
         rows = iter(self._rows.shard(num_shards=self.num_parts, index=part))
         number = 0
         while True:
@@ -77,16 +76,16 @@ class Stream:
             except Exception as error:  # of whichever library reads the file
                 self._fail(error)
             if row is None:
+                self._done = part + 1
                 return
             number += 1
             text = self._text(row, f"{self.label}, row {number} of part {part + 1}")
             if text is not None:
-                self._documents += 1
                 yield Document(f"{part}:{number}", text)
 
     def share_read(self) -> float:
         """See `Source`: by finished parts."""
-        return self._part / self.num_parts
+        return self._done / self.num_parts
 
     def _text(self, row: dict[str, Any], place: str) -> str | None:
         if self._column not in row:
@@ -104,7 +103,7 @@ class Stream:
         from huggingface_hub import HfApi  # late: slow to load
 
         try:
-            return str(HfApi().dataset_info(self._dataset, revision=revision).sha)
+            return str(HfApi().dataset_info(self._dataset, revision=revision or None).sha)
         except Exception as error:  # of the Hub's client or of what it is made of
             self._fail(error)
 
