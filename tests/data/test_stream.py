@@ -153,7 +153,7 @@ class TestHub:
             (texts / name).write_bytes(raw)
         killed = (
             "from ngptlab.data import prepare, writer\nimport os\nprepare.BATCH_BYTES, prepare.SAVE_BYTES = 100, 200\n"
-            "write, left = writer.ShardWriter.write, [16]\n"
+            "write, left = writer.ShardWriter.write, [28]\n"
             "def counted(*a):\n    left[0] -= 1\n    write(*a) if left[0] else os._exit(9)\n"
             "writer.ShardWriter.write = counted"
         )
