@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -63,11 +63,13 @@ def usual(file: Path, folder: Path, workers: int) -> int:
 def run(module: str, *arguments: object) -> str:
     """A module in a process of its own; gives what it says."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    return subprocess.run(
+        command, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ).stdout
 
 
 def take_turns(
-    contestants: dict[str, tuple[Callable[[Path, Path, int], int], int]], file: Path, turns: int
+    contestants: Mapping[str, tuple[Callable[[Path, Path, int], int], int]], file: Path, turns: int
 ) -> tuple[Floats, Floats, dict[str, int]]:
     """Wall-clock and CPU seconds, [turns, contestants] each, and what each counted; another one begins each turn."""
     names = list(contestants)

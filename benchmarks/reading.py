@@ -68,9 +68,16 @@ def beside_steps(size: Size, folder: Path, turns: int) -> tuple[Spread, Spread, 
     device = bench_device(cuda=False, compiled=False)
     stepper, sample = ours(names()[0], size, device), size.sample(device.place)
     numbers = iter(range(10**9))
-    read = lambda: [batches.at(next(numbers)) for _ in range(BATCHES_A_TURN)]  # noqa: E731
-    step = lambda: stepper.step(*sample)  # noqa: E731
-    step(), read()
+
+    def read() -> None:
+        for _ in range(BATCHES_A_TURN):
+            batches.at(next(numbers))
+
+    def step() -> None:
+        stepper.step(*sample)
+
+    read()
+    step()
     seconds = np.array([(seconds_of(read) / BATCHES_A_TURN, seconds_of(step)) for _ in range(turns)])
     return Spread.of(seconds[:, 1]), Spread.of(seconds[:, 0]), ratios(seconds)[1]
 
@@ -78,7 +85,9 @@ def beside_steps(size: Size, folder: Path, turns: int) -> tuple[Spread, Spread, 
 def resident(tokens: int) -> Resident:
     """Read from a corpus of that size in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.reading", "--resident", str(tokens)], check=True, stdout=subprocess.PIPE
+        [sys.executable, "-m", "benchmarks.reading", "--resident", str(tokens)],
+        check=True,
+        stdout=subprocess.PIPE,
     )
     return Resident(tokens, *json.loads(done.stdout))
 
@@ -124,7 +133,9 @@ def main() -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         step, batch, times = beside_steps(SIZES[SIZE], Path(folder), options.turns)
-    print(f"a step of {SIZE}: {step} s; a batch: {batch.median * 1e6:.0f} us; reading is {times} times faster")
+    print(
+        f"a step of {SIZE}: {step} s; a batch: {batch.median * 1e6:.0f} us; reading is {times} times faster"
+    )
     rows: list[Resident] = []
     if Path("/proc/self/status").exists():
         rows = [resident(tokens) for tokens in RESIDENT_TOKENS]

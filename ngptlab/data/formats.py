@@ -92,7 +92,11 @@ def _check_column(schema: pyarrow.Schema, column: str, file: Path) -> None:
     strings = (types.is_string, types.is_large_string, types.is_string_view)
     fitting = [field.name for field in schema if any(check(field.type) for check in strings)]
     if column not in fitting:
-        problem = f"column {column!r} holds {schema.field(column).type}" if column in schema.names else f"no column {column!r}"
+        problem = (
+            f"column {column!r} holds {schema.field(column).type}"
+            if column in schema.names
+            else f"no column {column!r}"
+        )
         raise DataError(
             f"{file}: {problem}; columns of text here: {', '.join(fitting) or 'none'}; name one with --column"
         )
@@ -110,7 +114,9 @@ def _text_of(line: bytes, column: str, place: str) -> str:
     try:
         record = json.loads(decoded)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: not JSON ({error}); each line must be an object with a {column!r}") from None
+        raise DataError(
+            f"{place}: not JSON ({error}); each line must be an object with a {column!r}"
+        ) from None
     if not isinstance(record, dict) or not isinstance(record.get(column), str):
         held = f"keys {sorted(record)}"[:80] if isinstance(record, dict) else type(record).__name__
         raise DataError(f"{place}: holds {held}; each line must be an object with a string {column!r}")

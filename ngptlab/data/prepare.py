@@ -60,7 +60,9 @@ def prepare(
     before = source.fingerprint()
     rule = Rule(val_share=data.val_share, long_share=data.long_share, long_min_tokens=long_min_tokens)
     job = f"{before} {tokens.name} {tokens.end_of_text} {data.val_share} {data.long_share} {long_min_tokens}"
-    work = _Work(source, tokens, Spec(data.tokenizer, data.end_of_text), rule, folder, workers, resumable, tell)
+    work = _Work(
+        source, tokens, Spec(data.tokenizer, data.end_of_text), rule, folder, workers, resumable, tell
+    )
     journal = (read_journal(folder, job) if resumable else None) or Journal(job=job)
     splits, found = work.write(journal)
     if source.fingerprint() != before:

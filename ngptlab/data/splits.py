@@ -66,7 +66,9 @@ class Rule(Frozen):
         u = int.from_bytes(digest[:8], "big") / 2**64
         if u < self.val_share:
             return "val"
-        return "long" if u < self.val_share + self.long_share and num_tokens >= self.long_min_tokens else "train"
+        return (
+            "long" if u < self.val_share + self.long_share and num_tokens >= self.long_min_tokens else "train"
+        )
 
     def fills(self, extremes: Extremes) -> bool:
         """Whether the shares alone put the extreme documents where they belong."""
@@ -84,7 +86,9 @@ def enough(found: Extremes | None, label: str) -> Extremes:
         DataError: it has fewer than two different ones.
     """
     if not found:
-        raise DataError(f"{label}: an empty corpus, no document in it has any text; give another --data.source")
+        raise DataError(
+            f"{label}: an empty corpus, no document in it has any text; give another --data.source"
+        )
     if found.smallest == found.largest:
         raise DataError(
             f"{label}: holds one document (exact copies count once), and validation is by document, so at least two "

@@ -89,10 +89,14 @@ class Stream:
 
     def _text(self, row: dict[str, Any], place: str) -> str | None:
         if self._column not in row:
-            raise DataError(f"{place}: columns {sorted(row)}, none is {self._column!r}; name one with --column")
+            raise DataError(
+                f"{place}: columns {sorted(row)}, none is {self._column!r}; name one with --column"
+            )
         text = row[self._column]
         if text is not None and not isinstance(text, str):
-            raise DataError(f"{place}: {self._column!r} holds {type(text).__name__}, not text; name another --column")
+            raise DataError(
+                f"{place}: {self._column!r} holds {type(text).__name__}, not text; name another --column"
+            )
         try:
             (text or "").encode()
         except UnicodeEncodeError as error:
@@ -111,7 +115,9 @@ class Stream:
         try:
             import datasets  # late: an extra, and slow to load
         except ImportError:
-            raise DataError(f"{SCHEME}{self._dataset}: needs the datasets library; pip install 'ngptlab[data]'") from None
+            raise DataError(
+                f"{SCHEME}{self._dataset}: needs the datasets library; pip install 'ngptlab[data]'"
+            ) from None
         try:
             return datasets.load_dataset(
                 self._dataset,

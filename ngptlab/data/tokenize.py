@@ -111,7 +111,9 @@ def tokenizer(given: str, end_of_text: str = "") -> Tokenizer:
         return ByteTokenizer()
     if given == "gpt2":
         return Gpt2Tokenizer(_gpt2_encoding())
-    raise DataError(f"data.tokenizer {given!r} is unknown; {nearest(given, ('bytes', 'gpt2'))}, or a .json file")
+    raise DataError(
+        f"data.tokenizer {given!r} is unknown; {nearest(given, ('bytes', 'gpt2'))}, or a .json file"
+    )
 
 
 def tokenizer_name(given: str) -> str:

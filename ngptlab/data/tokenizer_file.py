@@ -144,7 +144,11 @@ def _find_end(vocabulary: dict[str, int], given: str, file: str) -> str:
         return given
     found = [token for token in KNOWN_ENDS if token in vocabulary]
     if len(found) != 1:
-        those = f"several end-of-text tokens ({', '.join(found)})" if found else "no end-of-text token that is known"
+        those = (
+            f"several end-of-text tokens ({', '.join(found)})"
+            if found
+            else "no end-of-text token that is known"
+        )
         raise DataError(
             f"{file}: has {those}; name one with --data.end-of-text (of `data prepare`: --end-of-text), e.g. {KNOWN_ENDS[0]}"
         )

@@ -56,9 +56,7 @@ class Job:
 
     def open(self) -> tuple[Source, Tokenizer, str]:
         """The source, the tokenizer, and what stands for both in the records of blocks."""
-        source = sources.find(
-            self.data.source, column=self.column, split=self.split, revision=self.revision
-        )
+        source = sources.find(self.data.source, column=self.column, split=self.split, revision=self.revision)
         tokens = tokenizer(self.data.tokenizer, self.data.end_of_text)
         return source, tokens, f"{source.fingerprint()} {tokens.name} {tokens.end_of_text}"
 
@@ -109,7 +107,9 @@ class Encode:
         before = np.array([tokens.end_of_text], dtype="<u2")
         with self.job.path(rank, world_size, ".tokens").open("wb") as file:
             # Blocks of consecutive parts, so that the ranks' order is the source's.
-            for part in range(source.num_parts * rank // world_size, source.num_parts * (rank + 1) // world_size):
+            for part in range(
+                source.num_parts * rank // world_size, source.num_parts * (rank + 1) // world_size
+            ):
                 for _, text, digest in hashed(source, part):
                     ids = np.concatenate([before, tokens.encode(text.decode())])
                     file.write(ids.data)
@@ -140,7 +140,9 @@ class Merge:
         if out.exists():
             manifest = read_manifest(out / MANIFEST, "give a folder that isn't there yet")
             if (manifest.source, manifest.tokenizer) != (source.label, tokens.name):
-                raise DataError(f"{out}: holds {manifest.source} in tokens of {manifest.tokenizer}; give another folder")
+                raise DataError(
+                    f"{out}: holds {manifest.source} in tokens of {manifest.tokenizer}; give another folder"
+                )
             return
         num_ranks = self._num_ranks(job)
         temporary = out.with_name(f".{out.name}.tmp")
@@ -156,15 +158,23 @@ class Merge:
             path.name: Block.model_validate_json(path.read_bytes())
             for path in self.job.scratch.glob("block_*.json")
         }
-        counts = {int(name.removesuffix(".json").rpartition("_")[2]) for name, block in records.items() if block.job == job}
+        counts = {
+            int(name.removesuffix(".json").rpartition("_")[2])
+            for name, block in records.items()
+            if block.job == job
+        }
         if len(counts) != 1:
             found = f"blocks of {sorted(counts)} ranks" if counts else "no block of this source and tokenizer"
-            raise DataError(f"{self.job.scratch}: holds {found}; run the first step again, in an empty folder")
+            raise DataError(
+                f"{self.job.scratch}: holds {found}; run the first step again, in an empty folder"
+            )
         (count,) = counts
         for rank in range(count):
             block = records.get(self.job.path(rank, count, ".json").name)
             if block is None or block.job != job:
-                raise DataError(f"{self.job.scratch}: rank {rank} of {count} isn't done; run the first step again")
+                raise DataError(
+                    f"{self.job.scratch}: rank {rank} of {count} isn't done; run the first step again"
+                )
         return count
 
     def _write(self, folder: Path, num_ranks: int, label: str) -> Any:

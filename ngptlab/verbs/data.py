@@ -47,14 +47,23 @@ def add_verbs(data: argparse.ArgumentParser) -> None:
         "--tokenizer", default="gpt2", metavar="NAME", help="gpt2 (default), bytes, or a tokenizer.json"
     )
     prepare.add_argument(
-        "--end-of-text", default="", metavar="TOKEN", help="of a tokenizer.json: the token before every document"
+        "--end-of-text",
+        default="",
+        metavar="TOKEN",
+        help="of a tokenizer.json: the token before every document",
     )
     prepare.add_argument(
-        "--column", default="text", metavar="NAME", help="where a table or a line has the text (default: text)"
+        "--column",
+        default="text",
+        metavar="NAME",
+        help="where a table or a line has the text (default: text)",
     )
     prepare.add_argument("--split", default="", metavar="NAME", help="of hf:DATASET (default: train)")
     prepare.add_argument(
-        "--revision", default="", metavar="NAME", help="of hf:DATASET: branch, tag or commit (default: the newest)"
+        "--revision",
+        default="",
+        metavar="NAME",
+        help="of hf:DATASET: branch, tag or commit (default: the newest)",
     )
     prepare.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     for name, meaning in (("val", "validation"), ("long", "the length evaluation")):
@@ -160,4 +169,3 @@ def _prepare(options: argparse.Namespace) -> int:
         print(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
     print(f"to train on them: --data.source shards:{options.out} --data.tokenizer {options.tokenizer}")
     return 0
-

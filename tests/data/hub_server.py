@@ -47,7 +47,9 @@ def serving(hub: Hub) -> Iterator[str]:
                 self._answer(404, b"{}", {"X-Error-Code": "RevisionNotFound" if api else "RepoNotFound"})
             elif kind in ("", "revision"):
                 siblings = [{"rfilename": name} for name in found[1]]
-                self._json({"id": "lab/texts", "sha": found[0], "siblings": siblings, "tags": [], "private": False})
+                self._json(
+                    {"id": "lab/texts", "sha": found[0], "siblings": siblings, "tags": [], "private": False}
+                )
             elif kind == "tree":
                 self._json([entry(name, raw) for name, raw in found[1].items()])
             else:
@@ -60,7 +62,9 @@ def serving(hub: Hub) -> Iterator[str]:
             asked = json.loads(body)["paths"] if body.startswith("{") else []
             revision = unquote(urlsplit(self.path).path).rpartition("/")[2]
             found = hub.files(revision)
-            self._json([entry(name, raw) for name, raw in (found[1] if found else {}).items() if name in asked])
+            self._json(
+                [entry(name, raw) for name, raw in (found[1] if found else {}).items() if name in asked]
+            )
 
         def _file(self, revision: str, name: str) -> None:
             found = hub.files(revision)

@@ -112,7 +112,7 @@ def test_the_rule_holds_and_kills_leave_no_trace(
         patch.setattr(encode, "ProcessPoolExecutor", Threads)
         patch.setattr("os.fsync", lambda _: None)  # nothing here loses power, and disks are slow
         if expected is None:
-            with pytest.raises(DataError, match="an empty corpus|holds one document"):
+            with pytest.raises(DataError, match=r"an empty corpus|holds one document"):
                 made(base / "texts", base / "out", workers)
             assert list((base / "out").iterdir()) == []
             return

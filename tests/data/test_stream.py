@@ -116,7 +116,9 @@ class TestFolder:
         assert "Available splits: ['train']" in failure(lambda: Stream(str(folder), split="test"))
         assert "is a folder, which has no revisions" in failure(lambda: Stream(str(folder), revision="v1"))
         source = Stream(str(folder), column="content")
-        assert "row 1 of part 1: columns ['id', 'text'], none is 'content'" in failure(lambda: list(source.read(0)))
+        assert "row 1 of part 1: columns ['id', 'text'], none is 'content'" in failure(
+            lambda: list(source.read(0))
+        )
         source = Stream(str(folder), column="id")
         assert "'id' holds int, not text; name another --column" in failure(lambda: list(source.read(0)))
         (folder / "train-3.jsonl").write_text("{")
@@ -137,7 +139,11 @@ def command(url: str, home: Path, *arguments: object, script: str = "") -> subpr
     package = Path(ngptlab.__file__).parents[1]
     settings = {"HF_ENDPOINT": url, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(package)}
     return subprocess.run(
-        [sys.executable, "-c", code, *words], env=os.environ | settings, capture_output=True, text=True, timeout=200
+        [sys.executable, "-c", code, *words],
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
 
 
@@ -174,7 +180,9 @@ class TestHub:
             assert done.returncode == 2 and "RevisionNotFound" in done.stderr and done.stderr.count("\n") == 1
         shards = {path.name: path.read_bytes() for path in out.glob("*.bin")}
         assert shards == made(f"text:{texts}", tmp_path / "straight")
-        assert json.loads((out / "manifest.json").read_text())["source"] == f"hf:lab/texts, train of {OLD[:12]}"
+        assert (
+            json.loads((out / "manifest.json").read_text())["source"] == f"hf:lab/texts, train of {OLD[:12]}"
+        )
 
 
 def test_without_datasets_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

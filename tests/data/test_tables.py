@@ -48,7 +48,9 @@ def test_another_column_of_lines(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text(json.dumps({"text": "no", "content": "yes"}) + "\n")
     assert read(file, "content") == [Document("a.jsonl:1", "yes")]
-    assert "keys ['content', 'text']; each line must be an object with a string 'body'" in failure(file, "body")
+    assert "keys ['content', 'text']; each line must be an object with a string 'body'" in failure(
+        file, "body"
+    )
     assert sources.find(f"text:{file}", column="content").fingerprint() != sources.fingerprint(f"text:{file}")
 
 
@@ -116,7 +118,9 @@ def test_the_same_text_gives_the_same_shards(tmp_path: Path, capsys: pytest.Capt
     texts = [f"text {number} " + "word " * (number % 9) for number in range(80)]
     table(tmp_path / "a.parquet", texts, column="content")
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    make(DataConfig(source=f"text:{tmp_path / 'a.jsonl'}"), tmp_path / "lines", long_min_tokens=8192, workers=1)
+    make(
+        DataConfig(source=f"text:{tmp_path / 'a.jsonl'}"), tmp_path / "lines", long_min_tokens=8192, workers=1
+    )
     command = ["data", "prepare", str(tmp_path / "a.parquet"), "--tokenizer", "bytes", "--workers", "2"]
     assert main([*command, "--column", "content", "--out", str(tmp_path / "rows")]) == 0
     for name in ("train_000000.bin", "val_000000.bin"):

@@ -144,7 +144,14 @@ def test_tokens_must_fit_a_shard(tmp_path: Path) -> None:
     [
         {"decoder": None},
         {"normalizer": {"type": "Lowercase"}},
-        {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}},
+        {
+            "pre_tokenizer": {
+                "type": "ByteLevel",
+                "add_prefix_space": True,
+                "trim_offsets": True,
+                "use_regex": True,
+            }
+        },
     ],
 )
 def test_bytes_a_token_are_only_given_where_they_are_certain(tmp_path: Path, fields: dict[str, Any]) -> None:
@@ -180,7 +187,9 @@ def test_the_digest_of_the_data_follows_the_file(
     assert corpus(texts, moved).folder == first.folder  # nothing is made again
     other = byte_level(tmp_path / "other.json", END, size=262)
     assert corpus(texts, other).digest != first.digest
-    with pytest.raises(DataError, match=r"has \d+ tokens, the model's vocabulary is 200; set --model.vocab-size"):
+    with pytest.raises(
+        DataError, match=r"has \d+ tokens, the model's vocabulary is 200; set --model.vocab-size"
+    ):
         corpus(texts, file, vocab_size=200)
 
 
@@ -188,7 +197,10 @@ def test_the_command_and_a_run_on_its_shards(
     cache: Path, make_folder: MakeFolder, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts, out = make_folder([f"the cat {number} sat on the mat" for number in range(60)]), tmp_path / "out"
-    assert main(["data", "prepare", str(texts), "--tokenizer", str(file), "--out", str(out), "--workers", "2"]) == 0
+    assert (
+        main(["data", "prepare", str(texts), "--tokenizer", str(file), "--out", str(out), "--workers", "2"])
+        == 0
+    )
     assert f"--data.tokenizer {file}" in capsys.readouterr().out
     assert main(["data", "verify", str(out)]) == 0
     data = DataConfig(source=f"shards:{out}", tokenizer=str(file))
@@ -197,21 +209,29 @@ def test_the_command_and_a_run_on_its_shards(
     documents = found.train.documents(0, found.end_of_text)
     assert {vocabulary.decode(ids) for ids in documents} <= {path.read_text() for path in texts.iterdir()}
     other = byte_level(tmp_path / "other.json", END, size=262)
-    with pytest.raises(DataError, match="give --data.tokenizer the tokenizer.json whose SHA-256 begins with "):
+    with pytest.raises(
+        DataError, match=r"give --data.tokenizer the tokenizer.json whose SHA-256 begins with "
+    ):
         open_corpus(data.model_copy(update={"tokenizer": str(other)}), vocab_size=300, long_min_tokens=20)
-    with pytest.raises(DataError, match="give --data.tokenizer the tokenizer.json whose"):
+    with pytest.raises(DataError, match=r"give --data.tokenizer the tokenizer.json whose"):
         open_corpus(DataConfig(source=f"shards:{out}"), vocab_size=300, long_min_tokens=20)
     two = data.model_copy(update={"end_of_text": "the"})
-    with pytest.raises(DataError, match="its documents begin with token 0, which is not data.end_of_text 'the'"):
+    with pytest.raises(
+        DataError, match=r"its documents begin with token 0, which is not data.end_of_text 'the'"
+    ):
         open_corpus(two, vocab_size=300, long_min_tokens=20)
 
 
 def test_settings_that_have_no_effect_or_no_meaning() -> None:
-    base = {"name": "x", "method": "gpt", "model": {"vocab_size": 9, "num_layers": 1, "num_heads": 1, "d_model": 2}}
+    base = {
+        "name": "x",
+        "method": "gpt",
+        "model": {"vocab_size": 9, "num_layers": 1, "num_heads": 1, "d_model": 2},
+    }
     for data, said in (
         ({"tokenizer": "gpt-2"}, "given 'gpt-2'; did you mean 'gpt2'?, or the path of a tokenizer.json"),
         ({"end_of_text": "</s>"}, "the bytes tokenizer has its own; leave it out"),
     ):
-        with pytest.raises(ConfigError, match="data.") as caught:
+        with pytest.raises(ConfigError, match=r"data.") as caught:
             parse({**base, "data": data}, origin="a test")
         assert said in str(caught.value)
