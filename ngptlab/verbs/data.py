@@ -143,7 +143,7 @@ def _prepare(options: argparse.Namespace) -> int:
     if options.workers < 1 or options.long_min_tokens < 1:
         raise ConfigError("--workers and --long-min-tokens are numbers from 1")
     place = options.source
-    if not place.startswith(("stdlib", "text:", "hf:")) or Path(place).exists():
+    if place != "stdlib" and not place.startswith(("text:", "hf:")):
         place = f"text:{place}"
     try:
         data = DataConfig(
