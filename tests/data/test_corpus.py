@@ -114,6 +114,8 @@ def test_two_documents_are_enough_wherever_their_hashes_fall(
     assert max(texts, key=u) in texts_of(corpus.train)
     found = [t for stream in (corpus.train, corpus.val, corpus.long) for t in texts_of(stream)]
     assert sorted(found) == sorted(texts)
+    listed = {shard.file for split in corpus.manifest.splits.values() for shard in split.shards}
+    assert {path.name for path in corpus.folder.glob("*.bin")} == listed  # nothing is left of a first pass
 
 
 def test_stdlib_splits_share_no_document(cache: Path) -> None:
