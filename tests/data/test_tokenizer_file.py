@@ -125,6 +125,12 @@ def test_the_end_of_text_is_found_or_given(
     assert tokenizer(str(path), special[-1]).end_of_text == len(special) - 1
 
 
+def test_other_markers_are_text_too(tmp_path: Path) -> None:
+    vocabulary = tokenizer(str(byte_level(tmp_path / "tokenizer.json", END, "<bos>")))
+    ids = vocabulary.encode("a<bos>b")
+    assert 1 not in ids and vocabulary.decode([1]) == "<bos>" and vocabulary.decode(ids) == "a<bos>b"
+
+
 @pytest.mark.parametrize("content", [None, b"{}", b"\xff", b"nonsense"])
 def test_a_file_that_is_none(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "tokenizer.json"
