@@ -200,5 +200,6 @@ def mapped_bytes() -> int:
         text = Path("/proc/self/status").read_text()
     except OSError:
         pytest.skip("needs /proc")
-    (line,) = (line for line in text.splitlines() if line.startswith("RssFile"))
-    return int(line.split()[1]) * 1024
+    lines = [line for line in text.splitlines() if line.startswith(("RssFile", "RssShmem"))]
+    assert len(lines) == 2  # of files on a disk, and in a file system that is in memory
+    return sum(int(line.split()[1]) for line in lines) * 1024
