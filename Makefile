@@ -36,6 +36,8 @@ bench: $(BIN)/.ngptlab ## Step time, memory, input and output; JSON in out/bench
 	$(BIN)/python -m benchmarks.step_time --sizes demo bytes gpt2-7m
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.io
+	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.prepare
 
 bench-compiled: $(BIN)/.ngptlab ## Step time through torch.compile
 	$(BIN)/python -m benchmarks.step_time --sizes demo bytes --compiled --out out/bench/step_time_compiled.json
@@ -63,7 +65,7 @@ $(BIN)/.dev: $(BIN)/.ngptlab
 $(EXTRAS)/.extras: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(EXTRAS)
 	$(EXTRAS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(EXTRAS)/bin/python -m pip install --quiet $(TORCH_PIN) -e ".[data,eval]" --group extras
+	$(EXTRAS)/bin/python -m pip install --quiet $(TORCH_PIN) -e ".[data,datatrove,eval]" --group extras
 	touch $@
 
 $(PEERS)/.peers: pyproject.toml constraints.txt

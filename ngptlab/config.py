@@ -64,9 +64,11 @@ class DataConfig(Frozen):
     """The corpus, its tokens, and the order in which they are met."""
 
     source: str = "stdlib"
-    """`stdlib` (Python's own library source), `text:PATH` (file or folder of .txt .md .py .jsonl .jsonl.zst) or `shards:DIR`."""
-    tokenizer: Literal["bytes", "gpt2"] = "bytes"
-    """`bytes` (256 values and an end-of-text) or `gpt2` (BPE through tiktoken)."""
+    """`stdlib` (Python's own library source), `text:PATH` (.txt .md .py .jsonl .jsonl.zst .parquet) or `shards:DIR`."""
+    tokenizer: str = "bytes"
+    """`bytes` (256 values and an end-of-text), `gpt2` (BPE through tiktoken) or a `tokenizer.json` of the tokenizers library."""
+    end_of_text: str = ""
+    """The token before every document, where a tokenizer file has none that is known, or several. Empty: found."""
     val_share: float = Field(default=0.05, gt=0, lt=0.5)
     """Share of documents, chosen by hash of their content, kept for validation."""
     long_share: float = Field(default=0.05, ge=0, lt=0.5)
@@ -75,6 +77,20 @@ class DataConfig(Frozen):
     """Seed of the order of training windows."""
     order: Literal["shuffled", "sequential"] = "shuffled"
     """`shuffled`: a new order each epoch. `sequential`: as in the files, the replication's; `seed` has no effect."""
+
+    @model_validator(mode="after")
+    def _check_tokenizer(self) -> Self:
+        is_file = self.tokenizer.endswith(".json")
+        if not is_file and self.tokenizer not in ("bytes", "gpt2"):
+            raise ValueError(
+                f"data.tokenizer: given {self.tokenizer!r}; {nearest(self.tokenizer, ('bytes', 'gpt2'))}, "
+                "or the path of a tokenizer.json"
+            )
+        if self.end_of_text and not is_file:
+            raise ValueError(
+                f"data.end_of_text {self.end_of_text!r}: the {self.tokenizer} tokenizer has its own; leave it out"
+            )
+        return self
 
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -270,6 +286,8 @@ class RunConfig(Frozen):
             del fields["param"]
         if self.data.order == "shuffled":
             del fields["data"]["order"]
+        if not self.data.end_of_text:
+            del fields["data"]["end_of_text"]
         # Seams are left out one by one: a seam that `Parts` gains later must not change the hash of earlier mixtures.
         fields["seams"] = self.seams.given
         if not fields["seams"]:

@@ -1,12 +1,13 @@
 """From text to batches: documents, tokens, shards, splits, and the order of training windows. No torch.
 
-sources.py   documents, one at a time, in a fixed order
-tokenize.py  text to tokens and back
+sources.py   documents, one at a time, in a fixed order: from files.py (formats.py reads one) or stream.py
+tokenize.py  text to tokens and back; tokenizer_file.py has tokenizers of the user's own
 encode.py    documents to tokens by several processes, in order
 shards.py    tokens on disk, in the format that others' tools read too; writer.py writes them
 manifest.py  what a folder of shards holds, as a record beside them
-prepare.py   documents to split shards and their manifest; journal.py has how far it is
+prepare.py   documents to split shards (splits.py, drafts.py) and their manifest; journal.py has how far it is
 make.py      the same in a folder of the user's own; progress.py shows it
+trove.py     the same over many machines
 adopt.py     anybody's shards, used as they are; scan.py makes their manifest
 hub.py       files of the Hugging Face hub, through its cache
 known.py     shards that others published; get.py fetches them, arrivals.py shows it

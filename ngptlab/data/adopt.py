@@ -31,7 +31,8 @@ from ngptlab.data.manifest import (
 )
 from ngptlab.data.scan import scan
 from ngptlab.data.shards import TokenStream
-from ngptlab.data.tokenize import check_vocabulary, tokenizer
+from ngptlab.data.tokenize import check_vocabulary, tokenizer, tokenizer_name
+from ngptlab.data.tokenizer_file import NAME
 from ngptlab.errors import DataError
 
 SCHEME = "shards:"
@@ -64,7 +65,7 @@ def adopt(data: DataConfig, *, vocab_size: int) -> tuple[Path, Manifest]:
         _check_agrees(manifest, path, data, files)
         _check_files(folder, manifest, remedy)
     else:
-        vocabulary = tokenizer(data.tokenizer)
+        vocabulary = tokenizer(data.tokenizer, data.end_of_text)
         check_vocabulary(vocabulary.name, vocabulary.vocab_size, vocab_size)
         log.info("reading %s for its manifest, once", folder)
         source = f"{SCHEME}{folder.resolve().name}"
@@ -126,10 +127,20 @@ def _files(folder: Path, source: str) -> dict[str, list[str]]:
 
 
 def _check_agrees(manifest: Manifest, path: Path, data: DataConfig, files: dict[str, list[str]]) -> None:
-    if manifest.tokenizer != data.tokenizer:
+    given = tokenizer_name(data.tokenizer)
+    if manifest.tokenizer != given:
+        which = manifest.tokenizer
+        if which.startswith(NAME):
+            which = f"the tokenizer.json whose SHA-256 begins with {which.removeprefix(NAME)}"
+        also = f" ({given})" if given != data.tokenizer else ""
         raise DataError(
-            f"{path}: its shards hold tokens of {manifest.tokenizer}, data.tokenizer is {data.tokenizer}; "
-            f"give --data.tokenizer {manifest.tokenizer}"
+            f"{path}: its shards hold tokens of {manifest.tokenizer}, data.tokenizer is {data.tokenizer}{also}; "
+            f"give --data.tokenizer {which}"
+        )
+    if data.end_of_text and tokenizer(data.tokenizer, data.end_of_text).end_of_text != manifest.end_of_text:
+        raise DataError(
+            f"{path}: its documents begin with token {manifest.end_of_text}, which is not data.end_of_text "
+            f"{data.end_of_text!r}; leave it out"
         )
     listed = {shard.file for split in manifest.splits.values() for shard in split.shards}
     there = {name for names in files.values() for name in names}

@@ -30,7 +30,7 @@ from ngptlab.data.manifest import (
 )
 from ngptlab.data.prepare import prepare
 from ngptlab.data.shards import TokenStream
-from ngptlab.data.tokenize import check_vocabulary, tokenizer
+from ngptlab.data.tokenize import check_vocabulary, tokenizer, tokenizer_name
 from ngptlab.errors import DataError, nearest
 
 __all__ = ["Corpus", "Manifest", "Split", "open_corpus"]
@@ -131,6 +131,11 @@ def _adopted(data: DataConfig, vocab_size: int) -> Corpus:
 
 
 def _prepared(data: DataConfig, vocab_size: int, long_min_tokens: int) -> Corpus:
+    if data.source.startswith("hf:"):
+        raise DataError(
+            f"data.source {data.source}: a data set is turned into shards first, once: `ngptlab data prepare "
+            f"{data.source} --out DIR`, then --data.source shards:DIR"
+        )
     folder = cache_folder() / "data" / _key(data, long_min_tokens)
     try:
         if not folder.exists():
@@ -150,19 +155,20 @@ def _prepared(data: DataConfig, vocab_size: int, long_min_tokens: int) -> Corpus
 
 
 def _key(data: DataConfig, long_min_tokens: int) -> str:
-    parts = (
+    parts = [
         FORMAT_VERSION,
         sources.fingerprint(data.source),
-        data.tokenizer,
+        tokenizer_name(data.tokenizer),
         data.val_share,
         data.long_share,
         long_min_tokens,
-    )
+        *([data.end_of_text] if data.end_of_text else []),
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _make(data: DataConfig, folder: Path, vocab_size: int, long_min_tokens: int) -> None:
-    tokens = tokenizer(data.tokenizer)
+    tokens = tokenizer(data.tokenizer, data.end_of_text)
     check_vocabulary(tokens.name, tokens.vocab_size, vocab_size)  # before the work, not after it
     log.info("preparing %s in %s, once", data.source, folder)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")

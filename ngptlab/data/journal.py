@@ -1,4 +1,8 @@
-"""How far a preparation has come, so that one that was killed goes on. `progress.json`, gone when all is done."""
+"""How far a preparation has come, so that one that was killed goes on.
+
+`progress.json` is the last entry, `progress.hashes` the content hashes of the documents done, so that their copies are
+known without reading them again. Both are gone when all is done.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +12,15 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from ngptlab.config import Frozen
+from ngptlab.data.drafts import Drafts, DraftState
 from ngptlab.data.manifest import fsync_folder
-from ngptlab.data.writer import WriterState
+from ngptlab.data.splits import Extremes
 from ngptlab.errors import DataError
 
 JOURNAL = "progress.json"
 TEMPORARY = f".{JOURNAL}.tmp"
-
-
-class Survey(Frozen):
-    """What the first pass over the source has found."""
-
-    smallest: str
-    """The smallest content hash, in hex."""
-    largest: str
-    """The largest one."""
-    text_bytes: int
-    """UTF-8 bytes of all documents, copies included."""
-
-
-class DraftState(Frozen):
-    """A split that is being written."""
-
-    writer: WriterState = WriterState()
-    documents: int = 0
-    tokens: int = 0
-    text_bytes: int = 0
+HASHES = "progress.hashes"
+HASH_BYTES = 32
 
 
 class Journal(Frozen):
@@ -41,7 +28,12 @@ class Journal(Frozen):
 
     job: str
     """Stands for the source and the settings."""
-    survey: Survey
+    extremes: Extremes | None = None
+    """Those of all documents, in a second pass; the first does without (splits.py)."""
+    found: Extremes | None = None
+    """Those of the documents done."""
+    position: tuple[int, int] = (0, 0)
+    """The source is read up to here: number of a part, documents of it."""
     documents: int = 0
     """Distinct documents done."""
     drafts: dict[str, DraftState] = Field(default_factory=dict)
@@ -49,7 +41,7 @@ class Journal(Frozen):
 
 
 def read_journal(folder: Path, job: str) -> Journal | None:
-    """The last entry; None in an empty folder.
+    """The last entry; None in an empty folder, and where another job had begun and done nothing.
 
     Raises:
         DataError: the entry is of another job or damaged, or the folder holds something else.
@@ -64,18 +56,51 @@ def read_journal(folder: Path, job: str) -> Journal | None:
         return None
     except ValidationError:
         raise DataError(f"{path}: damaged; delete the folder {folder} to begin again") from None
-    if journal.job != job:
+    if journal.job != job and journal.documents:  # where nothing is done, nothing is lost
         raise DataError(
             f"{folder}: was begun from other text or with other settings; give the same ones, or another --out"
         )
-    return journal
+    return journal if journal.job == job else None
 
 
-def write_journal(folder: Path, journal: Journal) -> None:
-    """Replace the entry, as a whole or not at all."""
-    with (folder / TEMPORARY).open("w", encoding="utf-8") as file:
-        file.write(journal.model_dump_json())
-        file.flush()
-        os.fsync(file.fileno())
+def write_journal(folder: Path, journal: Journal, hashes: bytes = b"") -> None:
+    """Replace the entry, as a whole or not at all, after adding the hashes of the documents since the last one."""
+    if journal.documents:
+        with os.fdopen(os.open(folder / HASHES, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+            file.truncate(HASH_BYTES * journal.documents - len(hashes))
+            file.seek(0, os.SEEK_END)
+            file.write(hashes)
+            file.flush()
+            os.fsync(file.fileno())
+    with (folder / TEMPORARY).open("w", encoding="utf-8") as entry:
+        entry.write(journal.model_dump_json())
+        entry.flush()
+        os.fsync(entry.fileno())
     (folder / TEMPORARY).replace(folder / JOURNAL)
     fsync_folder(folder)
+
+
+def read_hashes(folder: Path, journal: Journal) -> list[bytes]:
+    """The content hashes of the documents done, in order.
+
+    Raises:
+        DataError: some are missing.
+    """
+    if not journal.documents:
+        return []
+    size = HASH_BYTES * journal.documents
+    try:
+        with (folder / HASHES).open("rb") as file:
+            raw = file.read(size)
+    except FileNotFoundError:
+        raw = b""
+    if len(raw) < size:
+        raise DataError(f"{folder / HASHES}: damaged; delete the folder {folder} to begin again")
+    return [raw[low : low + HASH_BYTES] for low in range(0, size, HASH_BYTES)]
+
+
+def clear(folder: Path) -> None:
+    """Leave nothing of a preparation."""
+    Drafts(folder, {})
+    for name in (HASHES, TEMPORARY, JOURNAL):
+        (folder / name).unlink(missing_ok=True)

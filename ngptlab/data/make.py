@@ -9,29 +9,41 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ngptlab.config import DataConfig
-from ngptlab.data.journal import JOURNAL
+from ngptlab.data import sources
+from ngptlab.data.journal import HASHES, JOURNAL
 from ngptlab.data.manifest import MANIFEST, Manifest, read_manifest
-from ngptlab.data.prepare import Tell, label, prepare
+from ngptlab.data.prepare import Tell, prepare
+from ngptlab.data.sources import Source
 from ngptlab.data.tokenize import tokenizer
 from ngptlab.errors import DataError
 
 
 def make(
-    data: DataConfig, folder: Path, *, long_min_tokens: int, workers: int, tell: Tell | None = None
+    data: DataConfig,
+    folder: Path,
+    *,
+    long_min_tokens: int,
+    workers: int,
+    tell: Tell | None = None,
+    source: Source | None = None,
 ) -> Manifest:
     """Shards and manifest of `data` in `folder`, which is new, empty, or begun by the same call.
+
+    Args:
+        source: what is read; none: `data.source`.
 
     Raises:
         DataError: as for `prepare`; the folder holds something else, or another process is at it.
         OSError: the folder can't be written.
     """
-    tokens = tokenizer(data.tokenizer)
+    source = source or sources.find(data.source)
+    tokens = tokenizer(data.tokenizer, data.end_of_text)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         path = folder / MANIFEST
         if path.exists():
             manifest = read_manifest(path, f"delete the folder {folder}, or give another --out")
-            if (manifest.source, manifest.tokenizer) != (label(data.source), data.tokenizer):
+            if (manifest.source, manifest.tokenizer) != (source.label, tokens.name):
                 raise DataError(
                     f"{folder}: holds {manifest.source} in tokens of {manifest.tokenizer}; give another --out"
                 )
@@ -44,9 +56,10 @@ def make(
                 workers=workers,
                 resumable=True,
                 tell=tell,
+                source=source,
             )
         # Last, for as long as it is there the folder is known to be ours.
-        for left in (folder / JOURNAL, *folder.glob(".*.tmp")):
+        for left in (folder / HASHES, folder / JOURNAL, *folder.glob(".*.tmp")):
             left.unlink(missing_ok=True)
     return manifest
 

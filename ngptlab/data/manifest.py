@@ -44,9 +44,9 @@ class Manifest(Frozen):
 
     format_version: Literal[1] = FORMAT_VERSION
     source: str
-    """`stdlib`, or `text:` or `shards:` and the last name of the path."""
+    """`stdlib`, or `text:` or `shards:` and the last name of the path, or `hf:`, the data set, its split and commit."""
     tokenizer: str
-    """As in `data.tokenizer`."""
+    """`bytes`, `gpt2`, or `tokenizers:` and the beginning of a file's digest."""
     vocab_size: int
     """The tokenizer's."""
     end_of_text: int

@@ -15,7 +15,7 @@ class Progress:
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
         self._every_seconds = 0.5 if self._live else 10.0
-        self._begun: tuple[float, int, int] | None = None
+        self._begun: tuple[float, float, int, int] | None = None
         self._shown = -float("inf")
 
     def __enter__(self) -> Self:
@@ -27,15 +27,15 @@ class Progress:
         if self._live and self._begun:
             print(file=sys.stderr)
 
-    def tell(self, text_bytes: int, all_bytes: int, tokens: int) -> None:
-        """Called after every document; shows something now and then."""
+    def tell(self, share: float, text_bytes: int, tokens: int) -> None:
+        """Called after every batch of documents; shows something now and then."""
         now = time.monotonic()
         if self._begun is None:
-            self._begun = now, text_bytes, tokens
+            self._begun = now, share, text_bytes, tokens
         if now - self._shown < self._every_seconds:
             return
         self._shown = now
-        line = describe(text_bytes, all_bytes, tokens, now, self._begun)
+        line = describe(share, text_bytes, tokens, now, self._begun)
         print(
             f"\r{line}\x1b[K" if self._live else line,
             end="" if self._live else "\n",
@@ -44,12 +44,14 @@ class Progress:
         )
 
 
-def describe(text_bytes: int, all_bytes: int, tokens: int, now: float, begun: tuple[float, int, int]) -> str:
-    """'50% of 225 MB, 3.1 MB/s, 700,000 tokens/s, 0:00:36 left'."""
+def describe(
+    share: float, text_bytes: int, tokens: int, now: float, begun: tuple[float, float, int, int]
+) -> str:
+    """'50%, 112.5 MB, 3.1 MB/s, 700,000 tokens/s, 0:00:36 left'."""
     seconds = max(now - begun[0], 1e-9)
-    speed, token_speed = (text_bytes - begun[1]) / seconds, (tokens - begun[2]) / seconds
-    share = f"{100 * text_bytes / all_bytes:.0f}% of {all_bytes / 1e6:,.1f} MB"
-    if not speed:
-        return share
-    left = timedelta(seconds=round((all_bytes - text_bytes) / speed))
-    return f"{share}, {speed / 1e6:.1f} MB/s, {token_speed:,.0f} tokens/s, {left} left"
+    done = f"{100 * share:.0f}%, {text_bytes / 1e6:,.1f} MB"
+    if share <= begun[1]:
+        return done
+    speed, token_speed = (text_bytes - begun[2]) / seconds, (tokens - begun[3]) / seconds
+    left = timedelta(seconds=round((1 - share) * seconds / (share - begun[1])))
+    return f"{done}, {speed / 1e6:.1f} MB/s, {token_speed:,.0f} tokens/s, {left} left"

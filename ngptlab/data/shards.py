@@ -7,6 +7,7 @@ uint16. Among them, an end-of-text token stands before every document.
 from __future__ import annotations
 
 import hashlib
+import mmap
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -23,6 +24,8 @@ VERSION = 1
 HEADER_BYTES = 256 * 4
 TOKEN_BYTES = 2
 SCAN_TOKENS = 1 << 20
+MAPPED_BYTES = 1 << 26  # of files, mapped at most
+AROUND_BYTES = 1 << 16  # Linux maps so much around a byte that is read
 
 
 class Shard(Frozen):
@@ -54,7 +57,9 @@ class TokenStream:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._shards = [_map(Path(path)) for path in paths]
+        self._pages = [_map(Path(path)) for path in paths]
+        self._shards = [np.frombuffer(raw, dtype="<u2", offset=HEADER_BYTES) for raw in self._pages]
+        self._mapped_bytes = 0
         self._starts = list(accumulate((len(shard) for shard in self._shards), initial=0))
 
     def __len__(self) -> int:
@@ -75,7 +80,16 @@ class TokenStream:
             piece = self._shards[shard][offset : offset + length - filled]
             tokens[filled : filled + len(piece)] = piece
             filled, shard = filled + len(piece), shard + 1
+            self._mapped_bytes += piece.nbytes + AROUND_BYTES
+        if self._mapped_bytes > MAPPED_BYTES:
+            self._release()
         return tokens
+
+    def _release(self) -> None:
+        """Let go of the pages that were read, so that a process does not seem to grow as large as its corpus."""
+        for pages in self._pages:
+            pages.madvise(mmap.MADV_DONTNEED)  # they stay in the system's cache
+        self._mapped_bytes = 0
 
     def documents(self, min_tokens: int, end_of_text: int) -> Iterator[npt.NDArray[np.int64]]:
         """Documents of at least `min_tokens` tokens, in order, without their end-of-text. Shape [N] each.
@@ -101,7 +115,7 @@ class TokenStream:
             yield len(self)
 
 
-def _map(path: Path) -> npt.NDArray[np.uint16]:
+def _map(path: Path) -> mmap.mmap:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -126,6 +140,5 @@ def _map(path: Path) -> npt.NDArray[np.uint16]:
         raise DataError(
             f"{path}: {damage}, {size} bytes where {tokens} tokens take {expected}; make or fetch it again"
         )
-    if tokens == 0:  # an empty map is an error in the operating system
-        return np.zeros(0, dtype=np.uint16)
-    return np.memmap(path, dtype="<u2", mode="r", offset=HEADER_BYTES, shape=(tokens,))
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,4 +1,4 @@
-"""Text to tokens and back. Tokens fit 16 bits, as the shards store them."""
+"""Text to tokens and back. Tokens fit 16 bits, as the shards store them. tokenizer_file.py has those of the user's own."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 Tokens = npt.NDArray[np.uint16]
 END_OF_TEXT = "<|endoftext|>"
+FILE_SUFFIX = ".json"
 
 
 class Tokenizer(Protocol):
-    """A fixed vocabulary. `decode(encode(text)) == text`, and `encode` never gives `end_of_text`."""
+    """A fixed vocabulary. `encode` never gives `end_of_text`; for `bytes` and `gpt2`, `decode(encode(text)) == text`."""
 
     name: str
-    """As in `data.tokenizer`."""
+    """As manifests have it: `bytes`, `gpt2`, or `tokenizers:` and the beginning of a file's digest."""
     vocab_size: int
     """Number of tokens, `end_of_text` included; a model's may be larger (padding)."""
     end_of_text: int
@@ -63,7 +64,7 @@ class ByteTokenizer:
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """See `Tokenizer.decode`."""
         marker = END_OF_TEXT.encode()
-        pieces = (marker if i == self.end_of_text else bytes((i,)) for i in _checked(ids, self))
+        pieces = (marker if i == self.end_of_text else bytes((i,)) for i in checked(ids, self))
         return b"".join(pieces).decode("utf-8", "replace")
 
 
@@ -79,7 +80,8 @@ class Gpt2Tokenizer:
 
     def encode(self, text: str) -> Tokens:
         """Byte-pair tokens; `<|endoftext|>` in the text is encoded as text."""
-        return np.array(self._encoding.encode_ordinary(text), dtype=np.uint16)
+        # The tokens of `encode_ordinary`, without a Python number for each.
+        return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint16)
 
     def byte_lengths(self) -> npt.NDArray[np.int64]:
         """See `Tokenizer.byte_lengths`."""
@@ -88,20 +90,43 @@ class Gpt2Tokenizer:
 
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """See `Tokenizer.decode`."""
-        return self._encoding.decode(_checked(ids, self), errors="replace")
+        return self._encoding.decode(checked(ids, self), errors="replace")
 
 
-def tokenizer(name: str) -> Tokenizer:
-    """The tokenizer of that name: `bytes`, or `gpt2`, whose vocabulary tiktoken fetches once.
+def tokenizer(given: str, end_of_text: str = "") -> Tokenizer:
+    """The tokenizer of `data.tokenizer`: `bytes`; `gpt2`, whose vocabulary tiktoken fetches once; or a `.json` file.
+
+    Args:
+        end_of_text: the token of a file that stands before documents; empty: a known one is looked for.
 
     Raises:
-        DataError: the name is unknown, or the vocabulary is neither cached nor to be had from the network.
+        DataError: the name is unknown, the file is of no use, or the vocabulary is neither cached nor to be had from
+            the network.
     """
-    if name == "bytes":
+    if given.endswith(FILE_SUFFIX):
+        from ngptlab.data.tokenizer_file import FileTokenizer  # it builds on this file
+
+        return FileTokenizer(given, end_of_text)
+    if given == "bytes":
         return ByteTokenizer()
-    if name == "gpt2":
+    if given == "gpt2":
         return Gpt2Tokenizer(_gpt2_encoding())
-    raise DataError(f"data.tokenizer {name!r} is unknown; {nearest(name, ('bytes', 'gpt2'))}")
+    raise DataError(
+        f"data.tokenizer {given!r} is unknown; {nearest(given, ('bytes', 'gpt2'))}, or a .json file"
+    )
+
+
+def tokenizer_name(given: str) -> str:
+    """The name that the tokenizer of `data.tokenizer` has in manifests, found without loading it.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    if not given.endswith(FILE_SUFFIX):
+        return given
+    from ngptlab.data.tokenizer_file import file_name
+
+    return file_name(given)
 
 
 def check_vocabulary(name: str, needed: int, vocab_size: int) -> None:
@@ -134,7 +159,12 @@ def _gpt2_encoding() -> tiktoken.Encoding:
         ) from None
 
 
-def _checked(ids: Sequence[int] | npt.NDArray[np.integer], vocabulary: Tokenizer) -> list[int]:
+def checked(ids: Sequence[int] | npt.NDArray[np.integer], vocabulary: Tokenizer) -> list[int]:
+    """The tokens as numbers, each of them in the vocabulary.
+
+    Raises:
+        DataError: one is not.
+    """
     tokens = [int(i) for i in ids]
     outside = [i for i in tokens if not 0 <= i < vocabulary.vocab_size]
     if outside:

@@ -91,7 +91,7 @@ class ShardWriter:
         while len(tokens):
             file = self._file or self._begin()
             piece = tokens[: self._shard_tokens - self._tokens]
-            file.write(piece.astype("<u2").tobytes())
+            file.write(np.ascontiguousarray(piece, dtype="<u2").data)
             self._tokens += len(piece)
             self._max_token = max(self._max_token, int(piece.max()))
             tokens = tokens[len(piece) :]

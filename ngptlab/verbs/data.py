@@ -39,10 +39,33 @@ def add_verbs(data: argparse.ArgumentParser) -> None:
     stats.add_argument("--out", type=Path, metavar="PNG", help="also draw the histograms into this file")
     prepare = verb("prepare", _prepare, "Turn text into shards; the same command goes on after a stop.")
     prepare.add_argument(
-        "source", metavar="SOURCE", help="a file or folder of .txt .md .py .jsonl .jsonl.zst"
+        "source",
+        metavar="SOURCE",
+        help="a file or folder of .txt .md .py .jsonl .jsonl.zst .parquet; stdlib; or hf:DATASET[:CONFIG]",
     )
     prepare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the shards")
-    prepare.add_argument("--tokenizer", choices=("gpt2", "bytes"), default="gpt2", help="default: gpt2")
+    prepare.add_argument(
+        "--tokenizer", default="gpt2", metavar="NAME", help="gpt2 (default), bytes, or a tokenizer.json"
+    )
+    prepare.add_argument(
+        "--end-of-text",
+        default="",
+        metavar="TOKEN",
+        help="of a tokenizer.json: the token before every document",
+    )
+    prepare.add_argument(
+        "--column",
+        default="text",
+        metavar="NAME",
+        help="where a table or a line has the text (default: text)",
+    )
+    prepare.add_argument("--split", default="", metavar="NAME", help="of hf:DATASET (default: train)")
+    prepare.add_argument(
+        "--revision",
+        default="",
+        metavar="NAME",
+        help="of hf:DATASET: branch, tag or commit (default: the newest)",
+    )
     prepare.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     for name, meaning in (("val", "validation"), ("long", "the length evaluation")):
         prepare.add_argument(
@@ -122,19 +145,24 @@ def _table(*headings: str) -> Table:
 
 def _prepare(options: argparse.Namespace) -> int:
     from ngptlab.data.make import make
+    from ngptlab.data.sources import find
 
     if options.workers < 1 or options.long_min_tokens < 1:
         raise ConfigError("--workers and --long-min-tokens are numbers from 1")
-    known = options.source == "stdlib" or options.source.startswith("text:")
+    place = options.source
+    if place != "stdlib" and not place.startswith(("text:", "hf:")):
+        place = f"text:{place}"
     try:
         data = DataConfig(
-            source=options.source if known else f"text:{options.source}",
+            source=place,
             tokenizer=options.tokenizer,
+            end_of_text=options.end_of_text,
             val_share=options.val_share,
             long_share=options.long_share,
         )
     except ValidationError as error:
         raise ConfigError(f"data prepare: {explain(error)}") from None
+    source = find(place, column=options.column, split=options.split, revision=options.revision)
     with Progress() as progress:
         manifest = make(
             data,
@@ -142,6 +170,7 @@ def _prepare(options: argparse.Namespace) -> int:
             long_min_tokens=options.long_min_tokens,
             workers=options.workers,
             tell=progress.tell,
+            source=source,
         )
     for name, split in manifest.splits.items():
         print(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")

@@ -17,6 +17,7 @@ import zstandard
 
 import ngptlab.errors
 from ngptlab.config import DataConfig
+from ngptlab.data import prepare
 from ngptlab.data.corpus import Corpus, open_corpus
 from ngptlab.data.shards import TokenStream
 from ngptlab.data.sources import documents
@@ -113,6 +114,8 @@ def test_two_documents_are_enough_wherever_their_hashes_fall(
     assert max(texts, key=u) in texts_of(corpus.train)
     found = [t for stream in (corpus.train, corpus.val, corpus.long) for t in texts_of(stream)]
     assert sorted(found) == sorted(texts)
+    listed = {shard.file for split in corpus.manifest.splits.values() for shard in split.shards}
+    assert {path.name for path in corpus.folder.glob("*.bin")} == listed  # nothing is left of a first pass
 
 
 def test_stdlib_splits_share_no_document(cache: Path) -> None:
@@ -140,8 +143,11 @@ def test_gpt2_tokens(cache: Path, make_folder: MakeFolder, prepared: Prepared) -
     assert corpus.bytes_per_token("train") > 1.5
 
 
-def test_preparing_streams(cache: Path, tmp_path: Path, prepared: Prepared) -> None:
+def test_preparing_streams(
+    cache: Path, tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Four times the corpus, the same memory but for a hash per document."""
+    monkeypatch.setattr(prepare, "BATCH_BYTES", 1 << 16)
     peaks = []
     for count in (200, 800):
         lines = (json.dumps({"text": random.Random(n).randbytes(5000).hex()}) + "\n" for n in range(count))

@@ -136,13 +136,12 @@ def test_a_source_that_changes_meanwhile_is_refused(
     cache: Path, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch, failure: Failure
 ) -> None:
     folder = make_folder(30)
-    real = prepare_module._survey
+    real = prepare_module._batches
 
-    def survey(source: str) -> prepare_module._Extremes:
-        extremes = real(source)
+    def batches(*arguments: object) -> object:
         (folder / "new.txt").write_text("new")
-        return extremes
+        return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(prepare_module, "_survey", survey)
+    monkeypatch.setattr(prepare_module, "_batches", batches)
     assert "changed while it was read" in failure(folder)
     assert list((cache / "data").iterdir()) == []

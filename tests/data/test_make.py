@@ -51,15 +51,16 @@ def texts(make_folder: MakeFolder) -> Path:
 
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A journal entry every few documents, and shards of few tokens."""
-    monkeypatch.setattr(prepare_module, "SAVE_BYTES", 700)
+    """A journal entry every few documents, batches of some, and shards of few tokens."""
+    monkeypatch.setattr(prepare_module, "SAVE_BYTES", 1500)
+    monkeypatch.setattr(prepare_module, "BATCH_BYTES", 250)
     monkeypatch.setitem(ShardWriter.__init__.__kwdefaults__, "shard_tokens", 3000)  # type: ignore[arg-type]
 
 
 def test_any_number_of_workers_writes_the_same(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encode, "BATCH_CHARS", 300)  # more batches than may wait at once
+    monkeypatch.setattr(prepare_module, "BATCH_BYTES", 300)  # more batches than may wait at once
     one = made(texts, tmp_path / "one")
     assert made(texts, tmp_path / "two", workers=2) == one
     assert sorted(one) == ["long_000000.bin", "manifest.json", "train_000000.bin", "val_000000.bin"]
@@ -79,7 +80,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, calls: int, owner: object, name:
     monkeypatch.setattr(owner, name, counted)
 
 
-@pytest.mark.parametrize("calls", [0, 1, 30, 31, 77, 150, 339])
+@pytest.mark.parametrize("calls", [0, 1, 5, 8, 30, 77, 128, 218])
 @pytest.mark.parametrize("target", [(ShardWriter, "write"), (ShardWriter, "_finish"), (os, "fsync")])
 @pytest.mark.usefixtures("small_steps")
 def test_a_killed_preparation_goes_on(
@@ -110,6 +111,7 @@ def test_killed_again_and_again(
         (texts / f"{number:02d}.txt").write_text(f"{number} " + "a" * number)
     with pytest.MonkeyPatch.context() as small:
         small.setattr(prepare_module, "SAVE_BYTES", 300)
+        small.setattr(prepare_module, "BATCH_BYTES", 100)
         straight = made(texts, base / "straight")
         for calls in stops:
             with pytest.MonkeyPatch.context() as patch:
@@ -127,11 +129,11 @@ def test_a_resume_does_not_tokenize_again(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        kill_after(patch, 300, ShardWriter, "write")
+        kill_after(patch, 110, ShardWriter, "write")
         with pytest.raises(Killed):
             made(texts, tmp_path / "out")
     done = json.loads((tmp_path / "out" / JOURNAL).read_text())["documents"]
-    assert 100 < done <= 150
+    assert 100 < done < 170
     calls = []
     real = type(tokenizer("bytes")).encode
     monkeypatch.setattr(
@@ -177,7 +179,7 @@ def test_folders_of_others_are_left_alone(texts: Path, tmp_path: Path) -> None:
 
 
 def test_a_dead_worker_is_one_line(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encode, "_encode", os.abort)  # by name in the worker: found there as it is here
+    monkeypatch.setattr(encode, "_work", os.abort)  # by name in the worker: found there as it is here
     monkeypatch.setattr(encode, "_begin", os._exit)
     with pytest.raises(DataError, match=r"a worker process died.*--workers"):
         made(texts, tmp_path / "out", workers=2)
@@ -189,7 +191,7 @@ def test_the_command(texts: Path, tmp_path: Path, cache: Path, capsys: pytest.Ca
     assert main([*arguments, "--val-share", "0.2", "--long-min-tokens", "60"]) == 0
     said = capsys.readouterr()
     assert f"--data.source shards:{out} --data.tokenizer bytes" in said.out
-    assert "100%" not in said.err and " of 0.0 MB" in said.err
+    assert said.err == "100%, 0.0 MB\n"
     assert main(["data", "verify", str(out)]) == 0
     streams = {name: TokenStream(sorted(out.glob(f"{name}_*.bin"))) for name in SPLITS}
     found = [
@@ -208,8 +210,8 @@ def test_the_command(texts: Path, tmp_path: Path, cache: Path, capsys: pytest.Ca
 
 
 def test_progress_in_words() -> None:
-    said = describe(110_000_000, 200_000_000, 25_000_000, 20.0, (10.0, 80_000_000, 20_000_000))
-    assert said == "55% of 200.0 MB, 3.0 MB/s, 500,000 tokens/s, 0:00:30 left"
+    said = describe(0.55, 110_000_000, 25_000_000, 20.0, (10.0, 0.4, 80_000_000, 20_000_000))
+    assert said == "55%, 110.0 MB, 3.0 MB/s, 500,000 tokens/s, 0:00:30 left"
 
 
 def test_a_writer_goes_on_from_a_state(tmp_path: Path) -> None:

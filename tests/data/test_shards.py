@@ -179,3 +179,27 @@ def test_damage_is_named(shard: Path, damage: object, said: str) -> None:
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.bin: the shard can't be read"):
         TokenStream([tmp_path / "gone.bin"])
+
+
+def test_reading_lets_go_of_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is mapped after reading everything once is bounded, and what is read is the same."""
+    monkeypatch.setattr(shards, "MAPPED_BYTES", 1 << 20)
+    tokens = np.random.default_rng(0).integers(0, 1000, 8_000_000)
+    with ShardWriter(tmp_path, "train", shard_tokens=3_000_000) as written:
+        written.write(tokens)
+    stream = opened(tmp_path)
+    before = mapped_bytes()
+    windows = [stream.window(low, 4000) for low in range(0, len(tokens), 4000)]
+    assert (np.concatenate(windows) == tokens).all()
+    assert mapped_bytes() - before < 4_000_000  # all of it is 16 MB
+
+
+def mapped_bytes() -> int:
+    """Pages of files in this process's memory."""
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        pytest.skip("needs /proc")
+    lines = [line for line in text.splitlines() if line.startswith(("RssFile", "RssShmem"))]
+    assert len(lines) == 2  # of files on a disk, and in a file system that is in memory
+    return sum(int(line.split()[1]) for line in lines) * 1024

@@ -94,6 +94,15 @@ def test_gpt2_round_trip(gpt2: Tokenizer, text: str) -> None:
     assert gpt2.decode(gpt2.encode(text)) == text
 
 
+@given(text=TEXTS, cut=st.integers(0, 200))
+def test_gpt2_tokens_are_those_of_ordinary_text(gpt2: Tokenizer, text: str, cut: int) -> None:
+    """By the library's plain call, which makes a list."""
+    import tiktoken
+
+    text = text[:cut] + "<|endoftext|>" + text[cut:]
+    assert gpt2.encode(text).tolist() == tiktoken.get_encoding("gpt2").encode_ordinary(text)
+
+
 def test_gpt2_padding_tokens_have_no_text(gpt2: Tokenizer) -> None:
     with pytest.raises(DataError, match="token 50300 is outside the gpt2 vocabulary of 50257"):
         gpt2.decode(np.array([50300]))

@@ -1,0 +1,109 @@
+"""The splits while they are written: documents in, shards and counts out, with a state from which to go on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from ngptlab.config import Frozen
+from ngptlab.data.manifest import SPLITS, Split
+from ngptlab.data.tokenize import Tokens
+from ngptlab.data.writer import ShardWriter, WriterState
+
+
+class DraftState(Frozen):
+    """How far a split is on the disk."""
+
+    writer: WriterState = WriterState()
+    documents: int = 0
+    tokens: int = 0
+    text_bytes: int = 0
+
+
+class Drafts:
+    """All splits of a folder. A context manager; shards and counts are complete after it.
+
+    Shards there that `states` doesn't know are deleted, so that none is left of a longer draft.
+    """
+
+    def __init__(self, folder: Path, states: Mapping[str, DraftState]) -> None:
+        self._drafts = {name: _Draft(folder, name, states.get(name) or DraftState()) for name in SPLITS}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            for draft in self._drafts.values():
+                stack.enter_context(draft.writer)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def add(self, split: str, tokens: Tokens, text_bytes: int) -> None:
+        """Put a document, its end-of-text first, behind the others of its split; `flush` writes it."""
+        draft = self._drafts[split]
+        draft.pending.append(tokens)
+        draft.documents += 1
+        draft.tokens += len(tokens)
+        draft.text_bytes += text_bytes
+
+    def flush(self) -> None:
+        """Hand what was added to the files: many documents at once, for a call costs more than a short document."""
+        for draft in self._drafts.values():
+            if draft.pending:
+                draft.writer.write(np.concatenate(draft.pending))
+                draft.pending.clear()
+
+    def states(self) -> dict[str, DraftState]:
+        """Where all splits are. Everything that was flushed is on the disk when this returns."""
+        return {name: draft.state() for name, draft in self._drafts.items()}
+
+    def splits(self) -> dict[str, Split]:
+        """The records of the finished splits."""
+        return {name: draft.split() for name, draft in self._drafts.items()}
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all splits."""
+        return sum(draft.tokens for draft in self._drafts.values())
+
+    @property
+    def text_bytes(self) -> int:
+        """UTF-8 bytes of the text of all splits."""
+        return sum(draft.text_bytes for draft in self._drafts.values())
+
+
+class _Draft:
+    def __init__(self, folder: Path, split: str, state: DraftState) -> None:
+        known = len(state.writer.shards) + (state.writer.tokens > 0)
+        for path in sorted(folder.glob(f"{split}_{'[0-9]' * 6}.bin"))[known:]:
+            path.unlink()
+        self.writer = ShardWriter(folder, split, state=state.writer)
+        self.documents, self.tokens, self.text_bytes = state.documents, state.tokens, state.text_bytes
+        self.pending: list[Tokens] = []
+
+    def state(self) -> DraftState:
+        return DraftState(
+            writer=self.writer.state(),
+            documents=self.documents,
+            tokens=self.tokens,
+            text_bytes=self.text_bytes,
+        )
+
+    def split(self) -> Split:
+        shards = self.writer.shards
+        return Split(
+            shards=tuple(shards),
+            documents=self.documents,
+            tokens=self.tokens,
+            text_bytes=self.text_bytes,
+            max_token=max((shard.max_token for shard in shards), default=0),
+        )
