@@ -32,12 +32,13 @@ check: $(BIN)/.dev ## Format, lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-bench: $(BIN)/.ngptlab ## Step time, memory, input and output; JSON in out/bench/
+bench: $(BIN)/.ngptlab ## Step time, memory, input and output, sampling; JSON in out/bench/
 	$(BIN)/python -m benchmarks.step_time --sizes demo bytes gpt2-7m
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.io
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.prepare
+	$(BIN)/python -m benchmarks.sampling
 
 bench-compiled: $(BIN)/.ngptlab ## Step time through torch.compile
 	$(BIN)/python -m benchmarks.step_time --sizes demo bytes --compiled --out out/bench/step_time_compiled.json

@@ -84,10 +84,11 @@ class FeedForward(nn.Module):
 
     def forward(self, h_BTD: Tensor) -> Tensor:
         W_u, W_v = self.gate.rows(self.W_u, self.W_v)
-        u_BTF, v_BTF = linear(h_BTD, self._pad(W_u, 0)), linear(h_BTD, self._pad(W_v, 0))
-        return linear(self.gate(u_BTF, v_BTF), self._pad(self.W_o, 1))
+        u_BTF, v_BTF = linear(h_BTD, self.padded(W_u, 0)), linear(h_BTD, self.padded(W_v, 0))
+        return linear(self.gate(u_BTF, v_BTF), self.padded(self.W_o, 1))
 
-    def _pad(self, weight: Tensor, axis: int) -> Tensor:
+    def padded(self, weight: Tensor, axis: int) -> Tensor:
+        """A matrix as it meets the hidden state: filled up along its F axis where the gate allows that."""
         return pad(weight, axis) if self.gate.channelwise else weight
 
 

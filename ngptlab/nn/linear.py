@@ -29,9 +29,14 @@ def pad(weight: Tensor, axis: int) -> Tensor:
     return F.pad(weight, (0, 0, 0, missing) if axis == 0 else (0, missing)) if missing else weight
 
 
+SMALL = 2**20
+"""Multiplications below which a product takes less time than oneDNN takes to begin, as one token's do in a small model."""
+
+
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """x W^T in the dtype of x; the master weight keeps its own."""
-    if on_cpu(x) and x.dtype == torch.float32 and HAS_ONEDNN:
+    small = not torch.is_grad_enabled() and x.numel() * len(weight) < SMALL
+    if on_cpu(x) and x.dtype == torch.float32 and HAS_ONEDNN and not small:
         return _Linear.apply(x.flatten(0, -2), weight).unflatten(0, x.shape[:-1])  # type: ignore[no-any-return, no-untyped-call]
     return F.linear(x, weight.to(x.dtype))
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ngptlab.verbs.evals import activations, scales, spectra, tasks, val
+from ngptlab.verbs.evals import activations, length, scales, spectra, tasks, val
 
-EVALS = {"val": val, "spectra": spectra, "scales": scales, "activations": activations, "tasks": tasks}
+EVALS = {
+    "val": val,
+    "length": length,
+    "spectra": spectra,
+    "scales": scales,
+    "activations": activations,
+    "tasks": tasks,
+}
 """Every evaluation by its name. A new one is a module with `add` and `act`, named here."""
 
 

@@ -1,0 +1,64 @@
+"""The length evaluation as files and for the terminal: raw losses of one run, tables over several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from ngptlab.analysis.length_figure import Measured, describe, draw
+from ngptlab.analysis.tables import write_table
+
+
+def write_raw(path: Path, losses_NT: NDArray[np.float64]) -> None:
+    """Loss of every token of every document, in float32, as `losses_NT` of a compressed .npz.
+
+    Read it with `numpy.load(path, allow_pickle=False)["losses_NT"]`.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, losses_NT=losses_NT.astype(np.float32))
+    temporary.replace(path)
+
+
+def write_length(measured: Measured, out: Path) -> None:
+    """Write length.csv and length.json, a row a bin of a run, and the figure, into `out`."""
+    rows = []
+    for label, record in measured.items():
+        for each, before in zip(record["bins"], record["up_to"], strict=True):
+            rows.append(
+                {
+                    "run": label,
+                    "step": record["step"],
+                    "documents": record["documents"],
+                    "context": record["context"],
+                    "from": each["from"],
+                    "to": each["to"],
+                    "loss_nats": each["loss_nats"],
+                    "stderr_nats": each["stderr_nats"],
+                    "up_to_loss_nats": before["loss_nats"],
+                    "up_to_stderr_nats": before["stderr_nats"],
+                    "up_to_perplexity": math.exp(min(before["loss_nats"], 700.0)),
+                }
+            )
+    write_table(out, "length", rows)
+    draw(measured, out)
+
+
+def print_length(label: str, record: Mapping[str, Any], console: Console) -> None:
+    """A run's loss in its training context and in each octave after it."""
+    how = describe(record)
+    console.print(
+        f"{label}  step {record['step']}  {record['documents']} documents{', ' + how if how else ''}",
+        markup=False,
+    )
+    for each in record["octaves"]:
+        console.print(
+            f"  {each['from']:>9,} to {each['to']:>9,}  {each['loss_nats']:.4f} nats ± {each['stderr_nats']:.4f}",
+            markup=False,
+        )

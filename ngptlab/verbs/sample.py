@@ -1,0 +1,140 @@
+"""The verb `sample`: text after a prompt, on the terminal as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+from ngptlab.errors import DataError
+from ngptlab.verbs.types import count
+
+UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters but tab and line feed: a model of bytes may write them, and a terminal would obey."""
+
+
+def add(sample: argparse.ArgumentParser) -> None:
+    """Give the verb's parser its options."""
+    sample.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    sample.add_argument(
+        "prompt", metavar="PROMPT", help="text to go on from, as it is; `-`: from standard input"
+    )
+    sample.add_argument("--max-tokens", type=count, default=200, metavar="N", help="at most (default: 200)")
+    sample.add_argument("--num", type=count, default=1, metavar="N", help="continuations (default: 1)")
+    sample.add_argument("--seed", type=int, default=0, help="of the random numbers (default: 0)")
+    sample.add_argument(
+        "--temperature",
+        type=float,
+        default=1.0,
+        metavar="T",
+        help="0: always the likeliest token (default: 1)",
+    )
+    sample.add_argument("--top-k", type=int, default=0, metavar="K", help="only the K likeliest tokens")
+    sample.add_argument(
+        "--top-p", type=float, default=1.0, metavar="P", help="only the likeliest, up to a mass of P"
+    )
+    sample.add_argument(
+        "--min-p",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="only tokens at least P times as likely as the likeliest",
+    )
+    sample.add_argument("--step", type=int, metavar="N", help="checkpoint to use (default: the newest)")
+    sample.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), help="where to compute (default: the run's)"
+    )
+
+
+def act(options: argparse.Namespace) -> int:
+    """Write prompt and continuations to standard output, one after the other; what was done to standard error."""
+    try:
+        _act(options)
+    except BrokenPipeError:
+        # Who read it has seen enough, as `head` does. Nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _act(options: argparse.Namespace) -> None:
+    from ngptlab.config import DeviceConfig
+    from ngptlab.data.detokenize import Detokenizer
+    from ngptlab.data.tokenize import tokenizer
+    from ngptlab.evals.generate import generate
+    from ngptlab.evals.sampling import Sampling
+    from ngptlab.trained import open_trained
+
+    sampling = Sampling(options.temperature, options.top_k, options.top_p, options.min_p)
+    prompt = _prompt(options.prompt)
+    device = DeviceConfig(kind=options.device) if options.device else None
+    trained = open_trained(options.run, step=options.step, device=device)
+    vocabulary = tokenizer(trained.config.data.tokenizer)
+    tokens = [vocabulary.end_of_text, *vocabulary.encode(prompt).tolist()]
+    rows = generate(
+        trained.model, tokens, max_tokens=options.max_tokens, sampling=sampling, seed=options.seed,
+        num=options.num, end=vocabulary.end_of_text, vocab_size=vocabulary.vocab_size,
+    )  # fmt: skip
+    context = trained.config.train.context
+    if len(tokens) + options.max_tokens > context:
+        print(f"trained on {context} tokens at a time; what comes later is extrapolated", file=sys.stderr)
+    page = _Page(prompt, options.num)
+    texts = [Detokenizer(vocabulary) for _ in range(options.num)]
+    made, start = 0, time.perf_counter()
+    for row_tokens in rows:
+        for row, token in enumerate(row_tokens):
+            if token == vocabulary.end_of_text:
+                page.end(row, texts[row].end())
+            elif token is not None:
+                page.add(row, texts[row].add(token))
+        made += sum(token is not None for token in row_tokens)
+    seconds = time.perf_counter() - start
+    for row, text in enumerate(texts):
+        page.end(row, text.end())
+    print(f"{made} tokens in {seconds:.1f} s, {made / seconds:.0f} a second", file=sys.stderr)
+
+
+def _prompt(given: str) -> str:
+    try:
+        text = sys.stdin.buffer.read().decode() if given == "-" else given
+        text.encode()
+    except UnicodeError:
+        raise DataError("the prompt is not UTF-8; convert it first") from None
+    return text
+
+
+class _Page:
+    """Continuations in their order: the first that has not ended is written as it comes, those after it wait."""
+
+    def __init__(self, prompt: str, num: int) -> None:
+        self.prompt, self.num = prompt, num
+        self.waiting = [""] * num
+        self.ended = [False] * num
+        self.current = 0
+        self._write(self._head())
+
+    def add(self, row: int, piece: str) -> None:
+        if row == self.current:
+            self._write(piece)
+        else:
+            self.waiting[row] += piece
+
+    def end(self, row: int, piece: str) -> None:
+        if self.ended[row]:
+            return
+        self.add(row, piece)
+        self.ended[row] = True
+        while self.current < self.num and self.ended[self.current]:
+            self._write("\n")
+            self.current += 1
+            if self.current < self.num:
+                self._write(self._head() + self.waiting[self.current])
+
+    def _head(self) -> str:
+        return (f"--- {self.current + 1} of {self.num}\n" if self.num > 1 else "") + self.prompt
+
+    def _write(self, text: str) -> None:
+        shown = UNSHOWN.sub("\ufffd", text) if sys.stdout.isatty() else text
+        print(shown, end="", flush=True)

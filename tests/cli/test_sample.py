@@ -1,0 +1,109 @@
+"""`ngptlab sample` from end to end, on a run of the tiny recipe."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ngptlab import Run, RunConfig
+from ngptlab.cli import main
+from ngptlab.data.tokenize import ByteTokenizer
+from ngptlab.evals.generate import generate
+from ngptlab.evals.sampling import Sampling
+from ngptlab.experiment import train
+from ngptlab.trained import open_trained
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def run(make_config: Callable[..., RunConfig], tmp_path: Path) -> Run:
+    return train(make_config("ngpt"), tmp_path / "run")
+
+
+def expected(run: Run, prompt: str, **options: object) -> list[str]:
+    tokens = [256, *prompt.encode()]
+    rows = list(generate(open_trained(run.path).model, tokens, end=256, vocab_size=257, **options))  # type: ignore[arg-type]
+    columns = zip(*rows, strict=True)
+    return [ByteTokenizer().decode([t for t in column if t not in (None, 256)]) for column in columns]
+
+
+def said(capsys: Captured, *arguments: str) -> str:
+    capsys.readouterr()
+    assert main(["sample", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_one_continuation_and_several(run: Run, capsys: Captured) -> None:
+    text = expected(run, "the cat", max_tokens=40)[0]
+    assert said(capsys, str(run.path), "the cat", "--max-tokens", "40") == f"the cat{text}\n"
+    options = {"max_tokens": 30, "num": 3, "seed": 5, "sampling": Sampling(0.5, 4, 0.9, 0.1)}
+    texts = expected(run, "a", **options)
+    page = "".join(f"--- {i} of 3\na{text}\n" for i, text in enumerate(texts, start=1))
+    flags = "--max-tokens 30 --num 3 --seed 5 --temperature 0.5 --top-k 4 --top-p 0.9 --min-p 0.1"
+    assert said(capsys, str(run.path), "a", *flags.split()) == page
+
+
+def test_a_prompt_from_standard_input_is_taken_as_it_is(
+    run: Run, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_option = said(capsys, str(run.path), " é\n", "--max-tokens", "10")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(" é\n".encode())))
+    assert said(capsys, str(run.path), "-", "--max-tokens", "10") == as_option
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
+    assert main(["sample", str(run.path), "-"]) == 2
+    assert "not UTF-8" in capsys.readouterr().err
+
+
+def test_each_token_is_on_the_screen_before_the_next_one_is_computed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, tokens, real = "", list[int](), generate
+    page = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # holds what it is given until it is flushed
+
+    def watched(*args: object, **options: object) -> object:
+        nonlocal seen
+        for row in real(*args, **options):  # type: ignore[arg-type]
+            seen = page.buffer.getvalue().decode()
+            # All but bytes that may yet become a character.
+            assert seen.startswith("the" + ByteTokenizer().decode(tokens).rstrip("\ufffd"))
+            tokens.append(int(row[0] or 0))
+            yield row
+
+    monkeypatch.setattr("ngptlab.evals.generate.generate", watched)
+    monkeypatch.setattr(sys, "stdout", page)
+    assert main(["sample", str(run.path), "the", "--max-tokens", "20"]) == 0
+    assert len(tokens) == 20 and len(seen) > 10
+
+
+def test_a_terminal_gets_no_control_characters(
+    run: Run, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = "\x1b[31m\r\tx\n"
+    assert said(capsys, str(run.path), prompt, "--max-tokens", "1").startswith(prompt)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert said(capsys, str(run.path), prompt, "--max-tokens", "1").startswith("\ufffd[31m\ufffd\tx\n")
+
+
+def test_a_note_where_training_never_was(run: Run, capsys: Captured) -> None:
+    main(["sample", str(run.path), "ab", "--max-tokens", "13"])
+    assert "extrapolated" not in capsys.readouterr().err
+    main(["sample", str(run.path), "ab", "--max-tokens", "14"])
+    assert "trained on 16 tokens at a time; what comes later is extrapolated" in capsys.readouterr().err
+
+
+def test_wrong_use_is_one_line(run: Run, capsys: Captured, tmp_path: Path) -> None:
+    for arguments, reason in (
+        ([str(tmp_path), "x"], "not a run directory"),
+        ([str(run.path), "x", "--top-p", "0"], "top_p: given 0.0; allowed: above 0, at most 1"),
+        ([str(run.path), "x", "--seed", "-1"], "seed: given -1; allowed: 0 or more"),
+        ([str(run.path), "x", "--max-tokens", "0"], "give a whole number from 1 on"),
+        ([str(run.path), "\udcff"], "not UTF-8"),
+    ):
+        assert main(["sample", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert reason in error and error.count("\n") == 1
