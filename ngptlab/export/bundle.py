@@ -102,7 +102,15 @@ def _part_kinds(parts: Parts) -> str:
     """The source of `part_kinds.py` for a model of these parts."""
     kinds = {name_of(type(part)): type(part) for part in records_in(parts)}
     head = '"""The parts that this model is made of, by their names in `config.json`."""'
-    imports = [f"from {kind.__module__} import {kind.__name__} as kind_{n}" for n, kind in enumerate(kinds.values())]
+    imports = [
+        f"from {kind.__module__} import {kind.__name__} as kind_{n}" for n, kind in enumerate(kinds.values())
+    ]
     table = [f"        {name!r}: kind_{n}," for n, name in enumerate(kinds)]
-    body = ["def part_kinds() -> dict[str, type]:", '    """See the line above."""', "    return {", *table, "    }"]
+    body = [
+        "def part_kinds() -> dict[str, type]:",
+        '    """See the line above."""',
+        "    return {",
+        *table,
+        "    }",
+    ]
     return "\n".join([head, "", *imports, "", "", *body]) + "\n"

@@ -81,7 +81,9 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
         if not isinstance(module, Decoder) or module.E_in.is_meta:
             return
         weights = module.parameters()
-        given = [(weight, weight.clone()) for weight in weights if getattr(weight, "_is_hf_initialized", False)]
+        given = [
+            (weight, weight.clone()) for weight in weights if getattr(weight, "_is_hf_initialized", False)
+        ]
         if len(given) < len(list(module.parameters())):
             module.reset(torch.initial_seed() % 2**63)
             for weight, value in given:

@@ -52,7 +52,9 @@ def _plain(node: ast.ClassDef) -> str:
 
 def _kept(statement: ast.stmt) -> ast.stmt | None:
     if isinstance(statement, ast.AnnAssign):
-        field = ast.AnnAssign(statement.target, statement.annotation, _default(statement.value), statement.simple)
+        field = ast.AnnAssign(
+            statement.target, statement.annotation, _default(statement.value), statement.simple
+        )
         return ast.copy_location(field, statement)
     if isinstance(statement, ast.FunctionDef):
         decorators = {ast.unparse(decorator) for decorator in statement.decorator_list}

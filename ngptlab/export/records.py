@@ -46,7 +46,9 @@ def plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {"part": name_of(type(value)), **_fields(value)}
     if not isinstance(value, PLAIN):
-        raise ConfigError(f"a part holds {value!r}, which is neither a plain value nor a record: it can't be exported")
+        raise ConfigError(
+            f"a part holds {value!r}, which is neither a plain value nor a record: it can't be exported"
+        )
     return value
 
 
@@ -107,7 +109,7 @@ def _value(value: Any, annotation: str, kinds: Mapping[str, type], where: str) -
         _check(value, annotation, where)
         return value
     name = value.get("part")
-    if name not in kinds:
+    if not isinstance(name, str) or name not in kinds:
         raise ConfigError(f"{where}: no part is named {name!r}; known are {', '.join(sorted(kinds))}")
     return _record(kinds[name], {key: item for key, item in value.items() if key != "part"}, kinds, where)
 
@@ -119,4 +121,6 @@ def _annotation(declared: Any) -> str:
 def _check(value: Any, annotation: str, where: str) -> None:
     allowed = KINDS.get(annotation, PLAIN)
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        raise ConfigError(f"{where}: given {value!r}, give a value of the kind {annotation or 'number or word'}")
+        raise ConfigError(
+            f"{where}: given {value!r}, give a value of the kind {annotation or 'number or word'}"
+        )
