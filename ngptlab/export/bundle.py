@@ -25,11 +25,11 @@ PART_KINDS = f"{ROOT}.export.part_kinds"
 ENTRY = f"{ROOT}.export.modeling_{ROOT}"
 """The module that `config.json` names; what it imports decides what is carried."""
 AUTO_MAP = {
-    "AutoConfig": f"configuration_{ROOT}.NgptlabConfig",
+    "AutoConfig": f"modeling_{ROOT}.NgptlabConfig",
     "AutoModelForCausalLM": f"modeling_{ROOT}.NgptlabForCausalLM",
 }
 
-NAMED = "# From a folder, older releases of transformers copy only what these two files themselves import."
+NAMED = "# From a folder, older releases of transformers copy only what this file itself imports."
 
 
 def bundle(parts: Parts) -> dict[str, str]:
@@ -51,8 +51,7 @@ def bundle(parts: Parts) -> dict[str, str]:
         from_config |= imported.get(CONFIG, set())
     sources[_flat(CONFIG)] = plain_config(from_config)
     carried = [f"    from .{name} import __name__" for name in sorted(sources) if name.startswith(f"{ROOT}_")]
-    for entry in (reference.partition(".")[0] for reference in AUTO_MAP.values()):
-        sources[entry] += "\n".join(["", "", NAMED, "if False:", *carried]) + "\n"
+    sources[_flat(ENTRY)] += "\n".join(["", "", NAMED, "if False:", *carried]) + "\n"
     note = f"# Part of {ROOT} {ngptlab.__version__} (MIT license), brought along by `ngptlab export`; not to be edited here.\n"
     return {f"{name}.py": note + source for name, source in sorted(sources.items())}
 

@@ -47,8 +47,8 @@ IMPLEMENTATIONS = {
     "nvidia-ngpt": Implementation(
         from_nvidia,
         "sz",
-        note="its public RoPE is no rotation (issue 10 of NVIDIA's repository) and ours is one: a model trained with it does NOT give "
-        "the same logits here, and a worse loss; one trained with a corrected, interleaved RoPE does",
+        note="its public RoPE is no rotation (issue 10 of NVIDIA's repository) and ours is one: a model trained with it does "
+        "NOT give the same logits here, and a worse loss; one trained with a corrected, interleaved RoPE does",
     ),
 }
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from ngptlab.export.configuration_ngptlab import NgptlabConfig
-from ngptlab.export.modeling_ngptlab import NgptlabForCausalLM
+from ngptlab.export.modeling_ngptlab import NgptlabConfig, NgptlabForCausalLM
 
 AutoConfig.register(NgptlabConfig.model_type, NgptlabConfig, exist_ok=True)
 AutoModelForCausalLM.register(NgptlabConfig, NgptlabForCausalLM, exist_ok=True)
