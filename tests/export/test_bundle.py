@@ -106,7 +106,8 @@ def test_imports_that_cannot_be_carried_are_named(line: str) -> None:
 
 
 def test_imports_become_relative_where_they_stand() -> None:
-    source = "from ngptlab import Dims, Parts\ndef f():\n    from ngptlab.nn.norms import (\n        wide as w,\n    )\n    return w\n"
+    late = "def f():\n    from ngptlab.nn.norms import (\n        wide as w,\n    )\n    return w\n"
+    source = f"from ngptlab import Dims, Parts\n{late}"
     made, imported = bundles._relative(source, "m")
     assert made.splitlines() == [
         "from .ngptlab_config import Dims",
