@@ -48,6 +48,7 @@ def card(facts: dict[str, Any]) -> str:
         or "not recorded",
         "trained on": env.get("device_name", "not recorded"),
         "exported with": ", ".join(f"{name} {version}" for name, version in facts["exported_with"].items()),
+        "imported from": facts["imported_from"] or "trained by ngptlab",
         "sha256 of the weights": facts["weights_sha256"],
     }
     sections = [

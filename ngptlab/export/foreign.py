@@ -63,6 +63,8 @@ class Told:
     context: int = 1024
     """Tokens in a training sequence."""
     tokenizer: str = "gpt2"
+    data_source: str = "text:unknown"
+    """Text to measure it on; by default none that exists."""
 
 
 def import_foreign(
@@ -94,7 +96,7 @@ def import_foreign(
         told,
     )
     try:
-        run = write_run(config, tensors, out, step=step, source=source)
+        run = write_run(config, tensors, out, step=step, origin=f"checkpoint of {implementation}")
     except CheckpointError as error:
         raise CheckpointError(f"{source}: not a checkpoint of {implementation}: {error}") from None
     return run, known.note
@@ -159,7 +161,7 @@ def _config(tensors: State, method: str, num_heads: int, step: int, told: Told) 
             "d_model": d_model,
             "d_ff": tensors["blocks.0.mlp.W_u"].shape[0] if "blocks.0.mlp.W_u" in tensors else 0,
         },
-        "data": {"tokenizer": told.tokenizer},
+        "data": {"source": told.data_source, "tokenizer": told.tokenizer},
         "param": {"rules": "mup", "base_width": told.base_width} if told.base_width else {},
         "schedule": {"warmup_steps": 0, "cooldown_frac": 0.0},
         "train": {"steps": step, "context": told.context},

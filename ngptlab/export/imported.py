@@ -43,7 +43,13 @@ def import_export(source: Path, out: Path) -> Run:
         tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
     measured = [record for record in facts.get("measured", []) if isinstance(record, dict)]
     return write_run(
-        config, tensors, out, step=facts["step"], source=source, env=facts["env"], measured=measured
+        config,
+        tensors,
+        out,
+        step=facts["step"],
+        origin=f"{facts['form']} export",
+        env=facts["env"],
+        measured=measured,
     )
 
 
@@ -66,11 +72,11 @@ def write_run(
     out: Path,
     *,
     step: int,
-    source: Path,
+    origin: str,
     env: Mapping[str, Any] | None = None,
     measured: Sequence[Mapping[str, Any]] = (),
 ) -> Run:
-    """A finished run with one checkpoint, of these weights.
+    """A finished run with one checkpoint, of these weights; `origin` says in words where they come from.
 
     Raises:
         CheckpointError: the weights do not fit the config's model.
@@ -88,5 +94,5 @@ def write_run(
         write_json(run.path / "env.json", dict(env))
     for record in measured:
         run.append("evals", dict(record))
-    run.finish("done", step=step, params=model.num_params(), imported_from=str(source))
+    run.finish("done", step=step, params=model.num_params(), imported_from=origin)
     return run

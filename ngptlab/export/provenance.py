@@ -33,6 +33,7 @@ def provenance(trained: Trained, form: str, weights_sha256: str) -> dict[str, An
             "torch": torch.__version__,
             "safetensors": safetensors.__version__,
         },
+        "imported_from": run.summary.get("imported_from"),
         "env": run.env,
         "measured": measured(trained),
         "config": json.loads(run.config.model_dump_json()),

@@ -9,7 +9,7 @@ from ngptlab.errors import ConfigError
 from ngptlab.verbs.types import count
 
 IMPLEMENTATIONS = ("modded-nanogpt", "nvidia-ngpt")
-FOREIGN = ("num_heads", "base_width", "context", "tokenizer")
+FOREIGN = ("num_heads", "base_width", "context", "tokenizer", "data_source")
 """Options that say what another implementation's checkpoint does not."""
 
 
@@ -38,6 +38,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--context", type=count, metavar="N", help="tokens in its training sequences (1024)")
     parser.add_argument("--tokenizer", choices=("gpt2", "bytes"), help="what its tokens are (gpt2)")
+    parser.add_argument(
+        "--data-source", metavar="S", help="text to measure it on, as in `data.source` (none)"
+    )
 
 
 def act(options: argparse.Namespace) -> int:

@@ -29,9 +29,7 @@ def make_trained(make_config: Callable[..., RunConfig], tmp_path: Path) -> Calla
                 noise = torch.randn(weight.shape, generator=generator)
                 weight.mul_(torch.exp(0.5 * noise)) if key.endswith(".stored") else weight.add_(0.2 * noise)
         path = tmp_path / (name or f"run-{method}")
-        write_run(
-            config, dict(model.named_parameters()), path, step=config.train.steps, source=Path("a test")
-        )
+        write_run(config, dict(model.named_parameters()), path, step=config.train.steps, origin="a test")
         return open_trained(path)
 
     return make

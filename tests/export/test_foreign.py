@@ -192,6 +192,8 @@ def test_the_replication_s_normalized_model(tmp_path: Path) -> None:
     state = unit_rows(draw(replication_shapes(True)))
     trained = imported(state, tmp_path, "modded-nanogpt", step=4768, code="print()", optimizer={"state": {}})
     assert (trained.config.method, trained.step) == ("ngpt_modded", 4768)
+    assert trained.config.data.source == "text:unknown"
+    assert main(["export", str(trained.run.path), str(tmp_path / "out")]) == 2, "31 tokens are no GPT-2's"
     expected = replication(state, True)
     torch.testing.assert_close(trained.model(TOKENS), expected, **CLOSE)
     assert expected.std() > 0.2

@@ -55,6 +55,7 @@ def test_a_trained_run_keeps_its_origin_and_its_numbers(
         run.env["torch"],
         run.config.run_name,
         "positions 0 to 8",
+        "trained by ngptlab",
         '"weight_decay": 0.0',
     ):
         assert fact in text, fact
