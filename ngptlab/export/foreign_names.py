@@ -100,8 +100,8 @@ def _rows(name: str, tensor: Tensor, num_heads: int, change: Callable[[Tensor], 
     """W_q and W_k with the channels of each head changed; everything else as it is."""
     if not name.endswith(("attn.W_q", "attn.W_k")):
         return tensor
-    by_head_DHK = tensor.T.reshape(tensor.shape[1], num_heads, -1)
-    return change(by_head_DHK).flatten(1).T.contiguous()
+    by_head_HDK = tensor.reshape(num_heads, -1, tensor.shape[-1]).mT
+    return change(by_head_HDK).mT.flatten(0, 1).contiguous()
 
 
 def _second_negated(x_K: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ngptlab import config as configs
 from ngptlab.config import RunConfig
-from ngptlab.errors import CheckpointError
+from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.experiment import initial_model
 from ngptlab.export.llama import own_weights
 from ngptlab.export.provenance import FILE, read_provenance
@@ -41,7 +41,7 @@ def import_export(source: Path, out: Path) -> Run:
         tensors = own_weights(tensors)
     else:
         tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-    measured = [record for record in facts.get("measured", []) if isinstance(record, dict)]
+    measured = [record for record in facts["measured"] if isinstance(record, dict) and "eval" in record]
     return write_run(
         config,
         tensors,
@@ -82,6 +82,8 @@ def write_run(
         CheckpointError: the weights do not fit the config's model.
         ConfigError: `out` is not empty.
     """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out}: is there and not empty; give a new run directory")
     model = initial_model(config)
     load_weights(model, dict(tensors))
     run = Run.open(out, config)

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy._core.multiarray import _reconstruct
 
 from ngptlab.errors import CheckpointError
 
-# NVIDIA's checkpoints also hold the state of numpy's generator, a plain array of integers. numpy 1 had another path.
+# NVIDIA's checkpoints also hold the state of numpy's generator, a plain array of integers. What makes arrays has had two
+# paths in numpy.
+_reconstruct = np.empty(0).__reduce__()[0]
 ARRAYS: list[Any] = [
     (_reconstruct, "numpy._core.multiarray._reconstruct"),
     (_reconstruct, "numpy.core.multiarray._reconstruct"),

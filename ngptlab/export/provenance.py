@@ -77,6 +77,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
             "step": int,
             "weights_sha256": str,
             "env": dict,
+            "measured": list,
             "config": dict,
         }
         for name, kind in kinds.items():

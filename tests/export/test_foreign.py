@@ -297,6 +297,9 @@ def test_wrong_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "holds no state dict" in said({"model": {"a": 1}})
     assert "not a checkpoint of modded-nanogpt" in said({"a": torch.ones(2)})
     assert "not a checkpoint of nvidia-ngpt" in said(baseline, "--num-heads", "2", source="nvidia-ngpt")
+    short = {**normal, "transformer.h.1.attn.c_q.weight": torch.ones(4)}
+    assert "not a checkpoint of modded-nanogpt" in said(short)
+    assert "not a checkpoint of modded-nanogpt" in said({**normal, "transformer.wte.weight": torch.ones(4)})
     assert "attn.extra" in said({**normal, "transformer.h.0.attn.extra": torch.ones(2)})
     path.write_bytes(b"nothing")
     assert "damaged" in refused(capsys, path, out, "--from", "modded-nanogpt", "--allow-pickle")

@@ -97,6 +97,7 @@ def test_damage_and_wrong_folders_are_named(make_trained: MakeTrained, tmp_path:
     for change, message in (
         ({"format": 2}, "format 2, this version reads 1"),
         ({"step": "8"}, "step is '8'"),
+        ({"measured": 5}, "measured is 5"),
         ({"config_hash": "0" * 8}, "not 00000000"),
         ({"config": {**facts["config"], "novelty": 1}}, "novelty is not a field"),
     ):
@@ -107,6 +108,16 @@ def test_damage_and_wrong_folders_are_named(make_trained: MakeTrained, tmp_path:
     with pytest.raises(CheckpointError, match="damaged"):
         import_export(folder, tmp_path / "back")
     assert not (tmp_path / "back").exists()
+
+
+def test_a_run_that_is_there_is_not_touched(make_trained: MakeTrained, tmp_path: Path) -> None:
+    """Even one of the same config: its checkpoints are another training's."""
+    trained = make_trained("gpt")
+    folder = export(trained, tmp_path / "out")
+    before = {path: path.read_bytes() for path in trained.run.path.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match="give a new run directory"):
+        import_export(folder, trained.run.path)
+    assert before == {path: path.read_bytes() for path in trained.run.path.rglob("*") if path.is_file()}
 
 
 def test_an_export_that_cannot_be_written_leaves_nothing(make_trained: MakeTrained, tmp_path: Path) -> None:
