@@ -17,7 +17,7 @@ from typing import NoReturn
 from ngptlab import __version__
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
-from ngptlab.verbs import bench, check, data, eval, ladder, plan, sample, smoked, sweep
+from ngptlab.verbs import bench, check, data, eval, export, importing, ladder, plan, sample, smoked, sweep
 from ngptlab.verbs.runs import console_reporter, no_seeds
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import count
@@ -134,6 +134,10 @@ def parser() -> Parser:
     report.add_argument("--title", default="comparison", help="heading of the page")
     eval.add(verb("eval", eval.act, "Measure the models of finished runs."))
     sample.add(verb("sample", sample.act, "Let a trained model go on from a text."))
+    export.add(
+        verb("export", export.act, "Write a trained model for transformers, and on the hub where asked for.")
+    )
+    importing.add(verb("import", importing.act, "Make a run of an exported model or a public checkpoint."))
     bench.add(verb("bench", bench.act, "Measure what a training step costs."))
     methods = verb("methods", _methods, "List the methods, or show how two differ.")
     methods.add_argument(

@@ -33,6 +33,10 @@ class Tokenizer(Protocol):
         """Tokens of a text; control strings in it are plain text."""
         ...
 
+    def pieces(self) -> list[bytes]:
+        """The bytes that each token stands for, all but `end_of_text`, which is the last."""
+        ...
+
     def byte_lengths(self) -> npt.NDArray[np.int64]:
         """UTF-8 bytes that each token stands for; 0 for `end_of_text`. Shape [V]."""
         ...
@@ -56,6 +60,10 @@ class ByteTokenizer:
     def encode(self, text: str) -> Tokens:
         """One token a byte."""
         return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.uint16)
+
+    def pieces(self) -> list[bytes]:
+        """See `Tokenizer.pieces`."""
+        return [bytes((i,)) for i in range(256)]
 
     def byte_lengths(self) -> npt.NDArray[np.int64]:
         """See `Tokenizer.byte_lengths`."""
@@ -83,10 +91,13 @@ class Gpt2Tokenizer:
         # The tokens of `encode_ordinary`, without a Python number for each.
         return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint16)
 
+    def pieces(self) -> list[bytes]:
+        """See `Tokenizer.pieces`; a token's number is also its rank among the merges."""
+        return [self._encoding.decode_single_token_bytes(i) for i in range(self.end_of_text)]
+
     def byte_lengths(self) -> npt.NDArray[np.int64]:
         """See `Tokenizer.byte_lengths`."""
-        pieces = map(self._encoding.decode_single_token_bytes, range(self.end_of_text))
-        return np.array([*map(len, pieces), 0])
+        return np.array([*map(len, self.pieces()), 0])
 
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """See `Tokenizer.decode`."""

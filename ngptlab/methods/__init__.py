@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pkgutil
 from collections.abc import Mapping
@@ -54,6 +55,12 @@ def claim(name: str) -> str:
     path(name)
     doc = import_module(f"{__name__}.{name}").__doc__ or ""
     return doc.strip().partition("\n")[0]
+
+
+def counterpart(implementation: str, kind: str) -> str:
+    """The method that a public implementation's `plain` or `normalized` model is an instance of (counterparts.json)."""
+    table = json.loads((Path(__file__).parent / "counterparts.json").read_text(encoding="utf-8"))
+    return str(table[implementation][kind])
 
 
 def build_model(

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, library
 
 from ngptlab.nn.by_hand import on_cpu
+from ngptlab.nn.operators import operator
 
 KEPT_SCORES = 2**24
 """Probabilities that a call may keep for its backward, half of B H T^2: 64 MB in float32."""
@@ -50,7 +51,7 @@ def attention_to_past(
 # In names: N = B H, C queries of a block, E keys up to its end.
 
 
-@library.custom_op("ngptlab::causal_attention", mutates_args=())
+@library.custom_op(operator(__name__, "causal_attention"), mutates_args=())
 def _in_blocks(
     q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -66,7 +67,7 @@ def _in_blocks(
     return _heads_inside(o_NTK, q_BTHK), q_NTK, k_NTK, v_NTK, kept
 
 
-@library.custom_op("ngptlab::causal_attention_backward", mutates_args=())
+@library.custom_op(operator(__name__, "causal_attention_backward"), mutates_args=())
 def _in_blocks_backward(
     do_BTHK: Tensor, q_NTK: Tensor, k_NTK: Tensor, v_NTK: Tensor, kept: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:

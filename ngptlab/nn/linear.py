@@ -11,6 +11,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ngptlab.nn.by_hand import on_cpu
+from ngptlab.nn.operators import operator
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
@@ -67,7 +68,7 @@ def _product(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x_NI, weight_OI, None, "none", [], "")  # type: ignore[no-any-return]
 
 
-@library.custom_op("ngptlab::product", mutates_args=())
+@library.custom_op(operator(__name__, "product"), mutates_args=())
 def _opaque_product(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
     # The compiler takes the operator below for its own and then insists on constant weights.
     return torch.ops.mkldnn._linear_pointwise(x_NI, weight_OI, None, "none", [], "")  # type: ignore[no-any-return]

@@ -71,7 +71,7 @@ def _act(options: argparse.Namespace) -> None:
     prompt = _prompt(options.prompt)
     device = DeviceConfig(kind=options.device) if options.device else None
     trained = open_trained(options.run, step=options.step, device=device)
-    vocabulary = tokenizer(trained.config.data.tokenizer)
+    vocabulary = tokenizer(trained.config.data.tokenizer, trained.config.data.end_of_text)
     tokens = [vocabulary.end_of_text, *vocabulary.encode(prompt).tolist()]
     rows = generate(
         trained.model, tokens, max_tokens=options.max_tokens, sampling=sampling, seed=options.seed,

@@ -37,6 +37,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ["ladder", "-h"],
         ["bench", "-h"],
         ["eval", "-h"],
+        ["export", "-h"],
+        ["import", "-h"],
         ["recipes"],
     ],
 )

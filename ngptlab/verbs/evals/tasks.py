@@ -65,7 +65,7 @@ def _score(trained: Trained, loaded: Sequence[LoadedTask], options: argparse.Nam
     name = trained.run.path.name
     progress = _Progress(name)
     model = LabLM(
-        trained.model, tokenizer(trained.config.data.tokenizer), max_length=max_length, tell=progress.tell
+        trained.model, tokenizer(trained.config.data.tokenizer, trained.config.data.end_of_text), max_length=max_length, tell=progress.tell
     )
     scores = []
     for task in loaded:

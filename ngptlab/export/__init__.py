@@ -1,0 +1,1 @@
+"""A trained model for other libraries and back: `transformers`, its `llama`, and checkpoints of public implementations."""

@@ -1,0 +1,115 @@
+"""The code that an exported model brings with it: this package's own files, as they are but for their imports.
+
+There is one implementation. `transformers` copies the modules that a model's code imports relatively, all from one
+folder; so every file of this package that the model needs goes there under its full name, ngptlab/nn/rope.py as
+ngptlab_nn_rope.py, and `from ngptlab.nn.rope import` becomes `from .ngptlab_nn_rope import`. Two files are made anew:
+the records of the config without pydantic, and the table of the few parts that this model has.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import ngptlab
+from ngptlab import methods
+from ngptlab.errors import ConfigError
+from ngptlab.export.plain_config import plain_config
+from ngptlab.export.records import name_of, records_in
+from ngptlab.nn.decoder import Parts
+
+PACKAGE = Path(ngptlab.__file__).parent
+ROOT = ngptlab.__name__
+CONFIG = f"{ROOT}.config"
+PART_KINDS = f"{ROOT}.export.part_kinds"
+ENTRY = f"{ROOT}.export.modeling_{ROOT}"
+"""The module that `config.json` names; what it imports decides what is carried."""
+AUTO_MAP = {
+    "AutoConfig": f"modeling_{ROOT}.NgptlabConfig",
+    "AutoModelForCausalLM": f"modeling_{ROOT}.NgptlabForCausalLM",
+}
+
+NAMED = "# From a folder, older releases of transformers copy only what this file itself imports."
+
+
+def bundle(parts: Parts) -> dict[str, str]:
+    """File names and sources of all code that a model of these parts needs, beside torch and transformers.
+
+    Raises:
+        ConfigError: a file imports in a way that can't be carried.
+    """
+    sources: dict[str, str] = {}
+    from_config: set[str] = set()
+    waiting = [ENTRY]
+    while waiting:
+        module = waiting.pop()
+        if _flat(module) in sources or module == CONFIG:
+            continue
+        source = _part_kinds(parts) if module == PART_KINDS else _path(module).read_text(encoding="utf-8")
+        sources[_flat(module)], imported = _relative(source, module)
+        waiting += imported
+        from_config |= imported.get(CONFIG, set())
+    sources[_flat(CONFIG)] = plain_config(from_config)
+    carried = [f"    from .{name} import __name__" for name in sorted(sources) if name.startswith(f"{ROOT}_")]
+    sources[_flat(ENTRY)] += "\n".join(["", "", NAMED, "if False:", *carried]) + "\n"
+    note = f"# Part of {ROOT} {ngptlab.__version__} (MIT license), brought along by `ngptlab export`; not to be edited here.\n"
+    return {f"{name}.py": note + source for name, source in sorted(sources.items())}
+
+
+def _path(module: str) -> Path:
+    """Where the file of a module should be."""
+    _, unit, *rest = module.split(".")
+    # A method's file is where methods are, which need not be in this package's folder.
+    if unit == "methods" and rest:
+        return methods.path(rest[0])
+    return PACKAGE.joinpath(unit, *rest).with_suffix(".py")
+
+
+def _flat(module: str) -> str:
+    """The module's name in the exported folder; `transformers` expects those of models as they are."""
+    *folders, last = module.split(".")
+    return last if last.endswith(f"_{ROOT}") else "_".join([*folders, last])
+
+
+def _relative(source: str, module: str) -> tuple[str, dict[str, set[str]]]:
+    """The source with imports from this package made relative, and what it imports: names by module."""
+    lines = source.splitlines()
+    imported: dict[str, set[str]] = {}
+    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    for node in sorted(found, key=lambda node: -node.lineno):
+        named = node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
+        if named.split(".")[0] != ROOT:
+            continue
+        homes: dict[str, list[str]] = {}
+        for alias in node.names:
+            home = ngptlab._HOMES.get(alias.name, ROOT) if named == ROOT else named
+            if isinstance(node, ast.Import) or home == ROOT or not _path(home).is_file():
+                raise ConfigError(
+                    f"{module}, line {node.lineno}: `{ast.unparse(node)}` can't be carried into an export; write "
+                    "`from ngptlab.<file> import <name>`"
+                )
+            homes.setdefault(home, []).append(ast.unparse(alias))
+            imported.setdefault(home, set()).add(alias.name)
+        indent = " " * node.col_offset
+        lines[node.lineno - 1 : node.end_lineno] = [
+            f"{indent}from .{_flat(home)} import {', '.join(names)}" for home, names in homes.items()
+        ]
+    return "\n".join(lines) + "\n", imported
+
+
+def _part_kinds(parts: Parts) -> str:
+    """The source of `part_kinds.py` for a model of these parts."""
+    kinds = {name_of(type(part)): type(part) for part in records_in(parts)}
+    head = '"""The parts that this model is made of, by their names in `config.json`."""'
+    imports = [
+        f"from {kind.__module__} import {kind.__name__} as kind_{n}" for n, kind in enumerate(kinds.values())
+    ]
+    table = [f"        {name!r}: kind_{n}," for n, name in enumerate(kinds)]
+    body = [
+        "def part_kinds() -> dict[str, type]:",
+        '    """See the line above."""',
+        "    return {",
+        *table,
+        "    }",
+    ]
+    return "\n".join([head, "", *imports, "", "", *body]) + "\n"

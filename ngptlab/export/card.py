@@ -1,0 +1,97 @@
+"""The model card: what the model is, where it comes from, what was measured, how to load it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+HEAD = """---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [ngptlab]
+---
+"""
+
+OWN = """from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)"""
+
+OWN_NOTE = """The model's code lies in this folder: files of ngptlab, as they are but for their imports. It needs torch and
+transformers 5.3 or newer. Where ngptlab is installed, `import ngptlab.export.hf` takes its place, and nothing has to be
+trusted."""
+
+LLAMA = """from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(FOLDER)
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)"""
+
+LLAMA_NOTE = "This model computes what a Llama computes, and stands here as one: it needs no code of its own."
+
+
+def card(facts: dict[str, Any]) -> str:
+    """The text of `README.md`, from what `provenance` gives."""
+    llama = facts["form"] == "llama"
+    config, env = facts["config"], facts["env"]
+    origin = {
+        "run": facts["run"],
+        "step": f"{facts['step']:,} of {config['train']['steps']:,}",
+        "parameters": f"{facts['params']:,}",
+        "data": config["data"]["source"],
+        "digest of the data": env.get("data_digest", "not recorded"),
+        "tokenizer": config["data"]["tokenizer"],
+        "commit of ngptlab": env.get("commit") or "not recorded",
+        "trained with": ", ".join(
+            f"{name} {env[name]}" for name in ("ngptlab", "torch", "python") if name in env
+        )
+        or "not recorded",
+        "trained on": env.get("device_name", "not recorded"),
+        "exported with": ", ".join(f"{name} {version}" for name, version in facts["exported_with"].items()),
+        "imported from": facts["imported_from"] or "trained by ngptlab",
+        "sha256 of the weights": facts["weights_sha256"],
+    }
+    sections = [
+        f"# {facts['run']}",
+        "A language model of a controlled pretraining experiment. It is as good as its training was long: see the numbers.",
+        f"```python\n{LLAMA if llama else OWN}\n```",
+        LLAMA_NOTE if llama else OWN_NOTE,
+        "Texts began with the token `<|endoftext|>` in training; the tokenizer puts none before a prompt.",
+        f"## Measured\n\n{_measured(facts['measured'])}",
+        f"## Provenance\n\n{_table(('what', 'value'), [(name, f'`{_code(value)}`') for name, value in origin.items()])}",
+        f"## Config\n\n```json\n{json.dumps(config, indent=2)}\n```",
+    ]
+    return HEAD + "\n" + "\n\n".join(sections) + "\n"
+
+
+def _measured(records: list[dict[str, Any]]) -> str:
+    rows = []
+    for record in records:
+        if record["eval"] == "val":
+            rows.append(
+                (f"validation, {record['tokens']:,} tokens", _loss(record), f"{record['bits_per_byte']:.4f}")
+            )
+        elif record["eval"] == "length":
+            bins = record["bins"]
+            for part in (bins[0], bins[-1]):
+                where = (
+                    f"positions {part['from']:,} to {part['to']:,}, {record['documents']:,} long documents"
+                )
+                rows.append((where, _loss(part), ""))
+    if not rows:
+        return "Nothing was recorded for this step."
+    return _table(("on", "nats a token, ± standard error", "bits a byte"), rows)
+
+
+def _loss(record: dict[str, Any]) -> str:
+    return f"{record['loss_nats']:.4f} ± {record['stderr_nats']:.4f}"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+def _code(value: object) -> str:
+    """A value from a run's files as it may stand in a cell: in one line, and closing neither the cell nor the code."""
+    return " ".join(str(value).split()).replace("|", "/").replace("`", "'")

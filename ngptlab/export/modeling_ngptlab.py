@@ -1,0 +1,156 @@
+"""The decoder as a model of `transformers`: logits, loss, and generation with a cache, also of padded batches.
+
+This file and what it imports from this package are also the code that an exported model brings with it. The config is
+here too, because transformers copies the code behind each entry of `auto_map` to a place of its own: classes would be
+there twice, and a part of one copy is none of the other's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from ngptlab.config import Dims, ParamConfig
+from ngptlab.errors import ConfigError
+from ngptlab.export.part_kinds import part_kinds
+from ngptlab.export.past import KeptCache, Layout, padded_layout
+from ngptlab.export.records import checked, parts_from
+from ngptlab.nn.decoder import Decoder, Parts
+from ngptlab.param.apply import apply
+from ngptlab.param.rules import rules
+
+
+class NgptlabConfig(PreTrainedConfig):
+    """Sizes by the names of `Dims`, the parts that fill the seams, and the rules of parametrization."""
+
+    model_type = "ngptlab"
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012
+    attribute_map = {  # noqa: RUF012
+        "hidden_size": "d_model",
+        "intermediate_size": "d_ff",
+        "num_attention_heads": "num_heads",
+        "num_hidden_layers": "num_layers",
+    }
+
+    def __init__(
+        self, parts: dict[str, Any] | None = None, param: dict[str, Any] | None = None, **others: Any
+    ) -> None:
+        self.parts = parts or {}
+        self.param = param or {}
+        others["tie_word_embeddings"] = False
+        super().__init__(**others)
+
+    def sizes(self) -> Dims:
+        """The sizes, checked.
+
+        Raises:
+            ConfigError: one is missing or of the wrong kind.
+        """
+        given = {name: getattr(self, name) for name in Dims.__annotations__ if hasattr(self, name)}
+        return checked(Dims, given, "config.json")
+
+    def seams(self) -> Parts:
+        """The parts, each of a known kind.
+
+        Raises:
+            ConfigError: one is missing or unknown, or a value of the wrong kind.
+        """
+        return parts_from(self.parts, part_kinds())
+
+    def parametrization(self) -> ParamConfig:
+        """The rules, checked.
+
+        Raises:
+            ConfigError: a field is unknown or of the wrong kind.
+        """
+        return checked(ParamConfig, self.param, "config.json: param")
+
+
+class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
+    """A trained decoder. Its weights are those of the run, under `model.`."""
+
+    config_class = NgptlabConfig
+    base_model_prefix = "model"
+    _no_split_modules = ["Block"]  # noqa: RUF012
+
+    def __init__(self, config: NgptlabConfig) -> None:
+        super().__init__(config)
+        dims = config.sizes()
+        self.model = Decoder(dims, config.seams())
+        apply(self.model, rules(config.parametrization(), dims))
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        return_dict: bool | None = None,
+        **others: Any,
+    ) -> CausalLMOutputWithPast | tuple[Any, ...]:
+        """Logits, [B, T, V], and the mean loss in nats where there are labels, -100 for those that don't count.
+
+        Shapes: input_ids [B, T]; attention_mask [B, S] over all tokens so far, 0 for padding, which may stand on either
+        side; position_ids and labels [B, T].
+        Raises:
+            ConfigError: something is asked for that this model doesn't give.
+        """
+        for asked in ("inputs_embeds", "output_attentions", "output_hidden_states"):
+            wanted = others.pop(asked, None)
+            if wanted is not None and wanted is not False:
+                raise ConfigError(f"{asked}: this model has none; it takes input_ids and gives logits")
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache()
+        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        layout = _layout(input_ids, past, attention_mask, position_ids)
+        cache = None
+        if past_key_values is not None or layout is not None:
+            # A padded batch goes through a cache even where none is kept: only there has each text its own positions.
+            kept = DynamicCache() if past_key_values is None else past_key_values
+            cache = KeptCache(self.model.dims, kept, layout)
+        h_BTD = self.model.hidden(input_ids, cache)
+        last = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits_BTV = self.model.logits(h_BTD[:, last])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits_BTV, labels, vocab_size=self.model.dims.vocab_size, **others)
+        output = CausalLMOutputWithPast(loss=loss, logits=logits_BTV, past_key_values=past_key_values)
+        return output.to_tuple() if return_dict is False else output
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Start values for weights that no file gave; those of a file stay."""
+        if not isinstance(module, Decoder) or module.E_in.is_meta:
+            return
+        weights = module.parameters()
+        given = [
+            (weight, weight.clone()) for weight in weights if getattr(weight, "_is_hf_initialized", False)
+        ]
+        if len(given) < len(list(module.parameters())):
+            module.reset(torch.initial_seed() % 2**63)
+            for weight, value in given:
+                weight.copy_(value)
+
+
+def _layout(ids_BT: Tensor, past: int, mask: Tensor | None, positions: Tensor | None) -> Layout | None:
+    """The layout of a batch that is padded or has positions of its own; None where tokens simply follow each other."""
+    (B, T), device = ids_BT.shape, ids_BT.device
+    if mask is not None and mask.shape != (B, past + T):
+        raise ConfigError(
+            f"attention_mask: given the shape {list(mask.shape)}, this model takes {[B, past + T]}, 0 for padding; "
+            "static caches and masks of four axes are not supported"
+        )
+    padded = mask is not None and not bool(mask.all())
+    in_order = positions is None or bool((positions == torch.arange(past, past + T, device=device)).all())
+    if not padded and in_order:
+        return None
+    mask_BS = torch.ones(B, past + T, device=device) if mask is None else mask
+    return padded_layout(mask_BS, T, positions)

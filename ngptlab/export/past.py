@@ -1,0 +1,77 @@
+"""A decoder's past in a cache of `transformers`, which beam search reorders and other libraries know; and padded batches.
+
+In names: S positions that are held, the new ones included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ngptlab.config import Dims
+from ngptlab.nn.attention import attention_to_past, causal_attention
+from ngptlab.nn.cache import Cache, Past
+from ngptlab.nn.rope import Rope, rope_tables
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the new tokens of a padded batch stand, and what they meet."""
+
+    positions_BT: Tensor
+    """Position of each token in its own text."""
+    meets_BTS: Tensor
+    """Whether a token attends to another. Each attends to itself at least, padding too: else it would be NaN."""
+
+
+def padded_layout(mask_BS: Tensor, new: int, positions_BT: Tensor | None = None) -> Layout:
+    """The layout of the last `new` of S tokens; the mask is 0 for padding."""
+    B, S = mask_BS.shape
+    if positions_BT is None:
+        positions_BT = (mask_BS.long().cumsum(-1) - 1).clamp_min(0)[:, -new:]
+    own_TS = torch.eye(S, dtype=torch.bool, device=mask_BS.device)[-new:]
+    earlier_TS = torch.ones(S, S, dtype=torch.bool, device=mask_BS.device).tril_()[-new:]
+    meets_BTS = (earlier_TS & mask_BS.bool()[:, None]) | own_TS
+    return Layout(positions_BT.expand(B, new), meets_BTS)
+
+
+class KeptPast(Past):
+    """Keys and values of one layer in a cache of `transformers`, [B, H, S, K] there."""
+
+    def __init__(self, kept: Any, number: int, layout: Layout | None, first: bool) -> None:
+        self.kept, self.number, self.layout, self.first = kept, number, layout, first
+
+    def attend(self, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
+        """See `Past.attend`."""
+        k_BHSK, v_BHSK = self.kept.update(k_BTHK.transpose(1, 2), v_BTHK.transpose(1, 2), self.number)
+        if self.layout is not None:
+            meets_B1TS = self.layout.meets_BTS.unsqueeze(1)
+            q_BHTK = q_BTHK.transpose(1, 2)
+            o_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=meets_B1TS, scale=scale)
+            return o_BHTK.transpose(1, 2)
+        if self.first:
+            return causal_attention(q_BTHK, k_BTHK, v_BTHK, scale)
+        return attention_to_past(q_BTHK, k_BHSK, v_BHSK, scale)
+
+
+class KeptCache(Cache):
+    """All layers' pasts for one call of the decoder; what lasts longer is in `kept`."""
+
+    def __init__(self, dims: Dims, kept: Any, layout: Layout | None) -> None:
+        super().__init__(dims)
+        self.layout = layout
+        self.length = kept.get_seq_length()
+        self.layers = [KeptPast(kept, n, layout, self.length == 0) for n in range(dims.num_layers)]
+
+    def rope(self, length: int, *, like: Tensor) -> Rope:
+        """Tables [T, H, K], or [B, T, H, K] where each sequence has positions of its own."""
+        if self.layout is None:
+            return super().rope(length, like=like)
+        positions_BT = self.layout.positions_BT
+        last = int(positions_BT.max())
+        cos_SHK, sin_SHK = rope_tables(last + 1, self.dims.num_heads, self.dims.d_head, like=like)
+        return cos_SHK[positions_BT], sin_SHK[positions_BT]

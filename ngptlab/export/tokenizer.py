@@ -1,0 +1,71 @@
+"""Tokenizer files that `AutoTokenizer` reads: the same ids as while training, for any text."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from ngptlab.data.tokenize import END_OF_TEXT, tokenizer
+
+
+def tokenizer_files(name: str, context: int) -> dict[str, Any]:
+    """Contents of `tokenizer.json` and `tokenizer_config.json` for a tokenizer of `data.tokenizer`.
+
+    Raises:
+        DataError: there is no such tokenizer, or its table is not to be had.
+    """
+    vocabulary = tokenizer(name)
+    made = _byte_pairs({piece: rank for rank, piece in enumerate(vocabulary.pieces())})
+    made.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
+    assert made.get_vocab_size() == vocabulary.vocab_size
+    assert made.token_to_id(END_OF_TEXT) == vocabulary.end_of_text
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context,
+        "bos_token": END_OF_TEXT,
+        "eos_token": END_OF_TEXT,
+        "pad_token": END_OF_TEXT,
+        "padding_side": "left",
+        "clean_up_tokenization_spaces": False,
+        # The marker in a text is text, as while training.
+        "split_special_tokens": True,
+        "add_prefix_space": False,
+    }
+    return {"tokenizer.json": made.to_str(pretty=True) + "\n", "tokenizer_config.json": config}
+
+
+def _byte_pairs(ranks: dict[bytes, int]) -> Tokenizer:
+    """Byte pairs merged in the order of their ranks, which are also their ids."""
+    letters = _letters()
+    spelled = {piece: "".join(letters[byte] for byte in piece) for piece in ranks}
+    longer = sorted((piece for piece in ranks if len(piece) > 1), key=ranks.__getitem__)
+    merges = [(spelled[left], spelled[right]) for left, right in (_halves(piece, ranks) for piece in longer)]
+    made = Tokenizer(models.BPE(vocab={spelled[piece]: rank for piece, rank in ranks.items()}, merges=merges))
+    # Only merges stop at the ends of words; their bounds are GPT-2's.
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=bool(merges))
+    made.decoder = decoders.ByteLevel()
+    return made
+
+
+def _halves(piece: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
+    """The two tokens that a token was merged from: what its bytes come to by the merges before it."""
+    cuts = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
+    possible = [pair for pair in cuts if pair[0] in ranks and pair[1] in ranks]
+    if len(possible) == 1:
+        return possible[0]
+    parts = [bytes((byte,)) for byte in piece]
+    while len(parts) > 2:
+        pairs = [ranks.get(left + right, len(ranks)) for left, right in pairwise(parts)]
+        first = min(range(len(pairs)), key=pairs.__getitem__)
+        parts[first : first + 2] = [parts[first] + parts[first + 1]]
+    left, right = parts
+    return left, right
+
+
+def _letters() -> list[str]:
+    """GPT-2's letter for each byte value: printable ones stand for themselves, the others for letters from U+0100 on."""
+    own = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in own else chr(next(others)) for byte in range(256)]

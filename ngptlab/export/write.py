@@ -1,0 +1,100 @@
+"""Write a trained model as a folder that `transformers` loads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors.torch import save
+from torch import Tensor
+
+from ngptlab.data.tokenize import check_vocabulary, tokenizer
+from ngptlab.errors import CheckpointError, ConfigError
+from ngptlab.export.bundle import AUTO_MAP, bundle
+from ngptlab.export.card import card
+from ngptlab.export.llama import check_parts, llama_config, llama_weights
+from ngptlab.export.provenance import FILE, provenance
+from ngptlab.export.records import plain_parts
+from ngptlab.export.tokenizer import tokenizer_files
+from ngptlab.trained import Trained
+
+Form = Literal["ngptlab", "llama"]
+WEIGHTS = "model.safetensors"
+
+
+def export(trained: Trained, out: Path, form: Form = "ngptlab") -> Path:
+    """Write the model into the folder `out`, whole or not at all: weights, code, tokenizer, model card.
+
+    Raises:
+        ConfigError: `out` is not empty, or the model is no Llama and is to be one.
+        CheckpointError: it can't be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out}: is there and not empty; give a new folder")
+    files = _files(trained, form)
+    out = out.resolve()
+    temporary = out.with_name(f".{out.name}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
+        temporary.replace(out)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"{out}: can't be written ({error.strerror or error}); give another folder"
+        ) from None
+    return out
+
+
+def _files(trained: Trained, form: Form) -> dict[str, bytes]:
+    model, data, context = trained.model, trained.config.data, trained.config.train.context
+    vocabulary = tokenizer(data.tokenizer)
+    check_vocabulary(data.tokenizer, vocabulary.vocab_size, model.dims.vocab_size)
+    if form == "llama":
+        check_parts(model.parts)
+        config, weights, code = llama_config(model, context), llama_weights(model), {}
+    else:
+        code = bundle(model.parts)
+        config = _own_config(trained)
+        weights = {f"model.{name}": weight.detach() for name, weight in model.named_parameters()}
+    # No padding token in config.json: Llama would leave that token's row of the embedding untrained.
+    special = dict.fromkeys(("bos_token_id", "eos_token_id"), vocabulary.end_of_text)
+    generation = {**special, "pad_token_id": vocabulary.end_of_text}
+    content = save({name: _contiguous(weight) for name, weight in weights.items()}, metadata={"format": "pt"})
+    facts = provenance(trained, form, hashlib.sha256(content).hexdigest())
+    # Rows of the vocabulary that are there for speed alone stand for no text.
+    padding = list(range(vocabulary.vocab_size, model.dims.vocab_size))
+    texts = {
+        **code,
+        "config.json": {**config, **special, "dtype": "float32"},
+        "generation_config.json": {**generation, **({"suppress_tokens": padding} if padding else {})},
+        **tokenizer_files(data.tokenizer, context),
+        FILE: facts,
+        "README.md": card(facts),
+    }
+    return {WEIGHTS: content, **{name: _text(value).encode() for name, value in texts.items()}}
+
+
+def _own_config(trained: Trained) -> dict[str, Any]:
+    return {
+        "architectures": [AUTO_MAP["AutoModelForCausalLM"].rpartition(".")[2]],
+        "model_type": "ngptlab",
+        "auto_map": AUTO_MAP,
+        **trained.model.dims.model_dump(),
+        "max_position_embeddings": trained.config.train.context,
+        "parts": plain_parts(trained.model.parts),
+        "param": trained.config.param.model_dump(),
+    }
+
+
+def _contiguous(weight: Tensor) -> Tensor:
+    return weight.cpu().contiguous()
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, indent=2, allow_nan=False) + "\n"

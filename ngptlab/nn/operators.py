@@ -1,0 +1,11 @@
+"""Names of our operators in torch's registry, which keeps one operator of a name in a process."""
+
+from __future__ import annotations
+
+import re
+
+
+def operator(module: str, name: str) -> str:
+    """The full name of an operator: after its module, for an exported model brings a copy of the module with it."""
+    namespace = re.sub(r"\W", "_", module)
+    return f"{namespace}::{name}"
