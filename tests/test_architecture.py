@@ -48,7 +48,8 @@ ALLOWED: dict[str, set[str]] = {
     "trained": RUNNING | {"experiment"},
     "report": BASE | {"runs"},
     "analysis": BASE | {"runs", "report"},
-    "sweep": RUNNING | {"overrides", "recipes", "experiment", "analysis"},
+    "stack": RUNNING | {"experiment"},
+    "sweep": RUNNING | {"overrides", "recipes", "experiment", "analysis", "stack"},
     "ladder": RUNNING | {"overrides", "recipes", "experiment", "analysis"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
 }
