@@ -6,7 +6,7 @@ costs whatever its size, and pays with a working set that leaves the caches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ngptlab.train.checkpoint import list_checkpoints, step_of
 
 Cells = tuple[Cell, ...]
 
-CPU_MODELS, CPU_STEP = 6, 2**16
+CPU_MODELS, CPU_STEP = 8, 2**16
 """On a CPU: models of a stack, and the tokens of a step times d_model up to which it pays."""
 CUDA_MODELS, CUDA_WIDTH, CUDA_LOGITS = 16, 256, 2**30
 """On a GPU: models of a stack, d_model up to which it is formed, and logits of a step that it may hold, 4 GB. By no
@@ -41,7 +41,7 @@ def size(config: RunConfig, choice: int | None) -> int:
 
 
 def stacks(
-    cells: Iterable[Cell],
+    cells: Sequence[Cell],
     run_of: Callable[[Cell], Path],
     *,
     choice: int | None,
@@ -66,11 +66,7 @@ def stacks(
             if refused[config.arm]:
                 note(f"{config.arm}: its runs are trained one by one; {refused[config.arm]}")
         found += _split(group, 1 if refused.get(config.arm) else most)
-    order = {
-        cell.config.hash: place
-        for place, cell in enumerate(cell for group in groups.values() for cell in group)
-    }
-    return sorted(found, key=lambda group: order[group[0].config.hash])
+    return sorted(found, key=lambda group: cells.index(group[0]))
 
 
 def _split(group: Sequence[Cell], most: int) -> list[Cells]:

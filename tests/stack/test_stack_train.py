@@ -13,7 +13,7 @@ import torch
 
 from ngptlab import experiment
 from ngptlab.config import RunConfig
-from ngptlab.errors import ConfigError
+from ngptlab.errors import ConfigError, DivergedError
 from ngptlab.runs import Run
 from ngptlab.stack.alike import alike
 from ngptlab.stack.train import train
@@ -103,7 +103,7 @@ def test_a_run_that_diverges_leaves_the_others_as_they_are(make_config: Make, tm
     train(together)
     summary = Run(together[1][1]).summary
     assert (summary["status"], summary["error"]) == ("failed", "DivergedError")
-    with pytest.raises(Exception, match="lower --optim.lr"):
+    with pytest.raises(DivergedError, match="lower"):
         experiment.train(wild, tmp_path / "alone" / wild.run_name)
     alone = Run(tmp_path / "alone" / wild.run_name)
     assert summary == alone.summary, "and it ends at the same step, for the same reason"
