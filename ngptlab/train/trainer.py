@@ -61,12 +61,12 @@ class Trainer:
     def __post_init__(self) -> None:
         self.model.to(self.device.place)
         self.model.compute_dtype = self.device.compute_dtype
-        self._rules = rules(self.config.param, self.config.model)
+        train = self.config.train
+        self._rules = rules(self.config.param, self.config.model, tokens=train.steps * train.step_tokens)
         self.optimizer = adamw(self.model, self.config.optim, self._rules)
         self._loss: Callable[[Tensor, Tensor], Tensor] = self.model.loss
         if self.device.compile:
             self._loss = torch.compile(self.model.loss)
-        train = self.config.train
         flops = train.step_tokens * token_flops(self.config.model, train.context).total
         self.meter = Meter(step_tokens=train.step_tokens, step_flops=flops, peak_flops=self.device.peak_flops)
 
@@ -88,9 +88,7 @@ class Trainer:
         """
         if self.config.param.rules != "sp":
             table = text(self.model, self.config.optim, self._rules)
-            self.reporter.note(
-                f"{self.config.param.rules}, base width {self.config.param.base_width}\n{table}"
-            )
+            self.reporter.note(f"{self.config.param.text}\n{table}")
         saved = self._resume()
         if saved == 0:
             self._evaluate(0)

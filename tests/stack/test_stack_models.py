@@ -46,7 +46,7 @@ def seats(method: str, *, dtype: torch.dtype = torch.float64) -> list[Seat]:
         if name == "mup":
             nn.init.normal_(model.E_out, std=0.02, generator=torch.Generator().manual_seed(5))
         optim = OptimConfig(lr=2.0 ** -(6 + seed), weight_decay=0.1 * seed)
-        found.append(Seat(model, adamw(model, optim, rules(param, DIMS))))
+        found.append(Seat(model, adamw(model, optim, rules(param, DIMS, tokens=None))))
     return found
 
 
