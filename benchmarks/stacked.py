@@ -85,7 +85,7 @@ def contestants(case: Case, base: RunConfig) -> list[Callable[[], object]]:
         stack.after_step()
         stack.zero_grad()
         device.synchronize()
-        return losses_M.tolist()  # type: ignore[no-any-return]
+        return losses_M.tolist()
 
     return [alone, stacked]
 

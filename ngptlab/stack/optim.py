@@ -104,8 +104,9 @@ class StackedAdamW:
     def _by_name(self, values_PM: Tensor, names: Sequence[str]) -> list[Tensor]:
         """A value a model, shaped to meet each parameter."""
         found = {}
-        for (name, parameter), values_M in zip(self.stack.params.items(), values_PM, strict=True):
-            found[name] = values_M.to(parameter.dtype).view(-1, *[1] * (parameter.dim() - 1))
+        rounded_PM = values_PM.to(next(iter(self.stack.params.values())).dtype)
+        for (name, parameter), values_M in zip(self.stack.params.items(), rounded_PM, strict=True):
+            found[name] = values_M.view(-1, *[1] * (parameter.dim() - 1))
         return [found[name] for name in names]
 
 

@@ -72,6 +72,7 @@ class StackTrainer:
         # Each run's share of the time, so that the times of all runs add up to that of the stack.
         share = 1 / len(self._live)
         seconds = (time.perf_counter() - start) * share
+        rows = {trainer: row for row, trainer in enumerate(self._live)}
         records: dict[Trainer, tuple[dict[str, Any], dict[str, Any]]] = {}
 
         def record(trainer: Trainer) -> None:
@@ -80,11 +81,11 @@ class StackTrainer:
             timing = trainer.meter.record(step + 1, step_seconds=seconds, data_seconds=data_seconds * share)
             records[trainer] = line, timing
 
-        rows = {trainer: row for row, trainer in enumerate(self._live)}
         self._each(record)
         # Asked for once: a signal between two runs must find both saved, or neither.
         stop = first.request.signal_number
-        self._adamw.count()
+        if first.saves_after(step + 1, stop):
+            self._adamw.count()
         self._each(lambda trainer: trainer.close_step(*records[trainer], stop=stop))
         if self._live and len(self._live) < len(rows):
             kept = [rows[trainer] for trainer in self._live]

@@ -117,10 +117,14 @@ class Trainer:
         self._report(done, record)
         if done % self.config.eval.every == 0 or done == steps:
             self._evaluate(done)
-        if done % self.config.checkpoint.every == 0 or done == steps or stop is not None:
+        if self.saves_after(done, stop):
             self._save(done)
         if stop is not None and done < steps:
             raise Stopped(stop, done)
+
+    def saves_after(self, done: int, stop: int | None) -> bool:
+        """Whether a checkpoint is due after so many steps, or with a signal's number as `stop`."""
+        return done % self.config.checkpoint.every == 0 or done == self.config.train.steps or stop is not None
 
     def _step(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         start = time.perf_counter()
