@@ -251,6 +251,7 @@ def test_on_a_gpu(method: str, dtype: str, make_config: Make, tmp_path: Path) ->
             )
 
 
+@pytest.mark.slow  # tracing takes seconds
 def test_compiled(make_config: Make) -> None:
     """The program is one graph: a break would be an error here."""
     from ngptlab import methods

@@ -124,7 +124,7 @@ def test_what_a_stack_leaves_unfinished_goes_on_alone(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One directory is in the way: that cell alone fails, and by its own words."""
-    command = ["sweep", "mup-bytes-small", *tiny, *COMMAND[4:], "--methods", "gpt", "--lrs", "2^-9", "2^-8"]
+    command = ["sweep", "mup-bytes-small", *tiny, *COMMAND[3:], "--methods", "gpt", "--lrs", "2^-9", "2^-8"]
     out = tmp_path / "out"
     probe = tmp_path / "probe"
     assert main([*command, "--out", str(probe), "--stack", "off"]) == 0
