@@ -32,7 +32,7 @@ from ngptlab.stack.optim import StackedAdamW, clip
 from ngptlab.sweep.local import cores
 from ngptlab.sweep.plan import widened
 
-WAIT_SECONDS = 600.0
+WAIT_SECONDS = 1800.0
 """Longest wait for the slowest of the processes; compiling takes minutes."""
 
 
@@ -158,16 +158,21 @@ def main() -> None:
     cuda = torch.cuda.is_available()
     processes = options.processes or (1 if cuda else cores())
     base = recipe(options.recipe).config
-    rows = []
-    for width in options.widths:
-        for method in options.methods:
-            for models in options.models:
-                case = Case(method, width, models, options.turns, options.compiled)
-                rows.append(measure(case, base, processes))
-                print(f"{method} {width} x {models}: {rows[-1].stacked_over_alone}", flush=True)
-    headings = ("method", "width", "models", "cells/h alone", "stacked", "time ratio", "processor's")
-    print(table(headings, [shown(row) for row in rows]))
-    write(options.out, rows, recipe=options.recipe)
+    cases = [
+        Case(method, width, models, options.turns, options.compiled)
+        for width in options.widths
+        for method in options.methods
+        for models in options.models
+    ]
+    rows: list[Row] = []
+    try:
+        for case in cases:
+            rows.append(measure(case, base, processes))
+            print(f"{case.method} {case.width} x {case.models}: {rows[-1].stacked_over_alone}", flush=True)
+    finally:  # what was measured is kept where a later case breaks off
+        headings = ("method", "width", "models", "cells/h alone", "stacked", "time ratio", "processor's")
+        print(table(headings, [shown(row) for row in rows]))
+        write(options.out, rows, recipe=options.recipe)
 
 
 if __name__ == "__main__":
