@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -73,20 +72,19 @@ class StackTrainer:
         share = 1 / len(self._live)
         seconds = (time.perf_counter() - start) * share
         rows = {trainer: row for row, trainer in enumerate(self._live)}
-        records: dict[Trainer, tuple[dict[str, Any], dict[str, Any]]] = {}
 
         def record(trainer: Trainer) -> None:
             row = rows[trainer]
             line = trainer.record(step, losses[row], norms[row])
             timing = trainer.meter.record(step + 1, step_seconds=seconds, data_seconds=data_seconds * share)
-            records[trainer] = line, timing
+            trainer.record_step(line, timing)
 
         self._each(record)
         # Asked for once: a signal between two runs must find both saved, or neither.
         stop = first.request.signal_number
         if first.saves_after(step + 1, stop):
             self._adamw.count()
-        self._each(lambda trainer: trainer.close_step(*records[trainer], stop=stop))
+        self._each(lambda trainer: trainer.save_step(step + 1, stop=stop))
         if self._live and len(self._live) < len(rows):
             kept = [rows[trainer] for trainer in self._live]
             self._stack.keep(kept)

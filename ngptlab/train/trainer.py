@@ -103,23 +103,32 @@ class Trainer:
         for step in range(start, end):
             with self.around_step(step):
                 record, timing = self._step(step)
-            self.close_step(record, timing, stop=self.request.signal_number)
+            self.record_step(record, timing)
+            # Asked for after the evaluation, so that a signal during it ends in this step.
+            self.save_step(record["step"], stop=self.request.signal_number)
 
-    def close_step(self, record: dict[str, Any], timing: dict[str, Any], *, stop: int | None) -> None:
-        """Record a finished step and do what is due after it; with a signal's number as `stop`, save and stop.
+    def record_step(self, record: dict[str, Any], timing: dict[str, Any]) -> None:
+        """Write down a finished step, and measure the model where that is due.
+
+        Raises:
+            DivergedError: the validation loss is not finite.
+        """
+        done = record["step"]
+        self.run.append("metrics", record)
+        self.run.append("timing", timing)
+        self._report(done, record)
+        if done % self.config.eval.every == 0 or done == self.config.train.steps:
+            self._evaluate(done)
+
+    def save_step(self, done: int, *, stop: int | None) -> None:
+        """Save where that is due after a recorded step; with a signal's number as `stop`, save in any case and stop.
 
         Raises:
             Stopped, DivergedError, CheckpointError: as `fit`.
         """
-        done, steps = record["step"], self.config.train.steps
-        self.run.append("metrics", record)
-        self.run.append("timing", timing)
-        self._report(done, record)
-        if done % self.config.eval.every == 0 or done == steps:
-            self._evaluate(done)
         if self.saves_after(done, stop):
             self._save(done)
-        if stop is not None and done < steps:
+        if stop is not None and done < self.config.train.steps:
             raise Stopped(stop, done)
 
     def saves_after(self, done: int, stop: int | None) -> bool:
