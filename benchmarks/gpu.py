@@ -1,7 +1,8 @@
 """Everything that needs a GPU in one command, in under nine minutes: `make gpu`, or `python -m benchmarks.gpu`.
 
-The tests marked `gpu`, then step time (eager, compiled) and peak memory at 162M parameters. Needs no network once the
-environment stands. Without CUDA it says so and succeeds: there is nothing to find fault with.
+The tests marked `gpu`, then step time (eager, compiled) and peak memory at 162M parameters, and ten models of width 64 as
+one program against one after the other. Needs no network once the environment stands. Without CUDA it says so and succeeds:
+there is nothing to find fault with.
 """
 
 from __future__ import annotations
@@ -25,11 +26,17 @@ NO_TESTS = 5
 def stages(methods: list[str]) -> list[tuple[str, list[str]]]:
     """Title and module with its arguments, the most important first."""
     chosen, step = ["--sizes", "162m", "--methods", *methods], "benchmarks.step_time"
+    small = ["benchmarks.stacked", "--recipe", "mup-bytes", "--widths", "64", "--models", "10"]
     return [
         ("tests marked gpu", ["pytest", "-q", "-m", "gpu"]),
         ("step time, eager", [step, *chosen, "--out", "out/bench/gpu_eager.json"]),
         ("step time, compiled", [step, *chosen, "--compiled", "--out", "out/bench/gpu_compiled.json"]),
+        ("many small models as one, eager", [*small, "--out", "out/bench/gpu_stacked.json"]),
         ("peak memory", ["benchmarks.memory", *chosen, "--out", "out/bench/gpu_memory.json"]),
+        (
+            "many small models as one, compiled",
+            [*small, "--compiled", "--out", "out/bench/gpu_stacked_compiled.json"],
+        ),
     ]
 
 

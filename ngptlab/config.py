@@ -114,12 +114,22 @@ class OptimConfig(Frozen):
 
 
 class ParamConfig(Frozen):
-    """How initial values, learning rates, decay and multipliers depend on width."""
+    """How initial values, learning rates, decay and multipliers depend on width, and under nuGPT on depth and horizon."""
 
     rules: Literal["sp", "mup", "nugpt"] = "sp"
     """`sp`: not at all. `mup`: arXiv:2203.03466, as the replication has it. `nugpt`: arXiv:2604.27077, for normalized models."""
     base_width: int = Field(default=0, ge=0)
     """d_model at which the rules change nothing; learning rates are tuned there. Needed by all rules but `sp`."""
+    base_layers: int = Field(default=0, ge=0)
+    """`nugpt` only: alpha starts at 0.05 base_layers / model.num_layers, its rule over depth. 0: where the method has it."""
+    base_tokens: int = Field(default=0, ge=0)
+    """`nugpt` only: learning rates times (training tokens / base_tokens)^-1/3, its rule over the horizon. 0: no such factor."""
+
+    @property
+    def text(self) -> str:
+        """The rules and what their tables are relative to, for people."""
+        bases = {"width": self.base_width, "layers": self.base_layers, "tokens": self.base_tokens}
+        return ", ".join([self.rules, *(f"base {name} {base}" for name, base in bases.items() if base)])
 
     @model_validator(mode="after")
     def _needs_a_base(self) -> Self:
@@ -128,6 +138,12 @@ class ParamConfig(Frozen):
                 f"param.rules {self.rules} with param.base_width {self.base_width}: give a base width for mup and nugpt, "
                 "and none for sp"
             )
+        for name in ("base_layers", "base_tokens"):
+            if getattr(self, name) and self.rules != "nugpt":
+                raise ValueError(
+                    f"param.{name} {getattr(self, name)} with param.rules {self.rules}: a rule of nugpt alone; "
+                    "leave it at 0, or take nugpt"
+                )
         return self
 
 
@@ -282,6 +298,9 @@ class RunConfig(Frozen):
     def science(self) -> dict[str, Any]:
         """The fields under the hash, as plain JSON values. What came later stays out where it changes nothing."""
         fields = self.model_dump(mode="json", exclude={"checkpoint", "device"})
+        for name in ("base_layers", "base_tokens"):
+            if not fields["param"][name]:
+                del fields["param"][name]
         if self.param == ParamConfig():
             del fields["param"]
         if self.data.order == "shuffled":

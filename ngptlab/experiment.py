@@ -26,7 +26,7 @@ from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import Run, write_json
 from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
-from ngptlab.train.stop import Stopped, listen
+from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import Trainer
 
 
@@ -60,63 +60,110 @@ def train(
         reporter.note(f"already done in {path}")
         return Run(path)
     # Device, data and model come first, so that a wrong setting leaves no directory behind.
-    device = open_device(config.device, config.train)
-    corpus = open_data(config)
-    held_out = hold_out(config, corpus)
-    batches = Batches(
-        corpus.train,
-        context=config.train.context,
-        batch_size=config.train.batch_size,
-        seed=config.data.seed,
-        shuffled=config.data.order == "shuffled",
-    )
-    model = initial_model(config)
+    setting = open_setting(config)
+    batches, model = open_batches(config, setting.corpus), initial_model(config)
     run = Run.open(path, config)
     with run.lock(), listen() as request:
-        # How an earlier attempt ended says nothing of this one, were it killed.
-        (run.path / "summary.json").unlink(missing_ok=True)
         try:
-            _record_environment(run, device, corpus, reporter)
-            trainer = Trainer(
-                config=config,
-                run=run,
-                device=device,
-                model=model,
-                batches=batches,
-                evaluate=lambda: _validate(model, held_out),
-                reporter=reporter,
-                request=request,
-                scales=lambda: scales(model),
-            )
+            begin(run, setting, reporter)
+            trainer = trainer_of(config, run, setting, model, batches, reporter, request)
             fit_profiled(trainer, profile_steps) if profile_steps else trainer.fit()
-            _evaluate_length(config, run, model, held_out, reporter)
+            conclude(trainer, setting)
         except Stopped as stopped:
             run.finish("stopped", reason=str(stopped), step=stopped.step)
             raise
         except LabError as error:
             run.finish("failed", error=type(error).__name__, reason=str(error))
             raise
-        run.finish("done", **_totals(config, model, batches))
         if request.signal_number is not None:
             # Asked for during the last step or the evaluation: this run is done, whatever comes after it must not start.
             raise Stopped(request.signal_number, config.train.steps)
     return run
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What runs of one size on one text share."""
+
+    device: Device
+    corpus: Corpus
+    held_out: HeldOut
+
+
+def open_setting(config: RunConfig) -> Setting:
+    """Device and data of a config.
+
+    Raises:
+        LabError: either is not to be had.
+    """
+    device = open_device(config.device, config.train)
+    corpus = open_data(config)
+    return Setting(device, corpus, hold_out(config, corpus))
+
+
+def open_batches(config: RunConfig, corpus: Corpus) -> Batches:
+    """The training batches of a config."""
+    return Batches(
+        corpus.train,
+        context=config.train.context,
+        batch_size=config.train.batch_size,
+        seed=config.data.seed,
+        shuffled=config.data.order == "shuffled",
+    )
+
+
+def begin(run: Run, setting: Setting, reporter: Reporter, **more: int) -> None:
+    """Forget how an earlier attempt ended, and write `env.json`, with `more`, or hold the run against it.
+
+    Raises:
+        ConfigError: the data are not those that the run began with.
+    """
+    # An earlier end says nothing of this attempt, were it killed.
+    (run.path / "summary.json").unlink(missing_ok=True)
+    _record_environment(run, setting.device, setting.corpus, reporter, more)
+
+
+def trainer_of(
+    config: RunConfig,
+    run: Run,
+    setting: Setting,
+    model: Decoder,
+    batches: Batches,
+    reporter: Reporter,
+    request: StopRequest,
+) -> Trainer:
+    """What trains the model of a run and measures it on the way."""
+    return Trainer(
+        config=config,
+        run=run,
+        device=setting.device,
+        model=model,
+        batches=batches,
+        evaluate=lambda: _validate(model, setting.held_out),
+        reporter=reporter,
+        request=request,
+        scales=lambda: scales(model),
+    )
+
+
+def conclude(trainer: Trainer, setting: Setting) -> None:
+    """The evaluation after the last step, and the word that the run is done."""
+    config, run, model = trainer.config, trainer.run, trainer.model
+    _evaluate_length(config, run, model, setting.held_out, trainer.reporter)
+    windows = config.train.steps * config.train.batch_size
+    run.finish(
+        "done",
+        step=config.train.steps,
+        params=model.num_params(),
+        tokens=config.train.steps * config.train.step_tokens,
+        epochs=windows / trainer.batches.num_windows,
+    )
+
+
 def _validate(model: Decoder, held_out: HeldOut) -> dict[str, Any]:
     return validation_loss(
         model, held_out.inputs_NT, held_out.targets_NT, bytes_per_token=held_out.bytes_per_token
     )
-
-
-def _totals(config: RunConfig, model: Decoder, batches: Batches) -> dict[str, float]:
-    windows = config.train.steps * config.train.batch_size
-    return {
-        "step": config.train.steps,
-        "params": model.num_params(),
-        "tokens": config.train.steps * config.train.step_tokens,
-        "epochs": windows / batches.num_windows,
-    }
 
 
 def initial_model(config: RunConfig) -> Decoder:
@@ -174,7 +221,9 @@ def _evaluate_length(
     )
 
 
-def _record_environment(run: Run, device: Device, corpus: Corpus, reporter: Reporter) -> None:
+def _record_environment(
+    run: Run, device: Device, corpus: Corpus, reporter: Reporter, more: dict[str, int]
+) -> None:
     """Write `env.json`, or hold a resumed run against it.
 
     Raises:
@@ -184,6 +233,7 @@ def _record_environment(run: Run, device: Device, corpus: Corpus, reporter: Repo
         "ngptlab": ngptlab.__version__,
         "commit": _commit(),
         **describe(device),
+        **more,
         "data_digest": corpus.digest,
         "train_tokens": len(corpus.train),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -41,6 +41,8 @@ SCIENCE: dict[str, Any] = {
     "optim.grad_clip": 2.0,
     "param.rules": "nugpt",
     "param.base_width": 32,
+    "param.base_layers": 2,
+    "param.base_tokens": 1000,
     "schedule.shape": "cosine",
     "schedule.warmup_steps": 3,
     "schedule.cooldown_frac": 0.2,
@@ -64,10 +66,15 @@ ELSEWHERE: dict[str, Any] = {
 }
 
 
+EARLIER = {"mup": "34b7c7a8", "nugpt": "3bd58707"}
+"""Hashes of CONFIG with these rules at base width 64, written down before `base_layers` and `base_tokens` came."""
+
+
 def changed(path: str, value: Any) -> RunConfig:
     fields: dict[str, Any] = json.loads(dump(CONFIG))
     if path.startswith("param."):
-        fields["param"] = {"rules": "mup", "base_width": 64}  # neither stands alone
+        nugpt = path in ("param.base_layers", "param.base_tokens")
+        fields["param"] = {"rules": "nugpt" if nugpt else "mup", "base_width": 64}  # none stands alone
     if path == "data.end_of_text":
         fields["data"]["tokenizer"] = "a/tokenizer.json"  # the others have their own
     *sections, leaf = path.split(".")
@@ -267,12 +274,17 @@ def test_rules_need_a_base_width_and_sp_has_none() -> None:
 def test_a_section_that_changes_nothing_leaves_earlier_hashes_alone() -> None:
     assert "param" not in CONFIG.science()
     assert changed("param.base_width", 64).science()["param"] == {"rules": "mup", "base_width": 64}
+    deep = changed("param.base_layers", 2)
+    assert deep.science()["param"] == {"rules": "nugpt", "base_width": 64, "base_layers": 2}
+    assert changed("param.base_tokens", 9).science()["param"]["base_tokens"] == 9
 
 
 def test_earlier_hashes_stand() -> None:
     """Written down before `seams` came: a section at its default must not make another run of an old one."""
     assert "seams" not in CONFIG.science()
     assert CONFIG.hash == "dadd12ef"
+    assert changed("param.base_width", 64).hash == EARLIER["mup"]
+    assert changed("param.rules", "nugpt").hash == EARLIER["nugpt"]
 
 
 def test_a_mixture_names_what_is_lent() -> None:

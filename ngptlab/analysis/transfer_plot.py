@@ -26,6 +26,9 @@ HEADROOM = 0.75
 
 CAPTION_INCHES = 0.45
 
+NAMES = {"sp": "SP", "mup": "muP", "nugpt": "nuGPT"}
+"""Rules as the field writes them."""
+
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "ngptlab",
     "font.size": 9.0,
@@ -63,7 +66,7 @@ def _figure(findings: Sequence[Finding], title: str) -> Figure:
         for column, param in enumerate(params):
             axes = grid[row, column]
             found = [f for f in of_row if f.param == param]
-            axes.set_title(f"{method}, {param}" + ("" if found else ": not applicable"))
+            axes.set_title(f"{method}, {NAMES.get(param, param)}" + ("" if found else ": not applicable"))
             for curve in found[0].curves if found else ():
                 _curve(axes, curve, widths.index(curve.width))
             _axes(axes, row == len(methods) - 1, column == 0)

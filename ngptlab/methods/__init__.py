@@ -72,7 +72,7 @@ def build_model(
         ConfigError: there is no such method, or the rules don't fit it or its sizes.
     """
     model = Decoder(dims, load(method) if isinstance(method, str) else method)
-    apply(model, rules(param or ParamConfig(), dims))
+    apply(model, rules(param or ParamConfig(), dims, tokens=None))
     model.reset(seed)
     return model
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, library
 
-from ngptlab.nn.by_hand import on_cpu
+from ngptlab.nn.by_hand import operator_on_cpu
 from ngptlab.nn.operators import operator
 
 KEPT_SCORES = 2**24
@@ -19,7 +19,7 @@ KEPT_SCORES = 2**24
 def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
     """softmax(scale q k^T) v in each head over keys that are not later, [B, T, H, K]."""
     B, T, H, _ = q_BTHK.shape
-    if on_cpu(q_BTHK) and B * H * T * T // 2 <= KEPT_SCORES:
+    if operator_on_cpu(q_BTHK) and B * H * T * T // 2 <= KEPT_SCORES:
         return _in_blocks(q_BTHK, k_BTHK, v_BTHK, scale)[0]  # type: ignore[no-any-return]
     q_BHTK, k_BHTK, v_BHTK = (x_BTHK.transpose(1, 2) for x_BTHK in (q_BTHK, k_BTHK, v_BTHK))
     o_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, is_causal=True, scale=scale)
@@ -116,6 +116,19 @@ def _backward(ctx: Any, do_BTHK: Tensor, *_: Tensor) -> tuple[Tensor | None, ...
 
 
 _in_blocks.register_autograd(_backward, setup_context=_save)
+
+
+@_in_blocks.register_vmap
+def _(
+    info: Any, axes: tuple[int | None, ...], q: Tensor, k: Tensor, v: Tensor, scale: float
+) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+    """Many models at once are more sequences in the batch. What is kept for the backward, nobody else reads."""
+    folded = (
+        (x.expand(info.batch_size, *x.shape) if axis is None else x.movedim(axis, 0)).flatten(0, 1)
+        for x, axis in zip((q, k, v), axes[:3], strict=True)
+    )
+    o, *kept = _in_blocks(*folded, scale)
+    return (o.unflatten(0, (info.batch_size, -1)), *kept), (0, None, None, None, None)
 
 
 def _spans(T: int) -> list[tuple[int, int]]:

@@ -9,34 +9,63 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-_allowed = ContextVar("by_hand", default=True)
+# A plain global: the compiler can read one, and breaks its graph at a context variable.
+_mode: Literal["any", "plain", "stacked"] = "any"
 
 
 @contextmanager
 def plain_formulas() -> Iterator[None]:
     """Inside, every function uses its plain formula."""
-    token = _allowed.set(False)
+    with _only("plain"):
+        yield
+
+
+@contextmanager
+def stacked_models() -> Iterator[None]:
+    """Inside, torch.func.vmap runs one formula for many models: plain ones, and operators that have a rule for it."""
+    with _only("stacked"):
+        yield
+
+
+@contextmanager
+def _only(mode: Literal["plain", "stacked"]) -> Iterator[None]:
+    global _mode
+    before, _mode = _mode, mode
     try:
         yield
     finally:
-        _allowed.reset(token)
+        _mode = before
 
 
 def plain_only() -> bool:
-    """Whether `plain_formulas` is in force."""
-    return not _allowed.get()
+    """Whether derivatives by hand are ruled out: `plain_formulas` or `stacked_models` is in force."""
+    return _mode != "any"
+
+
+def is_stacked() -> bool:
+    """Whether `stacked_models` is in force; a tensor's values can't be looked at then."""
+    return _mode == "stacked"
 
 
 def on_cpu(x: Tensor) -> bool:
     """Whether `x` is to take a path made for CPUs, compiled or not: there, in float32 or float64."""
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not plain_only()
+    return _wide_on_cpu(x) and not plain_only()
+
+
+def operator_on_cpu(x: Tensor) -> bool:
+    """As `on_cpu`, for a path that is one operator and has a rule for stacked models."""
+    return _wide_on_cpu(x) and _mode != "plain"
 
 
 def by_hand(x: Tensor) -> bool:
     """Whether `x` is to take the path with derivatives by hand: eagerly on a CPU, in float32 or float64."""
     return on_cpu(x) and not torch.compiler.is_compiling()
+
+
+def _wide_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)

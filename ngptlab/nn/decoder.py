@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ngptlab.config import Dims
 from ngptlab.errors import DataError
 from ngptlab.nn.attention import causal_attention
+from ngptlab.nn.by_hand import is_stacked
 from ngptlab.nn.cache import Cache, Past
 from ngptlab.nn.linear import linear, matrix, pad
 from ngptlab.nn.loss import mean_loss, token_losses
@@ -212,7 +213,12 @@ class Decoder(nn.Module):
         self.after_step()
 
     def _check(self, tokens_BT: Tensor) -> None:
-        if tokens_BT.device.type != "cpu" or torch.compiler.is_compiling() or not tokens_BT.numel():
+        if (
+            tokens_BT.device.type != "cpu"
+            or torch.compiler.is_compiling()
+            or is_stacked()
+            or not tokens_BT.numel()
+        ):
             return
         low, high = int(tokens_BT.min()), int(tokens_BT.max())
         if low < 0 or high >= self.dims.vocab_size:

@@ -25,7 +25,7 @@ def apply(model: Decoder, rules: Rules) -> None:
     if rules.by_scale:
         for name, scale in scales.items():
             rule = rules.by_scale[scale_kind(name)]
-            scale.init *= rule.init
+            scale.init = (scale.init if rule.start is None else rule.start) * rule.init
             scale.scale = scale.scale if rule.stored is None else rule.stored
 
 

@@ -1,5 +1,5 @@
 """SP, muP and nuGPT as tables from role to numbers. m is d_model / base_width; every table is SP's where m is 1, but for
-nuGPT's stored scales.
+nuGPT's scales: how they are stored, and where alpha starts if its rule over depth is asked for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from ngptlab.nn.roles import Role, ScaleKind
 
 NUGPT_STORED = 0.03
 """nuGPT's constant in place of d_model^-0.5 (arXiv:2604.27077): a step of Adam then moves a scale equally at all widths."""
+
+
+NUGPT_ALPHA = 0.05
+"""Where nuGPT's alpha starts at the base depth."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class ScaleRule:
 
     init: float = 1.0
     """Factor on the effective initial value."""
+    start: float | None = None
+    """Effective initial value before that factor; None: the method's own."""
     stored: float | None = None
     """Initial value of the parameter, hence 1 / speed; None: the method's own."""
 
@@ -81,22 +87,25 @@ def mup(m: float) -> Rules:
     )
 
 
-def nugpt(m: float) -> Rules:
-    """nuGPT (arXiv:2604.27077) over width: rules 2, 3, 5 and 7 of the paper; those of depth and horizon are left out.
+def nugpt(m: float, m_depth: float | None = None, m_data: float = 1.0) -> Rules:
+    """nuGPT (arXiv:2604.27077): rules 2, 3, 5 and 7 of the paper over width; 6 over depth, where given, and 1 over the horizon.
 
-    s_z starts at sqrt(m), so that logits are of one size at all widths (lemma 6.8).
+    m_depth is num_layers over that of the base, m_data the training tokens over the base's. s_z starts at sqrt(m), so that
+    logits are of one size at all widths (lemma 6.8).
     """
-    wide = Rule(lr=m**-0.75)
+    every = m_data ** (-1 / 3)
+    wide = Rule(lr=every * m**-0.75)
+    alpha = None if m_depth is None else NUGPT_ALPHA / m_depth
     return Rules(
         {
-            Role.EMBEDDING: Rule(lr=m**-0.5),
+            Role.EMBEDDING: Rule(lr=every * m**-0.5),
             Role.UNEMBEDDING: wide,
             Role.READER: wide,
             Role.WRITER: wide,
-            Role.SCALE: Rule(),
+            Role.SCALE: Rule(lr=every),
         },
         {
-            ScaleKind.RATE: ScaleRule(stored=NUGPT_STORED),
+            ScaleKind.RATE: ScaleRule(start=alpha, stored=NUGPT_STORED),
             ScaleKind.QK: ScaleRule(stored=NUGPT_STORED),
             ScaleKind.GATE: ScaleRule(),
             ScaleKind.LOGITS: ScaleRule(init=m**0.5, stored=NUGPT_STORED),
@@ -105,8 +114,10 @@ def nugpt(m: float) -> Rules:
     )
 
 
-def rules(param: ParamConfig, dims: Dims) -> Rules:
-    """The table of `param` at the width of `dims`.
+def rules(param: ParamConfig, dims: Dims, *, tokens: int | None) -> Rules:
+    """The table of `param` for a model of `dims` that is trained on so many tokens.
+
+    `tokens` None: for initial values alone; the factor of the horizon on learning rates is left out.
 
     Raises:
         ConfigError: the base has another head width than the model, so that width is not all that differs.
@@ -120,4 +131,8 @@ def rules(param: ParamConfig, dims: Dims) -> Rules:
             "of one width: change model.num_heads, or the base"
         )
     m = dims.d_model / param.base_width
-    return mup(m) if param.rules == "mup" else nugpt(m)
+    if param.rules == "mup":
+        return mup(m)
+    m_depth = dims.num_layers / param.base_layers if param.base_layers else None
+    m_data = tokens / param.base_tokens if param.base_tokens and tokens is not None else 1.0
+    return nugpt(m, m_depth, m_data)

@@ -59,6 +59,10 @@ class Board:
             why = f" ({reason})" if reason else ""
             self.console.print(f"{cell.title}: {state}{loss}{why}", markup=False, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """A line of its own."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
     def refresh(self, workers: int) -> None:
         """Show the present state, if it is time to."""
         now = time.monotonic()

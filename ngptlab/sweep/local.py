@@ -1,7 +1,8 @@
 """Cells in processes of this machine: K at a time, each on its own share of the cores.
 
-A process a cell, not a pool: a crash, a signal or a leak stays in its cell, and a cell is a command that can be run alone.
-What a run directory says decides: done and diverged cells are not trained again, all others go on from their checkpoint.
+A process a cell, or a stack of cells, not a pool: a crash, a signal or a leak stays in its cell, and a cell is a command
+that can be run alone. What a run directory says decides: done and diverged cells are not trained again, all others go on
+from their checkpoint. Cells that a stack left unfinished, for whatever reason, are trained one by one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +41,9 @@ class SweepStopped(Stopped):
 
 @dataclass(frozen=True)
 class Worker:
-    """A cell under way."""
+    """A cell under way, or several as one stack."""
 
-    cell: Cell
+    cells: tuple[Cell, ...]
     process: subprocess.Popen[bytes]
     log: Path
 
@@ -53,20 +54,28 @@ def cores() -> int:
 
 
 def execute(
-    cells: Sequence[Cell], out: Path, *, workers: int, threads: int, board: Board, request: StopRequest
+    cells: Sequence[Cell],
+    out: Path,
+    *,
+    workers: int,
+    threads: int,
+    board: Board,
+    request: StopRequest,
+    group: Callable[[Sequence[Cell]], Sequence[tuple[Cell, ...]]],
 ) -> dict[str, str]:
-    """Train every cell that isn't finished; returns why cells failed, by hash.
+    """Train every cell that isn't finished, as `group` puts them together; returns why cells failed, by hash.
 
     Raises:
         SweepStopped: a signal asked for it; the cells under way were saved.
     """
-    waiting: deque[Cell] = deque()
+    unfinished: list[Cell] = []
     for cell in cells:
-        status = "not applicable" if cell.refusal else status_of(_run(out, cell), cell.config.hash)[0]
+        status = "not applicable" if cell.refusal else status_of(run_of(out, cell), cell.config.hash)[0]
         if status in ("done", "diverged", "not applicable"):
             board.set(cell, status, _progress(out, cell), cell.refusal)
         else:
-            waiting.append(cell)
+            unfinished.append(cell)
+    waiting = deque(group(unfinished))
     active: list[Worker] = []
     failures: dict[str, str] = {}
     try:
@@ -74,7 +83,7 @@ def execute(
             if request.signal_number is not None:
                 _save_all(active)
                 finished = sum(
-                    status_of(_run(out, c), c.config.hash)[0] in ("done", "diverged") for c in cells
+                    status_of(run_of(out, c), c.config.hash)[0] in ("done", "diverged") for c in cells
                 )
                 raise SweepStopped(request.signal_number, finished, len(cells))
             while waiting and len(active) < workers:
@@ -82,10 +91,11 @@ def execute(
             time.sleep(POLL_SECONDS)
             for worker in list(active):
                 if worker.process.poll() is None:
-                    board.set(worker.cell, "running", _progress(out, worker.cell))
+                    for cell in worker.cells:
+                        board.set(cell, "running", _progress(out, cell))
                 else:
                     active.remove(worker)
-                    _close(worker, out, failures, board)
+                    waiting.extend((cell,) for cell in _close(worker, out, failures, board))
             board.refresh(workers)
     finally:
         for worker in active:
@@ -94,25 +104,30 @@ def execute(
     return failures
 
 
-def _run(out: Path, cell: Cell) -> Path:
+def run_of(out: Path, cell: Cell) -> Path:
+    """The run directory of a cell."""
     return out / "runs" / cell.config.run_name
 
 
 def _progress(out: Path, cell: Cell) -> Progress:
-    return read_progress(_run(out, cell), cell.config.train.steps)
+    return read_progress(run_of(out, cell), cell.config.train.steps)
 
 
-def _start(cell: Cell, out: Path, threads: int) -> Worker:
-    device = cell.config.device.model_copy(update={"threads": cell.config.device.threads or threads})
-    config = cell.config.model_copy(update={"device": device})
-    name = config.run_name
+def _start(cells: tuple[Cell, ...], out: Path, threads: int) -> Worker:
     for folder in ("configs", "logs", "runs"):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    config_path, log_path = out / "configs" / f"{name}.json", out / "logs" / f"{name}.log"
-    config_path.write_text(configs.dump(config), encoding="utf-8")
+    arguments = []
+    for cell in cells:
+        device = cell.config.device.model_copy(update={"threads": cell.config.device.threads or threads})
+        config = cell.config.model_copy(update={"device": device})
+        path = out / "configs" / f"{config.run_name}.json"
+        path.write_text(configs.dump(config), encoding="utf-8")
+        arguments += [str(path), str(run_of(out, cell))]
+    more = f"+{len(cells) - 1}" if len(cells) > 1 else ""
+    log_path = out / "logs" / f"{cells[0].config.run_name}{more}.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ngptlab.sweep.worker", str(config_path), str(_run(out, cell))],
+            [sys.executable, "-m", "ngptlab.sweep.worker", *arguments],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -120,18 +135,25 @@ def _start(cell: Cell, out: Path, threads: int) -> Worker:
             # Ctrl-C goes to a terminal's whole group; only the sweep shall hear it, and tell its workers once.
             start_new_session=True,
         )
-    return Worker(cell, process, log_path)
+    return Worker(cells, process, log_path)
 
 
-def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) -> None:
+def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) -> list[Cell]:
+    """Record how a worker's cells ended; returns those of a stack that didn't, to be tried alone."""
     _hang_up(worker)
-    cell = worker.cell
-    status, reason = status_of(_run(out, cell), cell.config.hash)
-    if status not in ("done", "diverged"):
-        # A crash may leave an older word in the run directory: what the process said last is nearer the cause.
-        status, reason = "failed", last_words(worker.log, worker.process.returncode)
-        failures[cell.config.hash] = reason
-    board.set(cell, status, _progress(out, cell), reason)
+    again = []
+    for cell in worker.cells:
+        status, reason = status_of(run_of(out, cell), cell.config.hash)
+        if status not in ("done", "diverged"):
+            # A crash may leave an older word in the run directory: what the process said last is nearer the cause.
+            status, reason = "failed", last_words(worker.log, worker.process.returncode)
+            if len(worker.cells) > 1:
+                status, reason = "waiting", f"goes on alone; its stack: {reason}"
+                again.append(cell)
+            else:
+                failures[cell.config.hash] = reason
+        board.set(cell, status, _progress(out, cell), reason)
+    return again
 
 
 def last_words(log: Path, code: int) -> str:

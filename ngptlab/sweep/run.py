@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ngptlab import methods as all_methods
@@ -16,8 +17,9 @@ from ngptlab.experiment import initial_model, open_data
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.sweep.board import Board
-from ngptlab.sweep.local import SweepStopped, cores, execute
+from ngptlab.sweep.local import SweepStopped, cores, execute, run_of
 from ngptlab.sweep.plan import Cell, changed, grid_of, plan
+from ngptlab.sweep.stacks import stacks
 from ngptlab.sweep.table import rows, status_of, write
 from ngptlab.train.stop import listen
 
@@ -33,9 +35,12 @@ def sweep(
     seeds: int = 1,
     base_width: int = 0,
     workers: int = 0,
+    stack: int | None = None,
     overrides: Overrides | None = None,
 ) -> tuple[list[CellRow], list[Finding]]:
     """Train every cell of the grid that is missing, under out/runs; write sweep.csv, .json, .png and .svg into `out`.
+
+    `stack` cells of one shape are trained as one program; 1: none; None: as many as pays.
 
     Raises:
         LabError: wrong settings or data. What goes wrong in one cell is in its row, and no error.
@@ -55,7 +60,17 @@ def sweep(
     failures: dict[str, str] = {}
     with listen() as request, Board(cells) as board:
         try:
-            failures = execute(cells, out, workers=workers, threads=threads, board=board, request=request)
+            failures = execute(
+                cells,
+                out,
+                workers=workers,
+                threads=threads,
+                board=board,
+                request=request,
+                group=lambda left: stacks(
+                    left, partial(run_of, out), choice=stack, workers=workers, note=board.note
+                ),
+            )
         except SweepStopped:
             write(rows(cells, out, failures), out, extra={})
             raise
@@ -89,8 +104,7 @@ class _Fitting:
 def _prepare(cells: Sequence[Cell], out: Path) -> None:
     """Make the corpus once, before many processes want it; wrong data is then one error and not one in every cell."""
     for cell in cells:
-        run_path = out / "runs" / cell.config.run_name
-        if not cell.refusal and status_of(run_path, cell.config.hash)[0] not in ("done", "diverged"):
+        if not cell.refusal and status_of(run_of(out, cell), cell.config.hash)[0] not in ("done", "diverged"):
             open_data(cell.config)
             break
     out.mkdir(parents=True, exist_ok=True)

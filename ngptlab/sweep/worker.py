@@ -1,5 +1,7 @@
 """One cell in a process of its own: `python -m ngptlab.sweep.worker CONFIG RUN`. Ends as `ngptlab train` does.
 
+With more pairs of CONFIG RUN, these cells are one stack; what goes wrong in one of them is in its summary.
+
 Its standard input is a pipe that the sweep holds open and never writes to. However the sweep dies, the pipe ends; the
 worker then saves and stops, and no process trains on unseen.
 """
@@ -17,19 +19,25 @@ from ngptlab.config import load
 from ngptlab.errors import CheckpointError, DivergedError, LabError
 from ngptlab.experiment import train
 from ngptlab.runs import Run
+from ngptlab.stack import train as stack
+from ngptlab.train.progress import Silent
 from ngptlab.train.stop import Stopped
 
 PATIENCE_SECONDS = 120.0
 """How long a worker waits for its predecessor, of a sweep that was killed, to save and let go of the run."""
 
 
-def main(config_path: str, run_path: str) -> int:
-    """Train the cell; returns the exit code."""
+def main(*paths: str) -> int:
+    """Train the cell or the stack; returns the exit code."""
     threading.Thread(target=_stop_with_the_sweep, daemon=True).start()
     try:
-        config = load(Path(config_path))
-        wait_for(Path(run_path))
-        train(config, Path(run_path))
+        jobs = [(load(Path(config)), Path(run)) for config, run in zip(paths[::2], paths[1::2], strict=True)]
+        for _, run_path in jobs:
+            wait_for(run_path)
+        if len(jobs) > 1:
+            stack.train(jobs, reporter=_Log())
+        else:
+            train(*jobs[0])
     except Stopped as stopped:
         print(f"ngptlab: {stopped}", file=sys.stderr)
         return stopped.exit_code
@@ -37,6 +45,13 @@ def main(config_path: str, run_path: str) -> int:
         print(f"ngptlab: {error}", file=sys.stderr)
         return 1 if isinstance(error, DivergedError) else 2
     return 0
+
+
+class _Log(Silent):
+    """Notes of a stack: its log's last line is what the sweep tells where the stack broke off."""
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr)
 
 
 def wait_for(run_path: Path, patience_seconds: float = PATIENCE_SECONDS) -> None:

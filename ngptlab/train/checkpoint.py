@@ -80,7 +80,12 @@ def save_checkpoint(
 def list_checkpoints(folder: Path) -> list[Path]:
     """Published checkpoints, oldest first."""
     found = [path for path in folder.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdigit()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
+    return sorted(found, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a published checkpoint is of."""
+    return int(checkpoint.name.removeprefix(PREFIX))
 
 
 def resume(

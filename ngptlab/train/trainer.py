@@ -35,10 +35,12 @@ TokenArray = NDArray[np.int64]
 class StepBatches(Protocol):
     """Training data: the batch of a step, a pure function of it. Inputs and targets, each [B, T]."""
 
+    num_windows: int
+
     def at(self, step: int) -> tuple[TokenArray, TokenArray]: ...
 
 
-@dataclass
+@dataclass(eq=False)
 class Trainer:
     """Trains `model` by `config` from the newest checkpoint in `run` to the last step."""
 
@@ -59,12 +61,12 @@ class Trainer:
     def __post_init__(self) -> None:
         self.model.to(self.device.place)
         self.model.compute_dtype = self.device.compute_dtype
-        self._rules = rules(self.config.param, self.config.model)
+        train = self.config.train
+        self._rules = rules(self.config.param, self.config.model, tokens=train.steps * train.step_tokens)
         self.optimizer = adamw(self.model, self.config.optim, self._rules)
         self._loss: Callable[[Tensor, Tensor], Tensor] = self.model.loss
         if self.device.compile:
             self._loss = torch.compile(self.model.loss)
-        train = self.config.train
         flops = train.step_tokens * token_flops(self.config.model, train.context).total
         self.meter = Meter(step_tokens=train.step_tokens, step_flops=flops, peak_flops=self.device.peak_flops)
 
@@ -76,28 +78,62 @@ class Trainer:
             DivergedError: a loss or gradient is not finite; nothing non-finite was saved or applied.
             CheckpointError: a checkpoint can't be written, or none can be read.
         """
+        self.advance(self.begin(), self.config.train.steps)
+
+    def begin(self) -> int:
+        """Go back to the newest checkpoint, or measure the untrained model; returns the number of finished steps.
+
+        Raises:
+            DivergedError, CheckpointError: as `fit`.
+        """
         if self.config.param.rules != "sp":
             table = text(self.model, self.config.optim, self._rules)
-            self.reporter.note(
-                f"{self.config.param.rules}, base width {self.config.param.base_width}\n{table}"
-            )
-        steps, saved = self.config.train.steps, self._resume()
+            self.reporter.note(f"{self.config.param.text}\n{table}")
+        saved = self._resume()
         if saved == 0:
             self._evaluate(0)
-        for step in range(saved, steps):
+        return saved
+
+    def advance(self, start: int, end: int) -> None:
+        """Train from `start` finished steps to `end`.
+
+        Raises:
+            Stopped, DivergedError, CheckpointError: as `fit`.
+        """
+        for step in range(start, end):
             with self.around_step(step):
                 record, timing = self._step(step)
-            self.run.append("metrics", record)
-            self.run.append("timing", timing)
-            self._report(step + 1, record)
-            done = step + 1
-            if done % self.config.eval.every == 0 or done == steps:
-                self._evaluate(done)
-            stop = self.request.signal_number
-            if done % self.config.checkpoint.every == 0 or done == steps or stop is not None:
-                self._save(done)
-            if stop is not None and done < steps:
-                raise Stopped(stop, done)
+            self.record_step(record, timing)
+            # Asked for after the evaluation, so that a signal during it ends in this step.
+            self.save_step(record["step"], stop=self.request.signal_number)
+
+    def record_step(self, record: dict[str, Any], timing: dict[str, Any]) -> None:
+        """Write down a finished step, and measure the model where that is due.
+
+        Raises:
+            DivergedError: the validation loss is not finite.
+        """
+        done = record["step"]
+        self.run.append("metrics", record)
+        self.run.append("timing", timing)
+        self._report(done, record)
+        if done % self.config.eval.every == 0 or done == self.config.train.steps:
+            self._evaluate(done)
+
+    def save_step(self, done: int, *, stop: int | None) -> None:
+        """Save where that is due after a recorded step; with a signal's number as `stop`, save in any case and stop.
+
+        Raises:
+            Stopped, DivergedError, CheckpointError: as `fit`.
+        """
+        if self.saves_after(done, stop):
+            self._save(done)
+        if stop is not None and done < self.config.train.steps:
+            raise Stopped(stop, done)
+
+    def saves_after(self, done: int, stop: int | None) -> bool:
+        """Whether a checkpoint is due after so many steps, or with a signal's number as `stop`."""
+        return done % self.config.checkpoint.every == 0 or done == self.config.train.steps or stop is not None
 
     def _step(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         start = time.perf_counter()
@@ -105,28 +141,35 @@ class Trainer:
             torch.from_numpy(array).to(self.device.place) for array in self.batches.at(step)
         )
         data_seconds = time.perf_counter() - start
-        factor = lr_factor(self.config, step)
-        set_lr(self.optimizer, factor)
+        set_lr(self.optimizer, lr_factor(self.config, step))
         loss_nats = self._accumulate(inputs_BT, targets_BT)
         grad_norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), self.config.optim.grad_clip
         ).item()
-        if not np.isfinite(loss_nats) or not np.isfinite(grad_norm):
-            raise self._diverged(f"step {step + 1}: loss {loss_nats}, gradient norm {grad_norm}")
+        record = self.record(step, loss_nats, grad_norm)
         self.optimizer.step()
         self.model.after_step()
         self.optimizer.zero_grad(set_to_none=True)
         self.device.synchronize()
+        seconds = time.perf_counter() - start
+        return record, self.meter.record(step + 1, step_seconds=seconds, data_seconds=data_seconds)
+
+    def record(self, step: int, loss_nats: float, grad_norm: float) -> dict[str, Any]:
+        """The line of `metrics.jsonl` for update number `step`.
+
+        Raises:
+            DivergedError: the loss or the norm is not finite; the update must not be made.
+        """
         done = step + 1
-        record = {
+        if not np.isfinite(loss_nats) or not np.isfinite(grad_norm):
+            raise self._diverged(f"step {done}: loss {loss_nats}, gradient norm {grad_norm}")
+        return {
             "step": done,
             "tokens": done * self.config.train.step_tokens,
             "loss_nats": loss_nats,
-            "lr": self.config.optim.lr * factor,
+            "lr": self.config.optim.lr * lr_factor(self.config, step),
             "grad_norm": grad_norm,
         }
-        seconds = time.perf_counter() - start
-        return record, self.meter.record(done, step_seconds=seconds, data_seconds=data_seconds)
 
     def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor) -> float:
         """Mean loss of the batch; its gradient is in the parameters, summed over micro-batches."""

@@ -41,6 +41,9 @@ def add(check: argparse.ArgumentParser) -> None:
     table.add_argument("--base", type=int, default=64, metavar="D", help="base width (default: 64)")
     table.add_argument("--head-width", type=int, default=64, metavar="K", help="d_head (default: 64)")
     table.add_argument("--layers", type=int, default=4, metavar="L", help="blocks (default: 4)")
+    table.add_argument("--base-layers", type=int, default=0, metavar="L", help="nugpt only (default: none)")
+    table.add_argument("--tokens", type=int, metavar="N", help="of the whole training; nugpt only")
+    table.add_argument("--base-tokens", type=int, default=0, metavar="N", help="nugpt only (default: none)")
     table.add_argument("--vocab-size", type=int, default=257, metavar="V", help="default: 257, bytes")
     table.add_argument("--lr", type=float, default=OptimConfig().lr, help="the base width's (default: 2^-9)")
     table.set_defaults(action=_table)
@@ -69,7 +72,7 @@ def _coord(options: argparse.Namespace) -> int:
         d_head=options.head_width,
     )
     parts = methods.load(options.method)
-    points = list(measure(parts, lambda dims: rules(param, dims), config))
+    points = list(measure(parts, lambda dims: rules(param, dims, tokens=None), config))
     found = slopes(points)
     verdict = passed(found)
     out = options.out or Path("out") / f"coord-{options.method}-{param.rules}"
@@ -118,15 +121,19 @@ def _table(options: argparse.Namespace) -> int:
         num_heads=options.width // options.head_width,
         d_model=options.width,
     )
-    param = _param(options.param, options.base)
+    param = _param(
+        options.param, options.base, base_layers=options.base_layers, base_tokens=options.base_tokens
+    )
+    if bool(options.tokens) != bool(options.base_tokens):
+        raise ConfigError("check: --tokens and --base-tokens go together; give both, or neither")
     model = methods.build_model(options.method, dims, param=param)
     optim = _made(OptimConfig, lr=options.lr, weight_decay=model.parts.weight_decay)
-    print(text(model, optim, rules(param, dims)))
+    print(text(model, optim, rules(param, dims, tokens=options.tokens)))
     return 0
 
 
-def _param(name: str, base: int) -> ParamConfig:
-    made: ParamConfig = _made(ParamConfig, rules=name, base_width=0 if name == "sp" else base)
+def _param(name: str, base: int, **more: int) -> ParamConfig:
+    made: ParamConfig = _made(ParamConfig, rules=name, base_width=0 if name == "sp" else base, **more)
     return made
 
 

@@ -39,6 +39,12 @@ def add(sweep: argparse.ArgumentParser) -> None:
         help="cells trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
     )
     sweep.add_argument(
+        "--stack",
+        default="auto",
+        metavar="auto|off|M",
+        help="train up to M cells of one shape as one program (default: auto, as many as pays; see docs/protocol.md)",
+    )
+    sweep.add_argument(
         "--out", type=Path, help="folder of the runs, table and figure (default: out/<recipe>-sweep)"
     )
 
@@ -48,8 +54,10 @@ def act(options: argparse.Namespace) -> int:
     from ngptlab.analysis.rates import parse_rate
     from ngptlab.recipes import recipe
     from ngptlab.sweep.run import sweep
+    from ngptlab.sweep.stacks import stack_choice
 
     found, lrs = recipe(options.recipe), [parse_rate(text) for text in options.lrs]
+    stack = stack_choice(options.stack)
     out: Path = options.out or Path("out") / f"{found.config.name}-sweep"
     failed = 0
 
@@ -65,6 +73,7 @@ def act(options: argparse.Namespace) -> int:
             seeds=options.seeds,
             base_width=options.base_width,
             workers=options.workers,
+            stack=stack,
             overrides=options.overrides,
         )
         for finding in findings:

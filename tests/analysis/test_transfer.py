@@ -220,6 +220,34 @@ def test_the_figure_marks_optima_edges_and_divergence() -> None:
     assert [list(line.get_xdata()) for line in of["x"]] == [[-4.0]]
 
 
+def test_the_figure_has_a_panel_for_each_method_and_rules() -> None:
+    """In the table's order, a row a method; what does not apply is named."""
+    rows = table(parabola(0.0))
+    arms = [("gpt", "sp"), ("gpt", "mup"), ("ngpt", "sp"), ("ngpt", "mup"), ("ngpt", "nugpt")]
+    everything = [CellRow(**{**vars(row), "method": m, "param": p}) for m, p in arms for row in rows]
+    titles = [axes.get_title() for axes in _figure(transfer(everything), "mine").axes]
+    assert titles == [
+        *("gpt, SP", "gpt, muP", "gpt, nuGPT: not applicable"),
+        *("ngpt, SP", "ngpt, muP", "ngpt, nuGPT"),
+    ]
+
+
+def test_the_figure_shows_standard_errors_and_intervals() -> None:
+    """A band a curve, one standard error to each side; a bar at each optimum, from the low to the high end."""
+    (finding,) = transfer(table(parabola(0.0, noise=0.02), seeds=3))
+    (axes, *_) = _figure([finding], "mine").axes
+    bands = [c for c in axes.collections if type(c).__name__ == "FillBetweenPolyCollection"]
+    bars = [container.lines[2][0].get_segments()[0] for container in axes.containers]
+    assert len(bands) == len(bars) == 3
+    for curve, band, bar in zip(finding.curves, bands, bars, strict=True):
+        (outline,) = (path.vertices for path in band.get_paths())
+        for lr, mean, error in zip(curve.lrs, curve.means, curve.errors, strict=True):
+            heights = [y for x, y in outline if x == pytest.approx(math.log2(lr))]
+            assert error > 0 and (min(heights), max(heights)) == pytest.approx((mean - error, mean + error))
+        assert curve.optimum is not None and curve.optimum.low < curve.optimum.high
+        assert [x for x, _ in bar] == pytest.approx([curve.optimum.low, curve.optimum.high])
+
+
 def test_the_figure_is_reproducible(tmp_path: Path) -> None:
     rows = table(lambda w, p, s: None if p > -5 else parabola(-1.6, at=-8.0)(w, p, s), seeds=2)
     texts = []

@@ -177,7 +177,7 @@ def test_verb_passes_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[st
     page = capsys.readouterr().out
     assert "gpt, mup" in page and ": pass" in page and "beyond the limit" not in page
     record = json.loads((tmp_path / "c" / "coord.json").read_text())
-    assert record["passed"] and record["param"] == {"rules": "mup", "base_width": 16}
+    assert record["passed"] and record["param"]["rules"] == "mup" and record["param"]["base_width"] == 16
     assert record["limit"] == 0.3 and len(record["points"]) == 2 * 5 * len(KINDS)
     assert (tmp_path / "c" / "coord.png").read_bytes().startswith(b"\x89PNG")
 

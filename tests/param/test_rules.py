@@ -42,7 +42,7 @@ def param_of(name: str, base: int = BASE) -> ParamConfig:
 def build(method: str, name: str, width: int, **sizes: int) -> tuple[Decoder, torch.optim.AdamW]:
     dims, param = dims_of(width, **sizes), param_of(name)
     model = build_model(method, dims, seed=3, param=param)
-    return model, adamw(model, CONFIG, rules(param, dims))
+    return model, adamw(model, CONFIG, rules(param, dims, tokens=None))
 
 
 def numbers(model: Decoder, optimizer: torch.optim.AdamW) -> dict[str, tuple[float, float]]:
@@ -140,6 +140,21 @@ def test_mup_rates_and_decay(method: str, m: int) -> None:
             assert lr * decay == pytest.approx(0.01 * 0.1), "a step decays by lr * decay, equal at all widths"
 
 
+@every_method
+@pytest.mark.parametrize("name", ["sp", "mup"])
+def test_a_step_without_gradient_decays_matrices_alike_at_all_widths(method: str, name: str) -> None:
+    """What the formulas are for: under muP, too, a step takes lr * decay = 0.001 of every matrix, and nothing of a scale."""
+    for m in (1, 2, 4):
+        model, adam = build(method, name, m * BASE)
+        before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+        for weight in model.parameters():
+            weight.grad = torch.zeros_like(weight)
+        adam.step()
+        for key, weight in model.named_parameters():
+            kept = 1.0 if role(key) is Role.SCALE else 1 - 0.01 * 0.1
+            torch.testing.assert_close(weight.detach(), before[key] * kept, rtol=3e-7, atol=0, msg=key)
+
+
 @pytest.mark.parametrize("m", [2, 4])
 def test_mup_initial_std(m: int) -> None:
     model, _ = build("gpt", "mup", m * BASE, vocab_size=3001)
@@ -179,6 +194,44 @@ def test_nugpt_rates_and_scales(method: str, m: int) -> None:
                 torch.testing.assert_close(scale.effective(), torch.full((23,), want["s_z"]))
 
 
+# alpha starts at 0.05 / m_depth; every rate is multiplied by m_data^(-1/3).
+@every_normalized
+@pytest.mark.parametrize(
+    ("layers", "base", "alpha"), [(4, 1, 0.0125), (2, 2, 0.05), (1, 2, 0.1), (4, 10, 0.125)]
+)
+def test_nugpt_over_depth(method: str, layers: int, base: int, alpha: float) -> None:
+    dims = dims_of(2 * BASE, num_layers=layers)
+    param = param_of("nugpt").model_copy(update={"base_layers": base})
+    plain, deep = (build_model(method, dims, seed=3, param=p) for p in (param_of("nugpt"), param))
+    for (name, one), other in zip(plain.named_modules(), deep.modules(), strict=True):
+        if isinstance(one, Scale) and isinstance(other, Scale):
+            assert other.scale == one.scale
+            if name.endswith("alpha"):
+                assert other.init == pytest.approx(alpha, rel=1e-12)
+                torch.testing.assert_close(other.effective(), torch.full((2 * BASE,), alpha))
+            else:
+                assert other.init == one.init
+    ours, theirs = (rules(p, dims, tokens=None).by_role for p in (param, param_of("nugpt")))
+    assert ours == theirs, "learning rates have no rule over depth"
+
+
+@every_normalized
+@pytest.mark.parametrize(("tokens", "factor"), [(1000, 1.0), (8000, 0.5), (125, 2.0)])
+def test_nugpt_over_the_horizon(method: str, tokens: int, factor: float) -> None:
+    dims = dims_of(2 * BASE)
+    param = param_of("nugpt").model_copy(update={"base_tokens": 1000})
+    plain, long = (rules(p, dims, tokens=tokens) for p in (param_of("nugpt"), param))
+    assert long.by_scale == plain.by_scale
+    for kind in Role:
+        want = replace(plain.by_role[kind], lr=plain.by_role[kind].lr * factor)
+        assert long.by_role[kind].lr == pytest.approx(want.lr, rel=1e-12)
+        assert replace(long.by_role[kind], lr=want.lr) == want
+    model = build_model(method, dims, param=param)
+    rates = numbers(model, adamw(model, CONFIG, long))
+    assert rates["E_in"][0] == pytest.approx(0.01 * factor / 2**0.5)
+    assert rates["logits_map.s_z.stored"][0] == pytest.approx(0.01 * factor)
+
+
 def test_sp_changes_nothing() -> None:
     assert sp().by_role == {kind: Rule() for kind in Role}
     assert sp().hidden_divisor == 1 and not sp().by_scale and not sp().std_factors
@@ -197,7 +250,7 @@ def test_narrower_than_the_base_is_fine(m: float) -> None:
 @pytest.mark.parametrize("name", ["sp", "mup"])
 def test_the_table_covers_every_parameter_once(method: str, name: str) -> None:
     model, adam = build(method, name, 2 * BASE)
-    table = rules(param_of(name), model.dims)
+    table = rules(param_of(name), model.dims, tokens=None)
     shown = {row.tensor: row for row in rows(model, CONFIG, table)}
     taken = numbers(model, adam)
     for parameter, (lr, decay) in taken.items():
@@ -225,6 +278,9 @@ def test_the_table_reads_well() -> None:
         ({"rules": "mup"}, "give a base width"),
         ({"rules": "nugpt", "base_width": 0}, "give a base width"),
         ({"rules": "sp", "base_width": 64}, "none for sp"),
+        ({"rules": "mup", "base_width": 32, "base_layers": 2}, "param.base_layers 2 with param.rules mup"),
+        ({"rules": "sp", "base_tokens": 9}, "param.base_tokens 9 with param.rules sp"),
+        ({"rules": "nugpt", "base_width": 32, "base_layers": -1}, "greater than or equal to 0"),
         ({"rules": "mu"}, "'sp', 'mup' or 'nugpt'"),
         ({"rules": "mup", "base_width": -1}, "greater than or equal to 0"),
     ],

@@ -32,6 +32,28 @@ def test_the_header_shows_the_table_as_applied(make_config: Callable[..., RunCon
     assert line.split() == ["blocks.*.mlp.W_o", "writer", "16", "x", "42", "0.01", "0.0009766", "0"]
 
 
+def test_the_horizon_of_a_run_is_its_own(make_config: Callable[..., RunConfig], tmp_path: Path) -> None:
+    """8 steps of 4 x 16 tokens are 512, 8 times the base: rates are halved, in the header and in the step."""
+    notes = Notes()
+    param = {"rules": "nugpt", "base_width": 16, "base_layers": 2, "base_tokens": 64}
+    experiment.train(make_config("ngpt", param=param), tmp_path / "run", reporter=notes)
+    lines = notes.texts[0].splitlines()
+    assert lines[0] == "nugpt, base width 16, base layers 2, base tokens 64"
+    (alpha,) = (line for line in lines if line.startswith("blocks.*.mlp_residual.alpha"))
+    assert alpha.split() == [
+        "blocks.*.mlp_residual.alpha",
+        "scale",
+        "16",
+        "0.1",
+        "stored",
+        "0.03",
+        "0.0009766",
+        "0",
+    ]
+    (matrix,) = (line for line in lines if line.startswith("E_in"))
+    assert matrix.split()[-2] == "0.0009766"
+
+
 def test_sp_prints_no_table(make_config: Callable[..., RunConfig], tmp_path: Path) -> None:
     notes = Notes()
     experiment.train(make_config(), tmp_path / "run", reporter=notes)

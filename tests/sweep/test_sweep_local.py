@@ -68,10 +68,13 @@ def test_done_diverged_and_failed(tiny: list[str], tmp_path: Path, capsys: Captu
 
 
 @pytest.mark.slow  # six processes with torch
+@pytest.mark.parametrize("stack", [[], ["--workers", "1", "--stack", "2"]], ids=["cells", "stack"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_sweep_goes_on(tiny: list[str], tmp_path: Path, number: signal.Signals) -> None:
+def test_a_stopped_sweep_goes_on(
+    tiny: list[str], tmp_path: Path, number: signal.Signals, stack: list[str]
+) -> None:
     steps = ["--train.steps", "150", "--checkpoint.every", "10", "--eval.every", "50"]
-    command = ["sweep", "mup-bytes-small", *tiny, *steps, *GRID, "--lrs", "2^-9", "2^-7"]
+    command = ["sweep", "mup-bytes-small", *tiny, *steps, *GRID, "--lrs", "2^-9", "2^-7", *stack]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert main([*command, "--out", str(whole)]) == 0
 

@@ -1,0 +1,30 @@
+"""Which runs can be one stack: those that differ in what a stack holds for each model. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ngptlab.config import RunConfig, dump
+from ngptlab.errors import ConfigError
+
+
+def alike(config: RunConfig) -> str:
+    """Equal for runs that can be trained as one: the same but for seeds, rates, decay, and rules of parametrization."""
+    optim = config.optim.model_copy(update={"lr": 1.0, "lr_grid": (), "weight_decay": 0.0})
+    changes: dict[str, Any] = {
+        "name": "any",
+        "seed": 0,
+        "data": config.data.model_copy(update={"seed": 0}),
+        "optim": optim,
+        "param": type(config.param)(),
+    }
+    return dump(config.model_copy(update=changes))
+
+
+def check(configs: list[RunConfig]) -> None:
+    """Raises ConfigError where runs can't be one stack."""
+    if len({alike(config) for config in configs}) > 1:
+        names = ", ".join(config.run_name for config in configs)
+        raise ConfigError(
+            f"stack: {names} differ in more than seeds, learning rate, weight decay and param; train them one by one"
+        )

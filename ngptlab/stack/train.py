@@ -1,0 +1,81 @@
+"""Runs trained as one stack: each in its own directory, as `experiment.train` would leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from ngptlab import methods
+from ngptlab.config import RunConfig
+from ngptlab.data.batches import Batches
+from ngptlab.errors import LabError
+from ngptlab.experiment import begin, conclude, initial_model, open_batches, open_setting, trainer_of
+from ngptlab.runs import Run
+from ngptlab.stack.alike import check
+from ngptlab.stack.trainer import StackTrainer
+from ngptlab.train.progress import Reporter, Silent
+from ngptlab.train.stop import Stopped, listen
+from ngptlab.train.trainer import Trainer
+
+
+def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None = None) -> None:
+    """Train configs to their end, each in its run directory; finished runs are left alone, interrupted ones go on.
+
+    What goes wrong in one run, divergence too, is in its summary and stops no other. A run whose directory can't be
+    opened is named through the reporter and left as it is.
+
+    Raises:
+        LabError: wrong settings or data, common to all.
+        Stopped: SIGINT or SIGTERM asked for it; every run was saved.
+    """
+    reporter = reporter or Silent()
+    configs = [methods.resolve(config) for config, _ in jobs]
+    check(configs)
+    setting = open_setting(configs[0])
+    batches: dict[int, Batches] = {}
+    trainers: list[Trainer] = []
+    failed: list[Trainer] = []
+
+    def fail(trainer: Trainer, error: LabError) -> None:
+        failed.append(trainer)
+        trainer.run.finish("failed", error=type(error).__name__, reason=str(error))
+
+    with ExitStack() as held, listen() as request:
+        for config, (_, path) in zip(configs, jobs, strict=True):
+            try:
+                run = Run.open(path, config)
+                if run.done:
+                    continue
+                held.enter_context(run.lock())
+                begin(run, setting, _Named(reporter, path.name), stacked=len(jobs))
+                if config.data.seed not in batches:
+                    batches[config.data.seed] = open_batches(config, setting.corpus)
+                order, model = batches[config.data.seed], initial_model(config)
+                own = _Named(reporter, path.name)
+                trainers.append(trainer_of(config, run, setting, model, order, own, request))
+            except LabError as error:
+                reporter.note(f"{path.name}: {error}")
+        try:
+            for trainer in StackTrainer(trainers, fail).fit():
+                try:
+                    conclude(trainer, setting)
+                except LabError as error:
+                    fail(trainer, error)
+        except Stopped as stopped:
+            for trainer in trainers:
+                if trainer not in failed:
+                    trainer.run.finish("stopped", reason=str(stopped), step=stopped.step)
+            raise
+        if request.signal_number is not None:
+            raise Stopped(request.signal_number, configs[0].train.steps)
+
+
+class _Named(Silent):
+    """Notes of one run among several, by its name."""
+
+    def __init__(self, reporter: Reporter, name: str) -> None:
+        self.reporter, self.name = reporter, name
+
+    def note(self, text: str) -> None:
+        self.reporter.note(f"{self.name}: {text}")
