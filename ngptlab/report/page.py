@@ -13,9 +13,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ngptlab.analysis.records import load_runs
 from ngptlab.errors import ConfigError
 from ngptlab.report import plots, wording
-from ngptlab.report.load import load_runs
 from ngptlab.report.schema import Summary
 from ngptlab.report.summary import summarize
 from ngptlab.runs import write_json

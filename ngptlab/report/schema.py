@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from ngptlab.analysis.gaps import Crossover
+
 
 class ValPoint(TypedDict):
     """Validation loss of a method at one step, mean over its seeds."""
@@ -56,13 +58,6 @@ class MethodNumbers(TypedDict):
     train: list[TrainPoint]
     length: list[LengthPoint]
     length_documents: int | None
-
-
-class Crossover(TypedDict):
-    """Where a gap changes sign, interpolated linearly between two validations."""
-
-    step: float
-    tokens: float
 
 
 class Gap(TypedDict):

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from ngptlab.analysis.records import load_runs
 from ngptlab.errors import ConfigError
 from ngptlab.report import plots
-from ngptlab.report.load import load_runs
 from ngptlab.report.page import write_report
 from ngptlab.report.summary import summarize
 from ngptlab.report.wording import count, nats, rate

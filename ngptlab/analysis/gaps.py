@@ -8,11 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
+from ngptlab.analysis import series, stats
+from ngptlab.analysis.records import RunRecord, Seeds
 from ngptlab.errors import ConfigError
-from ngptlab.report import stats
-from ngptlab.report.load import RunRecord, Seeds
-from ngptlab.report.schema import Crossover
+
+
+class Crossover(TypedDict):
+    """Where a gap changes sign, interpolated linearly between two validations."""
+
+    step: float
+    tokens: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +49,7 @@ def track(arm: Sequence[RunRecord], base: Sequence[RunRecord]) -> Track:
     pairs = sorted(ours.keys() & theirs.keys())
     if pairs:
         ours, theirs = {s: ours[s] for s in pairs}, {s: theirs[s] for s in pairs}
-    steps = stats.common_steps([*ours.values(), *theirs.values()])
+    steps = series.common_steps([*ours.values(), *theirs.values()])
     if not steps:
         names = f"{arm[0].name} and {base[0].name}"
         raise ConfigError(f"{names}: no validation at a common step, so no gap; report them apart")
