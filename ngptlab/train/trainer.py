@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ngptlab.config import RunConfig
+from ngptlab.config import RunConfig, validation_due
 from ngptlab.device import Device
 from ngptlab.errors import DivergedError
 from ngptlab.flops import token_flops
@@ -91,10 +91,10 @@ class Trainer:
             self.run.append("timing", timing)
             self._report(step + 1, record)
             done = step + 1
-            if done % self.config.eval.every == 0 or done == steps:
+            if validation_due(self.config, done):
                 self._evaluate(done)
             stop = self.request.signal_number
-            if done % self.config.checkpoint.every == 0 or done == steps or stop is not None:
+            if self._save_due(done) or stop is not None:
                 self._save(done)
             if stop is not None and done < steps:
                 raise Stopped(stop, done)
@@ -163,6 +163,10 @@ class Trainer:
             f"step {step}  validation {result['loss_nats']:.4f} nats ± {result['stderr_nats']:.4f}"
         )
 
+    def _save_due(self, step: int) -> bool:
+        due = self.config.checkpoint
+        return step in (self.config.train.steps, *due.at) or step % due.every == 0
+
     def _save(self, step: int) -> None:
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             raise self._diverged(f"step {step}: weights are not finite")
@@ -175,6 +179,7 @@ class Trainer:
             model=self.model,
             optimizer=self.optimizer,
             keep=checkpoint.keep,
+            forever=checkpoint.at,
         )
 
     def _diverged(self, what: str) -> DivergedError:
