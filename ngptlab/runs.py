@@ -143,6 +143,12 @@ class Run:
         """Where the run was computed."""
         return _read_json(self.path / "env.json")
 
+    @property
+    def trunk(self) -> str | None:
+        """Name of the run that this one branched off; None where it did not."""
+        run = _read_json(self.path / "fork.json").get("run")
+        return None if run is None else str(run)
+
     def read(self, stream: str) -> list[dict[str, Any]]:
         """All records of one of `STREAMS`."""
         return list(read_lines(self.path / f"{stream}.jsonl"))

@@ -46,10 +46,11 @@ ALLOWED: dict[str, set[str]] = {
     "bench": MODEL | {"methods", "optim", "device", "flops"},
     "experiment": RUNNING,
     "trained": RUNNING | {"experiment"},
-    "analysis": BASE | {"runs"},
+    "analysis": BASE | {"runs", "flops"},
     "report": BASE | {"runs", "analysis"},
     "sweep": RUNNING | {"overrides", "recipes", "experiment", "analysis"},
     "ladder": RUNNING | {"overrides", "recipes", "experiment", "analysis"},
+    "cooldown": RUNNING | {"overrides", "recipes", "experiment", "analysis", "sweep"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
 }
 ALLOWED["verbs"] = set(ALLOWED)

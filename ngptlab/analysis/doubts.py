@@ -8,6 +8,12 @@ from collections.abc import Sequence
 from ngptlab.analysis.records import RunRecord
 from ngptlab.config import flatten
 
+SEEDS = ("seed", "data.seed")
+ARM = (*SEEDS, "method", "schedule.warmup_steps")
+"""Fields in which two arms may differ, beside those of `FREE`."""
+FREE = ("optim.", "seams.")
+"""Sections in which two arms may differ: each has its own best optimizer settings, and seams belong to the method."""
+
 DATA_KEYS = ("data_digest",)
 NUMERIC_KEYS = ("compute_dtype", "torch", "ngptlab", "version", "commit")
 TIME_KEYS = ("device", "device_name", "threads", "platform")
@@ -26,6 +32,12 @@ def differing(runs: Sequence[RunRecord], ignored: Sequence[str]) -> dict[str, li
     paths = list(dict.fromkeys(path for record in records for path in record))
     values = {path: list(dict.fromkeys(record.get(path, "none") for record in records)) for path in paths}
     return {path: found for path, found in values.items() if len(found) > 1 and path not in ignored}
+
+
+def unequal(a: RunRecord, b: RunRecord, ignored: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Fields in which two arms differ although arms should not."""
+    fields = differing([a, b], (*ARM, *ignored))
+    return {path: values for path, values in fields.items() if not path.startswith(FREE)}
 
 
 def name_fields(fields: dict[str, list[str]]) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, stdtr, stdtrit
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 EXACT_PAIRS = 16
 """Most pairs for which all 2^n signs are tried."""
@@ -38,7 +39,7 @@ class Difference(TypedDict):
     p_signs: float | None
     """The same by all 2^n signs of the differences, exact for symmetric ones; never below 2^(1-n). None above 16 pairs."""
     bootstrap95: tuple[float, float] | None
-    """Interval by resampling the seeds; see `bootstrap95` for how much it can cover."""
+    """Interval by resampling the seeds; see `expanded95` for how much it can cover."""
 
 
 def mean(values: Sequence[float]) -> float:
@@ -105,18 +106,22 @@ def resamples(count: int) -> Ints:
 
 
 def bootstrap95(statistic: Callable[[Ints], float], count: int) -> tuple[float, float] | None:
-    """95% interval of a statistic of `count` seeds, from resampling them; infinite values are allowed. None of one seed.
+    """95% interval of a statistic of `count` seeds, from resampling them; None of one seed."""
+    if count < 2:
+        return None
+    return expanded95(np.array([statistic(seeds) for seeds in resamples(count)]), count)
+
+
+def expanded95(values: Floats, count: int) -> tuple[float, float]:
+    """95% interval from a statistic's values over `resamples(count)`; infinite values are allowed.
 
     Plain percentiles are too narrow for few seeds. These are taken further out, as the t-interval of a mean would be
     (Hesterberg, arXiv:1411.5279, "expanded percentile"). No resample lies beyond the extreme seeds, so the interval
     can't cover more than 1 - 2^(1-n): 75% with 3 seeds, 88% with 4, 94% with 5 (`coverage_limit`).
     """
-    if count < 2:
-        return None
-    values = np.sort(np.array([statistic(seeds) for seeds in resamples(count)], dtype=np.float64))
     tail = float(ndtr(-math.sqrt(count / (count - 1)) * stdtrit(count - 1, 0.975)))
-    outside = math.floor(tail * len(values))
-    return float(values[outside]), float(values[len(values) - 1 - outside])
+    ordered, outside = np.sort(values), math.floor(tail * len(values))
+    return float(ordered[outside]), float(ordered[len(ordered) - 1 - outside])
 
 
 def coverage_limit(count: int) -> float:

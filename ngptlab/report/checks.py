@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from ngptlab.analysis.doubts import Arms, differing, name_fields, provenance
+from ngptlab.analysis.doubts import SEEDS, Arms, differing, name_fields, provenance, unequal
 from ngptlab.report.schema import MethodNumbers
-
-SEEDS = ("seed", "data.seed")
-ARM = (*SEEDS, "method", "schedule.warmup_steps")
-"""Fields in which two arms may differ, beside those of `FREE`."""
-FREE = ("optim.", "seams.")
-"""Sections in which two arms may differ: each has its own best optimizer settings, and seams belong to the method."""
 
 
 def warnings(arms: Arms, methods: dict[str, MethodNumbers]) -> list[str]:
@@ -25,9 +19,7 @@ def _settings(arms: Arms) -> list[str]:
             found.append(f"Runs of {method} differ in more than their seeds: {name_fields(fields)}.")
     baseline, *others = arms
     for other in others:
-        fields = differing([arms[baseline][0], arms[other][0]], ARM)
-        fields = {path: values for path, values in fields.items() if not path.startswith(FREE)}
-        if fields:
+        if fields := unequal(arms[baseline][0], arms[other][0]):
             found.append(
                 f"{other} and {baseline} differ in more than method, optimizer and warm-up: "
                 f"{name_fields(fields)}."

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from ngptlab.analysis import stats
 from ngptlab.analysis.gaps import Crossover
+from ngptlab.analysis.speedup_runs import SpeedUp
 
 
 class ValPoint(TypedDict):
@@ -75,6 +77,8 @@ class Gap(TypedDict):
     final_gap_stderr: float | None
     final_gap_ci95: float | None
     """Half-width of the 95% interval over the seeds (Student's t)."""
+    final_difference: stats.Difference | None
+    """The final gap with its tests and its bootstrap interval; None where no seeds are shared."""
     crossovers: list[Crossover]
     last_sign_change_step: float | None
     in_cooldown: bool | None
@@ -131,6 +135,8 @@ class Summary(TypedDict):
     baseline: str
     methods: dict[str, MethodNumbers]
     gaps: dict[str, Gap]
+    speedups: list[SpeedUp]
+    """Of each method: from runs of several lengths where there are some, and from points within runs."""
     schedule: Schedule
     runs: list[RunLine]
     config: dict[str, str]

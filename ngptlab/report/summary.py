@@ -1,6 +1,7 @@
 """From run records to the numbers of a comparison. Page, figures and `report.json` show these and no others.
 
-Runs are grouped by method; the first run's method is the baseline, from which every gap is taken.
+Runs are grouped by method; the first run's method is the baseline, from which every gap is taken. Where a method has runs of
+several lengths, its longest are compared and the others serve the speed-up (`lengths`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from ngptlab.analysis import doubts, gaps, series, stats
 from ngptlab.analysis.records import RunRecord, Seeds, ValRow, printable
 from ngptlab.config import cooldown_steps
 from ngptlab.errors import ConfigError
-from ngptlab.report import checks, wording
+from ngptlab.report import checks, lengths, wording
 from ngptlab.report.schema import (
     Difference,
     Gap,
@@ -30,11 +31,11 @@ def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
     """All numbers of the report.
 
     Raises:
-        ConfigError: no run, two runs of one method with the same seeds, or two methods without a common step.
+        ConfigError: no run, two runs of one method with the same seeds and length, or two methods without a common step.
     """
     if not runs:
         raise ConfigError("no runs to report on; give at least one finished run")
-    arms = _arms(runs)
+    arms = _arms(lengths.longest(runs))
     labels = _seed_labels(runs)
     methods = {name: _method(arm, labels) for name, arm in arms.items()}
     baseline, *others = arms
@@ -43,10 +44,11 @@ def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
         "title": printable(title),
         "headline": "",
         "findings": [],
-        "warnings": checks.warnings(arms, methods),
+        "warnings": [*checks.warnings(arms, methods), *lengths.set_aside(runs)],
         "baseline": baseline,
         "methods": methods,
         "gaps": {other: _gap(arms[other], arms[baseline], schedule, labels) for other in others},
+        "speedups": lengths.speedups(runs),
         "schedule": schedule,
         "runs": [_line(run) for arm in arms.values() for run in arm],
         "config": doubts.flat(arms[baseline][0]),
@@ -68,13 +70,7 @@ def _seed_labels(runs: Sequence[RunRecord]) -> dict[Seeds, str]:
 def _arms(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     arms: dict[str, dict[Seeds, RunRecord]] = {}
     for run in runs:
-        twin = arms.setdefault(run.method, {}).setdefault(run.seeds, run)
-        if twin is not run:
-            fields = doubts.name_fields(doubts.differing([twin, run], ())) or "nothing"
-            raise ConfigError(
-                f"{twin.name} and {run.name}: two runs of {run.method} with the same seeds, "
-                f"differing in {fields}; give one of them"
-            )
+        arms.setdefault(run.method, {})[run.seeds] = run
     return {method: [arm[seeds] for seeds in sorted(arm)] for method, arm in arms.items()}
 
 
@@ -179,6 +175,7 @@ def _gap(arm: list[RunRecord], base: list[RunRecord], schedule: Schedule, labels
         "final_gap_nats": track.gap_nats[-1],
         "final_gap_stderr": track.stderr[-1] if track.stderr else None,
         "final_gap_ci95": stats.ci95(track.stderr[-1], track.count) if track.stderr else None,
+        "final_difference": stats.difference(track.final_pairs) if track.pairs else None,
         "crossovers": changes,
         "last_sign_change_step": last,
         "in_cooldown": None if last is None or start is None else last >= start,

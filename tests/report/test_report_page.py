@@ -161,6 +161,14 @@ def test_a_report_is_replaced_and_leaves_nothing_behind(paths: list[Path], tmp_p
     write_report(paths[:1], tmp_path / "out", title="first")
     write_report(paths, tmp_path / "out", title="second")
     assert "second" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "report.html",
+        "report.json",
+        "speedup.csv",
+        "speedup.png",
+        "speedup.svg",
+    ]
+    write_report(paths[:1], tmp_path / "out", title="third")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
 
 
