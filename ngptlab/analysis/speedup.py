@@ -64,21 +64,19 @@ def points(
     def needs(rows: Ints | slice) -> Floats:
         return _needs(base_tokens, base_losses[rows].mean(axis=0), losses[rows].mean(axis=0))
 
+    def factor(needed: float, count: float) -> Bounded:
+        return times(_bounded(needed, base_tokens), 1 / count)
+
     resampled = np.array([needs(rows) for rows in resamples(seeds)]) if seeds > 1 else None
     found = []
-    for i, (count, needed) in enumerate(zip(tokens, needs(slice(None)), strict=True)):
+    for i, (count, needed) in enumerate(zip(tokens, needs(slice(None)).tolist(), strict=True)):
         ends = None if resampled is None else expanded95(resampled[:, i], seeds)
-        number = _bounded(float(needed), base_tokens)
         point = Point(
             tokens=count,
             loss_nats=float(losses[:, i].mean()),
-            need=number,
-            factor=times(number, 1 / count),
-            interval=ends
-            and (
-                times(_bounded(ends[0], base_tokens), 1 / count),
-                times(_bounded(ends[1], base_tokens), 1 / count),
-            ),
+            need=_bounded(needed, base_tokens),
+            factor=factor(needed, count),
+            interval=(factor(ends[0], count), factor(ends[1], count)) if ends else None,
         )
         found.append(point)
     return found

@@ -22,7 +22,7 @@ EXACT_PAIRS = 16
 """Most pairs for which all 2^n signs are tried."""
 EXACT_SEEDS = 5
 """Most seeds for which all n^n resamples are taken, 3125; above that, RESAMPLES random ones."""
-RESAMPLES = 4000
+RESAMPLES = 2000
 
 
 class Difference(TypedDict):
@@ -38,7 +38,7 @@ class Difference(TypedDict):
     """Two-sided paired t test: chance of a mean this far from zero, were the true one zero. Takes normal differences."""
     p_signs: float | None
     """The same by all 2^n signs of the differences, exact for symmetric ones; never below 2^(1-n). None above 16 pairs."""
-    bootstrap95: tuple[float, float] | None
+    bootstrap95: list[float] | None
     """Interval by resampling the seeds; see `expanded95` for how much it can cover."""
 
 
@@ -67,6 +67,7 @@ def perplexity(loss_nats: float) -> float | None:
 def difference(pairs: Sequence[float]) -> Difference:
     """All of it for paired differences, one a seed."""
     middle, error = mean(pairs), stderr(pairs)
+    interval = bootstrap95(lambda seeds: mean([pairs[i] for i in seeds]), len(pairs))
     return {
         "mean": middle,
         "pairs": len(pairs),
@@ -74,7 +75,7 @@ def difference(pairs: Sequence[float]) -> Difference:
         "ci95": ci95(error, len(pairs)),
         "p_t": t_test(pairs),
         "p_signs": signs_test(pairs),
-        "bootstrap95": bootstrap95(lambda seeds: mean([pairs[i] for i in seeds]), len(pairs)),
+        "bootstrap95": list(interval) if interval else None,
     }
 
 

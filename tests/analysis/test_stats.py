@@ -64,7 +64,7 @@ def test_words_name_the_test_and_the_seeds() -> None:
 
 def test_equal_pairs_have_no_t_test() -> None:
     found = stats.difference([0.25, 0.25, 0.25])
-    assert (found["stderr"], found["p_t"], found["bootstrap95"]) == (0.0, None, (0.25, 0.25))
+    assert (found["stderr"], found["p_t"], found["bootstrap95"]) == (0.0, None, [0.25, 0.25])
 
 
 def test_resamples_of_few_seeds_are_all_there_are() -> None:

@@ -1,18 +1,29 @@
-"""A cooldown study through the command line, at toy size: one process with torch for each run, so most of it is slow."""
+"""A cooldown study through the command line, at toy size.
+
+Runs are trained in this process, but for the last test: a process with torch for each takes seconds, and how processes are
+run, watched and stopped is tested with the sweep.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ngptlab.cli import main
+from ngptlab.cooldown import study
+from ngptlab.errors import DivergedError, LabError
 from ngptlab.experiment import train
 from ngptlab.runs import Run
+from ngptlab.sweep.plan import Cell
+from ngptlab.sweep.table import status_of
 
 Captured = pytest.CaptureFixture[str]
 Outcome = Callable[[Path], dict[str, bytes]]
@@ -31,9 +42,28 @@ def study_of(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "cooldown.json").read_text()))
 
 
-@pytest.mark.slow  # a process with torch for each of ten runs
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(cells: Sequence[Cell], out: Path, **named: Any) -> dict[str, str]:
+        failures = {}
+        for cell in cells:
+            path = out / "runs" / cell.config.run_name
+            if status_of(path, cell.config.hash)[0] in ("done", "diverged"):
+                continue
+            try:
+                train(cell.config, path)
+            except DivergedError:
+                pass
+            except LabError as error:
+                failures[cell.config.hash] = str(error)
+        return failures
+
+    monkeypatch.setattr(study, "execute", execute)
+
+
+@pytest.mark.slow  # ten short runs, then seven again
 def test_a_study_of_two_methods_lengths_and_shapes(
-    tiny: list[str], capsys: Captured, work: Path, outcome: Outcome
+    in_process: None, tiny: list[str], capsys: Captured, work: Path, outcome: Outcome
 ) -> None:
     fields = [*tiny, "--train.steps", "30", "--checkpoint.every", "11"]
     command = ["cooldown", "demo", *fields, "--fracs", "0.4", "--lengths", "20", "30", "--out", "out"]
@@ -96,3 +126,64 @@ def test_a_study_of_two_methods_lengths_and_shapes(
     # What a study leaves is what reports read.
     pair = [f"out/runs/{r['runs'][0]}" for r in study_of(work / "out")["rows"] if r["frac"] == 0.4]
     assert main(["report", *pair, "--out", "page"]) == 0
+
+
+def test_a_trunk_that_diverges_and_one_that_fails_are_told(
+    in_process: None, tiny: list[str], capsys: Captured, work: Path
+) -> None:
+    """A row has the reason. A directory in the way fails its trunk, and the branches of that one are not begun."""
+    wild = ["--optim.lr", "1e30", "--schedule.warmup-steps", "0"]
+    command = ["cooldown", "demo", *tiny, *wild, "--methods", "gpt", "--fracs", "0.5", "--shapes", "linear"]
+    assert main([*command, "--out", "wild"]) == 0, "a divergence is a result"
+    assert [r["reason"].split(":")[0] for r in study_of(work / "wild")["rows"]] == ["seed 0 diverged"] * 2
+    assert "No result for gpt" in capsys.readouterr().out
+
+    command = [
+        "cooldown",
+        "demo",
+        *tiny,
+        "--methods",
+        "gpt",
+        "--fracs",
+        "0.5",
+        "--shapes",
+        "linear",
+        "--out",
+        "out",
+    ]
+    assert main(command) == 0
+    trunk, branch = (work / "out" / "runs" / r["runs"][0] for r in study_of(work / "out")["rows"])
+    (trunk / "config.json").unlink()
+    (branch / "config.json").unlink()
+    assert main(command) == 1
+    rows = study_of(work / "out")["rows"]
+    assert "neither empty nor a run directory" in rows[0]["reason"]
+    assert rows[1]["reason"].startswith("seed 0 failed: its trunk failed:")
+    assert "2 runs failed" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # a study that is killed, and goes on
+def test_a_killed_study_goes_on(tiny: list[str], work: Path, outcome: Outcome) -> None:
+    """Killed while a branch is under way: what is finished stays, the branch goes on from its own checkpoint."""
+    fields = [*tiny, "--train.steps", "400", "--eval.every", "200", "--checkpoint.every", "10"]
+    command = ["cooldown", "demo", *fields, "--methods", "gpt", "--fracs", "0.9", "--shapes", "linear"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ngptlab", *command, "--out", "out"],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 200
+    runs = work / "out" / "runs"
+    while not any(Run(path.parent).read("metrics")[60:] for path in runs.glob("demo-*/fork.json")):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    (trunk,) = (run for run in map(Run, runs.glob("demo-*")) if not run.trunk)
+    finished = (trunk.path / "summary.json").stat().st_mtime_ns
+    assert main([*command, "--out", "out"]) == 0
+    assert (trunk.path / "summary.json").stat().st_mtime_ns == finished
+    (branch,) = (run for run in map(Run, runs.glob("demo-*")) if run.trunk)
+    log = (work / "out" / "logs" / f"{branch.path.name}.log").read_text()
+    assert branch.done and "not bit-exact" not in log
+    assert outcome(train(branch.config, work / "straight").path) == outcome(branch.path)
