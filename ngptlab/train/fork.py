@@ -19,6 +19,8 @@ from ngptlab.runs import STREAMS, Run, write_json
 from ngptlab.train.checkpoint import copy_checkpoint, list_checkpoints, read_checkpoint, step_of
 
 MAY_DIFFER = ("name", "schedule.", "train.steps")
+WITH_VALIDATION = ("evals", "scales")
+"""Streams that get their records where the validation loss is measured."""
 
 
 def fork(
@@ -78,8 +80,9 @@ def _make(run: Run, checkpoint: Path, manifest: dict[str, Any], config: RunConfi
         made = Run.open(temporary, config)
         copy_checkpoint(checkpoint, manifest, temporary / "checkpoints", config_hash=config.hash)
         for stream in STREAMS:
-            records = (record for record in run.read(stream) if record["step"] <= step)
-            made.replace(stream, (r for r in records if stream != "evals" or _due(config, r)))
+            records = [r for r in run.read(stream) if r["step"] <= step and _belongs(config, stream, r)]
+            if records:
+                made.replace(stream, records)
         write_json(temporary / "env.json", run.env)
         write_json(temporary / "fork.json", {"run": run.path.name, "hash": run.config.hash, "step": step})
         made.sync()
@@ -88,6 +91,8 @@ def _make(run: Run, checkpoint: Path, manifest: dict[str, Any], config: RunConfi
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _due(config: RunConfig, record: dict[str, Any]) -> bool:
-    """Whether the new run would have this evaluation too: the source may measure at other steps, and at its own end."""
-    return record["eval"] == "val" and validation_due(config, record["step"])
+def _belongs(config: RunConfig, stream: str, record: dict[str, Any]) -> bool:
+    """Whether the new run would have this record too: the source may measure at other steps, and more at its own end."""
+    if stream in WITH_VALIDATION and not validation_due(config, record["step"]):
+        return False
+    return stream != "evals" or record["eval"] == "val"

@@ -24,9 +24,15 @@ STEPS, STARTS = 20, (6, 10, 14, 18)
 
 
 @pytest.fixture
-def trunk(make_config: MakeConfig, tmp_path: Path) -> Run:
+def method() -> str:
+    return "gpt"
+
+
+@pytest.fixture
+def trunk(method: str, make_config: MakeConfig, tmp_path: Path) -> Run:
     """Twenty steps at a constant rate, measured and saved at some steps besides every third and every seventh."""
     config = make_config(
+        method,
         schedule={"shape": "constant", "warmup_steps": 3},
         train={"steps": STEPS},
         eval={"at": STARTS},
@@ -51,9 +57,13 @@ BRANCHES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("changes", BRANCHES.values(), ids=BRANCHES)
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [("gpt", changes) for changes in BRANCHES.values()] + [("ngpt", BRANCHES["0.3 1-sqrt"])],
+    ids=[*BRANCHES, "a method with scales"],
+)
 def test_a_branch_is_the_straight_run(
-    changes: dict[str, Any], trunk: Run, outcome: Outcome, tmp_path: Path
+    method: str, changes: dict[str, Any], trunk: Run, outcome: Outcome, tmp_path: Path
 ) -> None:
     config = branch(trunk, **changes)
     assert fork(trunk.path, config, tmp_path / "branch") == changes["start"]
@@ -63,6 +73,9 @@ def test_a_branch_is_the_straight_run(
     straight = train(config, tmp_path / "straight")
     finished = train(config, tmp_path / "branch")
     assert outcome(finished.path) == outcome(straight.path)
+    streams = [(run.path / "scales.jsonl").read_bytes() for run in (finished, straight) if method == "ngpt"]
+    assert len(set(streams)) == len(streams) / 2
+    assert (finished.path / "scales.jsonl").exists() == (method == "ngpt")
     assert finished.summary == straight.summary and finished.path.name != straight.path.name
     assert [r["step"] for r in finished.read("timing")] == [r["step"] for r in straight.read("timing")]
     assert {r["step"] for r in finished.read("evals")} >= {0, changes["start"], config.train.steps}

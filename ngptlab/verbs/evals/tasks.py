@@ -109,7 +109,7 @@ def _measured(score: TaskScore) -> list[Measured]:
 
 
 def _record(score: TaskScore, measured: Sequence[Measured]) -> dict[str, Any]:
-    from ngptlab.report.stats import mean, stderr
+    from ngptlab.analysis.stats import mean, stderr
 
     record = asdict(score)
     del record["values"], record["name"]
