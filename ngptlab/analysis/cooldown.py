@@ -152,8 +152,8 @@ def _groups(legs: Sequence[Leg], records: dict[str, RunRecord]) -> Groups:
 def _row(points: list[Point], base: list[Point]) -> Row:
     leg, steps = points[0].leg, points[0].steps
     missing = [f"seed {p.leg.config.seed} {p.leg.status}: {p.leg.reason}" for p in points if not p.record]
-    last = {} if missing else _losses(points, steps)
-    before = {} if missing or not leg.frac else _losses(points, leg.start)
+    last = _losses(points, steps)
+    before = _losses(points, leg.start) if last and leg.frac else {}
     values = list(last.values())
     return {
         "arm": leg.config.arm,

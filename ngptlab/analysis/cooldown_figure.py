@@ -61,7 +61,7 @@ def _losses(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
     axes.set_ylabel(
         "final validation loss (nats)" + ("\nbars: one standard error over seeds" if several else "")
     )
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
 
 
 def _gaps(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
@@ -84,7 +84,7 @@ def _gaps(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
     bars = "\nbars: one standard error over pairs of seeds" if several else ""
     axes.set_ylabel(f"loss minus that of {study['baseline']} (nats){bars}")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
 
 
 def _points(

@@ -215,20 +215,30 @@ def _warnings(
 
 
 def summary(speedup: SpeedUp) -> str:
-    """The factor at the greatest length in a sentence."""
-    last = max(speedup["points"], key=lambda point: point["tokens"])
-    method, base, factor = speedup["method"], speedup["baseline"], last["factor"]
-    reached = f"the loss that {method} has after {last['steps']:,} steps ({last['loss_nats']:.4f} nats)"
-    where = {
-        "measured": f"{base} needs {factor['value']:.2f} times the tokens for {reached}",
-        "at least": f"{base} does not reach {reached} in the tokens it was given, {factor['value']:.2f} times those of {method}",
-        "at most": f"{base} has less than {reached} already after its shortest run, {factor['value']:.2f} times the tokens",
-    }[factor["bound"]]
-    source = f"{speedup['kind']}, {speedup['runs']}"
-    if last["interval"] is None:
-        return f"{where} ({source}; one seed, so no interval)."
-    low, high = (show(end) for end in last["interval"])
-    return f"{where} ({source}; bootstrap over {len(speedup['seeds'])} paired seeds {low} to {high})."
+    """The factor at the greatest length at which it was measured, and what is beyond the baseline's losses at the end."""
+    method, base, points = speedup["method"], speedup["baseline"], speedup["points"]
+    said = []
+    for point in [p for p in points if p["factor"]["bound"] == "measured"][-1:]:
+        said.append(
+            f"For the loss of {method} after {point['steps']:,} steps ({point['loss_nats']:.4f} nats) {base} needs "
+            f"{point['factor']['value']:.2f} times the tokens ({_certainty(speedup, point)})."
+        )
+    last, factor = points[-1], points[-1]["factor"]
+    reached = f"the loss of {method} after {last['steps']:,} steps ({last['loss_nats']:.4f} nats)"
+    if factor["bound"] == "at least":
+        said.append(f"{base} does not reach {reached}: it was given {factor['value']:.2f} times the tokens.")
+    elif factor["bound"] == "at most":
+        said.append(
+            f"{base} is below {reached} at its first point, with {factor['value']:.2f} times the tokens."
+        )
+    return " ".join([*said, f"From {speedup['runs']} ({speedup['kind']})."])
+
+
+def _certainty(speedup: SpeedUp, point: SpeedUpPoint) -> str:
+    if point["interval"] is None:
+        return "one seed, so no interval"
+    low, high = (show(end) for end in point["interval"])
+    return f"bootstrap over {len(speedup['seeds'])} paired seeds: {low} to {high}"
 
 
 def show(factor: Bounded) -> str:

@@ -54,8 +54,11 @@ def test_tokens_steps_flops_and_seconds(make_run: MakeRun) -> None:
     assert first["seconds_factor"] and first["seconds_factor"]["value"] == pytest.approx(2.0 * 0.2 / 0.3)
     assert last["factor"] == {"value": 1.0, "bound": "at least"}
     assert first["interval"] is None and any(w.startswith("One seed") for w in speedup["warnings"])
-    assert "a does not reach the loss that b has after 400 steps" in speedup["summary"]
-    assert "full schedules; one seed, so no interval" in speedup["summary"]
+    assert speedup["summary"] == (
+        "For the loss of b after 200 steps (2.0000 nats) a needs 2.00 times the tokens (one seed, so no interval). "
+        "a does not reach the loss of b after 400 steps (1.9000 nats): it was given 1.00 times the tokens. "
+        "From full schedules (by length)."
+    )
 
 
 def test_three_seeds_have_an_interval_and_its_limit_is_told(make_run: MakeRun) -> None:
@@ -63,7 +66,7 @@ def test_three_seeds_have_an_interval_and_its_limit_is_told(make_run: MakeRun) -
     (point, *_) = speedup["points"]
     assert point["interval"] and [end["value"] for end in point["interval"]] == [pytest.approx(2.0)] * 2
     assert any("can't cover more often than 75%" in warning for warning in speedup["warnings"])
-    assert "bootstrap over 3 paired seeds" in speedup["summary"]
+    assert "bootstrap over 3 paired seeds: 2.00× to 2.00×" in speedup["summary"]
 
 
 def test_only_seeds_and_lengths_that_all_have_count(make_run: MakeRun) -> None:
@@ -123,7 +126,7 @@ def test_within_runs_is_named_as_the_weaker(make_run: MakeRun) -> None:
     assert [p["factor"]["value"] for p in speedup["points"][:3]] == [pytest.approx(2.0)] * 3
     assert speedup["points"][3]["factor"]["bound"] == "at least"
     assert "not the end of a shorter run" in speedup["warnings"][0]
-    assert "within runs, points of one run" in speedup["summary"]
+    assert "From points of one run (within runs)" in speedup["summary"]
 
 
 def test_report_takes_runs_of_several_lengths(make_run: MakeRun, tmp_path: Path) -> None:
