@@ -17,7 +17,20 @@ from typing import NoReturn
 from ngptlab import __version__
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
-from ngptlab.verbs import bench, check, data, eval, export, importing, ladder, plan, sample, smoked, sweep
+from ngptlab.verbs import (
+    bench,
+    check,
+    cooldown,
+    data,
+    eval,
+    export,
+    importing,
+    ladder,
+    plan,
+    sample,
+    smoked,
+    sweep,
+)
 from ngptlab.verbs.runs import console_reporter, no_seeds
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import count
@@ -54,7 +67,8 @@ def run(arguments: Sequence[str]) -> int:
         LabError: the user can mend it.
     """
     verb = arguments[0] if arguments else "--help"
-    fields = verb in ("train", "compare", "sweep", "ladder", "plan") and not {"-h", "--help"} & set(arguments)
+    takes_fields = verb in ("train", "compare", "sweep", "ladder", "cooldown", "plan")
+    fields = takes_fields and not {"-h", "--help"} & set(arguments)
     overrides, rest = _split(arguments) if fields else ({}, list(arguments))
     parsed = parser().parse_args(rest or ["--help"])
     parsed.overrides = overrides
@@ -124,6 +138,14 @@ def parser() -> Parser:
         )
     )
     ladder.add(verb("ladder", ladder.act, "Go from one method to another, seam by seam.", fields=True))
+    cooldown.add(
+        verb(
+            "cooldown",
+            cooldown.act,
+            "Branch cooldowns of several lengths and shapes off one trunk.",
+            fields=True,
+        )
+    )
     report = verb("report", _report, "Write the page of finished runs.")
     report.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="run directories, the baseline's first"

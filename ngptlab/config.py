@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from ngptlab.errors import ConfigError, nearest
 
@@ -183,6 +191,8 @@ class EvalConfig(Frozen):
 
     every: int = Field(default=50, gt=0)
     """Steps between validation losses; the first and the last step are always measured."""
+    at: tuple[PositiveInt, ...] = ()
+    """Steps measured besides. Adds lines to `evals.jsonl` and changes none, so it is no part of the hash."""
     val_tokens: int = Field(default=262_144, gt=0)
     """Tokens of the fixed validation set, the same in every run: the first of the split."""
     length_factor: int = Field(default=8, ge=1)
@@ -198,6 +208,8 @@ class CheckpointConfig(Frozen):
     """Steps between checkpoints; the last step is always saved."""
     keep: int = Field(default=2, ge=2)
     """Newest checkpoints kept; two at least, so that a damaged one has a predecessor."""
+    at: tuple[PositiveInt, ...] = ()
+    """Steps saved besides, and kept for good: where other runs branch off."""
 
 
 class DeviceConfig(Frozen):
@@ -275,11 +287,14 @@ class RunConfig(Frozen):
                 f"schedule.warmup_steps {warmup} and a cooldown of {cooldown} steps exceed train.steps {self.train.steps}; "
                 "shorten one of them"
             )
+        for name, steps in (("eval.at", self.eval.at), ("checkpoint.at", self.checkpoint.at)):
+            if late := [step for step in steps if step > self.train.steps]:
+                raise ValueError(f"{name} {late[0]} is beyond train.steps {self.train.steps}; leave it out")
         return self
 
     @property
     def hash(self) -> str:
-        """Eight hex digits over every field that decides numbers (all but `checkpoint` and `device`)."""
+        """Eight hex digits over every field that decides numbers (all but `checkpoint`, `device` and `eval.at`)."""
         return hashlib.sha256(json.dumps(self.science(), sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -301,6 +316,7 @@ class RunConfig(Frozen):
         for name in ("base_layers", "base_tokens"):
             if not fields["param"][name]:
                 del fields["param"][name]
+        del fields["eval"]["at"]
         if self.param == ParamConfig():
             del fields["param"]
         if self.data.order == "shuffled":
@@ -312,6 +328,12 @@ class RunConfig(Frozen):
         if not fields["seams"]:
             del fields["seams"]
         return fields
+
+
+def validation_due(config: RunConfig, step: int) -> bool:
+    """Whether the validation loss is measured after this many updates."""
+    due = config.eval
+    return step in (0, config.train.steps, *due.at) or step % due.every == 0
 
 
 def cooldown_steps(config: RunConfig) -> int:

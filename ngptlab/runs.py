@@ -9,6 +9,7 @@
     checkpoints/    step_000200/ ...
     evals/          val.json, ...: what `ngptlab eval` measured after training
     profile/        trace.json, top.txt, where asked for
+    fork.json       {run, hash, step}: the run whose first steps these are, where it began as another's branch
     summary.json    {status: done | stopped | failed, reason, step, ...}
 
 `step` counts finished updates. Times, which are never the same twice, have a file of their own so that `metrics.jsonl` of
@@ -22,7 +23,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,12 @@ class Run:
         """Where the run was computed."""
         return _read_json(self.path / "env.json")
 
+    @property
+    def trunk(self) -> str | None:
+        """Name of the run that this one branched off; None where it did not."""
+        run = _read_json(self.path / "fork.json").get("run")
+        return None if run is None else str(run)
+
     def read(self, stream: str) -> list[dict[str, Any]]:
         """All records of one of `STREAMS`."""
         return list(read_lines(self.path / f"{stream}.jsonl"))
@@ -170,14 +177,17 @@ class Run:
     def rewind(self, step: int) -> None:
         """Forget what was recorded after `step`, as a resume from that step's checkpoint will record it again."""
         for stream in STREAMS:
-            path = self.path / f"{stream}.jsonl"
-            if path.exists():
-                kept = [record for record in read_lines(path) if record["step"] <= step]
-                temporary = path.with_name(f".{path.name}.tmp")
-                temporary.write_text(
-                    "".join(json.dumps(r, allow_nan=False) + "\n" for r in kept), encoding="utf-8"
-                )
-                temporary.replace(path)
+            if (self.path / f"{stream}.jsonl").exists():
+                self.replace(stream, [record for record in self.read(stream) if record["step"] <= step])
+
+    def replace(self, stream: str, records: Iterable[dict[str, Any]]) -> None:
+        """Put these records in place of all that the stream holds."""
+        path = self.path / f"{stream}.jsonl"
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(
+            "".join(json.dumps(r, allow_nan=False) + "\n" for r in records), encoding="utf-8"
+        )
+        temporary.replace(path)
 
     def finish(self, status: str, **fields: Any) -> None:
         """Write `summary.json`."""

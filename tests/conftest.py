@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from made_runs import make_run  # noqa: F401  a fixture
 from ngptlab import methods
 from ngptlab.config import RunConfig, parse
 

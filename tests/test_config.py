@@ -59,6 +59,8 @@ SCIENCE: dict[str, Any] = {
 ELSEWHERE: dict[str, Any] = {
     "checkpoint.every": 100,
     "checkpoint.keep": 3,
+    "checkpoint.at": [7],
+    "eval.at": [7],
     "device.kind": "cpu",
     "device.threads": 2,
     "device.micro_batch": 8,

@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from ngptlab.report import checks, gaps, stats
-from ngptlab.report.load import RunRecord, load_runs
+from ngptlab.analysis import doubts, gaps, series, stats
+from ngptlab.analysis.records import RunRecord, load_runs
 
 Mode = Literal["cumulative", "leave-one-out"]
 
@@ -126,8 +126,8 @@ def _rung(rung: Rung, arms: dict[str, list[RunRecord]], reference: str) -> RungN
 
 def _step_seconds(arm: Sequence[RunRecord]) -> float | None:
     """Median over the steady steps of all seeds."""
-    steady = [second for run in arm for second in stats.steady([row.step_seconds for row in run.timing])]
-    return stats.median_iqr(steady)[0]
+    steady = [second for run in arm for second in series.steady([row.step_seconds for row in run.timing])]
+    return series.median_iqr(steady)[0]
 
 
 def _adds(arm: Sequence[RunRecord], before: Sequence[RunRecord], against: str) -> Step:
@@ -147,7 +147,7 @@ def _warnings(
     rungs: Sequence[Rung], mode: Mode, numbers: Sequence[RungNumbers], arms: dict[str, list[RunRecord]]
 ) -> list[str]:
     """Every doubt about this ladder, the gravest first."""
-    return [*_absent(rungs), *_tuning(rungs, mode), *_seeds(numbers), *checks.provenance(arms)]
+    return [*_absent(rungs), *_tuning(rungs, mode), *_seeds(numbers), *doubts.provenance(arms)]
 
 
 def _absent(rungs: Sequence[Rung]) -> list[str]:
@@ -158,7 +158,7 @@ def _tuning(rungs: Sequence[Rung], mode: Mode) -> list[str]:
     shown = [rung for rung in rungs if not rung.reason]
     found = []
     for rung in shown:
-        note = checks.lr_note(rung.lr, rung.lr_grid)
+        note = doubts.lr_note(rung.lr, rung.lr_grid)
         if note and rung.lr_grid:
             found.append(f"Learning rate of {rung.label}, {rung.lr:.4g}: {note}.")
     if untuned := [rung.label for rung in shown if not rung.lr_grid]:

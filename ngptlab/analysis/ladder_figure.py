@@ -2,53 +2,32 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any
-
-import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ngptlab.analysis.figures import INK, SERIES, render
 from ngptlab.analysis.ladder import Ladder
 
-INK, GRID, BETTER, WORSE = "#333333", "#dddddd", "#0072b2", "#d55e00"
-"""The two colours are Okabe and Ito's, which colour-blind readers tell apart; the sign of the bar says it again."""
-
-STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "ngptlab",
-    "font.size": 9.0,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "x",
-    "grid.color": GRID,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
+BETTER, WORSE = SERIES[:2]
+"""The sign of the bar says it again."""
 
 
 def draw(ladder: Ladder, ending: str) -> bytes:
     """The figure as a PNG or an SVG file, rungs from top to bottom."""
     rungs = ladder["rungs"]
-    with matplotlib.style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
-        figure = Figure(figsize=(8.0, 1.6 + 0.36 * len(rungs)), layout="constrained")
+
+    def fill(figure: Figure) -> None:
         losses, adds = figure.subplots(1, 2, sharey=True)
         losses.set_yticks(range(len(rungs)), [rung["label"].replace(" and ", "\nand ") for rung in rungs])
         losses.set_ylim(len(rungs) - 0.5, -0.5)
+        for axes in (losses, adds):
+            axes.grid(visible=False, axis="y")
         _losses(losses, ladder)
         _adds(adds, ladder)
         figure.suptitle(f"{ladder['base']} to {ladder['target']}, {ladder['mode']} ({ladder['recipe']})")
-        buffer = io.BytesIO()
-        date = {"Date": None} if ending == "svg" else {}
-        figure.savefig(buffer, format=ending, dpi=160, metadata=date)
-    return buffer.getvalue()
+
+    return render(fill, size=(8.0, 1.6 + 0.36 * len(rungs)), ending=ending)
 
 
 def _losses(axes: Axes, ladder: Ladder) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from ngptlab.report.stats import mean, stderr
+from ngptlab.analysis.stats import mean, stderr
 
 AVERAGE = "average"
 HEADLINE = ("acc_norm", "acc")

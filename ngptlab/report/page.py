@@ -13,9 +13,10 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ngptlab.analysis.records import load_runs
+from ngptlab.analysis.speedup_files import write_speedups
 from ngptlab.errors import ConfigError
 from ngptlab.report import plots, wording
-from ngptlab.report.load import load_runs
 from ngptlab.report.schema import Summary
 from ngptlab.report.summary import summarize
 from ngptlab.runs import write_json
@@ -23,6 +24,8 @@ from ngptlab.runs import write_json
 
 def write_report(run_paths: Sequence[Path], out: Path, *, title: str) -> Path:
     """Write `out/report.html` and `out/report.json` from finished runs, and return the page's path.
+
+    Where there is a speed-up to tell, `out/speedup.csv`, `.png` and `.svg` stand beside.
 
     The first run's method is the baseline. The same runs in the same order give the same bytes.
 
@@ -37,6 +40,7 @@ def write_report(run_paths: Sequence[Path], out: Path, *, title: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path.with_suffix(".json"), summary)
         _write_text(path, html)
+        write_speedups(summary["speedups"], path.parent)
     except OSError as error:
         raise ConfigError(
             f"{out}: can't be written ({error.strerror}); give another folder for the report"

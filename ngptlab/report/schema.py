@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from ngptlab.analysis import stats
+from ngptlab.analysis.gaps import Crossover
+from ngptlab.analysis.speedup_runs import SpeedUp
+
 
 class ValPoint(TypedDict):
     """Validation loss of a method at one step, mean over its seeds."""
@@ -58,13 +62,6 @@ class MethodNumbers(TypedDict):
     length_documents: int | None
 
 
-class Crossover(TypedDict):
-    """Where a gap changes sign, interpolated linearly between two validations."""
-
-    step: float
-    tokens: float
-
-
 class Gap(TypedDict):
     """A method minus the baseline: negative means that the method has the lower loss."""
 
@@ -80,6 +77,8 @@ class Gap(TypedDict):
     final_gap_stderr: float | None
     final_gap_ci95: float | None
     """Half-width of the 95% interval over the seeds (Student's t)."""
+    final_difference: stats.Difference | None
+    """The final gap with its tests and its bootstrap interval; None where no seeds are shared."""
     crossovers: list[Crossover]
     last_sign_change_step: float | None
     in_cooldown: bool | None
@@ -136,6 +135,8 @@ class Summary(TypedDict):
     baseline: str
     methods: dict[str, MethodNumbers]
     gaps: dict[str, Gap]
+    speedups: list[SpeedUp]
+    """Of each method: from runs of several lengths where there are some, and from points within runs."""
     schedule: Schedule
     runs: list[RunLine]
     config: dict[str, str]

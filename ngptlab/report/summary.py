@@ -1,6 +1,7 @@
 """From run records to the numbers of a comparison. Page, figures and `report.json` show these and no others.
 
-Runs are grouped by method; the first run's method is the baseline, from which every gap is taken.
+Runs are grouped by method; the first run's method is the baseline, from which every gap is taken. Where a method has runs of
+several lengths, its longest are compared and the others serve the speed-up (`lengths`).
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from ngptlab.analysis import doubts, gaps, series, stats
+from ngptlab.analysis.records import RunRecord, Seeds, ValRow, printable
 from ngptlab.config import cooldown_steps
 from ngptlab.errors import ConfigError
-from ngptlab.report import checks, gaps, stats, wording
-from ngptlab.report.load import RunRecord, Seeds, ValRow, printable
+from ngptlab.report import checks, lengths, wording
 from ngptlab.report.schema import (
     Difference,
     Gap,
@@ -29,11 +31,11 @@ def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
     """All numbers of the report.
 
     Raises:
-        ConfigError: no run, two runs of one method with the same seeds, or two methods without a common step.
+        ConfigError: no run, two runs of one method with the same seeds and length, or two methods without a common step.
     """
     if not runs:
         raise ConfigError("no runs to report on; give at least one finished run")
-    arms = _arms(runs)
+    arms = _arms(lengths.longest(runs))
     labels = _seed_labels(runs)
     methods = {name: _method(arm, labels) for name, arm in arms.items()}
     baseline, *others = arms
@@ -42,13 +44,14 @@ def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
         "title": printable(title),
         "headline": "",
         "findings": [],
-        "warnings": checks.warnings(arms, methods),
+        "warnings": [*checks.warnings(arms, methods), *lengths.set_aside(runs)],
         "baseline": baseline,
         "methods": methods,
         "gaps": {other: _gap(arms[other], arms[baseline], schedule, labels) for other in others},
+        "speedups": lengths.speedups(runs),
         "schedule": schedule,
         "runs": [_line(run) for arm in arms.values() for run in arm],
-        "config": checks.flat(arms[baseline][0]),
+        "config": doubts.flat(arms[baseline][0]),
         "config_differences": _differences(arms),
         "env": _env(runs),
     }
@@ -67,13 +70,7 @@ def _seed_labels(runs: Sequence[RunRecord]) -> dict[Seeds, str]:
 def _arms(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     arms: dict[str, dict[Seeds, RunRecord]] = {}
     for run in runs:
-        twin = arms.setdefault(run.method, {}).setdefault(run.seeds, run)
-        if twin is not run:
-            fields = checks.name_fields(checks.differing([twin, run], ())) or "nothing"
-            raise ConfigError(
-                f"{twin.name} and {run.name}: two runs of {run.method} with the same seeds, "
-                f"differing in {fields}; give one of them"
-            )
+        arms.setdefault(run.method, {})[run.seeds] = run
     return {method: [arm[seeds] for seeds in sorted(arm)] for method, arm in arms.items()}
 
 
@@ -88,7 +85,7 @@ def _method(arm: list[RunRecord], labels: dict[Seeds, str]) -> MethodNumbers:
         "seeds": [labels[run.seeds] for run in arm],
         "lr": config.optim.lr,
         "lr_grid": list(config.optim.lr_grid),
-        "lr_note": checks.lr_note(config.optim.lr, config.optim.lr_grid),
+        "lr_note": doubts.lr_note(config.optim.lr, config.optim.lr_grid),
         "weight_decay": config.optim.weight_decay,
         "warmup_steps": config.schedule.warmup_steps,
         "final_loss_nats": stats.mean(losses),
@@ -109,8 +106,8 @@ def _method(arm: list[RunRecord], labels: dict[Seeds, str]) -> MethodNumbers:
 
 def _step_seconds(arm: list[RunRecord]) -> tuple[float | None, float | None]:
     """Median and interquartile range over all steady steps of all seeds."""
-    return stats.median_iqr(
-        [s for run in arm for s in stats.steady([row.step_seconds for row in run.timing])]
+    return series.median_iqr(
+        [s for run in arm for s in series.steady([row.step_seconds for row in run.timing])]
     )
 
 
@@ -124,7 +121,7 @@ def _val(arm: list[RunRecord]) -> list[ValPoint]:
     tables = [{row.step: row for row in run.val} for run in arm]
     step_tokens = arm[0].config.train.step_tokens
     points: list[ValPoint] = []
-    for step in stats.common_steps([list(table) for table in tables]):
+    for step in series.common_steps([list(table) for table in tables]):
         rows = [table[step] for table in tables]
         loss = stats.mean([row.loss_nats for row in rows])
         points.append({"step": step, "tokens": step * step_tokens, "loss_nats": loss, "stderr": _error(rows)})
@@ -133,9 +130,9 @@ def _val(arm: list[RunRecord]) -> list[ValPoint]:
 
 def _train(arm: list[RunRecord]) -> list[TrainPoint]:
     tables = [{row.step: row.loss_nats for row in run.train} for run in arm]
-    steps = stats.common_steps([list(table) for table in tables])
+    steps = series.common_steps([list(table) for table in tables])
     values = [stats.mean([table[step] for table in tables]) for step in steps]
-    return [{"step": step, "loss_nats": loss} for step, loss in stats.block_means(steps, values)]
+    return [{"step": step, "loss_nats": loss} for step, loss in series.block_means(steps, values)]
 
 
 def _length(arm: list[RunRecord]) -> list[LengthPoint]:
@@ -178,6 +175,7 @@ def _gap(arm: list[RunRecord], base: list[RunRecord], schedule: Schedule, labels
         "final_gap_nats": track.gap_nats[-1],
         "final_gap_stderr": track.stderr[-1] if track.stderr else None,
         "final_gap_ci95": stats.ci95(track.stderr[-1], track.count) if track.stderr else None,
+        "final_difference": stats.difference(track.final_pairs) if track.pairs else None,
         "crossovers": changes,
         "last_sign_change_step": last,
         "in_cooldown": None if last is None or start is None else last >= start,
@@ -213,10 +211,10 @@ def _line(run: RunRecord) -> RunLine:
     }
 
 
-def _differences(arms: checks.Arms) -> list[Difference]:
+def _differences(arms: doubts.Arms) -> list[Difference]:
     """Settings in which the methods' first runs differ."""
-    records = {method: checks.flat(arm[0]) for method, arm in arms.items()}
-    fields = checks.differing([arm[0] for arm in arms.values()], ("method",))
+    records = {method: doubts.flat(arm[0]) for method, arm in arms.items()}
+    fields = doubts.differing([arm[0] for arm in arms.values()], ("method",))
     return [{"field": f, "values": {m: r.get(f, "none") for m, r in records.items()}} for f in fields]
 
 

@@ -18,6 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ngptlab import config as configs
+from ngptlab.config import DeviceConfig
+from ngptlab.device import on_cuda
+from ngptlab.errors import ConfigError
+from ngptlab.experiment import open_data
 from ngptlab.sweep.board import Board
 from ngptlab.sweep.plan import Cell
 from ngptlab.sweep.progress import Progress, read_progress
@@ -51,6 +55,28 @@ class Worker:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_out(workers: int, device: DeviceConfig) -> tuple[int, int]:
+    """Processes at once, and threads of each. 0 workers: one a core, or one on a GPU.
+
+    Raises:
+        ConfigError: less than none.
+    """
+    if workers < 0:
+        raise ConfigError(f"--workers: given {workers}; give at least 1, or 0 for one a core")
+    # On a GPU one cell at a time: whether two share its memory is the user's to know.
+    workers = workers or (1 if on_cuda(device) else cores())
+    return workers, max(1, cores() // workers)
+
+
+def prepare(cells: Sequence[Cell], out: Path) -> None:
+    """Make the corpus once, before many processes want it; wrong data is then one error and not one in every cell."""
+    for cell in cells:
+        if not cell.refusal and status_of(run_of(out, cell), cell.config.hash)[0] not in ("done", "diverged"):
+            open_data(cell.config)
+            break
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def execute(

@@ -11,16 +11,15 @@ from ngptlab.analysis.rows import CellRow
 from ngptlab.analysis.transfer import Finding, as_json, transfer
 from ngptlab.analysis.transfer_plot import draw
 from ngptlab.config import Dims, RunConfig
-from ngptlab.device import on_cuda
 from ngptlab.errors import ConfigError
-from ngptlab.experiment import initial_model, open_data
+from ngptlab.experiment import initial_model
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.sweep.board import Board
-from ngptlab.sweep.local import SweepStopped, cores, execute, run_of
-from ngptlab.sweep.plan import Cell, changed, grid_of, plan
+from ngptlab.sweep.local import SweepStopped, execute, prepare, run_of, share_out
+from ngptlab.sweep.plan import changed, grid_of, plan
 from ngptlab.sweep.stacks import stacks
-from ngptlab.sweep.table import rows, status_of, write
+from ngptlab.sweep.table import rows, write
 from ngptlab.train.stop import listen
 
 
@@ -46,17 +45,13 @@ def sweep(
         LabError: wrong settings or data. What goes wrong in one cell is in its row, and no error.
         SweepStopped: a signal asked for it; cells under way were saved, and the table holds what is known.
     """
-    if workers < 0:
-        raise ConfigError(f"--workers: given {workers}; give at least 1, or 0 for one a core")
     recipe = changed(recipe, overrides or {})
     grid = grid_of(
         recipe, methods=methods, params=params, widths=widths, lrs=lrs, seeds=seeds, base_width=base_width
     )
     cells = plan(recipe, grid, resolve=_Fitting())
-    _prepare(cells, out)
-    # On a GPU one cell at a time: whether two share its memory is the user's to know.
-    workers = workers or (1 if on_cuda(recipe.config.device) else cores())
-    threads = max(1, cores() // workers)
+    workers, threads = share_out(workers, recipe.config.device)
+    prepare(cells, out)
     failures: dict[str, str] = {}
     with listen() as request, Board(cells) as board:
         try:
@@ -99,12 +94,3 @@ class _Fitting:
         if self._refusals[key]:
             raise ConfigError(self._refusals[key])
         return resolved
-
-
-def _prepare(cells: Sequence[Cell], out: Path) -> None:
-    """Make the corpus once, before many processes want it; wrong data is then one error and not one in every cell."""
-    for cell in cells:
-        if not cell.refusal and status_of(run_of(out, cell), cell.config.hash)[0] not in ("done", "diverged"):
-            open_data(cell.config)
-            break
-    out.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,9 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     keep: int,
+    forever: Collection[int] = (),
 ) -> Path:
-    """Write the checkpoint of `step` and remove all but the newest `keep`.
+    """Write the checkpoint of `step` and remove all but the newest `keep` and those of the steps in `forever`.
 
     Raises:
         CheckpointError: it can't be written (disk full, permissions); earlier checkpoints are untouched.
@@ -57,8 +58,7 @@ def save_checkpoint(
             _write(temporary / f"{name}.safetensors", content)
             digest = hashlib.sha256(content).hexdigest()
             files[f"{name}.safetensors"] = {"bytes": len(content), "sha256": digest}
-        manifest = {"format": FORMAT, "step": step, "config_hash": config_hash, "files": files}
-        _write(temporary / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+        _write_manifest(temporary, step=step, config_hash=config_hash, files=files)
         _fsync_folder(temporary)
         # A damaged checkpoint of the same step may stand there; it was passed over on resume, so it may go.
         shutil.rmtree(target, ignore_errors=True)
@@ -72,7 +72,8 @@ def save_checkpoint(
     # Later ones are damaged: they were passed over on resume, and must not count among those kept.
     published = list_checkpoints(folder)
     newest = published.index(target) + 1
-    for old in published[: max(0, newest - keep)] + published[newest:]:
+    passed = [path for path in published[: max(0, newest - keep)] if step_of(path) not in forever]
+    for old in passed + published[newest:]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -182,6 +183,20 @@ def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors:
         name, _, key = entry.rpartition(":")
         state.setdefault(order.index(name), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def copy_checkpoint(source: Path, manifest: dict[str, Any], folder: Path, *, config_hash: str) -> None:
+    """Copy a checkpoint that was found sound, with this manifest, into the `folder` of a run of another hash."""
+    target = folder / source.name
+    target.mkdir(parents=True)
+    for name in manifest["files"]:
+        shutil.copyfile(source / name, target / name)
+    _write_manifest(target, step=manifest["step"], config_hash=config_hash, files=manifest["files"])
+
+
+def _write_manifest(folder: Path, *, step: int, config_hash: str, files: dict[str, Any]) -> None:
+    manifest = {"format": FORMAT, "step": step, "config_hash": config_hash, "files": files}
+    _write(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ngptlab.config import RunConfig
+from ngptlab.config import RunConfig, validation_due
 from ngptlab.device import Device
 from ngptlab.errors import DivergedError
 from ngptlab.flops import token_flops
@@ -117,7 +117,7 @@ class Trainer:
         self.run.append("metrics", record)
         self.run.append("timing", timing)
         self._report(done, record)
-        if done % self.config.eval.every == 0 or done == self.config.train.steps:
+        if validation_due(self.config, done):
             self._evaluate(done)
 
     def save_step(self, done: int, *, stop: int | None) -> None:
@@ -133,7 +133,8 @@ class Trainer:
 
     def saves_after(self, done: int, stop: int | None) -> bool:
         """Whether a checkpoint is due after so many steps, or with a signal's number as `stop`."""
-        return done % self.config.checkpoint.every == 0 or done == self.config.train.steps or stop is not None
+        due = self.config.checkpoint
+        return stop is not None or done in (self.config.train.steps, *due.at) or done % due.every == 0
 
     def _step(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         start = time.perf_counter()
@@ -218,6 +219,7 @@ class Trainer:
             model=self.model,
             optimizer=self.optimizer,
             keep=checkpoint.keep,
+            forever=checkpoint.at,
         )
 
     def _diverged(self, what: str) -> DivergedError:

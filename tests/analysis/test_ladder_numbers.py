@@ -82,7 +82,7 @@ def test_steps_are_paired_by_seed(tmp_path: Path) -> None:
     assert (norm["adds"]["against"], qk["adds"]["against"]) == ("a", "+ norm")
     assert norm["adds"]["nats"] == pytest.approx(0.2, abs=1e-12) and norm["adds"]["pairs"] == 3
     assert norm["adds"]["stderr"] == pytest.approx(0.1 / math.sqrt(3), abs=1e-12)
-    assert norm["adds"]["ci95"] == pytest.approx(4.303 * 0.1 / math.sqrt(3), abs=1e-12)
+    assert norm["adds"]["ci95"] == pytest.approx(4.302652729749464 * 0.1 / math.sqrt(3), abs=1e-12)
     assert qk["adds"]["nats"] == pytest.approx(-0.5, abs=1e-12)
     assert qk["adds"]["stderr"] == pytest.approx(0.0, abs=1e-12)
     assert [r["step_seconds_median"] for r in found["rungs"]] == [1.0, 2.0, 3.0]

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from ngptlab import methods
+from ngptlab.analysis.stats import stderr
 from ngptlab.cli import main
 from ngptlab.config import Dims, RunConfig
 from ngptlab.data.tokenize import ByteTokenizer, tokenizer
 from ngptlab.errors import ConfigError, DataError
 from ngptlab.experiment import train
 from ngptlab.nn.decoder import Decoder
-from ngptlab.report.stats import stderr
 
 pytestmark = [
     pytest.mark.extra,

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from ngptlab.analysis.records import load_runs
 from ngptlab.errors import ConfigError
 from ngptlab.report import plots
-from ngptlab.report.load import load_runs
 from ngptlab.report.page import write_report
 from ngptlab.report.summary import summarize
 from ngptlab.report.wording import count, nats, rate
@@ -161,6 +161,14 @@ def test_a_report_is_replaced_and_leaves_nothing_behind(paths: list[Path], tmp_p
     write_report(paths[:1], tmp_path / "out", title="first")
     write_report(paths, tmp_path / "out", title="second")
     assert "second" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "report.html",
+        "report.json",
+        "speedup.csv",
+        "speedup.png",
+        "speedup.svg",
+    ]
+    write_report(paths[:1], tmp_path / "out", title="third")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
 
 

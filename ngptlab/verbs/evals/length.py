@@ -88,7 +88,12 @@ def _documents(trained: Trained, options: argparse.Namespace) -> NDArray[np.int6
     if options.text:
         source = str(options.text)
         texts = (document.text for document in documents(f"text:{options.text}"))
-        found = long_texts(texts, tokenizer(config.data.tokenizer, config.data.end_of_text), tokens=tokens, limit=options.documents)
+        found = long_texts(
+            texts,
+            tokenizer(config.data.tokenizer, config.data.end_of_text),
+            tokens=tokens,
+            limit=options.documents,
+        )
     else:
         corpus = open_data(config)
         source = f"the long documents of {trained.run.path}"

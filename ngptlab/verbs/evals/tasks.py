@@ -65,7 +65,10 @@ def _score(trained: Trained, loaded: Sequence[LoadedTask], options: argparse.Nam
     name = trained.run.path.name
     progress = _Progress(name)
     model = LabLM(
-        trained.model, tokenizer(trained.config.data.tokenizer, trained.config.data.end_of_text), max_length=max_length, tell=progress.tell
+        trained.model,
+        tokenizer(trained.config.data.tokenizer, trained.config.data.end_of_text),
+        max_length=max_length,
+        tell=progress.tell,
     )
     scores = []
     for task in loaded:
@@ -109,7 +112,7 @@ def _measured(score: TaskScore) -> list[Measured]:
 
 
 def _record(score: TaskScore, measured: Sequence[Measured]) -> dict[str, Any]:
-    from ngptlab.report.stats import mean, stderr
+    from ngptlab.analysis.stats import mean, stderr
 
     record = asdict(score)
     del record["values"], record["name"]

@@ -8,11 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
+from ngptlab.analysis import series, stats
+from ngptlab.analysis.records import RunRecord, Seeds
 from ngptlab.errors import ConfigError
-from ngptlab.report import stats
-from ngptlab.report.load import RunRecord, Seeds
-from ngptlab.report.schema import Crossover
+
+
+class Crossover(TypedDict):
+    """Where a gap changes sign, interpolated linearly between two validations."""
+
+    step: float
+    tokens: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +34,8 @@ class Track:
     gap_nats: list[float]
     stderr: list[float] | None
     """Standard error over the seeds. None under two: that of the shared validation set isn't the gap's."""
+    final_pairs: list[float]
+    """The gap at the last of `steps`, seed by seed; empty where there are no pairs."""
     final_losses: tuple[float, float]
     """Mean loss at the last of `steps` of the arm and of the base, over the seeds of the gap."""
 
@@ -42,7 +51,7 @@ def track(arm: Sequence[RunRecord], base: Sequence[RunRecord]) -> Track:
     pairs = sorted(ours.keys() & theirs.keys())
     if pairs:
         ours, theirs = {s: ours[s] for s in pairs}, {s: theirs[s] for s in pairs}
-    steps = stats.common_steps([*ours.values(), *theirs.values()])
+    steps = series.common_steps([*ours.values(), *theirs.values()])
     if not steps:
         names = f"{arm[0].name} and {base[0].name}"
         raise ConfigError(f"{names}: no validation at a common step, so no gap; report them apart")
@@ -54,6 +63,7 @@ def track(arm: Sequence[RunRecord], base: Sequence[RunRecord]) -> Track:
         steps=steps,
         gap_nats=[gap for gap, _ in at_step],
         stderr=errors or None,
+        final_pairs=[ours[seeds][steps[-1]] - theirs[seeds][steps[-1]] for seeds in pairs],
         final_losses=(_mean_at(ours, steps[-1]), _mean_at(theirs, steps[-1])),
     )
 

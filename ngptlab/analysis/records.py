@@ -82,6 +82,8 @@ class RunRecord:
     length: LengthRow | None
     train: tuple[TrainRow, ...]
     timing: tuple[TimingRow, ...]
+    trunk: str | None = None
+    """Name of the run that it branched off; None where it did not."""
 
     @property
     def method(self) -> str:
@@ -115,7 +117,7 @@ def printable(text: str) -> str:
 def _load(path: Path) -> RunRecord:
     run = Run(path)
     try:
-        summary, env = run.summary, run.env
+        summary, env, trunk = run.summary, run.env, run.trunk
         train, timing, evals = run.read("metrics"), run.read("timing"), run.read("evals")
     except (OSError, ValueError, TypeError) as error:
         raise _damaged(path, f"unreadable record: {error}") from None
@@ -141,6 +143,7 @@ def _load(path: Path) -> RunRecord:
         },
         params=params,
         val=val,
+        trunk=None if trunk is None else printable(trunk),
         length=length[-1] if length else None,
         train=_rows(path, TrainRow, train),
         timing=_rows(path, TimingRow, timing),

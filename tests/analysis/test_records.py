@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ngptlab.analysis.records import load_runs
 from ngptlab.errors import ConfigError, DataError, LabError
-from ngptlab.report.load import load_runs
 
 MakeRun = Callable[..., Path]
 

@@ -1,0 +1,118 @@
+"""A cooldown study as files and as a table: `cooldown.json` holds all numbers, `cooldown.csv` and the table a line a row."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ngptlab.analysis.cooldown import Row, Study
+from ngptlab.analysis.cooldown_figure import draw
+from ngptlab.analysis.speedup_files import print_speedups, write_speedups
+from ngptlab.analysis.stats import Difference, in_words
+from ngptlab.errors import ConfigError
+from ngptlab.runs import write_json
+
+GAPS = ("before", "after", "change")
+COLUMNS = (
+    "arm",
+    "steps",
+    "tokens",
+    "frac",
+    "shape",
+    "start_step",
+    "seeds",
+    "losses",
+    "final_loss_nats",
+    "final_loss_stderr",
+    "validation_stderr",
+    "before_nats",
+    *(f"gap_{when}_{what}" for when in GAPS for what in ("nats", "stderr", "ci95", "p_t", "p_signs")),
+    "reason",
+)
+
+
+def write_study(study: Study, out: Path) -> None:
+    """Write cooldown.json, .csv, .png and .svg into `out`, and speedup.csv, .png and .svg where there are several lengths.
+
+    Raises:
+        ConfigError: `out` can't be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "cooldown.json", study)
+        (out / "cooldown.csv").write_text(as_csv(study), encoding="utf-8")
+        for ending in ("png", "svg"):
+            (out / f"cooldown.{ending}").write_bytes(draw(study, ending))
+        write_speedups(study["speedups"], out)
+    except OSError as error:
+        raise ConfigError(f"{out}: can't be written ({error.strerror}); give another --out") from None
+
+
+def as_csv(study: Study) -> str:
+    """A line a row; lists are separated by blanks."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for row in study["rows"]:
+        line: dict[str, object] = dict(row)
+        line |= {key: " ".join(map(str, row[key])) for key in ("seeds", "losses")}
+        for when in GAPS:
+            gap: Difference | None = row["gaps"][when] if row["gaps"] else None  # type: ignore[literal-required]
+            if gap:
+                line |= {f"gap_{when}_{key}": gap[key] for key in ("stderr", "ci95", "p_t", "p_signs")}
+                line[f"gap_{when}_nats"] = gap["mean"]
+        writer.writerow(line)
+    return text.getvalue()
+
+
+def print_study(study: Study, console: Console) -> None:
+    """The table, the gaps in words, the speed-ups, then what makes all of it doubtful."""
+    several = any(row["final_loss_stderr"] is not None for row in study["rows"])
+    error = "± one standard error over seeds" if several else "one seed: no error over seeds"
+    table = Table(title=f"Cooldowns; {error}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    headings = ("method", "steps", "cooldown", "seeds", "final loss (nats)", "gap before", "gap after")
+    for heading in headings:
+        table.add_column(
+            heading, no_wrap=True, justify="left" if heading in ("method", "cooldown") else "right"
+        )
+    for row in study["rows"]:
+        table.add_row(*(Text(cell) for cell in _cells(row)))
+    console.print(table)
+    for row in study["rows"]:
+        if row["gaps"] and row["gaps"]["change"]:
+            change = in_words(row["gaps"]["change"])
+            console.print(
+                f"{row['arm']}, {row['steps']:,} steps, {row['frac']:g} {row['shape']}: the cooldown moves the gap to "
+                f"{study['baseline']} by {change}",
+                markup=False,
+            )
+    print_speedups(study["speedups"], console)
+    for warning in study["warnings"]:
+        console.print(f"Warning: {warning}", markup=False)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    cooldown = f"{row['frac']:g} {row['shape']}" if row["frac"] else "none"
+    head = (row["arm"], f"{row['steps']:,}", cooldown, str(len(row["seeds"])))
+    if row["final_loss_nats"] is None:
+        return (*head, "none", "", "")
+    gaps = row["gaps"]
+    return (
+        *head,
+        _with_error(f"{row['final_loss_nats']:.4f}", row["final_loss_stderr"]),
+        _gap(gaps["before"]) if gaps else "",
+        _gap(gaps["after"]) if gaps else "",
+    )
+
+
+def _gap(gap: Difference | None) -> str:
+    return _with_error(f"{gap['mean']:+.4f}", gap["stderr"]) if gap else ""
+
+
+def _with_error(value: str, error: float | None) -> str:
+    return value if error is None else f"{value} ± {error:.4f}"

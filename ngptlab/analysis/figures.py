@@ -1,0 +1,41 @@
+"""What the analyses' figures look like, as PNG or SVG files. The same numbers give the same bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib.style
+from matplotlib.figure import Figure
+
+INK, GRID = "#333333", "#dddddd"
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080")
+"""Okabe and Ito's palette, which colour-blind readers tell apart."""
+
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "ngptlab",
+    "font.size": 9.0,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def render(fill: Callable[[Figure], None], *, size: tuple[float, float], ending: str) -> bytes:
+    """The figure that `fill` draws, `size` in inches, as the bytes of a file with this ending."""
+    with matplotlib.style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
+        figure = Figure(figsize=size, layout="constrained")
+        fill(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=ending, dpi=160, metadata={"Date": None} if ending == "svg" else {})
+    return buffer.getvalue()

@@ -1,0 +1,108 @@
+"""How many tokens a baseline needs to reach a loss that a method reached. Numbers only; where they come from is not known here.
+
+The baseline's loss is a curve over tokens, measured at some lengths. It is made non-increasing (isotonic regression over the
+mean of the seeds) and read backwards by a monotone cubic through log tokens (PCHIP). Between measured lengths it is an
+interpolation; beyond them nothing is made up: a loss below all of the baseline's needs "at least" its greatest length, one
+above all of them "at most" its smallest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+from scipy.optimize import isotonic_regression
+
+from ngptlab.analysis.stats import Floats, Ints, expanded95, resamples
+
+Bound = Literal["measured", "at least", "at most"]
+
+
+class Bounded(TypedDict):
+    """A number, or the limit beyond which it lies."""
+
+    value: float
+    bound: Bound
+    """`measured`: between lengths that were measured. Otherwise beyond them, on this side of `value`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What the baseline needs for the loss that a method has at one length."""
+
+    tokens: float
+    """The method's."""
+    loss_nats: float
+    """The method's, mean over the seeds."""
+    need: Bounded
+    """Tokens of the baseline."""
+    factor: Bounded
+    """`need` over `tokens`. Above one, the method saves tokens."""
+    interval: tuple[Bounded, Bounded] | None
+    """95% interval of the factor by bootstrap over the seeds; None of one seed."""
+
+
+def need(tokens: Sequence[float], losses: Sequence[float] | Floats, target: float) -> Bounded:
+    """Tokens at which a curve of losses, by increasing tokens, first reaches `target`."""
+    return _bounded(float(_needs(tokens, losses, [target])[0]), tokens)
+
+
+def points(
+    tokens: Sequence[float], losses: Floats, base_tokens: Sequence[float], base_losses: Floats
+) -> list[Point]:
+    """The factor at each of the method's lengths.
+
+    Losses are [seeds, lengths]. Row i of both arms has the same seed: a resample takes both arms' runs of a seed.
+    """
+    seeds = len(losses)
+    assert len(base_losses) == seeds, "paired by seed"
+
+    def needs(rows: Ints | slice) -> Floats:
+        return _needs(base_tokens, base_losses[rows].mean(axis=0), losses[rows].mean(axis=0))
+
+    def factor(needed: float, count: float) -> Bounded:
+        return times(_bounded(needed, base_tokens), 1 / count)
+
+    resampled = np.array([needs(rows) for rows in resamples(seeds)]) if seeds > 1 else None
+    found = []
+    for i, (count, needed) in enumerate(zip(tokens, needs(slice(None)).tolist(), strict=True)):
+        ends = None if resampled is None else expanded95(resampled[:, i], seeds)
+        point = Point(
+            tokens=count,
+            loss_nats=float(losses[:, i].mean()),
+            need=_bounded(needed, base_tokens),
+            factor=factor(needed, count),
+            interval=(factor(ends[0], count), factor(ends[1], count)) if ends else None,
+        )
+        found.append(point)
+    return found
+
+
+def times(number: Bounded, by: float) -> Bounded:
+    """A multiple of a bounded number."""
+    return {"value": number["value"] * by, "bound": number["bound"]}
+
+
+def _needs(
+    tokens: Sequence[float], losses: Sequence[float] | Floats, targets: Sequence[float] | Floats
+) -> Floats:
+    """Tokens for each target; infinite below all losses, 0 above them."""
+    falling, wanted = isotonic_regression(losses, increasing=False).x, np.asarray(targets)
+    # Of equal losses the first is where that loss is reached.
+    reached, first = np.unique(falling, return_index=True)
+    log_tokens = np.log(np.asarray(tokens, dtype=np.float64))[first]
+    curve = PchipInterpolator(reached, log_tokens) if len(reached) > 1 else lambda _: log_tokens[0]
+    inside = np.exp(curve(np.clip(wanted, reached[0], reached[-1])))
+    return np.where(wanted < reached[0], np.inf, np.where(wanted > reached[-1], 0.0, inside))
+
+
+def _bounded(needed: float, tokens: Sequence[float]) -> Bounded:
+    if needed == math.inf:
+        return {"value": float(tokens[-1]), "bound": "at least"}
+    if needed == 0.0:
+        return {"value": float(tokens[0]), "bound": "at most"}
+    return {"value": needed, "bound": "measured"}

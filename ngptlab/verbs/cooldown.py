@@ -1,0 +1,93 @@
+"""The verb `cooldown`: cooldowns of several lengths and shapes from one trunk."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import get_args
+
+from ngptlab.config import ScheduleConfig
+from ngptlab.verbs.stopping import until_stopped
+from ngptlab.verbs.types import count
+
+SHAPES = get_args(ScheduleConfig.model_fields["cooldown_shape"].annotation)
+FRACS = (0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+def add(cooldown: argparse.ArgumentParser) -> None:
+    """Give the verb's parser its options."""
+    cooldown.add_argument(
+        "--fracs",
+        nargs="+",
+        type=float,
+        default=FRACS,
+        metavar="F",
+        help=f"shares of a run in the cooldown (default: {' '.join(map(str, FRACS))})",
+    )
+    cooldown.add_argument(
+        "--shapes", nargs="+", choices=SHAPES, default=SHAPES, help="shapes of the cooldown (default: all)"
+    )
+    cooldown.add_argument(
+        "--lengths",
+        nargs="+",
+        type=count,
+        default=[],
+        metavar="N",
+        help="steps of the runs, all from one trunk; two or more give a speed-up (default: train.steps)",
+    )
+    cooldown.add_argument(
+        "--methods",
+        nargs="+",
+        default=[],
+        metavar="M",
+        help="methods, the baseline first (default: the recipe's)",
+    )
+    cooldown.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="runs of each cell (default: 1; a claim needs 3)"
+    )
+    cooldown.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="K",
+        help="runs trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
+    )
+    cooldown.add_argument(
+        "--out", type=Path, help="folder of the runs and of cooldown.* (default: out/<name>-cooldown)"
+    )
+
+
+def act(options: argparse.Namespace) -> int:
+    """Train what is missing, print the table, write numbers and figure."""
+    from rich.console import Console
+
+    from ngptlab.analysis.cooldown_files import print_study
+    from ngptlab.cooldown.plan import Design, arms
+    from ngptlab.cooldown.study import cooldown
+
+    found = arms(options.recipe, options.methods, options.overrides)
+    design = Design(
+        fracs=tuple(options.fracs),
+        shapes=tuple(options.shapes),
+        lengths=tuple(options.lengths),
+        seeds=options.seeds,
+    )
+    out: Path = options.out or Path("out") / f"{found[0].name}-cooldown"
+    failed = 0
+
+    def work() -> None:
+        nonlocal failed
+        study, failed = cooldown(
+            found, design, out=out, workers=options.workers, tell=lambda line: print(line, file=sys.stderr)
+        )
+        print_study(study, Console(highlight=False))
+        print(f"Numbers and figure: {out / 'cooldown.json'}, .csv, .png, .svg")
+
+    code = until_stopped(work)
+    if failed:
+        print(
+            f"ngptlab: {failed} run{'s' * (failed > 1)} failed; the table says why. Mend that and give the same command again",
+            file=sys.stderr,
+        )
+    return code or (1 if failed else 0)

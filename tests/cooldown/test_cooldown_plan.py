@@ -1,0 +1,133 @@
+"""Which runs a study takes: branches that are the straight runs of their schedules, and a trunk they can leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ngptlab import methods, recipe
+from ngptlab.cli import main
+from ngptlab.config import RunConfig, dump
+from ngptlab.cooldown.plan import Design, arms, plan
+from ngptlab.errors import ConfigError
+from ngptlab.optim.schedule import lr_factor
+from ngptlab.overrides import apply
+
+FRACS, SHAPES = (0.05, 0.1, 0.2, 0.3, 0.5), ("linear", "1-sqrt")
+
+
+def design(**changes: Any) -> Design:
+    return Design(**({"fracs": FRACS, "shapes": SHAPES} | changes))
+
+
+def straight(method: str, seed: int = 0, **fields: Any) -> RunConfig:
+    changes = {path.replace("__", "."): value for path, value in fields.items()}
+    arm = apply(recipe("demo").arm(method), {"seed": seed, "data.seed": seed, **changes})
+    return methods.resolve(arm)
+
+
+def test_branches_are_the_straight_runs() -> None:
+    """Those of the recipe's own length have the hash that `ngptlab train` gives, the recipe's own cooldown among them."""
+    trunks = plan(arms("demo", (), {}), design(seeds=2))
+    assert [(t.leg.config.method, t.leg.config.seed) for t in trunks] == [
+        ("gpt", 0),
+        ("ngpt", 0),
+        ("gpt", 1),
+        ("ngpt", 1),
+    ]
+    for trunk in trunks:
+        config = trunk.leg.config
+        assert (config.train.steps, config.schedule.shape) == (600, "constant")
+        assert config.checkpoint.at == (300, 420, 480, 540, 570) and config.eval.at == (
+            *config.checkpoint.at,
+            600,
+        )
+        assert len(trunk.branches) == 10
+        for leg in trunk.branches:
+            same = straight(
+                config.method,
+                config.seed,
+                schedule__cooldown_frac=leg.frac,
+                schedule__cooldown_shape=leg.shape,
+            )
+            assert leg.config.hash == same.hash and leg.config.eval.at == (leg.start,)
+    recipes = [methods.resolve(recipe("demo").arm(m)).hash for m in ("gpt", "ngpt")]
+    assert set(recipes) <= {leg.config.hash for trunk in trunks for leg in trunk.branches}
+
+
+@pytest.mark.parametrize("method", ["gpt", "ngpt"])
+def test_trunk_and_branches_of_every_length_have_the_same_rates_up_to_the_cooldown(method: str) -> None:
+    """The warm-up left to the method is 5% of a run at most: resolved for each length, it would be 10, 20 and 30 steps."""
+    own = {straight(method, train__steps=steps).schedule.warmup_steps for steps in (200, 400, 600)}
+    assert len(own) == (3 if method == "gpt" else 1)
+    (trunk,) = plan(arms("demo", [method], {}), design(lengths=(400, 200, 600)))
+    rates = [lr_factor(trunk.leg.config, step) for step in range(600)]
+    assert {leg.config.train.steps for leg in trunk.branches} == {200, 400, 600}
+    for leg in trunk.branches:
+        assert [lr_factor(leg.config, step) for step in range(leg.start)] == rates[: leg.start]
+        assert lr_factor(leg.config, leg.start + 1) < rates[leg.start + 1] == 1.0
+    assert trunk.leg.config.schedule.warmup_steps == straight(method).schedule.warmup_steps, (
+        "of its own length"
+    )
+    (longer,) = plan(arms("demo", [method], {"schedule.warmup_steps": "7"}), design(lengths=(200, 600)))
+    assert {leg.config.schedule.warmup_steps for leg in (longer.leg, *longer.branches)} == {7}
+
+
+def test_the_trunk_does_not_depend_on_shares_or_shapes() -> None:
+    hashes = {
+        plan(arms("demo", ["gpt"], {}), design(**changes))[0].leg.config.hash
+        for changes in ({}, {"fracs": (0.4,)}, {"shapes": ("linear",)}, {"lengths": (300, 600)})
+    }
+    other = arms("demo", ["gpt"], {})[0]
+    fields = {"schedule.cooldown_frac": 0.1, "schedule.cooldown_shape": "1-sqrt"}
+    assert hashes == {plan([apply(other, fields)], design())[0].leg.config.hash}
+
+
+def test_a_run_gives_the_trunks_settings(tmp_path: Path) -> None:
+    """Also one that a study marked beyond the length now asked for."""
+    config = straight("gpt", 3, optim__lr=0.01, eval__at=(570,), checkpoint__at=(570,))
+    (tmp_path / "config.json").write_text(dump(config))
+    (trunk,) = plan(arms(str(tmp_path), (), {"train.steps": "100"}), design(fracs=(0.5,)))
+    assert (trunk.leg.config.optim.lr, trunk.leg.config.seed, trunk.leg.start) == (0.01, 0, 100)
+    assert trunk.leg.config.schedule.warmup_steps == config.schedule.warmup_steps
+    with pytest.raises(ConfigError, match="belong to gpt; give a recipe"):
+        arms(str(tmp_path), ("gpt", "ngpt"), {})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--fracs", "0"], "--fracs: given 0.0"),
+        (["--fracs", "1.5"], "--fracs: given 1.5"),
+        (["--fracs", "0.1", "0.1"], "name each once"),
+        (["--fracs", "0.001"], "a cooldown of 1, in which the rate can't fall"),
+        (
+            ["--fracs", "1"],
+            "gpt, 600 steps: options: schedule.warmup_steps 30 and a cooldown of 600 steps exceed",
+        ),
+        (["--lengths", "0"], "--lengths"),
+        (["--seeds", "0"], "--seeds: given 0"),
+        (["--workers", "-1"], "--workers: given -1"),
+        (["--methods", "gpt", "gpt"], "name each method once"),
+        (["--methods", "ngtp"], "did you mean 'ngpt'?"),
+        (["--shapes", "round"], "invalid choice"),
+        (["--schedule.cooldown-frac", "0.2"], "give --fracs"),
+        (["--seed", "3"], "give --seeds"),
+        (["--method", "gpt"], "give --methods"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    options: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert main(["cooldown", "demo", *options]) == 2
+    err = capsys.readouterr().err
+    assert said in err and len(err.splitlines()) == 1
+    assert not list((tmp_path / "work").iterdir())
