@@ -33,10 +33,6 @@ class Tokenizer(Protocol):
         """Tokens of a text; control strings in it are plain text."""
         ...
 
-    def pieces(self) -> list[bytes]:
-        """The bytes that each token stands for, all but `end_of_text`, which is the last."""
-        ...
-
     def byte_lengths(self) -> npt.NDArray[np.int64]:
         """UTF-8 bytes that each token stands for; 0 for `end_of_text`. Shape [V]."""
         ...
@@ -62,7 +58,7 @@ class ByteTokenizer:
         return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.uint16)
 
     def pieces(self) -> list[bytes]:
-        """See `Tokenizer.pieces`."""
+        """The bytes that each token stands for, all but `end_of_text`, which is the last."""
         return [bytes((i,)) for i in range(256)]
 
     def byte_lengths(self) -> npt.NDArray[np.int64]:
@@ -92,7 +88,7 @@ class Gpt2Tokenizer:
         return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint16)
 
     def pieces(self) -> list[bytes]:
-        """See `Tokenizer.pieces`; a token's number is also its rank among the merges."""
+        """See `ByteTokenizer.pieces`; a token's number is also its rank among the merges."""
         return [self._encoding.decode_single_token_bytes(i) for i in range(self.end_of_text)]
 
     def byte_lengths(self) -> npt.NDArray[np.int64]:

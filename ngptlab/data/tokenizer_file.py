@@ -48,6 +48,8 @@ class FileTokenizer:
             )
         self._marker = _find_end(vocabulary, end_of_text, file)
         self.end_of_text = vocabulary[self._marker]
+        self.text = raw.decode()
+        """The file as it is."""
 
     def encode(self, text: str) -> Tokens:
         """Tokens of a text, none of them `end_of_text`.
@@ -69,6 +71,11 @@ class FileTokenizer:
                 f"{text[:40]!r}); name another token with --end-of-text, or drop the text"
             )
         return ids
+
+    @property
+    def marker(self) -> str:
+        """How `end_of_text` is written."""
+        return self._marker
 
     def byte_lengths(self) -> npt.NDArray[np.int64]:
         """See `Tokenizer.byte_lengths`.

@@ -81,7 +81,7 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         dims = config.sizes()
         self.model = Decoder(dims, config.seams())
-        apply(self.model, rules(config.parametrization(), dims))
+        apply(self.model, rules(config.parametrization(), dims, tokens=None))
         self.post_init()
 
     def forward(

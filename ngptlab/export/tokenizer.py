@@ -7,33 +7,44 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from ngptlab.data.tokenize import END_OF_TEXT, tokenizer
+from ngptlab.config import DataConfig
+from ngptlab.data.tokenize import END_OF_TEXT, ByteTokenizer, Gpt2Tokenizer, tokenizer
+from ngptlab.data.tokenizer_file import FileTokenizer
 
 
-def tokenizer_files(name: str, context: int) -> dict[str, Any]:
-    """Contents of `tokenizer.json` and `tokenizer_config.json` for a tokenizer of `data.tokenizer`.
+def tokenizer_files(data: DataConfig, context: int) -> dict[str, Any]:
+    """Contents of `tokenizer.json` and `tokenizer_config.json` for the tokenizer of a run; a file's own stays as it is.
 
     Raises:
         DataError: there is no such tokenizer, or its table is not to be had.
     """
-    vocabulary = tokenizer(name)
-    made = _byte_pairs({piece: rank for rank, piece in enumerate(vocabulary.pieces())})
-    made.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
-    assert made.get_vocab_size() == vocabulary.vocab_size
-    assert made.token_to_id(END_OF_TEXT) == vocabulary.end_of_text
+    vocabulary = tokenizer(data.tokenizer, data.end_of_text)
+    if isinstance(vocabulary, FileTokenizer):
+        text, marker = vocabulary.text, vocabulary.marker
+    else:
+        assert isinstance(vocabulary, ByteTokenizer | Gpt2Tokenizer)
+        text, marker = _byte_level(vocabulary), END_OF_TEXT
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context,
-        "bos_token": END_OF_TEXT,
-        "eos_token": END_OF_TEXT,
-        "pad_token": END_OF_TEXT,
+        "bos_token": marker,
+        "eos_token": marker,
+        "pad_token": marker,
         "padding_side": "left",
         "clean_up_tokenization_spaces": False,
         # The marker in a text is text, as while training.
         "split_special_tokens": True,
         "add_prefix_space": False,
     }
-    return {"tokenizer.json": made.to_str(pretty=True) + "\n", "tokenizer_config.json": config}
+    return {"tokenizer.json": text, "tokenizer_config.json": config}
+
+
+def _byte_level(vocabulary: ByteTokenizer | Gpt2Tokenizer) -> str:
+    made = _byte_pairs({piece: rank for rank, piece in enumerate(vocabulary.pieces())})
+    made.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
+    assert made.get_vocab_size() == vocabulary.vocab_size
+    assert made.token_to_id(END_OF_TEXT) == vocabulary.end_of_text
+    return made.to_str(pretty=True) + "\n"
 
 
 def _byte_pairs(ranks: dict[bytes, int]) -> Tokenizer:

@@ -53,7 +53,7 @@ def export(trained: Trained, out: Path, form: Form = "ngptlab") -> Path:
 
 def _files(trained: Trained, form: Form) -> dict[str, bytes]:
     model, data, context = trained.model, trained.config.data, trained.config.train.context
-    vocabulary = tokenizer(data.tokenizer)
+    vocabulary = tokenizer(data.tokenizer, data.end_of_text)
     check_vocabulary(data.tokenizer, vocabulary.vocab_size, model.dims.vocab_size)
     if form == "llama":
         check_parts(model.parts)
@@ -73,7 +73,7 @@ def _files(trained: Trained, form: Form) -> dict[str, bytes]:
         **code,
         "config.json": {**config, **special, "dtype": "float32"},
         "generation_config.json": {**generation, **({"suppress_tokens": padding} if padding else {})},
-        **tokenizer_files(data.tokenizer, context),
+        **tokenizer_files(data, context),
         FILE: facts,
         "README.md": card(facts),
     }

@@ -79,6 +79,11 @@ def prepare(cells: Sequence[Cell], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
+def one_by_one(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
+    """A process for each cell."""
+    return [(cell,) for cell in cells]
+
+
 def execute(
     cells: Sequence[Cell],
     out: Path,
@@ -87,7 +92,7 @@ def execute(
     threads: int,
     board: Board,
     request: StopRequest,
-    group: Callable[[Sequence[Cell]], Sequence[tuple[Cell, ...]]],
+    group: Callable[[Sequence[Cell]], Sequence[tuple[Cell, ...]]] = one_by_one,
 ) -> dict[str, str]:
     """Train every cell that isn't finished, as `group` puts them together; returns why cells failed, by hash.
 

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Fast
 
+from ngptlab.config import DataConfig
 from ngptlab.data.tokenize import Tokenizer, tokenizer
 from ngptlab.errors import DataError
 from ngptlab.export.tokenizer import tokenizer_files
@@ -19,7 +20,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=200)
 
 
 def fast(name: str) -> Fast:
-    files = tokenizer_files(name, 64)
+    files = tokenizer_files(DataConfig(tokenizer=name), 64)
     made = Fast.from_str(files["tokenizer.json"])
     # As transformers does for the setting in tokenizer_config.json.
     made.encode_special_tokens = files["tokenizer_config.json"]["split_special_tokens"]
