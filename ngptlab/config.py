@@ -330,12 +330,6 @@ class RunConfig(Frozen):
         return fields
 
 
-def validation_due(config: RunConfig, step: int) -> bool:
-    """Whether the validation loss is measured after this many updates."""
-    due = config.eval
-    return step in (0, config.train.steps, *due.at) or step % due.every == 0
-
-
 def cooldown_steps(config: RunConfig) -> int:
     """Length of the WSD cooldown in steps."""
     return round(config.schedule.cooldown_frac * config.train.steps)
@@ -350,13 +344,6 @@ def flatten(record: Frozen | dict[str, Any], prefix: str = "") -> Iterator[tuple
             yield from flatten(value, f"{path}.")
         else:
             yield path, value
-
-
-def differences(a: RunConfig, b: RunConfig) -> list[str]:
-    """Fields under the hash in which two configs differ, as 'train.steps: 600 -> 60'."""
-    left, right = dict(flatten(a.science())), dict(flatten(b.science()))
-    names = list(left | right)
-    return [f"{k}: {left.get(k)} -> {right.get(k)}" for k in names if left.get(k) != right.get(k)]
 
 
 def parse(fields: dict[str, Any], *, origin: str) -> RunConfig:

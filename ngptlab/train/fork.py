@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ngptlab.config import RunConfig, differences, validation_due
+from ngptlab.config import RunConfig
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.optim.schedule import lr_factor
-from ngptlab.runs import STREAMS, Run, write_json
+from ngptlab.runs import STREAMS, Run, differences, write_json
 from ngptlab.train.checkpoint import copy_checkpoint, list_checkpoints, read_checkpoint, step_of
+from ngptlab.train.due import validation_due
 
 MAY_DIFFER = ("name", "schedule.", "train.steps")
 WITH_VALIDATION = ("evals", "scales")

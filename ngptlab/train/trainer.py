@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ngptlab.config import RunConfig, validation_due
+from ngptlab.config import RunConfig
 from ngptlab.device import Device
 from ngptlab.errors import DivergedError
 from ngptlab.flops import token_flops
@@ -25,6 +25,7 @@ from ngptlab.optim.table import text
 from ngptlab.param.rules import rules
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import resume, save_checkpoint
+from ngptlab.train.due import checkpoint_due, validation_due
 from ngptlab.train.progress import Reporter
 from ngptlab.train.speed import Meter
 from ngptlab.train.stop import Stopped, StopRequest
@@ -133,8 +134,7 @@ class Trainer:
 
     def saves_after(self, done: int, stop: int | None) -> bool:
         """Whether a checkpoint is due after so many steps, or with a signal's number as `stop`."""
-        due = self.config.checkpoint
-        return stop is not None or done in (self.config.train.steps, *due.at) or done % due.every == 0
+        return stop is not None or checkpoint_due(self.config, done)
 
     def _step(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         start = time.perf_counter()

@@ -1,0 +1,17 @@
+"""After which updates a run is measured and saved, as pure functions of the step."""
+
+from __future__ import annotations
+
+from ngptlab.config import RunConfig
+
+
+def validation_due(config: RunConfig, step: int) -> bool:
+    """Whether the validation loss is measured after this many updates."""
+    due = config.eval
+    return step in (0, config.train.steps, *due.at) or step % due.every == 0
+
+
+def checkpoint_due(config: RunConfig, step: int) -> bool:
+    """Whether a checkpoint is saved after this many updates."""
+    due = config.checkpoint
+    return step in (config.train.steps, *due.at) or step % due.every == 0
