@@ -15,6 +15,7 @@ tags: [ngptlab]
 
 OWN = """from transformers import AutoModelForCausalLM, AutoTokenizer
 
+FOLDER = "."  # the path of this folder, or its NAME/REPO on the hub
 model = AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)
 tokenizer = AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)"""
 
@@ -24,6 +25,7 @@ trusted."""
 
 LLAMA = """from transformers import AutoModelForCausalLM, AutoTokenizer
 
+FOLDER = "."  # the path of this folder, or its NAME/REPO on the hub
 model = AutoModelForCausalLM.from_pretrained(FOLDER)
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)"""
 
