@@ -54,8 +54,8 @@ def _byte_pairs(ranks: dict[bytes, int]) -> Tokenizer:
     longer = sorted((piece for piece in ranks if len(piece) > 1), key=ranks.__getitem__)
     merges = [(spelled[left], spelled[right]) for left, right in (_halves(piece, ranks) for piece in longer)]
     made = Tokenizer(models.BPE(vocab={spelled[piece]: rank for piece, rank in ranks.items()}, merges=merges))
-    # Only merges stop at the ends of words; their bounds are GPT-2's.
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=bool(merges))
+    # Merges stop at the ends of words as GPT-2 has them; single bytes know no ends.
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     made.decoder = decoders.ByteLevel()
     return made
 
