@@ -225,6 +225,19 @@ def test_what_it_does_not_give_is_said(make_trained: MakeTrained, tmp_path: Path
         model.generate(tokens, max_new_tokens=2, do_sample=False, cache_implementation="static")
 
 
+def test_padding_meets_itself_and_nobody_meets_padding() -> None:
+    """A row of scores that are all masked is NaN in some kernels, and NaN times a weight of zero is NaN."""
+    pytest.importorskip("transformers")
+    from ngptlab.export.past import padded_layout
+
+    layout = padded_layout(torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0]]), 3)
+    assert layout.positions_BT.tolist() == [[0, 0, 1], [1, 2, 2]]
+    assert layout.meets_BTS.int().tolist() == [
+        [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]],
+        [[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]],
+    ]
+
+
 def test_a_rate_of_learning_is_left_in_it(make_trained: MakeTrained, tmp_path: Path) -> None:
     """Fine-tuning: gradients reach every weight, padded or not."""
     transformers = pytest.importorskip("transformers")
