@@ -147,7 +147,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--recipe", default="mup-bytes-small", help="whose sizes and steps are taken")
-    parser.add_argument("--methods", nargs="+", default=["gpt", "ngpt"])
+    parser.add_argument("--methods", nargs="+", default=[], metavar="M", help="default: the recipe's")
     parser.add_argument("--widths", nargs="+", type=int, default=[32, 64, 128], metavar="D")
     parser.add_argument("--models", nargs="+", type=int, default=[6], metavar="M", help="of a stack")
     parser.add_argument("--turns", type=int, default=10)
@@ -157,11 +157,12 @@ def main() -> None:
     options = parser.parse_args()
     cuda = torch.cuda.is_available()
     processes = options.processes or (1 if cuda else cores())
-    base = recipe(options.recipe).config
+    found = recipe(options.recipe)
+    base = found.config
     cases = [
         Case(method, width, models, options.turns, options.compiled)
         for width in options.widths
-        for method in options.methods
+        for method in options.methods or found.methods
         for models in options.models
     ]
     rows: list[Row] = []

@@ -36,6 +36,10 @@ from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import count
 
 
+WITH_FIELDS = ("train", "compare", "sweep", "ladder", "cooldown", "plan")
+"""Verbs that take a recipe and any field of its config."""
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with one-line errors and no abbreviations."""
 
@@ -67,8 +71,7 @@ def run(arguments: Sequence[str]) -> int:
         LabError: the user can mend it.
     """
     verb = arguments[0] if arguments else "--help"
-    takes_fields = verb in ("train", "compare", "sweep", "ladder", "cooldown", "plan")
-    fields = takes_fields and not {"-h", "--help"} & set(arguments)
+    fields = verb in WITH_FIELDS and not {"-h", "--help"} & set(arguments)
     overrides, rest = _split(arguments) if fields else ({}, list(arguments))
     parsed = parser().parse_args(rest or ["--help"])
     parsed.overrides = overrides
@@ -84,9 +87,8 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=__version__)
     verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=Parser)
 
-    def verb(
-        name: str, action: Callable[[argparse.Namespace], int], summary: str, *, fields: bool = False
-    ) -> Parser:
+    def verb(name: str, action: Callable[[argparse.Namespace], int], summary: str) -> Parser:
+        fields = name in WITH_FIELDS
         made: Parser = verbs.add_parser(
             name, help=summary, description=summary, allow_abbrev=False, add_help=not fields
         )
@@ -98,7 +100,7 @@ def parser() -> Parser:
         made.set_defaults(action=action)
         return made
 
-    train = verb("train", _train, "Train one run of a recipe, or go on with it.", fields=True)
+    train = verb("train", _train, "Train one run of a recipe, or go on with it.")
     train.add_argument(
         "--out", type=Path, help="run directory (default: runs/<recipe>-<method>-s<seed>-<hash>)"
     )
@@ -112,12 +114,7 @@ def parser() -> Parser:
         help="profile N steps (default: 5) into <run>/profile: a trace and a table of what took longest",
     )
     smoked.add(train)
-    compare = verb(
-        "compare",
-        _compare,
-        "Train every method of a recipe that is missing, and write the page.",
-        fields=True,
-    )
+    compare = verb("compare", _compare, "Train every method of a recipe that is missing, and write the page.")
     compare.add_argument(
         "--methods",
         nargs="+",
@@ -132,19 +129,10 @@ def parser() -> Parser:
         "--out", type=Path, help="folder of the runs and of report.html (default: out/<recipe>)"
     )
     smoked.add(compare)
-    sweep.add(
-        verb(
-            "sweep", sweep.act, "Train a grid of runs; does the learning rate carry over width?", fields=True
-        )
-    )
-    ladder.add(verb("ladder", ladder.act, "Go from one method to another, seam by seam.", fields=True))
+    sweep.add(verb("sweep", sweep.act, "Train a grid of runs; does the learning rate carry over width?"))
+    ladder.add(verb("ladder", ladder.act, "Go from one method to another, seam by seam."))
     cooldown.add(
-        verb(
-            "cooldown",
-            cooldown.act,
-            "Branch cooldowns of several lengths and shapes off one trunk.",
-            fields=True,
-        )
+        verb("cooldown", cooldown.act, "Branch cooldowns of several lengths and shapes off one trunk.")
     )
     report = verb("report", _report, "Write the page of finished runs.")
     report.add_argument(
@@ -166,7 +154,7 @@ def parser() -> Parser:
         "--diff", nargs=2, metavar=("A", "B"), help="the difference between two methods' files"
     )
     verb("recipes", _recipes, "List the recipes.")
-    plan.add(verb("plan", plan.act, "What training a recipe would take, without training.", fields=True))
+    plan.add(verb("plan", plan.act, "What training a recipe would take, without training."))
     check.add(verb("check", _no_action, "Check a parametrization: coord, or the table of what it sets."))
     data.add_verbs(verb("data", _no_action, "Look after corpora: see `ngptlab data --help`."))
     return top
