@@ -35,7 +35,6 @@ from ngptlab.verbs.runs import console_reporter, no_seeds
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import count
 
-
 WITH_FIELDS = ("train", "compare", "sweep", "ladder", "cooldown", "plan")
 """Verbs that take a recipe and any field of its config."""
 
