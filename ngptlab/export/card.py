@@ -13,21 +13,16 @@ tags: [ngptlab]
 ---
 """
 
-OWN = """from transformers import AutoModelForCausalLM, AutoTokenizer
-
-FOLDER = "."  # the path of this folder, or its NAME/REPO on the hub
-model = AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)"""
-
-OWN_NOTE = """The model's code lies in this folder: files of ngptlab, as they are but for their imports. It needs torch and
-transformers 5.3 or newer. Where ngptlab is installed, `import ngptlab.export.hf` takes its place, and nothing has to be
-trusted."""
-
 LLAMA = """from transformers import AutoModelForCausalLM, AutoTokenizer
 
 FOLDER = "."  # the path of this folder, or its NAME/REPO on the hub
 model = AutoModelForCausalLM.from_pretrained(FOLDER)
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)"""
+OWN = LLAMA.replace("(FOLDER)", "(FOLDER, trust_remote_code=True)")
+
+OWN_NOTE = """The model's code lies in this folder: files of ngptlab, as they are but for their imports. It needs torch and
+transformers 5.3 or newer. Where ngptlab is installed, `import ngptlab.export.hf` takes its place, and nothing has to be
+trusted."""
 
 LLAMA_NOTE = "This model computes what a Llama computes, and stands here as one: it needs no code of its own."
 
@@ -58,7 +53,7 @@ def card(facts: dict[str, Any]) -> str:
         "A language model of a controlled pretraining experiment. It is as good as its training was long: see the numbers.",
         f"```python\n{LLAMA if llama else OWN}\n```",
         LLAMA_NOTE if llama else OWN_NOTE,
-        "Texts began with the token `<|endoftext|>` in training; the tokenizer puts none before a prompt.",
+        "Texts began with the tokenizer's end-of-text token in training; the tokenizer puts none before a prompt.",
         f"## Measured\n\n{_measured(facts['measured'])}",
         f"## Provenance\n\n{_table(('what', 'value'), [(name, f'`{_code(value)}`') for name, value in origin.items()])}",
         f"## Config\n\n```json\n{json.dumps(config, indent=2)}\n```",

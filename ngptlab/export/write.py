@@ -73,7 +73,7 @@ def _files(trained: Trained, form: Form) -> dict[str, bytes]:
         **code,
         "config.json": {**config, **special, "dtype": "float32"},
         "generation_config.json": {**generation, **({"suppress_tokens": padding} if padding else {})},
-        **tokenizer_files(data, context),
+        **tokenizer_files(vocabulary, context),
         FILE: facts,
         "README.md": card(facts),
     }
