@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from ngptlab.errors import CheckpointError
+
 HEAD = """---
 library_name: transformers
 pipeline_tag: text-generation
@@ -28,7 +30,11 @@ LLAMA_NOTE = "This model computes what a Llama computes, and stands here as one:
 
 
 def card(facts: dict[str, Any]) -> str:
-    """The text of `README.md`, from what `provenance` gives."""
+    """The text of `README.md`, from what `provenance` gives.
+
+    Raises:
+        CheckpointError: a record of an evaluation is damaged.
+    """
     llama = facts["form"] == "llama"
     config, env = facts["config"], facts["env"]
     origin = {
@@ -64,20 +70,29 @@ def card(facts: dict[str, Any]) -> str:
 def _measured(records: list[dict[str, Any]]) -> str:
     rows = []
     for record in records:
-        if record["eval"] == "val":
-            rows.append(
-                (f"validation, {record['tokens']:,} tokens", _loss(record), f"{record['bits_per_byte']:.4f}")
-            )
-        elif record["eval"] == "length":
-            bins = record["bins"]
-            for part in (bins[0], bins[-1]):
-                where = (
-                    f"positions {part['from']:,} to {part['to']:,}, {record['documents']:,} long documents"
-                )
-                rows.append((where, _loss(part), ""))
+        try:
+            rows += _rows(record)
+        except (KeyError, IndexError, TypeError, ValueError) as error:  # an imported run's are a stranger's
+            raise CheckpointError(
+                f"the run's evaluation {record['eval']!r} is damaged ({type(error).__name__}: {error}); "
+                "measure it again with `ngptlab eval`"
+            ) from None
     if not rows:
         return "Nothing was recorded for this step."
     return _table(("on", "nats a token, ± standard error", "bits a byte"), rows)
+
+
+def _rows(record: dict[str, Any]) -> list[tuple[str, str, str]]:
+    if record["eval"] == "val":
+        where = f"validation, {record['tokens']:,} tokens"
+        return [(where, _loss(record), f"{record['bits_per_byte']:.4f}")]
+    if record["eval"] != "length":
+        return []
+    documents = f"{record['documents']:,} long documents"
+    return [
+        (f"positions {part['from']:,} to {part['to']:,}, {documents}", _loss(part), "")
+        for part in (record["bins"][0], record["bins"][-1])
+    ]
 
 
 def _loss(record: dict[str, Any]) -> str:
