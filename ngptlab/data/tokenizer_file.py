@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NAME = "tokenizers:"
 NAME_DIGITS = 16
 KNOWN_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]")
+OFF = ("padding", "truncation", "post_processor")
+"""Fields of a file that cut a text or put tokens around it; `encode` goes without them."""
 MOST_TOKENS = 2**16  # what a shard's 16 bits can tell apart
 
 
@@ -46,10 +48,9 @@ class FileTokenizer:
                 f"{file}: has tokens up to {self.vocab_size - 1}, a shard's are 0..{MOST_TOKENS - 1}; "
                 "give a tokenizer with a smaller vocabulary"
             )
-        self._marker = _find_end(vocabulary, end_of_text, file)
-        self.end_of_text = vocabulary[self._marker]
-        self.text = raw.decode()
-        """The file as it is."""
+        self.marker = _find_end(vocabulary, end_of_text, file)
+        """How `end_of_text` is written."""
+        self.end_of_text = vocabulary[self.marker]
 
     def encode(self, text: str) -> Tokens:
         """Tokens of a text, none of them `end_of_text`.
@@ -61,21 +62,20 @@ class FileTokenizer:
         if not (ids == self.end_of_text).any():
             return ids
         # Some vocabularies hold the marker as an ordinary piece of text. Cut inside, it is none.
-        first, rest = self._marker[:1], self._marker[1:]
-        parts = text.split(self._marker)
+        first, rest = self.marker[:1], self.marker[1:]
+        parts = text.split(self.marker)
         pieces = [parts[0] + first, *(rest + part + first for part in parts[1:-1]), rest + parts[-1]]
         ids = np.concatenate([self._ids(piece) for piece in pieces]) if len(parts) > 1 else ids
         if (ids == self.end_of_text).any():
             raise DataError(
-                f"{self.name}: takes a part of a text for its end-of-text token {self._marker!r} (the text begins with "
+                f"{self.name}: takes a part of a text for its end-of-text token {self.marker!r} (the text begins with "
                 f"{text[:40]!r}); name another token with --end-of-text, or drop the text"
             )
         return ids
 
-    @property
-    def marker(self) -> str:
-        """How `end_of_text` is written."""
-        return self._marker
+    def text(self) -> str:
+        """The file less what is off here: another reader's default gives the same tokens."""
+        return json.dumps(self._fields | dict.fromkeys(OFF), ensure_ascii=False) + "\n"
 
     def byte_lengths(self) -> npt.NDArray[np.int64]:
         """See `Tokenizer.byte_lengths`.

@@ -73,7 +73,7 @@ def _flat(module: str) -> str:
 
 def _relative(source: str, module: str) -> tuple[str, dict[str, set[str]]]:
     """The source with imports from this package made relative, and what it imports: names by module."""
-    lines = source.splitlines()
+    lines = source.split("\n")  # as `ast` counts them; `splitlines` also ends a line at a form feed
     imported: dict[str, set[str]] = {}
     found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
     for node in sorted(found, key=lambda node: -node.lineno):
@@ -94,7 +94,7 @@ def _relative(source: str, module: str) -> tuple[str, dict[str, set[str]]]:
         lines[node.lineno - 1 : node.end_lineno] = [
             f"{indent}from .{_flat(home)} import {', '.join(names)}" for home, names in homes.items()
         ]
-    return "\n".join(lines) + "\n", imported
+    return "\n".join(lines), imported
 
 
 def _part_kinds(parts: Parts) -> str:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from ngptlab.errors import CheckpointError
+
 HEAD = """---
 library_name: transformers
 pipeline_tag: text-generation
@@ -13,27 +15,26 @@ tags: [ngptlab]
 ---
 """
 
-OWN = """from transformers import AutoModelForCausalLM, AutoTokenizer
-
-FOLDER = "."  # the path of this folder, or its NAME/REPO on the hub
-model = AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)"""
-
-OWN_NOTE = """The model's code lies in this folder: files of ngptlab, as they are but for their imports. It needs torch and
-transformers 5.3 or newer. Where ngptlab is installed, `import ngptlab.export.hf` takes its place, and nothing has to be
-trusted."""
-
 LLAMA = """from transformers import AutoModelForCausalLM, AutoTokenizer
 
 FOLDER = "."  # the path of this folder, or its NAME/REPO on the hub
 model = AutoModelForCausalLM.from_pretrained(FOLDER)
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)"""
+OWN = LLAMA.replace("(FOLDER)", "(FOLDER, trust_remote_code=True)")
+
+OWN_NOTE = """The model's code lies in this folder: files of ngptlab, as they are but for their imports. It needs torch and
+transformers 5.3 or newer. Where ngptlab is installed, `import ngptlab.export.hf` takes its place, and nothing has to be
+trusted."""
 
 LLAMA_NOTE = "This model computes what a Llama computes, and stands here as one: it needs no code of its own."
 
 
 def card(facts: dict[str, Any]) -> str:
-    """The text of `README.md`, from what `provenance` gives."""
+    """The text of `README.md`, from what `provenance` gives.
+
+    Raises:
+        CheckpointError: a record of an evaluation is damaged.
+    """
     llama = facts["form"] == "llama"
     config, env = facts["config"], facts["env"]
     origin = {
@@ -58,7 +59,7 @@ def card(facts: dict[str, Any]) -> str:
         "A language model of a controlled pretraining experiment. It is as good as its training was long: see the numbers.",
         f"```python\n{LLAMA if llama else OWN}\n```",
         LLAMA_NOTE if llama else OWN_NOTE,
-        "Texts began with the token `<|endoftext|>` in training; the tokenizer puts none before a prompt.",
+        "Texts began with the tokenizer's end-of-text token in training; the tokenizer puts none before a prompt.",
         f"## Measured\n\n{_measured(facts['measured'])}",
         f"## Provenance\n\n{_table(('what', 'value'), [(name, f'`{_code(value)}`') for name, value in origin.items()])}",
         f"## Config\n\n```json\n{json.dumps(config, indent=2)}\n```",
@@ -69,20 +70,29 @@ def card(facts: dict[str, Any]) -> str:
 def _measured(records: list[dict[str, Any]]) -> str:
     rows = []
     for record in records:
-        if record["eval"] == "val":
-            rows.append(
-                (f"validation, {record['tokens']:,} tokens", _loss(record), f"{record['bits_per_byte']:.4f}")
-            )
-        elif record["eval"] == "length":
-            bins = record["bins"]
-            for part in (bins[0], bins[-1]):
-                where = (
-                    f"positions {part['from']:,} to {part['to']:,}, {record['documents']:,} long documents"
-                )
-                rows.append((where, _loss(part), ""))
+        try:
+            rows += _rows(record)
+        except (KeyError, IndexError, TypeError, ValueError) as error:  # an imported run's are a stranger's
+            raise CheckpointError(
+                f"the run's evaluation {record['eval']!r} is damaged ({type(error).__name__}: {error}); "
+                "measure it again with `ngptlab eval`"
+            ) from None
     if not rows:
         return "Nothing was recorded for this step."
     return _table(("on", "nats a token, ± standard error", "bits a byte"), rows)
+
+
+def _rows(record: dict[str, Any]) -> list[tuple[str, str, str]]:
+    if record["eval"] == "val":
+        where = f"validation, {record['tokens']:,} tokens"
+        return [(where, _loss(record), f"{record['bits_per_byte']:.4f}")]
+    if record["eval"] != "length":
+        return []
+    documents = f"{record['documents']:,} long documents"
+    return [
+        (f"positions {part['from']:,} to {part['to']:,}, {documents}", _loss(part), "")
+        for part in (record["bins"][0], record["bins"][-1])
+    ]
 
 
 def _loss(record: dict[str, Any]) -> str:

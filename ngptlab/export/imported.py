@@ -41,7 +41,6 @@ def import_export(source: Path, out: Path) -> Run:
         tensors = own_weights(tensors)
     else:
         tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-    measured = [record for record in facts["measured"] if isinstance(record, dict) and "eval" in record]
     return write_run(
         config,
         tensors,
@@ -49,7 +48,7 @@ def import_export(source: Path, out: Path) -> Run:
         step=facts["step"],
         origin=f"{facts['form']} export",
         env=facts["env"],
-        measured=measured,
+        measured=facts["measured"],
     )
 
 

@@ -15,6 +15,16 @@ from ngptlab.trained import Trained
 
 FORMAT = 1
 FILE = "ngptlab.json"
+KINDS = {
+    "form": str,
+    "config_hash": str,
+    "step": int,
+    "weights_sha256": str,
+    "env": dict,
+    "measured": list,
+    "config": dict,
+}
+"""What an import reads in it."""
 
 
 def provenance(trained: Trained, form: str, weights_sha256: str) -> dict[str, Any]:
@@ -68,25 +78,26 @@ def read_provenance(folder: Path) -> dict[str, Any]:
             "--from for a checkpoint of another implementation"
         )
     try:
-        found = dict(json.loads(path.read_text(encoding="utf-8")))
-        if found["format"] != FORMAT:
-            raise CheckpointError(f"{path}: format {found['format']}, this version reads {FORMAT}")
-        kinds = {
-            "form": str,
-            "config_hash": str,
-            "step": int,
-            "weights_sha256": str,
-            "env": dict,
-            "measured": list,
-            "config": dict,
-        }
-        for name, kind in kinds.items():
-            if not isinstance(found[name], kind):
-                raise CheckpointError(f"{path}: damaged ({name} is {found[name]!r})")
-    except (ValueError, TypeError, KeyError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+        found: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path}: damaged ({type(error).__name__}: {error}); export the run again"
         ) from None
+    if found.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: format {found.get('format')}, this version reads {FORMAT}")
+    damaged = [name for name, kind in KINDS.items() if not isinstance(found.get(name), kind)]
+    if not damaged and found["step"] < 0:
+        damaged = ["step"]
+    if not damaged and not all(_is_record(record) for record in found["measured"]):
+        damaged = ["measured"]
+    if damaged:
+        name = damaged[0]
+        raise CheckpointError(f"{path}: damaged ({name} is {found.get(name)!r}); export the run again")
     return found
+
+
+def _is_record(value: object) -> bool:
+    """Whether it is what a run records of an evaluation: of what kind, after which step."""
+    return (
+        isinstance(value, dict) and isinstance(value.get("eval"), str) and isinstance(value.get("step"), int)
+    )

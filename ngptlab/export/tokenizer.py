@@ -1,26 +1,25 @@
-"""Tokenizer files that `AutoTokenizer` reads: the same ids as while training, for any text."""
+"""Tokenizer files that `AutoTokenizer` reads: the same ids as while training.
+
+For any text, but where a file's vocabulary holds the end-of-text marker as an ordinary piece: training cuts a marker that is
+written out in a text (`FileTokenizer.encode`), and no setting of a file does.
+"""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer as Library
 
-from ngptlab.config import DataConfig
-from ngptlab.data.tokenize import END_OF_TEXT, ByteTokenizer, Gpt2Tokenizer, tokenizer
+from ngptlab.data.tokenize import END_OF_TEXT, ByteTokenizer, Gpt2Tokenizer, Tokenizer
 from ngptlab.data.tokenizer_file import FileTokenizer
 
 
-def tokenizer_files(data: DataConfig, context: int) -> dict[str, Any]:
-    """Contents of `tokenizer.json` and `tokenizer_config.json` for the tokenizer of a run; a file's own stays as it is.
-
-    Raises:
-        DataError: there is no such tokenizer, or its table is not to be had.
-    """
-    vocabulary = tokenizer(data.tokenizer, data.end_of_text)
+def tokenizer_files(vocabulary: Tokenizer, context: int) -> dict[str, Any]:
+    """Contents of `tokenizer.json` and `tokenizer_config.json`, for texts of up to `context` tokens."""
     if isinstance(vocabulary, FileTokenizer):
-        text, marker = vocabulary.text, vocabulary.marker
+        text, marker = vocabulary.text(), vocabulary.marker
     else:
         assert isinstance(vocabulary, ByteTokenizer | Gpt2Tokenizer)
         text, marker = _byte_level(vocabulary), END_OF_TEXT
@@ -34,7 +33,6 @@ def tokenizer_files(data: DataConfig, context: int) -> dict[str, Any]:
         "clean_up_tokenization_spaces": False,
         # The marker in a text is text, as while training.
         "split_special_tokens": True,
-        "add_prefix_space": False,
     }
     return {"tokenizer.json": text, "tokenizer_config.json": config}
 
@@ -47,13 +45,13 @@ def _byte_level(vocabulary: ByteTokenizer | Gpt2Tokenizer) -> str:
     return made.to_str(pretty=True) + "\n"
 
 
-def _byte_pairs(ranks: dict[bytes, int]) -> Tokenizer:
+def _byte_pairs(ranks: dict[bytes, int]) -> Library:
     """Byte pairs merged in the order of their ranks, which are also their ids."""
     letters = _letters()
     spelled = {piece: "".join(letters[byte] for byte in piece) for piece in ranks}
     longer = sorted((piece for piece in ranks if len(piece) > 1), key=ranks.__getitem__)
     merges = [(spelled[left], spelled[right]) for left, right in (_halves(piece, ranks) for piece in longer)]
-    made = Tokenizer(models.BPE(vocab={spelled[piece]: rank for piece, rank in ranks.items()}, merges=merges))
+    made = Library(models.BPE(vocab={spelled[piece]: rank for piece, rank in ranks.items()}, merges=merges))
     # Merges stop at the ends of words as GPT-2 has them; single bytes know no ends.
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     made.decoder = decoders.ByteLevel()

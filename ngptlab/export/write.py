@@ -30,7 +30,8 @@ def export(trained: Trained, out: Path, form: Form = "ngptlab") -> Path:
 
     Raises:
         ConfigError: `out` is not empty, or the model is no Llama and is to be one.
-        CheckpointError: it can't be written.
+        CheckpointError: it can't be written, or a recorded evaluation is damaged.
+        DataError: the tokenizer is not to be had, or has more tokens than the model.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: is there and not empty; give a new folder")
@@ -73,7 +74,7 @@ def _files(trained: Trained, form: Form) -> dict[str, bytes]:
         **code,
         "config.json": {**config, **special, "dtype": "float32"},
         "generation_config.json": {**generation, **({"suppress_tokens": padding} if padding else {})},
-        **tokenizer_files(data, context),
+        **tokenizer_files(vocabulary, context),
         FILE: facts,
         "README.md": card(facts),
     }

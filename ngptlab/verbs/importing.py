@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 from ngptlab.errors import ConfigError
 from ngptlab.verbs.types import count
 
 IMPLEMENTATIONS = ("modded-nanogpt", "nvidia-ngpt")
-FOREIGN = ("num_heads", "base_width", "context", "tokenizer", "data_source")
-"""Options that say what another implementation's checkpoint does not."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +47,8 @@ def act(options: argparse.Namespace) -> int:
     from ngptlab.export.foreign import Told, import_foreign
     from ngptlab.export.imported import import_export
 
-    told = {name: value for name in FOREIGN if (value := getattr(options, name)) is not None}
+    names = [field.name for field in fields(Told)]
+    told = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.implementation:
         run, note = import_foreign(
             options.source,

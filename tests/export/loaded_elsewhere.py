@@ -73,10 +73,11 @@ def check_padding(model: Any, tokens: torch.Tensor, logits: torch.Tensor) -> Non
             where = slice(width - length, width) if side == "left" else slice(0, length)
             torch.testing.assert_close(found[row, where], logits[row, :length], rtol=0, atol=1e-5)
         if side == "left":
-            together = model.generate(ids, attention_mask=mask, **NEW)
-            for row, length in enumerate(lengths):
-                alone = model.generate(tokens[row : row + 1, :length], **NEW)
-                assert together[row, width - length :].equal(alone[0])
+            for beams in (1, 3):
+                together = model.generate(ids, attention_mask=mask, num_beams=beams, **NEW)
+                for row, length in enumerate(lengths):
+                    alone = model.generate(tokens[row : row + 1, :length], num_beams=beams, **NEW)
+                    assert together[row, width - length :].equal(alone[0])
 
 
 def check_text(model: Any, folder: Path) -> None:

@@ -123,6 +123,12 @@ def test_imports_become_relative_where_they_stand() -> None:
     }
 
 
+def test_lines_end_where_python_ends_them() -> None:
+    source = 'A = "\u2028"\n\x0c\nfrom ngptlab import Dims\nB = 1\n'
+    made, _ = bundles._relative(source, "m")
+    assert made == source.replace("ngptlab import", ".ngptlab_config import")
+
+
 def test_a_second_copy_does_not_take_the_operators_place(tmp_path: Path) -> None:
     """torch keeps one operator of a name: a copy of attention.py under the same names would be called by ours."""
     assert operator("a.b+c", "f") == "a_b_c::f"

@@ -97,7 +97,11 @@ def test_damage_and_wrong_folders_are_named(make_trained: MakeTrained, tmp_path:
     for change, message in (
         ({"format": 2}, "format 2, this version reads 1"),
         ({"step": "8"}, "step is '8'"),
+        ({"step": -1}, "step is -1"),
         ({"measured": 5}, "measured is 5"),
+        ({"measured": [{"eval": "val"}]}, "measured is "),
+        ({"measured": [{"eval": ["val"], "step": 8}]}, "measured is "),
+        ({"measured": ["val"]}, "measured is "),
         ({"config_hash": "0" * 8}, "not 00000000"),
         ({"config": {**facts["config"], "novelty": 1}}, "novelty is not a field"),
     ):
@@ -108,6 +112,19 @@ def test_damage_and_wrong_folders_are_named(make_trained: MakeTrained, tmp_path:
     with pytest.raises(CheckpointError, match="damaged"):
         import_export(folder, tmp_path / "back")
     assert not (tmp_path / "back").exists()
+
+
+def test_a_stranger_s_numbers_are_numbers_or_named(make_trained: MakeTrained, tmp_path: Path) -> None:
+    folder = export(make_trained("gpt"), tmp_path / "out")
+    facts = json.loads((folder / "ngptlab.json").read_text())
+    for number, (name, fields) in enumerate(
+        [("val", {"tokens": "| x |"}), ("val", {}), ("length", {"documents": 1, "bins": []})]
+    ):
+        facts["measured"] = [{"eval": name, "step": facts["step"], **fields}]
+        (folder / "ngptlab.json").write_text(json.dumps(facts))
+        back = import_export(folder, tmp_path / f"back-{number}")
+        with pytest.raises(CheckpointError, match=f"evaluation '{name}' is damaged"):
+            export(open_trained(back.path), tmp_path / f"again-{number}")
 
 
 def test_a_run_that_is_there_is_not_touched(make_trained: MakeTrained, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_mixture_of_methods_counts_by_its_parts(make_trained: MakeTrained, tmp
     assert not (tmp_path / "no").exists()
 
 
-def test_every_tensor_has_llama_s_shape(make_trained: MakeTrained) -> None:
+def test_names_there_and_back(make_trained: MakeTrained) -> None:
     from ngptlab.export.llama import llama_weights, own_weights
 
     model = make_trained("gpt").model

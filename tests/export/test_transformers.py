@@ -238,8 +238,8 @@ def test_padding_meets_itself_and_nobody_meets_padding() -> None:
     ]
 
 
-def test_a_rate_of_learning_is_left_in_it(make_trained: MakeTrained, tmp_path: Path) -> None:
-    """Fine-tuning: gradients reach every weight, padded or not."""
+def test_gradients_reach_every_weight(make_trained: MakeTrained, tmp_path: Path) -> None:
+    """Fine-tuning, of padded batches too."""
     transformers = pytest.importorskip("transformers")
     import ngptlab.export.hf  # noqa: F401
 
