@@ -35,6 +35,7 @@ class Scores:
     """All that was measured of one run."""
 
     run: str
+    """Its label, which no other run of the table has."""
     step: int
     max_length: int
     measured: Sequence[Measured]
