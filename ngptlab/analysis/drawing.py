@@ -67,10 +67,19 @@ def panels(rows: int, columns: int, caption: str, **shared: Any) -> tuple[Figure
     return figure, grid
 
 
-def legend(figure: Figure, grid: Sequence[Sequence[Axes]]) -> None:
+def tiles(count: int, columns: int, caption: str, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, row by row; places after the last one stay empty."""
+    figure, grid = panels(math.ceil(count / columns), columns, caption, **shared)
+    places = [axes for row in grid for axes in row]
+    for axes in places[count:]:
+        axes.set_axis_off()
+    return figure, places[:count]
+
+
+def legend(figure: Figure) -> None:
     """One legend for all panels, each label once."""
     handles: dict[str, Any] = {}
-    for axes in (axes for row in grid for axes in row):
+    for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:

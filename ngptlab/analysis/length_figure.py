@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngptlab.analysis.drawing import SERIES, after_steps, curve, legend, logarithmic, panels, write
+from ngptlab.analysis.drawing import SERIES, after_steps, curve, legend, logarithmic, tiles, write
 
 Measured = Mapping[str, Mapping[str, Any]]
 """Label of a run -> what `RUN/evals/length.json` holds."""
@@ -22,8 +22,7 @@ def draw(measured: Measured, out: Path) -> None:
 
 
 def _figure(measured: Measured) -> Figure:
-    figure, grid = panels(1, 2, _caption(measured), sharex=True)
-    at, up_to = grid[0]
+    figure, (at, up_to) = tiles(2, 2, _caption(measured), sharex=True)
     for run, (label, record) in enumerate(measured.items()):
         bins = record["bins"]
         # A bin's place is the middle of its octave; the first one begins at 0, which has none.
@@ -40,7 +39,7 @@ def _figure(measured: Measured) -> Figure:
     at.set_ylabel("loss (nats)")
     up_to.set_title("of the text up to a position")
     up_to.set_ylabel("perplexity")
-    legend(figure, grid)
+    legend(figure)
     return figure
 
 
