@@ -10,7 +10,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngptlab.analysis.drawing import SERIES, after_steps, curve, legend, logarithmic, tiles, write
+from ngptlab.analysis.drawing import after_steps, curve, legend, logarithmic, tiles, write
+from ngptlab.analysis.figures import SERIES
+from ngptlab.analysis.stats import perplexity
 
 Measured = Mapping[str, Mapping[str, Any]]
 """Label of a run -> what `RUN/evals/length.json` holds."""
@@ -54,7 +56,8 @@ def _curve(
 
 
 def _perplexity(nats: float) -> float:
-    return math.exp(min(nats, 700.0))
+    found = perplexity(nats)
+    return math.inf if found is None else found
 
 
 def _caption(measured: Measured) -> str:

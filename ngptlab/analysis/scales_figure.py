@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ngptlab.analysis.drawing import SERIES, after_steps, curve, depth_axis, legend, tiles, write
+from ngptlab.analysis.drawing import after_steps, curve, depth_axis, legend, tiles, write
+from ngptlab.analysis.figures import SERIES
 
 Scale = Mapping[str, Any]
 """Where a scale is, and the spread of its values, as `evals.scales` gives it."""

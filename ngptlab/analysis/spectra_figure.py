@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ngptlab.analysis.drawing import (
-    SERIES,
     after_steps,
     curve,
     depth_axis,
@@ -24,6 +23,7 @@ from ngptlab.analysis.drawing import (
     tiles,
     write,
 )
+from ngptlab.analysis.figures import SERIES
 
 Measured = Mapping[str, Mapping[str, Any]]
 """Label of a run -> what `evals.spectra` found, with its step."""
