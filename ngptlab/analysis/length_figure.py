@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,13 @@ def _figure(measured: Measured) -> Figure:
 
 
 def _curve(
-    axes: Axes, run: int, x: list[float], values: list[Mapping[str, Any]], *, label: str, transform: Any
+    axes: Axes,
+    run: int,
+    x: list[float],
+    values: list[Mapping[str, Any]],
+    *,
+    label: str,
+    transform: Callable[[float], float],
 ) -> None:
     low, middle, high = (
         [transform(value["loss_nats"] + sign * value["stderr_nats"]) for value in values]
