@@ -11,7 +11,7 @@ from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.experiment import initial_model
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import Run
-from ngptlab.train.checkpoint import list_checkpoints, load_weights, read_checkpoint
+from ngptlab.train.checkpoint import list_checkpoints, load_weights, read_checkpoint, step_of
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,10 @@ def open_trained(path: Path, *, step: int | None = None, device: DeviceConfig | 
 
     Raises:
         ConfigError: not a run directory, or it has no checkpoint (of that step).
-        CheckpointError: the checkpoint is damaged; `step` chooses an earlier one.
+        CheckpointError: the checkpoint is damaged (`step` chooses an earlier one), or another run's.
     """
     run = Run(path)
-    checkpoints = {
-        int(folder.name.rpartition("_")[2]): folder for folder in list_checkpoints(run.path / "checkpoints")
-    }
+    checkpoints = {step_of(folder): folder for folder in list_checkpoints(run.path / "checkpoints")}
     if not checkpoints:
         raise ConfigError(f"{path}: has no checkpoint; train it first: ngptlab train {path}/config.json")
     chosen = max(checkpoints) if step is None else step

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from ngptlab.analysis.drawing import after_steps, curve, depth_axis, legend, logarithmic, panels, write
+from ngptlab.analysis.drawing import after_steps, curve, depth_axis, legend, logarithmic, tiles, write
 from ngptlab.analysis.tables import Row, flat, write_table
 
 Measured = Mapping[str, Mapping[str, Any]]
@@ -34,7 +34,9 @@ COLUMNS = 3
 
 def write_activations(measured: Measured, out: Path) -> None:
     """Write activations as CSV and JSON, a row a block and quantity, and the figure, into `out`."""
-    write_table(out, "activations", [row for label in measured for row in _rows(label, measured[label])])
+    write_table(
+        out, "activations", [row for label, record in measured.items() for row in _rows(label, record)]
+    )
     write(out, "activations", lambda: _figure(measured))
 
 
@@ -49,8 +51,7 @@ def _rows(label: str, record: Mapping[str, Any]) -> list[Row]:
 
 
 def _figure(measured: Measured) -> Figure:
-    figure, grid = panels(-(-len(PANELS) // COLUMNS), COLUMNS, _caption(measured))
-    cells = [axes for row in grid for axes in row]
+    figure, cells = tiles(len(PANELS), COLUMNS, _caption(measured))
     for axes, (quantity, title) in zip(cells, PANELS.items(), strict=True):
         for index, (label, record) in enumerate(measured.items()):
             layers = [block["layer"] for block in record["blocks"]]
@@ -61,7 +62,7 @@ def _figure(measured: Measured) -> Figure:
         if quantity in LOGARITHMIC:
             logarithmic(axes, "y")
         depth_axis(axes, label=True)
-    legend(figure, grid)
+    legend(figure)
     return figure
 
 

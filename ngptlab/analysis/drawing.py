@@ -18,34 +18,36 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080")
-"""Okabe and Ito's palette, which colour-blind readers tell apart. A colour is a run."""
+from ngptlab.analysis.figures import SERIES
+
 MARKERS = "os^Dv<>"
-"""Markers repeat what colour says, for print in grey."""
+"""Markers repeat what colour says, for print in grey. A colour is a run."""
 
 PANEL_INCHES = (2.9, 2.3)
 CAPTION_LINE_INCHES = 0.16
 CHARACTERS_PER_INCH = 13
 
-STYLE: dict[Any, Any] = {
+BASE: dict[Any, Any] = {
     "svg.hashsalt": "ngptlab",
     "font.size": 9.0,
-    "text.parse_math": False,
-    "axes.titlesize": 9.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
+}
+STYLE: dict[Any, Any] = BASE | {
+    "text.parse_math": False,
+    "axes.titlesize": 9.0,
     "lines.linewidth": 1.4,
     "lines.markersize": 3.5,
 }
 
 
-def write(out: Path, name: str, build: Callable[[], Figure]) -> None:
+def write(out: Path, name: str, build: Callable[[], Figure], *, style: dict[Any, Any] = STYLE) -> None:
     """Write <name>.png and <name>.svg into `out`."""
-    with matplotlib.style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
+    with matplotlib.style.context(["default", style]):  # whatever the user's matplotlibrc says
         figure = build()
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # it stands; each file would compute it again
@@ -67,10 +69,19 @@ def panels(rows: int, columns: int, caption: str, **shared: Any) -> tuple[Figure
     return figure, grid
 
 
-def legend(figure: Figure, grid: Sequence[Sequence[Axes]]) -> None:
+def tiles(count: int, columns: int, caption: str, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, row by row; places after the last one stay empty."""
+    figure, grid = panels(math.ceil(count / columns), columns, caption, **shared)
+    places = [axes for row in grid for axes in row]
+    for axes in places[count:]:
+        axes.set_axis_off()
+    return figure, places[:count]
+
+
+def legend(figure: Figure) -> None:
     """One legend for all panels, each label once."""
     handles: dict[str, Any] = {}
-    for axes in (axes for row in grid for axes in row):
+    for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngptlab.analysis.drawing import SERIES, after_steps, curve, legend, logarithmic, panels, write
+from ngptlab.analysis.drawing import after_steps, curve, legend, logarithmic, tiles, write
+from ngptlab.analysis.figures import SERIES
+from ngptlab.analysis.stats import perplexity
 
 Measured = Mapping[str, Mapping[str, Any]]
 """Label of a run -> what `RUN/evals/length.json` holds."""
@@ -22,8 +24,7 @@ def draw(measured: Measured, out: Path) -> None:
 
 
 def _figure(measured: Measured) -> Figure:
-    figure, grid = panels(1, 2, _caption(measured), sharex=True)
-    at, up_to = grid[0]
+    figure, (at, up_to) = tiles(2, 2, _caption(measured), sharex=True)
     for run, (label, record) in enumerate(measured.items()):
         bins = record["bins"]
         # A bin's place is the middle of its octave; the first one begins at 0, which has none.
@@ -40,12 +41,18 @@ def _figure(measured: Measured) -> Figure:
     at.set_ylabel("loss (nats)")
     up_to.set_title("of the text up to a position")
     up_to.set_ylabel("perplexity")
-    legend(figure, grid)
+    legend(figure)
     return figure
 
 
 def _curve(
-    axes: Axes, run: int, x: list[float], values: list[Mapping[str, Any]], *, label: str, transform: Any
+    axes: Axes,
+    run: int,
+    x: list[float],
+    values: list[Mapping[str, Any]],
+    *,
+    label: str,
+    transform: Callable[[float], float],
 ) -> None:
     low, middle, high = (
         [transform(value["loss_nats"] + sign * value["stderr_nats"]) for value in values]
@@ -55,7 +62,8 @@ def _curve(
 
 
 def _perplexity(nats: float) -> float:
-    return math.exp(min(nats, 700.0))
+    found = perplexity(nats)
+    return math.inf if found is None else found
 
 
 def _caption(measured: Measured) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from ngptlab.analysis.length_figure import Measured, describe, draw
+from ngptlab.analysis.stats import perplexity
 from ngptlab.analysis.tables import write_table
 
 
@@ -43,7 +43,7 @@ def write_length(measured: Measured, out: Path) -> None:
                     "stderr_nats": each["stderr_nats"],
                     "up_to_loss_nats": before["loss_nats"],
                     "up_to_stderr_nats": before["stderr_nats"],
-                    "up_to_perplexity": math.exp(min(before["loss_nats"], 700.0)),
+                    "up_to_perplexity": perplexity(before["loss_nats"]),
                 }
             )
     write_table(out, "length", rows)

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ngptlab.analysis.drawing import SERIES, after_steps, curve, depth_axis, legend, panels, write
+from ngptlab.analysis.drawing import after_steps, curve, depth_axis, legend, tiles, write
+from ngptlab.analysis.figures import SERIES
 
 Scale = Mapping[str, Any]
 """Where a scale is, and the spread of its values, as `evals.scales` gives it."""
@@ -46,9 +47,8 @@ def title(place: str) -> str:
 
 def _against_depth(measured: Measured) -> Figure:
     shown = places([scale for record in measured.values() for scale in record["scales"]])
-    figure, grid = panels(-(-len(shown) // COLUMNS), COLUMNS, _caption(measured))
-    cells = [axes for row in grid for axes in row]
-    for number, (axes, place) in enumerate(zip(cells, shown, strict=False)):
+    figure, cells = tiles(len(shown), COLUMNS, _caption(measured))
+    for number, (axes, place) in enumerate(zip(cells, shown, strict=True)):
         here = {
             label: [scale for scale in record["scales"] if scale["place"] == place]
             for label, record in measured.items()
@@ -60,9 +60,7 @@ def _against_depth(measured: Measured) -> Figure:
         axes.set_title(title(place))
         if number % COLUMNS == 0:
             axes.set_ylabel("effective value")
-    for axes in cells[len(shown) :]:
-        axes.set_axis_off()
-    legend(figure, grid)
+    legend(figure)
     return figure
 
 
@@ -108,10 +106,8 @@ def _over_steps(courses: Courses) -> Figure:
     )
     cells = [(place, label) for place in shown for label in courses]
     columns = len(courses) if several else COLUMNS
-    rows = -(-len(cells) // columns)
-    figure, grid = panels(rows, columns, caption, sharey="row" if several else "none")
-    drawn = [axes for row in grid for axes in row]
-    for number, (axes, (place, label)) in enumerate(zip(drawn, cells, strict=False)):
+    figure, drawn = tiles(len(cells), columns, caption, sharey="row" if several else "none")
+    for number, (axes, (place, label)) in enumerate(zip(drawn, cells, strict=True)):
         _course(axes, courses[label], place, depth)
         axes.set_title(f"{label}: {title(place)}")
         axes.set_xlabel("step")
@@ -119,8 +115,6 @@ def _over_steps(courses: Courses) -> Figure:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
         if number % columns == 0:
             axes.set_ylabel("mean effective value")
-    for axes in drawn[len(cells) :]:
-        axes.set_axis_off()
     return figure
 
 

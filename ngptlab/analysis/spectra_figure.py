@@ -14,15 +14,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ngptlab.analysis.drawing import (
-    SERIES,
     after_steps,
     curve,
     depth_axis,
     legend,
     logarithmic,
     panels,
+    tiles,
     write,
 )
+from ngptlab.analysis.figures import SERIES
 
 Measured = Mapping[str, Mapping[str, Any]]
 """Label of a run -> what `evals.spectra` found, with its step."""
@@ -70,10 +71,9 @@ def _against_depth(
 ) -> Figure:
     records = [matrix for record in measured.values() for matrix in record["matrices"]]
     places = list(dict.fromkeys(m["place"] for m in records if m["layer"] is not None))
-    rows = math.ceil(len(places) / COLUMNS)
-    figure, grid = panels(rows, COLUMNS, _depth_caption(measured, label), sharex=True, sharey=True)
-    cells = [axes for row in grid for axes in row]
-    for number, (axes, place) in enumerate(zip(cells, places, strict=False)):
+    caption = _depth_caption(measured, label)
+    figure, cells = tiles(len(places), COLUMNS, caption, sharex=True, sharey=True)
+    for number, (axes, place) in enumerate(zip(cells, places, strict=True)):
         for index, (run, record) in enumerate(measured.items()):
             for view, line in LINES.items():
                 if layers := by_layer(record, place, view, value):
@@ -84,11 +84,9 @@ def _against_depth(
         axes.xaxis.set_tick_params(labelbottom=last)
         if number % COLUMNS == 0:
             axes.set_ylabel(label)
-    for axes in cells[len(places) :]:
-        axes.set_axis_off()
     if log:
         logarithmic(cells[0], "y")
-    legend(figure, grid)
+    legend(figure)
     return figure
 
 
@@ -132,7 +130,7 @@ def _embeddings(measured: Measured) -> Figure:
                     label = f"{run}, {embedding['view']}"
                     _cloud(grid[row], embedding, SERIES[index % len(SERIES)], LINES[embedding["view"]], label)
         _embedding_axes(grid[row], name, last=row == len(names) - 1)
-    legend(figure, grid)
+    legend(figure)
     return figure
 
 

@@ -24,12 +24,17 @@ def flat(record: Mapping[str, Any], prefix: str = "") -> Row:
     return row
 
 
-def write_table(out: Path, name: str, rows: Sequence[Row]) -> None:
-    """Write both files into `out`. In the CSV a number that is not there is an empty cell."""
+def as_csv(rows: Sequence[Row]) -> str:
+    """A line a row under the names of all columns. A number that is not there is an empty cell."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    (out / f"{name}.csv").write_text(text.getvalue(), encoding="utf-8")
+    return text.getvalue()
+
+
+def write_table(out: Path, name: str, rows: Sequence[Row]) -> None:
+    """Write both files into `out`."""
+    (out / f"{name}.csv").write_text(as_csv(rows), encoding="utf-8")
     write_json(out / f"{name}.json", list(rows))

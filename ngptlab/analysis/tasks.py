@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ class Scores:
     """All that was measured of one run."""
 
     run: str
+    """Its label, which no other run of the table has."""
     step: int
     max_length: int
     measured: Sequence[Measured]
@@ -63,9 +64,6 @@ class ScoreRow:
     data_digest: str = ""
 
 
-COLUMNS = tuple(field.name for field in fields(ScoreRow))
-
-
 def compare(runs: Sequence[Scores]) -> list[ScoreRow]:
     """The table's lines, by task and metric, then by run; the average of accuracies last.
 
@@ -81,11 +79,6 @@ def compare(runs: Sequence[Scores]) -> list[ScoreRow]:
     return lines + [
         _average(run, [line for line in _headlines(lines) if line.run == run.run]) for run in runs
     ]
-
-
-def as_records(lines: Sequence[ScoreRow]) -> list[dict[str, object]]:
-    """Plain values, for JSON and CSV."""
-    return [asdict(line) for line in lines]
 
 
 def _line(run: Scores, own: Measured, first: Measured | None) -> ScoreRow:

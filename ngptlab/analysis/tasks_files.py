@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ngptlab.analysis.tasks import COLUMNS, ScoreRow, as_records
+from ngptlab.analysis.tables import as_csv
+from ngptlab.analysis.tasks import ScoreRow
 from ngptlab.errors import ConfigError
 from ngptlab.runs import write_json
 
@@ -22,13 +22,10 @@ def write_tasks(lines: Sequence[ScoreRow], out: Path) -> None:
     Raises:
         ConfigError: `out` can't be written.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(as_records(lines))
+    rows = [asdict(line) for line in lines]
     try:
-        write_json(out / "tasks.json", {"rows": as_records(lines)})
-        (out / "tasks.csv").write_text(text.getvalue(), encoding="utf-8")
+        write_json(out / "tasks.json", {"rows": rows})
+        (out / "tasks.csv").write_text(as_csv(rows), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{out}: can't be written ({error.strerror}); give another --out") from None
 

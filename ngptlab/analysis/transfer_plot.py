@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from ngptlab.analysis.drawing import BASE, write
+from ngptlab.analysis.figures import SERIES
 from ngptlab.analysis.transfer import Curve, Finding
 
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080")
-"""Okabe and Ito's palette, which colour-blind readers tell apart."""
 LINES = ("solid", "dashed", "dotted", "dashdot")
 """Dashes repeat what colour says, for print in grey."""
 
@@ -29,26 +27,12 @@ CAPTION_INCHES = 0.45
 NAMES = {"sp": "SP", "mup": "muP", "nugpt": "nuGPT"}
 """Rules as the field writes them."""
 
-STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "ngptlab",
-    "font.size": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-}
-
 
 def draw(findings: Sequence[Finding], out: Path, *, title: str) -> None:
     """Write sweep.png and sweep.svg into `out`; the same findings give the same bytes. Nothing where there is no loss."""
     if not any(_finite_losses([finding]) for finding in findings):
         return
-    with matplotlib.style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
-        figure = _figure(findings, title)
-        figure.savefig(out / "sweep.svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(out / "sweep.png", dpi=150, metadata={"Software": None})
+    write(out, "sweep", lambda: _figure(findings, title), style=BASE)
 
 
 def _figure(findings: Sequence[Finding], title: str) -> Figure:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ngptlab.evals.matrices import unit_vectors
 from ngptlab.evals.spread import spread
 from ngptlab.nn.decoder import Block, Decoder
 from ngptlab.nn.norms import NORM_FLOOR, wide
@@ -54,9 +55,7 @@ Values = dict[tuple[int, str], list[Tensor]]
 
 def angles(a_ND: Tensor, b_ND: Tensor) -> Tensor:
     """Angles between rows in degrees, [N]; exact for small ones too, where the arc cosine is not (Kahan, 2006)."""
-    a_ND, b_ND = (
-        x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(NORM_FLOOR) for x in (a_ND, b_ND)
-    )
+    a_ND, b_ND = unit_vectors(a_ND, -1), unit_vectors(b_ND, -1)
     apart, together = (torch.linalg.vector_norm(x, dim=-1) for x in (a_ND - b_ND, a_ND + b_ND))
     return 2 * torch.rad2deg(torch.atan2(apart, together))
 

@@ -76,8 +76,8 @@ def load_local(names: Sequence[str], folder: Path) -> list[LoadedTask]:
     """Tasks on the files of a folder, by the definitions of this package; all that have a file where none is named.
 
     Raises:
-        ConfigError: no such folder, or no file of any task in it.
-        DataError: the file of a named task is missing, or one is damaged.
+        ConfigError: no such folder.
+        DataError: the file of a named task is missing, or there is none of any task; a file is damaged.
     """
     from lm_eval.tasks import TaskManager
 

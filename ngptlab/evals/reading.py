@@ -52,11 +52,11 @@ def read_losses(
     """
     reader, place = folded(model), model.E_in.device
     count, length = documents_NS.shape[0], documents_NS.shape[1] - 1
-    rows = min(count, max(1, CACHE_BYTES // _document_bytes(model, length)))
+    rows = max(1, min(count, CACHE_BYTES // _document_bytes(model, length)))
     fewest, most = PIECE_POSITIONS
-    piece = min(most, max(fewest, PIECE_TOKENS // max(1, rows)))
+    piece = min(most, max(fewest, PIECE_TOKENS // rows))
     losses_NT = np.empty((count, length))
-    for first in range(0, count, max(1, rows)):
+    for first in range(0, count, rows):
         tokens_BS = torch.from_numpy(documents_NS[first : first + rows]).to(place)
         cache = Cache(model.dims, capacity=length, window=window, angles=angles)
         for start in range(0, length, piece):

@@ -69,7 +69,7 @@ class Past:
                 f"this cache holds {room.shape[1]} sequences, given {B}; a batch needs one of its own"
             )
         if self._held + T > room.shape[3]:
-            # Twice what is needed of the old, so that over a text a position is copied twice at most.
+            # Twice what is needed of the old, so that over a text a position is copied twice at most, on average.
             needed = self._needed(self._held)
             wider = room.new_empty(2, B, H, max(needed + T, 2 * needed, self.capacity), K)
             wider[:, :, :, :needed] = room[:, :, :, self._held - needed : self._held]

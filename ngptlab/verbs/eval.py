@@ -49,7 +49,8 @@ def act(options: argparse.Namespace) -> int:
     from ngptlab.trained import open_trained
 
     device = DeviceConfig(kind=options.device) if options.device else None
-    models = [open_trained(path, step=options.step, device=device) for path in options.runs]
+    paths = dict.fromkeys(options.runs)  # a run given twice is measured once
+    models = [open_trained(path, step=options.step, device=device) for path in paths]
     options.out.mkdir(parents=True, exist_ok=True)
     for name in dict.fromkeys(options.evals):
         EVALS[name].act(models, options, options.out)

@@ -17,6 +17,7 @@ from ngptlab.nn import decoder
 from ngptlab.nn.attention import attention_to_past, causal_attention
 from ngptlab.nn.cache import Cache
 from ngptlab.nn.rope import Angles, rope_tables
+from noisy import noisy
 
 DIMS = Dims(vocab_size=17, num_layers=2, num_heads=2, d_model=16, d_ff=24)
 LENGTH = 19
@@ -35,15 +36,9 @@ def pieces(draw: st.DrawFn) -> list[int]:
     return sorted(draw(st.sets(st.integers(1, LENGTH - 1))))
 
 
-@torch.no_grad()
 def trained_like(method: str) -> Decoder:
     """A float64 model whose scales all differ and whose logits are some nats."""
-    model = build_model(method, DIMS, seed=5).double()
-    generator = torch.Generator().manual_seed(6)
-    for name, weight in model.named_parameters():
-        noise = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
-        weight.mul_(torch.exp(0.5 * noise)) if name.endswith(".stored") else weight.add_(0.2 * noise)
-    return model
+    return noisy(build_model(method, DIMS, seed=5).double(), 6, scales=0.5, weights=0.2)
 
 
 @torch.no_grad()

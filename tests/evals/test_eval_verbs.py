@@ -86,6 +86,14 @@ def test_views_and_tokens_by_option(runs: list[Run], tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_run_given_twice_is_measured_once(runs: list[Run], tmp_path: Path) -> None:
+    paths = [str(run.path) for run in (*runs, runs[0])]
+    assert main(["eval", *paths, "--evals", "scales", "--out", str(tmp_path / "out")]) == 0
+    table = json.loads((tmp_path / "out" / "scales.json").read_text())
+    assert {row["run"] for row in table} == {"ngpt"}, "named by its arm, as two runs are"
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_the_course_ends_at_the_measured_step(runs: list[Run], tmp_path: Path) -> None:
     arguments = [
         "eval",

@@ -9,6 +9,7 @@ from scipy.stats import chisquare
 from ngptlab import ConfigError, Decoder, Dims, build_model, methods
 from ngptlab.evals.generate import generate
 from ngptlab.evals.sampling import Sampling, probabilities
+from noisy import noisy
 
 DIMS = Dims(vocab_size=23, num_layers=2, num_heads=2, d_model=16, d_ff=24)
 PROMPT = [22, 3, 11, 0, 7]
@@ -21,14 +22,10 @@ every_method = pytest.mark.parametrize("method", methods.names())
 @torch.no_grad()
 def talkative(method: str) -> Decoder:
     """A float64 model, sure enough of itself that its greedy text is not one token again and again."""
-    model = build_model(method, DIMS, seed=5).double()
-    generator = torch.Generator().manual_seed(4)
+    model = noisy(build_model(method, DIMS, seed=5).double(), 4, scales=0.3, weights=0.5)
     for name, weight in model.named_parameters():
-        noise = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
-        if name.endswith(".stored"):
-            weight.mul_(torch.exp(0.3 * noise) * (8 if "alpha" in name else 1))
-        else:
-            weight.add_(0.5 * noise)
+        if name.endswith(".alpha.stored"):
+            weight.mul_(8)
     return model
 
 

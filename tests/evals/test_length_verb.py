@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ngptlab import Run, RunConfig
+from ngptlab.analysis.length_files import write_length
 from ngptlab.cli import main
 from ngptlab.data.tokenize import ByteTokenizer
 from ngptlab.evals.length import binned, linear_edges, log_edges, long_texts, up_to
@@ -53,6 +54,18 @@ def test_texts_that_are_too_short_are_passed_over() -> None:
     assert found.tolist() == [[256, *b"abc"], [256, *b"abc"], [256, *b"xyz"]]
     assert next(texts) == "never read", "books are large: no more are encoded than are needed"
     assert long_texts(["a"], ByteTokenizer(), tokens=3, limit=3).shape == (0, 4)
+
+
+def test_a_perplexity_beyond_a_float_is_no_number(tmp_path: Path) -> None:
+    bins = [
+        {"from": n, "to": n + 8, "loss_nats": loss, "stderr_nats": 0.1} for n, loss in ((0, 2.0), (8, 800.0))
+    ]
+    how = {"window": None, "rope_base": None, "rope_scale": None}
+    record = {"step": 8, "documents": 3, "context": 8, "bins": bins, "up_to": bins, **how}
+    write_length({"diverged": record}, tmp_path)
+    rows = json.loads((tmp_path / "length.json").read_text())
+    assert [row["up_to_perplexity"] for row in rows] == [pytest.approx(math.exp(2)), None]
+    assert (tmp_path / "length.png").exists()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from ngptlab.evals.loss import losses
 from ngptlab.evals.reading import read_losses
 from ngptlab.nn import decoder
 from ngptlab.nn.rope import Angles, rope_tables
+from noisy import noisy
 
 DIMS = Dims(vocab_size=19, num_layers=2, num_heads=2, d_model=16, d_ff=22)
 DOCUMENTS = np.random.default_rng(0).integers(0, 19, (3, 71))
@@ -27,15 +28,9 @@ DOCUMENTS = np.random.default_rng(0).integers(0, 19, (3, 71))
 every_method = pytest.mark.parametrize("method", methods.names())
 
 
-@torch.no_grad()
 def large(method: str) -> Decoder:
     """A float64 model whose losses differ much between positions."""
-    model = build_model(method, DIMS, seed=2).double()
-    generator = torch.Generator().manual_seed(3)
-    for name, weight in model.named_parameters():
-        noise = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
-        weight.mul_(torch.exp(0.5 * noise)) if name.endswith(".stored") else weight.add_(0.3 * noise)
-    return model
+    return noisy(build_model(method, DIMS, seed=2).double(), 3, scales=0.5, weights=0.3)
 
 
 @every_method

@@ -288,6 +288,21 @@ def test_the_verb_keeps_numbers_and_a_table(
     assert "not a folder" in capsys.readouterr().err
 
 
+def test_runs_whose_folders_have_one_name_stay_apart(
+    make_config: Callable[..., RunConfig], local: Path, tmp_path: Path
+) -> None:
+    runs = [train(make_config(method), tmp_path / method / "run") for method in ("gpt", "ngpt")]
+    out = tmp_path / "out"
+    paths = [str(run.path) for run in (*runs, runs[0])]
+    arguments = ["--evals", "tasks", "--tasks-dir", str(local), "--tasks", "wsc273", "--out", str(out)]
+    assert main(["eval", *paths, *arguments]) == 0
+    table = json.loads((out / "tasks.json").read_text())["rows"]
+    assert [row["run"] for row in table] == ["gpt", "ngpt"] * 2
+    assert [row["rows"] for row in table] == [1] * 4
+    (score, second_score), averages = table[:2], table[2:]
+    assert [row["value"] for row in averages] == [score["value"], second_score["value"]]
+
+
 def test_without_a_network_the_hub_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)

@@ -20,6 +20,7 @@ from ngptlab import Decoder, Dims, build_model
 from ngptlab.methods import load
 from ngptlab.nn.parts import HeadWidthPower
 from ngptlab.nn.rope import rope_tables
+from noisy import noisy
 
 LOGITS = {"gpt": paper.gpt_logits, "ngpt": paper.ngpt_logits, "ngpt_modded": paper.ngpt_modded_logits}
 EQUATIONS = {"ngpt": paper.PAPER, "ngpt_modded": paper.MODDED}
@@ -44,14 +45,8 @@ WRONG = 1e-3
 @torch.no_grad()
 def perturbed(method: str, dims: Dims, seed: int) -> Decoder:
     """A float64 model with every weight away from its initial value and from the constraint."""
-    model = build_model(method, dims, seed=seed).double()
-    generator = torch.Generator().manual_seed(1000 + seed)
+    model = noisy(build_model(method, dims, seed=seed).double(), 1000 + seed, scales=0.5, weights=0.3)
     for name, weight in model.named_parameters():
-        noise = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
-        if name.endswith(".stored"):
-            weight.mul_(torch.exp(0.5 * noise))
-        else:
-            weight.add_(0.3 * noise)
         if name.endswith(".alpha.stored"):
             weight.mul_(5 if method == "ngpt" else 1)  # to about 0.25, as training does, or 1/L
             weight[::2].neg_()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import bz2
-import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ngptlab.data.shards import file_sha256
 from ngptlab.errors import DataError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def find(task: str, folder: Path) -> Path | None:
 
 def digest(path: Path) -> str:
     """sha256 of a file's content."""
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return f"sha256:{file_sha256(path)}"
 
 
 # What the YAML files name and lm-eval calls, with a task's name, the folder, and the metadata that it passes along.

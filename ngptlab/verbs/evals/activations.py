@@ -23,7 +23,8 @@ def add(options: argparse._ArgumentGroup) -> None:
         type=count,
         default=DEFAULT_TOKENS,
         metavar="N",
-        help=f"tokens of validation text, in whole windows of the training context (default: {DEFAULT_TOKENS})",
+        help="tokens of validation text, in whole windows of the training context, at most the run's eval.val_tokens "
+        f"(default: {DEFAULT_TOKENS})",
     )
 
 

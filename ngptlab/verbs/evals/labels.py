@@ -10,10 +10,7 @@ if TYPE_CHECKING:
 
 
 def labels(models: Sequence[Trained]) -> list[str]:
-    """The shortest name that tells the runs apart: the arm, with its seed, the folder's name, or the whole path.
-
-    The same run given twice keeps one label for both.
-    """
+    """The shortest name that tells the runs apart: the arm, with its seed, the folder's name, or the path as given."""
     for name in (
         lambda trained: trained.config.arm,
         lambda trained: f"{trained.config.arm} s{trained.config.seed}",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ngptlab.evals.tasks.files import FILES
+from ngptlab.verbs.evals.labels import labels
 from ngptlab.verbs.types import count
 
 if TYPE_CHECKING:
@@ -50,10 +51,11 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
     need_lm_eval()
     names = list(dict.fromkeys(options.tasks))
     loaded = load_local(names, options.tasks_dir) if options.tasks_dir else load_hub(names)
-    _table([_score(trained, loaded, options) for trained in models], out)
+    named = zip(labels(models), models, strict=True)
+    _table([_score(label, trained, loaded, options) for label, trained in named], out)
 
 
-def _score(trained: Trained, loaded: Sequence[LoadedTask], options: argparse.Namespace) -> Scores:
+def _score(label: str, trained: Trained, loaded: Sequence[LoadedTask], options: argparse.Namespace) -> Scores:
     from importlib import metadata
 
     from ngptlab.analysis.tasks import Scores
@@ -62,8 +64,7 @@ def _score(trained: Trained, loaded: Sequence[LoadedTask], options: argparse.Nam
     from ngptlab.evals.harness import score
 
     max_length = options.max_length or trained.config.train.context
-    name = trained.run.path.name
-    progress = _Progress(name)
+    progress = _Progress(label)
     model = LabLM(
         trained.model,
         tokenizer(trained.config.data.tokenizer, trained.config.data.end_of_text),
@@ -74,8 +75,6 @@ def _score(trained: Trained, loaded: Sequence[LoadedTask], options: argparse.Nam
     for task in loaded:
         progress.begin(task.name)
         scores.append(score(model, task, limit=options.limit))
-    measured = [part for score in scores for part in _measured(score)]
-    kept = {score.name: _record(score, measured) for score in scores}
     trained.run.keep_eval(
         "tasks",
         {
@@ -84,14 +83,15 @@ def _score(trained: Trained, loaded: Sequence[LoadedTask], options: argparse.Nam
             "lm_eval": metadata.version("lm-eval"),
             "max_length": max_length,
             "limit": options.limit,
-            "tasks": kept,
+            "tasks": {score.name: _record(score) for score in scores},
         },
     )
     if model.cut:
         progress.note(
             f"{model.cut:,} of {model.requests:,} inputs were cut to {max_length} tokens; see --max-length"
         )
-    return Scores(run=name, step=trained.step, max_length=max_length, measured=measured)
+    measured = [part for score in scores for part in _measured(score)]
+    return Scores(run=label, step=trained.step, max_length=max_length, measured=measured)
 
 
 def _measured(score: TaskScore) -> list[Measured]:
@@ -111,16 +111,15 @@ def _measured(score: TaskScore) -> list[Measured]:
     ]
 
 
-def _record(score: TaskScore, measured: Sequence[Measured]) -> dict[str, Any]:
+def _record(score: TaskScore) -> dict[str, Any]:
     from ngptlab.analysis.stats import mean, stderr
 
     record = asdict(score)
     del record["values"], record["name"]
     return record | {
         "metrics": {
-            part.metric: {"value": mean(part.values.tolist()), "stderr": stderr(part.values.tolist())}
-            for part in measured
-            if part.task == score.name
+            metric: {"value": mean(values.tolist()), "stderr": stderr(values.tolist())}
+            for metric, values in score.values.items()
         }
     }
 

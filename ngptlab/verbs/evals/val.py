@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ngptlab.verbs.evals.labels import labels
 from ngptlab.verbs.types import count
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
     from ngptlab.evals.loss import validation_loss
     from ngptlab.experiment import hold_out, open_data
 
-    for trained in models:
+    for label, trained in zip(labels(models), models, strict=True):
         config = trained.config
         if options.val_tokens:
             config = config.model_copy(
@@ -37,6 +38,6 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
         )
         trained.run.keep_eval("val", {"step": trained.step, **result})
         print(
-            f"{trained.run.path.name}  step {trained.step}  {result['loss_nats']:.4f} nats ± "
+            f"{label}  step {trained.step}  {result['loss_nats']:.4f} nats ± "
             f"{result['stderr_nats']:.4f} over {result['tokens']:,} tokens"
         )
