@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -174,5 +175,6 @@ def _prepare(options: argparse.Namespace) -> int:
         )
     for name, split in manifest.splits.items():
         print(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
-    print(f"to train on them: --data.source shards:{options.out} --data.tokenizer {options.tokenizer}")
+    end = f" --data.end-of-text {shlex.quote(options.end_of_text)}" if options.end_of_text else ""
+    print(f"to train on them: --data.source shards:{options.out} --data.tokenizer {options.tokenizer}{end}")
     return 0
