@@ -39,8 +39,9 @@ def add_books(texts: Iterator[str], label: str, folder: Path, *, vocabulary: str
         OSError: the folder can't be written.
     """
     name = f"{label}_long"
-    there = sorted(path.name for path in folder.glob(f"{name}_*.bin"))
-    if not there:
+    if (folder / f"{name}_000000.bin").exists():
+        there = sorted(path.name for path in folder.glob(f"{name}_*.bin"))
+    else:
         extend(folder, {}, vocabulary)  # is it the folder's tokenizer? Before the work, not after it.
         there = _write(texts, name, folder, vocabulary, tell)
     extend(folder, {"long": there}, vocabulary)
@@ -61,7 +62,7 @@ def _write(texts: Iterator[str], name: str, folder: Path, vocabulary: str, tell:
                 tell(text_bytes)
         if not writer.shards:
             raise DataError(f"{name}: no text in any book; give others")
-        for shard in writer.shards:
+        for shard in reversed(writer.shards):  # where the first is, all are, though a kill came between
             (temporary / shard.file).replace(folder / shard.file)
         return [shard.file for shard in writer.shards]
     finally:

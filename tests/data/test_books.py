@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -77,6 +78,27 @@ def test_books_of_ones_own(library: Path, shards: Path, manifest: str, cache: Pa
     (library / "new.txt").write_text("A new book.")
     assert add(library, shards) == 0
     assert len(opened(shards)) == 2 * len(BOOKS) + 1  # other text is other files
+
+
+def test_files_of_which_a_kill_left_some_are_written_again(
+    library: Path, shards: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are moved to their places one by one."""
+    monkeypatch.setitem(ShardWriter.__init__.__kwdefaults__, "shard_tokens", 1000)  # type: ignore[arg-type]
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if "_long_" in target.name and list(shards.glob("*_long_*.bin")):
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        with contextlib.suppress(KeyboardInterrupt):
+            add(library, shards)
+    assert len(list(shards.glob("*_long_*.bin"))) == 1
+    assert add(library, shards) == 0
+    assert opened(shards) == BOOKS
 
 
 def test_what_goes_wrong_leaves_the_folder_alone(
