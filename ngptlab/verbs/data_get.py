@@ -48,7 +48,10 @@ def add(get: argparse.ArgumentParser) -> None:
         "--repo", default=PG19, metavar="NAME", help=f"dataset repository of a copy (default: {PG19})"
     )
     pg19.add_argument(
-        "--revision", metavar="SHA", help="its commit, branch or tag (default: the newest that can be read)"
+        "--revision",
+        default="",
+        metavar="SHA",
+        help="its commit, branch or tag (default: the newest that can be read)",
     )
     pg19.set_defaults(action=_pg19)
     own = _books(sets, "books", "Text of your own, whole, as the long split of a folder of shards.")

@@ -195,6 +195,7 @@ def test_pg19_that_can_not_be_had(get: Callable[..., subprocess.CompletedProcess
         Hub(files={"deepmind/pg19": {"pg19.py": b""}, "x/y": {"test.parquet": parquet("body")}})
     ) as hub:
         assert "give a copy in parquet as --repo" in error(hub)
+        assert "Dataset scripts are no longer supported" in error(hub, "--revision", "main")
         assert "has columns short_book_title, body, no string text" in error(hub, "--repo", "x/y")
         assert "deepmind/none" in error(hub, "--repo", "deepmind/none")
         assert "HF_HUB_OFFLINE is set" in error(hub, HF_HUB_OFFLINE="1")
