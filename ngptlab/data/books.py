@@ -113,7 +113,9 @@ def _streamed(repository: str, split: str, revision: str) -> Any:
     try:
         return load(repository, split=split, revision=revision, what=repository)
     except RuntimeError as error:
-        if revision or "script" not in str(error):  # of a revision that is asked for there is no converted copy
+        if revision or "script" not in str(
+            error
+        ):  # of a revision that is asked for there is no converted copy
             raise
     try:
         return load(repository, split=split, revision=CONVERTED, what=repository)

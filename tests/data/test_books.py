@@ -176,7 +176,7 @@ def test_pg19(kind: str, get: Callable[..., subprocess.CompletedProcess[str]], s
         "converted": {"pg19.py": b"import datasets"},
     }[kind]
     converted = {"default/test/0000.parquet": parquet(), "default/validation/0000.parquet": parquet()}
-    with running(Hub(files={"deepmind/pg19": files}, converted={"deepmind/pg19": converted})) as hub:
+    with running(Hub(files={"deepmind/pg19": files}, other={"deepmind/pg19": converted})) as hub:
         got = get(hub)
     assert got.returncode == 0, got.stderr
     assert "pg19-test_long_000000.bin" in got.stdout
