@@ -8,6 +8,7 @@ Each is small beside training where it is in order; the numbers are here so that
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -52,27 +53,34 @@ class Row:
 def readings(work: Callable[[], object], times: int) -> list[float]:
     """Seconds of each of some calls, after one that counts for nothing."""
     work()
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return seconds
+    return [seconds_of(work) for _ in range(times)]
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def loading(name: str, size: Size, folder: Path) -> list[Row]:
-    """Batches as training reads them, from a shard of random tokens that the page cache holds."""
-    tokens = np.random.default_rng(0).integers(0, min(size.dims.vocab_size, 2**16), SHARD_TOKENS)
-    with ShardWriter(folder, name) as writer:
-        writer.write(tokens)
-    stream = TokenStream([folder / shard.file for shard in writer.shards])
-    batches = Batches(stream, context=size.context, batch_size=size.batch, seed=0)
-    steps = iter(range(10**9))
+    """Batches as training reads them, from shards of random tokens that the page cache holds."""
+    batches = random_batches(size, folder, name)
+    steps = itertools.count()
     seconds = np.array(readings(lambda: [batches.at(next(steps)) for _ in range(20)], 20)) / 20
     return [
         Row("batches", name, Spread.of(1 / seconds), "batches/s"),
         Row("batches", name, Spread.of(size.tokens / seconds / 1e6), "Mtokens/s"),
     ]
+
+
+def random_batches(size: Size, folder: Path, name: str) -> Batches:
+    """Batches from several shards of random tokens, written to the folder under that name."""
+    tokens = np.random.default_rng(0).integers(0, min(size.dims.vocab_size, 2**16), SHARD_TOKENS)
+    with ShardWriter(folder, name, shard_tokens=SHARD_TOKENS // 4) as writer:
+        writer.write(tokens)
+    stream = TokenStream([folder / shard.file for shard in writer.shards])
+    return Batches(stream, context=size.context, batch_size=size.batch, seed=0)
 
 
 def checkpoints(name: str, size: Size, folder: Path, every: int, method: str) -> list[Row]:
@@ -81,7 +89,7 @@ def checkpoints(name: str, size: Size, folder: Path, every: int, method: str) ->
     stepper = ours(method, size, device)
     sample = size.sample(device.place)
     steps = readings(lambda: stepper.step(*sample), 3)
-    numbers = iter(range(1, 100))
+    numbers = itertools.count(1)
 
     def save() -> None:
         save_checkpoint(

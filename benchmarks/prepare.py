@@ -25,16 +25,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import zstandard
 
-from benchmarks.machine import Spread, ratios, table, write
+from benchmarks.machine import Floats, Spread, ratios, table, write
 from ngptlab.data.manifest import MANIFEST, read_manifest
 from ngptlab.data.sources import documents
 from ngptlab.data.tokenize import tokenizer
 from ngptlab.errors import LabError
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

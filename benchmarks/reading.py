@@ -11,29 +11,27 @@ needs them.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.io import random_batches, seconds_of
 from benchmarks.machine import Spread, ratios, table, write
 from benchmarks.sizes import SIZES, Size
 from benchmarks.steps import bench_device, ours
 from ngptlab.data.batches import Batches
-from ngptlab.data.shards import TokenStream
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.shards import HEADER_BYTES, MAGIC, TOKEN_BYTES, VERSION, TokenStream
 from ngptlab.methods import names
 
 SIZE = "gpt2-7m"
-SHARD_TOKENS = 20_000_000
 BATCHES_A_TURN = 100
 RESIDENT_TOKENS = (10_000_000, 100_000_000, 1_000_000_000)
 RESIDENT_BATCHES = 2000
@@ -51,23 +49,12 @@ class Resident:
     """Pages of the shards."""
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    """Of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def beside_steps(size: Size, folder: Path, turns: int) -> tuple[Spread, Spread, Spread]:
     """Seconds of a step and of a batch, and how many times longer the step takes."""
-    tokens = np.random.default_rng(0).integers(0, size.dims.vocab_size, SHARD_TOKENS)
-    with ShardWriter(folder, "train", shard_tokens=SHARD_TOKENS // 4) as writer:
-        writer.write(tokens)
-    stream = TokenStream([folder / shard.file for shard in writer.shards])
-    batches = Batches(stream, context=size.context, batch_size=size.batch, seed=0)
+    batches = random_batches(size, folder, "train")
     device = bench_device(cuda=False, compiled=False)
     stepper, sample = ours(names()[0], size, device), size.sample(device.place)
-    numbers = iter(range(10**9))
+    numbers = itertools.count()
 
     def read() -> None:
         for _ in range(BATCHES_A_TURN):
@@ -97,11 +84,11 @@ def read_here(tokens: int) -> tuple[float, float]:
     size = SIZES[SIZE]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.bin"
-        header = np.zeros(256, dtype="<i4")
-        header[:3] = 20240520, 1, tokens
+        header = np.zeros(HEADER_BYTES // 4, dtype="<i4")
+        header[:3] = MAGIC, VERSION, tokens
         with path.open("wb") as file:
             file.write(header.data)
-            file.truncate(header.nbytes + 2 * tokens)
+            file.truncate(HEADER_BYTES + TOKEN_BYTES * tokens)
         before = status()
         batches = Batches(TokenStream([path]), context=size.context, batch_size=size.batch, seed=0)
         for step in range(RESIDENT_BATCHES):

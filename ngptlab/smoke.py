@@ -24,7 +24,7 @@ def smoke(recipe: Recipe) -> Recipe:
     """The recipe as a smoke test; its name ends in -smoke, so that nothing takes its runs for those of the recipe.
 
     Raises:
-        DataError: the made-up shards can't be written.
+        DataError: the made-up shards can't be written, or a tokenizer's file can't be read.
     """
     config = recipe.config
     folder = made_shards(config.data.tokenizer, config.model.vocab_size)
@@ -32,7 +32,7 @@ def smoke(recipe: Recipe) -> Recipe:
     changes: dict[str, Any] = {
         "name": f"{config.name[:58]}-smoke",
         "model": shrink(config.model),
-        "data": config.data.model_copy(update={"source": f"shards:{folder}"}),
+        "data": config.data.model_copy(update={"source": f"shards:{folder}", "end_of_text": ""}),
         "schedule": _shrink_schedule(config.schedule),
         "train": config.train.model_copy(
             update={"steps": STEPS, "batch_size": BATCH_SIZE, "context": context}

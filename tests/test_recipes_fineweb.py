@@ -135,7 +135,4 @@ def test_missing_shards_name_the_command(
     (elsewhere / "fineweb_val_000000.bin").touch()
     assert main(["train", "fineweb-7m", *source]) == 2
     assert "truncated" in capsys.readouterr().err  # what is there and damaged is another matter
-    assert (
-        sorted(path.name for path in tmp_path.iterdir()) == ["cache", "my data"]
-        or not (tmp_path / "runs").exists()
-    )
+    assert not (tmp_path / "runs").exists()

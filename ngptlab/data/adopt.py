@@ -31,8 +31,7 @@ from ngptlab.data.manifest import (
 )
 from ngptlab.data.scan import scan
 from ngptlab.data.shards import TokenStream
-from ngptlab.data.tokenize import check_vocabulary, tokenizer, tokenizer_name
-from ngptlab.data.tokenizer_file import NAME
+from ngptlab.data.tokenize import check_vocabulary, given_as, tokenizer, tokenizer_name
 from ngptlab.errors import DataError
 
 SCHEME = "shards:"
@@ -129,13 +128,10 @@ def _files(folder: Path, source: str) -> dict[str, list[str]]:
 def _check_agrees(manifest: Manifest, path: Path, data: DataConfig, files: dict[str, list[str]]) -> None:
     given = tokenizer_name(data.tokenizer)
     if manifest.tokenizer != given:
-        which = manifest.tokenizer
-        if which.startswith(NAME):
-            which = f"the tokenizer.json whose SHA-256 begins with {which.removeprefix(NAME)}"
         also = f" ({given})" if given != data.tokenizer else ""
         raise DataError(
             f"{path}: its shards hold tokens of {manifest.tokenizer}, data.tokenizer is {data.tokenizer}{also}; "
-            f"give --data.tokenizer {which}"
+            f"give --data.tokenizer {given_as(manifest.tokenizer)}"
         )
     if data.end_of_text and tokenizer(data.tokenizer, data.end_of_text).end_of_text != manifest.end_of_text:
         raise DataError(

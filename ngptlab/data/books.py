@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from ngptlab.data import sources
 from ngptlab.data.extend import extend
 from ngptlab.data.hub import explained, hub_errors
+from ngptlab.data.stream import load
 from ngptlab.data.tokenize import tokenizer
 from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
@@ -39,8 +40,9 @@ def add_books(texts: Iterator[str], label: str, folder: Path, *, vocabulary: str
         OSError: the folder can't be written.
     """
     name = f"{label}_long"
-    there = sorted(path.name for path in folder.glob(f"{name}_*.bin"))
-    if not there:
+    if (folder / f"{name}_000000.bin").exists():
+        there = sorted(path.name for path in folder.glob(f"{name}_*.bin"))
+    else:
         extend(folder, {}, vocabulary)  # is it the folder's tokenizer? Before the work, not after it.
         there = _write(texts, name, folder, vocabulary, tell)
     extend(folder, {"long": there}, vocabulary)
@@ -61,7 +63,7 @@ def _write(texts: Iterator[str], name: str, folder: Path, vocabulary: str, tell:
                 tell(text_bytes)
         if not writer.shards:
             raise DataError(f"{name}: no text in any book; give others")
-        for shard in writer.shards:
+        for shard in reversed(writer.shards):  # where the first is, all are, though a kill came between
             (temporary / shard.file).replace(folder / shard.file)
         return [shard.file for shard in writer.shards]
     finally:
@@ -88,8 +90,8 @@ def own_books(place: Path) -> tuple[Iterator[str], str]:
     return (document.text for document in sources.documents(source)), label
 
 
-def pg19(split: str, *, repository: str, revision: str | None) -> Iterator[str]:
-    """Books of a split of PG19, as they arrive.
+def pg19(split: str, *, repository: str, revision: str) -> Iterator[str]:
+    """Books of a split of PG19, as they arrive; an empty revision means the newest that can be read.
 
     Raises:
         DataError: `datasets` is not installed, or the hub doesn't give them; some of this when it is reached.
@@ -107,19 +109,16 @@ def pg19(split: str, *, repository: str, revision: str | None) -> Iterator[str]:
         raise explained(error, what, kept="the same command begins anew") from None
 
 
-def _streamed(repository: str, split: str, revision: str | None) -> Iterable[dict[str, Any]]:
+def _streamed(repository: str, split: str, revision: str) -> Any:
     try:
-        from datasets import load_dataset
-    except ImportError:
-        remedy = "install it with `pip install 'ngptlab[data]'`"
-        raise DataError(f"{repository}: comes through the library datasets; {remedy}") from None
-    try:
-        return load_dataset(repository, split=split, revision=revision, streaming=True)  # type: ignore[no-any-return]
+        return load(repository, split=split, revision=revision, what=repository)
     except RuntimeError as error:
-        if "script" not in str(error):
+        if revision or "script" not in str(
+            error
+        ):  # of a revision that is asked for there is no converted copy
             raise
     try:
-        return load_dataset(repository, split=split, revision=CONVERTED, streaming=True)  # type: ignore[no-any-return]
+        return load(repository, split=split, revision=CONVERTED, what=repository)
     except OSError:
         raise DataError(
             f"{repository}: its files come by a script, which datasets no longer runs, and there is no copy under {CONVERTED}; "

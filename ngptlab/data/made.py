@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ngptlab.data.cache import cache_folder
 from ngptlab.data.manifest import MANIFEST, Manifest, Split, write_manifest
+from ngptlab.data.tokenize import tokenizer_name
 from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
 
@@ -32,17 +33,21 @@ TRAIN_FILES = 2
 def made_shards(tokenizer: str, vocab_size: int) -> Path:
     """A folder of shards for a model of that vocabulary, made in the cache on first use. A token counts as one byte of text.
 
+    Args:
+        tokenizer: as `data.tokenizer`; a file is known by its digest, as in a run.
+
     Raises:
-        DataError: the cache can't be written.
+        DataError: the cache can't be written, or the tokenizer's file can't be read.
     """
+    name = tokenizer_name(tokenizer)
     vocabulary = min(vocab_size, GPT2_TOKENS)
-    folder = cache_folder() / "made" / f"{vocabulary}-{Path(tokenizer).name}"
+    folder = cache_folder() / "made" / f"{vocabulary}-{name.replace(':', '-')}"
     if folder.exists():
         return folder
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     try:
         temporary.mkdir(parents=True)
-        _fill(temporary, tokenizer, vocabulary)
+        _fill(temporary, name, vocabulary)
         temporary.rename(folder)
     except OSError as error:
         if not folder.exists():  # no other process was faster

@@ -121,10 +121,12 @@ class _Work:
                     drafts.add(self.rule.place(digest, num_tokens, journal.extremes), ids, len(text))
                 drafts.flush()
                 done += len(pieces)
-                unsaved += b"".join(batch.digests)
                 if self.tell:
                     self.tell(self.source.share_read(), drafts.text_bytes, drafts.tokens)
-                if self.resumable and drafts.text_bytes - saved_bytes >= SAVE_BYTES:
+                if not self.resumable:
+                    continue
+                unsaved += b"".join(batch.digests)
+                if drafts.text_bytes - saved_bytes >= SAVE_BYTES:
                     entry = {
                         "found": found,
                         "position": batch.position,

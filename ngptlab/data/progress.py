@@ -1,4 +1,4 @@
-"""What a person sees of a long preparation: one line on a terminal, lines now and then elsewhere."""
+"""What a person sees of long work: one line on a terminal, lines now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from types import TracebackType
 from typing import Self
 
 
-class Progress:
-    """Speeds are over this process's own time, so that a resumed preparation isn't made to look fast."""
+class Line:
+    """Says on stderr how far something is; `due` says when. A context manager, which ends the line."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
         self._every_seconds = 0.5 if self._live else 10.0
-        self._begun: tuple[float, float, int, int] | None = None
         self._shown = -float("inf")
 
     def __enter__(self) -> Self:
@@ -24,24 +23,35 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live and self._begun:
+        if self._live and self._shown > -float("inf"):
             print(file=sys.stderr)
+
+    def due(self, now: float) -> bool:
+        """Whether it is time for another line, at first and then every so often. `now` is of `time.monotonic`."""
+        if now - self._shown < self._every_seconds:
+            return False
+        self._shown = now
+        return True
+
+    def show(self, line: str) -> None:
+        """Replace the line on a terminal; elsewhere add one."""
+        if self._live:
+            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+class Progress(Line):
+    """A preparation. Speeds are over this process's own time, so that a resumed one isn't made to look fast."""
+
+    _begun: tuple[float, float, int, int] | None = None
 
     def tell(self, share: float, text_bytes: int, tokens: int) -> None:
         """Called after every batch of documents; shows something now and then."""
         now = time.monotonic()
-        if self._begun is None:
-            self._begun = now, share, text_bytes, tokens
-        if now - self._shown < self._every_seconds:
-            return
-        self._shown = now
-        line = describe(share, text_bytes, tokens, now, self._begun)
-        print(
-            f"\r{line}\x1b[K" if self._live else line,
-            end="" if self._live else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
+        self._begun = self._begun or (now, share, text_bytes, tokens)
+        if self.due(now):
+            self.show(describe(share, text_bytes, tokens, now, self._begun))
 
 
 def describe(

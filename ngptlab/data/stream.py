@@ -113,19 +113,15 @@ class Stream:
 
     def _load(self) -> Any:
         try:
-            import datasets  # late: an extra, and slow to load
-        except ImportError:
-            raise DataError(
-                f"{SCHEME}{self._dataset}: needs the datasets library; pip install 'ngptlab[data]'"
-            ) from None
-        try:
-            return datasets.load_dataset(
+            return load(
                 self._dataset,
-                self._config or None,
+                config=self._config,
                 split=self._split,
-                revision=self._commit or None,
-                streaming=True,
+                revision=self._commit,
+                what=f"{SCHEME}{self._dataset}",
             )
+        except DataError:
+            raise
         except Exception as error:
             self._fail(error)
 
@@ -135,3 +131,20 @@ class Stream:
             f"{SCHEME}{self._dataset}: can't be read ({type(error).__name__}: {why}); look at its name, config, --split and "
             "--revision, and at the network; the same command goes on"
         ) from None
+
+
+def load(dataset: str, *, config: str = "", split: str, revision: str, what: str) -> Any:
+    """The rows of one split, as the library streams them. Its errors come as they are.
+
+    Args:
+        config, revision: empty: the only config, the newest commit.
+        what: how the user named the data set.
+
+    Raises:
+        DataError: `datasets` isn't installed.
+    """
+    try:
+        from datasets import load_dataset  # late: an extra, and slow to load
+    except ImportError:
+        raise DataError(f"{what}: needs the datasets library; pip install 'ngptlab[data]'") from None
+    return load_dataset(dataset, config or None, split=split, revision=revision or None, streaming=True)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Tokens = npt.NDArray[np.uint16]
 END_OF_TEXT = "<|endoftext|>"
 FILE_SUFFIX = ".json"
+FILE_NAME = "tokenizers:"
+"""Begins the name of a file's tokenizer in manifests."""
 
 
 class Tokenizer(Protocol):
@@ -134,6 +136,12 @@ def tokenizer_name(given: str) -> str:
     from ngptlab.data.tokenizer_file import file_name
 
     return file_name(given)
+
+
+def given_as(name: str) -> str:
+    """What a user gives as `data.tokenizer` for the tokenizer that manifests call so."""
+    digits = name.removeprefix(FILE_NAME)
+    return name if digits == name else f"the tokenizer.json whose SHA-256 begins with {digits}"
 
 
 def check_vocabulary(name: str, needed: int, vocab_size: int) -> None:

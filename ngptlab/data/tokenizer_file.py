@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ngptlab.data.tokenize import Tokens, checked
+from ngptlab.data.tokenize import FILE_NAME, Tokens, checked
 from ngptlab.errors import DataError
 
 if TYPE_CHECKING:
     import tokenizers
 
-NAME = "tokenizers:"
 NAME_DIGITS = 16
 KNOWN_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]")
 OFF = ("padding", "truncation", "post_processor")
@@ -116,7 +115,7 @@ def file_name(file: str) -> str:
 
 
 def _name(raw: bytes) -> str:
-    return NAME + hashlib.sha256(raw).hexdigest()[:NAME_DIGITS]
+    return FILE_NAME + hashlib.sha256(raw).hexdigest()[:NAME_DIGITS]
 
 
 def _read(file: str) -> bytes:

@@ -22,7 +22,8 @@ import numpy as np
 from ngptlab.config import DataConfig, Frozen
 from ngptlab.data import sources
 from ngptlab.data.drafts import Drafts
-from ngptlab.data.manifest import MANIFEST, fsync_folder, read_manifest
+from ngptlab.data.formats import TEXT_COLUMN
+from ngptlab.data.manifest import MANIFEST, Split, fsync_folder, read_manifest
 from ngptlab.data.prepare import finish, hashed
 from ngptlab.data.sources import Source
 from ngptlab.data.splits import Extremes, Rule, enough
@@ -38,8 +39,6 @@ class Block(Frozen):
 
     job: str
     """Stands for the source and the tokenizer."""
-    documents: int
-    """Rows of the index; copies are still among them."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def steps(
     scratch: Path,
     *,
     long_min_tokens: int = 8192,
-    column: str = "text",
+    column: str = TEXT_COLUMN,
     split: str = "",
     revision: str = "",
 ) -> tuple[Encode, Merge]:
@@ -116,7 +115,7 @@ class Encode:
                     rows.append((np.frombuffer(digest, dtype=np.uint8), len(ids), len(text)))
         np.save(self.job.path(rank, world_size, ".npy"), np.array(rows, dtype=INDEX), allow_pickle=False)
         temporary = record.with_suffix(".tmp")
-        temporary.write_text(Block(job=job, documents=len(rows)).model_dump_json(), encoding="utf-8")
+        temporary.write_text(Block(job=job).model_dump_json(), encoding="utf-8")
         temporary.replace(record)
 
 
@@ -177,7 +176,7 @@ class Merge:
                 )
         return count
 
-    def _write(self, folder: Path, num_ranks: int, label: str) -> Any:
+    def _write(self, folder: Path, num_ranks: int, label: str) -> dict[str, Split]:
         indices = [
             np.load(self.job.path(rank, num_ranks, ".npy"), allow_pickle=False) for rank in range(num_ranks)
         ]

@@ -24,6 +24,7 @@ from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.loss import CHUNK_VALUES
 
 FLOAT32 = 4
+"""Bytes of a value."""
 
 
 @dataclass(frozen=True)

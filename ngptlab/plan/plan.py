@@ -11,7 +11,7 @@ from ngptlab.device import COMPUTE_DTYPES, PEAK_FLOPS, compute_dtype
 from ngptlab.errors import ConfigError
 from ngptlab.flops import token_flops
 from ngptlab.plan.data import PlannedData, planned_data
-from ngptlab.plan.memory import Memory, num_params, step_memory
+from ngptlab.plan.memory import FLOAT32, Memory, num_params, step_memory
 
 CHECKPOINT_VALUES = 3
 """Weights and two moments, float32, of every parameter."""
@@ -85,7 +85,7 @@ def plan(arms: Sequence[RunConfig], *, seeds: int, place: str, flops_per_second:
 
 def _arm(config: RunConfig, place: str, value_bytes: int) -> Arm:
     params = num_params(config)
-    checkpoint = 4 * CHECKPOINT_VALUES * params
+    checkpoint = FLOAT32 * CHECKPOINT_VALUES * params
     saved = math.ceil(config.train.steps / config.checkpoint.every)
     return Arm(
         name=config.arm,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -15,6 +16,7 @@ from ngptlab.config import DataConfig, explain
 from ngptlab.data.progress import Progress
 from ngptlab.errors import ConfigError
 from ngptlab.verbs import data_get
+from ngptlab.verbs.types import count
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,13 +68,13 @@ def add_verbs(data: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="of hf:DATASET: branch, tag or commit (default: the newest)",
     )
-    prepare.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    prepare.add_argument("--workers", type=count, default=1, metavar="N", help="processes (default: 1)")
     for name, meaning in (("val", "validation"), ("long", "the length evaluation")):
         prepare.add_argument(
             f"--{name}-share", type=float, default=0.05, metavar="X", help=f"documents for {meaning} (0.05)"
         )
     prepare.add_argument(
-        "--long-min-tokens", type=int, default=8192, metavar="N", help="shortest document for it (8192)"
+        "--long-min-tokens", type=count, default=8192, metavar="N", help="shortest document for it (8192)"
     )
 
     data_get.add(verb("get", _no_action, "Fetch a corpus that others made: see `ngptlab data get --help`."))
@@ -87,12 +89,11 @@ def _verify(options: argparse.Namespace) -> int:
 
     checked = verify(options.folder)
     manifest = checked.manifest
-    for name, split in manifest.splits.items():
-        print(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
+    data_get.print_splits(manifest)
     print(
         f"checked: digests, headers, lengths; all tokens below {manifest.vocab_size} ({manifest.tokenizer})"
     )
-    counts = ", ".join(f"{count:,} of {name}" for name, count in checked.compared.items())
+    counts = ", ".join(f"{documents:,} of {name}" for name, documents in checked.compared.items())
     print(f"checked: no document is in two splits ({counts} compared)")
     print(f"{options.folder}: all is well")
     return 0
@@ -121,11 +122,12 @@ def _stats(options: argparse.Namespace) -> int:
     console.print(totals)
     for split in splits:
         bins = histogram(split.lengths)
-        tallest = max((count for _, _, count in bins), default=1)
+        tallest = max((documents for _, _, documents in bins), default=1)
         table = _table(f"{split.name}: tokens", "documents", "")
         table.columns[-1].justify = "left"
-        for low, high, count in bins:
-            table.add_row(f"{low:,} - {high - 1:,}", f"{count:,}", "█" * math.ceil(BAR * count / tallest))
+        for low, high, documents in bins:
+            bar = "█" * math.ceil(BAR * documents / tallest)
+            table.add_row(f"{low:,} - {high - 1:,}", f"{documents:,}", bar)
         console.print()
         console.print(table)
     if options.out:
@@ -147,8 +149,6 @@ def _prepare(options: argparse.Namespace) -> int:
     from ngptlab.data.make import make
     from ngptlab.data.sources import find
 
-    if options.workers < 1 or options.long_min_tokens < 1:
-        raise ConfigError("--workers and --long-min-tokens are numbers from 1")
     place = options.source
     if place != "stdlib" and not place.startswith(("text:", "hf:")):
         place = f"text:{place}"
@@ -172,7 +172,7 @@ def _prepare(options: argparse.Namespace) -> int:
             tell=progress.tell,
             source=source,
         )
-    for name, split in manifest.splits.items():
-        print(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
-    print(f"to train on them: --data.source shards:{options.out} --data.tokenizer {options.tokenizer}")
+    data_get.print_splits(manifest)
+    end = f" --data.end-of-text {shlex.quote(options.end_of_text)}" if options.end_of_text else ""
+    print(f"to train on them: --data.source shards:{options.out} --data.tokenizer {options.tokenizer}{end}")
     return 0

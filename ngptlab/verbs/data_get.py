@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ngptlab.data.adopt import SCHEME
 from ngptlab.data.known import KNOWN, PG19, PG19_LABELS, default_folder
+from ngptlab.data.manifest import Manifest
 from ngptlab.verbs.types import count
 
 
@@ -48,7 +49,10 @@ def add(get: argparse.ArgumentParser) -> None:
         "--repo", default=PG19, metavar="NAME", help=f"dataset repository of a copy (default: {PG19})"
     )
     pg19.add_argument(
-        "--revision", metavar="SHA", help="its commit, branch or tag (default: the newest that can be read)"
+        "--revision",
+        default="",
+        metavar="SHA",
+        help="its commit, branch or tag (default: the newest that can be read)",
     )
     pg19.set_defaults(action=_pg19)
     own = _books(sets, "books", "Text of your own, whole, as the long split of a folder of shards.")
@@ -85,10 +89,15 @@ def _shards(options: argparse.Namespace) -> int:
             tell=arrivals.tell,
             note=lambda line: print(line, file=sys.stderr),
         )
-    for name, split in manifest.splits.items():
-        print(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
+    print_splits(manifest)
     print(f"to train on them: {_training(options.out, manifest.tokenizer)}")
     return 0
+
+
+def print_splits(manifest: Manifest) -> None:
+    """A line for each split, of how much it holds."""
+    for name, split in manifest.splits.items():
+        print(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
 
 
 def _pg19(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-CONVERTED = "89abcdef0123456789abcdef0123456789abcdef"
+OTHER = "89abcdef0123456789abcdef0123456789abcdef"
 
 
 @dataclass
@@ -22,7 +22,11 @@ class Hub:
     """What it serves, how it fails, and what was asked of it."""
 
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    """Repository -> name -> content."""
+    """Repository -> name -> content, at COMMIT."""
+    other: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """The same at the commit OTHER."""
+    heads: dict[str, str] = field(default_factory=lambda: {"main": COMMIT, "refs/convert/parquet": OTHER})
+    """Branch or tag -> commit that it means."""
     served: dict[str, bytes] = field(default_factory=dict)
     """Name -> what is sent instead of the content, under the content's digest."""
     cut: dict[str, list[int]] = field(default_factory=dict)
@@ -33,19 +37,16 @@ class Hub:
     """Names whose downloads stop halfway and stay open."""
     stalled: threading.Event = field(default_factory=threading.Event)
     """Set once one has."""
-    converted: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    """The same for the branch refs/convert/parquet."""
     log: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path, Range."""
     endpoint: str = ""
 
     def revision(self, repository: str, path: str) -> tuple[str, dict[str, bytes], str] | None:
         """Commit and files of the revision with which a path begins, and the rest of the path."""
-        known = [("main", COMMIT, self.files), (COMMIT, COMMIT, self.files)]
-        known += [(name, CONVERTED, self.converted) for name in ("refs/convert/parquet", CONVERTED)]
-        for name, commit, files in known:
-            if repository in files and (path == name or path.startswith(f"{name}/")):
-                return commit, files[repository], path[len(name) + 1 :]
+        commits = {COMMIT: self.files, OTHER: self.other}
+        for name, commit in [*self.heads.items(), *zip(commits, commits, strict=True)]:
+            if repository in commits[commit] and (path == name or path.startswith(f"{name}/")):
+                return commit, commits[commit][repository], path[len(name) + 1 :]
         return None
 
     def downloads(self) -> list[tuple[str, str]]:
@@ -156,11 +157,12 @@ class _Handler(BaseHTTPRequestHandler):
             "X-Linked-Size": str(len(files[name])),
             "Accept-Ranges": "bytes",
         }
-        start = 0
+        status, part = 200, content
         if span := self.headers.get("Range"):
-            start = int(span.removeprefix("bytes=").split("-")[0])
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        self._send(206 if start else 200, headers, content[start:], name if body else None)
+            low, _, high = span.removeprefix("bytes=").partition("-")
+            part = content[int(low) : int(high) + 1 if high else None]
+            status, headers["Content-Range"] = 206, f"bytes {low}-{int(low) + len(part) - 1}/{len(content)}"
+        self._send(status, headers, part, name if body else None)
 
     def _send(self, status: int, headers: dict[str, str], content: bytes, name: str | None = None) -> None:
         self.send_response(status)

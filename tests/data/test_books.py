@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -79,6 +80,27 @@ def test_books_of_ones_own(library: Path, shards: Path, manifest: str, cache: Pa
     assert len(opened(shards)) == 2 * len(BOOKS) + 1  # other text is other files
 
 
+def test_files_of_which_a_kill_left_some_are_written_again(
+    library: Path, shards: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are moved to their places one by one."""
+    monkeypatch.setitem(ShardWriter.__init__.__kwdefaults__, "shard_tokens", 1000)  # type: ignore[arg-type]
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if "_long_" in target.name and list(shards.glob("*_long_*.bin")):
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        with contextlib.suppress(KeyboardInterrupt):
+            add(library, shards)
+    assert len(list(shards.glob("*_long_*.bin"))) == 1
+    assert add(library, shards) == 0
+    assert opened(shards) == BOOKS
+
+
 def test_what_goes_wrong_leaves_the_folder_alone(
     library: Path, shards: Path, capsys: pytest.CaptureFixture[str], cache: Path
 ) -> None:
@@ -154,7 +176,7 @@ def test_pg19(kind: str, get: Callable[..., subprocess.CompletedProcess[str]], s
         "converted": {"pg19.py": b"import datasets"},
     }[kind]
     converted = {"default/test/0000.parquet": parquet(), "default/validation/0000.parquet": parquet()}
-    with running(Hub(files={"deepmind/pg19": files}, converted={"deepmind/pg19": converted})) as hub:
+    with running(Hub(files={"deepmind/pg19": files}, other={"deepmind/pg19": converted})) as hub:
         got = get(hub)
     assert got.returncode == 0, got.stderr
     assert "pg19-test_long_000000.bin" in got.stdout
@@ -173,6 +195,7 @@ def test_pg19_that_can_not_be_had(get: Callable[..., subprocess.CompletedProcess
         Hub(files={"deepmind/pg19": {"pg19.py": b""}, "x/y": {"test.parquet": parquet("body")}})
     ) as hub:
         assert "give a copy in parquet as --repo" in error(hub)
+        assert "Dataset scripts are no longer supported" in error(hub, "--revision", "main")
         assert "has columns short_book_title, body, no string text" in error(hub, "--repo", "x/y")
         assert "deepmind/none" in error(hub, "--repo", "deepmind/none")
         assert "HF_HUB_OFFLINE is set" in error(hub, HF_HUB_OFFLINE="1")

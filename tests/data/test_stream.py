@@ -7,11 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dataset_hub import Hub, serving
+from hub_server import COMMIT, OTHER, Hub, running
 
 import ngptlab
 from ngptlab.config import DataConfig
@@ -28,7 +29,6 @@ extra = [
     pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="needs ngptlab[data]"),
     pytest.mark.filterwarnings("default"),  # of `datasets` and what it loads
 ]
-OLD, NEW = "a" * 40, "b" * 40
 
 
 def lines(texts: list[str], column: str = "text") -> bytes:
@@ -152,7 +152,8 @@ class TestHub:
 
     def test_a_commit_is_pinned_and_a_kill_costs_no_second_download(self, tmp_path: Path) -> None:
         old = {f"train-{part}.jsonl": lines(texts_of(part)) for part in range(4)}
-        hub = Hub({OLD: old, NEW: {"train-0.jsonl": lines(["new", "newer"])}}, {"main": OLD, "v1": OLD})
+        new = {"train-0.jsonl": lines(["new", "newer"])}
+        hub = Hub(files={"lab/texts": old}, other={"lab/texts": new}, heads={"main": COMMIT, "v1": COMMIT})
         texts, out = tmp_path / "texts", tmp_path / "out"
         texts.mkdir()
         for name, raw in old.items():
@@ -163,25 +164,28 @@ class TestHub:
             "def counted(*a):\n    left[0] -= 1\n    write(*a) if left[0] else os._exit(9)\n"
             "writer.ShardWriter.write = counted"
         )
-        with serving(hub) as url:
+        with running(hub):
+            url = hub.endpoint
             arguments = ["hf:lab/texts", "--out", out, "--val-share", 0.2]
             assert command(url, tmp_path / "hf", *arguments, script=killed).returncode == 9
             part, _ = json.loads((out / "progress.json").read_text())["position"]
             assert part > 1
-            before = dict(hub.bytes_sent)
-            hub.heads["main"] = NEW  # somebody pushes meanwhile
+            before = Counter(name for name, _ in hub.downloads())
+            hub.heads["main"] = OTHER  # somebody pushes meanwhile
             done = command(url, tmp_path / "hf", *arguments)
             assert done.returncode == 2 and "begun from other text" in done.stderr
             done = command(url, tmp_path / "hf", *arguments, "--revision", "v1")
             assert done.returncode == 0, done.stderr
+            after = Counter(name for name, _ in hub.downloads())
             for number in range(1, part):  # `datasets` looks into the first file, whatever is read
-                assert hub.bytes_sent[f"train-{number}.jsonl"] == before[f"train-{number}.jsonl"]
+                assert after[f"train-{number}.jsonl"] == before[f"train-{number}.jsonl"] > 0
             done = command(url, tmp_path / "hf", "hf:lab/texts", "--out", tmp_path / "x", "--revision", "v9")
             assert done.returncode == 2 and "RevisionNotFound" in done.stderr and done.stderr.count("\n") == 1
         shards = {path.name: path.read_bytes() for path in out.glob("*.bin")}
         assert shards == made(f"text:{texts}", tmp_path / "straight")
         assert (
-            json.loads((out / "manifest.json").read_text())["source"] == f"hf:lab/texts, train of {OLD[:12]}"
+            json.loads((out / "manifest.json").read_text())["source"]
+            == f"hf:lab/texts, train of {COMMIT[:12]}"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from ngptlab.config import DataConfig, parse
 from ngptlab.data.corpus import Corpus, open_corpus
 from ngptlab.data.tokenize import tokenizer, tokenizer_name
 from ngptlab.errors import ConfigError, DataError
+from ngptlab.recipes import recipe
+from ngptlab.smoke import smoke
 
 END = "<|endoftext|>"
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -226,6 +229,59 @@ def test_the_command_and_a_run_on_its_shards(
         DataError, match=r"its documents begin with token 0, which is not data.end_of_text 'the'"
     ):
         open_corpus(two, vocab_size=300, long_min_tokens=20)
+
+
+def test_books_are_added_to_its_shards(
+    cache: Path, make_folder: MakeFolder, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts, out = make_folder([f"the cat {number} sat on the mat" for number in range(60)]), tmp_path / "out"
+    two = byte_level(tmp_path / "two.json", "</s>", END)
+    for name, end in ((file, END), (two, END)):
+        command = ["data", "prepare", str(texts), "--tokenizer", str(name), "--end-of-text", end]
+        assert main([*command, "--out", str(out / name.stem)]) == 0
+    assert f"--data.tokenizer {two} --data.end-of-text '{END}'" in capsys.readouterr().out
+    book = tmp_path / "book.txt"
+    book.write_text("the mat sat on the cat")
+
+    def add(name: Path, to: Path) -> int:
+        return main(["data", "get", "books", str(book), "--tokenizer", str(name), "--out", str(to)])
+
+    assert add(file, out / file.stem) == 0
+    data = DataConfig(source=f"shards:{out / file.stem}", tokenizer=str(file))
+    (found,) = open_corpus(data, vocab_size=300, long_min_tokens=1).long.documents(1, 0)
+    assert tokenizer(str(file)).decode(found) == book.read_text()
+    capsys.readouterr()
+    assert add(two, out / file.stem) == 2
+    assert "give --tokenizer the tokenizer.json whose SHA-256 begins with" in capsys.readouterr().err
+    one = byte_level(tmp_path / "one.json", "<s>", "</s>")
+    assert (
+        main(
+            [
+                "data",
+                "prepare",
+                str(texts),
+                "--tokenizer",
+                str(one),
+                "--end-of-text",
+                "<s>",
+                "--out",
+                str(out / "one"),
+            ]
+        )
+        == 0
+    )
+    capsys.readouterr()
+    assert add(one, out / "one") == 2
+    assert "its documents begin with token 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end_of_text", ["", END])
+def test_a_smoke_test_of_a_recipe_with_it(cache: Path, file: Path, end_of_text: str) -> None:
+    """Its made-up shards are said to be in that file's tokens."""
+    demo = recipe("demo")
+    data = demo.config.data.model_copy(update={"tokenizer": str(file), "end_of_text": end_of_text})
+    small = smoke(replace(demo, config=demo.config.model_copy(update={"data": data}))).config
+    assert len(open_corpus(small.data, vocab_size=257, long_min_tokens=20).train)
 
 
 def test_settings_that_have_no_effect_or_no_meaning() -> None:
