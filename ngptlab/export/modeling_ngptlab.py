@@ -7,10 +7,12 @@ there twice, and a part of one copy is none of the other's.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import Cache as KeptByTransformers
 from transformers import DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -23,12 +25,15 @@ from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.param.apply import apply
 from ngptlab.param.rules import rules
 
+CACHE = next(f.name for f in fields(CausalLMOutputWithPast) if f.name in ("cache", "past_key_values"))
+"""What transformers calls a cache: `past_key_values`, and `cache` from 5.24 on."""
+
 
 class NgptlabConfig(PreTrainedConfig):
     """Sizes by the names of `Dims`, the parts that fill the seams, and the rules of parametrization."""
 
     model_type = "ngptlab"
-    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012
+    keys_to_ignore_at_inference = ["past_key_values", "cache"]  # noqa: RUF012
     attribute_map = {  # noqa: RUF012
         "hidden_size": "d_model",
         "intermediate_size": "d_ff",
@@ -90,6 +95,7 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         past_key_values: Any = None,
+        cache: Any = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -99,7 +105,7 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
         """Logits, [B, T, V], and the mean loss in nats where there are labels, -100 for those that don't count.
 
         Shapes: input_ids [B, T]; attention_mask [B, S] over all tokens so far, 0 for padding, which may stand on either
-        side; position_ids and labels [B, T].
+        side; position_ids and labels [B, T]. `cache` and `past_key_values` are one thing, which transformers renamed in 5.24.
         Raises:
             ConfigError: something is asked for that this model doesn't give.
         """
@@ -107,22 +113,26 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
             wanted = others.pop(asked, None)
             if wanted is not None and wanted is not False:
                 raise ConfigError(f"{asked}: this model has none; it takes input_ids and gives logits")
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache()
-        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        for name, value in others.items():
+            if isinstance(value, KeptByTransformers):
+                # Left out, tokens would be read without those before them, and nobody would notice.
+                raise ConfigError(f"{name}: this model takes a cache as cache or past_key_values")
+        kept = past_key_values if cache is None else cache
+        if use_cache and kept is None:
+            kept = DynamicCache()
+        past = 0 if kept is None else kept.get_seq_length()
         layout = _layout(input_ids, past, attention_mask, position_ids)
-        cache = None
-        if past_key_values is not None or layout is not None:
+        read = None
+        if kept is not None or layout is not None:
             # A padded batch goes through a cache even where none is kept: only there has each text its own positions.
-            kept = DynamicCache() if past_key_values is None else past_key_values
-            cache = KeptCache(self.model.dims, kept, layout)
-        h_BTD = self.model.hidden(input_ids, cache)
+            read = KeptCache(self.model.dims, DynamicCache() if kept is None else kept, layout)
+        h_BTD = self.model.hidden(input_ids, read)
         last = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits_BTV = self.model.logits(h_BTD[:, last])
         loss = None
         if labels is not None:
             loss = self.loss_function(logits_BTV, labels, vocab_size=self.model.dims.vocab_size, **others)
-        output = CausalLMOutputWithPast(loss=loss, logits=logits_BTV, past_key_values=past_key_values)
+        output = CausalLMOutputWithPast(loss=loss, logits=logits_BTV, **{CACHE: kept})
         return output.to_tuple() if return_dict is False else output
 
     @torch.no_grad()

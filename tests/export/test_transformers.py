@@ -219,6 +219,9 @@ def test_what_it_does_not_give_is_said(make_trained: MakeTrained, tmp_path: Path
     for asked in ({"output_hidden_states": True}, {"output_attentions": True}):
         with pytest.raises(ConfigError, match="this model has none"):
             model(tokens, **asked)
+    # transformers has renamed this argument once. A cache under yet another name must not be passed over in silence.
+    with pytest.raises(ConfigError, match="memory: this model takes a cache"):
+        model(tokens, memory=transformers.DynamicCache())
     with pytest.raises(ConfigError, match=r"attention_mask: given the shape \[1, 1, 8, 8\]"):
         model(tokens, attention_mask=torch.ones(1, 1, 8, 8))
     with pytest.raises(ConfigError, match="static caches"):
