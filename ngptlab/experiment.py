@@ -155,7 +155,7 @@ def conclude(trainer: Trainer, setting: Setting) -> None:
         "done",
         step=config.train.steps,
         params=model.num_params(),
-        tokens=config.train.steps * config.train.step_tokens,
+        tokens=config.train.tokens,
         epochs=windows / trainer.batches.num_windows,
     )
 
@@ -182,7 +182,7 @@ def open_data(config: RunConfig) -> Corpus:
     Raises:
         DataError: as for `open_corpus`; shards are missing that `ngptlab data get` gets.
     """
-    check_there(config.data, tokens=config.train.steps * config.train.step_tokens)
+    check_there(config.data, tokens=config.train.tokens)
     return open_corpus(config.data, vocab_size=config.model.vocab_size, long_min_tokens=_longest(config))
 
 

@@ -65,13 +65,6 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: damaged ({error}); remove the run to train it anew") from None
 
 
-def differences(a: RunConfig, b: RunConfig) -> list[str]:
-    """Fields under the hash in which two configs differ, as 'train.steps: 600 -> 60'."""
-    left, right = dict(configs.flatten(a.science())), dict(configs.flatten(b.science()))
-    names = list(left | right)
-    return [f"{k}: {left.get(k)} -> {right.get(k)}" for k in names if left.get(k) != right.get(k)]
-
-
 class Run:
     """A run directory.
 
@@ -99,7 +92,7 @@ class Run:
         if (path / "config.json").exists():
             run = cls(path)
             if run.config.hash != config.hash:
-                changed = "; ".join(differences(run.config, config))
+                changed = "; ".join(configs.differences(run.config, config))
                 raise ConfigError(f"{path}: holds another run ({changed}); give another --out, or remove it")
             return run
         try:

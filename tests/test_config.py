@@ -11,8 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from ngptlab import ConfigError, Dims, Parts, RunConfig
-from ngptlab.config import dump, flatten, load, parse
-from ngptlab.runs import differences
+from ngptlab.config import differences, dump, flatten, load, parse
 
 CONFIG = RunConfig(name="x", method="gpt", model=Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=8))
 

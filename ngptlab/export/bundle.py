@@ -21,6 +21,7 @@ from ngptlab.nn.decoder import Parts
 PACKAGE = Path(ngptlab.__file__).parent
 ROOT = ngptlab.__name__
 CONFIG = f"{ROOT}.config"
+"""Carried as a file made anew, without pydantic."""
 PART_KINDS = f"{ROOT}.export.part_kinds"
 ENTRY = f"{ROOT}.export.modeling_{ROOT}"
 """The module that `config.json` names; what it imports decides what is carried."""
@@ -83,7 +84,8 @@ def _relative(source: str, module: str) -> tuple[str, dict[str, set[str]]]:
         homes: dict[str, list[str]] = {}
         for alias in node.names:
             home = ngptlab._HOMES.get(alias.name, ROOT) if named == ROOT else named
-            if isinstance(node, ast.Import) or home == ROOT or not _path(home).is_file():
+            carried = home == CONFIG or (home != ROOT and _path(home).is_file())
+            if isinstance(node, ast.Import) or not carried:
                 raise ConfigError(
                     f"{module}, line {node.lineno}: `{ast.unparse(node)}` can't be carried into an export; write "
                     "`from ngptlab.<file> import <name>`"

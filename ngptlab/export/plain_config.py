@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable
 from pathlib import Path
 
-from ngptlab import config
+from ngptlab.config import records
 from ngptlab.errors import ConfigError
 
 HEAD = '''"""Records of ngptlab's config, as plain dataclasses. What was checked while training is not checked again."""
@@ -24,14 +24,14 @@ def plain_config(names: Iterable[str]) -> str:
     Raises:
         ConfigError: a name is no record of `ngptlab.config`.
     """
-    tree = ast.parse(Path(config.__file__).read_text(encoding="utf-8"))
-    records = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef) and _is_record(node)}
-    if unknown := sorted(set(names) - set(records)):
+    tree = ast.parse(Path(records.__file__).read_text(encoding="utf-8"))
+    found = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef) and _is_record(node)}
+    if unknown := sorted(set(names) - set(found)):
         raise ConfigError(
             f"a model's code imports {unknown[0]} from ngptlab.config, of which an exported model has records only "
-            f"({', '.join(records)})"
+            f"({', '.join(found)})"
         )
-    return "\n\n".join([HEAD, *(_plain(node) for name, node in records.items() if name in set(names))]) + "\n"
+    return "\n\n".join([HEAD, *(_plain(node) for name, node in found.items() if name in set(names))]) + "\n"
 
 
 def _is_record(node: ast.ClassDef) -> bool:

@@ -30,7 +30,7 @@ class PlannedData:
 
 def planned_data(config: RunConfig) -> PlannedData:
     """The data of a config as they are on this machine."""
-    needed = config.train.steps * config.train.step_tokens
+    needed = config.train.tokens
     tokens, missing = None, ""
     try:
         check_there(config.data, tokens=needed)

@@ -64,7 +64,7 @@ def plan(arms: Sequence[RunConfig], *, seeds: int, place: str, flops_per_second:
     """
     first = arms[0]
     per_token = token_flops(first.model, first.train.context).total
-    tokens = first.train.steps * first.train.step_tokens
+    tokens = first.train.tokens
     dtype = compute_dtype(first.train, on_cuda=place == "cuda")
     return Plan(
         name=first.name,

@@ -81,7 +81,7 @@ def _method(arm: list[RunRecord], labels: dict[Seeds, str]) -> MethodNumbers:
     seconds, iqr = _step_seconds(arm)
     return {
         "params": arm[0].params,
-        "tokens": config.train.steps * config.train.step_tokens,
+        "tokens": config.train.tokens,
         "seeds": [labels[run.seeds] for run in arm],
         "lr": config.optim.lr,
         "lr_grid": list(config.optim.lr_grid),

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ngptlab.config import RunConfig
+from ngptlab.config import RunConfig, differences
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.param.rules import Rules, rules
-from ngptlab.runs import STREAMS, Run, differences, write_json
+from ngptlab.runs import STREAMS, Run, write_json
 from ngptlab.train.checkpoint import copy_checkpoint, list_checkpoints, read_checkpoint, step_of
 from ngptlab.train.due import validation_due
 
@@ -70,7 +70,7 @@ def _common_updates(a: RunConfig, b: RunConfig) -> int:
 
 
 def _rules(config: RunConfig) -> Rules:
-    return rules(config.param, config.model, tokens=config.train.steps * config.train.step_tokens)
+    return rules(config.param, config.model, tokens=config.train.tokens)
 
 
 def _measured(run: Run, config: RunConfig) -> int:

@@ -63,7 +63,7 @@ class Trainer:
         self.model.to(self.device.place)
         self.model.compute_dtype = self.device.compute_dtype
         train = self.config.train
-        self._rules = rules(self.config.param, self.config.model, tokens=train.steps * train.step_tokens)
+        self._rules = rules(self.config.param, self.config.model, tokens=train.tokens)
         self.optimizer = adamw(self.model, self.config.optim, self._rules)
         self._loss: Callable[[Tensor, Tensor], Tensor] = self.model.loss
         if self.device.compile:

@@ -20,6 +20,7 @@ from ngptlab import config as configs
 from ngptlab import methods
 from ngptlab.config import RunConfig
 from ngptlab.data.batches import Batches
+from ngptlab.errors import ConfigError
 from ngptlab.experiment import train
 from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.progress import Silent
@@ -159,7 +160,7 @@ def test_changed_corpus_is_refused(make_config: MakeConfig, corpus: Path, tmp_pa
     interrupt(config, out, step=5)
     before = (out / "metrics.jsonl").read_bytes()
     (corpus / "more.txt").write_text("another document, which was not there before")
-    with pytest.raises(configs.ConfigError, match="began on data"):
+    with pytest.raises(ConfigError, match="began on data"):
         train(config, out)
     assert (out / "metrics.jsonl").read_bytes() == before
 

@@ -1,0 +1,40 @@
+"""What a run is: its records (`records`), and how they are read, written and compared (`text`). Imports no torch."""
+
+from ngptlab.config.records import (
+    CheckpointConfig,
+    DataConfig,
+    DeviceConfig,
+    Dims,
+    EvalConfig,
+    Frozen,
+    OptimConfig,
+    ParamConfig,
+    RunConfig,
+    ScheduleConfig,
+    SeamsConfig,
+    TrainConfig,
+    cooldown_steps,
+)
+from ngptlab.config.text import differences, dump, explain, flatten, load, parse
+
+__all__ = [
+    "CheckpointConfig",
+    "DataConfig",
+    "DeviceConfig",
+    "Dims",
+    "EvalConfig",
+    "Frozen",
+    "OptimConfig",
+    "ParamConfig",
+    "RunConfig",
+    "ScheduleConfig",
+    "SeamsConfig",
+    "TrainConfig",
+    "cooldown_steps",
+    "differences",
+    "dump",
+    "explain",
+    "flatten",
+    "load",
+    "parse",
+]
