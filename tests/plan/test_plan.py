@@ -152,6 +152,8 @@ def test_the_command(
     for wrong in (["--mfu", "2"], ["--flops-per-second", "0"], ["--gpu", "H100", "--flops-per-second", "1"]):
         assert main(["plan", "demo", *tiny, *wrong]) == 2
     assert main(["plan", "demo", *tiny, "--method", "none"]) == 2
+    assert main(["plan", "demo", *tiny, "--methods", "gpt", "gpt"]) == 2
+    assert main(["plan", "demo", *tiny, "--methods", "gpt", "--method", "ngpt"]) == 2
     capsys.readouterr()
     assert main(["plan", "demo", *tiny, "--method", "qk_norm", "--json"]) == 0
     assert [arm["name"] for arm in json.loads(capsys.readouterr().out)["arms"]] == ["qk_norm"]
