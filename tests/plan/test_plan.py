@@ -107,6 +107,8 @@ def test_data_that_are_missing(
     assert main(["plan", "demo", "--data.source", "text:nowhere"]) == 0
     said = capsys.readouterr().out
     assert "data missing" in said and "nowhere" in said
+    assert main(["plan", "demo", "--data.source", "hf:lab/texts"]) == 0
+    assert "`ngptlab data prepare hf:lab/texts --out DIR`" in capsys.readouterr().out  # nobody is asked
 
 
 def test_too_few_shards(
