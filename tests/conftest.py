@@ -28,6 +28,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache; the folder itself isn't there yet."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("NGPTLAB_CACHE", str(folder))
     return folder

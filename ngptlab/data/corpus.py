@@ -1,8 +1,8 @@
 """A corpus: found in the cache or made there, or somebody's folder of shards (adopt.py); checked, opened.
 
-One made here is a folder `data/<key>` in the cache; the key stands
-for everything that decides the tokens. It is made in a hidden folder beside its place and renamed, so it is
-there as a whole or not at all; a kill leaves a hidden folder that nothing reads and anybody may delete.
+One made here is a folder `data/<key>` in the cache; the key stands for everything that decides the tokens. It is made in a
+hidden folder beside its place and renamed, so it is there as a whole or not at all; a kill leaves a hidden folder that
+nothing reads and anybody may delete.
 """
 
 from __future__ import annotations
@@ -108,11 +108,12 @@ def known_tokens(data: DataConfig, *, long_min_tokens: int) -> int | None:
     """Training tokens of `data` as far as known without work: None where they are not prepared yet. Reads no content.
 
     Raises:
-        DataError: the source isn't there or can't be read; a manifest or a shard's header is damaged.
+        DataError: the source isn't there, can't be read or is a data set, which no run reads itself; a manifest or a
+            shard's header is damaged.
     """
     if data.source.startswith(SCHEME):
         return adopted_tokens(data)
-    path = cache_folder() / "data" / _key(data, long_min_tokens) / MANIFEST
+    path = _place(data, long_min_tokens) / MANIFEST
     if not path.exists():
         return None
     return (
@@ -131,12 +132,7 @@ def _adopted(data: DataConfig, vocab_size: int) -> Corpus:
 
 
 def _prepared(data: DataConfig, vocab_size: int, long_min_tokens: int) -> Corpus:
-    if data.source.startswith("hf:"):
-        raise DataError(
-            f"data.source {data.source}: a data set is turned into shards first, once: `ngptlab data prepare "
-            f"{data.source} --out DIR`, then --data.source shards:DIR"
-        )
-    folder = cache_folder() / "data" / _key(data, long_min_tokens)
+    folder = _place(data, long_min_tokens)
     try:
         if not folder.exists():
             _make(data, folder, vocab_size, long_min_tokens)
@@ -154,7 +150,13 @@ def _prepared(data: DataConfig, vocab_size: int, long_min_tokens: int) -> Corpus
     return Corpus(folder, manifest)
 
 
-def _key(data: DataConfig, long_min_tokens: int) -> str:
+def _place(data: DataConfig, long_min_tokens: int) -> Path:
+    """The folder in the cache for the corpus of a source that runs prepare themselves."""
+    if data.source.startswith("hf:"):
+        raise DataError(
+            f"data.source {data.source}: a data set is turned into shards first, once: `ngptlab data prepare "
+            f"{data.source} --out DIR`, then --data.source shards:DIR"
+        )
     parts = [
         FORMAT_VERSION,
         sources.fingerprint(data.source),
@@ -164,7 +166,8 @@ def _key(data: DataConfig, long_min_tokens: int) -> str:
         long_min_tokens,
         *([data.end_of_text] if data.end_of_text else []),
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return cache_folder() / "data" / key
 
 
 def _make(data: DataConfig, folder: Path, vocab_size: int, long_min_tokens: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ngptlab.data.formats import TEXT_COLUMN, Document
+from ngptlab.data.hub import ANSWER_SECONDS
 from ngptlab.errors import DataError
 
 SCHEME = "hf:"
@@ -46,7 +47,7 @@ class Stream:
     @property
     def label(self) -> str:
         """See `Source`."""
-        name = f"{self._folder.resolve().name if not self._commit else self._dataset}"
+        name = self._dataset if self._commit else self._folder.resolve().name
         config = f":{self._config}" if self._config else ""
         commit = f" of {self._commit[:12]}" if self._commit else ""
         return f"{SCHEME}{name}{config}, {self._split}{commit}"
@@ -107,7 +108,8 @@ class Stream:
         from huggingface_hub import HfApi  # late: slow to load
 
         try:
-            return str(HfApi().dataset_info(self._dataset, revision=revision or None).sha)
+            info = HfApi().dataset_info(self._dataset, revision=revision or None, timeout=ANSWER_SECONDS)
+            return str(info.sha)
         except Exception as error:  # of the Hub's client or of what it is made of
             self._fail(error)
 

@@ -1,10 +1,10 @@
 """Does the best learning rate stay where it is when the model gets wider? Bytes, widths 32 to 128, for two cores.
 
 Command: `ngptlab sweep mup-bytes-small`, 90 runs of 400 steps (0.8M tokens each, nothing met twice), one process a core.
-About an hour: an estimate of 2026-11-23, for no whole sweep was timed. A step took 0.05, 0.10 and 0.25 s of processor time
-for gpt at widths 32, 64 and 128, and 0.06, 0.12 and 0.27 s for ngpt (one thread, a machine busy with other work). That
-makes 43 minutes on two cores; starting the runs and evaluating takes 5 more, and processes that share a cache slow each
-other down. Two seeds take twice as long. The 18 cells of gpt under nugpt are not counted: those rules refuse gpt.
+Time: about 80 minutes on two cores that had other work too, by the steps of the 168 runs of 2026-11-24 that ended
+(results/mup-bytes-small.csv); evaluating and starting come on top. Median seconds of a run at widths 32, 64 and 128: 15, 132
+and 207 for gpt, 25, 92 and 162 for ngpt, of which the load of the machine decided much. Two seeds take twice as long. The 18
+cells of gpt under nugpt are not counted: those rules refuse gpt. Result: docs/log.md, 2026-11-24; cells of width 128 are missing.
 """
 
 from ngptlab.config import Dims, EvalConfig, RunConfig, ScheduleConfig, TrainConfig

@@ -43,16 +43,18 @@ def add(plan: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Print the plan."""
+    from ngptlab.compare import plan as runs_of
     from ngptlab.device import on_cuda
-    from ngptlab.methods import resolve
-    from ngptlab.overrides import apply
     from ngptlab.plan.plan import gpu_speed, plan
     from ngptlab.recipes import recipe
 
     found = recipe(options.recipe)
     given = options.overrides.get("method")
+    if given and options.methods:
+        raise ConfigError("--methods and --method: give one of them")
     methods = options.methods or ([given] if given else found.methods)
-    arms = [resolve(apply(found.arm(method), options.overrides | {"method": method})) for method in methods]
+    overrides = {field: value for field, value in options.overrides.items() if field != "method"}
+    arms = runs_of(found, methods=methods, seeds=1, overrides=overrides)
     speed = options.flops_per_second
     if speed is not None and options.gpu:
         raise ConfigError("--flops-per-second and --gpu: give one of them")

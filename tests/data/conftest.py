@@ -1,4 +1,4 @@
-"""Small corpora in a cache of their own."""
+"""Small corpora; their cache is that of every test."""
 
 from __future__ import annotations
 
@@ -15,14 +15,6 @@ from ngptlab.errors import DataError
 # A busy machine is no failure: the first call of an example may wait for a core longer than any deadline.
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache; the folder itself isn't there yet."""
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("NGPTLAB_CACHE", str(folder))
-    return folder
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from hub_server import COMMIT, Hub, running
+from stand_ins import shard
 
 from ngptlab.config import DataConfig
 from ngptlab.data.arrivals import describe
@@ -35,13 +35,6 @@ sys.exit(main(sys.argv[1:]))
 
 def train(number: int) -> str:
     return f"fineweb_train_{number:06d}.bin"
-
-
-def shard(tokens: list[int]) -> bytes:
-    """As llm.c writes them, with none of our code."""
-    header = np.zeros(256, dtype="<i4")
-    header[:3] = 20240520, 1, len(tokens)
-    return header.tobytes() + np.array(tokens, dtype="<u2").tobytes()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stand_ins import Killed
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
@@ -28,10 +29,6 @@ from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
 
 MakeFolder = Callable[[Iterable[str] | int], Path]
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing catches it, and nothing is finished after it."""
 
 
 def config(texts: Path) -> DataConfig:

@@ -15,6 +15,7 @@ import pytest
 import zstandard
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from stand_ins import Killed
 
 from ngptlab.config import DataConfig
 from ngptlab.data import encode
@@ -30,10 +31,6 @@ from ngptlab.errors import DataError
 VAL, LONG, LONG_MIN = 0.2, 0.3, 12
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=30), max_size=25)
 FILES = st.lists(st.tuples(st.sampled_from([".txt", ".jsonl", ".jsonl.zst"]), TEXTS), min_size=1, max_size=4)
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing catches it, and nothing is finished after it."""
 
 
 class Threads(ThreadPoolExecutor):

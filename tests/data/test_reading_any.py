@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stand_ins import shard
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
@@ -89,12 +90,6 @@ def test_every_token_once_an_epoch_and_a_stop_leaves_no_trace(
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
-
-
-def shard(tokens: list[int]) -> bytes:
-    header = np.zeros(HEADER_BYTES // 4, dtype="<i4")
-    header[:3] = 20240520, 1, len(tokens)
-    return header.tobytes() + np.array(tokens, dtype="<u2").tobytes()
 
 
 @pytest.fixture

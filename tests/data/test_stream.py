@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from hub_server import COMMIT, OTHER, Hub, running
+from stand_ins import Killed
 
 import ngptlab
 from ngptlab.config import DataConfig
@@ -61,10 +62,6 @@ def failure(call: Callable[[], object]) -> str:
         call()
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-class Killed(BaseException):
-    """Stands for a kill."""
 
 
 class TestFolder:

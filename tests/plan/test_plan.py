@@ -107,6 +107,8 @@ def test_data_that_are_missing(
     assert main(["plan", "demo", "--data.source", "text:nowhere"]) == 0
     said = capsys.readouterr().out
     assert "data missing" in said and "nowhere" in said
+    assert main(["plan", "demo", "--data.source", "hf:lab/texts"]) == 0
+    assert "`ngptlab data prepare hf:lab/texts --out DIR`" in capsys.readouterr().out  # nobody is asked
 
 
 def test_too_few_shards(
@@ -152,6 +154,8 @@ def test_the_command(
     for wrong in (["--mfu", "2"], ["--flops-per-second", "0"], ["--gpu", "H100", "--flops-per-second", "1"]):
         assert main(["plan", "demo", *tiny, *wrong]) == 2
     assert main(["plan", "demo", *tiny, "--method", "none"]) == 2
+    assert main(["plan", "demo", *tiny, "--methods", "gpt", "gpt"]) == 2
+    assert main(["plan", "demo", *tiny, "--methods", "gpt", "--method", "ngpt"]) == 2
     capsys.readouterr()
     assert main(["plan", "demo", *tiny, "--method", "qk_norm", "--json"]) == 0
     assert [arm["name"] for arm in json.loads(capsys.readouterr().out)["arms"]] == ["qk_norm"]
