@@ -4,9 +4,9 @@ Activations are counted, not guessed: a forward pass over shapes only (torch's f
 keep for the backward, of this method at these sizes. That pass takes the CPU's path in float32. For CUDA the same tensors are
 taken in the compute dtype, and the masters' copies in it are added.
 
-What a step had allocated at its highest on a CPU (bench/measure.py) and this estimate: 0.94 to 1.18 as much over four methods
-and five sizes. Below 1, because the backward has tensors of its own; above, because gradients come as activations go. On CUDA
-nothing was compared yet.
+Tests hold this estimate within a fifth of what a step has allocated at its highest on a CPU (bench/measure.py). It may be less,
+because the backward has tensors of its own, or more, because gradients come as activations go. On CUDA nothing was compared
+yet.
 """
 
 from __future__ import annotations
