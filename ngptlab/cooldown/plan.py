@@ -108,10 +108,17 @@ def plan(arms: Sequence[RunConfig], design: Design) -> list[Trunk]:
     """The runs of a study, seed by seed so that every method has its first ones early.
 
     Raises:
-        ConfigError: a part of the design is empty, out of range or named twice, or a cooldown doesn't fit.
+        ConfigError: a part of the design is empty, out of range or named twice, a cooldown doesn't fit, or rules of
+            parametrization by which lengths have rates of their own.
     """
     _check(design)
     resolved = [all_methods.resolve(arm) for arm in arms]
+    for arm in resolved:
+        if len(design.lengths) > 1 and arm.param.base_tokens:
+            raise ConfigError(
+                f"--lengths: given {' '.join(map(str, design.lengths))}; with param.base_tokens {arm.param.base_tokens} every "
+                "rate depends on the run's length, so that lengths can't share a trunk: give one at a time"
+            )
     return [_trunk(arm, design, seed) for seed in range(design.seeds) for arm in resolved]
 
 

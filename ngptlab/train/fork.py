@@ -15,6 +15,7 @@ from typing import Any
 from ngptlab.config import RunConfig
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.optim.schedule import lr_factor
+from ngptlab.param.rules import Rules, rules
 from ngptlab.runs import STREAMS, Run, differences, write_json
 from ngptlab.train.checkpoint import copy_checkpoint, list_checkpoints, read_checkpoint, step_of
 from ngptlab.train.due import validation_due
@@ -61,9 +62,16 @@ def fork(
 
 
 def _common_updates(a: RunConfig, b: RunConfig) -> int:
-    """How many first updates have the same learning rate in both, to the last bit."""
+    """How many first updates have the same learning rates in both, to the last bit."""
+    if _rules(a) != _rules(b):
+        return 0
     shorter = min(a.train.steps, b.train.steps)
     return next((step for step in range(shorter) if lr_factor(a, step) != lr_factor(b, step)), shorter)
+
+
+def _rules(config: RunConfig) -> Rules:
+    """A factor of the horizon is that of the whole run, and so there from the first update."""
+    return rules(config.param, config.model, tokens=config.train.steps * config.train.step_tokens)
 
 
 def _measured(run: Run, config: RunConfig) -> int:

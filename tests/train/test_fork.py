@@ -93,6 +93,19 @@ def test_the_schedule_decides_where_a_branch_can_leave(trunk: Run, tmp_path: Pat
     assert fork(trunk.path, warm, tmp_path / "warm") == 0 and not (tmp_path / "warm").exists()
 
 
+def test_rates_that_depend_on_the_horizon_are_not_shared_between_lengths(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """With param.base_tokens every rate has a factor of the run's own length, from its first update on."""
+    param = {"rules": "nugpt", "base_width": 8, "base_tokens": 64}
+    config = make_config("ngpt", param=param, schedule={"shape": "constant"}, checkpoint={"at": (6,)})
+    source = train(config, tmp_path / "trunk")
+    shorter = branch(source, start=6, schedule__cooldown_frac=0.1, train__steps=7)
+    assert fork(source.path, shorter, tmp_path / "shorter") == 0 and not (tmp_path / "shorter").exists()
+    same = branch(source, start=6, schedule__cooldown_frac=0.25)
+    assert fork(source.path, same, tmp_path / "same") == 6
+
+
 def test_records_must_be_whole(trunk: Run, tmp_path: Path) -> None:
     """Where the trunk did not measure what the branch asks for, the branch leaves before that and measures itself."""
     config = branch(trunk, start=14, schedule__cooldown_frac=0.3)
