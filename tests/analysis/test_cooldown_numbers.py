@@ -92,6 +92,17 @@ def test_a_seed_without_result_takes_its_row_along(legs: list[Leg]) -> None:
     assert "none" in console.export_text()
 
 
+def test_a_length_that_the_trunk_did_not_measure_is_told(make_run: MakeRun) -> None:
+    """It finished in a study that did not ask for this length."""
+    path = make_run("a", {0: 6.0, 60: 2.6}, schedule={"cooldown_frac": 0.5})
+    legs = [trunk(make_run, "a", 0, {0: 6.0, 100: 2.9}), leg(path, 0.5, "linear", 30)]
+    study = measure(legs, name="made")
+    short = study["rows"][0]
+    assert (short["steps"], short["frac"], short["final_loss_nats"]) == (60, 0.0, None)
+    assert short["reason"] == "seed 0 was not measured after 60 steps"
+    assert study["warnings"][0].startswith("No result for a, 60 steps, no cooldown: seed 0 was not measured")
+
+
 def test_one_seed_and_an_untuned_rate_are_told(make_run: MakeRun) -> None:
     one = [trunk(make_run, "a", 0, {0: 6.0, 100: 2.9}), branch(make_run, "a", 0, 2.5)]
     study = measure(one, name="made")
