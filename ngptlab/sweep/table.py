@@ -17,6 +17,11 @@ from ngptlab.sweep.plan import Cell
 LAST_STEPS = 50
 
 
+def run_of(out: Path, cell: Cell) -> Path:
+    """The run directory of a cell."""
+    return out / "runs" / cell.config.run_name
+
+
 def status_of(run_path: Path, config_hash: str) -> tuple[Status, str]:
     """What a run directory says of its end, and why; 'waiting' where it has not ended or is another run's."""
     if not (run_path / "config.json").exists():
@@ -36,7 +41,7 @@ def status_of(run_path: Path, config_hash: str) -> tuple[Status, str]:
 
 def rows(cells: Sequence[Cell], out: Path, failures: Mapping[str, str]) -> list[CellRow]:
     """A line for each cell; `failures` are the crashes that left no word in their run directory, by hash."""
-    return [_row(cell, out / "runs" / cell.config.run_name, failures) for cell in cells]
+    return [_row(cell, run_of(out, cell), failures) for cell in cells]
 
 
 def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
