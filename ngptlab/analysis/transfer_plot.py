@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from ngptlab.analysis.figures import SERIES
 from ngptlab.analysis.transfer import Curve, Finding
 
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080")
-"""Okabe and Ito's palette, which colour-blind readers tell apart."""
 LINES = ("solid", "dashed", "dotted", "dashdot")
 """Dashes repeat what colour says, for print in grey."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from ngptlab.analysis.rows import CellRow, Status
+from ngptlab.analysis.tables import as_text
 from ngptlab.errors import LabError
 from ngptlab.runs import Run, write_json
 from ngptlab.sweep.plan import Cell
@@ -81,11 +80,8 @@ def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
 
 def write(table: Sequence[CellRow], out: Path, *, extra: Mapping[str, Any]) -> None:
     """Write sweep.csv and sweep.json; `extra` joins the rows in the JSON."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(CellRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in table)
+    columns = [field.name for field in fields(CellRow)]
     temporary = out / ".sweep.csv.tmp"
-    temporary.write_text(text.getvalue(), encoding="utf-8")
+    temporary.write_text(as_text(columns, map(asdict, table)), encoding="utf-8")
     temporary.replace(out / "sweep.csv")
     write_json(out / "sweep.json", {"cells": [asdict(row) for row in table], **extra})
