@@ -35,6 +35,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and a terminal wide enough that no table folds."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "150")
+    return folder
+
+
+@pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """Forty files of 60 to 400 bytes."""
     folder, draw = tmp_path / "texts", random.Random(0)

@@ -151,7 +151,6 @@ def _groups(legs: Sequence[Leg], records: dict[str, RunRecord]) -> Groups:
 
 def _row(points: list[Point], base: list[Point]) -> Row:
     leg, steps = points[0].leg, points[0].steps
-    missing = [f"seed {p.leg.config.seed} {p.leg.status}: {p.leg.reason}" for p in points if not p.record]
     last = _losses(points, steps)
     before = _losses(points, leg.start) if last and leg.frac else {}
     values = list(last.values())
@@ -170,8 +169,15 @@ def _row(points: list[Point], base: list[Point]) -> Row:
         "before_nats": stats.mean(list(before.values())) if before else None,
         "gaps": _gaps(last, before, base) if last and base else None,
         "runs": [p.record.name for p in points if p.record],
-        "reason": "; ".join(missing),
+        "reason": "; ".join(f"seed {p.leg.config.seed} {_why(p)}" for p in points if p.loss(steps) is None),
     }
+
+
+def _why(point: Point) -> str:
+    """Why there is no loss at the end."""
+    if not point.record:
+        return f"{point.leg.status}: {point.leg.reason}"
+    return f"was not measured after {point.steps} steps"
 
 
 def _losses(points: list[Point], step: int) -> Losses:
@@ -224,8 +230,9 @@ def _speedups(groups: Groups, arms: list[str]) -> list[SpeedUp]:
 def _warnings(legs: Sequence[Leg], rows: list[Row], records: dict[str, RunRecord]) -> list[str]:
     """Every doubt about this study, the gravest first."""
     found = [f"No result for {_words(row)}: {row['reason']}." for row in rows if row["reason"]]
-    firsts = {leg.config.arm: leg.config for leg in reversed(legs)}
-    arms = dict(reversed(firsts.items()))
+    arms: dict[str, RunConfig] = {}
+    for leg in legs:
+        arms.setdefault(leg.config.arm, leg.config)
     for arm, config in arms.items():
         if note := doubts.lr_note(config.optim.lr, config.optim.lr_grid):
             found.append(f"Learning rate of {arm}, {config.optim.lr:.4g}: {note}.")

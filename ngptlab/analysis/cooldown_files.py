@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ngptlab.analysis import figures
 from ngptlab.analysis.cooldown import Row, Study
 from ngptlab.analysis.cooldown_figure import draw
 from ngptlab.analysis.speedup_files import print_speedups, write_speedups
 from ngptlab.analysis.stats import Difference, in_words
-from ngptlab.errors import ConfigError
+from ngptlab.analysis.tables import as_text, with_error, writing
 from ngptlab.runs import write_json
 
 GAPS = ("before", "after", "change")
@@ -42,22 +42,16 @@ def write_study(study: Study, out: Path) -> None:
     Raises:
         ConfigError: `out` can't be written.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
         write_json(out / "cooldown.json", study)
         (out / "cooldown.csv").write_text(as_csv(study), encoding="utf-8")
-        for ending in ("png", "svg"):
-            (out / f"cooldown.{ending}").write_bytes(draw(study, ending))
+        figures.write(out, "cooldown", partial(draw, study))
         write_speedups(study["speedups"], out)
-    except OSError as error:
-        raise ConfigError(f"{out}: can't be written ({error.strerror}); give another --out") from None
 
 
 def as_csv(study: Study) -> str:
     """A line a row; lists are separated by blanks."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
+    lines = []
     for row in study["rows"]:
         line: dict[str, object] = dict(row)
         line |= {key: " ".join(map(str, row[key])) for key in ("seeds", "losses")}
@@ -66,8 +60,8 @@ def as_csv(study: Study) -> str:
             if gap:
                 line |= {f"gap_{when}_{key}": gap[key] for key in ("stderr", "ci95", "p_t", "p_signs")}
                 line[f"gap_{when}_nats"] = gap["mean"]
-        writer.writerow(line)
-    return text.getvalue()
+        lines.append(line)
+    return as_text(COLUMNS, lines)
 
 
 def print_study(study: Study, console: Console) -> None:
@@ -104,15 +98,11 @@ def _cells(row: Row) -> tuple[str, ...]:
     gaps = row["gaps"]
     return (
         *head,
-        _with_error(f"{row['final_loss_nats']:.4f}", row["final_loss_stderr"]),
+        with_error(f"{row['final_loss_nats']:.4f}", row["final_loss_stderr"]),
         _gap(gaps["before"]) if gaps else "",
         _gap(gaps["after"]) if gaps else "",
     )
 
 
 def _gap(gap: Difference | None) -> str:
-    return _with_error(f"{gap['mean']:+.4f}", gap["stderr"]) if gap else ""
-
-
-def _with_error(value: str, error: float | None) -> str:
-    return value if error is None else f"{value} ± {error:.4f}"
+    return with_error(f"{gap['mean']:+.4f}", gap["stderr"]) if gap else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import matplotlib.style
@@ -39,3 +40,9 @@ def render(fill: Callable[[Figure], None], *, size: tuple[float, float], ending:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=ending, dpi=160, metadata={"Date": None} if ending == "svg" else {})
     return buffer.getvalue()
+
+
+def write(out: Path, name: str, draw: Callable[[str], bytes]) -> None:
+    """Write <name>.png and <name>.svg into `out`; `draw` gives the bytes of a file with an ending."""
+    for ending in ("png", "svg"):
+        (out / f"{name}.{ending}").write_bytes(draw(ending))

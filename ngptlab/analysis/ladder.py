@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from ngptlab.analysis import doubts, gaps, series, stats
-from ngptlab.analysis.records import RunRecord, load_runs
+from ngptlab.analysis.records import RunRecord, load_runs, steady_seconds
 
 Mode = Literal["cumulative", "leave-one-out"]
 
@@ -63,6 +63,7 @@ class RungNumbers(TypedDict):
     stderr_over: str
     """`seeds`, or `validation` where there is one seed; '' where there is no result."""
     step_seconds_median: float | None
+    """Over the steady steps of all seeds."""
     params: int | None
     adds: Step | None
 
@@ -118,16 +119,10 @@ def _rung(rung: Rung, arms: dict[str, list[RunRecord]], reference: str) -> RungN
         "final_loss_nats": stats.mean([row.loss_nats for row in last]) if last else None,
         "final_loss_stderr": (last[0].stderr_nats if over_seeds is None else over_seeds) if last else None,
         "stderr_over": ("validation" if over_seeds is None else "seeds") if last else "",
-        "step_seconds_median": _step_seconds(arm),
+        "step_seconds_median": series.median_iqr(steady_seconds(arm))[0],
         "params": arm[0].params if arm else None,
         "adds": _adds(arm, arms[reference], reference) if arm and reference else None,
     }
-
-
-def _step_seconds(arm: Sequence[RunRecord]) -> float | None:
-    """Median over the steady steps of all seeds."""
-    steady = [second for run in arm for second in series.steady([row.step_seconds for row in run.timing])]
-    return series.median_iqr(steady)[0]
 
 
 def _adds(arm: Sequence[RunRecord], before: Sequence[RunRecord], against: str) -> Step:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ngptlab.analysis import figures
 from ngptlab.analysis.ladder import Ladder, RungNumbers
 from ngptlab.analysis.ladder_figure import draw
-from ngptlab.errors import ConfigError
+from ngptlab.analysis.tables import as_text, with_error, writing
 from ngptlab.runs import write_json
 
 COLUMNS = (
@@ -39,22 +39,16 @@ def write_ladder(ladder: Ladder, out: Path) -> None:
     Raises:
         ConfigError: `out` can't be written.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
         write_json(out / "ladder.json", ladder)
         (out / "ladder.csv").write_text(as_csv(ladder), encoding="utf-8")
-        for ending in ("png", "svg"):
-            (out / f"ladder.{ending}").write_bytes(draw(ladder, ending))
-    except OSError as error:
-        raise ConfigError(f"{out}: can't be written ({error.strerror}); give another --out") from None
+        figures.write(out, "ladder", partial(draw, ladder))
 
 
 def as_csv(ladder: Ladder) -> str:
     """A line a rung. Labels stay out: a spreadsheet would take their first sign for a formula's."""
     numbers = {rung["label"]: number for number, rung in enumerate(ladder["rungs"])}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
+    lines = []
     for rung in ladder["rungs"]:
         adds = rung["adds"]
         row = {**rung, "rung": numbers[rung["label"]]}
@@ -62,8 +56,8 @@ def as_csv(ladder: Ladder) -> str:
         if adds:
             row |= {"adds_nats": adds["nats"], "adds_stderr": adds["stderr"]}
             row["adds_against_rung"] = numbers[adds["against"]]
-        writer.writerow(row)
-    return text.getvalue()
+        lines.append(row)
+    return as_text(COLUMNS, lines)
 
 
 def print_ladder(ladder: Ladder, console: Console) -> None:
@@ -99,11 +93,7 @@ def _cells(rung: RungNumbers) -> tuple[str, ...]:
         rung["label"],
         f"{rung['lr']:.4g}",
         str(len(rung["seeds"])),
-        _with_error(f"{rung['final_loss_nats']:.4f}", rung["final_loss_stderr"]),
-        _with_error(f"{adds['nats']:+.4f}", adds["stderr"]) if adds else "",
+        with_error(f"{rung['final_loss_nats']:.4f}", rung["final_loss_stderr"]),
+        with_error(f"{adds['nats']:+.4f}", adds["stderr"]) if adds else "",
         f"{seconds * 1e3:.1f}" if seconds else "",
     )
-
-
-def _with_error(value: str, error: float | None) -> str:
-    return value if error is None else f"{value} ± {error:.4f}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from ngptlab.analysis import series
 from ngptlab.config import Frozen, RunConfig, explain
 from ngptlab.errors import ConfigError, DataError
 from ngptlab.runs import Run
@@ -107,6 +108,11 @@ def load_runs(paths: Iterable[str | Path]) -> list[RunRecord]:
     if not records:
         raise ConfigError("no run directories given; give at least one that `ngptlab train` finished")
     return records
+
+
+def steady_seconds(runs: Sequence[RunRecord]) -> list[float]:
+    """Times of the steady steps of all these runs."""
+    return [second for run in runs for second in series.steady([row.step_seconds for row in run.timing])]
 
 
 def printable(text: str) -> str:

@@ -46,11 +46,6 @@ class Point:
     """95% interval of the factor by bootstrap over the seeds; None of one seed."""
 
 
-def need(tokens: Sequence[float], losses: Sequence[float] | Floats, target: float) -> Bounded:
-    """Tokens at which a curve of losses, by increasing tokens, first reaches `target`."""
-    return _bounded(float(_needs(tokens, losses, [target])[0]), tokens)
-
-
 def points(
     tokens: Sequence[float], losses: Floats, base_tokens: Sequence[float], base_losses: Floats
 ) -> list[Point]:
@@ -87,17 +82,18 @@ def times(number: Bounded, by: float) -> Bounded:
     return {"value": number["value"] * by, "bound": number["bound"]}
 
 
-def _needs(
-    tokens: Sequence[float], losses: Sequence[float] | Floats, targets: Sequence[float] | Floats
-) -> Floats:
-    """Tokens for each target; infinite below all losses, 0 above them."""
-    falling, wanted = isotonic_regression(losses, increasing=False).x, np.asarray(targets)
+def _needs(tokens: Sequence[float], losses: Floats, targets: Floats) -> Floats:
+    """Tokens at which a curve of losses, by increasing tokens, first reaches each target.
+
+    Infinite for a target below all losses, 0 above them.
+    """
+    falling = isotonic_regression(losses, increasing=False).x
     # Of equal losses the first is where that loss is reached.
     reached, first = np.unique(falling, return_index=True)
     log_tokens = np.log(np.asarray(tokens, dtype=np.float64))[first]
     curve = PchipInterpolator(reached, log_tokens) if len(reached) > 1 else lambda _: log_tokens[0]
-    inside = np.exp(curve(np.clip(wanted, reached[0], reached[-1])))
-    return np.where(wanted < reached[0], np.inf, np.where(wanted > reached[-1], 0.0, inside))
+    inside = np.exp(curve(np.clip(targets, reached[0], reached[-1])))
+    return np.where(targets < reached[0], np.inf, np.where(targets > reached[-1], 0.0, inside))
 
 
 def _bounded(needed: float, tokens: Sequence[float]) -> Bounded:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ngptlab.analysis import figures
 from ngptlab.analysis.speedup_figure import draw
 from ngptlab.analysis.speedup_runs import SpeedUp, show
+from ngptlab.analysis.tables import as_text
 
 BOUNDED = (
     "baseline_tokens",
@@ -35,8 +36,7 @@ def write_speedups(speedups: Sequence[SpeedUp], out: Path) -> None:
             (out / f"speedup.{ending}").unlink(missing_ok=True)
         return
     (out / "speedup.csv").write_text(as_csv(speedups), encoding="utf-8")
-    for ending in ("png", "svg"):
-        (out / f"speedup.{ending}").write_bytes(draw(speedups, ending))
+    figures.write(out, "speedup", partial(draw, speedups))
 
 
 def as_csv(speedups: Sequence[SpeedUp]) -> str:
@@ -55,12 +55,7 @@ def as_csv(speedups: Sequence[SpeedUp]) -> str:
                 end = point["interval"][place] if point["interval"] else None
                 row |= {name: end and end["value"], f"{name}_bound": end and end["bound"]}
             rows.append(row)
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue()
+    return as_text(list(rows[0]), rows) if rows else ""
 
 
 def print_speedups(speedups: Sequence[SpeedUp], console: Console) -> None:

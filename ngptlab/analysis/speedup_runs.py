@@ -8,7 +8,7 @@ from typing import Literal, TypedDict
 import numpy as np
 
 from ngptlab.analysis import doubts, series, stats
-from ngptlab.analysis.records import RunRecord, Seeds
+from ngptlab.analysis.records import RunRecord, Seeds, steady_seconds
 from ngptlab.analysis.speedup import Bounded, Point, points, times
 from ngptlab.config import RunConfig
 from ngptlab.flops import token_flops
@@ -179,8 +179,7 @@ def _priced(point: Point, ours: Sequence[RunRecord], theirs: Sequence[RunRecord]
 
 def _token_seconds(arm: Sequence[RunRecord]) -> float | None:
     """Median seconds of the steady steps, for a token."""
-    steady = [second for run in arm for second in series.steady([row.step_seconds for row in run.timing])]
-    median, _ = series.median_iqr(steady)
+    median, _ = series.median_iqr(steady_seconds(arm))
     return median / arm[0].config.train.step_tokens if median else None
 
 

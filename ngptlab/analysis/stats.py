@@ -130,9 +130,9 @@ def coverage_limit(count: int) -> float:
     return 1 - 2.0 ** (1 - count)
 
 
-def in_words(found: Difference, *, unit: str = "nats") -> str:
-    """The difference in a sentence's part: with its interval, test and seeds, or that there is one seed."""
-    value = f"{found['mean']:+.4f} {unit}"
+def in_words(found: Difference) -> str:
+    """A difference of losses as a sentence's part: with its interval, test and seeds, or that there is one seed."""
+    value = f"{found['mean']:+.4f} nats"
     half, n = found["ci95"], found["pairs"]
     if half is None:
         return f"{value}, from one seed: nothing says how far another would move it"

@@ -1,13 +1,15 @@
-"""Tables of evaluations over several runs: <name>.csv and <name>.json with the same rows."""
+"""What the analyses' tables share: rows as CSV, <name>.csv beside <name>.json, a value with its error, a folder to write."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ngptlab.errors import ConfigError
 from ngptlab.runs import write_json
 
 Row = dict[str, Any]
@@ -26,9 +28,13 @@ def flat(record: Mapping[str, Any], prefix: str = "") -> Row:
 
 def as_csv(rows: Sequence[Row]) -> str:
     """A line a row under the names of all columns. A number that is not there is an empty cell."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return as_text(list(dict.fromkeys(key for row in rows for key in row)), rows)
+
+
+def as_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as CSV; what has no column stays out, and None or what is missing is an empty cell."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -38,3 +44,22 @@ def write_table(out: Path, name: str, rows: Sequence[Row]) -> None:
     """Write both files into `out`."""
     (out / f"{name}.csv").write_text(as_csv(rows), encoding="utf-8")
     write_json(out / f"{name}.json", list(rows))
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Make `out`, and write into it.
+
+    Raises:
+        ConfigError: it can't be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ConfigError(f"{out}: can't be written ({error.strerror}); give another --out") from None
+
+
+def with_error(value: str, error: float | None) -> str:
+    """'1.0000 ± 0.1000', or the value alone."""
+    return value if error is None else f"{value} ± {error:.4f}"

@@ -16,12 +16,10 @@ from ngptlab.config import RunConfig, cooldown_steps
 from ngptlab.errors import ConfigError
 from ngptlab.overrides import Overrides, apply
 from ngptlab.recipes import recipe
-from ngptlab.sweep.plan import Cell
+from ngptlab.sweep.plan import OF_RUNS, Cell, check_free, check_parts
 
 SET_BY = {
-    "method": "--methods",
-    "seed": "--seeds",
-    "data.seed": "--seeds",
+    **OF_RUNS,
     "schedule.shape": "--shapes",
     "schedule.cooldown_shape": "--shapes",
     "schedule.cooldown_frac": "--fracs",
@@ -77,9 +75,7 @@ def arms(given: str, methods: Sequence[str], overrides: Overrides) -> list[RunCo
     Raises:
         ConfigError: no such recipe, file or run, an override of what the study sets, or another method than a run's.
     """
-    for field in overrides:
-        if field in SET_BY:
-            raise ConfigError(f"--{field.replace('_', '-')}: cooldown sets it; give {SET_BY[field]}")
+    check_free("cooldown", SET_BY, overrides)
     if len(set(methods)) != len(methods):
         raise ConfigError(f"--methods: given {' '.join(methods)}; name each method once")
     if Path(given).is_dir():
@@ -108,26 +104,28 @@ def plan(arms: Sequence[RunConfig], design: Design) -> list[Trunk]:
     """The runs of a study, seed by seed so that every method has its first ones early.
 
     Raises:
-        ConfigError: a part of the design is empty, out of range or named twice, or a cooldown doesn't fit.
+        ConfigError: a part of the design is empty, out of range or named twice, a cooldown doesn't fit, or rules of
+            parametrization by which lengths have rates of their own.
     """
     _check(design)
     resolved = [all_methods.resolve(arm) for arm in arms]
+    for arm in resolved:
+        if len(design.lengths) > 1 and arm.param.base_tokens:
+            raise ConfigError(
+                f"--lengths: given {' '.join(map(str, design.lengths))}; with param.base_tokens {arm.param.base_tokens} every "
+                "rate depends on the run's length, so that lengths can't share a trunk: give one at a time"
+            )
     return [_trunk(arm, design, seed) for seed in range(design.seeds) for arm in resolved]
 
 
 def _check(design: Design) -> None:
-    for option in ("fracs", "shapes", "lengths"):
-        given = getattr(design, option)
-        if len(set(given)) < len(given):
-            raise ConfigError(f"--{option}: given {' '.join(map(str, given))}; name each once")
+    check_parts({option: getattr(design, option) for option in ("fracs", "shapes", "lengths")}, design.seeds)
     if not design.fracs or not all(0 < frac <= 1 for frac in design.fracs):
         raise ConfigError(
             f"--fracs: given {' '.join(map(str, design.fracs))}; give shares of a run above 0 and up to 1"
         )
     if not all(steps > 0 for steps in design.lengths):
         raise ConfigError(f"--lengths: given {' '.join(map(str, design.lengths))}; give steps from 1 on")
-    if design.seeds < 1:
-        raise ConfigError(f"--seeds: given {design.seeds}; give at least 1, and at least 3 for a claim")
 
 
 def _trunk(arm: RunConfig, design: Design, seed: int) -> Trunk:

@@ -13,7 +13,7 @@ from ngptlab.cooldown.plan import Design, Leg, Trunk, plan
 from ngptlab.sweep.board import Board
 from ngptlab.sweep.local import execute, prepare, share_out
 from ngptlab.sweep.plan import Cell
-from ngptlab.sweep.table import status_of
+from ngptlab.sweep.table import run_of, status_of
 from ngptlab.train.fork import fork
 from ngptlab.train.stop import StopRequest, listen
 
@@ -70,9 +70,9 @@ def _announce(trunk: Trunk) -> str:
 
 def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
     """Give every branch that is not begun yet its first steps from the trunk."""
-    source = _path(trunk.leg, out)
+    source = run_of(out, trunk.leg)
     for leg in trunk.branches:
-        path = _path(leg, out)
+        path = run_of(out, leg)
         if path.exists() or not source.exists():
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,13 +81,9 @@ def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
             tell(f"{leg.title}: leaves the trunk at step {step}, which has no checkpoint at {leg.start}")
 
 
-def _path(leg: Leg, out: Path) -> Path:
-    return out / "runs" / leg.config.run_name
-
-
 def _ran(leg: Leg, trunk: Trunk, out: Path, failures: dict[str, str]) -> Ran:
     """How a run of the study ended, as its directory says."""
-    path = _path(leg, out)
+    path = run_of(out, leg)
     status, reason = status_of(path, leg.config.hash)
     if leg.config.hash in failures:
         status, reason = "failed", failures[leg.config.hash]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 
 from ngptlab.analysis import doubts, gaps, series, stats
-from ngptlab.analysis.records import RunRecord, Seeds, ValRow, printable
+from ngptlab.analysis.records import RunRecord, Seeds, ValRow, printable, steady_seconds
 from ngptlab.config import cooldown_steps
 from ngptlab.errors import ConfigError
 from ngptlab.report import checks, lengths, wording
@@ -78,7 +78,7 @@ def _method(arm: list[RunRecord], labels: dict[Seeds, str]) -> MethodNumbers:
     config = arm[0].config
     last = [run.val[-1] for run in arm]
     losses = [row.loss_nats for row in last]
-    seconds, iqr = _step_seconds(arm)
+    seconds, iqr = series.median_iqr(steady_seconds(arm))
     return {
         "params": arm[0].params,
         "tokens": config.train.tokens,
@@ -102,13 +102,6 @@ def _method(arm: list[RunRecord], labels: dict[Seeds, str]) -> MethodNumbers:
         "length": _length(arm),
         "length_documents": min((run.length.documents for run in arm if run.length), default=None),
     }
-
-
-def _step_seconds(arm: list[RunRecord]) -> tuple[float | None, float | None]:
-    """Median and interquartile range over all steady steps of all seeds."""
-    return series.median_iqr(
-        [s for run in arm for s in series.steady([row.step_seconds for row in run.timing])]
-    )
 
 
 def _error(rows: Sequence[ValRow]) -> float:
@@ -163,7 +156,7 @@ def _gap(arm: list[RunRecord], base: list[RunRecord], schedule: Schedule, labels
     changes = gaps.crossovers(track.steps, track.gap_nats, schedule["step_tokens"])
     last = changes[-1]["step"] if changes else None
     start = schedule["cooldown_start_step"]
-    (ours, _), (theirs, _) = _step_seconds(arm), _step_seconds(base)
+    (ours, _), (theirs, _) = (series.median_iqr(steady_seconds(runs)) for runs in (arm, base))
     return {
         "paired_seeds": [labels[seeds] for seeds in track.pairs],
         "steps": track.steps,

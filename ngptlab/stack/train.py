@@ -43,19 +43,19 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
 
     with ExitStack() as held, listen() as request:
         for config, (_, path) in zip(configs, jobs, strict=True):
+            own = _Named(reporter, path.name)
             try:
                 run = Run.open(path, config)
                 if run.done:
                     continue
                 held.enter_context(run.lock())
-                begin(run, setting, _Named(reporter, path.name), stacked=len(jobs))
+                begin(run, setting, own, stacked=len(jobs))
                 if config.data.seed not in batches:
                     batches[config.data.seed] = open_batches(config, setting.corpus)
                 order, model = batches[config.data.seed], initial_model(config)
-                own = _Named(reporter, path.name)
                 trainers.append(trainer_of(config, run, setting, model, order, own, request))
             except LabError as error:
-                reporter.note(f"{path.name}: {error}")
+                own.note(str(error))
         try:
             for trainer in StackTrainer(trainers, fail).fit():
                 try:

@@ -37,25 +37,22 @@ class StackTrainer:
         self._live = list(self.trainers)
         begun: dict[Trainer, int] = {}
         self._each(lambda trainer: begun.update({trainer: trainer.begin()}))
-        if not self._live:
-            return []
-        first = max(begun[trainer] for trainer in self._live)
+        first = max(begun.values(), default=0)
         # One whose newest checkpoint was damaged is behind: it comes after alone.
         self._each(lambda trainer: trainer.advance(begun[trainer], first))
+        if not self._live:
+            return []
         self._gather(first)
-        for step in range(first, self._live[0].config.train.steps if self._live else first):
+        for step in range(first, self._live[0].config.train.steps):
             self._update(step)
             if not self._live:
                 break
         return self._live
 
     def _gather(self, steps: int) -> None:
-        if self._live:
-            compiled = self._live[0].device.compile
-            self._stack = Stack([trainer.model for trainer in self._live], compiled=compiled)
-            self._adamw = StackedAdamW(
-                self._stack, [trainer.optimizer for trainer in self._live], steps=steps
-            )
+        compiled = self._live[0].device.compile
+        self._stack = Stack([trainer.model for trainer in self._live], compiled=compiled)
+        self._adamw = StackedAdamW(self._stack, [trainer.optimizer for trainer in self._live], steps=steps)
 
     def _update(self, step: int) -> None:
         first, start = self._live[0], time.perf_counter()

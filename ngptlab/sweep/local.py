@@ -25,7 +25,7 @@ from ngptlab.experiment import open_data
 from ngptlab.sweep.board import Board
 from ngptlab.sweep.plan import Cell
 from ngptlab.sweep.progress import Progress, read_progress
-from ngptlab.sweep.table import status_of
+from ngptlab.sweep.table import run_of, status_of
 from ngptlab.train.stop import Stopped, StopRequest
 
 POLL_SECONDS = 0.1
@@ -73,7 +73,7 @@ def share_out(workers: int, device: DeviceConfig) -> tuple[int, int]:
 def prepare(cells: Sequence[Cell], out: Path) -> None:
     """Make the corpus once, before many processes want it; wrong data is then one error and not one in every cell."""
     for cell in cells:
-        if not cell.refusal and status_of(run_of(out, cell), cell.config.hash)[0] not in ("done", "diverged"):
+        if not cell.refusal and not _over(out, cell):
             open_data(cell.config)
             break
     out.mkdir(parents=True, exist_ok=True)
@@ -113,9 +113,7 @@ def execute(
         while waiting or active:
             if request.signal_number is not None:
                 _save_all(active)
-                finished = sum(
-                    status_of(run_of(out, c), c.config.hash)[0] in ("done", "diverged") for c in cells
-                )
+                finished = sum(_over(out, cell) for cell in cells)
                 raise SweepStopped(request.signal_number, finished, len(cells))
             while waiting and len(active) < workers:
                 active.append(_start(waiting.popleft(), out, threads))
@@ -135,9 +133,9 @@ def execute(
     return failures
 
 
-def run_of(out: Path, cell: Cell) -> Path:
-    """The run directory of a cell."""
-    return out / "runs" / cell.config.run_name
+def _over(out: Path, cell: Cell) -> bool:
+    """Whether there is nothing left to train; divergence is an end too."""
+    return status_of(run_of(out, cell), cell.config.hash)[0] in ("done", "diverged")
 
 
 def _progress(out: Path, cell: Cell) -> Progress:

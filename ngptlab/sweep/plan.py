@@ -6,7 +6,7 @@ such a run differs from SP's in a field under the hash, so both are trained and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -19,10 +19,10 @@ from ngptlab.recipes import Recipe
 Resolve = Callable[[RunConfig], RunConfig]
 """Puts in what the method decides, or raises a ConfigError where the settings don't fit it."""
 
+OF_RUNS = {"method": "--methods", "seed": "--seeds", "data.seed": "--seeds"}
+"""Fields that any grid of runs decides, and the option that sets each."""
 SET_BY = {
-    "method": "--methods",
-    "seed": "--seeds",
-    "data.seed": "--seeds",
+    **OF_RUNS,
     "optim.lr": "--lrs",
     "optim.lr_grid": "--lrs",
     "param.rules": "--params",
@@ -64,10 +64,24 @@ def changed(recipe: Recipe, overrides: Overrides) -> Recipe:
     Raises:
         ConfigError: a field is one that the grid sets, or a value is wrong.
     """
-    for field in overrides:
-        if field in SET_BY:
-            raise ConfigError(f"--{field.replace('_', '-')}: sweep sets it; give {SET_BY[field]}")
+    check_free("sweep", SET_BY, overrides)
     return replace(recipe, config=apply(recipe.config, overrides), tuned={})
+
+
+def check_free(verb: str, set_by: Mapping[str, str], overrides: Overrides) -> None:
+    """Raises ConfigError where a field is overridden that the verb decides."""
+    for field in overrides:
+        if field in set_by:
+            raise ConfigError(f"--{field.replace('_', '-')}: {verb} sets it; give {set_by[field]}")
+
+
+def check_parts(parts: Mapping[str, Sequence[object]], seeds: int) -> None:
+    """Raises ConfigError where an option's part of a grid names something twice, or there is no seed."""
+    for option, given in parts.items():
+        if len(set(given)) < len(given):
+            raise ConfigError(f"--{option}: given {' '.join(map(str, given))}; name each once")
+    if seeds < 1:
+        raise ConfigError(f"--seeds: given {seeds}; give at least 1, and at least 3 for a claim")
 
 
 def grid_of(
@@ -100,12 +114,7 @@ def grid_of(
         seeds=seeds,
         base_width=chosen_base,
     )
-    for option in ("methods", "params", "widths"):
-        given = getattr(grid, option)
-        if len(set(given)) < len(given):
-            raise ConfigError(f"--{option}: given {' '.join(map(str, given))}; name each once")
-    if seeds < 1:
-        raise ConfigError(f"--seeds: given {seeds}; give at least 1, and at least 3 for a claim")
+    check_parts({option: getattr(grid, option) for option in ("methods", "params", "widths")}, seeds)
     return grid
 
 

@@ -16,10 +16,10 @@ from ngptlab.experiment import initial_model
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.sweep.board import Board
-from ngptlab.sweep.local import SweepStopped, execute, prepare, run_of, share_out
+from ngptlab.sweep.local import SweepStopped, execute, prepare, share_out
 from ngptlab.sweep.plan import changed, grid_of, plan
 from ngptlab.sweep.stacks import stacks
-from ngptlab.sweep.table import rows, write
+from ngptlab.sweep.table import rows, run_of, write
 from ngptlab.train.stop import listen
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from ngptlab.analysis.rows import CellRow, Status
+from ngptlab.analysis.tables import as_text
 from ngptlab.errors import LabError
 from ngptlab.runs import Run, write_json
 from ngptlab.sweep.plan import Cell
 
 LAST_STEPS = 50
+
+
+def run_of(out: Path, cell: Cell) -> Path:
+    """The run directory of a cell."""
+    return out / "runs" / cell.config.run_name
 
 
 def status_of(run_path: Path, config_hash: str) -> tuple[Status, str]:
@@ -36,7 +40,7 @@ def status_of(run_path: Path, config_hash: str) -> tuple[Status, str]:
 
 def rows(cells: Sequence[Cell], out: Path, failures: Mapping[str, str]) -> list[CellRow]:
     """A line for each cell; `failures` are the crashes that left no word in their run directory, by hash."""
-    return [_row(cell, out / "runs" / cell.config.run_name, failures) for cell in cells]
+    return [_row(cell, run_of(out, cell), failures) for cell in cells]
 
 
 def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
@@ -76,11 +80,8 @@ def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
 
 def write(table: Sequence[CellRow], out: Path, *, extra: Mapping[str, Any]) -> None:
     """Write sweep.csv and sweep.json; `extra` joins the rows in the JSON."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(CellRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in table)
+    columns = [field.name for field in fields(CellRow)]
     temporary = out / ".sweep.csv.tmp"
-    temporary.write_text(text.getvalue(), encoding="utf-8")
+    temporary.write_text(as_text(columns, map(asdict, table)), encoding="utf-8")
     temporary.replace(out / "sweep.csv")
     write_json(out / "sweep.json", {"cells": [asdict(row) for row in table], **extra})

@@ -70,6 +70,7 @@ def _common_updates(a: RunConfig, b: RunConfig) -> int:
 
 
 def _rules(config: RunConfig) -> Rules:
+    """A factor of the horizon is that of the whole run, and so there from the first update."""
     return rules(config.param, config.model, tokens=config.train.tokens)
 
 

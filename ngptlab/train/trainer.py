@@ -159,7 +159,7 @@ class Trainer:
         """The line of `metrics.jsonl` for update number `step`.
 
         Raises:
-            DivergedError: the loss or the norm is not finite; the update must not be made.
+            DivergedError: the loss or the norm is not finite; what this update makes of the model must not be kept.
         """
         done = step + 1
         if not np.isfinite(loss_nats) or not np.isfinite(grad_norm):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ from rich.console import Console
 
 from ngptlab.analysis.cooldown import Leg, Study, measure
 from ngptlab.analysis.cooldown_files import as_csv, print_study, write_study
-from ngptlab.errors import ConfigError
 from ngptlab.runs import Run
 
 MakeRun = Callable[..., Path]
+Written = Callable[..., dict[str, bytes]]
 
 
 def leg(path: Path, frac: float, shape: str, start: int, **ended: Any) -> Leg:
@@ -92,6 +91,17 @@ def test_a_seed_without_result_takes_its_row_along(legs: list[Leg]) -> None:
     assert "none" in console.export_text()
 
 
+def test_a_length_that_the_trunk_did_not_measure_is_told(make_run: MakeRun) -> None:
+    """It finished in a study that did not ask for this length."""
+    path = make_run("a", {0: 6.0, 60: 2.6}, schedule={"cooldown_frac": 0.5})
+    legs = [trunk(make_run, "a", 0, {0: 6.0, 100: 2.9}), leg(path, 0.5, "linear", 30)]
+    study = measure(legs, name="made")
+    short = study["rows"][0]
+    assert (short["steps"], short["frac"], short["final_loss_nats"]) == (60, 0.0, None)
+    assert short["reason"] == "seed 0 was not measured after 60 steps"
+    assert study["warnings"][0].startswith("No result for a, 60 steps, no cooldown: seed 0 was not measured")
+
+
 def test_one_seed_and_an_untuned_rate_are_told(make_run: MakeRun) -> None:
     one = [trunk(make_run, "a", 0, {0: 6.0, 100: 2.9}), branch(make_run, "a", 0, 2.5)]
     study = measure(one, name="made")
@@ -101,15 +111,10 @@ def test_one_seed_and_an_untuned_rate_are_told(make_run: MakeRun) -> None:
     assert "highest of the grid" in measure([leg(path, 0.3, "linear", 70)], name="made")["warnings"][0]
 
 
-def test_files_and_table(legs: list[Leg], tmp_path: Path) -> None:
+def test_files_and_table(legs: list[Leg], written: Written) -> None:
     study: Study = measure(legs, name="made")
-    write_study(study, tmp_path / "out")
-    first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    assert sorted(first) == ["cooldown.csv", "cooldown.json", "cooldown.png", "cooldown.svg"]
-    assert json.loads(first["cooldown.json"]) == study
-    assert first["cooldown.png"].startswith(b"\x89PNG") and b"</svg>" in first["cooldown.svg"]
-    write_study(study, tmp_path / "out")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == first
+    files = written(write_study, study, "cooldown")
+    assert files["cooldown.csv"].decode() == as_csv(study)
     rows = list(csv.DictReader(io.StringIO(as_csv(study))))
     assert rows[3]["losses"] == "2.3 3.3 4.27" and float(rows[3]["gap_after_nats"]) == pytest.approx(-0.21)
     assert rows[3]["gap_after_p_signs"] == "0.25" and rows[1]["gap_after_nats"] == ""
@@ -118,6 +123,3 @@ def test_files_and_table(legs: list[Leg], tmp_path: Path) -> None:
     text = console.export_text()
     assert "3.5000 ± 0.5774" in text and "+0.1200 ± 0.0115" in text and "-0.2100 ± 0.0100" in text
     assert "the cooldown moves the gap to a by -0.3300 nats, 95% interval" in text
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="give another --out"):
-        write_study(study, tmp_path / "file")

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from rich.console import Console
 from ngptlab import config as configs
 from ngptlab.analysis.ladder import Ladder, Mode, Rung, measure
 from ngptlab.analysis.ladder_files import as_csv, print_ladder, write_ladder
-from ngptlab.errors import ConfigError
 from ngptlab.runs import Run
 
+Written = Callable[..., dict[str, bytes]]
 LABELS = {"a": (), "+ norm": ("norm",), "+ qk": ("attn_scale", "qk"), "+ gate": ("gate",)}
 
 
@@ -172,17 +172,9 @@ def test_table(tmp_path: Path) -> None:
     assert "+ norm: no result, why" in text and "Warning: Two seeds" in text
 
 
-def test_files(tmp_path: Path) -> None:
+def test_files(tmp_path: Path, written: Written) -> None:
     found = made(
         tmp_path, {"a": [2.0, 2.2], "+ norm": [1.5, 1.5], "+ qk": [1.0, 1.1]}, **{"+ norm": {"reason": "$x$"}}
     )
-    write_ladder(found, tmp_path / "out")
-    first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    assert sorted(first) == ["ladder.csv", "ladder.json", "ladder.png", "ladder.svg"]
-    assert json.loads(first["ladder.json"]) == found
-    assert first["ladder.png"].startswith(b"\x89PNG") and b"</svg>" in first["ladder.svg"]
-    write_ladder(found, tmp_path / "out")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == first
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="give another --out"):
-        write_ladder(found, tmp_path / "file")
+    files = written(write_ladder, found, "ladder")
+    assert files["ladder.csv"].decode() == as_csv(found)

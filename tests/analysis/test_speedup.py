@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ngptlab.analysis import stats
-from ngptlab.analysis.speedup import need, points
+from ngptlab.analysis.speedup import Bounded, points
 
 Floats = NDArray[np.float64]
 TOKENS = [1e6 * 2.0**power for power in range(6)]
@@ -19,6 +19,12 @@ TOKENS = [1e6 * 2.0**power for power in range(6)]
 def curve(tokens: list[float] | Floats, *, speedup: float = 1.0, floor: float = 1.5) -> Floats:
     """Loss of a power law; `speedup` times the tokens are as good as that many more."""
     return floor + 40.0 * (np.asarray(tokens) * speedup) ** -0.25
+
+
+def need(tokens: list[float], losses: list[float], target: float) -> Bounded:
+    """What a baseline with these losses needs for one loss of a method."""
+    (point,) = points([1.0], np.array([[target]]), tokens, np.array([losses]))
+    return point.need
 
 
 def factors(speedup: float, **how: float) -> list[dict[str, object]]:

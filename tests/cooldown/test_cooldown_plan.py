@@ -96,6 +96,14 @@ def test_a_run_gives_the_trunks_settings(tmp_path: Path) -> None:
         arms(str(tmp_path), ("gpt", "ngpt"), {})
 
 
+def test_lengths_whose_rates_differ_share_no_trunk() -> None:
+    fields = {"param.rules": "nugpt", "param.base_width": "24", "param.base_tokens": "1000"}
+    given = arms("demo", ["ngpt"], fields)
+    with pytest.raises(ConfigError, match=r"--lengths: given 300 600; with param.base_tokens 1000"):
+        plan(given, design(lengths=(300, 600)))
+    assert plan(given, design(lengths=(300,)))[0].leg.config.train.steps == 300
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -29,13 +29,7 @@ Captured = pytest.CaptureFixture[str]
 Outcome = Callable[[Path], dict[str, bytes]]
 
 
-@pytest.fixture(autouse=True)
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("COLUMNS", "150")
-    return folder
+pytestmark = pytest.mark.usefixtures("work")
 
 
 def study_of(folder: Path) -> dict[str, Any]:

@@ -17,13 +17,7 @@ from ngptlab.runs import Run
 Captured = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("COLUMNS", "150")
-    return folder
+pytestmark = pytest.mark.usefixtures("work")
 
 
 def ladder_of(folder: Path) -> dict[str, Any]:

@@ -54,6 +54,12 @@ def assert_alike(stacked: Path, alone: Path) -> None:
         for one, other in zip(numbers(alone, stream), numbers(stacked, stream), strict=True):
             assert list(other) == list(one)
             assert other == pytest.approx(one, rel=2e-4)
+    learned, expected = (
+        [(r["step"], s["name"], s["mean"]) for r in Run(path).read("scales") for s in r["scales"]]
+        for path in (stacked, alone)
+    )
+    for (*where, value), (*place, wanted) in zip(learned, expected, strict=True):
+        assert where == place and value == pytest.approx(wanted, rel=2e-4)
     assert [list(r) for r in numbers(stacked, "timing")] == [list(r) for r in numbers(alone, "timing")]
     assert Run(stacked).summary == Run(alone).summary
     env, stacked_env = Run(alone).env, Run(stacked).env
@@ -79,6 +85,21 @@ def test_each_run_is_as_if_trained_alone(method: str, make_config: Make, tmp_pat
         assert_alike(path, alone.path)
         finals.add(numbers(path, "metrics")[-1]["loss_nats"])
     assert len(finals) == len(configs), "each has its own rate, seed and rules"
+
+
+def test_marks_and_a_horizon_are_those_of_runs_alone(make_config: Make, tmp_path: Path) -> None:
+    """Validations and checkpoints at steps of their own, scales at each validation, and rates by the length of the run."""
+    marks = {"eval": {"at": (5,)}, "checkpoint": {"at": (2,)}}
+    param = {"rules": "nugpt", "base_width": 8, "base_layers": 2}
+    configs = [make_config("ngpt", param=param | {"base_tokens": tokens}, **marks) for tokens in (0, 64)]
+    together = jobs(configs, tmp_path / "stack")
+    train(together)
+    for config, path in together:
+        assert_alike(path, experiment.train(config, tmp_path / "alone" / config.run_name).path)
+        assert [r["step"] for r in Run(path).read("scales")] == [0, 3, 5, 6, 8]
+        assert [step_of(c) for c in list_checkpoints(path / "checkpoints")] == [2, 6, 8]
+    first, halved = (numbers(path, "metrics")[1]["loss_nats"] for _, path in together)
+    assert abs(first - halved) > 1e-3, "512 tokens are 8 times the base: half the rates"
 
 
 def test_micro_batches(make_config: Make, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_sweep_of_stacks_is_the_sweep_of_its_cells(tiny: list[str], tmp_path: 
 
 @pytest.mark.slow  # seven processes with torch
 def test_what_a_stack_leaves_unfinished_goes_on_alone(
-    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One directory is in the way: that cell alone fails, and by its own words."""
     command = ["sweep", "mup-bytes-small", *tiny, *COMMAND[3:], "--methods", "gpt", "--lrs", "2^-9", "2^-8"]

@@ -93,26 +93,17 @@ def test_the_schedule_decides_where_a_branch_can_leave(trunk: Run, tmp_path: Pat
     assert fork(trunk.path, warm, tmp_path / "warm") == 0 and not (tmp_path / "warm").exists()
 
 
-def test_rules_over_the_horizon_part_runs_of_two_lengths_at_once(
+def test_rates_that_depend_on_the_horizon_are_not_shared_between_lengths(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    """Under nuGPT's rule the peak rate follows from the tokens of the whole run, so not one update is common."""
-    trunk = train(
-        make_config(
-            "ngpt",
-            param={"rules": "nugpt", "base_width": 16, "base_tokens": 640},
-            schedule={"shape": "constant", "warmup_steps": 3},
-            train={"steps": STEPS},
-            eval={"at": STARTS},
-            checkpoint={"every": 7, "at": STARTS},
-        ),
-        tmp_path / "trunk",
-    )
-    shorter = branch(trunk, start=6, schedule__cooldown_frac=0.4, train__steps=10)
-    assert fork(trunk.path, shorter, tmp_path / "shorter") == 0
-    assert not (tmp_path / "shorter").exists()
-    as_long = branch(trunk, start=14, schedule__cooldown_frac=0.3)
-    assert fork(trunk.path, as_long, tmp_path / "as_long") == 14
+    """With param.base_tokens every rate has a factor of the run's own length, from its first update on."""
+    param = {"rules": "nugpt", "base_width": 8, "base_tokens": 64}
+    config = make_config("ngpt", param=param, schedule={"shape": "constant"}, checkpoint={"at": (6,)})
+    source = train(config, tmp_path / "trunk")
+    shorter = branch(source, start=6, schedule__cooldown_frac=0.1, train__steps=7)
+    assert fork(source.path, shorter, tmp_path / "shorter") == 0 and not (tmp_path / "shorter").exists()
+    same = branch(source, start=6, schedule__cooldown_frac=0.25)
+    assert fork(source.path, same, tmp_path / "same") == 6
 
 
 def test_records_must_be_whole(trunk: Run, tmp_path: Path) -> None:
