@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,12 @@ import torch
 from made_runs import make_run  # noqa: F401  a fixture
 from ngptlab import methods
 from ngptlab.config import RunConfig, parse
+from ngptlab.cooldown import study
+from ngptlab.errors import DivergedError, LabError
+from ngptlab.experiment import train
+from ngptlab.ladder import climb
+from ngptlab.sweep.plan import Cell
+from ngptlab.sweep.table import run_of, status_of
 
 WORDS = ("the", "a", "cat", "dog", "sat", "on", "under", "mat", "then", "for", "while", "red", "blue", "tall")
 
@@ -113,3 +119,25 @@ def tiny(corpus: Path) -> list[str]:
         "device.threads": "1",
     }
     return [part for field, value in fields.items() for part in (f"--{field}", value)]
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a cooldown study or a ladder, trained here: a process with torch for each takes seconds."""
+
+    def execute(cells: Sequence[Cell], out: Path, **named: Any) -> dict[str, str]:
+        failures = {}
+        for cell in cells:
+            path = run_of(out, cell)
+            if status_of(path, cell.config.hash)[0] in ("done", "diverged"):
+                continue
+            try:
+                train(cell.config, path)
+            except DivergedError:
+                pass
+            except LabError as error:
+                failures[cell.config.hash] = str(error)
+        return failures
+
+    monkeypatch.setattr(study, "execute", execute)
+    monkeypatch.setattr(climb, "execute", execute)

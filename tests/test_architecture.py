@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": BASE | {"runs", "analysis"},
     "stack": RUNNING | {"experiment"},
     "sweep": RUNNING | {"overrides", "recipes", "experiment", "analysis", "stack"},
-    "ladder": RUNNING | {"overrides", "recipes", "experiment", "analysis"},
+    "ladder": RUNNING | {"overrides", "recipes", "analysis", "sweep"},
     "cooldown": RUNNING | {"overrides", "recipes", "experiment", "analysis", "sweep"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
     "smoke": {"config", "data", "recipes"},

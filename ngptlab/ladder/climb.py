@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ngptlab.analysis.ladder import Ladder, Mode, Rung, measure
 from ngptlab.analysis.ladder_files import write_ladder
 from ngptlab.config import RunConfig
-from ngptlab.errors import ConfigError, DivergedError
-from ngptlab.experiment import train
+from ngptlab.errors import ConfigError
 from ngptlab.ladder.rungs import Planned, plan
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
-from ngptlab.train.progress import Reporter
+from ngptlab.sweep.board import Board
+from ngptlab.sweep.local import execute, prepare, share_out
+from ngptlab.sweep.plan import Cell
+from ngptlab.sweep.table import run_of, status_of
+from ngptlab.train.stop import listen
 
-ReporterFactory = Callable[[RunConfig], AbstractContextManager[Reporter]]
+
+@dataclass(frozen=True)
+class Attempt(Cell):
+    """A run of a rung, with one seed."""
+
+    rung: str = ""
+    """Its rung's label."""
+
+    @property
+    def title(self) -> str:
+        """Its place in the ladder, for people."""
+        return f"{self.rung} seed {self.config.seed}"
 
 
 def ladder(
@@ -27,40 +41,41 @@ def ladder(
     mode: Mode = "cumulative",
     seeds: int = 1,
     out: Path,
+    workers: int = 0,
     overrides: Overrides | None = None,
     tell: Callable[[str], None] = lambda line: None,
-    reporter: ReporterFactory,
-) -> Ladder:
-    """Train what is missing under out/runs and write out/ladder.json, .csv, .png and .svg.
+) -> tuple[Ladder, int]:
+    """Train what is missing under out/runs, `workers` at once; write out/ladder.json, .csv, .png and .svg.
 
-    A rung that cannot stand, or whose loss runs away, is named with the reason; the others go on.
+    A rung that cannot stand, or of which any run diverges or fails, is named with the reason; the others go on. Returns
+    the numbers, and how many runs failed (one that diverged is a result).
+
     Raises:
         LabError: wrong settings or data; finished runs stay and are not trained again.
-        Stopped: a signal asked for it; the run under way was saved.
+        SweepStopped: a signal asked for it; the runs under way were saved.
     """
     if seeds < 1:
         raise ConfigError(f"--seeds: given {seeds}; give at least 1, and at least 3 for a claim")
     planned = plan(recipe, base=base, target=target, mode=mode, overrides=overrides or {})
+    workers, threads = share_out(workers, planned[0].config.device)
     for rung in planned:
         tell(_announce(rung))
-    failed: dict[str, str] = {}
-    runs: dict[str, list[Path]] = {rung.label: [] for rung in planned}
-    for seed in range(seeds):
-        for rung in planned:
-            if rung.reason or rung.label in failed:
-                continue
-            config = _seeded(rung.config, seed)
-            try:
-                with reporter(config) as teller:
-                    run = train(config, out / "runs" / config.run_name, reporter=teller)
-                runs[rung.label].append(run.path)
-            except DivergedError as error:
-                failed[rung.label] = f"diverged with seed {seed}: {error}"
-                tell(f"{rung.label}: {failed[rung.label]}")
-    climbed = [_climbed(rung, failed.get(rung.label, ""), runs[rung.label]) for rung in planned]
+    # Seed by seed, so that every rung has its first one early.
+    attempts = [
+        Attempt(_seeded(rung.config, seed), rung=rung.label)
+        for seed in range(seeds)
+        for rung in planned
+        if not rung.reason
+    ]
+    prepare(attempts, out)
+    with listen() as request, Board(attempts) as board:
+        failures = execute(attempts, out, workers=workers, threads=threads, board=board, request=request)
+    climbed = [
+        _climbed(rung, [a for a in attempts if a.rung == rung.label], out, failures) for rung in planned
+    ]
     result = measure(climbed, recipe=recipe.config.name, base=base, target=target, mode=mode)
     write_ladder(result, out)
-    return result
+    return result, len(failures)
 
 
 def _seeded(config: RunConfig, seed: int) -> RunConfig:
@@ -76,15 +91,25 @@ def _announce(rung: Planned) -> str:
     return f"{rung.label}: {rung.config.arm}, lr {rung.config.optim.lr:.4g} ({whose})"
 
 
-def _climbed(rung: Planned, failure: str, runs: list[Path]) -> Rung:
-    config = rung.config
+def _climbed(rung: Planned, attempts: Sequence[Attempt], out: Path, failures: Mapping[str, str]) -> Rung:
+    """How the runs of a rung ended, as their directories say."""
+    runs, reasons = [], [rung.reason] if rung.reason else []
+    for attempt in attempts:
+        config = attempt.config
+        status, reason = status_of(run_of(out, attempt), config.hash)
+        if config.hash in failures:
+            status, reason = "failed", failures[config.hash]
+        if status == "done":
+            runs.append(run_of(out, attempt))
+        else:
+            reasons.append(f"{status} with seed {config.seed}: {reason}")
     return Rung(
         label=rung.label,
-        arm=config.arm,
+        arm=rung.config.arm,
         seams=rung.seams,
-        lr=config.optim.lr,
-        lr_grid=config.optim.lr_grid,
+        lr=rung.config.optim.lr,
+        lr_grid=rung.config.optim.lr_grid,
         lr_of=rung.lr_of,
-        reason=rung.reason or failure,
+        reason="; ".join(reasons),
         runs=tuple(runs),
     )

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ngptlab.errors import ConfigError
-from ngptlab.verbs.runs import console_reporter, no_seeds
+from ngptlab.verbs.runs import no_seeds
 from ngptlab.verbs.stopping import until_stopped
 
 
@@ -23,6 +23,13 @@ def add(ladder: argparse.ArgumentParser) -> None:
     )
     ladder.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="runs of each rung (default: 1; a claim needs 3)"
+    )
+    ladder.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="K",
+        help="runs trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
     )
     ladder.add_argument(
         "--out", type=Path, help="folder of the runs and of ladder.* (default: out/<recipe>-<A>-<B>-<mode>)"
@@ -42,20 +49,28 @@ def act(options: argparse.Namespace) -> int:
         raise ConfigError("--method, --seams: the rungs of a ladder set both; give --from A and --to B")
     no_seeds(options)
     out = options.out or Path("out") / f"{found.config.name}-{base}-{target}-{options.mode}"
+    failed = 0
 
     def work() -> None:
-        result = ladder(
+        nonlocal failed
+        result, failed = ladder(
             found,
             base=base,
             target=target,
             mode=options.mode,
             seeds=options.seeds,
             out=out,
+            workers=options.workers,
             overrides=options.overrides,
             tell=lambda line: print(line, file=sys.stderr),
-            reporter=console_reporter,
         )
         print_ladder(result, Console(highlight=False))
         print(f"Numbers and figure: {out / 'ladder.json'}, .csv, .png, .svg")
 
-    return until_stopped(work)
+    code = until_stopped(work)
+    if failed:
+        print(
+            f"ngptlab: {failed} run{'s' * (failed > 1)} failed; the table says why. Mend that and give the same command again",
+            file=sys.stderr,
+        )
+    return code or (1 if failed else 0)

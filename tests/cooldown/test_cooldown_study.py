@@ -11,19 +11,15 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ngptlab.cli import main
-from ngptlab.cooldown import study
-from ngptlab.errors import DivergedError, LabError
 from ngptlab.experiment import train
 from ngptlab.runs import Run
-from ngptlab.sweep.plan import Cell
-from ngptlab.sweep.table import status_of
 
 Captured = pytest.CaptureFixture[str]
 Outcome = Callable[[Path], dict[str, bytes]]
@@ -34,25 +30,6 @@ pytestmark = pytest.mark.usefixtures("work")
 
 def study_of(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "cooldown.json").read_text()))
-
-
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    def execute(cells: Sequence[Cell], out: Path, **named: Any) -> dict[str, str]:
-        failures = {}
-        for cell in cells:
-            path = out / "runs" / cell.config.run_name
-            if status_of(path, cell.config.hash)[0] in ("done", "diverged"):
-                continue
-            try:
-                train(cell.config, path)
-            except DivergedError:
-                pass
-            except LabError as error:
-                failures[cell.config.hash] = str(error)
-        return failures
-
-    monkeypatch.setattr(study, "execute", execute)
 
 
 @pytest.mark.slow  # ten short runs, then seven again

@@ -1,20 +1,27 @@
-"""A ladder through the command line, at toy size."""
+"""A ladder through the command line, at toy size.
+
+Most runs are trained in this process; how processes are run, watched and stopped is tested with the sweep.
+"""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ngptlab import RunConfig
 from ngptlab.cli import main
-from ngptlab.errors import DivergedError
-from ngptlab.ladder import climb
 from ngptlab.runs import Run
 
 Captured = pytest.CaptureFixture[str]
+Outcome = Callable[[Path], dict[str, bytes]]
+SHORT = ["ladder", "demo", "--from", "gpt", "--to", "qk_norm"]
+"""Two methods that differ in one step."""
 
 
 pytestmark = pytest.mark.usefixtures("work")
@@ -24,9 +31,9 @@ def ladder_of(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "ladder.json").read_text()))
 
 
-def test_a_short_ladder(tiny: list[str], capsys: Captured, work: Path) -> None:
-    """Two methods that differ in one step; both modes have the same two runs."""
-    command = ["ladder", "demo", "--from", "gpt", "--to", "qk_norm", *tiny, "--seeds", "2", "--out", "out"]
+def test_a_short_ladder(in_process: None, tiny: list[str], capsys: Captured, work: Path) -> None:
+    """Both modes have the same two runs."""
+    command = [*SHORT, *tiny, "--seeds", "2", "--out", "out"]
     assert main(command) == 0
     out, err = capsys.readouterr()
     assert "gpt: gpt, lr 0.001953 (that of gpt)" in err and "+ qk: qk_norm, lr 0.001953" in err
@@ -50,8 +57,10 @@ def test_a_short_ladder(tiny: list[str], capsys: Captured, work: Path) -> None:
     adds = sum(b - a for a, b in zip(losses["gpt"], losses["+ qk"], strict=True)) / 2
     assert found["rungs"][1]["adds"]["nats"] == pytest.approx(adds, abs=1e-12)
 
+    before = {path: path.stat().st_mtime_ns for path in (work / "out" / "runs").rglob("*")}
     assert main([*command, "--mode", "leave-one-out"]) == 0
-    assert capsys.readouterr().err.count("already done") == 4, "the same runs, found again"
+    after = {path: path.stat().st_mtime_ns for path in (work / "out" / "runs").rglob("*")}
+    assert after == before, "the same runs, found again"
     back = ladder_of(work / "out")
     assert [r["label"] for r in back["rungs"]] == ["qk_norm", "- qk"]
     assert back["rungs"][1]["adds"]["nats"] == pytest.approx(-adds, abs=1e-12)
@@ -60,7 +69,7 @@ def test_a_short_ladder(tiny: list[str], capsys: Captured, work: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_ladder(tiny: list[str], capsys: Captured, work: Path) -> None:
+def test_the_whole_ladder(in_process: None, tiny: list[str], capsys: Captured, work: Path) -> None:
     assert main(["ladder", "demo", "--from", "gpt", "--to", "ngpt", *tiny]) == 0
     found = ladder_of(work / "out" / "demo-gpt-ngpt-cumulative")
     assert [r["reason"] for r in found["rungs"]] == [""] * 8
@@ -75,25 +84,69 @@ def test_the_whole_ladder(tiny: list[str], capsys: Captured, work: Path) -> None
     assert capsys.readouterr().err.count("already done") == 2
 
 
-def test_a_rung_that_diverges_is_named(
-    tiny: list[str], capsys: Captured, work: Path, monkeypatch: pytest.MonkeyPatch
+def test_rungs_that_diverge_or_fail_are_named(
+    in_process: None, tiny: list[str], capsys: Captured, work: Path
 ) -> None:
-    """With its second seed, so that its first has a finished run that must not be shown as the rung's result."""
-    real = climb.train
-
-    def train(config: RunConfig, *rest: Any, **named: Any) -> Run:
-        if config.seed == 1 and config.method == "qk_norm":
-            raise DivergedError("step 3: loss nan")
-        return real(config, *rest, **named)
-
-    monkeypatch.setattr(climb, "train", train)
-    command = ["ladder", "demo", "--from", "gpt", "--to", "qk_norm", *tiny, "--seeds", "3", "--out", "out"]
+    """With their second seeds, so that each has finished runs that must not be shown as the rung's result."""
+    command = [*SHORT, *tiny, "--seeds", "3", "--out", "out"]
     assert main(command) == 0
-    found = ladder_of(work / "out")
-    assert found["rungs"][0]["seeds"] == [0, 1, 2]
-    assert found["rungs"][1]["final_loss_nats"] is None
-    assert found["rungs"][1]["reason"] == "diverged with seed 1: step 3: loss nan"
-    assert "+ qk: no result, diverged with seed 1" in capsys.readouterr().out
+    first, second = ladder_of(work / "out")["rungs"]
+    failed, diverged = (Run(work / "out" / "runs" / rung["runs"][1]) for rung in (first, second))
+    (failed.path / "config.json").unlink()
+    diverged.finish("failed", error="DivergedError", reason="step 3: loss nan")
+    assert main(command) == 1
+    first, second = ladder_of(work / "out")["rungs"]
+    assert first["final_loss_nats"] is second["final_loss_nats"] is None
+    assert first["reason"].startswith(
+        f"failed with seed 1: {Path('out/runs') / failed.path.name}: neither empty"
+    )
+    assert second["reason"] == "diverged with seed 1: step 3: loss nan"
+    assert [len(rung["runs"]) for rung in (first, second)] == [2, 2]
+    out, err = capsys.readouterr()
+    assert "+ qk: no result, diverged with seed 1" in out
+    assert "1 run failed; the table says why" in err, "a divergence is a result"
+
+
+@pytest.mark.slow  # five processes with torch
+def test_rungs_at_once_are_those_one_by_one(tiny: list[str], work: Path, outcome: Outcome) -> None:
+    """Bit for bit, at equal threads; and those that `train` gives."""
+    for workers in ("1", "2"):
+        assert main([*SHORT, *tiny, "--workers", workers, "--out", workers]) == 0
+    runs = [sorted((work / workers / "runs").iterdir()) for workers in "12"]
+    assert [run.name for run in runs[0]] == [run.name for run in runs[1]] and len(runs[0]) == 2
+    assert [outcome(run) for run in runs[0]] == [outcome(run) for run in runs[1]]
+    assert ladder_losses(work / "1") == ladder_losses(work / "2")
+    assert main(["train", "demo", "--method", "gpt", *tiny, "--out", "alone"]) == 0
+    (gpt,) = (run for run in runs[0] if Run(run).config.method == "gpt")
+    assert outcome(work / "alone") == outcome(gpt)
+
+
+def ladder_losses(folder: Path) -> list[float]:
+    return [rung["final_loss_nats"] for rung in ladder_of(folder)["rungs"]]
+
+
+@pytest.mark.slow  # a ladder that is killed, and goes on
+def test_a_killed_ladder_goes_on(tiny: list[str], work: Path, outcome: Outcome) -> None:
+    """Killed while a rung is under way: what is finished stays, the rung goes on from its own checkpoint."""
+    fields = [*tiny, "--train.steps", "400", "--eval.every", "200", "--checkpoint.every", "10"]
+    command = [*SHORT, *fields, "--workers", "1", "--out", "out"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ngptlab", *command], stderr=subprocess.PIPE, start_new_session=True
+    )
+    end = time.monotonic() + 200
+    runs = work / "out" / "runs"
+    while not any(Run(path.parent).read("metrics")[60:] for path in runs.glob("*qk_norm*/metrics.jsonl")):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    (first,) = runs.glob("*-gpt-*")
+    finished = (first / "summary.json").stat().st_mtime_ns
+    assert main(command) == 0
+    assert (first / "summary.json").stat().st_mtime_ns == finished
+    (second,) = runs.glob("*qk_norm*")
+    assert main(["train", f"{second}/config.json", "--out", "straight"]) == 0
+    assert outcome(work / "straight") == outcome(second)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +158,7 @@ def test_a_rung_that_diverges_is_named(
         (["--from", "gpt", "--to", "ngpt", "--seams.norm", "ngpt"], "give --from A and --to B"),
         (["--from", "gpt", "--to", "ngpt", "--data.seed", "3"], "give --seeds N"),
         (["--from", "gpt", "--to", "ngpt", "--seeds", "0"], "--seeds: given 0"),
+        (["--from", "gpt", "--to", "qk_norm", "--workers", "-1"], "--workers: given -1"),
         (["--from", "gpt", "--to", "ngpt", "--mode", "sideways"], "invalid choice"),
         (["--from", "gpt"], "--to"),
     ],
