@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from ngptlab.analysis import doubts, series, stats
 from ngptlab.analysis.records import RunRecord, Seeds, steady_seconds
