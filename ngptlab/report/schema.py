@@ -129,6 +129,30 @@ class Finding(TypedDict):
     text: str
 
 
+class StudyNumbers(TypedDict):
+    """A study that was given beside the runs; all of its numbers stand in its files."""
+
+    kind: str
+    title: str
+    answer: str
+    caption: str
+    warnings: list[str]
+    columns: list[str]
+    rows: list[list[float | str | None]]
+    files: list[str]
+    """Relative to the page."""
+
+
+class StudiesOnly(TypedDict):
+    """`report.json` of studies without runs."""
+
+    title: str
+    headline: str
+    findings: list[Finding]
+    warnings: list[str]
+    studies: list[StudyNumbers]
+
+
 class Summary(TypedDict):
     """All of `report.json`."""
 
@@ -141,6 +165,7 @@ class Summary(TypedDict):
     gaps: dict[str, Gap]
     speedups: list[SpeedUp]
     """Of each method: from runs of several lengths where there are some, and from points within runs."""
+    studies: list[StudyNumbers]
     schedule: Schedule
     runs: list[RunLine]
     config: dict[str, str]

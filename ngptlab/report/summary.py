@@ -52,6 +52,7 @@ def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
         "methods": methods,
         "gaps": {other: _gap(arms[other], arms[baseline], schedule, labels) for other in others},
         "speedups": lengths.speedups(runs),
+        "studies": [],
         "schedule": schedule,
         "runs": [_line(run) for arm in arms.values() for run in arm],
         "config": doubts.flat(arms[baseline][0]),
