@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from ngptlab.analysis.figures import render
 from ngptlab.analysis.slopes import Point
@@ -62,5 +62,7 @@ def _panel(axes: Axes, points: Sequence[Point], kind: str, quantity: str) -> Non
     axes.set_ylim(bottom * 2**-spare, top * 2**spare)
     axes.xaxis.set_major_locator(FixedLocator(sorted({point.width for point in points})))
     axes.xaxis.set_minor_locator(NullLocator())
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda width, _: f"{width:.0f}"))
+    axes.yaxis.set_major_locator(LogLocator(base=2, numticks=6))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda size, _: f"2^{math.log2(size):.0f}"))

@@ -12,7 +12,7 @@ from ngptlab.analysis.cooldown_files import write_study
 from ngptlab.analysis.figures import PAGE
 from ngptlab.analysis.stats import Difference
 from ngptlab.report.studies import speedup
-from ngptlab.report.studies.reading import read
+from ngptlab.report.studies.reading import damaged, read
 from ngptlab.report.studies.shown import Cell, Study, loss, number, word
 from ngptlab.report.wording import nats
 
@@ -38,6 +38,8 @@ CAPTION = (
 def study(path: Path) -> list[Study]:
     """What cooldown.json says, and its speed-ups where there are several lengths."""
     numbers = read(path, Numbers)
+    if not numbers["rows"]:
+        raise damaged(path, "it has no rows")
     shown = Study(
         kind="cooldown",
         title=f"Cooldowns from one trunk ({numbers['name']})",

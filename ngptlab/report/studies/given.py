@@ -55,9 +55,9 @@ def _inside(path: Path) -> list[Path]:
     for pattern in ("*/config.json", "runs/*/config.json"):
         if found := sorted(path.glob(pattern)):
             return [config.parent for config in found]
-    what = "holds neither runs nor a study" if path.is_dir() else "is no folder"
     raise ConfigError(
-        f"{path}: {what}; give run directories (config.json), folders of them, or a study's folder ({', '.join(KINDS)})"
+        f"{path}: not a run directory (config.json), nor a folder of runs, nor a study's ({', '.join(KINDS)}); "
+        "give what `ngptlab` trained"
     )
 
 

@@ -9,7 +9,7 @@ from ngptlab.analysis.figures import PAGE
 from ngptlab.analysis.ladder import Ladder, RungNumbers, Step
 from ngptlab.analysis.ladder_figure import draw
 from ngptlab.analysis.ladder_files import write_ladder
-from ngptlab.report.studies.reading import read
+from ngptlab.report.studies.reading import damaged, read
 from ngptlab.report.studies.shown import Cell, Study, loss, number, word
 from ngptlab.report.wording import nats, rate
 
@@ -35,6 +35,8 @@ CAPTIONS = {
 def study(path: Path) -> list[Study]:
     """What ladder.json says."""
     ladder = read(path, Ladder)
+    if not ladder["rungs"]:
+        raise damaged(path, "it has no rungs")
     return [
         Study(
             kind="ladder",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,9 @@ def sensible(path: Path) -> Iterator[None]:
         DataError: they make none.
     """
     try:
-        yield
+        # Of what a drawing warns, such as a glyph that its font lacks, the page's table has it all.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            yield
     except LabError:
         raise
     except (ValueError, LookupError, ArithmeticError) as error:

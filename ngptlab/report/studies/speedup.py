@@ -75,7 +75,11 @@ def _several(speedups: Sequence[SpeedUp]) -> str:
     method, base = speedups[0]["method"], speedups[0]["baseline"]
     last = [(point["factor"]["value"], speedup, point) for speedup, point in _last_measured(speedups)]
     if not last:
-        return f"Of {len(speedups)} schedules, none has a loss of {method} between measured ones of {base}."
+        bounds = dict.fromkeys(show(speedup["points"][-1]["factor"]) for speedup in speedups)
+        return (
+            f"In none of {len(speedups)} schedules does a loss of {method} lie between measured ones of {base}: for that at "
+            f"the greatest length {base} needs {' or '.join(bounds)} the tokens."
+        )
     low, high = (choose(last, key=lambda each: each[0]) for choose in (min, max))
     return (
         f"For the loss of {method} at the greatest length that is measured in both, {base} needs between "

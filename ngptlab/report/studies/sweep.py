@@ -12,6 +12,7 @@ from ngptlab.analysis.rows import CellRow, as_csv
 from ngptlab.analysis.tables import writing
 from ngptlab.analysis.transfer import Curve, Finding, transfer
 from ngptlab.analysis.transfer_plot import NAMES, draw, page_svg
+from ngptlab.analysis.verdict import judge
 from ngptlab.report.studies.reading import damaged, read
 from ngptlab.report.studies.shown import Cell, Study, loss, number, word
 from ngptlab.report.wording import rate
@@ -72,9 +73,10 @@ def study(path: Path) -> list[Study]:
 
 
 def answer(findings: Sequence[Finding]) -> str:
-    """The shift of each method under each set of rules."""
+    """The shift of each method under each set of rules, and what it means."""
     shifts = [
-        f"{number(finding.shift.slope, '+.2f').text}{_error(finding.shift.stderr)} for {_whose(finding)}"
+        f"{number(finding.shift.slope, '+.2f').text}{_error(finding.shift.stderr)} for {_whose(finding)} "
+        f"({judge(finding.curves, finding.shift)})"
         for finding in findings
         if finding.shift
     ]
