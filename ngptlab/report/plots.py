@@ -153,10 +153,10 @@ def _figure(label: str, draw: Callable[[Axes], None]) -> str:
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    return inline(buffer.getvalue(), label)
+    return _inline(buffer.getvalue(), label)
 
 
-def inline(svg: str, label: str) -> str:
+def _inline(svg: str, label: str) -> str:
     """An SVG file as an element of a page: no prolog, no addresses, ids of its own, colours by CSS."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)

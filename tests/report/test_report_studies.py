@@ -272,7 +272,11 @@ def test_a_cooldown_study_is_told(cooldown: Make, tmp_path: Path) -> None:
         f"studies/1-cooldown/cooldown.{ending}" for ending in ("csv", "json", "png", "svg")
     ]
     assert speedup["files"] == [f"studies/1-cooldown/speedup.{ending}" for ending in ("csv", "png", "svg")]
-    rows = list(csv.DictReader((tmp_path / "page" / "studies" / "1-cooldown" / "cooldown.csv").open()))
+    rows = list(
+        csv.DictReader(
+            (tmp_path / "page" / "studies" / "1-cooldown" / "cooldown.csv").read_text().splitlines()
+        )
+    )
     assert [row["arm"] for row in rows] == [row[0] for row in study["rows"]] and len(rows) == 12
     assert len(page.cells["study-2"]) == 1 + 2 * 2, "points of two schedules, of two lengths each"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from ngptlab.analysis import figures
-from ngptlab.report import plots, wording
+from ngptlab.report import wording
 from ngptlab.report.schema import StudyNumbers
 
 SHADE = "#000000"
@@ -81,17 +82,24 @@ class Placed:
 
 
 def inline(svg: bytes, label: str) -> Markup:
-    """A drawing of `analysis` in the page's colours. `label` holds no stranger's text."""
+    """A drawing of `analysis` as an element of the page: no prolog, ids of its own, the page's colours.
+
+    `label` says what it is, to those who can't see it, and is ours.
+    """
     text = svg.decode("utf-8")
+    text = re.sub(r"<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    size = re.search(r'viewBox="\S+ \S+ (\S+) [^"]*"', text)
+    assert size, "matplotlib writes a viewBox"
+    own = f'class="plot" style="min-width: {float(size[1]) * POINTS_TO_PIXELS:.0f}px" role="img" aria-label="{label}"'
+    text = re.sub(r"<svg[^>]*>", f"<svg {own} {size[0]}>", text, count=1)
+    prefix = re.sub(r"\W+", "-", label.lower())
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}-", text)
     for ink in (figures.INK, SHADE):
-        text = text.replace(ink, plots.INK)
-    text = plots.inline(text.replace(figures.GRID, plots.GRID), label)
-    width = float(text.split('viewBox="', 1)[1].split()[2])
-    return Markup(
-        text.replace(
-            '<svg class="plot"', f'<svg class="plot" style="min-width: {width * POINTS_TO_PIXELS:.0f}px"', 1
-        )
-    )
+        text = text.replace(ink, "currentColor")
+    text = text.replace(figures.GRID, "var(--grid)")
+    for index, colour in enumerate(figures.SERIES):
+        text = text.replace(colour, f"var(--series-{index})")
+    return Markup(text.strip())
 
 
 def word(text: str) -> Cell:
