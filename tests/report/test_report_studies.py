@@ -252,8 +252,8 @@ def test_a_cooldown_study_is_told(cooldown: Make, tmp_path: Path) -> None:
     study, speedup = numbers["studies"]
     assert study["answer"].replace("−", "-").replace("\u00a0", " ") == (
         "b minus a after 200 steps, in nats (± one standard error over 2 paired seeds): with a cooldown over 0.1 of the run "
-        "(linear) from +0.115 ± 0.015 to -0.315 ± 0.015; with a cooldown over 0.3 of the run (linear) from +0.215 ± "
-        "0.015 to -0.415 ± 0.015."
+        "(linear) it goes from +0.115 ± 0.015 to -0.315 ± 0.015; with a cooldown over 0.3 of the run (linear) it goes from "
+        "+0.215 ± 0.015 to -0.415 ± 0.015."
     )
     points = [
         found["points"][0]

@@ -96,7 +96,7 @@ def _gaps(arm: str, base: str, rows: list[Row]) -> str:
 def _moved(row: Row) -> str:
     gaps = row["gaps"]
     assert gaps, "the caller's choice"
-    before = f"from {_gap(gaps['before'])} to" if gaps["before"] else "at"
+    before = f"it goes from {_gap(gaps['before'])} to" if gaps["before"] else "it ends at"
     return f"with a cooldown {_what(row)} {before} {_gap(gaps['after'])}"
 
 

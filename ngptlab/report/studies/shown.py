@@ -16,8 +16,8 @@ from ngptlab.report.schema import StudyNumbers
 
 SHADE = "#000000"
 """Ink of drawings that name no other."""
-POINTS_TO_PIXELS = 0.9
-"""Least width of a figure in pixels, to its width in points: its text stays readable, and the page scrolls it."""
+PIXELS_OF_A_POINT = (0.9, 1.6)
+"""Least and greatest width of a figure in pixels, to its width in points: its text stays readable, and the page scrolls it."""
 
 
 class Cell(NamedTuple):
@@ -90,7 +90,9 @@ def inline(svg: bytes, label: str) -> Markup:
     text = re.sub(r"<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
     size = re.search(r'viewBox="\S+ \S+ (\S+) [^"]*"', text)
     assert size, "matplotlib writes a viewBox"
-    own = f'class="plot" style="min-width: {float(size[1]) * POINTS_TO_PIXELS:.0f}px" role="img" aria-label="{label}"'
+    least, most = (float(size[1]) * each for each in PIXELS_OF_A_POINT)
+    style = f"min-width: {least:.0f}px; max-width: {most:.0f}px"
+    own = f'class="plot" style="{style}" role="img" aria-label="{label}"'
     text = re.sub(r"<svg[^>]*>", f"<svg {own} {size[0]}>", text, count=1)
     prefix = re.sub(r"\W+", "-", label.lower())
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}-", text)
