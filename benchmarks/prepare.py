@@ -1,9 +1,9 @@
-"""Text to shards: `data prepare` with one worker and with several, beside the usual script, turn by turn.
+"""Text to shards: `data prepare` with one worker and with several (threads), beside the usual script, turn by turn.
 
     python -m benchmarks.prepare [--text FILE] [--workers 2] [--turns 5] [--out FILE]
 
 FILE is a `.jsonl.zst` file (or $NGPTLAB_BENCH_TEXT). Without one the standard library's source is packed into such a file,
-which is so short that the start of the processes counts. `benchmarks/usual_script.py` is the usual script. Every
+which is so short that the start of Python and of the tokenizer counts. `benchmarks/usual_script.py` is the usual script. Every
 contestant is a fresh process; its seconds include its start.
 
 The ratio of one worker to several is of wall-clock time, so other work on the machine makes it smaller. The CPU time

@@ -16,7 +16,7 @@ from pathlib import Path
 from ngptlab.config import DataConfig
 from ngptlab.data import sources
 from ngptlab.data.drafts import Drafts
-from ngptlab.data.encode import Batch, Spec, encoded
+from ngptlab.data.encode import Batch, encoded
 from ngptlab.data.journal import Journal, clear, read_hashes, read_journal, write_journal
 from ngptlab.data.manifest import MANIFEST, Manifest, Split, fsync_folder, write_manifest
 from ngptlab.data.sources import Source
@@ -27,7 +27,7 @@ from ngptlab.errors import DataError
 SAVE_BYTES = 64 * 2**20
 """Text between two entries of the journal: at most so much is tokenized again after a kill."""
 BATCH_BYTES = 1 << 20
-"""Text in one message to a worker: large against its cost, small against memory."""
+"""Text that a worker gets at once: large against the cost of handing it over, small against memory."""
 
 Tell = Callable[[float, int, int], None]
 """Called with the share of the source that is read, bytes of text done, tokens done."""
@@ -60,9 +60,7 @@ def prepare(
     before = source.fingerprint()
     rule = Rule(val_share=data.val_share, long_share=data.long_share, long_min_tokens=long_min_tokens)
     job = f"{before} {tokens.name} {tokens.end_of_text} {data.val_share} {data.long_share} {long_min_tokens}"
-    work = _Work(
-        source, tokens, Spec(data.tokenizer, data.end_of_text), rule, folder, workers, resumable, tell
-    )
+    work = _Work(source, tokens, rule, folder, workers, resumable, tell)
     journal = (read_journal(folder, job) if resumable else None) or Journal(job=job)
     splits, found = work.write(journal)
     if source.fingerprint() != before:
@@ -99,7 +97,6 @@ class _Work:
 
     source: Source
     tokens: Tokenizer
-    spec: Spec
     rule: Rule
     folder: Path
     workers: int
@@ -114,7 +111,7 @@ class _Work:
         with Drafts(self.folder, journal.drafts) as drafts:
             saved_bytes = drafts.text_bytes
             batches = _batches(self.source, journal.position, set(read_hashes(self.folder, journal)))
-            for batch, pieces in encoded(batches, self.tokens, self.spec, self.workers):
+            for batch, pieces in encoded(batches, self.tokens, self.workers):
                 for text, digest, ids in zip(batch.texts, batch.digests, pieces, strict=True):
                     num_tokens = len(ids) - 1
                     found = (found or Extremes.of(digest, num_tokens)).including(digest, num_tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ngptlab.data.tokenize import FILE_NAME, Tokens, checked
+from ngptlab.data.tokenize import FILE_NAME, Tokenizer, Tokens, checked
 from ngptlab.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ OFF = ("padding", "truncation", "post_processor")
 MOST_TOKENS = 2**16  # what a shard's 16 bits can tell apart
 
 
-class FileTokenizer:
+class FileTokenizer(Tokenizer):
     """A tokenizer as a file describes it.
 
     What its normalizer or its unknown token lose is lost: `decode(encode(text)) == text` holds where it holds for the
@@ -72,6 +73,24 @@ class FileTokenizer:
             )
         return ids
 
+    def encode_documents(self, texts: Sequence[str]) -> Tokens:
+        """See `Tokenizer.encode_documents`; one call for them all, for between calls threads wait for the interpreter.
+
+        Raises:
+            DataError: as for `encode`.
+        """
+        before = np.array([self.end_of_text], dtype=np.uint16)
+        pieces = []
+        for text, ids in zip(texts, self._all_ids(texts), strict=True):
+            pieces += [before, self.encode(text) if (ids == self.end_of_text).any() else ids]
+        return np.concatenate(pieces)
+
+    def copy(self) -> FileTokenizer:
+        """See `Tokenizer.copy`; the library's own cache of words is not asked while another thread is at it."""
+        other = copy.copy(self)
+        other._tokenizer = _parse(json.dumps(self._fields).encode(), self.name)
+        return other
+
     def text(self) -> str:
         """The file less what is off here: another reader's default gives the same tokens."""
         return json.dumps(self._fields | dict.fromkeys(OFF), ensure_ascii=False) + "\n"
@@ -100,9 +119,12 @@ class FileTokenizer:
         return self._tokenizer.decode(checked(ids, self), skip_special_tokens=False)
 
     def _ids(self, text: str) -> Tokens:
+        return self._all_ids([text])[0]
+
+    def _all_ids(self, texts: Sequence[str]) -> list[Tokens]:
         # The `fast` call leaves out each token's place in the text, which nobody asks for here.
-        encoding = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0]
-        return np.array(encoding.ids, dtype=np.uint16)
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, dtype=np.uint16) for encoding in encodings]
 
 
 def file_name(file: str) -> str:
@@ -130,6 +152,7 @@ def _read(file: str) -> bytes:
 def _parse(raw: bytes, file: str) -> tokenizers.Tokenizer:
     import tokenizers  # late: only such files need it
 
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # how many threads there are is up to --workers
     try:
         tokenizer = tokenizers.Tokenizer.from_str(raw.decode())
     except Exception as error:  # the library raises nothing more special

@@ -68,7 +68,7 @@ def add_verbs(data: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="of hf:DATASET: branch, tag or commit (default: the newest)",
     )
-    prepare.add_argument("--workers", type=count, default=1, metavar="N", help="processes (default: 1)")
+    prepare.add_argument("--workers", type=count, default=1, metavar="N", help="threads (default: 1)")
     for name, meaning in (("val", "validation"), ("long", "the length evaluation")):
         prepare.add_argument(
             f"--{name}-share", type=float, default=0.05, metavar="X", help=f"documents for {meaning} (0.05)"

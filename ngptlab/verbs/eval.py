@@ -44,10 +44,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def act(options: argparse.Namespace) -> int:
-    """Open every run first, so that a wrong path costs no measuring; then evaluate."""
+    """Look for the extras and open every run first, so that what is missing costs no measuring; then evaluate."""
     from ngptlab.config import DeviceConfig
     from ngptlab.trained import open_trained
 
+    if "tasks" in options.evals:
+        tasks.need()
     device = DeviceConfig(kind=options.device) if options.device else None
     paths = dict.fromkeys(options.runs)  # a run given twice is measured once
     models = [open_trained(path, step=options.step, device=device) for path in paths]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_ins import Killed
+from tokenizers import Tokenizer as Library
+from tokenizers import models, normalizers, pre_tokenizers
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
-from ngptlab.data import encode
 from ngptlab.data import prepare as prepare_module
 from ngptlab.data.journal import JOURNAL
 from ngptlab.data.make import make
 from ngptlab.data.manifest import SPLITS
 from ngptlab.data.progress import describe
 from ngptlab.data.shards import TokenStream
-from ngptlab.data.tokenize import tokenizer
+from ngptlab.data.tokenize import ByteTokenizer, Tokens, tokenizer
 from ngptlab.data.verify import verify
 from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
@@ -175,11 +178,38 @@ def test_folders_of_others_are_left_alone(texts: Path, tmp_path: Path) -> None:
         make(DataConfig(source="stdlib"), folder, long_min_tokens=60, workers=1)
 
 
-def test_a_dead_worker_is_one_line(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encode, "_work", os.abort)  # by name in the worker: found there as it is here
-    monkeypatch.setattr(encode, "_begin", os._exit)
-    with pytest.raises(DataError, match=r"a worker process died.*--workers"):
-        made(texts, tmp_path / "out", workers=2)
+def test_a_text_that_stops_a_worker_is_one_line(texts: Path, tmp_path: Path) -> None:
+    """`</s>` is a word here, and the end of a text."""
+    library = Library(models.WordLevel({"</s>": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    library.normalizer = normalizers.Lowercase()
+    library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    library.save(str(tmp_path / "words.json"))
+    (texts / "0100.txt").write_text("a </S>")
+    data = DataConfig(source=f"text:{texts}", tokenizer=str(tmp_path / "words.json"))
+    with pytest.raises(DataError, match=r"takes a part of a text for its end-of-text token '</s>'") as caught:
+        make(data, tmp_path / "out", long_min_tokens=60, workers=3)
+    assert "\n" not in str(caught.value)
+    assert [thread.name for thread in threading.enumerate() if "ThreadPool" in thread.name] == []
+
+
+def test_every_worker_has_its_own_copy(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare_module, "BATCH_BYTES", 300)
+    used: dict[int, set[int]] = {}  # tokenizers, by thread
+    real = ByteTokenizer.encode_documents
+
+    def watched(self: ByteTokenizer, documents: Sequence[str]) -> Tokens:
+        used.setdefault(threading.get_ident(), set()).add(id(self))
+        if len(used) < 3:
+            time.sleep(0.01)  # so that every one gets some
+        return real(self, documents)
+
+    kept = []  # so that no two have the same id
+    monkeypatch.setattr(ByteTokenizer, "copy", lambda self: kept.append(ByteTokenizer()) or kept[-1])
+    monkeypatch.setattr(ByteTokenizer, "encode_documents", watched)
+    made(texts, tmp_path / "three", workers=3)
+    assert len(used) == len(kept) == 3
+    assert all(len(tokenizers) == 1 for tokenizers in used.values())
+    assert set.union(*used.values()) == {id(tokens) for tokens in kept}
 
 
 def test_the_command(texts: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,10 @@ from hypothesis import strategies as st
 from stand_ins import Killed
 
 from ngptlab.config import DataConfig
-from ngptlab.data import encode
 from ngptlab.data import prepare as prepare_module
 from ngptlab.data.make import make
 from ngptlab.data.manifest import SPLITS
 from ngptlab.data.shards import TokenStream
-from ngptlab.data.tokenize import tokenizer
 from ngptlab.data.verify import verify
 from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
@@ -31,14 +28,6 @@ from ngptlab.errors import DataError
 VAL, LONG, LONG_MIN = 0.2, 0.3, 12
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=30), max_size=25)
 FILES = st.lists(st.tuples(st.sampled_from([".txt", ".jsonl", ".jsonl.zst"]), TEXTS), min_size=1, max_size=4)
-
-
-class Threads(ThreadPoolExecutor):
-    """Workers without the cost of processes; test_make.py has real ones."""
-
-    def __init__(self, workers: int, **_: object) -> None:
-        encode._tokenizer = tokenizer("bytes")
-        super().__init__(workers)
 
 
 def write(folder: Path, files: list[tuple[str, list[str]]]) -> list[str]:
@@ -80,7 +69,6 @@ def small(shard_tokens: int, batch_bytes: int, save_bytes: int) -> Iterator[None
     """Everything in small pieces. Nothing here loses power, and disks are slow, so nothing is forced onto them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ShardWriter.__init__.__kwdefaults__, "shard_tokens", shard_tokens)  # type: ignore[arg-type]
-        patch.setattr(encode, "ProcessPoolExecutor", Threads)
         patch.setattr(os, "fsync", lambda _: None)
         patch.setattr(prepare_module, "BATCH_BYTES", batch_bytes)
         patch.setattr(prepare_module, "SAVE_BYTES", save_bytes)

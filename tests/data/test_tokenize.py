@@ -46,6 +46,39 @@ def test_bytes_decode_broken_utf8_and_end_of_text() -> None:
     assert tokenizer("bytes").decode([]) == ""
 
 
+# Also pieces of the marker, and a marker, which are text where they stand in a text.
+DOCUMENTS = st.lists(
+    st.lists(st.one_of(TEXTS, st.sampled_from(["<|endoftext|>", "<|endoftext|", "<", "|>", " \n "])), max_size=4)
+    .map("".join),
+    min_size=1,
+    max_size=6,
+)  # fmt: skip
+
+
+def one_by_one(vocabulary: Tokenizer, texts: list[str]) -> list[int]:
+    return [token for text in texts for token in (vocabulary.end_of_text, *vocabulary.encode(text).tolist())]
+
+
+@given(DOCUMENTS)
+def test_documents_of_bytes_are_each_alone(texts: list[str]) -> None:
+    vocabulary = tokenizer("bytes")
+    assert vocabulary.encode_documents(texts).tolist() == one_by_one(vocabulary, texts)
+
+
+@given(DOCUMENTS)
+def test_documents_of_gpt2_are_each_alone(gpt2: Tokenizer, texts: list[str]) -> None:
+    found = gpt2.encode_documents(texts)
+    assert found.dtype == np.uint16
+    assert found.tolist() == one_by_one(gpt2, texts)
+
+
+def test_a_copy_of_gpt2_is_apart(gpt2: Tokenizer) -> None:
+    texts = ["It's 12,345 élan  ", "<|endoftext|>", "\n\n x"]
+    other = gpt2.copy()
+    assert other._encoding is not gpt2._encoding
+    assert other.encode_documents(texts).tolist() == one_by_one(gpt2, texts)
+
+
 @pytest.mark.parametrize("token", [-1, 257, 50_000])
 def test_token_beyond_the_vocabulary_is_an_error(token: int) -> None:
     with pytest.raises(DataError, match=f"token {token} is outside the bytes vocabulary of 257"):

@@ -74,6 +74,21 @@ def test_round_trip(file: Path, text: str, cut: int) -> None:
     assert vocabulary.decode([vocabulary.end_of_text, *ids]) == END + text
 
 
+@given(st.lists(st.one_of(TEXTS, TEXTS.map(lambda text: text + END + " the")), min_size=1, max_size=5))
+def test_several_documents_are_each_alone(file: Path, texts: list[str]) -> None:
+    vocabulary = tokenizer(str(file))
+    alone = [(vocabulary.end_of_text, *vocabulary.encode(text).tolist()) for text in texts]
+    assert vocabulary.encode_documents(texts).tolist() == [token for ids in alone for token in ids]
+
+
+def test_a_copy_is_apart(tmp_path: Path) -> None:
+    """Also where the file's own settings are off, and a marker is a word."""
+    vocabulary = tokenizer(str(words(tmp_path / "words.json", "</s>", "a", "[UNK]")))
+    other = vocabulary.copy()
+    assert other._tokenizer is not vocabulary._tokenizer
+    assert other.encode_documents(["a </s>", "a"]).tolist() == [0, 1, 2, 2, 0, 1]
+
+
 def test_what_is_known_of_it(file: Path, tmp_path: Path) -> None:
     vocabulary = tokenizer(str(file))
     library = Library.from_file(str(file))

@@ -44,11 +44,21 @@ def add(options: argparse._ArgumentGroup) -> None:
     )
 
 
-def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
-    """Score each model, keep the numbers in its run, write and print the table over all."""
-    from ngptlab.evals.harness import load_hub, load_local, need_lm_eval
+def need() -> None:
+    """Find what this evaluation alone needs.
+
+    Raises:
+        ConfigError: lm-eval is not installed.
+    """
+    from ngptlab.evals.harness import need_lm_eval
 
     need_lm_eval()
+
+
+def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
+    """Score each model, keep the numbers in its run, write and print the table over all."""
+    from ngptlab.evals.harness import load_hub, load_local
+
     names = list(dict.fromkeys(options.tasks))
     loaded = load_local(names, options.tasks_dir) if options.tasks_dir else load_hub(names)
     named = zip(labels(models), models, strict=True)
