@@ -424,6 +424,7 @@ def test_a_foreign_file_is_one_line(
         lambda ladder: ladder.update(mode="sideways"),
         lambda ladder: ladder.update(rungs=[]),
     ],
+    ids=["no such rung", "text", "negative error", "no rate", "huge rate", "mode", "empty"],
 )
 def test_numbers_that_make_no_sense_are_one_line(
     ladder: Make, tmp_path: Path, capsys: Captured, change: Callable[[Any], None]
