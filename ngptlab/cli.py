@@ -133,9 +133,13 @@ def parser() -> Parser:
     cooldown.add(
         verb("cooldown", cooldown.act, "Branch cooldowns of several lengths and shapes off one trunk.")
     )
-    report = verb("report", _report, "Write the page of finished runs.")
+    report = verb("report", _report, "Write the page of finished runs and studies.")
     report.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="run directories, the baseline's first"
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="run directories or folders of them, the baseline's first; folders of studies (ladder, cooldown, sweep, coord)",
     )
     report.add_argument(
         "--out", type=Path, default=Path("out/report"), help="folder of report.html (default: out/report)"
@@ -245,14 +249,17 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     from ngptlab.report.page import write_report
+    from ngptlab.report.studies.given import recognize
 
-    _print_headline(write_report(options.runs, options.out, title=options.title))
+    found = recognize(options.paths)
+    _print_headline(write_report(found.runs, options.out, title=options.title, studies=found.studies))
     return 0
 
 
 def _print_headline(page: Path) -> None:
     summary = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
-    print(summary["headline"])
+    for line in dict.fromkeys([summary["headline"], *(study["answer"] for study in summary["studies"])]):
+        print(line)
     print(f"The page: {page}")
 
 

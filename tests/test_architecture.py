@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "methods": MODEL | {"param"},
     "train": MODEL | {"runs", "device", "param", "optim", "flops"},
     "evals": MODEL | {"data", "device"},
-    "check": MODEL | {ROOT, "param", "optim", "methods"},
+    "check": MODEL | {ROOT, "param", "optim", "methods", "analysis"},
     "bench": MODEL | {"methods", "optim", "device", "flops"},
     "experiment": RUNNING,
     "trained": RUNNING | {"experiment"},

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+
+from typing_extensions import TypedDict
 
 from ngptlab.analysis import doubts, stats
 from ngptlab.analysis.records import RunRecord, load_runs

@@ -31,14 +31,38 @@ STYLE: dict[Any, Any] = {
     "ytick.color": INK,
 }
 
+PAGE = "page"
+"""In place of a file's ending: an SVG to stand inside a page, its text as text, on no ground of its own."""
+
+PAGE_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
 
 def render(fill: Callable[[Figure], None], *, size: tuple[float, float], ending: str) -> bytes:
-    """The figure that `fill` draws, `size` in inches, as the bytes of a file with this ending."""
-    with matplotlib.style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
+    """The figure that `fill` draws, `size` in inches, as the bytes of a file with this ending, or for a PAGE."""
+    style = STYLE | PAGE_STYLE if ending == PAGE else STYLE
+    with matplotlib.style.context(["default", style]):  # whatever the user's matplotlibrc says
         figure = Figure(figsize=size, layout="constrained")
         fill(figure)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=ending, dpi=160, metadata={"Date": None} if ending == "svg" else {})
+        return saved(figure, ending)
+
+
+def saved(figure: Figure, ending: str) -> bytes:
+    """A figure as the bytes of a file with this ending, or for a PAGE."""
+    buffer = io.BytesIO()
+    metadata: dict[str, None] = {} if ending == "png" else {"Date": None}
+    if ending == PAGE:  # no addresses either
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg" if ending == PAGE else ending, dpi=160, metadata=metadata)
     return buffer.getvalue()
 
 

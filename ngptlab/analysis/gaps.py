@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+import numpy as np
+
 from ngptlab.analysis import series, stats
+from ngptlab.analysis.costs import Measure, Meter
 from ngptlab.analysis.records import RunRecord, Seeds
 from ngptlab.errors import ConfigError
 
@@ -20,6 +23,20 @@ class Crossover(TypedDict):
 
     step: float
     tokens: float
+
+
+class GapCurve(TypedDict):
+    """One arm's validation loss minus the other's, where both have cost the same.
+
+    The other's loss is read on the straight lines between its validations, and never beyond them.
+    """
+
+    x: list[float]
+    gap_nats: list[float]
+    stderr: list[float] | None
+    """Standard error over the seeds; None under two."""
+    crossovers: list[float]
+    """Where it changes sign."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +63,7 @@ def track(arm: Sequence[RunRecord], base: Sequence[RunRecord]) -> Track:
     Raises:
         ConfigError: no validation at a common step.
     """
-    ours = {run.seeds: {row.step: row.loss_nats for row in run.val} for run in arm}
-    theirs = {run.seeds: {row.step: row.loss_nats for row in run.val} for run in base}
+    ours, theirs = _losses(arm), _losses(base)
     pairs = sorted(ours.keys() & theirs.keys())
     if pairs:
         ours, theirs = {s: ours[s] for s in pairs}, {s: theirs[s] for s in pairs}
@@ -71,6 +87,10 @@ def track(arm: Sequence[RunRecord], base: Sequence[RunRecord]) -> Track:
 Losses = dict[Seeds, dict[int, float]]
 
 
+def _losses(arm: Sequence[RunRecord]) -> Losses:
+    return {run.seeds: {row.step: row.loss_nats for row in run.val} for run in arm}
+
+
 def _mean_at(arm: Losses, step: int) -> float:
     return stats.mean([losses[step] for losses in arm.values()])
 
@@ -87,22 +107,64 @@ def _unpaired(ours: Losses, theirs: Losses, step: int) -> tuple[float, float | N
     return gap, None if a is None or b is None else math.hypot(a, b)
 
 
+def at_equal(arm: Sequence[RunRecord], base: Sequence[RunRecord], measure: Measure) -> GapCurve | None:
+    """`arm` minus `base` at equal tokens, operations or seconds, at each of `arm`'s validations after step 0.
+
+    None where a cost is not recorded, or where no validation of `arm` lies within `base`'s.
+    """
+    ours, theirs = _losses(arm), _losses(base)
+    pairs = ours.keys() & theirs.keys()
+    if pairs:
+        ours, theirs = ({s: losses[s] for s in sorted(pairs)} for losses in (ours, theirs))
+    xs, base_xs = _costs(arm, ours, measure), _costs(base, theirs, measure)
+    inside = {x: step for x, step in xs.items() if base_xs and min(base_xs) <= x <= max(base_xs)}
+    if not inside:
+        return None
+    read = {seeds: _between(base_xs, losses, inside) for seeds, losses in theirs.items()}
+    at = [_paired(ours, read, step) if pairs else _unpaired(ours, read, step) for step in inside.values()]
+    errors = [error for _, error in at if error is not None]
+    values = [gap for gap, _ in at]
+    return {
+        "x": list(inside),
+        "gap_nats": values,
+        "stderr": errors or None,
+        "crossovers": sign_changes(list(inside), values),
+    }
+
+
+def _costs(arm: Sequence[RunRecord], losses: Losses, measure: Measure) -> dict[float, int]:
+    """{cost: step} of the validations after step 0 that all of these seeds have; empty where it is not recorded."""
+    meter = Meter([run for run in arm if run.seeds in losses])
+    costs = {meter.at(step)[measure]: step for step in series.common_steps(losses.values()) if step > 0}
+    return {float(cost): step for cost, step in costs.items() if cost is not None}
+
+
+def _between(xs: dict[float, int], losses: dict[int, float], at: dict[float, int]) -> dict[int, float]:
+    """Losses at other costs, on the straight lines between those at `xs`."""
+    read = np.interp(list(at), list(xs), [losses[step] for step in xs.values()])
+    return dict(zip(at.values(), read.tolist(), strict=True))
+
+
 def crossovers(steps: Sequence[int], gaps: Sequence[float], step_tokens: int) -> list[Crossover]:
     """Every step at which the gap changes sign, by linear interpolation; step 0 is left out.
 
     The untrained models' difference says nothing about training, hence step 0. A gap of exactly zero counts
     where the sign differs on its two sides, and then at the first such step; touching zero is no change.
     """
-    points = [(step, gap) for step, gap in zip(steps, gaps, strict=True) if step > 0]
-    found: list[Crossover] = []
-    last: tuple[int, float] | None = None
-    zero: int | None = None
-    for step, gap in points:
+    return [{"step": at, "tokens": at * step_tokens} for at in sign_changes(steps, gaps)]
+
+
+def sign_changes(xs: Sequence[float], gaps: Sequence[float]) -> list[float]:
+    """Where the gap changes sign: the rule of `crossovers`, over whatever `xs` measures."""
+    found: list[float] = []
+    last: tuple[float, float] | None = None
+    zero: float | None = None
+    for x, gap in ((x, gap) for x, gap in zip(xs, gaps, strict=True) if x > 0):
         if gap == 0.0:
-            zero = step if zero is None else zero
+            zero = x if zero is None else zero
             continue
         if last is not None and (gap > 0) != (last[1] > 0):
-            at = float(zero) if zero is not None else last[0] + (step - last[0]) * last[1] / (last[1] - gap)
-            found.append({"step": at, "tokens": at * step_tokens})
-        last, zero = (step, gap), None
+            at = zero if zero is not None else last[0] + (x - last[0]) * last[1] / (last[1] - gap)
+            found.append(float(at))
+        last, zero = (x, gap), None
     return found

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
+
+from typing_extensions import TypedDict
 
 from ngptlab.analysis import doubts, gaps, series, stats
 from ngptlab.analysis.records import RunRecord, load_runs, steady_seconds

@@ -1,9 +1,12 @@
-"""One line of a sweep's table. Units are in the names; losses are nats per token."""
+"""The lines of a sweep's table. Units are in the names; losses are nats per token."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
+
+from ngptlab.analysis.tables import as_text
 
 Status = Literal["done", "diverged", "failed", "stopped", "waiting", "not applicable"]
 
@@ -32,3 +35,8 @@ class CellRow:
     """Time in training steps; the only column that a repetition changes."""
     reason: str = ""
     """Why it is not done."""
+
+
+def as_csv(table: Sequence[CellRow]) -> str:
+    """A line a cell."""
+    return as_text([field.name for field in fields(CellRow)], map(asdict, table))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy as np
+from typing_extensions import TypedDict
 
-from ngptlab.analysis import doubts, series, stats
-from ngptlab.analysis.records import RunRecord, Seeds, steady_seconds
+from ngptlab.analysis import costs, doubts, series, stats
+from ngptlab.analysis.records import RunRecord, Seeds
 from ngptlab.analysis.speedup import Bounded, Point, points, times
 from ngptlab.config import RunConfig
-from ngptlab.flops import token_flops
 
 Kind = Literal["by length", "within runs"]
 LENGTH = ("train.steps", "schedule.warmup_steps")
@@ -160,8 +160,8 @@ def _schedule(config: RunConfig) -> str:
 def _priced(point: Point, ours: Sequence[RunRecord], theirs: Sequence[RunRecord]) -> SpeedUpPoint:
     """The tokens as steps, operations and seconds."""
     config, base = ours[0].config, theirs[0].config
-    flops, base_flops = (token_flops(c.model, c.train.context).total for c in (config, base))
-    seconds, base_seconds = _token_seconds(ours), _token_seconds(theirs)
+    flops, base_flops = costs.operations(config), costs.operations(base)
+    seconds, base_seconds = costs.token_seconds(ours), costs.token_seconds(theirs)
     return {
         "steps": round(point.tokens / config.train.step_tokens),
         "tokens": round(point.tokens),
@@ -175,12 +175,6 @@ def _priced(point: Point, ours: Sequence[RunRecord], theirs: Sequence[RunRecord]
         "flops_factor": times(point.factor, base_flops / flops),
         "seconds_factor": times(point.factor, base_seconds / seconds) if seconds and base_seconds else None,
     }
-
-
-def _token_seconds(arm: Sequence[RunRecord]) -> float | None:
-    """Median seconds of the steady steps, for a token."""
-    median, _ = series.median_iqr(steady_seconds(arm))
-    return median / arm[0].config.train.step_tokens if median else None
 
 
 def _warnings(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtr, stdtrit
+from typing_extensions import TypedDict
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

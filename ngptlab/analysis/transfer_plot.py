@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from ngptlab.analysis.drawing import BASE, write
-from ngptlab.analysis.figures import SERIES
+from ngptlab.analysis.figures import PAGE, PAGE_STYLE, SERIES, saved
 from ngptlab.analysis.transfer import Curve, Finding
 
 LINES = ("solid", "dashed", "dotted", "dashdot")
@@ -30,9 +31,17 @@ NAMES = {"sp": "SP", "mup": "muP", "nugpt": "nuGPT"}
 
 def draw(findings: Sequence[Finding], out: Path, *, title: str) -> None:
     """Write sweep.png and sweep.svg into `out`; the same findings give the same bytes. Nothing where there is no loss."""
-    if not any(_finite_losses([finding]) for finding in findings):
+    if not _finite_losses(findings):
         return
     write(out, "sweep", lambda: _figure(findings, title), style=BASE)
+
+
+def page_svg(findings: Sequence[Finding], *, title: str) -> bytes:
+    """The same figure for a page; no bytes where there is no loss."""
+    if not _finite_losses(findings):
+        return b""
+    with matplotlib.style.context(["default", BASE | PAGE_STYLE]):
+        return saved(_figure(findings, title), PAGE)
 
 
 def _figure(findings: Sequence[Finding], title: str) -> Figure:

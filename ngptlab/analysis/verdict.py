@@ -21,7 +21,7 @@ def verdict(method: str, param: str, curves: Sequence[Curve], shift: Shift | Non
         parts = [f"{method} under {param}: no shift, since fewer than two widths have an optimum."]
     else:
         parts = [
-            f"{method} under {param}, widths {curves[0].width} to {curves[-1].width}: {_judge(curves, shift)}; "
+            f"{method} under {param}, widths {curves[0].width} to {curves[-1].width}: {judge(curves, shift)}; "
             f"the optimum moves by {_with_error(shift.slope, shift.stderr, '+.2f')} powers of two per doubling of width."
         ]
     if cost is not None:
@@ -29,7 +29,8 @@ def verdict(method: str, param: str, curves: Sequence[Curve], shift: Shift | Non
     return " ".join(parts + _doubts(curves))
 
 
-def _judge(curves: Sequence[Curve], shift: Shift) -> str:
+def judge(curves: Sequence[Curve], shift: Shift) -> str:
+    """Whether the best rate carries over, as a part of a sentence."""
     if any(curve.optimum is None or curve.optimum.on_edge for curve in curves):
         return "undecided, for not every width has its optimum inside the grid"
     if shift.stderr is None:

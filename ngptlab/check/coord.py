@@ -7,7 +7,6 @@ activation by a like amount at every width. Models differ in width alone: depth,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
@@ -15,15 +14,13 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
+from ngptlab.analysis.slopes import FIRST_STEP, Point
 from ngptlab.check.probes import KINDS, STREAM, Activations, activations, unit_stream
 from ngptlab.config import Dims, Frozen, OptimConfig
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.optim.groups import adamw
 from ngptlab.param.apply import apply
 from ngptlab.param.rules import Rules
-
-FIRST_STEP = 2
-"""First step that is judged. Where the unembedding starts at zero, step 1 moves it alone, and nothing else has a gradient."""
 
 RulesAt = Callable[[Dims], Rules]
 
@@ -62,20 +59,6 @@ class CoordConfig(Frozen):
             num_heads=width // self.d_head,
             d_model=width,
         )
-
-
-@dataclass(frozen=True)
-class Point:
-    """One kind of activation at one width, seed and step, blocks averaged."""
-
-    width: int
-    seed: int
-    step: int
-    kind: str
-    size: float
-    """Mean |activation|; times sqrt(d_model) for what has d_model channels where hidden states have unit norm."""
-    change: float
-    """The same of the difference from step 0 on the same tokens."""
 
 
 def measure(parts: Parts, rules_at: RulesAt, config: CoordConfig) -> Iterator[Point]:

@@ -10,37 +10,49 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from ngptlab.analysis.records import load_runs
+from ngptlab.analysis.records import load_runs, printable
 from ngptlab.analysis.speedup_files import write_speedups
 from ngptlab.errors import ConfigError
 from ngptlab.report import plots, wording
-from ngptlab.report.schema import Summary
+from ngptlab.report.schema import StudiesOnly, StudyNumbers, Summary
+from ngptlab.report.studies import given, speedup
+from ngptlab.report.studies.shown import Placed
 from ngptlab.report.summary import summarize
 from ngptlab.runs import write_json
 
 
-def write_report(run_paths: Sequence[Path], out: Path, *, title: str) -> Path:
+def write_report(run_paths: Sequence[Path], out: Path, *, title: str, studies: Sequence[Path] = ()) -> Path:
     """Write `out/report.html` and `out/report.json` from finished runs, and return the page's path.
 
-    Where there is a speed-up to tell, `out/speedup.csv`, `.png` and `.svg` stand beside.
+    Where there is a speed-up to tell, `out/speedup.csv`, `.png` and `.svg` stand beside. `studies` are the JSON files of
+    studies (`studies.given`), whose files are written into `out/studies`; there may then be no runs.
 
     The first run's method is the baseline. The same runs in the same order give the same bytes.
 
     Raises:
         ConfigError: a run isn't finished, two runs can't stand in one comparison, or `out` can't be written.
-        DataError: a run is damaged.
+        DataError: a run or a study is damaged.
     """
-    summary = summarize(load_runs(run_paths), title=title)
-    html = render(summary)
+    placed = given.load(studies)
+    numbers = [each.numbers for each in placed]
+    record: Summary | StudiesOnly
+    if numbers and not run_paths:
+        record = _without_runs(numbers, title)
+        html, speedups = _template().render(**{**record, "studies": placed}), []
+    else:
+        record = summarize(load_runs(run_paths), title=title)
+        record["studies"] = numbers
+        html, speedups = render(record, placed), record["speedups"]
     path = Path(out) / "report.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path.with_suffix(".json"), summary)
+        write_json(path.with_suffix(".json"), record)
         _write_text(path, html)
-        write_speedups(summary["speedups"], path.parent)
+        write_speedups(speedups, path.parent)
+        given.write(placed, path.parent)
     except OSError as error:
         raise ConfigError(
             f"{out}: can't be written ({error.strerror}); give another folder for the report"
@@ -48,24 +60,42 @@ def write_report(run_paths: Sequence[Path], out: Path, *, title: str) -> Path:
     return path
 
 
-def render(summary: Summary) -> str:
-    """The page's HTML."""
+def _without_runs(studies: list[StudyNumbers], title: str) -> StudiesOnly:
+    """Of one study, its answer is the page's."""
+    titles = "; ".join(study["title"] for study in studies)
+    return {
+        "title": printable(title),
+        "headline": studies[0]["answer"] if len(studies) == 1 else f"Studies: {titles}.",
+        "findings": [],
+        "warnings": [],
+        "studies": studies,
+    }
+
+
+def render(summary: Summary, placed: Sequence[Placed] = ()) -> str:
+    """The page's HTML; the studies stand after the runs' figures and tables, these runs' own speed-up first."""
+    found = summary["speedups"]
+    own = [Placed(speedup.study(found, "of these runs"), "", Path())] if found else []
+    context = {
+        **summary,
+        "studies": [*own, *placed],
+        "figures": figures(summary),
+        "styles": {method: plots.series_style(index) for index, method in enumerate(summary["methods"])},
+        "bins": _bins(summary),
+    }
+    return _template().render(**context)
+
+
+def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("ngptlab.report", "."),
+        loader=PackageLoader("ngptlab.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(count=wording.count, nats=wording.nats, rate=wording.rate)
-    methods = list(summary["methods"])
-    template = environment.get_template("template.html")
-    return template.render(
-        **summary,
-        figures=figures(summary),
-        styles={method: plots.series_style(index) for index, method in enumerate(methods)},
-        bins=_bins(summary),
-    )
+    return environment.get_template("page.html")
 
 
 def figures(summary: Summary) -> list[dict[str, str | Markup]]:

@@ -9,23 +9,21 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 from ngptlab.analysis import stats
-from ngptlab.analysis.gaps import Crossover
+from ngptlab.analysis.costs import Cost, Measure
+from ngptlab.analysis.gaps import Crossover, GapCurve
 from ngptlab.analysis.speedup_runs import SpeedUp
 
 
-class ValPoint(TypedDict):
+class ValPoint(Cost):
     """Validation loss of a method at one step, mean over its seeds."""
 
-    step: int
-    tokens: int
     loss_nats: float
     stderr: float
 
 
-class TrainPoint(TypedDict):
+class TrainPoint(Cost):
     """Training loss of a method, mean over its seeds and over a block of steps that ends at `step`."""
 
-    step: int
     loss_nats: float
 
 
@@ -60,6 +58,10 @@ class MethodNumbers(TypedDict):
     train: list[TrainPoint]
     length: list[LengthPoint]
     length_documents: int | None
+    cooldown_start: Cost | None
+    """None where the schedule has no cooldown."""
+    untimed: list[str]
+    """Names of runs that did not record the time of each step, so that the method has no seconds."""
 
 
 class Gap(TypedDict):
@@ -83,6 +85,8 @@ class Gap(TypedDict):
     last_sign_change_step: float | None
     in_cooldown: bool | None
     step_time_ratio: float | None
+    at_equal: dict[Measure, GapCurve]
+    """The gap at equal tokens, operations and seconds, where these are known; `gap_nats` is that at equal steps."""
 
 
 class Schedule(TypedDict):
@@ -125,6 +129,30 @@ class Finding(TypedDict):
     text: str
 
 
+class StudyNumbers(TypedDict):
+    """A study that was given beside the runs; all of its numbers stand in its files."""
+
+    kind: str
+    title: str
+    answer: str
+    caption: str
+    warnings: list[str]
+    columns: list[str]
+    rows: list[list[float | str | None]]
+    files: list[str]
+    """Relative to the page."""
+
+
+class StudiesOnly(TypedDict):
+    """`report.json` of studies without runs."""
+
+    title: str
+    headline: str
+    findings: list[Finding]
+    warnings: list[str]
+    studies: list[StudyNumbers]
+
+
 class Summary(TypedDict):
     """All of `report.json`."""
 
@@ -137,6 +165,7 @@ class Summary(TypedDict):
     gaps: dict[str, Gap]
     speedups: list[SpeedUp]
     """Of each method: from runs of several lengths where there are some, and from points within runs."""
+    studies: list[StudyNumbers]
     schedule: Schedule
     runs: list[RunLine]
     config: dict[str, str]

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 
 from ngptlab.analysis import doubts, gaps, series, stats
+from ngptlab.analysis.costs import Measure, Meter, elapsed
 from ngptlab.analysis.records import RunRecord, Seeds, ValRow, printable, steady_seconds
 from ngptlab.config import cooldown_steps
 from ngptlab.errors import ConfigError
@@ -25,6 +26,8 @@ from ngptlab.report.schema import (
     TrainPoint,
     ValPoint,
 )
+
+EQUAL: tuple[Measure, ...] = ("tokens", "seconds", "flops")
 
 
 def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
@@ -49,6 +52,7 @@ def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
         "methods": methods,
         "gaps": {other: _gap(arms[other], arms[baseline], schedule, labels) for other in others},
         "speedups": lengths.speedups(runs),
+        "studies": [],
         "schedule": schedule,
         "runs": [_line(run) for arm in arms.values() for run in arm],
         "config": doubts.flat(arms[baseline][0]),
@@ -79,6 +83,7 @@ def _method(arm: list[RunRecord], labels: dict[Seeds, str]) -> MethodNumbers:
     last = [run.val[-1] for run in arm]
     losses = [row.loss_nats for row in last]
     seconds, iqr = series.median_iqr(steady_seconds(arm))
+    start = _schedule(arm[0])["cooldown_start_step"]
     return {
         "params": arm[0].params,
         "tokens": config.train.tokens,
@@ -101,6 +106,8 @@ def _method(arm: list[RunRecord], labels: dict[Seeds, str]) -> MethodNumbers:
         "train": _train(arm),
         "length": _length(arm),
         "length_documents": min((run.length.documents for run in arm if run.length), default=None),
+        "cooldown_start": None if start is None else Meter(arm).at(start),
+        "untimed": [run.name for run in arm if elapsed(run) is None],
     }
 
 
@@ -112,12 +119,12 @@ def _error(rows: Sequence[ValRow]) -> float:
 
 def _val(arm: list[RunRecord]) -> list[ValPoint]:
     tables = [{row.step: row for row in run.val} for run in arm]
-    step_tokens = arm[0].config.train.step_tokens
+    meter = Meter(arm)
     points: list[ValPoint] = []
     for step in series.common_steps([list(table) for table in tables]):
         rows = [table[step] for table in tables]
         loss = stats.mean([row.loss_nats for row in rows])
-        points.append({"step": step, "tokens": step * step_tokens, "loss_nats": loss, "stderr": _error(rows)})
+        points.append({**meter.at(step), "loss_nats": loss, "stderr": _error(rows)})
     return points
 
 
@@ -125,7 +132,8 @@ def _train(arm: list[RunRecord]) -> list[TrainPoint]:
     tables = [{row.step: row.loss_nats for row in run.train} for run in arm]
     steps = series.common_steps([list(table) for table in tables])
     values = [stats.mean([table[step] for table in tables]) for step in steps]
-    return [{"step": step, "loss_nats": loss} for step, loss in series.block_means(steps, values)]
+    meter = Meter(arm)
+    return [{**meter.at(step), "loss_nats": loss} for step, loss in series.block_means(steps, values)]
 
 
 def _length(arm: list[RunRecord]) -> list[LengthPoint]:
@@ -173,6 +181,7 @@ def _gap(arm: list[RunRecord], base: list[RunRecord], schedule: Schedule, labels
         "last_sign_change_step": last,
         "in_cooldown": None if last is None or start is None else last >= start,
         "step_time_ratio": ours / theirs if ours and theirs else None,
+        "at_equal": {measure: curve for measure in EQUAL if (curve := gaps.at_equal(arm, base, measure))},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -25,7 +26,7 @@ ROWS_AROUND = 10
 class Board:
     """States of all cells. `set` as often as one likes; it shows what changed."""
 
-    def __init__(self, cells: list[Cell], console: Console | None = None) -> None:
+    def __init__(self, cells: Sequence[Cell], console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self._cells = {cell.config.hash: cell for cell in cells}
         self._state = {key: "waiting" for key in self._cells}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ngptlab.analysis.rows import CellRow, Status
-from ngptlab.analysis.tables import as_text
+from ngptlab.analysis.rows import CellRow, Status, as_csv
 from ngptlab.errors import LabError
 from ngptlab.runs import Run, write_json
 from ngptlab.sweep.plan import Cell
@@ -80,8 +79,7 @@ def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
 
 def write(table: Sequence[CellRow], out: Path, *, extra: Mapping[str, Any]) -> None:
     """Write sweep.csv and sweep.json; `extra` joins the rows in the JSON."""
-    columns = [field.name for field in fields(CellRow)]
     temporary = out / ".sweep.csv.tmp"
-    temporary.write_text(as_text(columns, map(asdict, table)), encoding="utf-8")
+    temporary.write_text(as_csv(table), encoding="utf-8")
     temporary.replace(out / "sweep.csv")
     write_json(out / "sweep.json", {"cells": [asdict(row) for row in table], **extra})

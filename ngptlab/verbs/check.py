@@ -29,7 +29,9 @@ def add(check: argparse.ArgumentParser) -> None:
     coord.add_argument("--lr", type=float, default=2**-8, help="the base width's (default: 2^-8)")
     coord.add_argument("--base", type=int, metavar="D", help="default: half the smallest width")
     coord.add_argument("--head-width", type=int, default=16, metavar="K", help="at all widths (default: 16)")
-    coord.add_argument("--out", type=Path, help="folder of coord.json and coord.png (default: out/coord-...)")
+    coord.add_argument(
+        "--out", type=Path, help="folder of coord.json, .png and .svg (default: out/coord-...)"
+    )
     coord.set_defaults(action=_coord)
     table = kinds.add_parser(
         "table",
@@ -55,10 +57,13 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _coord(options: argparse.Namespace) -> int:
+    from functools import partial
+
     from ngptlab import methods
+    from ngptlab.analysis import figures
+    from ngptlab.analysis.coord_figure import draw
+    from ngptlab.analysis.slopes import LIMIT, passed, slopes, worst
     from ngptlab.check.coord import CoordConfig, measure
-    from ngptlab.check.coord_plot import draw
-    from ngptlab.check.slopes import LIMIT, passed, slopes, worst
     from ngptlab.param.rules import rules
 
     base = options.base if options.base is not None else min(options.widths) // 2
@@ -88,7 +93,7 @@ def _coord(options: argparse.Namespace) -> int:
     }
     (out / "coord.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     title = f"{options.method}, {param.rules}, lr {config.lr:g}: {'pass' if verdict else 'FAIL'}"
-    draw(points, out / "coord.png", title=title)
+    figures.write(out, "coord", partial(draw, points, title=title))
     print(f"{'slope over width, at its steepest step':40}{'size':16}change")
     steepest = {(slope.kind, slope.quantity): slope for slope in worst(found)}
     for kind in dict.fromkeys(slope.kind for slope in found):
@@ -96,7 +101,7 @@ def _coord(options: argparse.Namespace) -> int:
         mark = "" if size.passed and change.passed else "   <- beyond the limit"
         print(f"  {kind:38}{_shown(size):16}{_shown(change):16}{mark}".rstrip())
     print(f"{title} (limit ± {LIMIT}, widths {' '.join(map(str, config.widths))}, {config.seeds} seeds)")
-    print(f"Written: {out / 'coord.json'}, {out / 'coord.png'}")
+    print(f"Written: {out / 'coord.json'}, {out / 'coord.png'}, .svg")
     return 0 if verdict else 1
 
 

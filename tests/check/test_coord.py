@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from ngptlab import Dims, build_model, methods
-from ngptlab.check.coord import CoordConfig, Point, measure
+from ngptlab.analysis.slopes import Point, Slope, passed, slopes, worst
+from ngptlab.check.coord import CoordConfig, measure
 from ngptlab.check.probes import KINDS, activations, unit_stream
-from ngptlab.check.slopes import Slope, passed, slopes, worst
 from ngptlab.cli import main
 from ngptlab.nn.roles import ScaleKind
 from ngptlab.param.rules import NUGPT_STORED, Rule, Rules, ScaleRule, mup, nugpt, sp

@@ -38,7 +38,9 @@ def test_one_method_with_one_seed(make_run: MakeRun) -> None:
     assert numbers["bits_per_byte"] == 1.25
     assert numbers["perplexity"] == pytest.approx(math.exp(2.0))
     assert numbers["tokens"] == 100 * 8 * 16 and numbers["params"] == 1234
-    assert numbers["val"][1] == {"step": 20, "tokens": 20 * 128, "loss_nats": 4.0, "stderr": 0.02}
+    # Operations a token: 6 (4 x 4 x 4 projections + 3 x 4 x 10 MLP + 8 x 4 head) + 6 x 4 x 16 scores = 1680.
+    cost = {"step": 20, "tokens": 20 * 128, "flops": 20 * 128 * 1680, "seconds": None}
+    assert numbers["val"][1] == {**cost, "loss_nats": 4.0, "stderr": 0.02}
     assert any("One seed for a" in warning for warning in summary["warnings"])
 
 
@@ -205,10 +207,8 @@ def test_a_missing_length_evaluation(make_run: MakeRun) -> None:
 def test_training_loss_is_averaged(make_run: MakeRun) -> None:
     base = [make_run("a", {0: 5.0, 50: loss, 100: 1.0}, seed=s) for s, loss in ((0, 2.0), (1, 4.0))]
     train = summary_of(*base)["methods"]["a"]["train"]
-    assert train == [
-        {"step": 50, "loss_nats": pytest.approx(3.1)},
-        {"step": 100, "loss_nats": pytest.approx(1.1)},
-    ]
+    assert [(p["step"], p["tokens"]) for p in train] == [(50, 6400), (100, 12800)]
+    assert [p["loss_nats"] for p in train] == [pytest.approx(3.1), pytest.approx(1.1)]
     assert block_means([1, 2, 3, 4, 5], [1.0, 3.0, 5.0, 7.0, 9.0], blocks=3) == [(2, 2.0), (4, 6.0), (5, 9.0)]
     assert block_means([], []) == []
 

@@ -10,7 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from ngptlab.check.coord import FIRST_STEP, Point
+FIRST_STEP = 2
+"""First step that is judged. Where the unembedding starts at zero, step 1 moves it alone, and nothing else has a gradient."""
 
 LIMIT = 0.3
 """Largest |slope| that passes: a factor of 1.23 for each doubling of width.
@@ -22,6 +23,20 @@ Both signs count: what vanishes with width is as little transferred as what expl
 """
 
 Quantity = Literal["size", "change"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One kind of activation at one width, seed and step, blocks averaged."""
+
+    width: int
+    seed: int
+    step: int
+    kind: str
+    size: float
+    """Mean |activation|; times sqrt(d_model) for what has d_model channels where hidden states have unit norm."""
+    change: float
+    """The same of the difference from step 0 on the same tokens."""
 
 
 @dataclass(frozen=True)

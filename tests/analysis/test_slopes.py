@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ngptlab.check.coord import FIRST_STEP, Point
-from ngptlab.check.slopes import LIMIT, passed, slopes, worst
+from ngptlab.analysis.slopes import FIRST_STEP, LIMIT, Point, passed, slopes, worst
 
 WIDTHS = (32, 64, 128)
 

@@ -1,0 +1,106 @@
+"""A coordinate check on the page: its verdict, computed anew from its points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from typing_extensions import TypedDict
+
+from ngptlab.analysis import figures
+from ngptlab.analysis.coord_figure import draw
+from ngptlab.analysis.slopes import FIRST_STEP, LIMIT, Point, Slope, passed, slopes, worst
+from ngptlab.analysis.tables import as_text, writing
+from ngptlab.report.studies.reading import damaged, read
+from ngptlab.report.studies.shown import Cell, Study, number, word
+
+COLUMNS = ("activation", "of", "steepest slope", "standard error", "at step", "within the limit")
+CAPTION = (
+    "Top: the size of each kind of activation against width, a line a step; bottom: how far it has moved since the start. Flat "
+    "lines say that the rules hold with width; a rising one explodes, a falling one vanishes."
+)
+CSV = ("kind", "quantity", "step", "slope", "stderr")
+
+
+class Rules(TypedDict):
+    """What is read of the rules."""
+
+    rules: str
+
+
+class Config(TypedDict):
+    """What is read of the settings."""
+
+    lr: float
+
+
+class Check(TypedDict):
+    """What is read of coord.json."""
+
+    method: str
+    param: Rules
+    config: Config
+    points: list[Point]
+
+
+def study(path: Path) -> list[Study]:
+    """What coord.json says. A size that left the range of a float is a finding, not damage."""
+    check = read(path, Check, finite=False)
+    points = check["points"]
+    if len({point.width for point in points}) < 2 or not all(point.width > 0 for point in points):
+        raise damaged(path, "it has points of fewer than two widths")
+    found = slopes(points)
+    whose = f"{check['method']} under {check['param']['rules']}"
+    paint = partial(draw, points, title=f"{whose}, lr {check['config']['lr']:g}")
+
+    def write(out: Path) -> None:
+        with writing(out):
+            (out / "coord.csv").write_text(as_text(CSV, map(vars, found)), encoding="utf-8")
+            figures.write(out, "coord", paint)
+
+    return [
+        Study(
+            kind="coordinate check",
+            title=f"Coordinate check of {whose}",
+            answer=answer(whose, points, found),
+            svg=paint(figures.PAGE),
+            caption=CAPTION,
+            columns=COLUMNS,
+            rows=[_row(slope) for slope in worst(found)],
+            warnings=[] if len({point.seed for point in points}) > 1 else ["One seed: no error of a slope."],
+            files=["coord.csv", "coord.png", "coord.svg"],
+            write=write,
+        )
+    ]
+
+
+def answer(whose: str, points: Sequence[Point], found: Sequence[Slope]) -> str:
+    """The verdict, and the slope that decides it."""
+    judged = worst(found)
+    widths, seeds = sorted({point.width for point in points}), len({point.seed for point in points})
+    where = f"widths {widths[0]} to {widths[-1]}, {seeds} seed{'s' * (seeds > 1)}"
+    if not judged:
+        return f"{whose}: no verdict, for steps before {FIRST_STEP} are not judged ({where})."
+    if broken := [slope for slope in judged if slope.slope is None]:
+        return f"{whose}: fails, for the {broken[0].quantity} of '{broken[0].kind}' is zero or not finite ({where})."
+    steepest = max(judged, key=lambda slope: abs(slope.slope or 0.0))
+    error = "" if steepest.stderr is None else f" ± {steepest.stderr:.2f}"
+    verdict = "passes" if passed(found) else "fails"
+    return (
+        f"{whose} {verdict}: over width no activation may grow or shrink by a power above {LIMIT}, and the steepest, the "
+        f"{steepest.quantity} of '{steepest.kind}' at step {steepest.step}, has {number(steepest.slope, '+.2f').text}{error} "
+        f"({where})."
+    )
+
+
+def _row(slope: Slope) -> tuple[Cell, ...]:
+    return (
+        word(slope.kind),
+        word(slope.quantity),
+        number(slope.slope, "+.3f"),
+        number(slope.stderr if slope.stderr is None or math.isfinite(slope.stderr) else None, ".3f"),
+        number(slope.step),
+        word("yes" if slope.passed else "no"),
+    )

@@ -1,0 +1,78 @@
+"""A study's JSON, read back as what wrote it typed it. Whatever else it holds is an error of one line."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from ngptlab.analysis.records import printable
+from ngptlab.config import explain
+from ngptlab.errors import DataError, LabError
+
+T = TypeVar("T")
+
+
+def read(path: Path, kind: type[T], *, finite: bool = True) -> T:
+    """The record in this file, its texts printable.
+
+    Raises:
+        DataError: it can't be read, or isn't such a record; where `finite`, also if a number is not.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        record = json.loads(text, parse_float=_finite, parse_constant=_finite) if finite else json.loads(text)
+        # As JSON again: in strict mode pydantic takes a dataclass from nothing else.
+        return TypeAdapter(kind).validate_json(json.dumps(_printable(record)), strict=True)
+    except ValidationError as error:
+        raise damaged(path, explain(error)) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path, str(error)) from None
+
+
+def damaged(path: Path, why: str) -> DataError:
+    """The error that names a study's file."""
+    return DataError(
+        f"{path}: not what this version of `ngptlab` writes ({' '.join(why.split())[:300]}); "
+        "give the study's command again, which trains nothing twice, or leave it out"
+    )
+
+
+@contextmanager
+def sensible(path: Path) -> Iterator[None]:
+    """Around what is done with a record's numbers: they are well-typed, and may yet make no sense together.
+
+    Raises:
+        DataError: they make none.
+    """
+    try:
+        # Of what a drawing warns, such as a glyph that its font lacks, the page's table has it all.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            yield
+    except LabError:
+        raise
+    except (ValueError, LookupError, ArithmeticError) as error:
+        raise damaged(path, f"its numbers make no sense together: {type(error).__name__}: {error}") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    if isinstance(value, dict):
+        return {printable(key): _printable(item) for key, item in value.items()}
+    return value

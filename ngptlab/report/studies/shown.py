@@ -1,0 +1,119 @@
+"""What a study is on the page: an answer, a figure, a table, files beside the page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from ngptlab.analysis import figures
+from ngptlab.report import wording
+from ngptlab.report.schema import StudyNumbers
+
+SHADE = "#000000"
+"""Ink of drawings that name no other."""
+PIXELS_OF_A_POINT = (0.9, 1.6)
+"""Least and greatest width of a figure in pixels, to its width in points: its text stays readable, and the page scrolls it."""
+
+
+class Cell(NamedTuple):
+    """A table's cell: what is shown, and the value by which rows sort; None where there is none."""
+
+    text: str
+    value: float | str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study, ready for the page. Texts may be a stranger's, but for `kind`, `caption` and the files' names."""
+
+    kind: str
+    title: str
+    answer: str
+    svg: bytes
+    """The figure as drawn for a page; empty where there is none."""
+    caption: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[Cell, ...]]
+    warnings: Sequence[str]
+    files: Sequence[str]
+    """Names of what `write` leaves in a folder."""
+    write: Callable[[Path], None] | None
+    """None where the files are written with another's."""
+
+    def figure(self, place: str) -> Markup:
+        """The figure as an element of the page; `place` makes its ids its own."""
+        return inline(self.svg, f"{self.kind}, {place}") if self.svg else Markup("")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A study with the place of its files."""
+
+    study: Study
+    folder: str
+    """From the page: '' or with a slash at its end."""
+    source: Path
+    """Where it was read."""
+
+    @property
+    def paths(self) -> list[str]:
+        """Its files from the page."""
+        return [f"{self.folder}{name}" for name in self.study.files]
+
+    @property
+    def numbers(self) -> StudyNumbers:
+        """For `report.json`."""
+        study = self.study
+        return {
+            "kind": study.kind,
+            "title": study.title,
+            "answer": study.answer,
+            "caption": study.caption,
+            "warnings": list(study.warnings),
+            "columns": list(study.columns),
+            "rows": [[cell.value for cell in row] for row in study.rows],
+            "files": self.paths,
+        }
+
+
+def inline(svg: bytes, label: str) -> Markup:
+    """A drawing of `analysis` as an element of the page: no prolog, ids of its own, the page's colours.
+
+    `label` says what it is, to those who can't see it, and is ours.
+    """
+    text = svg.decode("utf-8")
+    text = re.sub(r"<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    size = re.search(r'viewBox="\S+ \S+ (\S+) [^"]*"', text)
+    assert size, "matplotlib writes a viewBox"
+    least, most = (float(size[1]) * each for each in PIXELS_OF_A_POINT)
+    style = f"min-width: {least:.0f}px; max-width: {most:.0f}px"
+    own = f'class="plot" style="{style}" role="img" aria-label="{label}"'
+    text = re.sub(r"<svg[^>]*>", f"<svg {own} {size[0]}>", text, count=1)
+    prefix = re.sub(r"\W+", "-", label.lower())
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}-", text)
+    for ink in (figures.INK, SHADE):
+        text = text.replace(ink, "currentColor")
+    text = text.replace(figures.GRID, "var(--grid)")
+    for index, colour in enumerate(figures.SERIES):
+        text = text.replace(colour, f"var(--series-{index})")
+    return Markup(text.strip())
+
+
+def word(text: str) -> Cell:
+    """A cell of text."""
+    return Cell(text, text)
+
+
+def number(value: float | None, form: str = ",.10g") -> Cell:
+    """A cell of a number; '–' of None."""
+    return Cell("–" if value is None else f"{value:{form}}".replace("-", "−"), value)
+
+
+def loss(value: float | None, error: float | None = None, *, sign: bool = False) -> Cell:
+    """A cell of a loss or a difference of losses, in nats, with its standard error."""
+    return Cell(wording.nats(value, error if value is not None else None, sign=sign), value)

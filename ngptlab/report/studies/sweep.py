@@ -1,0 +1,114 @@
+"""A sweep on the page: how far the best learning rate moves with width. Computed anew from the sweep's cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from typing_extensions import TypedDict
+
+from ngptlab.analysis.records import printable
+from ngptlab.analysis.rows import CellRow, as_csv
+from ngptlab.analysis.tables import writing
+from ngptlab.analysis.transfer import Curve, Finding, transfer
+from ngptlab.analysis.transfer_plot import NAMES, draw, page_svg
+from ngptlab.analysis.verdict import judge
+from ngptlab.report.studies.reading import damaged, read
+from ngptlab.report.studies.shown import Cell, Study, loss, number, word
+from ngptlab.report.wording import rate
+
+COLUMNS = (
+    "method",
+    "rules",
+    "width",
+    "best rate",
+    "95%, low",
+    "95%, high",
+    "interval from",
+    "loss at the best (nats)",
+    "seeds",
+    "diverged",
+)
+CAPTION = (
+    "A curve a width: where the lowest points stand above each other, one learning rate serves all widths; where they move "
+    "to the left, larger models need a smaller one. Triangle: optimum with its interval. Square: at the grid's edge. "
+    "Cross: diverged. Bands: one standard error."
+)
+
+
+class Table(TypedDict):
+    """What is read of sweep.json."""
+
+    cells: list[CellRow]
+
+
+def study(path: Path) -> list[Study]:
+    """What sweep.json says."""
+    cells = read(path, Table)["cells"]
+    if not all(cell.lr > 0 and cell.width > 0 for cell in cells):
+        raise damaged(path, "a cell's rate or width is not above zero")
+    findings, name = transfer(cells), printable(path.resolve().parent.name)
+    svg = page_svg(findings, title=name)
+
+    def write(out: Path) -> None:
+        with writing(out):
+            (out / "sweep.csv").write_text(as_csv(cells), encoding="utf-8")
+            draw(findings, out, title=name)
+
+    drawn = ("sweep.png", "sweep.svg") if svg else ()
+    return [
+        Study(
+            kind="sweep",
+            title=f"Learning rates over widths ({name})",
+            answer=answer(findings),
+            svg=svg,
+            caption=CAPTION,
+            columns=COLUMNS,
+            rows=list(_rows(findings)),
+            warnings=[finding.verdict for finding in findings],
+            files=["sweep.csv", *drawn],
+            write=write,
+        )
+    ]
+
+
+def answer(findings: Sequence[Finding]) -> str:
+    """The shift of each method under each set of rules, and what it means."""
+    shifts = [
+        f"{number(finding.shift.slope, '+.2f').text}{_error(finding.shift.stderr)} for {_whose(finding)} "
+        f"({judge(finding.curves, finding.shift)})"
+        for finding in findings
+        if finding.shift
+    ]
+    if not shifts:
+        return "No shift of the best learning rate can be told: fewer than two widths have an optimum."
+    return f"Per doubling of width the best learning rate moves, in powers of two, by {'; '.join(shifts)}."
+
+
+def _error(stderr: float | None) -> str:
+    return " (two widths: no error)" if stderr is None else f" ± {stderr:.2f}"
+
+
+def _whose(finding: Finding) -> str:
+    return f"{finding.method} under {NAMES.get(finding.param, finding.param)}"
+
+
+def _rows(findings: Sequence[Finding]) -> Iterator[tuple[Cell, ...]]:
+    for finding in findings:
+        for curve in finding.curves:
+            yield word(finding.method), word(finding.param), number(curve.width), *_optimum(curve)
+
+
+def _optimum(curve: Curve) -> Iterator[Cell]:
+    best = curve.optimum
+    if best is None:
+        yield from [number(None)] * 5
+    else:
+        yield from (_rate(2**log2) for log2 in (best.log2_lr, best.low, best.high))
+        yield word(best.interval)
+        yield loss(curve.means[best.best], curve.errors[best.best])
+    yield from (number(len(curve.losses)), number(curve.diverged))
+
+
+def _rate(lr: float) -> Cell:
+    return Cell(rate(lr), lr)
