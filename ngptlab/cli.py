@@ -30,6 +30,7 @@ from ngptlab.verbs import (
     sample,
     smoked,
     sweep,
+    watch,
 )
 from ngptlab.verbs.runs import console_reporter, no_seeds
 from ngptlab.verbs.stopping import until_stopped
@@ -133,6 +134,7 @@ def parser() -> Parser:
     cooldown.add(
         verb("cooldown", cooldown.act, "Branch cooldowns of several lengths and shapes off one trunk.")
     )
+    watch.add(verb("watch", watch.act, "Show runs in progress, live: loss, pace, time left, state."))
     report = verb("report", _report, "Write the page of finished runs.")
     report.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="run directories, the baseline's first"
