@@ -30,6 +30,7 @@ from ngptlab.verbs import (
     sample,
     smoked,
     sweep,
+    track,
     watch,
 )
 from ngptlab.verbs.runs import console_reporter, no_seeds
@@ -133,6 +134,9 @@ def parser() -> Parser:
     ladder.add(verb("ladder", ladder.act, "Go from one method to another, seam by seam."))
     cooldown.add(
         verb("cooldown", cooldown.act, "Branch cooldowns of several lengths and shapes off one trunk.")
+    )
+    track.add(
+        verb("track", track.act, "Hand what runs recorded to an experiment tracker, where it lacks it.")
     )
     watch.add(verb("watch", watch.act, "Show runs in progress, live: loss, pace, time left, state."))
     report = verb("report", _report, "Write the page of finished runs.")

@@ -23,7 +23,7 @@ ROOT = "__init__"
 
 BASE = {"errors", "config"}
 MODEL = BASE | {"nn"}
-RUNNING = MODEL | {ROOT, "runs", "device", "param", "optim", "methods", "data", "train", "evals"}
+RUNNING = MODEL | {ROOT, "runs", "device", "param", "optim", "methods", "data", "train", "evals", "tracking"}
 
 # A unit is a folder or a module right under ngptlab/. What it may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "overrides": BASE,
     "runs": BASE,
     "tail": set(),
+    "tracking": BASE | {"runs", "tail"},
     "recipes": BASE,
     "flops": {"config"},
     "data": BASE,
@@ -71,6 +72,7 @@ NO_TORCH = {
     "overrides",
     "runs",
     "tail",
+    "tracking",
     "recipes",
     "data",
     "report",
@@ -233,6 +235,7 @@ def test_no_method_is_named_outside_its_file_and_the_recipes() -> None:
         "data.corpus",
         "data.batches",
         "watch.watch",
+        "tracking.beside",
         "cli",
     ],
 )
@@ -245,7 +248,7 @@ def test_torch_is_imported_late() -> None:
         "import sys, ngptlab.config, ngptlab.overrides, ngptlab.runs, ngptlab.recipes.demo, ngptlab.report.page\n"
         "import ngptlab.data.corpus, ngptlab.data.batches, ngptlab.cli, ngptlab.sweep.plan, ngptlab.sweep.table\n"
         "import ngptlab.analysis.transfer_plot, ngptlab.analysis.ladder_files, ngptlab.analysis.spectra_files\n"
-        "import ngptlab.analysis.scales_files, ngptlab.analysis.activations_files, ngptlab.watch.watch\n"
+        "import ngptlab.analysis.scales_files, ngptlab.analysis.activations_files, ngptlab.watch.watch, ngptlab.tracking.beside\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, timeout=120)
