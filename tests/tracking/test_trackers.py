@@ -49,9 +49,9 @@ def tensorboard_rows(run: Run) -> Rows:
     events = EventAccumulator(str(run.path / "tensorboard"), size_guidance={"scalars": 0, "tensors": 0})
     events.Reload()
     rows: Rows = defaultdict(list)
-    for tag in set(events.Tags()["tensors"]) - {"config", "summary"}:
-        for event in events.Tensors(tag):
-            rows[event.step].append({tag: float(event.tensor_proto.float_val[0])})
+    for tag in events.Tags()["scalars"]:
+        for event in events.Scalars(tag):
+            rows[event.step].append({tag: event.value})
     assert b"hash" in events.Tensors("config")[0].tensor_proto.string_val[0]
     assert len(events.Tensors("config")) == 1
     assert b'"done"' in events.Tensors("summary")[-1].tensor_proto.string_val[0]
