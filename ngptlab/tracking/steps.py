@@ -31,8 +31,6 @@ class Steps:
         over = bool(self.run.summary)
         for stream, tail in self._tails.items():
             while records := tail.read():
-                if stream == "metrics" and tail.fresh:
-                    self._newest = -1  # a resume goes back to its checkpoint
                 for record in records:
                     self._take(stream, record, after)
         for step in sorted(self._pending):
