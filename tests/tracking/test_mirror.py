@@ -156,7 +156,3 @@ def test_a_tracker_that_fails_is_told_of_once_and_changes_nothing(
     assert tracked.done and outcome(tracked.path) == outcome(plain.path)
     (failure,) = [line for line in told.lines if "trackio" in line]
     assert "quota is used up" in failure and "training goes on" in failure and "ngptlab track " in failure
-
-
-def test_the_tracker_is_no_part_of_the_hash(make_config: MakeConfig) -> None:
-    assert make_config(track="wandb").hash == make_config().hash
