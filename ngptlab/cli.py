@@ -30,6 +30,8 @@ from ngptlab.verbs import (
     sample,
     smoked,
     sweep,
+    track,
+    watch,
 )
 from ngptlab.verbs.runs import console_reporter, no_seeds
 from ngptlab.verbs.stopping import until_stopped
@@ -133,6 +135,10 @@ def parser() -> Parser:
     cooldown.add(
         verb("cooldown", cooldown.act, "Branch cooldowns of several lengths and shapes off one trunk.")
     )
+    track.add(
+        verb("track", track.act, "Hand what runs recorded to an experiment tracker, where it lacks it.")
+    )
+    watch.add(verb("watch", watch.act, "Show runs in progress, live: loss, pace, time left, state."))
     report = verb("report", _report, "Write the page of finished runs and studies.")
     report.add_argument(
         "paths",

@@ -24,6 +24,8 @@ from ngptlab.evals.loss import validation_loss
 from ngptlab.evals.scales import scales
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import Run, write_json
+from ngptlab.tracking.beside import Beside
+from ngptlab.tracking.sink import check_installed
 from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
@@ -63,9 +65,10 @@ def train(
     setting = open_setting(config)
     batches, model = open_batches(config, setting.corpus), initial_model(config)
     run = Run.open(path, config)
-    with run.lock(), listen() as request:
+    with run.lock(), listen() as request, Beside(config.track, run, reporter.note) as tracker:
         try:
             begin(run, setting, reporter)
+            tracker.start()
             trainer = trainer_of(config, run, setting, model, batches, reporter, request)
             fit_profiled(trainer, profile_steps) if profile_steps else trainer.fit()
             conclude(trainer, setting)
@@ -91,11 +94,12 @@ class Setting:
 
 
 def open_setting(config: RunConfig) -> Setting:
-    """Device and data of a config.
+    """Device and data of a config, whose tracker is there.
 
     Raises:
-        LabError: either is not to be had.
+        LabError: one of them is not to be had.
     """
+    check_installed(config.track)
     device = open_device(config.device, config.train)
     corpus = open_data(config)
     return Setting(device, corpus, hold_out(config, corpus))

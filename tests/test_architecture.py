@@ -23,7 +23,7 @@ ROOT = "__init__"
 
 BASE = {"errors", "config"}
 MODEL = BASE | {"nn"}
-RUNNING = MODEL | {ROOT, "runs", "device", "param", "optim", "methods", "data", "train", "evals"}
+RUNNING = MODEL | {ROOT, "runs", "device", "param", "optim", "methods", "data", "train", "evals", "tracking"}
 
 # A unit is a folder or a module right under ngptlab/. What it may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
@@ -32,6 +32,8 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"errors"},
     "overrides": BASE,
     "runs": BASE,
+    "tail": set(),
+    "tracking": BASE | {"runs", "tail"},
     "recipes": BASE,
     "flops": {"config"},
     "data": BASE,
@@ -54,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "ladder": RUNNING | {"overrides", "recipes", "analysis", "sweep"},
     "cooldown": RUNNING | {"overrides", "recipes", "experiment", "analysis", "sweep"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
+    "watch": BASE | {"runs", "tail", "train"},
     "smoke": {"config", "data", "recipes"},
     "plan": MODEL | {"device", "methods", "data", "flops"},
 }
@@ -68,9 +71,12 @@ NO_TORCH = {
     "flops",
     "overrides",
     "runs",
+    "tail",
+    "tracking",
     "recipes",
     "data",
     "report",
+    "watch",
     "analysis",
     "verbs",
     "cli",
@@ -228,6 +234,8 @@ def test_no_method_is_named_outside_its_file_and_the_recipes() -> None:
         "analysis.ladder_files",
         "data.corpus",
         "data.batches",
+        "watch.watch",
+        "tracking.beside",
         "cli",
     ],
 )
@@ -240,7 +248,7 @@ def test_torch_is_imported_late() -> None:
         "import sys, ngptlab.config, ngptlab.overrides, ngptlab.runs, ngptlab.recipes.demo, ngptlab.report.page\n"
         "import ngptlab.data.corpus, ngptlab.data.batches, ngptlab.cli, ngptlab.sweep.plan, ngptlab.sweep.table\n"
         "import ngptlab.analysis.transfer_plot, ngptlab.analysis.ladder_files, ngptlab.analysis.spectra_files\n"
-        "import ngptlab.analysis.scales_files, ngptlab.analysis.activations_files\n"
+        "import ngptlab.analysis.scales_files, ngptlab.analysis.activations_files, ngptlab.watch.watch, ngptlab.tracking.beside\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, timeout=120)

@@ -273,6 +273,8 @@ class RunConfig(Frozen):
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     device: DeviceConfig = DeviceConfig()
+    track: Literal["off", "trackio", "wandb", "tensorboard"] = "off"
+    """Tracker that is told what the run records; needs the extra of its name. Changes no number, so it is no part of the hash."""
 
     @model_validator(mode="after")
     def _check_across(self) -> Self:
@@ -295,7 +297,7 @@ class RunConfig(Frozen):
 
     @property
     def hash(self) -> str:
-        """Eight hex digits over every field that decides numbers (all but `checkpoint`, `device` and `eval.at`)."""
+        """Eight hex digits over every field that decides numbers (all but `checkpoint`, `device`, `eval.at` and `track`)."""
         return hashlib.sha256(json.dumps(self.science(), sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -313,7 +315,7 @@ class RunConfig(Frozen):
 
     def science(self) -> dict[str, Any]:
         """The fields under the hash, as plain JSON values. What came later stays out where it changes nothing."""
-        fields = self.model_dump(mode="json", exclude={"checkpoint", "device"})
+        fields = self.model_dump(mode="json", exclude={"checkpoint", "device", "track"})
         for name in ("base_layers", "base_tokens"):
             if not fields["param"][name]:
                 del fields["param"][name]

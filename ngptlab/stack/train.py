@@ -14,6 +14,7 @@ from ngptlab.experiment import begin, conclude, initial_model, open_batches, ope
 from ngptlab.runs import Run
 from ngptlab.stack.alike import check
 from ngptlab.stack.trainer import StackTrainer
+from ngptlab.tracking.beside import Beside
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, listen
 from ngptlab.train.trainer import Trainer
@@ -50,6 +51,7 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
                     continue
                 held.enter_context(run.lock())
                 begin(run, setting, own, stacked=len(jobs))
+                held.enter_context(Beside(config.track, run, own.note)).start()
                 if config.data.seed not in batches:
                     batches[config.data.seed] = open_batches(config, setting.corpus)
                 order, model = batches[config.data.seed], initial_model(config)

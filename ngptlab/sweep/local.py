@@ -26,6 +26,7 @@ from ngptlab.sweep.board import Board
 from ngptlab.sweep.plan import Cell
 from ngptlab.sweep.progress import Progress, read_progress
 from ngptlab.sweep.table import run_of, status_of
+from ngptlab.tracking.sink import check_installed
 from ngptlab.train.stop import Stopped, StopRequest
 
 POLL_SECONDS = 0.1
@@ -74,6 +75,7 @@ def prepare(cells: Sequence[Cell], out: Path) -> None:
     """Make the corpus once, before many processes want it; wrong data is then one error and not one in every cell."""
     for cell in cells:
         if not cell.refusal and not _over(out, cell):
+            check_installed(cell.config.track)
             open_data(cell.config)
             break
     out.mkdir(parents=True, exist_ok=True)

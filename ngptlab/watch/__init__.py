@@ -1,0 +1,1 @@
+"""Runs in progress, from their files, on a terminal. Reads only, and imports no torch."""

@@ -1,0 +1,171 @@
+"""What one run is doing, from its files: read again and again, each time only what was added.
+
+A run holds `.lock` while a process trains it, and has a `summary.json` once it ended. So one with neither is waiting, or its
+process was killed. Asking for the lock would keep a trainer out for that moment; Linux lists who holds which lock, and
+where that list can't tell (another system, another machine's process), the age of the newest line does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ngptlab.runs import Run
+from ngptlab.tail import Tail
+
+State = Literal["running", "stale", "waiting", "failed", "stopped", "diverged", "done"]
+
+TAIL_BYTES = 64 * 1024
+"""Of each file, at each look: some 500 steps."""
+RECENT_LOSSES = 512
+RECENT_STEPS = 50
+"""Over which the pace is taken, as in a run's own line of progress."""
+QUIET_SECONDS = 60.0
+QUIET_STEPS = 20
+"""A run without a process that has written nothing for so long, in seconds and in steps of its own, is stale."""
+LOCKS = Path("/proc/locks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A run as it was seen last. None where nothing is known."""
+
+    path: Path
+    arm: str
+    seed: int
+    state: State
+    reason: str
+    """Why it failed or was stopped; empty otherwise."""
+    step: int
+    steps: int
+    losses: tuple[float, ...]
+    """Recent training losses in nats, the newest last."""
+    val_nats: float | None
+    tokens_per_second: float | None
+    eta_seconds: float | None
+    """While it runs."""
+
+
+class Watched:
+    """One run, followed.
+
+    Raises:
+        ConfigError: on opening, if its config can't be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.run = Run(path)
+        self._metrics, self._timing, self._evals = (
+            Tail(path / f"{stream}.jsonl", last_bytes=TAIL_BYTES) for stream in ("metrics", "timing", "evals")
+        )
+        self._losses: deque[float] = deque(maxlen=RECENT_LOSSES)
+        self._seconds: deque[float] = deque(maxlen=RECENT_STEPS)
+        self._step = 0
+        self._val: float | None = None
+
+    def look(self, locked: set[int] | None) -> View:
+        """Read what is new. `locked` is what `locked_inodes` gave."""
+        self._follow()
+        config, step_seconds = self.run.config, self._step_seconds()
+        state, reason = self._state(locked, step_seconds or 0.0)
+        eta = None
+        if state == "running" and step_seconds is not None:
+            eta = (config.train.steps - self._step) * step_seconds * self._shared()
+        return View(
+            path=self.run.path,
+            arm=config.arm,
+            seed=config.seed,
+            state=state,
+            reason=reason,
+            step=self._step,
+            steps=config.train.steps,
+            losses=tuple(self._losses),
+            val_nats=self._val,
+            tokens_per_second=config.train.step_tokens / step_seconds if step_seconds else None,
+            eta_seconds=eta,
+        )
+
+    def _follow(self) -> None:
+        metrics, timing, evals = self._metrics.read(), self._timing.read(), self._evals.read()
+        if self._metrics.fresh:
+            self._losses.clear()
+            self._step = 0
+        if self._timing.fresh:
+            self._seconds.clear()
+        if self._evals.fresh:
+            self._val = None
+        for record in metrics:
+            self._step = int(_number(record, "step") or self._step)
+            if (loss := _number(record, "loss_nats")) is not None:
+                self._losses.append(loss)
+        self._seconds.extend(s for record in timing if (s := _number(record, "step_seconds")))
+        for record in evals:
+            if record.get("eval") == "val":
+                self._val = _number(record, "loss_nats")
+
+    def _step_seconds(self) -> float | None:
+        return sum(self._seconds) / len(self._seconds) if self._seconds else None
+
+    def _shared(self) -> float:
+        """Of how many cells trained as one program it is one; each takes its share of a step's time for its own."""
+        return _number(_json(self.run.path / "env.json"), "stacked") or 1.0
+
+    def _state(self, locked: set[int] | None, step_seconds: float) -> tuple[State, str]:
+        summary = _json(self.run.path / "summary.json")
+        reason = str(summary.get("reason") or "")
+        match summary.get("status"):
+            case "done":
+                return "done", ""
+            case "stopped":
+                return "stopped", reason
+            case "failed":
+                return ("diverged" if summary.get("error") == "DivergedError" else "failed"), reason
+        try:
+            lock = (self.run.path / ".lock").stat()
+        except OSError:
+            return "waiting", ""
+        if locked is not None and lock.st_ino in locked:
+            return "running", ""
+        age = time.time() - max(lock.st_mtime, self._written())
+        return ("running" if age < max(QUIET_SECONDS, QUIET_STEPS * step_seconds) else "stale"), ""
+
+    def _written(self) -> float:
+        """When the newest line came."""
+        times = [0.0]
+        for tail in (self._metrics, self._evals):
+            try:
+                times.append(tail.path.stat().st_mtime)
+            except OSError:
+                continue
+        return max(times)
+
+
+def locked_inodes() -> set[int] | None:
+    """Inodes of the files that processes of this machine hold locked; None where the system doesn't say."""
+    try:
+        text = LOCKS.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return {int(inode) for inode in re.findall(r"FLOCK .*:(\d+) ", text)}
+
+
+def _number(record: dict[str, Any], name: str) -> float | None:
+    value = record.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A small JSON file; empty where it is missing or damaged, which is not for a spectator to judge."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
