@@ -51,7 +51,7 @@ def write_report(run_paths: Sequence[Path], out: Path, *, title: str) -> Path:
 def render(summary: Summary) -> str:
     """The page's HTML."""
     environment = Environment(
-        loader=PackageLoader("ngptlab.report", "."),
+        loader=PackageLoader("ngptlab.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -59,7 +59,7 @@ def render(summary: Summary) -> str:
     )
     environment.filters.update(count=wording.count, nats=wording.nats, rate=wording.rate)
     methods = list(summary["methods"])
-    template = environment.get_template("template.html")
+    template = environment.get_template("page.html")
     return template.render(
         **summary,
         figures=figures(summary),
