@@ -20,6 +20,7 @@ from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.verbs import (
     bench,
     check,
+    claims,
     cooldown,
     data,
     eval,
@@ -148,6 +149,7 @@ def parser() -> Parser:
     )
     importing.add(verb("import", importing.act, "Make a run of an exported model or a public checkpoint."))
     bench.add(verb("bench", bench.act, "Measure what a training step costs."))
+    claims.add(verb("claims", claims.act, "Hold what others claimed against recorded runs."))
     methods = verb("methods", _methods, "List the methods, or show how two differ.")
     methods.add_argument(
         "--diff", nargs=2, metavar=("A", "B"), help="the difference between two methods' files"

@@ -109,7 +109,9 @@ def judge(claim: Claim, evidence: Evidence) -> Outcome:
     if claim.needs == Needs() or found.verdict != "not yet tested" or found.settings:
         return found
     elsewhere = claim.rule.judge(evidence)
-    recorded = f"; recorded: {largest(elsewhere.settings)}" if elsewhere.settings else ", and none is recorded"
+    recorded = (
+        f"; recorded: {largest(elsewhere.settings)}" if elsewhere.settings else ", and none is recorded"
+    )
     return Outcome(verdict="out of reach here", reason=f"it needs {claim.needs.text}{recorded}")
 
 

@@ -35,9 +35,7 @@ class Setting:
         parts.append(f"context {self.context:,}" if self.context is not None else "")
         parts.append(self.data)
         missing = [
-            name
-            for name, part in zip(("size", "tokens", "context", "data"), parts, strict=True)
-            if not part
+            name for name, part in zip(("size", "tokens", "context", "data"), parts, strict=True) if not part
         ]
         known = [part for part in parts if part]
         return ", ".join([*known, *([f"not recorded: {', '.join(missing)}"] if missing else [])])

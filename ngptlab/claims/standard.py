@@ -25,14 +25,13 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean=stats.mean(values), half=half, pairs=len(values))
 
 
-def decide(
-    found: Estimate, low: float, high: float, doubts: Sequence[str] = ()
-) -> tuple[Verdict, str]:
+def decide(found: Estimate, low: float, high: float, doubts: Sequence[str] = ()) -> tuple[Verdict, str]:
     """Whether the interval lies in low..high; the verdict and, where it is not yet tested, why."""
+    reasons = list(dict.fromkeys(doubts))
     if found.pairs < MIN_SEEDS or found.half is None:
-        return "not yet tested", "one seed" if found.pairs == 1 else f"{found.pairs} seeds, three are needed"
-    if doubts:
-        return "not yet tested", "; ".join(dict.fromkeys(doubts))
+        reasons.insert(0, "one seed" if found.pairs == 1 else f"{found.pairs} seeds, three are needed")
+    if reasons or found.half is None:
+        return "not yet tested", "; ".join(reasons)
     ends = found.mean - found.half, found.mean + found.half
     if low <= ends[0] and ends[1] <= high:
         return "holds", ""

@@ -25,7 +25,9 @@ def gather(paths: Sequence[Path]) -> tuple[Evidence, list[str]]:
     evidence, mute = Evidence(), list[str]()
     for path in dict.fromkeys(Path(p) for p in paths):
         if not path.exists():
-            raise ConfigError(f"{path}: not there; give run directories, a study's folder, or files as in results/")
+            raise ConfigError(
+                f"{path}: not there; give run directories, a study's folder, or files as in results/"
+            )
         _read(path, path.resolve().parent, evidence, mute)
     return evidence, mute
 

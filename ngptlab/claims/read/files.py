@@ -59,7 +59,9 @@ def read_file(path: Path, name: str) -> Evidence:
     try:
         return reader(_rows(held), printable(name))
     except ValidationError as error:
-        raise DataError(f"{path}: damaged ({' '.join(explain(error).split())[:300]}); write it again") from None
+        raise DataError(
+            f"{path}: damaged ({' '.join(explain(error).split())[:300]}); write it again"
+        ) from None
     except ValueError as error:
         raise DataError(f"{path}: damaged ({error}); write it again") from None
 
@@ -71,7 +73,9 @@ def load(path: Path) -> Any:
         if path.suffix != ".csv":
             return json.loads(text, parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: can't be read ({' '.join(str(error).split())[:200]}); write it again, or leave it out") from None
+        raise DataError(
+            f"{path}: can't be read ({' '.join(str(error).split())[:200]}); write it again, or leave it out"
+        ) from None
     try:
         return [
             {key: value for key, value in row.items() if value not in ("", None)}

@@ -56,7 +56,9 @@ def _origin(paths: Sequence[Path], root: Path) -> str:
     """The folder that holds these runs."""
     places = {path.resolve().parent for path in paths}
     place = places.pop() if len(places) == 1 else root
-    return shown(place.relative_to(root).as_posix() if place != root and place.is_relative_to(root) else "runs")
+    return shown(
+        place.relative_to(root).as_posix() if place != root and place.is_relative_to(root) else "runs"
+    )
 
 
 def _key(run: RunRecord, ignored: Sequence[str] = ()) -> Key:
@@ -111,7 +113,11 @@ def _tuning(*arms: Sequence[RunRecord]) -> tuple[str, ...]:
 
 def _cooldown(run: RunRecord) -> tuple[float | None, str]:
     schedule = run.config.schedule
-    return (schedule.cooldown_frac, schedule.cooldown_shape) if schedule.shape == "wsd" else (None, schedule.shape)
+    return (
+        (schedule.cooldown_frac, schedule.cooldown_shape)
+        if schedule.shape == "wsd"
+        else (None, schedule.shape)
+    )
 
 
 def _ends(key: Key, arm: list[RunRecord], origin: str) -> Ends:
@@ -164,9 +170,7 @@ def _savings(ours: list[RunRecord], theirs: list[RunRecord], origin: str) -> Ite
             method=speedup["method"],
             baseline=speedup["baseline"],
             how=f"{speedup['runs']}, {speedup['schedule']}",
-            factors=tuple(
-                Factor(tokens=p["tokens"], by_seed=tuple(p["by_seed"])) for p in speedup["points"]
-            ),
+            factors=tuple(Factor(tokens=p["tokens"], by_seed=tuple(p["by_seed"])) for p in speedup["points"]),
             hashes=_hashes(theirs, ours),
             doubts=_tuning(theirs, ours),
         )

@@ -56,7 +56,9 @@ class _SpeedUp(Read):
                 method=self.method,
                 baseline=self.baseline,
                 how=f"{shown(self.runs)}, {shown(self.schedule)}",
-                factors=tuple(Factor(tokens=p.tokens, by_seed=tuple(e.plain for e in p.by_seed)) for p in points),
+                factors=tuple(
+                    Factor(tokens=p.tokens, by_seed=tuple(e.plain for e in p.by_seed)) for p in points
+                ),
                 hashes=hashes(runs),
                 doubts=(*doubts, *grave(self.warnings)),
             )
@@ -323,5 +325,3 @@ def _turn(gap: _Gap, start: int) -> tuple[Estimate, Estimate] | None:
         error = gap.stderr[i] if gap.stderr else None
         found.append(Estimate(mean=gap.gap_nats[i], half=stats.ci95(error, pairs), pairs=pairs))
     return found[0], found[1]
-
-

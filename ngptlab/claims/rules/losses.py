@@ -27,7 +27,10 @@ class LowerLoss:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From pairs of seeds."""
-        found = [(match, estimate(list(_gaps(match).values()))) for match in matches(evidence, self.method, self.baseline)]
+        found = [
+            (match, estimate(list(_gaps(match).values())))
+            for match in matches(evidence, self.method, self.baseline)
+        ]
         if not found:
             return nothing(f"runs of {self.method} and {self.baseline} with equal settings and a common seed")
         (ours, theirs), gap = max(found, key=lambda each: _rank(each[0][0], each[1].pairs, self.frac))
@@ -133,7 +136,13 @@ class TurnsInCooldown:
 
     def _rank(self, turn: Turn) -> tuple[object, ...]:
         seeds = min(turn.before.pairs, turn.after.pairs)
-        return seeds >= MIN_SEEDS, turn.setting.size, turn.shape == self.shape, -abs(turn.frac - self.frac), seeds
+        return (
+            seeds >= MIN_SEEDS,
+            turn.setting.size,
+            turn.shape == self.shape,
+            -abs(turn.frac - self.frac),
+            seeds,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +166,9 @@ class StepNotNeeded:
             if (step.base, step.target) == (self.base, self.target) and set(step.seams) == set(self.seams)
         ]
         if not found:
-            return nothing(f"a ladder from {self.base} to {self.target} with a rung for {' and '.join(self.seams)}")
+            return nothing(
+                f"a ladder from {self.base} to {self.target} with a rung for {' and '.join(self.seams)}"
+            )
         step = max(found, key=lambda s: (s.adds.pairs >= MIN_SEEDS, s.mode == "leave-one-out", s.adds.pairs))
         back = _taken_back(step)
         verdict, reason = decide(back, -self.margin, math.inf)

@@ -40,7 +40,7 @@ class RateMoves:
         if len(widths) < 3 or not slopes:
             return _outcome(grid, cells, (len(found), "two widths, three are needed"), "")
         slope = estimate(slopes)
-        verdict, reason = decide(slope, self.low, self.high, _doubts([curve for curve in transfer(cells)[0].curves]))
+        verdict, reason = decide(slope, self.low, self.high, _doubts(transfer(cells)[0].curves))
         said = f"{show(slope, '+.2f', '')} per doubling of width, {widths[0]} to {widths[-1]}"
         return _outcome(grid, cells, (slope.pairs, reason), said, verdict)
 
@@ -152,10 +152,14 @@ def _doubts(curves: Sequence[Curve]) -> list[str]:
             found.append(f"width {curve.width} has no finite loss")
         elif curve.optimum.on_edge:
             found.append(f"the optimum at width {curve.width} is on the edge of the grid")
+        if curve.left_out:
+            found.append(f"not every cell at width {curve.width} was finished")
     return found
 
 
-def _outcome(grid: Grid, cells: Cells, said: tuple[int, str], measured: str, verdict: str = "not yet tested") -> Outcome:
+def _outcome(
+    grid: Grid, cells: Cells, said: tuple[int, str], measured: str, verdict: str = "not yet tested"
+) -> Outcome:
     seeds, reason = said
     return Outcome(
         verdict=verdict,  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ngptlab.errors import DataError
-from ngptlab.verbs.evals.labels import labels
+from ngptlab.verbs.evals.labels import identity, labels
 from ngptlab.verbs.types import count, positive
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def _measure(
     record = {
         "eval": "length",
         "step": trained.step,
+        "of": identity(trained),
         "context": context,
         "documents": count,
         "documents_sha256": hashlib.sha256(documents_NS.astype("<i8").tobytes()).hexdigest(),

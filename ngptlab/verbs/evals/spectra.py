@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ngptlab.verbs.evals.labels import labels
+from ngptlab.verbs.evals.labels import identity, labels
 
 if TYPE_CHECKING:
     from ngptlab.evals.matrices import View
@@ -47,7 +47,7 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
             track, description=f"spectra of {label}", console=stderr, disable=not stderr.is_terminal
         )
         found = spectra(trained.model, views=views, track=progress)
-        measured[label] = {"step": trained.step, "eval": "spectra", **found}
+        measured[label] = {"step": trained.step, "eval": "spectra", "of": identity(trained), **found}
         trained.run.keep_eval("spectra", measured[label])
     write_spectra(measured, out)
     print_spectra(measured, Console(highlight=False))
