@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 from ngptlab.analysis.rows import CellRow
 from ngptlab.analysis.transfer import Curve, Finding, transfer
 from ngptlab.claims.claim import Outcome
