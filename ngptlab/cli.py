@@ -142,6 +142,14 @@ def parser() -> Parser:
         "--out", type=Path, default=Path("out/report"), help="folder of report.html (default: out/report)"
     )
     report.add_argument("--title", default="comparison", help="heading of the page")
+    report.add_argument(
+        "--claims",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="a section of claims, judged from these paths as `ngptlab claims` does",
+    )
     eval.add(verb("eval", eval.act, "Measure the models of finished runs."))
     sample.add(verb("sample", sample.act, "Let a trained model go on from a text."))
     export.add(
@@ -248,7 +256,8 @@ def _compare(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from ngptlab.report.page import write_report
 
-    _print_headline(write_report(options.runs, options.out, title=options.title))
+    judged = claims.judged(options.claims)[0] if options.claims else []
+    _print_headline(write_report(options.runs, options.out, title=options.title, claims=judged))
     return 0
 
 

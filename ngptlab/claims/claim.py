@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypedDict
 
 from ngptlab.claims.evidence import Evidence, Setting
 
 Verdict = Literal["holds", "does not hold", "not yet tested", "out of reach here"]
 VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "not yet tested", "out of reach here")
+
+
+class Pair(TypedDict):
+    """What most rules ask for: `**PAIR` in a source's file."""
+
+    method: str
+    baseline: str
 
 
 @dataclass(frozen=True, kw_only=True)

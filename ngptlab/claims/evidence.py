@@ -44,7 +44,7 @@ class Setting:
 def millions(number: int) -> str:
     """491712 as 0.49M, 400 billion as 400B."""
     for unit, size in (("B", 10**9), ("M", 10**6)):
-        if number >= size or (unit == "M" and number >= 10**4):
+        if number >= size or (unit == "M" and number >= 10**5):
             return f"{number / size:.3g}{unit}"
     return f"{number:,}"
 

@@ -22,10 +22,10 @@ and limits stand in `ngptlab/recipes/claims/`.
 
 | Verdict | When |
 | --- | --- |
-| holds at our scale | three seeds or more, arms paired by seed; the whole 95% interval (Student's t over seeds) lies where the claim says |
+| holds at our scale | three paired seeds or more; the whole 95% interval (Student's t over seeds) lies where the claim says |
 | does not hold at our scale | the same, and no part of the interval lies there |
-| not yet tested | anything else, with the reason: no runs, too few seeds, an interval across the limit, an optimum on the edge of its \
-grid, seeds or hashes that were not recorded |
+| not yet tested | anything else, with the reason: no runs, too few seeds, an interval across the limit, an optimum on an edge, \
+seeds or hashes that were not recorded |
 | out of reach here | the statement needs a context, a size or tokens that no recorded run comes to |
 
 Step times have turns in place of seeds: ten interleaved ones, and their quartiles in place of the interval.
@@ -99,7 +99,11 @@ def _row(claim: Claim, outcome: Outcome) -> Row:
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
     """JSON has no infinity: a limit that is none is left out."""
-    return {key: value for key, value in parameters.items() if value not in (float("inf"), -float("inf"))}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in parameters.items()
+        if value not in (float("inf"), -float("inf"))
+    }
 
 
 def counts(groups: Sequence[Group]) -> str:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from ngptlab.analysis.records import load_runs
 from ngptlab.analysis.speedup_files import write_speedups
+from ngptlab.claims.table import Group
 from ngptlab.errors import ConfigError
 from ngptlab.report import plots, wording
 from ngptlab.report.schema import Summary
@@ -22,10 +23,10 @@ from ngptlab.report.summary import summarize
 from ngptlab.runs import write_json
 
 
-def write_report(run_paths: Sequence[Path], out: Path, *, title: str) -> Path:
+def write_report(run_paths: Sequence[Path], out: Path, *, title: str, claims: Sequence[Group] = ()) -> Path:
     """Write `out/report.html` and `out/report.json` from finished runs, and return the page's path.
 
-    Where there is a speed-up to tell, `out/speedup.csv`, `.png` and `.svg` stand beside.
+    `claims` are judged claims, for a section of their own. Where there is a speed-up to tell, `out/speedup.csv`, `.png` and `.svg` stand beside.
 
     The first run's method is the baseline. The same runs in the same order give the same bytes.
 
@@ -34,7 +35,7 @@ def write_report(run_paths: Sequence[Path], out: Path, *, title: str) -> Path:
         DataError: a run is damaged.
     """
     summary = summarize(load_runs(run_paths), title=title)
-    html = render(summary)
+    html = render(summary, claims)
     path = Path(out) / "report.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,7 @@ def write_report(run_paths: Sequence[Path], out: Path, *, title: str) -> Path:
     return path
 
 
-def render(summary: Summary) -> str:
+def render(summary: Summary, claims: Sequence[Group] = ()) -> str:
     """The page's HTML."""
     environment = Environment(
         loader=PackageLoader("ngptlab.report"),
@@ -65,6 +66,7 @@ def render(summary: Summary) -> str:
         figures=figures(summary),
         styles={method: plots.series_style(index) for index, method in enumerate(methods)},
         bins=_bins(summary),
+        claims=list(claims),
     )
 
 

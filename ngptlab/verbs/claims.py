@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ngptlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ngptlab.claims.table import Group
 
 RECORDED = Path("results")
 """What this repository has recorded, where no path is given."""
@@ -29,18 +34,25 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def judged(paths: Sequence[Path]) -> tuple[list[Group], list[str]]:
+    """Every claim, judged from these paths, and the files that speak to none."""
+    from ngptlab.claims.read import gather
+    from ngptlab.claims.table import table
+    from ngptlab.recipes.claims import sources
+
+    evidence, mute = gather(paths)
+    return table(sources(), evidence), mute
+
+
 def act(options: argparse.Namespace) -> int:
     """Read, judge, print, write."""
     from rich.console import Console
 
-    from ngptlab.claims.read import gather
-    from ngptlab.claims.table import print_claims, table, write_claims
-    from ngptlab.recipes.claims import sources
+    from ngptlab.claims.table import print_claims, write_claims
 
     if not options.paths and not RECORDED.is_dir():
         raise ConfigError("claims: no path given and no folder results here; give runs, studies or tables")
-    evidence, mute = gather(options.paths or [RECORDED])
-    groups = table(sources(), evidence)
+    groups, mute = judged(options.paths or [RECORDED])
     write_claims(groups, options.out)
     print_claims(groups, Console(highlight=False))
     if mute:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from made_runs import MakeRun
 from ngptlab import methods
 from ngptlab.claims.claim import VERDICTS
 from ngptlab.claims.evidence import Evidence
@@ -19,6 +21,7 @@ from ngptlab.recipes import claims, names
 
 ROOT = Path(__file__).parents[2]
 Captured = pytest.CaptureFixture[str]
+Bring = Callable[[str, str], None]
 
 NEWCOMER = '''
 """Claims of a newcomer."""
@@ -38,7 +41,7 @@ SOURCE = Source(
 
 
 @pytest.fixture
-def bring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def bring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bring:
     """Put a newcomer's file among the sources."""
 
     def put(text: str, name: str) -> None:
@@ -65,7 +68,7 @@ def test_the_verb_writes_the_same_bytes_from_anywhere(work: Path, capsys: Captur
         assert (work / "a" / name).read_bytes() == (ROOT / "docs" / name).read_bytes()
 
 
-def test_a_newcomer_s_file_is_in_the_table(arms, bring) -> None:  # type: ignore[no-untyped-def]
+def test_a_newcomer_s_file_is_in_the_table(arms: Callable[..., Evidence], bring: Bring) -> None:
     bring(NEWCOMER.replace("ID", "new-lower"), "a_newcomer")
     groups = table(claims.sources(), arms([1.0, 1.1, 1.2], [1.1, 1.21, 1.29]))
     (row,) = [row for group in groups for row in group["rows"] if row["id"] == "new-lower"]
@@ -74,7 +77,7 @@ def test_a_newcomer_s_file_is_in_the_table(arms, bring) -> None:  # type: ignore
     assert "it is lower \\| &lt;b>" in markdown(groups), "a cell stays a cell"
 
 
-def test_an_id_stands_once(bring) -> None:  # type: ignore[no-untyped-def]
+def test_an_id_stands_once(bring: Bring) -> None:
     bring(NEWCOMER.replace("ID", "lower-loss"), "b_newcomer")
     with pytest.raises(LabError, match="'lower-loss' stands twice"):
         claims.sources()
@@ -117,3 +120,18 @@ def test_wrong_paths_are_one_line(work: Path, capsys: Captured) -> None:
     error = capsys.readouterr().err
     assert error.startswith("ngptlab: nowhere: not there") and error.count("\n") == 1
     assert not (work / "out").exists()
+
+
+def test_the_page_has_a_section_where_it_is_asked_for(make_run: MakeRun, work: Path, bring: Bring) -> None:
+    """Everything in it may come from a stranger's file."""
+    bring(NEWCOMER.replace("ID", "new-lower"), "c_newcomer")
+    runs = [str(make_run(method, {0: 5.0, 100: 2.0})) for method in ("gpt", "ngpt")]
+    assert main(["report", *runs, "--out", "plain"]) == 0
+    assert main(["report", *runs, "--out", "asked", "--claims", *runs]) == 0
+    plain, asked = (Path(name, "report.html").read_text(encoding="utf-8") for name in ("plain", "asked"))
+    assert "Claims, and what was measured here" in asked and "Claims, and" not in plain
+    assert "it is lower | &lt;b&gt; (s)" in asked
+    assert "ngpt minus gpt: +0.0000 nats" in asked and asked.count("one seed") >= 2
+    assert (
+        main(["report", *runs, "--out", "wrong", "--claims", "nowhere"]) == 2 and not Path("wrong").exists()
+    )

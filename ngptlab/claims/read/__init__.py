@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ngptlab.analysis.records import printable
 from ngptlab.claims.evidence import Evidence
 from ngptlab.claims.read.files import READABLE, kind_of, read_file
 from ngptlab.claims.read.runs import read_evals, read_runs
@@ -15,6 +17,19 @@ STUDIES = ("cooldown.json", "ladder.json", "report.json", "sweep.json")
 """Files that say all that a folder's runs say of losses; of these runs only evaluations are read besides."""
 
 
+@dataclass
+class _Walk:
+    """What paths hold, in the order given. Runs are read together at the end: seeds of one arm may lie anywhere."""
+
+    evidence: Evidence = field(default_factory=Evidence)
+    runs: dict[Path, str] = field(default_factory=dict)
+    """Run directories, with the name of the folder that they are in."""
+    of_studies: dict[Path, str] = field(default_factory=dict)
+    """The same, of those whose losses a study's file holds."""
+    mute: list[str] = field(default_factory=list)
+    """Files that speak to no claim."""
+
+
 def gather(paths: Sequence[Path]) -> tuple[Evidence, list[str]]:
     """All evidence of these paths, and the names of files that speak to no claim.
 
@@ -22,24 +37,26 @@ def gather(paths: Sequence[Path]) -> tuple[Evidence, list[str]]:
         ConfigError: a path is not there, or holds nothing that can be read.
         DataError: a file or a run is damaged.
     """
-    evidence, mute = Evidence(), list[str]()
-    for path in dict.fromkeys(Path(p) for p in paths):
+    walk = _Walk()
+    for path in {Path(given).resolve(): Path(given) for given in paths}.values():
         if not path.exists():
             raise ConfigError(
                 f"{path}: not there; give run directories, a study's folder, or files as in results/"
             )
-        _read(path, path.resolve().parent, evidence, mute)
-    return evidence, mute
+        _visit(path.resolve(), path.resolve().parent, walk)
+    walk.evidence.add(read_runs(walk.runs))
+    walk.evidence.add(read_evals({p: name for p, name in walk.of_studies.items() if p not in walk.runs}))
+    return walk.evidence, walk.mute
 
 
-def _read(path: Path, root: Path, evidence: Evidence, mute: list[str]) -> None:
+def _visit(path: Path, root: Path, walk: _Walk) -> None:
     if path.is_file():
         if kind_of(path) is None:
             raise ConfigError(f"{path}: no kind of result that speaks to a claim")
-        evidence.add(read_file(path, _name(path, root)))
+        walk.evidence.add(read_file(path, _name(path, root)))
         return
     if _is_run(path):
-        evidence.add(read_runs([path], root))
+        walk.runs[path] = path.parent.name
         return
     files, runs = _tables(path), _run_folders(path)
     if not files and not runs:
@@ -47,11 +64,11 @@ def _read(path: Path, root: Path, evidence: Evidence, mute: list[str]) -> None:
     study = False
     for file in files:
         if kind_of(file) is None:
-            mute.append(_name(file, root))
+            walk.mute.append(_name(file, root))
             continue
         study = study or file.name in STUDIES
-        evidence.add(read_file(file, _name(file, root)))
-    evidence.add(read_evals(runs, root) if study else read_runs(runs, root))
+        walk.evidence.add(read_file(file, _name(file, root)))
+    (walk.of_studies if study else walk.runs).update({run: _name(run.parent, root) for run in runs})
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -75,6 +92,5 @@ def _is_run(path: Path) -> bool:
 
 
 def _name(path: Path, root: Path) -> str:
-    """Of a file in what the user gave: 'results/demo-length.csv', wherever that lies."""
-    resolved = path.resolve()
-    return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else path.name
+    """As seen from the folder around what the user gave: 'results/demo-length.csv', wherever that lies."""
+    return printable(path.relative_to(root).as_posix())

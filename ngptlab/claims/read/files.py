@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ngptlab.analysis.records import printable
 from ngptlab.claims.evidence import Evidence
 from ngptlab.claims.read import studies, tables
 from ngptlab.config import explain
@@ -57,7 +56,7 @@ def read_file(path: Path, name: str) -> Evidence:
     reader = _reader(held)
     assert reader is not None
     try:
-        return reader(_rows(held), printable(name))
+        return reader(_rows(held), name)
     except ValidationError as error:
         raise DataError(
             f"{path}: damaged ({' '.join(explain(error).split())[:300]}); write it again"

@@ -1,8 +1,8 @@
-"""Evidence of run directories: final losses, gaps at the cooldown, speed-ups over lengths, and what was measured of the models."""
+"""Evidence of run directories: final losses, gaps at the cooldown, speed-ups, and what was measured of the models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,31 +34,29 @@ Arms = dict[str, list[RunRecord]]
 Key = tuple[object, ...]
 
 
-def read_runs(paths: Sequence[Path], root: Path) -> Evidence:
-    """All that finished runs say.
+def read_runs(places: Mapping[Path, str]) -> Evidence:
+    """All that finished runs say; each with the name of the folder it is in.
 
     Raises:
         ConfigError: a run isn't finished.
         DataError: a run is damaged.
     """
-    records = load_runs(paths) if paths else []
-    origin = _origin(paths, root)
-    found = read_evals(paths, root)
+    found, records = read_evals(places), _load(places)
+    origins = {id(run): name for run, name in zip(records, places.values(), strict=True)}
     for key, arms in _grouped(records).items():
-        found.ends += [_ends(key, arm, origin) for arm in arms.values()]
-        found.turns += [turn for pair in _ordered(arms) for turn in _turn(*pair, origin)]
+        found.ends += [_ends(key, arm, origins[id(arm[0])]) for arm in arms.values()]
+        found.turns += [
+            turn for ours, theirs in _ordered(arms) for turn in _turn(ours, theirs, origins[id(ours[0])])
+        ]
     for arms in _grouped(records, LENGTH).values():
-        found.savings += [saving for pair in _ordered(arms) for saving in _savings(*pair, origin)]
+        found.savings += [
+            s for ours, theirs in _ordered(arms) for s in _savings(ours, theirs, origins[id(ours[0])])
+        ]
     return found
 
 
-def _origin(paths: Sequence[Path], root: Path) -> str:
-    """The folder that holds these runs."""
-    places = {path.resolve().parent for path in paths}
-    place = places.pop() if len(places) == 1 else root
-    return shown(
-        place.relative_to(root).as_posix() if place != root and place.is_relative_to(root) else "runs"
-    )
+def _load(places: Mapping[Path, str]) -> list[RunRecord]:
+    return load_runs(places) if places else []
 
 
 def _key(run: RunRecord, ignored: Sequence[str] = ()) -> Key:
@@ -211,10 +209,10 @@ class _Length(Read):
     bins: tuple[_Bin, ...]
 
 
-def read_evals(paths: Sequence[Path], root: Path) -> Evidence:
+def read_evals(places: Mapping[Path, str]) -> Evidence:
     """What was measured of trained models: at the end of training, and by `ngptlab eval`."""
-    found, origin = Evidence(), _origin(paths, root)
-    for path, run in zip(paths, load_runs(paths) if paths else [], strict=True):
+    found = Evidence()
+    for (path, origin), run in zip(places.items(), _load(places), strict=True):
         key = _key(run)
         whose: dict[str, Any] = {
             "setting": _setting(run, origin),

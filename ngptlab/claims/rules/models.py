@@ -25,16 +25,16 @@ def _group(found: Sequence[R], methods: Sequence[str]) -> list[Records[R]]:
     for record in found:
         groups.setdefault(record.group, []).append(record)
 
-    def split(group: list[R]) -> list[dict[str, R]]:
+    def split(group: list[R]) -> list[Records[R]]:
         return [{r.seed: r for r in group if r.method == method} for method in methods]
 
-    def rank(each: list[dict[str, R]]) -> tuple[object, ...]:
+    def rank(each: list[Records[R]]) -> tuple[int, int, int]:
         common = set.intersection(*(set(records) for records in each))
         largest = max((r.setting.size for records in each for r in records.values()), default=0)
         return min(len(common), MIN_SEEDS), largest, len(common)
 
     parts = [split(group) for group in groups.values()]
-    return list(max(parts, key=rank)) if parts else [{} for _ in methods]
+    return max(parts, key=rank) if parts else [{} for _ in methods]
 
 
 def _finish(

@@ -1,4 +1,4 @@
-"""Rules on sweeps of learning rates over widths. Each seed's curves give a value of their own, as `analysis/transfer.py` has it."""
+"""Rules on sweeps of learning rates over widths. Each seed's curves give a value of their own (`analysis/transfer.py`)."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ngptlab.claims.claim import Outcome
+from ngptlab.analysis.speedup import Bounded
+from ngptlab.claims.claim import Outcome, Verdict
 from ngptlab.claims.evidence import Evidence, Factor, Savings
 from ngptlab.claims.rules.losses import nothing
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, show, show_ratio
@@ -60,17 +61,17 @@ class SavesTokens:
             hashes=saving.hashes,
         )
 
-    def _told_by_bounds(self, factor: Factor) -> str:
+    def _told_by_bounds(self, factor: Factor) -> Verdict | None:
         """What bounds alone decide: limits that every seed lies beyond."""
         if self.high == math.inf and all(_above(each, self.low) for each in factor.by_seed):
             return "holds"
         if all(each["bound"] != "at least" and each["value"] < self.low for each in factor.by_seed):
             return "does not hold"
-        return ""
+        return None
 
 
-def _above(each: object, low: float) -> bool:
-    return each["bound"] != "at most" and each["value"] >= low  # type: ignore[index]
+def _above(each: Bounded, low: float) -> bool:
+    return each["bound"] != "at most" and each["value"] >= low
 
 
 def rank(saving: Savings) -> tuple[object, ...]:

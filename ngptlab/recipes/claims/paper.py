@@ -3,7 +3,7 @@
 What it says of nGPT is held against `ngpt`, which is the paper's form, and of GPT against `gpt`.
 """
 
-from ngptlab.claims.claim import Claim, Needs, Source
+from ngptlab.claims.claim import Claim, Needs, Pair, Source
 from ngptlab.claims.rules import (
     BetterAtTasks,
     BetterConditioned,
@@ -20,7 +20,7 @@ from ngptlab.claims.rules import (
     StepTakes,
 )
 
-PAIR = {"method": "ngpt", "baseline": "gpt"}
+PAIR: Pair = {"method": "ngpt", "baseline": "gpt"}
 BOTH = "0.5B and 1B parameters, up to 400B tokens of OpenWebText"
 HALF = "0.5B and 1B parameters, 100k steps of 0.5M tokens"
 ABLATION = "0.5B parameters, context 1,024, 100k steps (52B tokens), one learning rate"

@@ -3,7 +3,7 @@
 Its nGPT is `ngpt_modded`; where the paper's form is what was measured here, the claim is held against `ngpt`.
 """
 
-from ngptlab.claims.claim import Claim, Source
+from ngptlab.claims.claim import Claim, Pair, Source
 from ngptlab.claims.rules import (
     HigherUnderRules,
     LevelsOff,
@@ -15,7 +15,7 @@ from ngptlab.claims.rules import (
     TurnsInCooldown,
 )
 
-PAIR = {"method": "ngpt", "baseline": "gpt"}
+PAIR: Pair = {"method": "ngpt", "baseline": "gpt"}
 LARGE = "162M parameters, 2.5B tokens of FineWeb, context 1,024, cooldown 0.3 linear, one seed, one learning rate for both"
 PG19 = "162M parameters trained at 1,024 tokens, read to 4,096 on PG19, one seed"
 BYTES = "widths 64 to 768, bytes of wikitext-103, context 256, 4,000 steps, one seed"
@@ -72,8 +72,8 @@ SOURCE = Source(
         ),
         Claim(
             id="gpt-levels-off",
-            statement="GPT's loss levels off beyond 2.5 contexts, unlike in the paper: from 4 to 8 contexts it rises by at most a "
-            "tenth of a nat.",
+            statement="GPT's loss levels off beyond 2.5 contexts, unlike in the paper: from 4 to 8 contexts it rises by at "
+            "most a tenth of a nat.",
             source="README, PG19; lengths and tenth are our reading of 'levels off'",
             scale=PG19,
             rule=LevelsOff(method="gpt", contexts=4, most=0.1),

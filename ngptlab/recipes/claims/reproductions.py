@@ -1,9 +1,9 @@
 """Claims of those who came after: Nous Research's reproduction, and nuGPT (arXiv:2604.27077)."""
 
-from ngptlab.claims.claim import Claim, Needs, Source
+from ngptlab.claims.claim import Claim, Needs, Pair, Source
 from ngptlab.claims.rules import RateMoves, SavesTokens, StepTakes
 
-PAIR = {"method": "ngpt", "baseline": "gpt"}
+PAIR: Pair = {"method": "ngpt", "baseline": "gpt"}
 NOUS = "0.5B parameters, OpenWebText, float32 parameters, a run a point, one seed"
 WIDTHS = "0.26B to 3.2B parameters, FineWeb-Edu, context 4,096, 80k steps"
 
