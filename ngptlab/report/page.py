@@ -26,7 +26,8 @@ from ngptlab.runs import write_json
 def write_report(run_paths: Sequence[Path], out: Path, *, title: str, claims: Sequence[Group] = ()) -> Path:
     """Write `out/report.html` and `out/report.json` from finished runs, and return the page's path.
 
-    `claims` are judged claims, for a section of their own. Where there is a speed-up to tell, `out/speedup.csv`, `.png` and `.svg` stand beside.
+    `claims` are judged claims, for a section of their own. Where there is a speed-up to tell, `out/speedup.csv`, `.png` and
+    `.svg` stand beside.
 
     The first run's method is the baseline. The same runs in the same order give the same bytes.
 

@@ -44,6 +44,7 @@ def _finish(
     every = [record for part in records for record in part.values()]
     verdict, reason = decided
     if any(not record.seed for record in every):
+        count = 0
         verdict, reason = "not yet tested", "the runs' seeds and hashes are not recorded; one run a method"
     return Outcome(
         verdict=verdict,

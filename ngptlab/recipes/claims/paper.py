@@ -22,7 +22,7 @@ from ngptlab.claims.rules import (
 
 PAIR: Pair = {"method": "ngpt", "baseline": "gpt"}
 BOTH = "0.5B and 1B parameters, up to 400B tokens of OpenWebText"
-HALF = "0.5B and 1B parameters, 100k steps of 0.5M tokens"
+HALF = "0.5B and 1B parameters, 100k steps"
 ABLATION = "0.5B parameters, context 1,024, 100k steps (52B tokens), one learning rate"
 TUNED = (
     "The baseline stored matrices in bfloat16, which hurts it more (README of NVIDIA/ngpt, 18 Nov 2024). With float32 "
@@ -81,7 +81,7 @@ SOURCE = Source(
             id="step-time-4k",
             statement="At a context of 4k a step of nGPT takes 1.8 times GPT's.",
             source="footnote 3 and A.4",
-            scale="1B parameters, context 4,096, 64 A100, kernels not fused",
+            scale="context 4,096, A100, kernels not fused",
             rule=StepTakes(**PAIR, low=1.7, high=1.9),
             needs=Needs(context=4096),
             corrected="Others measured less: 1.2 (the replication), 1.17 at 1k and 1.11 at 4k (Nous Research).",
@@ -90,7 +90,7 @@ SOURCE = Source(
             id="step-time-8k",
             statement="At a context of 8k a step of nGPT takes 1.6 times GPT's.",
             source="footnote 3 and A.4",
-            scale="1B parameters, context 8,192, 64 A100, kernels not fused",
+            scale="context 8,192, A100, kernels not fused",
             rule=StepTakes(**PAIR, low=1.5, high=1.7),
             needs=Needs(context=8192),
         ),
@@ -111,7 +111,7 @@ SOURCE = Source(
         Claim(
             id="embedding-conditioning",
             statement="nGPT's input embeddings are better conditioned than GPT's.",
-            source="figure 4 and A.5",
+            source="beside figure 5",
             scale=HALF,
             rule=BetterConditioned(**PAIR, places=("E_in",)),
         ),
@@ -139,29 +139,29 @@ SOURCE = Source(
         Claim(
             id="s-u",
             statement="s_u stays at 1.1 to 1.25.",
-            source="A.9",
+            source="learned scales, after figure 6",
             scale=HALF,
             rule=ScaleBetween(method="ngpt", place="mlp.gate.s_u", low=1.1, high=1.25),
         ),
         Claim(
             id="s-v",
             statement="s_v stays at 1.1 to 1.25.",
-            source="A.9",
+            source="learned scales, after figure 6",
             scale=HALF,
             rule=ScaleBetween(method="ngpt", place="mlp.gate.s_v", low=1.1, high=1.25),
         ),
         Claim(
             id="s-qk",
             statement="s_qk stays near 1.5.",
-            source="A.9",
+            source="learned scales, after figure 6",
             scale=HALF,
             rule=ScaleBetween(method="ngpt", place="attn.qk.s_qk", low=1.25, high=1.75),
         ),
         Claim(
             id="s-z",
             statement="s_z learns a mean of about 61; it rises with size, context and tokens.",
-            source="A.9",
-            scale="0.5B parameters, 100k steps of 0.5M tokens",
+            source="learned scales, after figure 6",
+            scale="0.5B parameters",
             rule=ScaleBetween(method="ngpt", place="logits_map.s_z", low=50.0, high=72.0),
             needs=Needs(tokens=10**9, params=10**8),
         ),

@@ -30,7 +30,7 @@ SOURCE = Source(
             id="nous-step-time",
             statement="At a context of 1k a step of nGPT takes 1.17 times GPT's.",
             source="Nous Research, README",
-            scale="0.5B parameters, context 1,024, 8 H100",
+            scale="100B tokens, context 1,024, 8 H100",
             rule=StepTakes(**PAIR, low=1.12, high=1.22),
         ),
         Claim(
