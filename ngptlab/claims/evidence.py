@@ -59,27 +59,37 @@ class Estimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ends:
-    """Final losses of one arm. Arms with the same `group` may be compared."""
+class Scheduled:
+    """Base of what comes from the end of a run."""
 
     setting: Setting
+    frac: float | None = None
+    """Share of the run in the cooldown, 0 at a constant rate; None: another schedule, or not recorded."""
+    shape: str = ""
+
+    @property
+    def schedule(self) -> str:
+        """'cooldown 0.3 linear'; empty where it is not recorded."""
+        if self.frac is None:
+            return self.shape
+        return f"cooldown {self.frac:g} {self.shape}" if self.frac else "no cooldown"
+
+    def near(self, frac: float) -> tuple[float, bool]:
+        """How near this is to a linear cooldown of that share; greater is nearer."""
+        return (0.0 if self.frac is None else -abs(self.frac - frac)), self.shape == "linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends(Scheduled):
+    """Final losses of one arm. Arms with the same `group` may be compared."""
+
     group: tuple[object, ...]
-    frac: float | None
-    """Share of the run in the cooldown; None: another schedule, or not recorded."""
-    shape: str
     method: str
     losses: Mapping[str, float]
     """By seed."""
     hashes: tuple[str, ...]
     doubts: tuple[str, ...] = ()
     """What forbids a claim about this arm, such as a learning rate on the edge of its grid."""
-
-    @property
-    def schedule(self) -> str:
-        """'cooldown 0.3 linear'."""
-        if self.frac is None:
-            return self.shape or "schedule not recorded"
-        return f"cooldown {self.frac:g} {self.shape}" if self.frac else "no cooldown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,10 +156,9 @@ class Grid:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfRun:
+class OfRun(Scheduled):
     """Base of what was measured of one model."""
 
-    setting: Setting
     method: str
     seed: str
     """Empty: not recorded."""

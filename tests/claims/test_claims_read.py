@@ -66,6 +66,21 @@ def test_runs_give_losses_gaps_and_hashes(six: Six, tmp_path: Path) -> None:
     assert rules.LowerLoss(**PAIR).judge(evidence(tmp_path / "runs")).measured == lower.measured
 
 
+def test_of_equal_runs_those_with_the_claim_s_cooldown_are_judged(six: Six) -> None:
+    """A trunk at constant rate has as many tokens as its branches, and is no finished training."""
+    schedules = (
+        {"shape": "constant"},
+        {"cooldown_frac": 0.5},
+        {"cooldown_frac": 0.3},
+        {"cooldown_frac": 0.05},
+    )
+    runs = [six(schedule={"warmup_steps": 5, **schedule}, length=[2.0, 2.1, 2.2]) for schedule in schedules]
+    found = evidence(*(path for group in runs for path in group))
+    assert len(found.ends) == 8
+    assert "(cooldown 0.3 linear); the same sign in 3 of 3" in rules.LowerLoss(**PAIR).judge(found).measured
+    assert rules.RisesLess(**PAIR, contexts=4).judge(found).measured.endswith("(cooldown 0.3 linear)")
+
+
 def test_runs_of_several_lengths_give_factors_by_seed(six: Six) -> None:
     found = evidence(*six(), *six(200), *six(300))
     (saving,) = [s for s in found.savings if s.method == "ngpt"]

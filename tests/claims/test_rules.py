@@ -27,7 +27,7 @@ from ngptlab.claims.evidence import (
     StepTime,
     Turn,
 )
-from ngptlab.claims.standard import decide, estimate
+from ngptlab.claims.standard import decide, estimate, pairs
 
 HERE = Setting(origin="made", params=1000, tokens=5000, context=100, data="text")
 PAIR = {"method": "new", "baseline": "old"}
@@ -89,6 +89,10 @@ def test_losses_are_paired_by_seed(arms: Arms) -> None:
     """Seeds that move both arms by far more than their gap leave the gap as it is."""
     found = rules.LowerLoss(**PAIR).judge(arms([1.0, 2.0, 3.0], [1.01, 2.011, 3.009]))
     assert found.verdict == HOLDS and found.seeds == 3 and found.hashes == ("old0000", "new0000")
+
+
+def test_only_seeds_of_both_arms_count() -> None:
+    assert pairs({"0": 9.0, "2": 3.0, "1": 2.0}, {"1": 1.5, "2": 1.0}) == [0.5, 2.0]
 
 
 def test_of_several_settings_the_largest_with_three_seeds_is_judged(arms: Arms) -> None:

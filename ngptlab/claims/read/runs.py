@@ -111,11 +111,9 @@ def _tuning(*arms: Sequence[RunRecord]) -> tuple[str, ...]:
 
 def _cooldown(run: RunRecord) -> tuple[float | None, str]:
     schedule = run.config.schedule
-    return (
-        (schedule.cooldown_frac, schedule.cooldown_shape)
-        if schedule.shape == "wsd"
-        else (None, schedule.shape)
-    )
+    if schedule.shape == "wsd":
+        return schedule.cooldown_frac, schedule.cooldown_shape
+    return 0.0 if schedule.shape == "constant" else None, schedule.shape
 
 
 def _ends(key: Key, arm: list[RunRecord], origin: str) -> Ends:
@@ -214,7 +212,10 @@ def read_evals(places: Mapping[Path, str]) -> Evidence:
     found = Evidence()
     for (path, origin), run in zip(places.items(), _load(places), strict=True):
         key = _key(run)
+        frac, shape = _cooldown(run)
         whose: dict[str, Any] = {
+            "frac": frac,
+            "shape": shape,
             "setting": _setting(run, origin),
             "method": run.method,
             "seed": _label(run),

@@ -265,7 +265,8 @@ def report(held: Any, origin: str) -> Evidence:
     read, found = _Report.model_validate(held), Evidence()
     schedule, doubts = read.schedule, grave(read.warnings)
     data = shown(read.config.get("data.source", ""))
-    frac = schedule.cooldown_steps / schedule.steps if schedule.cooldown_shape else None
+    known = schedule.cooldown_shape or schedule.shape == "constant"
+    frac = schedule.cooldown_steps / schedule.steps if known else None
     shape = shown(schedule.cooldown_shape or schedule.shape)
     listed = {
         method: tuple(dict.fromkeys(shown(run.hash) for run in read.runs if run.method == method))

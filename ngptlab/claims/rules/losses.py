@@ -79,13 +79,14 @@ class Costs:
 
 
 def matches(evidence: Evidence, method: str, baseline: str) -> list[Match]:
-    """Arms of one group with a common seed, in the order they were read."""
+    """Arms of one group with a common seed, in the order they were read. A run whose rate never fell is no finished training."""
     return [
         (ours, theirs)
         for ours in evidence.ends
         for theirs in evidence.ends
         if (ours.method, theirs.method) == (method, baseline)
         and ours.group == theirs.group
+        and ours.frac != 0.0
         and ours.losses.keys() & theirs.losses.keys()
     ]
 
@@ -97,8 +98,7 @@ def _gaps(match: Match) -> dict[str, float]:
 
 def _rank(arm: Ends, seeds: int, frac: float) -> tuple[object, ...]:
     """Three seeds, then the larger setting, then the schedule, then seeds."""
-    near = 0.0 if arm.frac is None else -abs(arm.frac - frac)
-    return seeds >= MIN_SEEDS, arm.setting.size, near, arm.shape == "linear", seeds
+    return seeds >= MIN_SEEDS, arm.setting.size, arm.near(frac), seeds
 
 
 @dataclass(frozen=True, kw_only=True)

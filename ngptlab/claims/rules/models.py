@@ -15,6 +15,9 @@ from ngptlab.claims.rules.losses import nothing, settings
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, pairs, show, show_ratio, together
 
 R = TypeVar("R", bound=OfRun)
+USUAL_COOLDOWN = 0.3
+"""Of models that differ in nothing but their cooldown, those are judged whose share is nearest to this."""
+
 Records = Mapping[str, R]
 """By seed."""
 
@@ -23,15 +26,19 @@ def _group(found: Sequence[R], methods: Sequence[str]) -> list[Records[R]]:
     """For each of the methods its records by seed, from the group with three seeds of all of them, or else the largest."""
     groups: dict[tuple[object, ...], list[R]] = {}
     for record in found:
+        if record.frac == 0.0:
+            continue  # a run whose rate never fell is no finished training
         groups.setdefault(record.group, []).append(record)
 
     def split(group: list[R]) -> list[Records[R]]:
         return [{r.seed: r for r in group if r.method == method} for method in methods]
 
-    def rank(each: list[Records[R]]) -> tuple[int, int, int]:
+    def rank(each: list[Records[R]]) -> tuple[object, ...]:
         common = set.intersection(*(set(records) for records in each))
-        largest = max((r.setting.size for records in each for r in records.values()), default=0)
-        return min(len(common), MIN_SEEDS), largest, len(common)
+        every = [record for records in each for record in records.values()]
+        largest = max((record.setting.size for record in every), default=0)
+        near = max((record.near(USUAL_COOLDOWN) for record in every), default=(0.0, False))
+        return min(len(common), MIN_SEEDS), largest, near, len(common)
 
     parts = [split(group) for group in groups.values()]
     return max(parts, key=rank) if parts else [{} for _ in methods]
@@ -49,7 +56,7 @@ def _finish(
     return Outcome(
         verdict=verdict,
         reason=reason,
-        measured=measured,
+        measured=measured + (f" ({every[0].schedule})" if every[0].schedule else ""),
         settings=settings(record.setting for record in every)[:1],
         seeds=count,
         hashes=tuple(dict.fromkeys(record.hash for record in every if record.hash)),
