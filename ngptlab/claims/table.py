@@ -107,10 +107,10 @@ def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def counts(groups: Sequence[Group]) -> str:
-    """'2 hold, 5 not yet tested, ...' over all claims."""
+    """'43 claims; holds: 2, does not hold: 5, ...'."""
     rows = [row for group in groups for row in group["rows"]]
     parts = [(sum(row["verdict"] == verdict for row in rows), verdict) for verdict in VERDICTS]
-    return f"{len(rows)} claims: " + ", ".join(f"{count} {verdict}" for count, verdict in parts)
+    return f"{len(rows)} claims; " + ", ".join(f"{verdict}: {count}" for count, verdict in parts)
 
 
 def write_claims(groups: Sequence[Group], out: Path) -> None:

@@ -63,7 +63,7 @@ def test_the_committed_page_is_what_the_command_prints_from_what_is_committed() 
 def test_the_verb_writes_the_same_bytes_from_anywhere(work: Path, capsys: Captured) -> None:
     assert main(["claims", str(ROOT / "results"), "--out", "a"]) == 0
     said = capsys.readouterr().out
-    assert "lower-loss" in said and "claims: " in said and "The table: a/claims.md" in said
+    assert "lower-loss" in said and " claims; holds: " in said and "The table: a/claims.md" in said
     for name in ("claims.md", "claims.json"):
         assert (work / "a" / name).read_bytes() == (ROOT / "docs" / name).read_bytes()
 
