@@ -138,7 +138,6 @@ def _measure(
     record = {
         "eval": "length",
         "step": trained.step,
-        "of": identity(trained),
         "context": context,
         "documents": count,
         "documents_sha256": hashlib.sha256(documents_NS.astype("<i8").tobytes()).hexdigest(),
@@ -151,7 +150,7 @@ def _measure(
     }
     kept = trained.run.keep_eval(_name(options), record)
     write_raw(kept.with_suffix(".npz"), losses_NT)
-    return record
+    return {**record, "of": identity(trained)}
 
 
 def _name(options: argparse.Namespace) -> str:

@@ -26,13 +26,9 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
 
     measured, courses = {}, {}
     for label, trained in zip(labels(models), models, strict=True):
-        measured[label] = {
-            "step": trained.step,
-            "eval": "scales",
-            "of": identity(trained),
-            "scales": scales(trained.model),
-        }
-        trained.run.keep_eval("scales", measured[label])
+        record = {"step": trained.step, "eval": "scales", "scales": scales(trained.model)}
+        trained.run.keep_eval("scales", record)
+        measured[label] = {**record, "of": identity(trained)}
         courses[label] = [line for line in trained.run.read("scales") if line["step"] <= trained.step]
     write_scales(measured, courses, out)
     print_scales(measured, Console(highlight=False))
