@@ -20,6 +20,7 @@ from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.verbs import (
     bench,
     check,
+    claims,
     cooldown,
     data,
     eval,
@@ -151,6 +152,14 @@ def parser() -> Parser:
         "--out", type=Path, default=Path("out/report"), help="folder of report.html (default: out/report)"
     )
     report.add_argument("--title", default="comparison", help="heading of the page")
+    report.add_argument(
+        "--claims",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="a section of claims, judged from these paths as `ngptlab claims` does",
+    )
     eval.add(verb("eval", eval.act, "Measure the models of finished runs."))
     sample.add(verb("sample", sample.act, "Let a trained model go on from a text."))
     export.add(
@@ -158,6 +167,7 @@ def parser() -> Parser:
     )
     importing.add(verb("import", importing.act, "Make a run of an exported model or a public checkpoint."))
     bench.add(verb("bench", bench.act, "Measure what a training step costs."))
+    claims.add(verb("claims", claims.act, "Hold what others claimed against recorded runs."))
     methods = verb("methods", _methods, "List the methods, or show how two differ.")
     methods.add_argument(
         "--diff", nargs=2, metavar=("A", "B"), help="the difference between two methods' files"
@@ -258,7 +268,10 @@ def _report(options: argparse.Namespace) -> int:
     from ngptlab.report.studies.given import recognize
 
     found = recognize(options.paths)
-    _print_headline(write_report(found.runs, options.out, title=options.title, studies=found.studies))
+    judged = claims.judged(options.claims)[0] if options.claims else []
+    _print_headline(
+        write_report(found.runs, options.out, title=options.title, studies=found.studies, claims=judged)
+    )
     return 0
 
 

@@ -51,6 +51,8 @@ class Row(TypedDict):
     arm: str
     steps: int
     tokens: int
+    params: int | None
+    """None where no run of the row has a result."""
     frac: float
     shape: str
     start_step: int
@@ -77,6 +79,9 @@ class Study(TypedDict):
     name: str
     baseline: str
     arms: list[str]
+    context: int
+    """Tokens of the training context."""
+    data: str
     rows: list[Row]
     speedups: list[SpeedUp]
     """By share and shape, where there are several lengths."""
@@ -104,6 +109,8 @@ def measure(legs: Sequence[Leg], *, name: str) -> Study:
         "name": name,
         "baseline": arms[0],
         "arms": arms,
+        "context": legs[0].config.train.context,
+        "data": legs[0].config.data.source,
         "rows": rows,
         "speedups": _speedups(groups, arms),
         "warnings": _warnings(legs, rows, records),
@@ -159,6 +166,7 @@ def _row(points: list[Point], base: list[Point]) -> Row:
         "arm": leg.config.arm,
         "steps": steps,
         "tokens": steps * leg.config.train.step_tokens,
+        "params": next((p.record.params for p in points if p.record), None),
         "frac": leg.frac,
         "shape": leg.shape,
         "start_step": leg.start if leg.frac else steps,

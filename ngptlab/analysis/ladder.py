@@ -77,6 +77,10 @@ class Ladder(TypedDict):
     base: str
     target: str
     mode: str
+    tokens: int | None
+    """Of each run; None where none has a result."""
+    context: int | None
+    data: str
     rungs: list[RungNumbers]
     warnings: list[str]
 
@@ -95,11 +99,15 @@ def measure(rungs: Sequence[Rung], *, recipe: str, base: str, target: str, mode:
         numbers.append(_rung(rung, arms, reference))
         if arms[rung.label] and (mode == "cumulative" or rung is rungs[0]):
             reference = rung.label
+    config = next((arm[0].config for arm in arms.values() if arm), None)
     return {
         "recipe": recipe,
         "base": base,
         "target": target,
         "mode": mode,
+        "tokens": config.train.tokens if config else None,
+        "context": config.train.context if config else None,
+        "data": config.data.source if config else "",
         "rungs": numbers,
         "warnings": _warnings(rungs, mode, numbers, {label: arm for label, arm in arms.items() if arm}),
     }

@@ -35,6 +35,7 @@ def write_length(measured: Measured, out: Path) -> None:
                 {
                     "run": label,
                     "step": record["step"],
+                    **record.get("of", {}),
                     "documents": record["documents"],
                     "context": record["context"],
                     "from": each["from"],

@@ -22,7 +22,10 @@ def write_scales(measured: Measured, courses: Courses, out: Path) -> None:
 
 
 def _rows(label: str, record: Mapping[str, Any]) -> Iterator[Row]:
-    return ({"run": label, "step": record["step"], **flat(scale)} for scale in record["scales"])
+    return (
+        {"run": label, "step": record["step"], **record.get("of", {}), **flat(scale)}
+        for scale in record["scales"]
+    )
 
 
 def print_scales(measured: Measured, console: Console) -> None:

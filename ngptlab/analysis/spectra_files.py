@@ -20,7 +20,7 @@ def write_spectra(measured: Measured, out: Path) -> None:
     """
     for name, part in (("spectra", "matrices"), ("spectra-embeddings", "embeddings")):
         rows: list[Row] = [
-            {"run": label, "step": record["step"], **flat(entry)}
+            {"run": label, "step": record["step"], **record.get("of", {}), **flat(entry)}
             for label, record in measured.items()
             for entry in record[part]
         ]

@@ -45,6 +45,8 @@ class Point:
     """`need` over `tokens`. Above one, the method saves tokens."""
     interval: tuple[Bounded, Bounded] | None
     """95% interval of the factor by bootstrap over the seeds; None of one seed."""
+    by_seed: tuple[Bounded, ...]
+    """The factor from each seed's own curves, in the order of the seeds."""
 
 
 def points(
@@ -64,6 +66,7 @@ def points(
         return times(_bounded(needed, base_tokens), 1 / count)
 
     resampled = np.array([needs(rows) for rows in resamples(seeds)]) if seeds > 1 else None
+    single = [needs(np.array([seed])) for seed in range(seeds)]
     found = []
     for i, (count, needed) in enumerate(zip(tokens, needs(slice(None)).tolist(), strict=True)):
         ends = None if resampled is None else expanded95(resampled[:, i], seeds)
@@ -73,6 +76,7 @@ def points(
             need=_bounded(needed, base_tokens),
             factor=factor(needed, count),
             interval=(factor(ends[0], count), factor(ends[1], count)) if ends else None,
+            by_seed=tuple(factor(float(needed_S[i]), count) for needed_S in single),
         )
         found.append(point)
     return found

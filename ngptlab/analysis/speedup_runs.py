@@ -35,6 +35,8 @@ class SpeedUpPoint(TypedDict):
     """Of tokens, and so of steps. Above one, the method needs less."""
     interval: list[Bounded] | None
     """95%, by bootstrap over the seeds; None of one seed."""
+    by_seed: list[Bounded]
+    """The factor from each seed's own runs, in the order of the seeds."""
     flops_factor: Bounded
     seconds_factor: Bounded | None
 
@@ -172,6 +174,7 @@ def _priced(point: Point, ours: Sequence[RunRecord], theirs: Sequence[RunRecord]
         "baseline_seconds": times(point.need, base_seconds) if base_seconds else None,
         "factor": point.factor,
         "interval": list(point.interval) if point.interval else None,
+        "by_seed": list(point.by_seed),
         "flops_factor": times(point.factor, base_flops / flops),
         "seconds_factor": times(point.factor, base_seconds / seconds) if seconds and base_seconds else None,
     }

@@ -56,8 +56,10 @@ class Recipe:
 
 
 def names() -> list[str]:
-    """Every recipe there is: the files of this package."""
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+    """Every recipe there is: the files of this package. Folders in it hold none."""
+    return sorted(
+        module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__) if not module.ispkg
+    )
 
 
 def recipe(name: str) -> Recipe:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from ngptlab.analysis.records import load_runs, printable
 from ngptlab.analysis.speedup_files import write_speedups
+from ngptlab.claims.table import Group
 from ngptlab.errors import ConfigError
 from ngptlab.report import plots, wording
 from ngptlab.report.schema import StudiesOnly, StudyNumbers, Summary
@@ -24,11 +25,19 @@ from ngptlab.report.summary import summarize
 from ngptlab.runs import write_json
 
 
-def write_report(run_paths: Sequence[Path], out: Path, *, title: str, studies: Sequence[Path] = ()) -> Path:
+def write_report(
+    run_paths: Sequence[Path],
+    out: Path,
+    *,
+    title: str,
+    studies: Sequence[Path] = (),
+    claims: Sequence[Group] = (),
+) -> Path:
     """Write `out/report.html` and `out/report.json` from finished runs, and return the page's path.
 
     Where there is a speed-up to tell, `out/speedup.csv`, `.png` and `.svg` stand beside. `studies` are the JSON files of
-    studies (`studies.given`), whose files are written into `out/studies`; there may then be no runs.
+    studies (`studies.given`), whose files are written into `out/studies`; there may then be no runs. `claims` are judged
+    claims, for a section of their own.
 
     The first run's method is the baseline. The same runs in the same order give the same bytes.
 
@@ -41,11 +50,12 @@ def write_report(run_paths: Sequence[Path], out: Path, *, title: str, studies: S
     record: Summary | StudiesOnly
     if numbers and not run_paths:
         record = _without_runs(numbers, title)
-        html, speedups = _template().render(**{**record, "studies": placed}), []
+        html = _template().render(**{**record, "studies": placed, "claims": list(claims)})
+        speedups = []
     else:
         record = summarize(load_runs(run_paths), title=title)
         record["studies"] = numbers
-        html, speedups = render(record, placed), record["speedups"]
+        html, speedups = render(record, placed, claims), record["speedups"]
     path = Path(out) / "report.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +82,7 @@ def _without_runs(studies: list[StudyNumbers], title: str) -> StudiesOnly:
     }
 
 
-def render(summary: Summary, placed: Sequence[Placed] = ()) -> str:
+def render(summary: Summary, placed: Sequence[Placed] = (), claims: Sequence[Group] = ()) -> str:
     """The page's HTML; the studies stand after the runs' figures and tables, these runs' own speed-up first."""
     found = summary["speedups"]
     own = [Placed(speedup.study(found, "of these runs"), "", Path())] if found else []
@@ -82,6 +92,7 @@ def render(summary: Summary, placed: Sequence[Placed] = ()) -> str:
         "figures": figures(summary),
         "styles": {method: plots.series_style(index) for index, method in enumerate(summary["methods"])},
         "bins": _bins(summary),
+        "claims": list(claims),
     }
     return _template().render(**context)
 

@@ -74,6 +74,8 @@ def test_numbers_stay_in_the_run_and_tables_go_out(name: str, runs: list[Run], t
     for table in TABLES[name]:
         rows = json.loads((out / f"{table}.json").read_text())
         assert {row["run"] for row in rows} == ({"ngpt"} if name == "scales" else {"gpt", "ngpt"})
+        if table not in ("activations", "scales-course"):
+            assert {row["hash"] for row in rows} <= {run.config.hash for run in runs}, "whose a line is"
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ngptlab.errors import DataError
-from ngptlab.verbs.evals.labels import labels
+from ngptlab.verbs.evals.labels import identity, labels
 from ngptlab.verbs.types import count, positive
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _measure(
     }
     kept = trained.run.keep_eval(_name(options), record)
     write_raw(kept.with_suffix(".npz"), losses_NT)
-    return record
+    return {**record, "of": identity(trained)}
 
 
 def _name(options: argparse.Namespace) -> str:

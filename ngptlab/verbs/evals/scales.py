@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ngptlab.verbs.evals.labels import labels
+from ngptlab.verbs.evals.labels import identity, labels
 
 if TYPE_CHECKING:
     from ngptlab.trained import Trained
@@ -26,8 +26,9 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
 
     measured, courses = {}, {}
     for label, trained in zip(labels(models), models, strict=True):
-        measured[label] = {"step": trained.step, "eval": "scales", "scales": scales(trained.model)}
-        trained.run.keep_eval("scales", measured[label])
+        record = {"step": trained.step, "eval": "scales", "scales": scales(trained.model)}
+        trained.run.keep_eval("scales", record)
+        measured[label] = {**record, "of": identity(trained)}
         courses[label] = [line for line in trained.run.read("scales") if line["step"] <= trained.step]
     write_scales(measured, courses, out)
     print_scales(measured, Console(highlight=False))

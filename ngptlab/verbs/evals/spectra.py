@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ngptlab.verbs.evals.labels import labels
+from ngptlab.verbs.evals.labels import identity, labels
 
 if TYPE_CHECKING:
     from ngptlab.evals.matrices import View
@@ -47,8 +47,9 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
             track, description=f"spectra of {label}", console=stderr, disable=not stderr.is_terminal
         )
         found = spectra(trained.model, views=views, track=progress)
-        measured[label] = {"step": trained.step, "eval": "spectra", **found}
-        trained.run.keep_eval("spectra", measured[label])
+        record = {"step": trained.step, "eval": "spectra", **found}
+        trained.run.keep_eval("spectra", record)
+        measured[label] = {**record, "of": identity(trained)}
     write_spectra(measured, out)
     print_spectra(measured, Console(highlight=False))
     print(f"Tables and figures: {out / 'spectra'}*.csv, .json, .png, .svg")

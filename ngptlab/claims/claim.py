@@ -1,0 +1,137 @@
+"""A claim, the scale that it needs, and what a rule finds about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypedDict
+
+from ngptlab.claims.evidence import Evidence, Setting
+
+Verdict = Literal["holds", "does not hold", "not yet tested", "out of reach here"]
+VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "not yet tested", "out of reach here")
+
+
+class Pair(TypedDict):
+    """What most rules ask for: `**PAIR` in a source's file."""
+
+    method: str
+    baseline: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a rule says, and from what."""
+
+    verdict: Verdict
+    measured: str = ""
+    """The statistic with its interval; empty where nothing was measured."""
+    reason: str = ""
+    """Why it is not yet tested, or out of reach."""
+    settings: tuple[Setting, ...] = ()
+    """What was measured, at what scale."""
+    seeds: int = 0
+    hashes: tuple[str, ...] = ()
+    """Of the configs of the runs behind `measured`."""
+
+
+class Rule(Protocol):
+    """Frozen and without state: the same evidence gives the same outcome."""
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """Decide from the evidence alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """The smallest scale at which a statement means anything. 0: any."""
+
+    context: int = 0
+    """Tokens of the training context."""
+    tokens: int = 0
+    params: int = 0
+
+    def met_by(self, setting: Setting) -> bool:
+        """Whether something was measured there; what is not recorded meets no need."""
+        pairs = (
+            (self.context, setting.context),
+            (self.tokens, setting.tokens),
+            (self.params, setting.params),
+        )
+        return all(not need or (had is not None and had >= need) for need, had in pairs)
+
+    @property
+    def text(self) -> str:
+        """'contexts of 4,096 tokens and more'."""
+        parts = [
+            f"{words} of {need:,} {unit}and more"
+            for words, need, unit in (
+                ("contexts", self.context, "tokens "),
+                ("runs", self.tokens, "tokens "),
+                ("models", self.params, "parameters "),
+            )
+            if need
+        ]
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One statement of a source, and how it is to be judged."""
+
+    id: str
+    """A word with dashes, the same for good: rows are cited by it."""
+    statement: str
+    source: str
+    """Figure, table or section."""
+    scale: str
+    """At what scale the source made it."""
+    rule: Rule
+    needs: Needs = field(default_factory=Needs)
+    corrected: str = ""
+    """What was later said about it, with its source."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A paper or a repository, and what it claims."""
+
+    title: str
+    where: str
+    """arXiv id or repository."""
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A claim with its outcome."""
+
+    claim: Claim
+    outcome: Outcome
+
+
+def judge(claim: Claim, evidence: Evidence) -> Outcome:
+    """The outcome of a claim's rule over the evidence at the scale that it needs; beyond all of it, out of reach."""
+    found = claim.rule.judge(evidence.where(claim.needs.met_by))
+    if claim.needs == Needs() or found.verdict != "not yet tested" or found.settings:
+        return found
+    elsewhere = claim.rule.judge(evidence)
+    recorded = (
+        f"; recorded: {largest(elsewhere.settings)}" if elsewhere.settings else ", and none is recorded"
+    )
+    return Outcome(verdict="out of reach here", reason=f"it needs {claim.needs.text}{recorded}")
+
+
+def largest(settings: Iterable[Setting]) -> str:
+    """The largest scale among these, number by number."""
+    found: list[str] = []
+    listed: Sequence[Setting] = list(settings)
+    for words, values in (
+        ("context", [s.context for s in listed]),
+        ("tokens", [s.tokens for s in listed]),
+        ("parameters", [s.params for s in listed]),
+    ):
+        known = [value for value in values if value is not None]
+        if known:
+            found.append(f"{words} {max(known):,}")
+    return ", ".join(found) or "runs whose scale is not written down"

@@ -1,0 +1,248 @@
+"""What was recorded, in the forms that rules ask for. Seeds are kept apart: a verdict is about how far another would move it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ngptlab.analysis.rows import CellRow
+from ngptlab.analysis.speedup import Bounded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """At what scale, and where it is written. None or empty: not recorded."""
+
+    origin: str
+    """File or folder, as a reader may look it up."""
+    params: int | None = None
+    tokens: int | None = None
+    context: int | None = None
+    data: str = ""
+
+    @property
+    def size(self) -> int:
+        """Parameters times tokens, what a run costs; 0 where either is not recorded."""
+        return (self.params or 0) * (self.tokens or 0)
+
+    @property
+    def text(self) -> str:
+        """'0.49M parameters, 2.46M tokens, context 128, stdlib'; what is not recorded is named so."""
+        parts = []
+        for value, words in ((self.params, "parameters"), (self.tokens, "tokens")):
+            parts.append(f"{millions(value)} {words}" if value is not None else "")
+        parts.append(f"context {self.context:,}" if self.context is not None else "")
+        parts.append(self.data)
+        missing = [
+            name for name, part in zip(("size", "tokens", "context", "data"), parts, strict=True) if not part
+        ]
+        known = [part for part in parts if part]
+        return ", ".join([*known, *([f"not recorded: {', '.join(missing)}"] if missing else [])])
+
+
+def millions(number: int) -> str:
+    """491712 as 0.49M, 400 billion as 400B."""
+    for unit, size in (("B", 10**9), ("M", 10**6)):
+        if number >= size or (unit == "M" and number >= 10**5):
+            return f"{number / size:.3g}{unit}"
+    return f"{number:,}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over pairs of seeds, with the half-width of its 95% interval; None under two pairs."""
+
+    mean: float
+    half: float | None
+    pairs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduled:
+    """Base of what comes from the end of a run."""
+
+    setting: Setting
+    frac: float | None = None
+    """Share of the run in the cooldown, 0 at a constant rate; None: another schedule, or not recorded."""
+    shape: str = ""
+
+    @property
+    def schedule(self) -> str:
+        """'cooldown 0.3 linear'; empty where it is not recorded."""
+        if self.frac is None:
+            return self.shape
+        return f"cooldown {self.frac:g} {self.shape}" if self.frac else "no cooldown"
+
+    def near(self, frac: float) -> tuple[float, bool]:
+        """How near this is to a linear cooldown of that share; greater is nearer."""
+        return (0.0 if self.frac is None else -abs(self.frac - frac)), self.shape == "linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends(Scheduled):
+    """Final losses of one arm. Arms with the same `group` may be compared."""
+
+    group: tuple[object, ...]
+    method: str
+    losses: Mapping[str, float]
+    """By seed."""
+    hashes: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
+    """What forbids a claim about this arm, such as a learning rate on the edge of its grid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """The gap between two arms where a cooldown begins, and at its end. Below zero, `method` has the lower loss."""
+
+    setting: Setting
+    method: str
+    baseline: str
+    frac: float
+    """Share of the run in the cooldown."""
+    shape: str
+    before: Estimate
+    after: Estimate
+    hashes: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factor:
+    """How many times a method's tokens the baseline needs for its loss, at one length."""
+
+    tokens: int
+    by_seed: tuple[Bounded, ...]
+    """From each seed's own curves; empty where that is not recorded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Savings:
+    """The speed-up of a method over a baseline, from ends of runs of several lengths."""
+
+    setting: Setting
+    method: str
+    baseline: str
+    how: str
+    factors: tuple[Factor, ...]
+    """By length, rising."""
+    hashes: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one step of a ladder adds to the loss."""
+
+    setting: Setting
+    base: str
+    target: str
+    mode: str
+    """`cumulative`: the step is taken. `leave-one-out`: it is taken back."""
+    seams: tuple[str, ...]
+    adds: Estimate
+    tuned: bool
+    """Whether both rungs have a learning rate that was searched for them."""
+    hashes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The cells of a sweep."""
+
+    setting: Setting
+    cells: tuple[CellRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfRun(Scheduled):
+    """Base of what was measured of one model."""
+
+    method: str
+    seed: str
+    """Empty: not recorded."""
+    hash: str
+    group: tuple[object, ...]
+    """Models with the same may be compared: equal settings, measured alike."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Positions(OfRun):
+    """Loss by position in long documents."""
+
+    bins: tuple[tuple[int, int, float], ...]
+    """(from, to, mean loss)."""
+
+    def loss(self, start: int, stop: int) -> float | None:
+        """Mean loss at start <= position < stop; None where the bins don't fill that."""
+        inside = [(b - a, loss) for a, b, loss in self.bins if start <= a and b <= stop]
+        width = sum(size for size, _ in inside)
+        return sum(size * loss for size, loss in inside) / width if width == stop - start else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions(OfRun):
+    """Median condition number of each kind of matrix, as stored, over blocks and, in attention, heads."""
+
+    medians: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scales(OfRun):
+    """Mean of every learned scale."""
+
+    means: Mapping[str, tuple[float, ...]]
+    """By place in the block; a value a block, from the first on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy(OfRun):
+    """Average accuracy over downstream tasks."""
+
+    tasks: tuple[str, ...]
+    average: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTime:
+    """Time of a training step over the baseline's, interleaved turns of one process."""
+
+    setting: Setting
+    method: str
+    baseline: str
+    size: str
+    turns: int
+    median: float
+    low: float
+    """Quartile."""
+    high: float
+
+
+@dataclass
+class Evidence:
+    """All that was read."""
+
+    ends: list[Ends] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    savings: list[Savings] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    grids: list[Grid] = field(default_factory=list)
+    positions: list[Positions] = field(default_factory=list)
+    conditions: list[Conditions] = field(default_factory=list)
+    scales: list[Scales] = field(default_factory=list)
+    accuracies: list[Accuracy] = field(default_factory=list)
+    step_times: list[StepTime] = field(default_factory=list)
+
+    def add(self, other: Evidence) -> None:
+        """Join what another reader found."""
+        for each in fields(self):
+            getattr(self, each.name).extend(getattr(other, each.name))
+
+    def where(self, fits: Callable[[Setting], bool]) -> Evidence:
+        """Only what was measured at a setting that fits."""
+        kept: dict[str, list[Any]] = {
+            each.name: [item for item in getattr(self, each.name) if fits(item.setting)]
+            for each in fields(self)
+        }
+        return Evidence(**kept)

@@ -1,0 +1,96 @@
+"""From paths to evidence. A path is a run directory, a folder of them, a study's folder, a folder of tables, or one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ngptlab.analysis.records import printable
+from ngptlab.claims.evidence import Evidence
+from ngptlab.claims.read.files import READABLE, kind_of, read_file
+from ngptlab.claims.read.runs import read_evals, read_runs
+from ngptlab.errors import ConfigError
+from ngptlab.runs import Run
+
+STUDIES = ("cooldown.json", "ladder.json", "report.json", "sweep.json")
+"""Files that say all that a folder's runs say of losses; of these runs only evaluations are read besides."""
+
+
+@dataclass
+class _Walk:
+    """What paths hold, in the order given. Runs are read together at the end: seeds of one arm may lie anywhere."""
+
+    evidence: Evidence = field(default_factory=Evidence)
+    runs: dict[Path, str] = field(default_factory=dict)
+    """Run directories, with the name of the folder that they are in."""
+    of_studies: dict[Path, str] = field(default_factory=dict)
+    """The same, of those whose losses a study's file holds."""
+    mute: list[str] = field(default_factory=list)
+    """Files that speak to no claim."""
+
+
+def gather(paths: Sequence[Path]) -> tuple[Evidence, list[str]]:
+    """All evidence of these paths, and the names of files that speak to no claim.
+
+    Raises:
+        ConfigError: a path is not there, or holds nothing that can be read.
+        DataError: a file or a run is damaged.
+    """
+    walk = _Walk()
+    for path in {Path(given).resolve(): Path(given) for given in paths}.values():
+        if not path.exists():
+            raise ConfigError(
+                f"{path}: not there; give run directories, a study's folder, or files as in results/"
+            )
+        _visit(path.resolve(), path.resolve().parent, walk)
+    walk.evidence.add(read_runs(walk.runs))
+    walk.evidence.add(read_evals({p: name for p, name in walk.of_studies.items() if p not in walk.runs}))
+    return walk.evidence, walk.mute
+
+
+def _visit(path: Path, root: Path, walk: _Walk) -> None:
+    if path.is_file():
+        if kind_of(path) is None:
+            raise ConfigError(f"{path}: no kind of result that speaks to a claim")
+        walk.evidence.add(read_file(path, _name(path, root)))
+        return
+    if _is_run(path):
+        walk.runs[path] = path.parent.name
+        return
+    files, runs = _tables(path), _run_folders(path)
+    if not files and not runs:
+        raise ConfigError(f"{path}: holds no finished run and no .json or .csv; give another folder")
+    study = False
+    for file in files:
+        if kind_of(file) is None:
+            walk.mute.append(_name(file, root))
+            continue
+        study = study or file.name in STUDIES
+        walk.evidence.add(read_file(file, _name(file, root)))
+    (walk.of_studies if study else walk.runs).update({run: _name(run.parent, root) for run in runs})
+
+
+def _tables(folder: Path) -> list[Path]:
+    """Files of a folder that may hold results; of a table in two forms, the JSON."""
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in READABLE)
+    return [p for p in files if p.suffix == ".json" or p.with_suffix(".json") not in files]
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    """Finished runs in a folder, or in its `runs`."""
+    places: Iterable[Path] = (folder, folder / "runs")
+    return [path for place in places if place.is_dir() for path in _finished(place)]
+
+
+def _finished(place: Path) -> Iterator[Path]:
+    return (p for p in sorted(place.iterdir()) if _is_run(p) and Run(p).done)
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "config.json").is_file()
+
+
+def _name(path: Path, root: Path) -> str:
+    """As seen from the folder around what the user gave: 'results/demo-length.csv', wherever that lies."""
+    return printable(path.relative_to(root).as_posix())

@@ -1,0 +1,250 @@
+"""Evidence of run directories: final losses, gaps at the cooldown, speed-ups, and what was measured of the models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from ngptlab.analysis import doubts, gaps, stats
+from ngptlab.analysis.records import RunRecord, load_runs
+from ngptlab.analysis.speedup_runs import by_length
+from ngptlab.claims.evidence import (
+    Conditions,
+    Ends,
+    Estimate,
+    Evidence,
+    Factor,
+    Positions,
+    Savings,
+    Scales,
+    Setting,
+    Turn,
+)
+from ngptlab.claims.read.fields import Read, seed_label, shown
+from ngptlab.claims.read.files import load
+from ngptlab.claims.read.tables import by_place, medians
+from ngptlab.config import cooldown_steps, explain
+from ngptlab.errors import DataError
+
+LENGTH = ("train.steps", "schedule.warmup_steps")
+Arms = dict[str, list[RunRecord]]
+Key = tuple[object, ...]
+
+
+def read_runs(places: Mapping[Path, str]) -> Evidence:
+    """All that finished runs say; each with the name of the folder it is in.
+
+    Raises:
+        ConfigError: a run isn't finished.
+        DataError: a run is damaged.
+    """
+    found, records = read_evals(places), _load(places)
+    origins = {id(run): name for run, name in zip(records, places.values(), strict=True)}
+    for key, arms in _grouped(records).items():
+        found.ends += [_ends(key, arm, origins[id(arm[0])]) for arm in arms.values()]
+        found.turns += [
+            turn for ours, theirs in _ordered(arms) for turn in _turn(ours, theirs, origins[id(ours[0])])
+        ]
+    for arms in _grouped(records, LENGTH).values():
+        found.savings += [
+            s for ours, theirs in _ordered(arms) for s in _savings(ours, theirs, origins[id(ours[0])])
+        ]
+    return found
+
+
+def _load(places: Mapping[Path, str]) -> list[RunRecord]:
+    return load_runs(places) if places else []
+
+
+def _key(run: RunRecord, ignored: Sequence[str] = ()) -> Key:
+    """What arms share: every setting that is not the method's, and the data's digest."""
+    fields = {
+        path: value
+        for path, value in doubts.flat(run).items()
+        if path not in (*doubts.ARM, *ignored) and not path.startswith(doubts.FREE)
+    }
+    return (*sorted(fields.items()), run.env.get("data_digest", ""))
+
+
+def _grouped(records: Sequence[RunRecord], ignored: Sequence[str] = ()) -> dict[Key, Arms]:
+    groups: dict[Key, Arms] = {}
+    for run in records:
+        groups.setdefault(_key(run, ignored), {}).setdefault(run.method, []).append(run)
+    return groups
+
+
+def _ordered(arms: Arms) -> Iterator[tuple[list[RunRecord], list[RunRecord]]]:
+    """(method's, baseline's) for every two arms, either way round."""
+    return ((ours, theirs) for a, ours in arms.items() for b, theirs in arms.items() if a != b)
+
+
+def _setting(run: RunRecord, origin: str) -> Setting:
+    train = run.config.train
+    return Setting(
+        origin=origin,
+        params=run.params,
+        tokens=train.tokens,
+        context=train.context,
+        data=shown(run.config.data.source),
+    )
+
+
+def _label(run: RunRecord) -> str:
+    return seed_label(*run.seeds)
+
+
+def _hashes(*arms: Sequence[RunRecord]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(run.config.hash for arm in arms for run in arm))
+
+
+def _tuning(*arms: Sequence[RunRecord]) -> tuple[str, ...]:
+    found = []
+    for arm in arms:
+        optim = arm[0].config.optim
+        if note := doubts.lr_note(optim.lr, optim.lr_grid):
+            found.append(f"learning rate of {arm[0].method}: {note}")
+    return tuple(found)
+
+
+def _cooldown(run: RunRecord) -> tuple[float | None, str]:
+    schedule = run.config.schedule
+    if schedule.shape == "wsd":
+        return schedule.cooldown_frac, schedule.cooldown_shape
+    return 0.0 if schedule.shape == "constant" else None, schedule.shape
+
+
+def _ends(key: Key, arm: list[RunRecord], origin: str) -> Ends:
+    frac, shape = _cooldown(arm[0])
+    return Ends(
+        setting=_setting(arm[0], origin),
+        group=key,
+        frac=frac,
+        shape=shape,
+        method=arm[0].method,
+        losses={_label(run): run.val[-1].loss_nats for run in arm},
+        hashes=_hashes(arm),
+        doubts=_tuning(arm),
+    )
+
+
+def _turn(ours: list[RunRecord], theirs: list[RunRecord], origin: str) -> Iterator[Turn]:
+    config = ours[0].config
+    frac, shape = _cooldown(ours[0])
+    track = gaps.track(ours, theirs)
+    start = config.train.steps - cooldown_steps(config)
+    before = [i for i, step in enumerate(track.steps) if 0 < step <= start]
+    if frac and before and track.pairs:
+        at = [
+            Estimate(
+                mean=track.gap_nats[i],
+                half=stats.ci95(track.stderr[i] if track.stderr else None, track.count),
+                pairs=track.count,
+            )
+            for i in (before[-1], len(track.steps) - 1)
+        ]
+        yield Turn(
+            setting=_setting(ours[0], origin),
+            method=ours[0].method,
+            baseline=theirs[0].method,
+            frac=frac,
+            shape=shape,
+            before=at[0],
+            after=at[1],
+            hashes=_hashes(theirs, ours),
+            doubts=_tuning(theirs, ours),
+        )
+
+
+def _savings(ours: list[RunRecord], theirs: list[RunRecord], origin: str) -> Iterator[Savings]:
+    if speedup := by_length(ours, theirs):
+        longest = max(ours, key=lambda run: run.config.train.steps)
+        yield Savings(
+            setting=_setting(longest, origin),
+            method=speedup["method"],
+            baseline=speedup["baseline"],
+            how=f"{speedup['runs']}, {speedup['schedule']}",
+            factors=tuple(Factor(tokens=p["tokens"], by_seed=tuple(p["by_seed"])) for p in speedup["points"]),
+            hashes=_hashes(theirs, ours),
+            doubts=_tuning(theirs, ours),
+        )
+
+
+class _Matrix(Read):
+    place: str
+    view: str
+    head: int | None
+    condition: float | None = Field(default=None, ge=1)
+
+
+class _Spectra(Read):
+    matrices: tuple[_Matrix, ...]
+
+
+class _Scale(Read):
+    place: str
+    layer: int | None
+    mean: float
+
+
+class _Scales(Read):
+    scales: tuple[_Scale, ...]
+
+
+class _Bin(Read):
+    start: int = Field(alias="from", ge=0)
+    stop: int = Field(alias="to", gt=0)
+    loss_nats: float
+
+
+class _Length(Read):
+    documents_sha256: str
+    window: int | None
+    rope_base: float | None
+    rope_scale: float | None
+    bins: tuple[_Bin, ...]
+
+
+def read_evals(places: Mapping[Path, str]) -> Evidence:
+    """What was measured of trained models: at the end of training, and by `ngptlab eval`."""
+    found = Evidence()
+    for (path, origin), run in zip(places.items(), _load(places), strict=True):
+        key = _key(run)
+        frac, shape = _cooldown(run)
+        whose: dict[str, Any] = {
+            "frac": frac,
+            "shape": shape,
+            "setting": _setting(run, origin),
+            "method": run.method,
+            "seed": _label(run),
+            "hash": run.config.hash,
+        }
+        if run.length:
+            bins = tuple((b.start, b.stop, b.loss_nats) for b in run.length.bins)
+            found.positions.append(Positions(**whose, group=(key, "held out"), bins=bins))
+        for file in sorted((path / "evals").glob("*.json")):
+            try:
+                _add(found, file, key, whose)
+            except ValidationError as error:
+                raise DataError(
+                    f"{file}: damaged ({' '.join(explain(error).split())[:300]}); measure it again"
+                ) from None
+    return found
+
+
+def _add(found: Evidence, file: Path, key: Key, whose: dict[str, Any]) -> None:
+    held = load(file)
+    kind = held.get("eval") if isinstance(held, dict) else None
+    if kind == "spectra":
+        stored = [m for m in _Spectra.model_validate(held).matrices if m.view == "stored"]
+        found.conditions.append(Conditions(**whose, group=(key,), medians=medians(stored)))
+    elif kind == "scales":
+        means = by_place(_Scales.model_validate(held).scales)
+        found.scales.append(Scales(**whose, group=(key,), means=means))
+    elif kind == "length":
+        read = _Length.model_validate(held)
+        if (read.window, read.rope_base, read.rope_scale) == (None, None, None):
+            bins = tuple((b.start, b.stop, b.loss_nats) for b in read.bins)
+            found.positions.append(Positions(**whose, group=(key, read.documents_sha256), bins=bins))

@@ -1,0 +1,35 @@
+"""How a claim is judged, each rule a frozen record with a method's name as a parameter. Which evidence counts is said by each."""
+
+from ngptlab.claims.rules.losses import Costs, LowerLoss, StepNotNeeded, TurnsInCooldown
+from ngptlab.claims.rules.models import (
+    BetterAtTasks,
+    BetterConditioned,
+    FallsWithDepth,
+    LevelsOff,
+    RisesLess,
+    ScaleBetween,
+    StaysFlat,
+)
+from ngptlab.claims.rules.rates import HigherUnderRules, RateMoves, SameRate
+from ngptlab.claims.rules.savings import FactorGrows, SavesTokens
+from ngptlab.claims.rules.times import StepTakes
+
+__all__ = [
+    "BetterAtTasks",
+    "BetterConditioned",
+    "Costs",
+    "FactorGrows",
+    "FallsWithDepth",
+    "HigherUnderRules",
+    "LevelsOff",
+    "LowerLoss",
+    "RateMoves",
+    "RisesLess",
+    "SameRate",
+    "SavesTokens",
+    "ScaleBetween",
+    "StaysFlat",
+    "StepNotNeeded",
+    "StepTakes",
+    "TurnsInCooldown",
+]

@@ -1,0 +1,199 @@
+"""Rules on final losses: lower at equal tokens, turning in the cooldown, a step of a ladder that can be left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ngptlab.claims.claim import Outcome
+from ngptlab.claims.evidence import Ends, Estimate, Evidence, Setting, Step, Turn
+from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, show, together
+
+Match = tuple[Ends, Ends]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowerLoss:
+    """`method` ends at a lower validation loss than `baseline` after equal tokens.
+
+    Judged at the largest setting with three seeds (parameters times tokens); of several schedules there, at the one nearest
+    to a cooldown of `frac`. How many other settings have the same sign is told.
+    """
+
+    method: str
+    baseline: str
+    frac: float = 0.3
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """From pairs of seeds."""
+        found = [
+            (match, estimate(list(_gaps(match).values())))
+            for match in matches(evidence, self.method, self.baseline)
+        ]
+        if not found:
+            return nothing(f"runs of {self.method} and {self.baseline} with equal settings and a common seed")
+        (ours, theirs), gap = max(found, key=lambda each: _rank(each[0][0], each[1].pairs, self.frac))
+        verdict, reason = decide(gap, -math.inf, 0.0, [*ours.doubts, *theirs.doubts])
+        alike = sum((other.mean < 0) == (gap.mean < 0) for _, other in found)
+        more = f"; the same sign in {alike} of {len(found)} settings" if len(found) > 1 else ""
+        return Outcome(
+            verdict=verdict,
+            reason=reason,
+            measured=f"{self.method} minus {self.baseline}: {show(gap)} ({ours.schedule}){more}",
+            settings=(ours.setting,),
+            seeds=gap.pairs,
+            hashes=(*theirs.hashes, *ours.hashes),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """`method` ends at a loss that is `low` to `high` percent above `baseline`'s. Evidence as in `LowerLoss`."""
+
+    method: str
+    baseline: str
+    low: float
+    high: float
+    frac: float = 0.3
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """From pairs of seeds."""
+        found = [
+            (match, [d / match[1].losses[s] * 100 for s, d in _gaps(match).items()])
+            for match in matches(evidence, self.method, self.baseline)
+        ]
+        if not found:
+            return nothing(f"runs of a method {self.method} beside {self.baseline}")
+        (ours, theirs), values = max(found, key=lambda each: _rank(each[0][0], len(each[1]), self.frac))
+        percent = estimate(values)
+        verdict, reason = decide(percent, self.low, self.high, [*ours.doubts, *theirs.doubts])
+        return Outcome(
+            verdict=verdict,
+            reason=reason,
+            measured=f"{self.method} over {self.baseline}: {show(percent, '+.2f', '%')} ({ours.schedule})",
+            settings=(ours.setting,),
+            seeds=percent.pairs,
+            hashes=(*theirs.hashes, *ours.hashes),
+        )
+
+
+def matches(evidence: Evidence, method: str, baseline: str) -> list[Match]:
+    """Arms of one group with a common seed, in the order they were read. A run whose rate never fell is no finished training."""
+    return [
+        (ours, theirs)
+        for ours in evidence.ends
+        for theirs in evidence.ends
+        if (ours.method, theirs.method) == (method, baseline)
+        and ours.group == theirs.group
+        and ours.frac != 0.0
+        and ours.losses.keys() & theirs.losses.keys()
+    ]
+
+
+def _gaps(match: Match) -> dict[str, float]:
+    ours, theirs = match[0].losses, match[1].losses
+    return {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
+
+
+def _rank(arm: Ends, seeds: int, frac: float) -> tuple[object, ...]:
+    """Three seeds, then the larger setting, then the schedule, then seeds."""
+    return seeds >= MIN_SEEDS, arm.setting.size, arm.near(frac), seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnsInCooldown:
+    """`method` is behind `baseline` where the cooldown begins, and ahead at its end.
+
+    Judged at the longest run with three seeds, with the share of the cooldown nearest to `frac` in shape `shape`.
+    """
+
+    method: str
+    baseline: str
+    frac: float
+    shape: str
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """Both gaps must be clear of zero."""
+        found = [t for t in evidence.turns if (t.method, t.baseline) == (self.method, self.baseline)]
+        if not found:
+            return nothing(f"gaps of {self.method} to {self.baseline} before and after a cooldown")
+        turn = max(found, key=self._rank)
+        verdict, reason = together(
+            [decide(turn.before, 0.0, math.inf, turn.doubts), decide(turn.after, -math.inf, 0.0, turn.doubts)]
+        )
+        turned = sum(t.before.mean > 0 > t.after.mean for t in found)
+        more = f"; it turns in {turned} of {len(found)} cooldowns" if len(found) > 1 else ""
+        return Outcome(
+            verdict=verdict,
+            reason=reason,
+            measured=f"gap before {show(turn.before)}; after {show(turn.after)} "
+            f"(cooldown {turn.frac:g} {turn.shape}){more}",
+            settings=(turn.setting,),
+            seeds=min(turn.before.pairs, turn.after.pairs),
+            hashes=turn.hashes,
+        )
+
+    def _rank(self, turn: Turn) -> tuple[object, ...]:
+        seeds = min(turn.before.pairs, turn.after.pairs)
+        return (
+            seeds >= MIN_SEEDS,
+            turn.setting.size,
+            turn.shape == self.shape,
+            -abs(turn.frac - self.frac),
+            seeds,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepNotNeeded:
+    """`target` does without the baseline's `seams`: to take them back lowers its loss by less than `margin` nats.
+
+    From a ladder between the two, either mode. A mixture that was not tuned can't speak for the claim, since another rate
+    might serve it better; it can speak against it.
+    """
+
+    base: str
+    target: str
+    seams: tuple[str, ...]
+    margin: float
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """Ladders with three seeds first."""
+        found = [
+            step
+            for step in evidence.steps
+            if (step.base, step.target) == (self.base, self.target) and set(step.seams) == set(self.seams)
+        ]
+        if not found:
+            return nothing(
+                f"a ladder from {self.base} to {self.target} with a rung for {' and '.join(self.seams)}"
+            )
+        step = max(found, key=lambda s: (s.adds.pairs >= MIN_SEEDS, s.mode == "leave-one-out", s.adds.pairs))
+        back = _taken_back(step)
+        verdict, reason = decide(back, -self.margin, math.inf)
+        if verdict == "holds" and not step.tuned:
+            verdict, reason = "not yet tested", "the mixture's learning rate was not searched"
+        return Outcome(
+            verdict=verdict,
+            reason=reason,
+            measured=f"{self.target} with {self.base}'s {' and '.join(self.seams)}: {show(back)} ({step.mode} ladder)",
+            settings=(step.setting,),
+            seeds=back.pairs,
+            hashes=step.hashes,
+        )
+
+
+def _taken_back(step: Step) -> Estimate:
+    sign = 1 if step.mode == "leave-one-out" else -1
+    return Estimate(mean=sign * step.adds.mean, half=step.adds.half, pairs=step.adds.pairs)
+
+
+def nothing(what: str) -> Outcome:
+    """Nothing was recorded that could speak to a claim."""
+    return Outcome(verdict="not yet tested", reason=f"nothing recorded: {what}")
+
+
+def settings(items: Iterable[Setting]) -> tuple[Setting, ...]:
+    """Each once, in order."""
+    return tuple(dict.fromkeys(items))

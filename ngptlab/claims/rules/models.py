@@ -1,0 +1,239 @@
+"""Rules on what was measured of trained models: loss by position, condition numbers, learned scales, tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from ngptlab.claims.claim import Outcome, Verdict
+from ngptlab.claims.evidence import Evidence, OfRun, Positions, Scales
+from ngptlab.claims.rules.losses import nothing, settings
+from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, pairs, show, show_ratio, together
+
+R = TypeVar("R", bound=OfRun)
+USUAL_COOLDOWN = 0.3
+"""Of models that differ in nothing but their cooldown, those are judged whose share is nearest to this."""
+
+Records = Mapping[str, R]
+"""By seed."""
+
+
+def _group(found: Sequence[R], methods: Sequence[str]) -> list[Records[R]]:
+    """For each of the methods its records by seed, from the group with three seeds of all of them, or else the largest."""
+    groups: dict[tuple[object, ...], list[R]] = {}
+    for record in found:
+        if record.frac == 0.0:
+            continue  # a run whose rate never fell is no finished training
+        groups.setdefault(record.group, []).append(record)
+
+    def split(group: list[R]) -> list[Records[R]]:
+        return [{r.seed: r for r in group if r.method == method} for method in methods]
+
+    def rank(each: list[Records[R]]) -> tuple[object, ...]:
+        common = set.intersection(*(set(records) for records in each))
+        every = [record for records in each for record in records.values()]
+        largest = max((record.setting.size for record in every), default=0)
+        near = max((record.near(USUAL_COOLDOWN) for record in every), default=(0.0, False))
+        return min(len(common), MIN_SEEDS), largest, near, len(common)
+
+    parts = [split(group) for group in groups.values()]
+    return max(parts, key=rank) if parts else [{} for _ in methods]
+
+
+def _finish(
+    records: Sequence[Records[R]], decided: tuple[Verdict, str], measured: str, count: int
+) -> Outcome:
+    """The outcome, or that seeds are not recorded, whatever was decided."""
+    every = [record for part in records for record in part.values()]
+    verdict, reason = decided
+    if any(not record.seed for record in every):
+        count = 0
+        verdict, reason = "not yet tested", "the runs' seeds and hashes are not recorded; one run a method"
+    return Outcome(
+        verdict=verdict,
+        reason=reason,
+        measured=measured + (f" ({every[0].schedule})" if every[0].schedule else ""),
+        settings=settings(record.setting for record in every)[:1],
+        seeds=count,
+        hashes=tuple(dict.fromkeys(record.hash for record in every if record.hash)),
+    )
+
+
+def _rises(records: Records[Positions], contexts: int) -> dict[str, float]:
+    """Loss at the last doubling up to `contexts` training contexts minus that within the training context, by seed."""
+    found = {}
+    for seed, record in records.items():
+        context = record.setting.context or 0
+        near, far = record.loss(0, context), record.loss(contexts * context // 2, contexts * context)
+        if near is not None and far is not None:
+            found[seed] = far - near
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class RisesLess:
+    """From the training context to `contexts` times it, the loss of `method` rises less than `baseline`'s.
+
+    Within: positions inside the training context. Beyond: the last doubling. Both read the same documents.
+    """
+
+    method: str
+    baseline: str
+    contexts: int
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """From pairs of seeds."""
+        both = _group(evidence.positions, (self.method, self.baseline))
+        ours, theirs = (_rises(records, self.contexts) for records in both)
+        values = pairs(ours, theirs)
+        if not values:
+            return nothing(f"loss to {self.contexts} contexts of {self.method} and {self.baseline}")
+        gap = estimate(values)
+        said = f"{self.method} {_mean(ours):+.3f}, {self.baseline} {_mean(theirs):+.3f} nats; difference {show(gap)}"
+        return _finish(both, decide(gap, -math.inf, 0.0), said, gap.pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaysFlat:
+    """The loss of `method` at `contexts` times its training context is at most `most` nats above that within it."""
+
+    method: str
+    contexts: int
+    most: float
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """From seeds."""
+        (records,) = _group(evidence.positions, (self.method,))
+        values = list(_rises(records, self.contexts).values())
+        if not values:
+            return nothing(f"loss to {self.contexts} contexts of {self.method}")
+        rise = estimate(values)
+        return _finish((records,), decide(rise, -math.inf, self.most), f"rises by {show(rise)}", rise.pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelsOff:
+    """Beyond its training context the loss of `method` stops rising.
+
+    From the last doubling before `contexts` contexts to the next, the loss rises by at most `most` nats.
+    """
+
+    method: str
+    contexts: int
+    most: float
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """From seeds."""
+        (records,) = _group(evidence.positions, (self.method,))
+        near, far = (_rises(records, contexts) for contexts in (self.contexts, 2 * self.contexts))
+        values = pairs(far, near)
+        if not values:
+            return nothing(f"loss to {2 * self.contexts} contexts of {self.method}")
+        rise = estimate(values)
+        said = f"from {self.contexts // 2}-{self.contexts} to {self.contexts}-{2 * self.contexts} contexts: {show(rise)}"
+        return _finish((records,), decide(rise, -math.inf, self.most), said, rise.pairs)
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return sum(values.values()) / len(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BetterConditioned:
+    """Every kind of matrix in `places` has a lower condition number in `method` than in `baseline`.
+
+    Medians over blocks (and heads) of the matrices as stored; the ratio's logarithm, paired by seed.
+    """
+
+    method: str
+    baseline: str
+    places: tuple[str, ...]
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """All kinds must hold."""
+        both = _group(evidence.conditions, (self.method, self.baseline))
+        said, decided = [], []
+        for place in self.places:
+            ours, theirs = (
+                {seed: math.log(r.medians[place]) for seed, r in records.items() if place in r.medians}
+                for records in both
+            )
+            values = pairs(ours, theirs)
+            if not values:
+                return nothing(f"condition numbers of {place} in {self.method} and {self.baseline}")
+            ratio = estimate(values)
+            decided.append(decide(ratio, -math.inf, 0.0))
+            said.append(f"{place} {show_ratio(ratio)}")
+        return _finish(both, together(decided), f"over {self.baseline}'s: {'; '.join(said)}", ratio.pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleBetween:
+    """The mean of a learned scale over all blocks is between `low` and `high`."""
+
+    method: str
+    place: str
+    low: float
+    high: float
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """From seeds."""
+        records = _scales(evidence, self.method, self.place)
+        if not records:
+            return nothing(f"learned scales {self.place} of {self.method}")
+        mean = estimate([float(np.mean(np.abs(r.means[self.place]))) for r in records.values()])
+        said = f"{self.place} {show(mean, '.3g', '')}, claimed {self.low:g} to {self.high:g}"
+        return _finish((records,), decide(mean, self.low, self.high), said, mean.pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FallsWithDepth:
+    """A learned scale falls from the first block to the last: the slope of its mean over depth, for each of `places`."""
+
+    method: str
+    places: tuple[str, ...]
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """Both must fall."""
+        said, decided = [], []
+        for place in self.places:
+            records = _scales(evidence, self.method, place)
+            values = [
+                float(np.polyfit(range(len(r.means[place])), np.abs(r.means[place]), 1)[0])
+                for r in records.values()
+                if len(r.means[place]) > 1
+            ]
+            if not values:
+                return nothing(f"learned scales {place} of {self.method} in several blocks")
+            slope = estimate(values)
+            decided.append(decide(slope, -math.inf, 0.0))
+            said.append(f"{place} {show(slope, '+.3f', ' a block')}")
+        return _finish((records,), together(decided), "; ".join(said), slope.pairs)
+
+
+def _scales(evidence: Evidence, method: str, place: str) -> Records[Scales]:
+    (records,) = _group([r for r in evidence.scales if place in r.means], (method,))
+    return records
+
+
+@dataclass(frozen=True, kw_only=True)
+class BetterAtTasks:
+    """`method` has a higher average accuracy over downstream tasks than `baseline`."""
+
+    method: str
+    baseline: str
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """From pairs of seeds, over the same tasks."""
+        both = _group(evidence.accuracies, (self.method, self.baseline))
+        values = pairs(*({seed: r.average for seed, r in records.items()} for records in both))
+        if not values:
+            return nothing(f"downstream tasks of {self.method} and {self.baseline}")
+        gap = estimate(values)
+        tasks = ", ".join(next(iter(both[0].values())).tasks)
+        said = f"{self.method} minus {self.baseline}: {show(gap, '+.4f', '')} over {tasks}"
+        return _finish(both, decide(gap, 0.0, math.inf), said, gap.pairs)

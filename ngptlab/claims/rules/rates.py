@@ -1,0 +1,170 @@
+"""Rules on sweeps of learning rates over widths. Each seed's curves give a value of their own (`analysis/transfer.py`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ngptlab.analysis.rows import CellRow
+from ngptlab.analysis.transfer import Curve, Finding, transfer
+from ngptlab.claims.claim import Outcome
+from ngptlab.claims.evidence import Evidence, Grid
+from ngptlab.claims.rules.losses import nothing
+from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, pairs, show
+
+Cells = Sequence[CellRow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateMoves:
+    """Under the rules `param`, the best learning rate moves by `low` to `high` powers of two per doubling of width.
+
+    Three widths at least, and every optimum inside its grid.
+    """
+
+    method: str
+    param: str
+    low: float
+    high: float
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """From each seed's slope."""
+        grid, cells = _best(evidence, self.method, (self.param,))
+        if grid is None or not cells:
+            return nothing(f"a sweep of {self.method} under {self.param}")
+        found = _by_seed(cells)
+        slopes = [f.shift.slope for f in found.values() if f.shift and len(f.curves) > 2]
+        widths = sorted({row.width for row in cells})
+        if len(widths) < 3 or not slopes:
+            return _outcome(grid, cells, (len(found), "two widths, three are needed"), "")
+        slope = estimate(slopes)
+        verdict, reason = decide(slope, self.low, self.high, _doubts(transfer(cells)[0].curves))
+        said = f"{show(slope, '+.2f', '')} per doubling of width, {widths[0]} to {widths[-1]}"
+        return _outcome(grid, cells, (slope.pairs, reason), said, verdict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SameRate:
+    """At the largest width that both have, the best rates of two methods are within `within` powers of two."""
+
+    method: str
+    baseline: str
+    param: str
+    within: float
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """From pairs of seeds."""
+        ours, theirs = (_best(evidence, name, (self.param,)) for name in (self.method, self.baseline))
+        if ours[0] is None or theirs[0] is None or ours[0] is not theirs[0]:
+            return nothing(f"one sweep of {self.method} and {self.baseline} under {self.param}")
+        widths = {row.width for row in ours[1]} & {row.width for row in theirs[1]}
+        if not widths:
+            return nothing(f"a width at which both {self.method} and {self.baseline} were swept")
+        both = [[row for row in cells if row.width == max(widths)] for cells in (ours[1], theirs[1])]
+        optima = [
+            {seed: f.curves[0].optimum.log2_lr for seed, f in _by_seed(cells).items() if f.curves[0].optimum}
+            for cells in both
+        ]
+        values = pairs(*optima)
+        if not values:
+            return nothing(f"finite losses of {self.method} and {self.baseline} at width {max(widths)}")
+        apart = estimate(values)
+        curves = [transfer(cells)[0].curves[0] for cells in both]
+        verdict, reason = decide(apart, -self.within, self.within, _doubts(curves))
+        said = f"{self.method}'s over {self.baseline}'s, powers of two: {show(apart, '+.2f', '')}, at width {max(widths)}"
+        return _outcome(ours[0], [*both[0], *both[1]], (apart.pairs, reason), said, verdict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HigherUnderRules:
+    """At the largest width, the lowest loss over the grid is higher under `param` than under `baseline`'s rules.
+
+    Each seed at the rate that is best over all seeds.
+    """
+
+    method: str
+    param: str
+    baseline: str
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """From pairs of seeds."""
+        grid, cells = _best(evidence, self.method, (self.param, self.baseline))
+        if grid is None:
+            return nothing(f"one sweep of {self.method} under {self.param} and {self.baseline}")
+        parts = [[row for row in cells if row.param == param] for param in (self.param, self.baseline)]
+        widths = {row.width for row in parts[0]} & {row.width for row in parts[1]}
+        if not widths:
+            return nothing(f"a width at which {self.method} was swept under both rules")
+        at = [[row for row in part if row.width == max(widths)] for part in parts]
+        curves = [transfer(part)[0].curves[0] for part in at]
+        values = pairs(*(_lowest(curve, part) for curve, part in zip(curves, at, strict=True)))
+        if not values:
+            return nothing(f"finite losses of {self.method} at width {max(widths)} under both rules")
+        gap = estimate(values)
+        verdict, reason = decide(gap, 0.0, math.inf, _doubts(curves))
+        said = f"{self.param} minus {self.baseline} at width {max(widths)}: {show(gap)}"
+        return _outcome(grid, [*at[0], *at[1]], (gap.pairs, reason), said, verdict)
+
+
+def _lowest(curve: Curve, cells: Cells) -> dict[str, float]:
+    """Losses at the rate that is best on average, by seed."""
+    if curve.optimum is None:
+        return {}
+    lr = curve.lrs[curve.optimum.best]
+    return {
+        str(row.seed): row.final_loss_nats
+        for row in cells
+        if row.lr == lr and row.final_loss_nats is not None
+    }
+
+
+def _best(evidence: Evidence, method: str, params: tuple[str, ...]) -> tuple[Grid | None, list[CellRow]]:
+    """The sweep that has all of this with most seeds and the widest models, and its cells."""
+    found = []
+    for grid in evidence.grids:
+        cells = [
+            row
+            for row in grid.cells
+            if row.method == method and row.param in params and row.status != "not applicable"
+        ]
+        if {row.param for row in cells} == set(params):
+            found.append((grid, cells))
+    if not found:
+        return None, []
+    return max(found, key=lambda each: (_seeds(each[1]) >= MIN_SEEDS, max(row.width for row in each[1])))
+
+
+def _seeds(cells: Cells) -> int:
+    return len({row.seed for row in cells})
+
+
+def _by_seed(cells: Cells) -> dict[str, Finding]:
+    seeds = sorted({row.seed for row in cells})
+    return {str(seed): transfer([row for row in cells if row.seed == seed])[0] for seed in seeds}
+
+
+def _doubts(curves: Sequence[Curve]) -> list[str]:
+    found = []
+    for curve in curves:
+        if curve.optimum is None:
+            found.append(f"width {curve.width} has no finite loss")
+        elif curve.optimum.on_edge:
+            found.append(f"the optimum at width {curve.width} is on the edge of the grid")
+        if curve.left_out:
+            found.append(f"not every cell at width {curve.width} was finished")
+    return found
+
+
+def _outcome(
+    grid: Grid, cells: Cells, said: tuple[int, str], measured: str, verdict: str = "not yet tested"
+) -> Outcome:
+    seeds, reason = said
+    return Outcome(
+        verdict=verdict,  # type: ignore[arg-type]
+        reason=reason,
+        measured=measured,
+        settings=(grid.setting,),
+        seeds=seeds,
+        hashes=tuple(dict.fromkeys(row.hash for row in cells)),
+    )

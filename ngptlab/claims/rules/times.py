@@ -1,0 +1,45 @@
+"""A rule on the time of a training step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ngptlab.claims.claim import Outcome, Verdict
+from ngptlab.claims.evidence import Evidence
+from ngptlab.claims.rules.losses import nothing, settings
+
+MIN_TURNS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTakes:
+    """A step of `method` takes `low` to `high` times that of `baseline`.
+
+    From interleaved steps on one machine, ten turns at least: it holds where the quartiles at every size measured lie in that
+    range, and does not where they lie outside at every size, on one side. Seeds don't matter to it; the machine does.
+    """
+
+    method: str
+    baseline: str
+    low: float
+    high: float
+
+    def judge(self, evidence: Evidence) -> Outcome:
+        """From the quartiles at each size."""
+        found = [t for t in evidence.step_times if (t.method, t.baseline) == (self.method, self.baseline)]
+        if not found:
+            return nothing(f"interleaved steps of {self.method} and {self.baseline}")
+        verdict: Verdict = "not yet tested"
+        reason = ""
+        if min(t.turns for t in found) < MIN_TURNS:
+            reason = f"under {MIN_TURNS} turns"
+        elif all(self.low <= t.low and t.high <= self.high for t in found):
+            verdict = "holds"
+        elif all(t.high < self.low for t in found) or all(t.low > self.high for t in found):
+            verdict = "does not hold"
+        else:
+            reason = "the quartiles of some sizes reach across the limits"
+        said = "; ".join(f"{t.median:.3g}× ({t.low:.3g} to {t.high:.3g}) at {t.size}" for t in found)
+        return Outcome(
+            verdict=verdict, reason=reason, measured=said, settings=settings(t.setting for t in found)
+        )

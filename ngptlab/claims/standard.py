@@ -1,0 +1,71 @@
+"""The standard of evidence, the same for every rule.
+
+A statistic has a value a seed, paired where there are two arms. Its 95% interval is Student's t over the seeds.
+
+    holds           three seeds or more, no doubt, and the whole interval where the claim says
+    does not hold   three seeds or more, no doubt, and no part of the interval there
+    not yet tested  anything else, with the reason
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from ngptlab.analysis import stats
+from ngptlab.claims.claim import Verdict
+from ngptlab.claims.evidence import Estimate
+
+MIN_SEEDS = 3
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and 95% interval over seeds."""
+    half = stats.ci95(stats.stderr(values), len(values))
+    return Estimate(mean=stats.mean(values), half=half, pairs=len(values))
+
+
+def decide(found: Estimate, low: float, high: float, doubts: Sequence[str] = ()) -> tuple[Verdict, str]:
+    """Whether the interval lies in low..high; the verdict and, where it is not yet tested, why."""
+    reasons = list(dict.fromkeys(doubts))
+    if found.pairs < MIN_SEEDS or found.half is None:
+        reasons.insert(0, "one seed" if found.pairs == 1 else f"{found.pairs} seeds, three are needed")
+    if reasons or found.half is None:
+        return "not yet tested", "; ".join(reasons)
+    ends = found.mean - found.half, found.mean + found.half
+    if low <= ends[0] and ends[1] <= high:
+        return "holds", ""
+    if ends[1] < low or high < ends[0]:
+        return "does not hold", ""
+    return "not yet tested", "the 95% interval reaches across the limit"
+
+
+def together(verdicts: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
+    """Of parts that must all hold: one that does not is enough against it."""
+    for verdict in ("does not hold", "not yet tested"):
+        for found in verdicts:
+            if found[0] == verdict:
+                return found
+    return "holds", ""
+
+
+def pairs(ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[float]:
+    """Differences over the seeds that both have, in their order."""
+    return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def show(found: Estimate, form: str = "+.4f", unit: str = " nats") -> str:
+    """'-0.0123 nats, 95% interval -0.0200 to -0.0046'."""
+    value = f"{found.mean:{form}}{unit}"
+    if found.half is None:
+        return value
+    return f"{value}, 95% interval {found.mean - found.half:{form}} to {found.mean + found.half:{form}}"
+
+
+def show_ratio(found: Estimate) -> str:
+    """An estimate of a logarithm as the ratio that it is of: '1.10×, 95% interval 1.02× to 1.19×'."""
+    value = f"{math.exp(found.mean):.3g}×"
+    if found.half is None:
+        return value
+    low, high = (math.exp(found.mean + sign * found.half) for sign in (-1, 1))
+    return f"{value}, 95% interval {low:.3g}× to {high:.3g}×"

@@ -1,0 +1,186 @@
+"""All claims with their outcomes: as data, as a page of Markdown, and on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypedDict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ngptlab.analysis.tables import writing
+from ngptlab.claims.claim import VERDICTS, Claim, Outcome, Source, Verdict, judge
+from ngptlab.claims.evidence import Evidence
+from ngptlab.runs import write_json
+
+STANDARD = """\
+Made by `ngptlab claims`; edit nothing here. Verdicts follow from recorded runs by rules in `ngptlab/claims/rules/`. Statements
+and limits stand in `ngptlab/recipes/claims/`.
+
+| Verdict | When |
+| --- | --- |
+| holds at our scale | three paired seeds or more; the whole 95% interval (Student's t over seeds) lies where the claim says |
+| does not hold at our scale | the same, and no part of the interval lies there |
+| not yet tested | anything else, with the reason: no runs, too few seeds, an interval across the limit, an optimum on an edge, \
+seeds or hashes that were not recorded |
+| out of reach here | the statement needs a context, a size or tokens that no recorded run comes to |
+
+Step times have turns in place of seeds: ten interleaved ones, and their quartiles in place of the interval.
+A verdict is about the models, tokens and text named in its row, and about no others.
+"""
+
+
+class Row(TypedDict):
+    """A claim as `claims.json` and the page have it."""
+
+    id: str
+    statement: str
+    source: str
+    scale: str
+    corrected: str
+    verdict: Verdict
+    verdict_text: str
+    measured: str
+    our_scale: str
+    """Size, tokens, context, data, seeds; empty where nothing was measured."""
+    origins: list[str]
+    """Where it is written."""
+    reason: str
+    seeds: int
+    hashes: list[str]
+    rule: dict[str, Any]
+    """The rule's name and its parameters."""
+
+
+class Group(TypedDict):
+    """The claims of one source."""
+
+    title: str
+    where: str
+    rows: list[Row]
+
+
+def table(sources: Sequence[Source], evidence: Evidence) -> list[Group]:
+    """Every claim of these sources, judged."""
+    return [
+        {
+            "title": source.title,
+            "where": source.where,
+            "rows": [_row(claim, judge(claim, evidence)) for claim in source.claims],
+        }
+        for source in sources
+    ]
+
+
+def _row(claim: Claim, outcome: Outcome) -> Row:
+    decided = outcome.verdict in ("holds", "does not hold")
+    seeds = f"{outcome.seeds} seed{'s' * (outcome.seeds != 1)}"
+    scale = "; ".join(dict.fromkeys(setting.text for setting in outcome.settings))
+    return {
+        "id": claim.id,
+        "statement": claim.statement,
+        "source": claim.source,
+        "scale": claim.scale,
+        "corrected": claim.corrected,
+        "verdict": outcome.verdict,
+        "verdict_text": f"{outcome.verdict} at our scale" if decided else outcome.verdict,
+        "measured": outcome.measured,
+        "our_scale": ", ".join([scale, *([seeds] if outcome.seeds else [])]) if outcome.measured else "",
+        "origins": list(dict.fromkeys(s.origin for s in outcome.settings)) if outcome.measured else [],
+        "reason": outcome.reason,
+        "seeds": outcome.seeds,
+        "hashes": list(outcome.hashes),
+        "rule": {"name": type(claim.rule).__name__, **_plain(asdict(claim.rule))},  # type: ignore[call-overload]
+    }
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: a limit that is none is left out."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in parameters.items()
+        if value not in (float("inf"), -float("inf"))
+    }
+
+
+def counts(groups: Sequence[Group]) -> str:
+    """'43 claims; holds: 2, does not hold: 5, ...'."""
+    rows = [row for group in groups for row in group["rows"]]
+    parts = [(sum(row["verdict"] == verdict for row in rows), verdict) for verdict in VERDICTS]
+    return f"{len(rows)} claims; " + ", ".join(f"{verdict}: {count}" for count, verdict in parts)
+
+
+def write_claims(groups: Sequence[Group], out: Path) -> None:
+    """Write claims.md and claims.json into `out`. The same evidence gives the same bytes.
+
+    Raises:
+        ConfigError: `out` can't be written.
+    """
+    with writing(out):
+        (out / "claims.md").write_text(markdown(groups), encoding="utf-8")
+        write_json(out / "claims.json", list(groups))
+
+
+def markdown(groups: Sequence[Group]) -> str:
+    """The page: the standard, then a table and the runs of each source."""
+    parts = ["# Claims, and what was measured here\n", STANDARD, f"{counts(groups)}.\n"]
+    for group in groups:
+        parts.append(f"## {_cell(group['title'])}\n\n{_cell(group['where'])}\n")
+        lines = ["| Claim | Made at | Measured here | Verdict |", "| --- | --- | --- | --- |"]
+        for row in group["rows"]:
+            cells = (_claim(row), row["scale"], _measured(row), _verdict(row))
+            lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+        parts.append("\n".join(lines) + "\n")
+        if runs := _runs(group):
+            parts.append(runs)
+        if notes := [
+            f"- `{row['id']}`: {_cell(row['corrected'])}" for row in group["rows"] if row["corrected"]
+        ]:
+            parts.append("Said later:\n\n" + "\n".join(notes) + "\n")
+    return "\n".join(parts)
+
+
+def _claim(row: Row) -> str:
+    return f"`{row['id']}` {row['statement']} ({row['source']})"
+
+
+def _measured(row: Row) -> str:
+    return f"{row['measured']}. {row['our_scale']}" if row["measured"] else "nothing"
+
+
+def _verdict(row: Row) -> str:
+    return f"**{row['verdict_text']}**" + (f": {row['reason']}" if row["reason"] else "")
+
+
+def _runs(group: Group) -> str:
+    """Where each measurement is written, and its config hashes."""
+    lines = []
+    for row in group["rows"]:
+        if row["origins"]:
+            listed = " ".join(row["hashes"]) or "no config hashes recorded"
+            lines.append(f"- `{row['id']}`: {_cell(', '.join(row['origins']))}; {_cell(listed)}")
+    return "Runs, by config hash:\n\n" + "\n".join(lines) + "\n" if lines else ""
+
+
+def _cell(text: str) -> str:
+    """A text of a stranger's file in a cell of Markdown."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def print_claims(groups: Sequence[Group], console: Console) -> None:
+    """A line of verdict and measurement for each claim, then the count."""
+    for group in groups:
+        listed = Table(
+            title=f"{group['title']}, {group['where']}", title_justify="left", box=None, padding=(0, 2, 0, 0)
+        )
+        for heading, narrow in (("claim", True), ("verdict", True), ("measured, or why not", False)):
+            listed.add_column(heading, no_wrap=narrow, overflow="fold")
+        for row in group["rows"]:
+            why = "; ".join(part for part in (row["measured"], row["reason"]) if part)
+            listed.add_row(Text(row["id"]), Text(row["verdict"]), Text(why))
+        console.print(listed)
+        console.print()
+    console.print(counts(groups), markup=False)

@@ -1,0 +1,61 @@
+"""The verb `claims`: what others claimed, held against recorded runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ngptlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ngptlab.claims.table import Group
+
+RECORDED = Path("results")
+"""What this repository has recorded, where no path is given."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Give the verb's parser its options."""
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="run directories, folders of them, studies' folders, or files as in results/ (default: results)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/claims"),
+        help="folder of claims.md and claims.json (default: out/claims)",
+    )
+
+
+def judged(paths: Sequence[Path]) -> tuple[list[Group], list[str]]:
+    """Every claim, judged from these paths, and the files that speak to none."""
+    from ngptlab.claims.read import gather
+    from ngptlab.claims.table import table
+    from ngptlab.recipes.claims import sources
+
+    evidence, mute = gather(paths)
+    return table(sources(), evidence), mute
+
+
+def act(options: argparse.Namespace) -> int:
+    """Read, judge, print, write."""
+    from rich.console import Console
+
+    from ngptlab.claims.table import print_claims, write_claims
+
+    if not options.paths and not RECORDED.is_dir():
+        raise ConfigError("claims: no path given and no folder results here; give runs, studies or tables")
+    groups, mute = judged(options.paths or [RECORDED])
+    write_claims(groups, options.out)
+    print_claims(groups, Console(highlight=False))
+    if mute:
+        print(f"Speaks to no claim: {', '.join(mute)}", file=sys.stderr)
+    print(f"The table: {options.out / 'claims.md'}, .json")
+    return 0
