@@ -1,31 +1,45 @@
-"""One self-contained page and its numbers. No scripts, no requests: it can be mailed, archived, printed.
+"""One self-contained page and its numbers. It makes no requests: it can be mailed, archived, printed.
 
 Every text in it may come from a stranger's run directory, so the template escapes all of it, and a
-Content-Security-Policy forbids whatever might slip through.
+Content-Security-Policy forbids whatever might slip through. The one script that it allows, by its hash, sorts tables;
+without it the page lacks nothing else.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
+import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ngptlab.analysis.records import load_runs
-from ngptlab.analysis.speedup_files import write_speedups
 from ngptlab.errors import ConfigError
-from ngptlab.report import plots, wording
+from ngptlab.report import drawn, plots, views, wording
+from ngptlab.report.curves import Curves
+from ngptlab.report.curves import curves as curves_of
+from ngptlab.report.files import write_figures
 from ngptlab.report.schema import Summary
 from ngptlab.report.summary import summarize
+from ngptlab.report.views import View
 from ngptlab.runs import write_json
+
+TEMPLATES = Path(__file__).parent / "templates"
+SCRIPT = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
+
+TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Unicode's embeddings, overrides and isolates: a name could make the sentence around it read otherwise."""
 
 
 def write_report(run_paths: Sequence[Path], out: Path, *, title: str) -> Path:
     """Write `out/report.html` and `out/report.json` from finished runs, and return the page's path.
 
-    Where there is a speed-up to tell, `out/speedup.csv`, `.png` and `.svg` stand beside.
+    Each figure's numbers and drawing stand beside them in `out/figures`: <figure>.csv, .png and .svg.
 
     The first run's method is the baseline. The same runs in the same order give the same bytes.
 
@@ -40,7 +54,7 @@ def write_report(run_paths: Sequence[Path], out: Path, *, title: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path.with_suffix(".json"), summary)
         _write_text(path, html)
-        write_speedups(summary["speedups"], path.parent)
+        write_figures(summary, path.parent / "figures")
     except OSError as error:
         raise ConfigError(
             f"{out}: can't be written ({error.strerror}); give another folder for the report"
@@ -51,8 +65,9 @@ def write_report(run_paths: Sequence[Path], out: Path, *, title: str) -> Path:
 def render(summary: Summary) -> str:
     """The page's HTML."""
     environment = Environment(
-        loader=PackageLoader("ngptlab.report"),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -62,48 +77,39 @@ def render(summary: Summary) -> str:
     template = environment.get_template("page.html")
     return template.render(
         **summary,
-        figures=figures(summary),
+        figures=[_figure(curves) for curves in curves_of(summary)],
+        script=Markup(SCRIPT),
+        script_hash=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
         styles={method: plots.series_style(index) for index, method in enumerate(methods)},
         bins=_bins(summary),
     )
 
 
-def figures(summary: Summary) -> list[dict[str, str | Markup]]:
-    """The figures that these numbers can fill, each with a caption that says what to see."""
-    methods = summary["methods"].values()
-    start = summary["schedule"]["cooldown_start_step"]
-    marked = "" if start is None else f" The dotted line marks the start of the cooldown, step {start:,}."
-    bands = (
-        " Bands: one standard error (over the seeds, or the validation set's where a method has one seed)."
-    )
-    found = [
-        (
-            "Validation loss",
-            plots.loss_curves(summary),
-            f"Lower is better. The first tenth of the run may leave the frame.{marked}{bands}",
-        ),
-        (
-            "Validation loss, the end",
-            plots.loss_end(summary),
-            f"The last part of the same curves, finer: the order at the right edge is the result.{marked}",
-        ),
-    ]
-    if summary["gaps"]:
-        text = (
-            f"Below zero, a method has a lower loss than {summary['baseline']}. Circles: changes of sign. "
-            f"The first tenth of the run may leave the frame.{marked}"
-        )
-        found.append((f"Gap to {summary['baseline']}", plots.gap_curves(summary), text))
-    if any(method["length"] for method in methods):
-        text = (
-            "Left of the dotted line are lengths seen in training. A curve that stays flat to the right "
-            "extrapolates; a rising one does not. Bands: one standard error."
-        )
-        found.append(("Loss beyond the training length", plots.length_curves(summary), text))
-    if any(method["train"] for method in methods):
-        text = f"Means over blocks of steps: the noise of single batches is not shown.{marked}"
-        found.append(("Training loss", plots.train_curves(summary), text))
-    return [{"title": title, "svg": Markup(svg), "caption": text} for title, svg, text in found]
+def _figure(curves: Curves) -> dict[str, object]:
+    """What the template needs: the choices that a figure offers, and a chart for each of its views."""
+    return {
+        "name": curves.name,
+        "title": curves.title,
+        "caption": curves.caption,
+        "measures": {view.measure: views.NAMES[view.measure] for view in curves.views},
+        "scales": {view.scale: view.scale for view in curves.views},
+        "charts": [
+            {"measure": view.measure, "scale": view.scale, "svg": Markup(_chart(curves, view))}
+            for view in curves.views
+        ],
+    }
+
+
+def _chart(curves: Curves, view: View) -> str:
+    over = f" over {view}" if len(curves.views) > 1 else ""
+    return drawn.inline(f"{curves.label}{over}", partial(curves.draw, view))
+
+
+def _visible(value: object) -> object:
+    """Text in which characters that would turn the order of what follows them are written out as escapes."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return TURNING.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
 
 
 def _bins(summary: Summary) -> list[dict[str, object]]:
