@@ -1,28 +1,42 @@
-"""One self-contained page and its numbers. No scripts, no requests: it can be mailed, archived, printed.
+"""One self-contained page and its numbers. It makes no requests: it can be mailed, archived, printed.
 
 Every text in it may come from a stranger's run directory, so the template escapes all of it, and a
-Content-Security-Policy forbids whatever might slip through.
+Content-Security-Policy forbids whatever might slip through. The one script that it allows, by its hash, sorts tables;
+without it the page lacks nothing else.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ngptlab.analysis.records import load_runs, printable
-from ngptlab.analysis.speedup_files import write_speedups
 from ngptlab.claims.table import Group
 from ngptlab.errors import ConfigError
-from ngptlab.report import plots, wording
+from ngptlab.report import drawn, plots, views, wording
+from ngptlab.report.curves import Curves
+from ngptlab.report.curves import curves as curves_of
+from ngptlab.report.files import write_figures
 from ngptlab.report.schema import StudiesOnly, StudyNumbers, Summary
 from ngptlab.report.studies import given, speedup
 from ngptlab.report.studies.shown import Placed
 from ngptlab.report.summary import summarize
+from ngptlab.report.views import View
 from ngptlab.runs import write_json
+
+TEMPLATES = Path(__file__).parent / "templates"
+SCRIPT = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
+
+TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Unicode's embeddings, overrides and isolates: a name could make the sentence around it read otherwise."""
 
 
 def write_report(
@@ -35,9 +49,9 @@ def write_report(
 ) -> Path:
     """Write `out/report.html` and `out/report.json` from finished runs, and return the page's path.
 
-    Where there is a speed-up to tell, `out/speedup.csv`, `.png` and `.svg` stand beside. `studies` are the JSON files of
-    studies (`studies.given`), whose files are written into `out/studies`; there may then be no runs. `claims` are judged
-    claims, for a section of their own.
+    Each figure's numbers and drawing stand beside them in `out/figures`: <figure>.csv, .png and .svg. `studies` are the JSON
+    files of studies (`studies.given`), whose files are written into `out/studies`; there may then be no runs. `claims` are
+    judged claims, for a section of their own.
 
     The first run's method is the baseline. The same runs in the same order give the same bytes.
 
@@ -48,20 +62,21 @@ def write_report(
     placed = given.load(studies)
     numbers = [each.numbers for each in placed]
     record: Summary | StudiesOnly
+    summary = None
     if numbers and not run_paths:
         record = _without_runs(numbers, title)
-        html = _template().render(**{**record, "studies": placed, "claims": list(claims)})
-        speedups = []
+        html = _fill({**record, "studies": placed, "claims": list(claims)})
     else:
-        record = summarize(load_runs(run_paths), title=title)
+        record = summary = summarize(load_runs(run_paths), title=title)
         record["studies"] = numbers
-        html, speedups = render(record, placed, claims), record["speedups"]
+        html = render(summary, placed, claims)
     path = Path(out) / "report.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path.with_suffix(".json"), record)
         _write_text(path, html)
-        write_speedups(speedups, path.parent)
+        if summary:
+            write_figures(summary, path.parent / "figures")
         given.write(placed, path.parent)
     except OSError as error:
         raise ConfigError(
@@ -85,66 +100,60 @@ def _without_runs(studies: list[StudyNumbers], title: str) -> StudiesOnly:
 def render(summary: Summary, placed: Sequence[Placed] = (), claims: Sequence[Group] = ()) -> str:
     """The page's HTML; the studies stand after the runs' figures and tables, these runs' own speed-up first."""
     found = summary["speedups"]
-    own = [Placed(speedup.study(found, "of these runs"), "", Path())] if found else []
+    own = [Placed(speedup.study(found, "of these runs"), "figures/", Path())] if found else []
     context = {
         **summary,
         "studies": [*own, *placed],
-        "figures": figures(summary),
+        "figures": [_figure(curves) for curves in curves_of(summary)],
         "styles": {method: plots.series_style(index) for index, method in enumerate(summary["methods"])},
         "bins": _bins(summary),
         "claims": list(claims),
     }
-    return _template().render(**context)
+    return _fill(context)
 
 
-def _template() -> Template:
+def _fill(context: Mapping[str, object]) -> str:
+    """The page of these names of the template."""
     environment = Environment(
-        loader=PackageLoader("ngptlab.report"),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(count=wording.count, nats=wording.nats, rate=wording.rate)
-    return environment.get_template("page.html")
-
-
-def figures(summary: Summary) -> list[dict[str, str | Markup]]:
-    """The figures that these numbers can fill, each with a caption that says what to see."""
-    methods = summary["methods"].values()
-    start = summary["schedule"]["cooldown_start_step"]
-    marked = "" if start is None else f" The dotted line marks the start of the cooldown, step {start:,}."
-    bands = (
-        " Bands: one standard error (over the seeds, or the validation set's where a method has one seed)."
+    script_hash = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    return environment.get_template("page.html").render(
+        **context, script=Markup(SCRIPT), script_hash=script_hash
     )
-    found = [
-        (
-            "Validation loss",
-            plots.loss_curves(summary),
-            f"Lower is better. The first tenth of the run may leave the frame.{marked}{bands}",
-        ),
-        (
-            "Validation loss, the end",
-            plots.loss_end(summary),
-            f"The last part of the same curves, finer: the order at the right edge is the result.{marked}",
-        ),
-    ]
-    if summary["gaps"]:
-        text = (
-            f"Below zero, a method has a lower loss than {summary['baseline']}. Circles: changes of sign. "
-            f"The first tenth of the run may leave the frame.{marked}"
-        )
-        found.append((f"Gap to {summary['baseline']}", plots.gap_curves(summary), text))
-    if any(method["length"] for method in methods):
-        text = (
-            "Left of the dotted line are lengths seen in training. A curve that stays flat to the right "
-            "extrapolates; a rising one does not. Bands: one standard error."
-        )
-        found.append(("Loss beyond the training length", plots.length_curves(summary), text))
-    if any(method["train"] for method in methods):
-        text = f"Means over blocks of steps: the noise of single batches is not shown.{marked}"
-        found.append(("Training loss", plots.train_curves(summary), text))
-    return [{"title": title, "svg": Markup(svg), "caption": text} for title, svg, text in found]
+
+
+def _figure(curves: Curves) -> dict[str, object]:
+    """What the template needs: the choices that a figure offers, and a chart for each of its views."""
+    return {
+        "name": curves.name,
+        "title": curves.title,
+        "caption": curves.caption,
+        "measures": {view.measure: views.NAMES[view.measure] for view in curves.views},
+        "scales": {view.scale: view.scale for view in curves.views},
+        "charts": [
+            {"measure": view.measure, "scale": view.scale, "svg": Markup(_chart(curves, view))}
+            for view in curves.views
+        ],
+    }
+
+
+def _chart(curves: Curves, view: View) -> str:
+    over = f" over {view}" if len(curves.views) > 1 else ""
+    return drawn.inline(f"{curves.label}{over}", partial(curves.draw, view))
+
+
+def _visible(value: object) -> object:
+    """Text in which characters that would turn the order of what follows them are written out as escapes."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return TURNING.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
 
 
 def _bins(summary: Summary) -> list[dict[str, object]]:

@@ -142,13 +142,13 @@ def test_report_takes_runs_of_several_lengths(make_run: MakeRun, tmp_path: Path)
         ("within runs", 2),
     ]
     assert any("Shorter runs (4, of 100, 200 steps)" in warning for warning in summary["warnings"])
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "speedup.csv").read_text())))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "figures" / "speedup.csv").read_text())))
     assert [(r["kind"], r["steps"], r["bound"]) for r in rows[:3]] == [
         ("by length", "100", "measured"),
         ("by length", "200", "measured"),
         ("by length", "400", "at least"),
     ]
-    assert (tmp_path / "out" / "speedup.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "figures" / "speedup.png").read_bytes().startswith(b"\x89PNG")
     twin = make_run("a", {0: 6.0, 100: 3.0}, name="twin", optim={"lr": 0.5})
     with pytest.raises(ConfigError, match="two runs of a with the same seeds"):
         write_report([*paths, twin], tmp_path / "out", title="t")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,9 +17,11 @@ import pytest
 
 from ngptlab.analysis.records import load_runs
 from ngptlab.errors import ConfigError
-from ngptlab.report import plots
+from ngptlab.report import drawn, plots
 from ngptlab.report.page import write_report
+from ngptlab.report.schema import Summary
 from ngptlab.report.summary import summarize
+from ngptlab.report.views import View
 from ngptlab.report.wording import count, nats, rate
 
 MakeRun = Callable[..., Path]
@@ -113,17 +119,53 @@ def test_the_page_asks_for_nothing(paths: list[Path], tmp_path: Path) -> None:
     write_report(paths, tmp_path, title="t")
     html, page, _ = read(tmp_path)
     assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", html)
-    assert {"script", "link", "iframe", "object", "embed", "base", "img"}.isdisjoint(
-        tag for tag, _ in page.tags
-    )
+    assert {"link", "iframe", "object", "embed", "base", "img"}.isdisjoint(tag for tag, _ in page.tags)
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = next(a["content"] for t, a in page.tags if t == "meta" and "http-equiv" in a)
     assert policy is not None and policy.startswith(
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
     )
     local = [
         value for _, attributes in page.tags for key, value in attributes.items() if key.endswith("href")
     ]
-    assert local and all(value and (value.startswith("#") or (tmp_path / value).is_file()) for value in local)
+    files = {value for value in local if value and not value.startswith("#")}
+    assert files and all((tmp_path / value).is_file() for value in files)
+
+
+def test_every_figure_has_its_numbers_and_drawings_beside_the_page(paths: list[Path], tmp_path: Path) -> None:
+    write_report(paths, tmp_path, title="t")
+    _, page, numbers = read(tmp_path)
+    shown = {attributes["id"] for tag, attributes in page.tags if tag == "figure" and "id" in attributes}
+    assert shown == {f"figure-{name}" for name in ("loss", "loss-end", "gap", "length", "training-loss")}
+    for name in (figure.removeprefix("figure-") for figure in shown if figure):
+        files = [tmp_path / "figures" / f"{name}.{ending}" for ending in ("csv", "png", "svg")]
+        assert files[1].read_bytes().startswith(b"\x89PNG") and "<svg" in files[2].read_text(encoding="utf-8")
+        assert files[0].read_text(encoding="utf-8").count("\n") > 3
+    rows = list(csv.DictReader((tmp_path / "figures" / "loss.csv").read_text(encoding="utf-8").splitlines()))
+    assert [float(row["seconds"]) for row in rows if row["method"] == "plain"] == [
+        pytest.approx(0.1 * step) for step in range(0, 101, 10)
+    ]
+    gaps = list(csv.DictReader((tmp_path / "figures" / "gap.csv").read_text(encoding="utf-8").splitlines()))
+    assert {row["equal"] for row in gaps} == {"tokens", "step", "seconds", "flops"}
+    ends = [float(row["gap_nats"]) for row in gaps if row["equal"] == "step" and row["at"] == "100.0"]
+    assert ends == [numbers["gaps"]["turned"]["final_gap_nats"]]
+
+
+def test_curves_are_offered_over_what_is_known(paths: list[Path], make_run: MakeRun, tmp_path: Path) -> None:
+    def offered(out: Path) -> list[str | None]:
+        _, page, _ = read(out)
+        return [a["value"] for tag, a in page.tags if tag == "input" and a["name"] == "loss-axis"]
+
+    write_report(paths, tmp_path / "timed", title="t")
+    assert offered(tmp_path / "timed") == ["tokens", "step", "seconds", "flops"]
+    untimed = make_run("third", {0: 3.0, 100: 2.0}, seconds=[0.1] * 99)
+    write_report([*paths, untimed], tmp_path / "untimed", title="t")
+    assert offered(tmp_path / "untimed") == ["tokens", "step", "flops"]
+    assert (
+        f"No axis in seconds: not every step's time is recorded in {untimed.name}."
+        in read(tmp_path / "untimed")[1].text
+    )
 
 
 def test_ids_are_unique_and_references_lead_somewhere(paths: list[Path], tmp_path: Path) -> None:
@@ -144,8 +186,8 @@ def test_hostile_text_is_text(make_run: MakeRun, tmp_path: Path) -> None:
     ]
     write_report(runs, tmp_path / "out", title=HOSTILE)
     html, page, numbers = read(tmp_path / "out")
-    assert "<script" not in html and "<img" not in html and "<b>" not in html
-    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img", "b"})
+    assert html.count("<script") == 1 and "<img" not in html and "<b>" not in html
+    assert [tag for tag, _ in page.tags if tag in ("script", "img", "b")] == ["script"]
     assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
     assert numbers["title"] == HOSTILE and numbers["baseline"] == "_" + HOSTILE
     assert page.text.count(HOSTILE) > 10  # shown as given: not evaluated, not dropped
@@ -162,14 +204,15 @@ def test_a_report_is_replaced_and_leaves_nothing_behind(paths: list[Path], tmp_p
     write_report(paths, tmp_path / "out", title="second")
     assert "second" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "figures",
         "report.html",
         "report.json",
-        "speedup.csv",
-        "speedup.png",
-        "speedup.svg",
     ]
+    assert (tmp_path / "out" / "figures" / "gap.csv").exists()
+    (tmp_path / "out" / "figures" / "mine.png").touch()
     write_report(paths[:1], tmp_path / "out", title="third")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
+    left = sorted(path.stem for path in (tmp_path / "out" / "figures").glob("*.png"))
+    assert left == ["length", "loss", "loss-end", "mine", "training-loss"]
 
 
 def test_a_folder_that_cannot_be_written(paths: list[Path], tmp_path: Path) -> None:
@@ -194,36 +237,53 @@ def test_any_number_of_methods(make_run: MakeRun, tmp_path: Path, num_methods: i
     assert "No length evaluation is recorded" in page.text
 
 
-def drawn(svg: str) -> Iterator[str]:
-    yield from re.findall(r"stroke: ([^;\"]+)", svg)
+DRAWN = {
+    "losses": plots.losses,
+    "end": partial(plots.losses, from_step=60),
+    "gaps": plots.gaps,
+    "training": plots.training,
+    "lengths": lambda axes, summary, view: plots.lengths(axes, summary),
+}
 
 
-def test_figures_take_their_colours_from_the_page(paths: list[Path]) -> None:
-    summary = summarize(load_runs(paths), title="t")
-    draw = (plots.loss_curves, plots.loss_end, plots.gap_curves, plots.train_curves, plots.length_curves)
-    for figure in draw:
-        svg = figure(summary)
-        assert svg.startswith('<svg class="plot" role="img"') and svg.endswith("</svg>")
-        assert set(drawn(svg)) <= {
-            "none",
-            "currentColor",
-            "var(--grid)",
-            "var(--series-0)",
-            "var(--series-1)",
-        }
-        assert "var(--series-1)" in svg and not re.search(
-            r"#[0-9a-f]{6}\b(?!\w)", re.sub(r'"#[^"]*"|\(#', "", svg)
-        )
+def draw(name: str, summary: Summary, view: View = View()) -> str:  # noqa: B008  a view can't change
+    return drawn.inline(name, lambda axes: DRAWN[name](axes, summary, view=view))
+
+
+@pytest.mark.parametrize("view", [View("tokens"), View("seconds", log=True), View("flops")], ids=str)
+@pytest.mark.parametrize("name", DRAWN)
+def test_figures_take_their_colours_from_the_page(paths: list[Path], name: str, view: View) -> None:
+    svg = draw(name, summarize(load_runs(paths), title="t"), view)
+    assert svg.startswith('<svg class="plot" role="img"') and svg.endswith("</svg>")
+    inks = {"none", "currentColor", "var(--grid)", "var(--series-0)", "var(--series-1)"}
+    assert set(re.findall(r"stroke: ([^;\"]+)", svg)) <= inks
+    assert "var(--series-1)" in svg
+    assert not re.search(r"#[0-9a-f]{6}\b(?!\w)", re.sub(r'"#[^"]*"|\(#', "", svg))
 
 
 def test_figures_mark_the_cooldown_the_context_and_the_crossover(paths: list[Path]) -> None:
     summary = summarize(load_runs(paths), title="t")
-    assert ">cooldown<" in plots.loss_curves(summary) and ">cooldown<" in plots.loss_end(summary)
-    assert ">training context<" in plots.length_curves(summary)
-    assert len(summary["gaps"]["turned"]["crossovers"]) == 1
-    without = {**summary["gaps"]["turned"], "crossovers": []}
-    fewer = plots.gap_curves({**summary, "gaps": {"turned": without}})  # type: ignore[typeddict-item]
-    assert plots.gap_curves(summary).count("<use") == fewer.count("<use") + 1
+    assert ">cooldown<" in draw("losses", summary) and ">cooldown<" in draw("end", summary)
+    assert ">training context<" in draw("lengths", summary)
+    (crossing,) = summary["gaps"]["turned"]["at_equal"]["tokens"]["crossovers"]
+    assert crossing == pytest.approx(summary["gaps"]["turned"]["crossovers"][0]["tokens"])
+    curve = {**summary["gaps"]["turned"]["at_equal"]["tokens"], "crossovers": []}
+    without = {**summary["gaps"]["turned"], "at_equal": {"tokens": curve}}
+    fewer = draw("gaps", {**summary, "gaps": {"turned": without}})  # type: ignore[typeddict-item]
+    assert draw("gaps", summary).count("<use") == fewer.count("<use") + 1
+
+
+def test_cooldowns_at_different_seconds_are_marked_apart(paths: list[Path]) -> None:
+    """Over tokens both methods cool down at the same place; over seconds the slower one does so later."""
+    summary = summarize(load_runs(paths), title="t")
+    start = {"step": 70, "tokens": 70 * 128, "seconds": 20.0, "flops": 1}
+    slower = {**summary["methods"]["turned"], "cooldown_start": start}
+    apart: Any = {**summary, "methods": {**summary["methods"], "turned": slower}}
+    over = {measure: draw("losses", apart, View(measure)) for measure in ("tokens", "seconds")}
+    assert {measure: svg.count("stroke-dasharray: 1,2") for measure, svg in over.items()} == {
+        "tokens": 1,
+        "seconds": 2,
+    }
 
 
 def test_numbers_in_words() -> None:

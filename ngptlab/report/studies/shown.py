@@ -11,7 +11,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from ngptlab.analysis import figures
-from ngptlab.report import wording
+from ngptlab.report import drawn, wording
 from ngptlab.report.schema import StudyNumbers
 
 SHADE = "#000000"
@@ -82,26 +82,13 @@ class Placed:
 
 
 def inline(svg: bytes, label: str) -> Markup:
-    """A drawing of `analysis` as an element of the page: no prolog, ids of its own, the page's colours.
-
-    `label` says what it is, to those who can't see it, and is ours.
-    """
+    """A drawing of `analysis` as an element of the page, as wide as its text needs. `label` is ours."""
     text = svg.decode("utf-8")
-    text = re.sub(r"<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
     size = re.search(r'viewBox="\S+ \S+ (\S+) [^"]*"', text)
     assert size, "matplotlib writes a viewBox"
     least, most = (float(size[1]) * each for each in PIXELS_OF_A_POINT)
     style = f"min-width: {least:.0f}px; max-width: {most:.0f}px"
-    own = f'class="plot" style="{style}" role="img" aria-label="{label}"'
-    text = re.sub(r"<svg[^>]*>", f"<svg {own} {size[0]}>", text, count=1)
-    prefix = re.sub(r"\W+", "-", label.lower())
-    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}-", text)
-    for ink in (figures.INK, SHADE):
-        text = text.replace(ink, "currentColor")
-    text = text.replace(figures.GRID, "var(--grid)")
-    for index, colour in enumerate(figures.SERIES):
-        text = text.replace(colour, f"var(--series-{index})")
-    return Markup(text.strip())
+    return Markup(drawn.element(text, label, inks=(figures.INK, SHADE), style=style))
 
 
 def word(text: str) -> Cell:

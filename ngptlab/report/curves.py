@@ -1,0 +1,152 @@
+"""The figures of a report: what each shows, how it can be looked at, the caption that says what to see, its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from matplotlib.axes import Axes
+
+from ngptlab.analysis.tables import Row
+from ngptlab.report import plots, views
+from ngptlab.report.schema import Summary
+from ngptlab.report.views import View
+
+NAMES = {"loss", "loss-end", "gap", "length", "training-loss"}
+"""Of all figures that there can be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """One figure. `draw` fills axes for one of its views; a figure with a single view has no choice to offer."""
+
+    name: str
+    """Of its files, and in the page's ids."""
+    title: str
+    label: str
+    """What it is, for those who can't see it: no user's text."""
+    caption: str
+    draw: Callable[[View, Axes], None]
+    rows: list[Row]
+    """All that it shows, and that its other views show."""
+    views: list[View] = field(default_factory=lambda: [View()])
+
+
+def curves(summary: Summary) -> list[Curves]:
+    """The figures that these numbers can fill."""
+    methods = summary["methods"].values()
+    found = [_losses(summary), _end(summary)]
+    if summary["gaps"]:
+        found.append(_gaps(summary))
+    if any(method["length"] for method in methods):
+        found.append(_lengths(summary))
+    if any(method["train"] for method in methods):
+        found.append(_training(summary))
+    return found
+
+
+def _losses(summary: Summary) -> Curves:
+    early = "On the linear axis, the first tenth of the run may leave the frame."
+    return Curves(
+        name="loss",
+        title="Validation loss",
+        label="Validation loss",
+        caption=" ".join(["Lower is better.", early, *_marked(summary), _bands(), *_untimed(summary)]),
+        draw=lambda view, axes: plots.losses(axes, summary, view),
+        rows=list(_points(summary, "val")),
+        views=views.views(summary),
+    )
+
+
+def _end(summary: Summary) -> Curves:
+    """Linear only: over the last part of a run, a logarithmic axis is all but straight."""
+    text = "The last part of the same curves, finer: the order at the right edge is the result."
+    start = plots.end_step(summary)
+    return Curves(
+        name="loss-end",
+        title="Validation loss, the end",
+        label="Validation loss at the end",
+        caption=" ".join([text, *_marked(summary), *_untimed(summary)]),
+        draw=lambda view, axes: plots.losses(axes, summary, view, from_step=start),
+        rows=[row for row in _points(summary, "val") if row["step"] >= start],
+        views=views.views(summary, log=False),
+    )
+
+
+def _gaps(summary: Summary) -> Curves:
+    base = summary["baseline"]
+    text = (
+        f"Below zero, a method has a lower loss than {base} at equal steps, tokens, seconds or FLOPs, whichever is chosen. "
+        f"Circles: changes of sign. Where validations do not coincide, {base}'s loss is read between them, and never "
+        "beyond its end."
+    )
+    return Curves(
+        name="gap",
+        title=f"Gap to {base}",
+        label="Gap to the baseline",
+        caption=" ".join([text, *_marked(summary), *_untimed(summary)]),
+        draw=lambda view, axes: plots.gaps(axes, summary, view),
+        rows=list(_gap_rows(summary)),
+        views=views.views(summary),
+    )
+
+
+def _lengths(summary: Summary) -> Curves:
+    text = (
+        "Left of the dotted line are lengths seen in training. A curve that stays flat to the right "
+        "extrapolates; a rising one does not. Bands: one standard error."
+    )
+    rows = [
+        {"method": name, **point} for name, method in summary["methods"].items() for point in method["length"]
+    ]
+    return Curves(
+        name="length",
+        title="Loss beyond the training length",
+        label="Loss by position beyond the training length",
+        caption=text,
+        draw=lambda view, axes: plots.lengths(axes, summary),
+        rows=rows,
+    )
+
+
+def _training(summary: Summary) -> Curves:
+    text = "Means over blocks of steps: the noise of single batches is not shown."
+    return Curves(
+        name="training-loss",
+        title="Training loss",
+        label="Training loss",
+        caption=" ".join([text, *_marked(summary), *_untimed(summary)]),
+        draw=lambda view, axes: plots.training(axes, summary, view),
+        rows=list(_points(summary, "train")),
+        views=views.views(summary),
+    )
+
+
+def _points(summary: Summary, key: str) -> Iterator[Row]:
+    for name, method in summary["methods"].items():
+        for point in method["val"] if key == "val" else method["train"]:
+            yield {"method": name, **point}
+
+
+def _gap_rows(summary: Summary) -> Iterator[Row]:
+    """Long: a line for each method, cost and point."""
+    for name, gap in summary["gaps"].items():
+        for measure in views.NAMES:
+            xs, values, errors, _ = plots.gap_curve(gap, measure)
+            known = gap["stderr"] is not None
+            for x, value, error in zip(xs, values, errors, strict=True):
+                stderr = error if known else None
+                yield {"method": name, "equal": measure, "at": x, "gap_nats": value, "stderr": stderr}
+
+
+def _marked(summary: Summary) -> list[str]:
+    start = summary["schedule"]["cooldown_start_step"]
+    return [] if start is None else [f"Dotted: the start of the cooldown, step {start:,}."]
+
+
+def _bands() -> str:
+    return "Bands: one standard error (over the seeds, or the validation set's where a method has one seed)."
+
+
+def _untimed(summary: Summary) -> list[str]:
+    return [text for text in [views.no_seconds(summary)] if text]

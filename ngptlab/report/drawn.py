@@ -1,0 +1,103 @@
+"""A figure as SVG text to stand inside the page, or as files beside it. The same summary gives the same bytes.
+
+On the page a figure has no colour of its own: ink, grid and series are the page's CSS variables, so it follows light, dark
+and print. Its margins are fixed: nothing moves when another axis is chosen. The files are light, and have their own legend.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ngptlab.analysis import drawing, figures
+from ngptlab.report import plots
+
+Draw = Callable[[Axes], None]
+
+STYLE: dict[Any, Any] = figures.STYLE | {
+    "font.size": 10.0,
+    "font.family": "sans-serif",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.scale_dashes": False,
+}
+INLINE: dict[Any, Any] = STYLE | {
+    "svg.fonttype": "none",  # text stays text: the page's font, found by a search, read aloud
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+}
+INCHES = (5.0, 3.4)
+MARGINS = {"left": 0.14, "right": 0.985, "bottom": 0.145, "top": 0.975}
+
+NAME_LENGTH = 40
+"""Characters of a method's name that a file's legend shows."""
+
+
+def inline(label: str, draw: Draw) -> str:
+    """The figure as an element of a page; `label` says what it is, to those who can't see it, and is ours."""
+    with matplotlib.style.context(["default", INLINE]):  # whatever the user's matplotlibrc says
+        figure = Figure(figsize=INCHES)
+        figure.subplots_adjust(**MARGINS)
+        draw(figure.add_subplot())
+        buffer = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    return element(buffer.getvalue(), label)
+
+
+def write(out: Path, name: str, title: str, methods: Sequence[str], draw: Draw) -> None:
+    """Write <name>.png and <name>.svg into `out`."""
+    with warnings.catch_warnings():
+        # A name may be written in a script that the font lacks; it is shown as boxes, and the page has it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        drawing.write(out, name, partial(_standalone, title, methods, draw), style=STYLE)
+
+
+def _standalone(title: str, methods: Sequence[str], draw: Draw) -> Figure:
+    """A figure above which its title and a legend stand."""
+    figure = Figure(figsize=(7.0, 4.4 + 0.2 * ((len(methods) + 1) // 2)), layout="constrained")
+    axes = figure.add_subplot()
+    draw(axes)
+    axes.set_title(title, fontsize=11, loc="left")
+    handles = [plots.handle(index) for index in range(len(methods))]
+    legend = figure.legend(
+        handles, ["-"] * len(methods), loc="outside lower center", ncols=2, frameon=False, fontsize=9
+    )
+    for text, name in zip(
+        legend.get_texts(), methods, strict=True
+    ):  # so that no name is left out for its first letter
+        text.set_text(
+            textwrap.shorten(name, NAME_LENGTH, placeholder="…") if " " in name else name[:NAME_LENGTH]
+        )
+    return figure
+
+
+def element(svg: str, label: str, *, inks: Sequence[str] = (figures.INK,), style: str = "") -> str:
+    """An SVG file as an element: no prolog, no addresses, ids of its own, colours by CSS.
+
+    `label` makes the ids its own and is ours, as is `style`; `inks` are the colours in which text and axes are drawn.
+    """
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    size = re.search(r'viewBox="[^"]*"', svg)
+    assert size, "matplotlib writes a viewBox"
+    own = f'class="plot" role="img" aria-label="{label}"' + (f' style="{style}"' if style else "")
+    svg = re.sub(r"<svg[^>]*>", f"<svg {own} {size[0]}>", svg, count=1)
+    prefix = re.sub(r"\W+", "-", label.lower())
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}-", svg)
+    for ink in inks:
+        svg = svg.replace(ink, "currentColor")
+    svg = svg.replace(figures.GRID, "var(--grid)")
+    for index, colour in enumerate(figures.SERIES):
+        svg = svg.replace(colour, f"var(--series-{index})")
+    return re.sub(r"\n\s*", "\n", svg).strip()
