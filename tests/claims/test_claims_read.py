@@ -304,7 +304,7 @@ def test_a_run_s_own_evaluations(six: Six) -> None:
         tasks = {"arc": {"metrics": metrics}, "lambada": {"metrics": {"acc": {"value": 0.1}}}}
         Run(path).keep_eval("tasks", {"eval": "tasks", "max_length": 16, "limit": None, "tasks": tasks})
     found = evidence(*six(length=[2.0, 2.1, 2.2]))
-    better = rules.BetterAtTasks(**PAIR).judge(found)
+    better = rules.BetterAtTasks(**PAIR, tasks=("arc", "lambada")).judge(found)
     assert better.verdict == "holds" and len(better.hashes) == 6
     assert better.measured.startswith("ngpt minus gpt: +0.1250") and "over arc, lambada" in better.measured
     assert rules.BetterConditioned(**PAIR, places=("E_in",)).judge(found).reason == ""

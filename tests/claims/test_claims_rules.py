@@ -219,6 +219,9 @@ def test_the_factor_grows() -> None:
     assert verdict(rule, savings(measured(1, 1, 1), measured(2, 1, 0.5), measured(1, 1.2, 0.9)))[0] == OPEN
     assert "three are needed" in verdict(rule, savings(*rising[:2]))[1]
     assert "three are needed" in verdict(rule, savings(*[each[:2] for each in rising]))[1]
+    assert "at 2 lengths" in verdict(rule, savings(*rising[:2], rising[2][:1]))[1], (
+        "a seed is not recorded there"
+    )
     assert verdict(rule, savings((), (), ()))[1] == "the factors of single seeds are not recorded"
     assert verdict(rule, Evidence())[0] == OPEN
 
@@ -331,7 +334,7 @@ def test_scales() -> None:
 
 
 def test_better_at_tasks() -> None:
-    rule = rules.BetterAtTasks(**PAIR)
+    rule = rules.BetterAtTasks(**PAIR, tasks=("arc",))
 
     def of_tasks(new: list[float], old: list[float]) -> str:
         found = [
@@ -344,6 +347,8 @@ def test_better_at_tasks() -> None:
     assert of_tasks([0.5, 0.51, 0.52], [0.4, 0.42, 0.42]) == HOLDS
     assert of_tasks([0.4, 0.42, 0.42], [0.5, 0.51, 0.52]) == FAILS
     assert of_tasks([0.4, 0.6, 0.5], [0.5, 0.5, 0.5]) == of_tasks([0.5], [0.4]) == of_tasks([], []) == OPEN
+    rule = rules.BetterAtTasks(**PAIR, tasks=("arc", "lambada"))
+    assert of_tasks([0.5, 0.51, 0.52], [0.4, 0.42, 0.42]) == OPEN, "one of two tasks is another average"
 
 
 # --- sweeps and times -----------------------------------------------------------------------------------------------------

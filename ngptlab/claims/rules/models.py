@@ -234,18 +234,19 @@ def _scales(evidence: Evidence, method: str, place: str) -> Records[Scales]:
 
 @dataclass(frozen=True, kw_only=True)
 class BetterAtTasks:
-    """`method` has a higher average accuracy over downstream tasks than `baseline`."""
+    """`method` has a higher average accuracy over `tasks` than `baseline`; over some of them only, it is not that average."""
 
     method: str
     baseline: str
+    tasks: tuple[str, ...]
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From pairs of seeds, over the same tasks."""
-        both = _group(evidence.accuracies, (self.method, self.baseline))
+        found = [record for record in evidence.accuracies if set(record.tasks) == set(self.tasks)]
+        both = _group(found, (self.method, self.baseline))
         values = pairs(*({seed: r.average for seed, r in records.items()} for records in both))
         if not values:
-            return nothing(f"downstream tasks of {self.method} and {self.baseline}")
+            return nothing(f"{', '.join(self.tasks)} of {self.method} and {self.baseline}")
         gap = estimate(values)
-        tasks = ", ".join(next(iter(both[0].values())).tasks)
-        said = f"{self.method} minus {self.baseline}: {show(gap, '+.4f', '')} over {tasks}"
+        said = f"{self.method} minus {self.baseline}: {show(gap, '+.4f', '')} over {', '.join(self.tasks)}"
         return _finish(both, decide(gap, 0.0, math.inf), said, gap.pairs)

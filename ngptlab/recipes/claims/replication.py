@@ -1,6 +1,6 @@
 """The replication's claims: README and figures of alxndrTL/modded-nanogpt. One seed each; figures read off to 0.005 or so.
 
-Its nGPT is `ngpt_modded`. What it says of nGPT is held against `ngpt`, the paper's form, and the table says so.
+Its nGPT is `ngpt_modded`. What it says of nGPT is held against `ngpt`, the paper's form; `scale` says so.
 """
 
 from ngptlab.claims.claim import Claim, Pair, Source
@@ -16,17 +16,17 @@ from ngptlab.claims.rules import (
 )
 
 PAIR: Pair = {"method": "ngpt", "baseline": "gpt"}
-LARGE = "162M parameters, 2.5B tokens of FineWeb, context 1,024, cooldown 0.3 linear, one seed, one learning rate for both"
-PG19 = "162M parameters trained at 1,024 tokens, read to 4,096 on PG19, one seed"
-BYTES = "widths 64 to 768, bytes of wikitext-103, context 256, 4,000 steps"
+OTHER = "its own form of nGPT (ngpt_modded), held here against ngpt"
+LARGE = f"{OTHER}; 162M parameters, 2.5B tokens of FineWeb, context 1,024, cooldown 0.3 linear, one seed and rate for both"
+PG19 = f"{OTHER}; 162M parameters trained at 1,024 tokens, read to 4,096 on PG19, one seed"
+BYTES = f"{OTHER}; widths 64 to 768, bytes of wikitext-103, context 256, 4,000 steps"
 CARRIES = {"low": -0.25, "high": 0.25}
 """What docs/protocol.md calls no shift."""
 STAYS = "within 0.25 powers of two per doubling is our reading of 'stays'"
 
 SOURCE = Source(
     title="The replication",
-    where="github.com/alxndrTL/modded-nanogpt. Its nGPT is `ngpt_modded`; what it says of nGPT is held here against `ngpt`, the "
-    "paper's form.",
+    where="github.com/alxndrTL/modded-nanogpt",
     claims=(
         Claim(
             id="replication-lower-loss",
@@ -40,7 +40,7 @@ SOURCE = Source(
             id="replication-lower-loss-small",
             statement="The smaller nGPT ends at a lower loss, too: 4.556 against 4.568.",
             source="README, loss curves",
-            scale="7.1M parameters, 2.5B tokens of FineWeb, one seed",
+            scale=f"{OTHER}; 7.1M parameters, 2.5B tokens of FineWeb, one seed",
             rule=LowerLoss(**PAIR),
             corrected="The README says 71M; width 64 with 12 layers has 7.1M.",
         ),
@@ -55,7 +55,7 @@ SOURCE = Source(
             id="replication-step-time",
             statement="A step of nGPT takes about 1.2 times GPT's.",
             source="README; 1.15 to 1.25 is our reading",
-            scale="162M parameters, context 1,024, torch 2.5 compiled on GPUs",
+            scale=f"{OTHER}; 162M parameters, context 1,024, torch 2.5 compiled on GPUs",
             rule=StepTakes(**PAIR, low=1.15, high=1.25, gpu=True),
         ),
         Claim(
