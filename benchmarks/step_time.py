@@ -32,6 +32,7 @@ class Row:
     """One contestant at one size."""
 
     size: str
+    context: int
     label: str
     compiled: bool
     step_seconds: Spread
@@ -79,6 +80,7 @@ def _rows(
         rows.append(
             Row(
                 size=name,
+                context=size.context,
                 label=stepper.label,
                 compiled=device.compile,
                 step_seconds=step,

@@ -57,6 +57,8 @@ class RungNumbers(TypedDict):
     seams: list[str]
     lr: float
     lr_of: str
+    tuned: bool
+    """Whether its rate was searched for it, in a grid that is recorded."""
     reason: str
     runs: list[str]
     seeds: list[int]
@@ -123,6 +125,7 @@ def _rung(rung: Rung, arms: dict[str, list[RunRecord]], reference: str) -> RungN
         "seams": list(rung.seams),
         "lr": rung.lr,
         "lr_of": rung.lr_of,
+        "tuned": bool(rung.lr_grid),
         "reason": rung.reason,
         "runs": [path.name for path in rung.runs],
         "seeds": [run.config.seed for run in arm],

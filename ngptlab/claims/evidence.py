@@ -145,6 +145,7 @@ class Step:
     tuned: bool
     """Whether both rungs have a learning rate that was searched for them."""
     hashes: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +166,7 @@ class OfRun(Scheduled):
     hash: str
     group: tuple[object, ...]
     """Models with the same may be compared: equal settings, measured alike."""
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +214,8 @@ class StepTime:
     method: str
     baseline: str
     size: str
+    machine: str = ""
+    gpu: bool = False
     turns: int
     median: float
     low: float

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,19 @@ def test_a_rate_on_the_edge_forbids_a_verdict(six: Six) -> None:
     assert reason.startswith("learning rate of ngpt: highest of the grid")
 
 
+def test_of_a_grid_s_runs_none_is_the_arm(six: Six) -> None:
+    """Three seeds at two rates, both inside the grid: which of them would be nGPT?"""
+    grid = [2**-10, 2**-9, 2**-9 * 1.5, 2**-8]
+    both = [six(length=[2.0, 2.1, 2.2], optim={"lr_grid": grid, "lr": lr}) for lr in grid[1:3]]
+    found = evidence(*(path for runs in both for path in runs))
+    for rule in (rules.LowerLoss(**PAIR), rules.RisesLess(**PAIR, contexts=4)):
+        judged = rule.judge(found)
+        assert (
+            judged.verdict == "not yet tested"
+            and "differ in more than their seeds: optim.lr" in judged.reason
+        )
+
+
 def test_an_unfinished_run_is_refused_where_named_and_left_out_of_a_folder(
     six: Six, make_run: MakeRun
 ) -> None:
@@ -118,6 +132,26 @@ def test_a_report_says_what_its_runs_say(six: Six, tmp_path: Path) -> None:
         ours, theirs = rule.judge(written), rule.judge(read)
         assert (ours.verdict, ours.measured, ours.hashes) == (theirs.verdict, theirs.measured, theirs.hashes)
         assert ours.settings[0].text == theirs.settings[0].text
+
+
+def test_a_report_of_unequal_arms_decides_nothing(make_run: MakeRun, tmp_path: Path) -> None:
+    """Its warnings forbid it, in whatever words: a size that differs, and an arm at two rates."""
+    for name, changed in (("size", {"model": {"d_model": 8}}), ("rates", {"optim": {"weight_decay": 0.2}})):
+        runs = [
+            make_run(method, {0: 5.0, 100: loss}, seed=seed, name=f"{name}{method}{seed}", **changes)
+            for seed in range(3)
+            for method, loss, changes in (
+                ("gpt", 2.0, {}),
+                ("ngpt", 1.9 - seed / 1000, changed if name == "size" or seed else {}),
+            )
+        ]
+        write_report(runs, tmp_path / name, title="made")
+        judged = rules.LowerLoss(**PAIR).judge(evidence(tmp_path / name / "report.json"))
+        assert (
+            judged.seeds == 3
+            and judged.verdict == "not yet tested"
+            and "differ in more than" in judged.reason
+        )
 
 
 def test_a_report_of_several_lengths_gives_the_same_factors(six: Six, tmp_path: Path) -> None:
@@ -150,7 +184,16 @@ def test_a_ladder(six: Six, tmp_path: Path) -> None:
     runs = six()
     arms = {arm: tuple(p for p in runs if f"-{arm}-" in p.name) for arm in ("gpt", "ngpt")}
     rungs = [
-        Rung(label=label, arm=arm, seams=seams, lr=1.0, lr_grid=(), lr_of="", reason="", runs=arms[arm])
+        Rung(
+            label=label,
+            arm=arm,
+            seams=seams,
+            lr=1.0,
+            lr_grid=(0.5, 1.0, 2.0),
+            lr_of="",
+            reason="",
+            runs=arms[arm],
+        )
         for label, arm, seams in (("gpt", "gpt", ()), ("+ norm", "ngpt", ("norm",)))
     ]
     ladder = measure_ladder(rungs, recipe="made", base="gpt", target="ngpt", mode="cumulative")
@@ -164,6 +207,13 @@ def test_a_ladder(six: Six, tmp_path: Path) -> None:
     )
     rule = rules.StepNotNeeded(base="gpt", target="ngpt", seams=("norm",), margin=0.01)
     assert rule.judge(evidence(tmp_path / "ladder.json")).verdict == "holds"
+    harmful = rules.StepNotNeeded(base="gpt", target="ngpt", seams=("norm",), margin=-0.2)
+    assert harmful.judge(evidence(tmp_path / "ladder.json")).verdict == "does not hold"
+    untuned = [*rungs[:1], replace(rungs[1], lr_grid=())]
+    ladder = measure_ladder(untuned, recipe="made", base="gpt", target="ngpt", mode="cumulative")
+    write_json(tmp_path / "ladder.json", ladder)
+    judged = harmful.judge(evidence(tmp_path / "ladder.json"))
+    assert judged.verdict == "not yet tested" and judged.reason == "learning rate of ngpt: not tuned"
 
 
 def of(method: str, seed: int) -> dict[str, Any]:
@@ -250,9 +300,23 @@ def test_a_run_s_own_evaluations(six: Six) -> None:
         Run(path).keep_eval(
             "scales", {"eval": "scales", "scales": [{"place": "a", "layer": 0, "mean": scale}]}
         )
+        metrics = {"acc": {"value": 9.0}, "acc_norm": {"value": 0.5 / scale + Run(path).config.seed / 100}}
+        tasks = {"arc": {"metrics": metrics}, "lambada": {"metrics": {"acc": {"value": 0.1}}}}
+        Run(path).keep_eval("tasks", {"eval": "tasks", "max_length": 16, "limit": None, "tasks": tasks})
     found = evidence(*six(length=[2.0, 2.1, 2.2]))
+    better = rules.BetterAtTasks(**PAIR, tasks=("arc", "lambada")).judge(found)
+    assert better.verdict == "holds" and len(better.hashes) == 6
+    assert better.measured.startswith("ngpt minus gpt: +0.1250") and "over arc, lambada" in better.measured
     assert rules.BetterConditioned(**PAIR, places=("E_in",)).judge(found).reason == ""
     assert len(found.scales) == 6 and rules.RisesLess(**PAIR, contexts=4).judge(found).seeds == 3
+
+
+def test_what_was_measured_half_way_is_not_of_the_trained_model(make_run: MakeRun) -> None:
+    path = make_run("ngpt", {0: 5.0, 100: 2.0})
+    for step, count in ((50, 0), (100, 1)):
+        scale = {"place": "a", "layer": 0, "mean": 1.0}
+        Run(path).keep_eval("scales", {"eval": "scales", "step": step, "scales": [scale]})
+        assert len(evidence(path).scales) == count
 
 
 def test_what_is_committed_can_be_read() -> None:

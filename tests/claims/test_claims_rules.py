@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -218,6 +219,9 @@ def test_the_factor_grows() -> None:
     assert verdict(rule, savings(measured(1, 1, 1), measured(2, 1, 0.5), measured(1, 1.2, 0.9)))[0] == OPEN
     assert "three are needed" in verdict(rule, savings(*rising[:2]))[1]
     assert "three are needed" in verdict(rule, savings(*[each[:2] for each in rising]))[1]
+    assert "at 2 lengths" in verdict(rule, savings(*rising[:2], rising[2][:1]))[1], (
+        "a seed is not recorded there"
+    )
     assert verdict(rule, savings((), (), ()))[1] == "the factors of single seeds are not recorded"
     assert verdict(rule, Evidence())[0] == OPEN
 
@@ -282,6 +286,17 @@ def test_models_whose_seeds_are_not_recorded_decide_nothing() -> None:
     )
 
 
+def test_models_in_doubt_decide_nothing() -> None:
+    rule = rules.ScaleBetween(method="new", place="alpha", low=0.2, high=0.25)
+    sure = learned((0.2, 0.24), (0.21, 0.24), (0.2, 0.25))
+    assert verdict(rule, sure)[0] == HOLDS
+    doubtful = Evidence(scales=[replace(each, doubts=("not tuned",)) for each in sure.scales])
+    assert verdict(rule, doubtful) == (OPEN, "not tuned")
+    twice = Evidence(scales=[*sure.scales, replace(sure.scales[0], hash="other")])
+    assert verdict(rule, twice) == (OPEN, "several models of new have one seed")
+    assert verdict(rule, Evidence(scales=[replace(each, hash="") for each in sure.scales]))[0] == OPEN
+
+
 def test_better_conditioned() -> None:
     rule = rules.BetterConditioned(**PAIR, places=("W_q", "W_k"))
 
@@ -319,7 +334,7 @@ def test_scales() -> None:
 
 
 def test_better_at_tasks() -> None:
-    rule = rules.BetterAtTasks(**PAIR)
+    rule = rules.BetterAtTasks(**PAIR, tasks=("arc",))
 
     def of_tasks(new: list[float], old: list[float]) -> str:
         found = [
@@ -332,6 +347,8 @@ def test_better_at_tasks() -> None:
     assert of_tasks([0.5, 0.51, 0.52], [0.4, 0.42, 0.42]) == HOLDS
     assert of_tasks([0.4, 0.42, 0.42], [0.5, 0.51, 0.52]) == FAILS
     assert of_tasks([0.4, 0.6, 0.5], [0.5, 0.5, 0.5]) == of_tasks([0.5], [0.4]) == of_tasks([], []) == OPEN
+    rule = rules.BetterAtTasks(**PAIR, tasks=("arc", "lambada"))
+    assert of_tasks([0.5, 0.51, 0.52], [0.4, 0.42, 0.42]) == OPEN, "one of two tasks is another average"
 
 
 # --- sweeps and times -----------------------------------------------------------------------------------------------------
@@ -382,6 +399,22 @@ def test_an_unfinished_cell_forbids_a_verdict() -> None:
     assert "not every cell at width 128" in verdict(rule, evidence)[1]
 
 
+def test_a_seed_whose_own_optimum_is_on_the_edge_forbids_a_verdict() -> None:
+    """The mean curve's may be inside."""
+    rule = rules.SameRate(**PAIR, param="sp", within=9.0)
+    evidence = grid({("new", "sp", 64): -4.6, ("old", "sp", 64): -8.0})
+    (sweep,) = evidence.grids
+    assert verdict(rule, evidence)[0] == HOLDS
+    cells = [
+        replace(cell, final_loss_nats=0.99)
+        if (cell.method, cell.seed, cell.lr) == ("new", 0, 2.0**-3)
+        else cell
+        for cell in sweep.cells
+    ]
+    evidence.grids[:] = [Grid(setting=HERE, cells=tuple(cells))]
+    assert verdict(rule, evidence) == (OPEN, "the optimum at width 64 is on the edge of the grid")
+
+
 def test_the_same_rate() -> None:
     rule = rules.SameRate(**PAIR, param="sp", within=1.0)
 
@@ -415,6 +448,15 @@ def test_a_step_takes() -> None:
     assert at((1.15, 1.2), (1.2, 1.25)) == HOLDS and at((1.01, 1.05), (1.0, 1.09)) == FAILS
     assert at((1.15, 1.2), (1.0, 1.05)) == at((1.0, 1.05), (1.4, 1.5)) == OPEN, "sizes disagree"
     assert at((1.15, 1.2), turns=5) == at() == OPEN
+
+
+def test_what_was_said_of_gpus_is_not_judged_from_a_cpu() -> None:
+    rule = rules.StepTakes(**PAIR, low=1.1, high=1.3, gpu=True)
+    cpu = StepTime(setting=HERE, size="s", turns=20, median=1.02, low=1.01, high=1.05, **PAIR)
+    assert verdict(rule, Evidence(step_times=[cpu])) == (OPEN, "measured on a CPU, and said of GPUs")
+    gpu = replace(cpu, machine="H100", gpu=True, median=1.2, low=1.15, high=1.25)
+    found = rule.judge(Evidence(step_times=[cpu, gpu]))
+    assert found.verdict == HOLDS and "H100" in found.measured and "1.02" not in found.measured
 
 
 # --- what a claim needs ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +104,17 @@ def test_claims_name_methods_that_exist() -> None:
             if isinstance(claim.rule, Costs):
                 named -= {claim.rule.method}
             assert named <= known, claim.id
+
+
+def test_a_limit_is_the_source_s_or_named_as_our_reading() -> None:
+    for source in claims.sources():
+        for claim in source.claims:
+            fields = vars(claim.rule)
+            limits = [
+                abs(fields[key]) for key in ("low", "high", "most", "margin", "within") if key in fields
+            ]
+            stated = all(f"{limit:g}" in claim.statement for limit in limits if math.isfinite(limit))
+            assert stated or "our reading" in claim.source, claim.id
 
 
 def test_sources_are_no_recipes() -> None:

@@ -10,8 +10,10 @@ from pydantic import Field, ValidationError
 
 from ngptlab.analysis import doubts, gaps, stats
 from ngptlab.analysis.records import RunRecord, load_runs
-from ngptlab.analysis.speedup_runs import by_length
+from ngptlab.analysis.speedup_runs import LENGTH, by_length
+from ngptlab.analysis.tasks import HEADLINE
 from ngptlab.claims.evidence import (
+    Accuracy,
     Conditions,
     Ends,
     Estimate,
@@ -29,7 +31,6 @@ from ngptlab.claims.read.tables import by_place, medians
 from ngptlab.config import cooldown_steps, explain
 from ngptlab.errors import DataError
 
-LENGTH = ("train.steps", "schedule.warmup_steps")
 Arms = dict[str, list[RunRecord]]
 Key = tuple[object, ...]
 
@@ -100,12 +101,15 @@ def _hashes(*arms: Sequence[RunRecord]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(run.config.hash for arm in arms for run in arm))
 
 
-def _tuning(*arms: Sequence[RunRecord]) -> tuple[str, ...]:
+def _doubts(*arms: Sequence[RunRecord], ignored: Sequence[str] = ()) -> tuple[str, ...]:
+    """A rate that was not tuned, and an arm of several settings: of a grid's runs, none is the arm."""
     found = []
     for arm in arms:
-        optim = arm[0].config.optim
+        method, optim = arm[0].method, arm[0].config.optim
         if note := doubts.lr_note(optim.lr, optim.lr_grid):
-            found.append(f"learning rate of {arm[0].method}: {note}")
+            found.append(f"learning rate of {method}: {note}")
+        if fields := doubts.differing(arm, (*doubts.SEEDS, *ignored)):
+            found.append(f"runs of {method} differ in more than their seeds: {doubts.name_fields(fields)}")
     return tuple(found)
 
 
@@ -126,7 +130,7 @@ def _ends(key: Key, arm: list[RunRecord], origin: str) -> Ends:
         method=arm[0].method,
         losses={_label(run): run.val[-1].loss_nats for run in arm},
         hashes=_hashes(arm),
-        doubts=_tuning(arm),
+        doubts=_doubts(arm),
     )
 
 
@@ -154,7 +158,7 @@ def _turn(ours: list[RunRecord], theirs: list[RunRecord], origin: str) -> Iterat
             before=at[0],
             after=at[1],
             hashes=_hashes(theirs, ours),
-            doubts=_tuning(theirs, ours),
+            doubts=_doubts(theirs, ours),
         )
 
 
@@ -168,7 +172,7 @@ def _savings(ours: list[RunRecord], theirs: list[RunRecord], origin: str) -> Ite
             how=f"{speedup['runs']}, {speedup['schedule']}",
             factors=tuple(Factor(tokens=p["tokens"], by_seed=tuple(p["by_seed"])) for p in speedup["points"]),
             hashes=_hashes(theirs, ours),
-            doubts=_tuning(theirs, ours),
+            doubts=_doubts(theirs, ours, ignored=LENGTH),
         )
 
 
@@ -207,10 +211,35 @@ class _Length(Read):
     bins: tuple[_Bin, ...]
 
 
+class _Metric(Read):
+    value: float
+
+
+class _Task(Read):
+    metrics: dict[str, _Metric]
+
+
+class _Tasks(Read):
+    max_length: int
+    limit: int | None
+    tasks: dict[str, _Task]
+
+    @property
+    def average(self) -> float | None:
+        """Of the headline metrics, as `analysis.tasks` averages them; None where a task has none."""
+        first = [
+            next((task.metrics[m].value for m in HEADLINE if m in task.metrics), None)
+            for task in self.tasks.values()
+        ]
+        known = [value for value in first if value is not None]
+        return stats.mean(known) if known else None
+
+
 def read_evals(places: Mapping[Path, str]) -> Evidence:
     """What was measured of trained models: at the end of training, and by `ngptlab eval`."""
-    found = Evidence()
-    for (path, origin), run in zip(places.items(), _load(places), strict=True):
+    found, records = Evidence(), _load(places)
+    groups = _grouped(records)
+    for (path, origin), run in zip(places.items(), records, strict=True):
         key = _key(run)
         frac, shape = _cooldown(run)
         whose: dict[str, Any] = {
@@ -220,13 +249,14 @@ def read_evals(places: Mapping[Path, str]) -> Evidence:
             "method": run.method,
             "seed": _label(run),
             "hash": run.config.hash,
+            "doubts": _doubts(groups[key][run.method]),
         }
         if run.length:
             bins = tuple((b.start, b.stop, b.loss_nats) for b in run.length.bins)
             found.positions.append(Positions(**whose, group=(key, "held out"), bins=bins))
         for file in sorted((path / "evals").glob("*.json")):
             try:
-                _add(found, file, key, whose)
+                _add(found, file, run.config.train.steps, key, whose)
             except ValidationError as error:
                 raise DataError(
                     f"{file}: damaged ({' '.join(explain(error).split())[:300]}); measure it again"
@@ -234,9 +264,11 @@ def read_evals(places: Mapping[Path, str]) -> Evidence:
     return found
 
 
-def _add(found: Evidence, file: Path, key: Key, whose: dict[str, Any]) -> None:
+def _add(found: Evidence, file: Path, steps: int, key: Key, whose: dict[str, Any]) -> None:
     held = load(file)
-    kind = held.get("eval") if isinstance(held, dict) else None
+    if not isinstance(held, dict) or held.get("step", steps) != steps:
+        return  # what was measured half-way is not of the trained model
+    kind = held.get("eval")
     if kind == "spectra":
         stored = [m for m in _Spectra.model_validate(held).matrices if m.view == "stored"]
         found.conditions.append(Conditions(**whose, group=(key,), medians=medians(stored)))
@@ -248,3 +280,9 @@ def _add(found: Evidence, file: Path, key: Key, whose: dict[str, Any]) -> None:
         if (read.window, read.rope_base, read.rope_scale) == (None, None, None):
             bins = tuple((b.start, b.stop, b.loss_nats) for b in read.bins)
             found.positions.append(Positions(**whose, group=(key, read.documents_sha256), bins=bins))
+    elif kind == "tasks":
+        scores = _Tasks.model_validate(held)
+        tasks, average = tuple(sorted(scores.tasks)), scores.average
+        if average is not None:
+            group = (key, scores.max_length, scores.limit, tasks)
+            found.accuracies.append(Accuracy(**whose, group=group, tasks=tasks, average=average))

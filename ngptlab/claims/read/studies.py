@@ -12,8 +12,8 @@ from ngptlab.analysis.speedup import Bounded
 from ngptlab.claims.evidence import Ends, Estimate, Evidence, Factor, Savings, Setting, Step, Turn
 from ngptlab.claims.read.fields import Read, hashes, shown
 
-GRAVE = ("Learning rate of", "The runs did not read the same data", "The arms differ in more than")
-"""How a study's warnings begin that forbid a claim."""
+GRAVE = ("Learning rate of", "did not read the same data", "differ in more than")
+"""What stands in a study's warnings that forbid a claim: those of `analysis.doubts`, `report.checks` and the studies."""
 
 
 class _Limit(Read):
@@ -153,7 +153,7 @@ def cooldown(held: Any, origin: str) -> Evidence:
 
 def grave(warnings: Sequence[str]) -> tuple[str, ...]:
     """Warnings that forbid a claim, without their full stop."""
-    return tuple(shown(w).rstrip(".") for w in warnings if w.startswith(GRAVE))
+    return tuple(shown(w).rstrip(".") for w in warnings if any(part in w for part in GRAVE))
 
 
 class _Adds(Read):
@@ -169,6 +169,7 @@ class _Rung(Read):
     seams: tuple[str, ...]
     runs: tuple[str, ...]
     params: int | None = None
+    tuned: bool = False
     adds: _Adds | None
     final_loss_nats: float | None
 
@@ -178,13 +179,14 @@ class _Ladder(Read):
     target: str
     mode: str
     rungs: tuple[_Rung, ...]
+    warnings: tuple[str, ...]
     context: int | None = None
     tokens: int | None = None
     data: str = ""
 
 
 def ladder(held: Any, origin: str) -> Evidence:
-    """What each step adds. Only the two methods themselves were tuned; mixtures record no grid."""
+    """What each step adds."""
     read, found = _Ladder.model_validate(held), Evidence()
     rungs = {rung.label: rung for rung in read.rungs}
     for rung in read.rungs:
@@ -205,11 +207,18 @@ def ladder(held: Any, origin: str) -> Evidence:
                 mode=shown(read.mode),
                 seams=_since(list(read.rungs), against, rung) if read.mode == "cumulative" else rung.seams,
                 adds=Estimate(mean=rung.adds.nats, half=rung.adds.ci95, pairs=rung.adds.pairs),
-                tuned={rung.arm, against.arm} <= {read.base, read.target},
+                tuned=rung.tuned and against.tuned,
                 hashes=hashes([*against.runs, *rung.runs]),
+                doubts=grave(read.warnings) + _untuned(read, rung, against),
             )
         )
     return found
+
+
+def _untuned(ladder: _Ladder, *pair: _Rung) -> tuple[str, ...]:
+    """A method itself must be tuned, whichever way a step goes; a mixture records no grid."""
+    ends = (ladder.base, ladder.target)
+    return tuple(f"learning rate of {shown(r.arm)}: not tuned" for r in pair if r.arm in ends and not r.tuned)
 
 
 def _since(rungs: list[_Rung], against: _Rung, rung: _Rung) -> tuple[str, ...]:

@@ -57,6 +57,16 @@ class _Spread(Read):
     high: float = Field(gt=0)
 
 
+class _Machine(Read):
+    cpu: str
+    threads: int
+    gpu: str = ""
+
+    @property
+    def text(self) -> str:
+        return shown(self.gpu or f"{self.threads} threads of {self.cpu}")
+
+
 class _Contestant(Read):
     size: str
     label: str
@@ -64,9 +74,11 @@ class _Contestant(Read):
     ratio: _Spread
     parameters: int
     turns: int
+    context: int | None = None
 
 
 class _Measurement(Read):
+    machine: _Machine
     rows: tuple[_Contestant, ...]
 
 
@@ -85,10 +97,12 @@ def step_times(held: Any, origin: str) -> Evidence:
                 continue
             found.step_times.append(
                 StepTime(
-                    setting=Setting(origin=origin, params=row.parameters),
+                    setting=Setting(origin=origin, params=row.parameters, context=row.context),
                     method=row.label,
                     baseline=base,
                     size=shown(row.size) + (", compiled" if row.compiled else ""),
+                    machine=measurement.machine.text,
+                    gpu=bool(measurement.machine.gpu),
                     turns=row.turns,
                     median=row.ratio.median,
                     low=row.ratio.low,
@@ -217,10 +231,9 @@ def accuracies(held: Any, origin: str) -> Evidence:
     found = []
     for run in _by_run(rows):
         tasks = tuple(sorted({shown(row.task) for row in run if row.task != AVERAGE}))
-        whose = run[0].where(origin)
-        found += [
-            Accuracy(**whose | {"group": (*whose["group"], tasks)}, tasks=tasks, average=row.value)
-            for row in run
-            if row.task == AVERAGE
-        ]
+        for row in run:
+            if row.task == AVERAGE:  # the other lines have their task's data in `data`
+                whose = row.where(origin)
+                whose["group"] = (*whose["group"], tasks)
+                found.append(Accuracy(**whose, tasks=tasks, average=row.value))
     return Evidence(accuracies=found)

@@ -150,7 +150,7 @@ class StepNotNeeded:
     """`target` does without the baseline's `seams`: to take them back lowers its loss by less than `margin` nats.
 
     From a ladder between the two, either mode. A mixture that was not tuned can't speak for the claim, since another rate
-    might serve it better; it can speak against it.
+    might serve it better; it can speak against it, where `target` itself was tuned.
     """
 
     base: str
@@ -171,7 +171,7 @@ class StepNotNeeded:
             )
         step = max(found, key=lambda s: (s.adds.pairs >= MIN_SEEDS, s.mode == "leave-one-out", s.adds.pairs))
         back = _taken_back(step)
-        verdict, reason = decide(back, -self.margin, math.inf)
+        verdict, reason = decide(back, -self.margin, math.inf, step.doubts)
         if verdict == "holds" and not step.tuned:
             verdict, reason = "not yet tested", "the mixture's learning rate was not searched"
         return Outcome(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -31,7 +31,7 @@ def _group(found: Sequence[R], methods: Sequence[str]) -> list[Records[R]]:
         groups.setdefault(record.group, []).append(record)
 
     def split(group: list[R]) -> list[Records[R]]:
-        return [{r.seed: r for r in group if r.method == method} for method in methods]
+        return [_by_seed([r for r in group if r.method == method]) for method in methods]
 
     def rank(each: list[Records[R]]) -> tuple[object, ...]:
         common = set.intersection(*(set(records) for records in each))
@@ -44,15 +44,26 @@ def _group(found: Sequence[R], methods: Sequence[str]) -> list[Records[R]]:
     return max(parts, key=rank) if parts else [{} for _ in methods]
 
 
+def _by_seed(found: Sequence[R]) -> Records[R]:
+    """Where two models have one seed, neither is the method's."""
+    runs = {(record.seed, record.hash) for record in found}
+    seeds = {record.seed for record in found}
+    doubt = () if len(runs) == len(seeds) else (f"several models of {found[0].method} have one seed",)
+    return {r.seed: replace(r, doubts=(*r.doubts, *doubt)) for r in found}
+
+
 def _finish(
     records: Sequence[Records[R]], decided: tuple[Verdict, str], measured: str, count: int
 ) -> Outcome:
-    """The outcome, or that seeds are not recorded, whatever was decided."""
+    """The outcome, unless whose the models are is not recorded, or is in doubt."""
     every = [record for part in records for record in part.values()]
     verdict, reason = decided
-    if any(not record.seed for record in every):
+    doubts = list(dict.fromkeys(doubt for record in every for doubt in record.doubts))
+    if not all(record.seed and record.hash for record in every):
         count = 0
-        verdict, reason = "not yet tested", "the runs' seeds and hashes are not recorded; one run a method"
+        verdict, reason = "not yet tested", "the runs' seeds and hashes are not recorded"
+    elif doubts:
+        verdict, reason = "not yet tested", "; ".join([*filter(None, [reason]), *doubts])
     return Outcome(
         verdict=verdict,
         reason=reason,
@@ -156,7 +167,7 @@ class BetterConditioned:
     def judge(self, evidence: Evidence) -> Outcome:
         """All kinds must hold."""
         both = _group(evidence.conditions, (self.method, self.baseline))
-        said, decided = [], []
+        said, decided, seeds = [], [], []
         for place in self.places:
             ours, theirs = (
                 {seed: math.log(r.medians[place]) for seed, r in records.items() if place in r.medians}
@@ -168,7 +179,8 @@ class BetterConditioned:
             ratio = estimate(values)
             decided.append(decide(ratio, -math.inf, 0.0))
             said.append(f"{place} {show_ratio(ratio)}")
-        return _finish(both, together(decided), f"over {self.baseline}'s: {'; '.join(said)}", ratio.pairs)
+            seeds.append(ratio.pairs)
+        return _finish(both, together(decided), f"over {self.baseline}'s: {'; '.join(said)}", min(seeds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +198,7 @@ class ScaleBetween:
         if not records:
             return nothing(f"learned scales {self.place} of {self.method}")
         mean = estimate([float(np.mean(np.abs(r.means[self.place]))) for r in records.values()])
-        said = f"{self.place} {show(mean, '.3g', '')}, claimed {self.low:g} to {self.high:g}"
+        said = f"{self.place} {show(mean, '.3g', '')}, held against {self.low:g} to {self.high:g}"
         return _finish((records,), decide(mean, self.low, self.high), said, mean.pairs)
 
 
@@ -222,18 +234,19 @@ def _scales(evidence: Evidence, method: str, place: str) -> Records[Scales]:
 
 @dataclass(frozen=True, kw_only=True)
 class BetterAtTasks:
-    """`method` has a higher average accuracy over downstream tasks than `baseline`."""
+    """`method` has a higher average accuracy over `tasks` than `baseline`; over some of them only, it is not that average."""
 
     method: str
     baseline: str
+    tasks: tuple[str, ...]
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From pairs of seeds, over the same tasks."""
-        both = _group(evidence.accuracies, (self.method, self.baseline))
+        found = [record for record in evidence.accuracies if set(record.tasks) == set(self.tasks)]
+        both = _group(found, (self.method, self.baseline))
         values = pairs(*({seed: r.average for seed, r in records.items()} for records in both))
         if not values:
-            return nothing(f"downstream tasks of {self.method} and {self.baseline}")
+            return nothing(f"{', '.join(self.tasks)} of {self.method} and {self.baseline}")
         gap = estimate(values)
-        tasks = ", ".join(next(iter(both[0].values())).tasks)
-        said = f"{self.method} minus {self.baseline}: {show(gap, '+.4f', '')} over {tasks}"
+        said = f"{self.method} minus {self.baseline}: {show(gap, '+.4f', '')} over {', '.join(self.tasks)}"
         return _finish(both, decide(gap, 0.0, math.inf), said, gap.pairs)

@@ -37,9 +37,10 @@ class RateMoves:
         slopes = [f.shift.slope for f in found.values() if f.shift and len(f.curves) > 2]
         widths = sorted({row.width for row in cells})
         if len(widths) < 3 or not slopes:
-            return _outcome(grid, cells, (len(found), "two widths, three are needed"), "")
+            few = f"an optimum at fewer than three of {len(widths)} widths; three are needed"
+            return _outcome(grid, cells, (len(found), few), "")
         slope = estimate(slopes)
-        verdict, reason = decide(slope, self.low, self.high, _doubts(transfer(cells)[0].curves))
+        verdict, reason = decide(slope, self.low, self.high, _doubts(cells))
         said = f"{show(slope, '+.2f', '')} per doubling of width, {widths[0]} to {widths[-1]}"
         return _outcome(grid, cells, (slope.pairs, reason), said, verdict)
 
@@ -70,8 +71,9 @@ class SameRate:
         if not values:
             return nothing(f"finite losses of {self.method} and {self.baseline} at width {max(widths)}")
         apart = estimate(values)
-        curves = [transfer(cells)[0].curves[0] for cells in both]
-        verdict, reason = decide(apart, -self.within, self.within, _doubts(curves))
+        verdict, reason = decide(
+            apart, -self.within, self.within, [d for cells in both for d in _doubts(cells)]
+        )
         said = f"{self.method}'s over {self.baseline}'s, powers of two: {show(apart, '+.2f', '')}, at width {max(widths)}"
         return _outcome(ours[0], [*both[0], *both[1]], (apart.pairs, reason), said, verdict)
 
@@ -102,7 +104,7 @@ class HigherUnderRules:
         if not values:
             return nothing(f"finite losses of {self.method} at width {max(widths)} under both rules")
         gap = estimate(values)
-        verdict, reason = decide(gap, 0.0, math.inf, _doubts(curves))
+        verdict, reason = decide(gap, 0.0, math.inf, _doubtful(curves))
         said = f"{self.param} minus {self.baseline} at width {max(widths)}: {show(gap)}"
         return _outcome(grid, [*at[0], *at[1]], (gap.pairs, reason), said, verdict)
 
@@ -144,7 +146,13 @@ def _by_seed(cells: Cells) -> dict[str, Finding]:
     return {str(seed): transfer([row for row in cells if row.seed == seed])[0] for seed in seeds}
 
 
-def _doubts(curves: Sequence[Curve]) -> list[str]:
+def _doubts(cells: Cells) -> list[str]:
+    """Of the mean curves, and of each seed's own, from which the statistic is."""
+    curves = [curve for finding in _by_seed(cells).values() for curve in finding.curves]
+    return list(dict.fromkeys(_doubtful([*transfer(cells)[0].curves, *curves])))
+
+
+def _doubtful(curves: Sequence[Curve]) -> list[str]:
     found = []
     for curve in curves:
         if curve.optimum is None:

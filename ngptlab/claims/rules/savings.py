@@ -123,16 +123,17 @@ class FactorGrows:
         if not found:
             return nothing(f"runs of {self.method} and {self.baseline} of several lengths")
         saving = max(found, key=rank)
-        if not any(f.by_seed for f in saving.factors):
+        seeds = max(len(f.by_seed) for f in saving.factors)
+        if not seeds:
             return _outcome(saving, saving.factors[-1], NO_SEEDS)
-        inside = [f for f in saving.factors if all(e["bound"] == "measured" for e in f.by_seed)]
+        measured = [f for f in saving.factors if all(e["bound"] == "measured" for e in f.by_seed)]
+        inside = [f for f in measured if len(f.by_seed) == seeds]
         if len(inside) < 3:
             few = f"the factor lies between measured losses at {len(inside)} lengths, three are needed"
             return _outcome(saving, saving.factors[-1], few)
         x = np.log2([f.tokens for f in inside])
         values = [
-            float(np.polyfit(x, np.log2([f.by_seed[s]["value"] for f in inside]), 1)[0])
-            for s in range(len(inside[0].by_seed))
+            float(np.polyfit(x, np.log2([f.by_seed[s]["value"] for f in inside]), 1)[0]) for s in range(seeds)
         ]
         slope = estimate(values)
         verdict, reason = decide(slope, 0.0, math.inf, saving.doubts)

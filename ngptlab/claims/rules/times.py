@@ -16,30 +16,37 @@ class StepTakes:
     """A step of `method` takes `low` to `high` times that of `baseline`.
 
     From interleaved steps on one machine, ten turns at least: it holds where the quartiles at every size measured lie in that
-    range, and does not where they lie outside at every size, on one side. Seeds don't matter to it; the machine does.
+    range, and does not where they lie outside at every size, on one side. Seeds don't matter to it; the machine does, so what
+    was said of a GPU (`gpu`) is not judged from a CPU.
     """
 
     method: str
     baseline: str
     low: float
     high: float
+    gpu: bool = False
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From the quartiles at each size."""
         found = [t for t in evidence.step_times if (t.method, t.baseline) == (self.method, self.baseline)]
         if not found:
             return nothing(f"interleaved steps of {self.method} and {self.baseline}")
+        found = [t for t in found if t.gpu] or found if self.gpu else found
         verdict: Verdict = "not yet tested"
         reason = ""
         if min(t.turns for t in found) < MIN_TURNS:
             reason = f"under {MIN_TURNS} turns"
+        elif self.gpu and not found[0].gpu:
+            reason = "measured on a CPU, and said of GPUs"
         elif all(self.low <= t.low and t.high <= self.high for t in found):
             verdict = "holds"
         elif all(t.high < self.low for t in found) or all(t.low > self.high for t in found):
             verdict = "does not hold"
         else:
             reason = "the quartiles of some sizes reach across the limits"
-        said = "; ".join(f"{t.median:.3g}× ({t.low:.3g} to {t.high:.3g}) at {t.size}" for t in found)
+        said = "; ".join(
+            f"{t.median:.3g}× ({t.low:.3g} to {t.high:.3g}) at {t.size}, {t.machine}" for t in found
+        )
         return Outcome(
             verdict=verdict, reason=reason, measured=said, settings=settings(t.setting for t in found)
         )

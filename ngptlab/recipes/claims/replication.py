@@ -1,6 +1,6 @@
 """The replication's claims: README and figures of alxndrTL/modded-nanogpt. One seed each; figures read off to 0.005 or so.
 
-Its nGPT is `ngpt_modded`; where the paper's form is what was measured here, the claim is held against `ngpt`.
+Its nGPT is `ngpt_modded`. What it says of nGPT is held against `ngpt`, the paper's form; `scale` says so.
 """
 
 from ngptlab.claims.claim import Claim, Pair, Source
@@ -16,11 +16,13 @@ from ngptlab.claims.rules import (
 )
 
 PAIR: Pair = {"method": "ngpt", "baseline": "gpt"}
-LARGE = "162M parameters, 2.5B tokens of FineWeb, context 1,024, cooldown 0.3 linear, one seed, one learning rate for both"
-PG19 = "162M parameters trained at 1,024 tokens, read to 4,096 on PG19, one seed"
-BYTES = "widths 64 to 768, bytes of wikitext-103, context 256, 4,000 steps, one seed"
+OTHER = "its own form of nGPT (ngpt_modded), held here against ngpt"
+LARGE = f"{OTHER}; 162M parameters, 2.5B tokens of FineWeb, context 1,024, cooldown 0.3 linear, one seed and rate for both"
+PG19 = f"{OTHER}; 162M parameters trained at 1,024 tokens, read to 4,096 on PG19, one seed"
+BYTES = f"{OTHER}; widths 64 to 768, bytes of wikitext-103, context 256, 4,000 steps"
 CARRIES = {"low": -0.25, "high": 0.25}
 """What docs/protocol.md calls no shift."""
+STAYS = "within 0.25 powers of two per doubling is our reading of 'stays'"
 
 SOURCE = Source(
     title="The replication",
@@ -36,9 +38,9 @@ SOURCE = Source(
         ),
         Claim(
             id="replication-lower-loss-small",
-            statement="So does the smallest nGPT, by less: 4.556 against 4.568.",
+            statement="The smaller nGPT ends at a lower loss, too: 4.556 against 4.568.",
             source="README, loss curves",
-            scale="7.1M parameters, 2.5B tokens of FineWeb, one seed",
+            scale=f"{OTHER}; 7.1M parameters, 2.5B tokens of FineWeb, one seed",
             rule=LowerLoss(**PAIR),
             corrected="The README says 71M; width 64 with 12 layers has 7.1M.",
         ),
@@ -52,9 +54,9 @@ SOURCE = Source(
         Claim(
             id="replication-step-time",
             statement="A step of nGPT takes about 1.2 times GPT's.",
-            source="README",
-            scale="162M parameters, context 1,024, torch 2.5 compiled on GPUs",
-            rule=StepTakes(**PAIR, low=1.15, high=1.25),
+            source="README; 1.15 to 1.25 is our reading",
+            scale=f"{OTHER}; 162M parameters, context 1,024, torch 2.5 compiled on GPUs",
+            rule=StepTakes(**PAIR, low=1.15, high=1.25, gpu=True),
         ),
         Claim(
             id="replication-length",
@@ -72,8 +74,8 @@ SOURCE = Source(
         ),
         Claim(
             id="gpt-levels-off",
-            statement="GPT's loss levels off beyond 2.5 contexts, unlike in the paper: from 4 to 8 contexts it rises by at "
-            "most a tenth of a nat.",
+            statement="GPT's loss levels off beyond 2.5 contexts, unlike in the paper: from its mean over 2 to 4 contexts to "
+            "that over 4 to 8 it rises by at most a tenth of a nat.",
             source="README, PG19; lengths and tenth are our reading of 'levels off'",
             scale=PG19,
             rule=LevelsOff(method="gpt", contexts=4, most=0.1),
@@ -81,14 +83,14 @@ SOURCE = Source(
         Claim(
             id="gpt-sp-rate",
             statement="Under SP GPT's best learning rate falls with width: about one power of two per doubling.",
-            source="muP figures",
+            source="muP figures; 0.5 to 1.5 is our reading",
             scale=BYTES,
             rule=RateMoves(method="gpt", param="sp", low=-1.5, high=-0.5),
         ),
         Claim(
             id="gpt-mup-rate",
             statement="Under muP GPT's best learning rate stays.",
-            source="muP figures",
+            source=f"muP figures; {STAYS}",
             scale=BYTES,
             rule=RateMoves(method="gpt", param="mup", **CARRIES),
         ),
@@ -101,15 +103,15 @@ SOURCE = Source(
         ),
         Claim(
             id="ngpt-sp-rate",
-            statement="Under SP nGPT's best learning rate falls mildly: by at most 0.9 powers of two per doubling.",
-            source="muP figures; 2^-7 at 64 to 2^-9 or so at 768 is 0.6",
+            statement="Under SP nGPT's best learning rate falls mildly: by 0.25 to 0.9 powers of two per doubling.",
+            source="muP figures, 2^-7 at 64 to 2^-9 or so at 768, which is 0.6; the limits are our reading of 'mildly'",
             scale=BYTES,
             rule=RateMoves(method="ngpt", param="sp", low=-0.9, high=-0.25),
         ),
         Claim(
             id="ngpt-mup-rate",
             statement="Under muP nGPT's best learning rate stays.",
-            source="muP figures",
+            source=f"muP figures; {STAYS}",
             scale=BYTES,
             rule=RateMoves(method="ngpt", param="mup", **CARRIES),
             corrected="Whether its sweep kept weights on the sphere is not to be found: the committed script never norms them.",
