@@ -65,7 +65,8 @@ def train(
     setting = open_setting(config)
     batches, model = open_batches(config, setting.corpus), initial_model(config)
     run = Run.open(path, config)
-    with run.lock(), listen() as request, Beside(config.track, run, reporter.note) as tracker:
+    # Signals go unheard no longer than there is something to save: waiting for a tracker ends with any of them.
+    with run.lock(), Beside(config.track, run, reporter.note) as tracker, listen() as request:
         try:
             begin(run, setting, reporter)
             tracker.start()

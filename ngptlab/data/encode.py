@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
 def encoded(
     batches: Iterator[Batch], tokens: Tokenizer, workers: int
-) -> Iterator[tuple[Batch, list[Tokens]]]:
+) -> Generator[tuple[Batch, list[Tokens]]]:
     """Batches with the tokens of each document, its end-of-text first, in order. Holds a fixed number of them.
 
     Args:

@@ -7,6 +7,7 @@ gone over once more: there are never many then.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator
@@ -108,10 +109,14 @@ class _Work:
         if self.resumable:
             write_journal(self.folder, journal)  # first, for what it doesn't know is deleted next
         found, done, unsaved = journal.found, journal.documents, b""
-        with Drafts(self.folder, journal.drafts) as drafts:
+        batches = _batches(self.source, journal.position, set(read_hashes(self.folder, journal)))
+        with (
+            Drafts(self.folder, journal.drafts) as drafts,
+            # Closed by name: with an error or Ctrl-C in here, its threads would go on for as long as there is a traceback.
+            contextlib.closing(encoded(batches, self.tokens, self.workers)) as encodings,
+        ):
             saved_bytes = drafts.text_bytes
-            batches = _batches(self.source, journal.position, set(read_hashes(self.folder, journal)))
-            for batch, pieces in encoded(batches, self.tokens, self.workers):
+            for batch, pieces in encodings:
                 for text, digest, ids in zip(batch.texts, batch.digests, pieces, strict=True):
                     num_tokens = len(ids) - 1
                     found = (found or Extremes.of(digest, num_tokens)).including(digest, num_tokens)

@@ -94,17 +94,34 @@ class Gpt2Tokenizer(Tokenizer):
         self._encoding = encoding
 
     def encode(self, text: str) -> Tokens:
-        """Byte-pair tokens; `<|endoftext|>` in the text is encoded as text."""
-        # The tokens of `encode_ordinary`, without a Python number for each.
-        return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint16)
+        """Byte-pair tokens; `<|endoftext|>` in the text is encoded as text.
+
+        Raises:
+            DataError: a run of blanks in the text is too long for tiktoken, a million or so.
+        """
+        try:
+            # The tokens of `encode_ordinary`, without a Python number for each.
+            return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint16)
+        except ValueError as error:
+            raise DataError(
+                f"gpt2: tiktoken can't take a text of {len(text):,} characters ({error}), as with a very long run of "
+                f"blanks; shorten or drop the text that begins with {text[:40]!r}"
+            ) from None
 
     def encode_documents(self, texts: Sequence[str]) -> Tokens:
-        """See `Tokenizer.encode_documents`; one call for them all, for between calls threads wait for the interpreter."""
+        """See `Tokenizer.encode_documents`; one call for them all, for between calls threads wait for the interpreter.
+
+        Raises:
+            DataError: as for `encode`.
+        """
         if any(END_OF_TEXT in text for text in texts):  # there it is text
             return super().encode_documents(texts)
         # No end of a text makes another marker with the marker after it: its first character is nowhere else in it.
         joined = "".join(END_OF_TEXT + text for text in texts)
-        ids = self._encoding.encode_to_numpy(joined, allowed_special={END_OF_TEXT}, disallowed_special=())
+        try:
+            ids = self._encoding.encode_to_numpy(joined, allowed_special={END_OF_TEXT}, disallowed_special=())
+        except ValueError:
+            return super().encode_documents(texts)  # which tells the text
         return ids.astype(np.uint16)
 
     def copy(self) -> Gpt2Tokenizer:

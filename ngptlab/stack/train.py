@@ -37,6 +37,7 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
     batches: dict[int, Batches] = {}
     trainers: list[Trainer] = []
     failed: list[Trainer] = []
+    trackers: list[Beside] = []
 
     def fail(trainer: Trainer, error: LabError) -> None:
         failed.append(trainer)
@@ -51,13 +52,17 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
                     continue
                 held.enter_context(run.lock())
                 begin(run, setting, own, stacked=len(jobs))
-                held.enter_context(Beside(config.track, run, own.note)).start()
+                tracker = held.enter_context(Beside(config.track, run, own.note))
+                tracker.start()
+                trackers.append(tracker)
                 if config.data.seed not in batches:
                     batches[config.data.seed] = open_batches(config, setting.corpus)
                 order, model = batches[config.data.seed], initial_model(config)
                 trainers.append(trainer_of(config, run, setting, model, order, own, request))
             except LabError as error:
                 own.note(str(error))
+        for tracker in trackers:  # all hear of the end before the first is waited for
+            held.callback(tracker.hang_up)
         try:
             for trainer in StackTrainer(trainers, fail).fit():
                 try:

@@ -1,19 +1,20 @@
 """The process beside a training run: `python -m ngptlab.tracking TRACKER RUN`. Standard output is a log.
 
 Standard input is a pipe that the training holds open and never writes to. However that ends, the pipe does, and what is
-written by then is handed on.
+written by then is handed on. A thread listens for it: a tracker that hangs, whatever it is at, must not outlive the training
+for good.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from ngptlab.runs import Run
-from ngptlab.tracking.mirror import mirror
+from ngptlab.tracking.mirror import alone, mirror
 from ngptlab.tracking.sink import open_sink
 
 POLL_SECONDS = 1.0
@@ -23,15 +24,18 @@ FINISH_SECONDS = 600
 
 def main(tracker: str, path: str) -> None:
     """Mirror until the training ends."""
+    ended = threading.Event()
+    threading.Thread(target=_listen, args=(ended,), daemon=True).start()
     run = Run(Path(path))
-    mirror(run, open_sink(tracker, run), _hung_up)
+    with alone(run, tracker, wait=True):
+        mirror(run, open_sink(tracker, run), lambda: ended.wait(POLL_SECONDS))
 
 
-def _hung_up() -> bool:
-    if not select.select([0], [], [], POLL_SECONDS)[0] or os.read(0, 1):
-        return False
+def _listen(ended: threading.Event) -> None:
+    while os.read(0, 1):
+        pass
     signal.alarm(FINISH_SECONDS)
-    return True
+    ended.set()
 
 
 if __name__ == "__main__":

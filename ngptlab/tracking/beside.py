@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -17,12 +18,16 @@ LOG = "tracking.log"
 
 
 class Beside:
-    """The tracker's process: begun by `start`, told of the end on leaving. `note` hears of a failure, once."""
+    """The tracker's process: begun by `start`, told of the end by `hang_up` or on leaving, which waits for it.
+
+    `note` hears of a failure, once.
+    """
 
     def __init__(self, tracker: str, run: Run, note: Callable[[str], None]) -> None:
         self.tracker, self.run, self.note = tracker, run, note
         self._process: subprocess.Popen[bytes] | None = None
         self._waiting = threading.Thread(target=self._wait, daemon=True)
+        self._patient_until: float | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -46,21 +51,33 @@ class Beside:
             return
         self._waiting.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is None:
+    def hang_up(self) -> None:
+        """Tell the tracker that no more lines come; from here on the patience of `__exit__` counts."""
+        if self._process is None or self._patient_until is not None:
             return
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._waiting.join(PATIENCE_SECONDS)
+        self._patient_until = time.monotonic() + PATIENCE_SECONDS
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.hang_up()
+        if self._patient_until is None or isinstance(
+            error, KeyboardInterrupt
+        ):  # who quits at once doesn't wait
+            return
+        self._waiting.join(max(0.0, self._patient_until - time.monotonic()))
         if self._waiting.is_alive():
             self.note(f"{self.tracker} is still busy; it goes on by itself for at most ten minutes")
 
     def _wait(self) -> None:
         assert self._process is not None
         if self._process.wait():
-            lines = (self.run.path / LOG).read_text("utf-8", errors="replace").split("\n")
+            try:
+                lines = (self.run.path / LOG).read_text("utf-8", errors="replace").split("\n")
+            except OSError as error:
+                lines = [str(error)]
             self._failed(next((line.strip() for line in reversed(lines) if line.strip()), "no word of it"))
 
     def _failed(self, why: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import fcntl
+from collections.abc import Callable, Iterator
 
+from ngptlab.errors import ConfigError
 from ngptlab.runs import Run
 from ngptlab.tracking.sink import Sink
 from ngptlab.tracking.steps import Steps
@@ -24,3 +27,26 @@ def mirror(run: Run, sink: Sink, over: Callable[[], bool]) -> int:
         sink.flush()
     sink.finish(run.summary)
     return last
+
+
+@contextlib.contextmanager
+def alone(run: Run, tracker: str, *, wait: bool) -> Iterator[None]:
+    """Be the only mirror of a run to a tracker: two that ask it where to go on would both hand on the same steps.
+
+    A slow tracker may still be at the end of a training when the next one, or the verb `track`, takes the run up.
+
+    Args:
+        wait: for the other's end, which its own alarm bounds.
+
+    Raises:
+        ConfigError: without `wait`, another one is at it.
+    """
+    with (run.path / f".{tracker}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise ConfigError(
+                f"{run.path}: a training that ended is still handing it on to {tracker}, for ten minutes at most; "
+                "give the same command again then"
+            ) from None
+        yield

@@ -23,13 +23,13 @@ def add(track: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Hand on the steps that the tracker lacks."""
     from ngptlab.runs import Run
-    from ngptlab.tracking.mirror import mirror
+    from ngptlab.tracking.mirror import alone, mirror
     from ngptlab.tracking.sink import check_installed, open_sink
 
     check_installed(options.to)
     for path in options.runs:
         run = Run(path)
-        with run.lock():
+        with run.lock(), alone(run, options.to, wait=False):
             try:
                 last = mirror(run, open_sink(options.to, run), lambda: True)
             except Exception as error:  # a tracker's library raises what it likes

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from tokenizers import models, normalizers, pre_tokenizers
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
 from ngptlab.data import prepare as prepare_module
+from ngptlab.data.drafts import Drafts
+from ngptlab.data.encode import WAITING, Batch, encoded
 from ngptlab.data.journal import JOURNAL
 from ngptlab.data.make import make
 from ngptlab.data.manifest import SPLITS
@@ -189,7 +192,55 @@ def test_a_text_that_stops_a_worker_is_one_line(texts: Path, tmp_path: Path) -> 
     with pytest.raises(DataError, match=r"takes a part of a text for its end-of-text token '</s>'") as caught:
         make(data, tmp_path / "out", long_min_tokens=60, workers=3)
     assert "\n" not in str(caught.value)
-    assert [thread.name for thread in threading.enumerate() if "ThreadPool" in thread.name] == []
+    assert pool_threads() == []
+
+
+def pool_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if "ThreadPool" in thread.name]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_an_error_beside_the_workers_ends_them(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """At once, with what waited left undone, although the traceback is still held; then the same command goes on."""
+    straight = made(texts, tmp_path / "straight")
+    taken: list[int] = []
+    real = ByteTokenizer.encode_documents
+
+    def counted(self: ByteTokenizer, documents: Sequence[str]) -> Tokens:
+        taken.append(len(documents))
+        time.sleep(0.005)
+        return real(self, documents)
+
+    def failing(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare_module, "BATCH_BYTES", 300)
+        patch.setattr(ByteTokenizer, "encode_documents", counted)
+        patch.setattr(Drafts, "flush", failing)
+        with pytest.raises(type(error)) as caught:
+            made(texts, tmp_path / "out", workers=2)
+    assert caught.value is error and pool_threads() == [] and sum(taken) < 170
+    assert made(texts, tmp_path / "out", workers=2) == straight
+
+
+def test_few_batches_are_in_flight() -> None:
+    """However far ahead of the writing the workers could be."""
+    read = 0
+
+    def batches() -> Iterator[Batch]:
+        nonlocal read
+        for number in range(1000):
+            read += 1
+            yield Batch([b"text %d" % number], [bytes(32)], (0, number))
+
+    with contextlib.closing(encoded(batches(), ByteTokenizer(), 2)) as found:
+        for written, (batch, (ids,)) in enumerate(found, start=1):
+            assert batch.position == (0, written - 1) and bytes(ids[1:].tolist()) == batch.texts[0]
+            assert read - written <= 2 * WAITING
+    assert written == read == 1000
 
 
 def test_every_worker_has_its_own_copy(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

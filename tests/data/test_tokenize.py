@@ -79,6 +79,15 @@ def test_a_copy_of_gpt2_is_apart(gpt2: Tokenizer) -> None:
     assert other.encode_documents(texts).tolist() == one_by_one(gpt2, texts)
 
 
+def test_a_text_that_gpt2_cannot_take_is_one_line(gpt2: Tokenizer) -> None:
+    """The expression that cuts words goes back over blanks that a letter follows, and has no room for so many."""
+    with pytest.raises(
+        DataError, match=r"1,100,003 characters.*run of blanks; .*begins with 'one  "
+    ) as caught:
+        gpt2.encode_documents(["two", "one" + " " * 1_099_999 + "x", "three"])
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("token", [-1, 257, 50_000])
 def test_token_beyond_the_vocabulary_is_an_error(token: int) -> None:
     with pytest.raises(DataError, match=f"token {token} is outside the bytes vocabulary of 257"):

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +22,9 @@ from ngptlab.experiment import train
 from ngptlab.runs import Run
 from ngptlab.sweep.local import prepare
 from ngptlab.sweep.plan import Cell
-from ngptlab.tracking.mirror import mirror
+from ngptlab.tracking import beside
+from ngptlab.tracking.beside import Beside
+from ngptlab.tracking.mirror import alone, mirror
 from ngptlab.tracking.sink import check_installed
 from ngptlab.tracking.steps import Steps, numbers
 from ngptlab.train.progress import Silent
@@ -50,6 +58,23 @@ class Notes(Silent):
 
     def note(self, text: str) -> None:
         self.lines.append(text)
+
+
+@pytest.fixture
+def make_fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Installs a package of trackio's name, here and for processes begun from here."""
+
+    def make(body: str) -> None:
+        fake = tmp_path / "fake"
+        (fake / "trackio-9.9.dist-info").mkdir(parents=True)
+        (fake / "trackio-9.9.dist-info" / "METADATA").write_text(
+            "Metadata-Version: 2.1\nName: trackio\nVersion: 9.9\n"
+        )
+        (fake / "trackio.py").write_text(body)
+        monkeypatch.syspath_prepend(str(fake))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(fake), os.environ.get("PYTHONPATH", "")]))
+
+    return make
 
 
 def test_a_step_is_handed_on_once_it_is_whole(tmp_path: Path) -> None:
@@ -140,19 +165,117 @@ def test_a_missing_package_is_an_error_before_anything_is_made(
     ids=["at import", "at init", "killed"],
 )  # fmt: skip
 def test_a_tracker_that_fails_is_told_of_once_and_changes_nothing(
-    tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, body: str, outcome: Any
+    tmp_path: Path, make_config: MakeConfig, make_fake: Callable[[str], None], body: str, outcome: Any
 ) -> None:
     plain = train(make_config(), tmp_path / "plain")
-    fake = tmp_path / "fake"
-    (fake / "trackio-9.9.dist-info").mkdir(parents=True)
-    (fake / "trackio-9.9.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: trackio\nVersion: 9.9\n"
-    )
-    (fake / "trackio.py").write_text(body)
-    monkeypatch.syspath_prepend(str(fake))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(fake), os.environ.get("PYTHONPATH", "")]))
+    make_fake(body)
     told = Notes()
     tracked = train(make_config(track="trackio"), tmp_path / "tracked", reporter=told)
     assert tracked.done and outcome(tracked.path) == outcome(plain.path)
     (failure,) = [line for line in told.lines if "trackio" in line]
     assert "quota is used up" in failure and "training goes on" in failure and "ngptlab track " in failure
+
+
+@pytest.fixture
+def hung(tmp_path: Path, make_fake: Callable[[str], None]) -> Iterator[Path]:
+    """A tracker that hangs; the fixture is the file where its processes write their numbers."""
+    file = tmp_path / "process"
+    make_fake(f"import os, time\nopen({str(file)!r}, 'a').write(f'{{os.getpid()}}\\n')\ntime.sleep(600)")
+    yield file
+    for process in file.read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(process), signal.SIGKILL)
+
+
+def test_a_tracker_that_hangs_is_waited_for_so_long_and_changes_nothing(
+    tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, hung: Path, outcome: Any
+) -> None:
+    plain = train(make_config(), tmp_path / "plain")
+    monkeypatch.setattr(beside, "PATIENCE_SECONDS", 1.5)
+    told = Notes()
+    tracked = train(make_config(track="trackio"), tmp_path / "tracked", reporter=told)
+    assert tracked.done and outcome(tracked.path) == outcome(plain.path)
+    assert [line for line in told.lines if "trackio" in line] == [
+        "trackio is still busy; it goes on by itself for at most ten minutes"
+    ]
+    os.kill(int(until(hung.read_text)), 0)  # it does
+
+
+def test_several_trackers_that_hang_are_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hung: Path
+) -> None:
+    monkeypatch.setattr(beside, "PATIENCE_SECONDS", 1.5)
+    told = Notes()
+    runs = [Run.open(tmp_path / name, config_of("gpt")) for name in "ab"]
+    with contextlib.ExitStack() as held:
+        both = [held.enter_context(Beside("trackio", run, told.note)) for run in runs]
+        for one in both:
+            one.start()
+            held.callback(one.hang_up)
+        until(lambda: hung.read_text() if hung.read_text().count("\n") == 2 else "")
+        began = time.monotonic()
+    assert 1.5 <= time.monotonic() - began < 2.5 and len(told.lines) == 2
+
+
+def test_who_quits_at_once_waits_for_no_tracker(tmp_path: Path, hung: Path) -> None:
+    run = Run.open(tmp_path / "run", config_of("gpt"))
+    with pytest.raises(KeyboardInterrupt), Beside("trackio", run, print) as tracker:
+        tracker.start()
+        until(hung.read_text)
+        began = time.monotonic()
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < beside.PATIENCE_SECONDS / 4
+
+
+def test_signals_end_the_wait_for_a_tracker(tmp_path: Path, make_config: MakeConfig, hung: Path) -> None:
+    """They are not swallowed: who gives the next run after this one hears of them, too."""
+
+    class Late(Silent):
+        def note(self, text: str) -> None:
+            if "documents" in text:  # the last evaluation
+                until(hung.read_text)
+                threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        train(make_config(track="trackio"), tmp_path / "run", reporter=Late())
+    assert Run(tmp_path / "run").done and time.monotonic() - began < beside.PATIENCE_SECONDS / 2
+
+
+def test_a_tracker_that_hung_before_the_end_does_not_outlive_it_for_good(tmp_path: Path, hung: Path) -> None:
+    run = Run.open(tmp_path / "run", config_of("gpt"))
+    main = "import sys, ngptlab.tracking.__main__ as m; m.FINISH_SECONDS = 1; m.main(*sys.argv[1:])"
+    process = subprocess.Popen([sys.executable, "-c", main, "trackio", str(run.path)], stdin=subprocess.PIPE)
+    assert int(until(hung.read_text)) == process.pid and process.poll() is None
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(60) == -signal.SIGALRM
+
+
+def test_a_run_has_one_mirror_a_tracker(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "run", config_of("gpt"))
+    with (
+        alone(run, "trackio", wait=True),
+        alone(run, "wandb", wait=False),
+        pytest.raises(ConfigError, match="still handing it on to trackio"),
+        alone(run, "trackio", wait=False),
+    ):
+        raise AssertionError
+    with alone(run, "trackio", wait=False):
+        pass
+
+
+def test_the_mirror_needs_no_torch() -> None:
+    loaded = "import sys, ngptlab.tracking.__main__; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True).stdout == b"False\n"
+
+
+def until(read: Callable[[], str]) -> str:
+    """What it gives once it gives something."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if text := read():
+                return text
+        time.sleep(0.02)
+    raise AssertionError("nothing came")
