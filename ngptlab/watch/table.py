@@ -71,7 +71,8 @@ def plain(text: str) -> str:
 def _heading(views: Sequence[View], folder: Path) -> str:
     if not views:
         return f"no runs in {plain(str(folder))} yet"
-    return f"{len(views)} run{'s' * (len(views) > 1)} in {plain(str(folder))}: {_counts(views)}"
+    # The folder last: a long path is what may be cut.
+    return f"{len(views)} run{'s' * (len(views) > 1)}, {_counts(views)}, in {plain(str(folder))}"
 
 
 def _counts(views: Sequence[View]) -> str:

@@ -353,9 +353,9 @@ def test_what_is_committed_can_be_read() -> None:
         ("mup-bytes-small.csv", lambda text: text.replace("2.3194410077113616", "nan")),
         ("mup-bytes-small.csv", lambda text: text.replace("0.0009765625", "-1", 1)),
         ("mup-bytes-small.csv", lambda text: text.replace("0.0009765625", "nan", 1)),
-        ("demo-length.csv", lambda text: text.replace("3.685845700558275", "inf")),
+        ("demo-length.csv", lambda text: re.sub(r"(,0,4,)[\d.]+", r"\1inf", text, count=1)),
         ("demo-spectra.csv", lambda text: text.replace("11.377140511041137", "0.5")),
-        ("demo-scales.csv", lambda text: text.replace("1.6899404122855988", "high")),
+        ("demo-scales.csv", lambda text: re.sub(r"(,qk,)[\d.]+", r"\1high", text, count=1)),
         ("step-time.json", lambda text: text.replace('"median": 1.0505', '"median": -1')),
     ],
 )

@@ -178,7 +178,7 @@ def test_what_is_no_run_is_counted_and_harmless(tmp_path: Path) -> None:
     (tmp_path / ".tmp-fork" / "config.json").write_text("{}")
     (tmp_path / "loop").symlink_to(tmp_path)
     lines = shown(tmp_path)
-    assert lines[0].startswith("1 run in ") and lines[-1] == "3 with a config.json that is no run's"
+    assert lines[0].startswith("1 run, 1 ") and lines[-1] == "3 with a config.json that is no run's"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_running_first_and_what_does_not_fit_is_counted(tmp_path: Path) -> None:
         if number < 97:
             run.finish("done", step=100)
     lines = shown(tmp_path, height=24)
-    assert lines[0].endswith(": 3 running, 97 done")
+    assert lines[0].startswith("100 runs, 3 running, 97 done, in ")
     assert [line.split()[0] for line in lines[2:6]] == ["097", "098", "099", "000"]
     assert lines[-1] == "and 81 more: 81 done" and len(lines) <= 23
 
