@@ -42,8 +42,8 @@ STYLE = f"</style></title>{SCRIPT}"
 LONG = "long_" + "x" * 190
 RIGHT_TO_LEFT = "\u202eשלום\u05d0"
 METHODS = ("plain", SCRIPT + IMAGE, LONG, RIGHT_TO_LEFT)
-LOSSES = (2.5, 2.1234, 2.9, 2.11)
-"""As text, 2.1234 comes after 2.5 by the number that stands behind the point, or 2.9 before 2.11 where one reads on."""
+LOSSES = (2.105, 2.1034, 2.11, 2.0999)
+"""Read as text, whole numbers on either side of the point, 2.11 comes first of them. The gaps have long labels."""
 STEPS = 100
 
 Driver = Any
@@ -115,6 +115,23 @@ def shown(page: Driver) -> dict[str, list[str]]:
         const name = (chart) => `${chart.dataset.axis} ${chart.dataset.scale}`;
         return Object.fromEntries([...document.querySelectorAll(".figures figure")].map(
           (figure) => [figure.id, [...figure.querySelectorAll(".chart")].filter(visible).map(name)]));
+        """
+    )
+    return found
+
+
+def cut(page: Driver) -> list[str]:
+    """Texts of the visible charts of runs that don't lie within their chart."""
+    found: list[str] = page.execute_script(
+        """
+        return [...document.querySelectorAll(".figures .plot")].flatMap((plot) => {
+          const frame = plot.getBoundingClientRect();
+          return [...plot.querySelectorAll("text")].filter((text) => {
+            const box = text.getBoundingClientRect();
+            return frame.height && (box.left < frame.left || box.right > frame.right + 1
+              || box.top < frame.top || box.bottom > frame.bottom + 1);
+          }).map((text) => text.textContent);
+        });
         """
     )
     return found
@@ -225,6 +242,7 @@ def test_the_page_fits_its_window(page: Driver, width: int, scheme: str, tmp_pat
     fits = f"return innerWidth == {width} && {root}.scrollWidth <= {root}.clientWidth"
     assert page.execute_script(fits)
     assert all(len(charts) == 1 for charts in shown(page).values())
+    assert cut(page) == []
     path = tmp_path / f"{width}-{scheme}.png"
     assert page.save_screenshot(str(path))
     image = matplotlib.image.imread(path)
