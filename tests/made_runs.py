@@ -38,6 +38,11 @@ def config_of(method: str, seed: int = 0, *, steps: int = 100, **changes: Any) -
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """Write one run directory and return its path."""
+    return run_maker(tmp_path)
+
+
+def run_maker(folder: Path) -> MakeRun:
+    """Write run directories below `folder / "runs"`."""
 
     def make(
         method: str,
@@ -56,7 +61,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         **changes: Any,
     ) -> Path:
         config = config_of(method, seed, **{"steps": max(losses), **changes})
-        run = Run.open(tmp_path / "runs" / (name or config.run_name), config)
+        run = Run.open(folder / "runs" / (name or config.run_name), config)
         for step, loss in losses.items():
             run.append("evals", val(step, loss, stderr, bits_per_byte))
             if step:

@@ -37,7 +37,7 @@ INLINE: dict[Any, Any] = STYLE | {
     "figure.facecolor": "none",
 }
 INCHES = (5.0, 3.4)
-MARGINS = {"left": 0.14, "right": 0.985, "bottom": 0.145, "top": 0.975}
+MARGINS = {"left": 0.19, "right": 0.985, "bottom": 0.145, "top": 0.975}
 
 NAME_LENGTH = 40
 """Characters of a method's name that a file's legend shows."""
