@@ -74,20 +74,13 @@ def act(options: argparse.Namespace) -> int:
         seeds=options.seeds,
     )
     out: Path = options.out or Path("out") / f"{found[0].name}-cooldown"
-    failed = 0
 
-    def work() -> None:
-        nonlocal failed
+    def work() -> int:
         study, failed = cooldown(
             found, design, out=out, workers=options.workers, tell=lambda line: print(line, file=sys.stderr)
         )
         print_study(study, Console(highlight=False))
         print(f"Numbers and figure: {out / 'cooldown.json'}, .csv, .png, .svg")
+        return failed
 
-    code = until_stopped(work)
-    if failed:
-        print(
-            f"ngptlab: {failed} run{'s' * (failed > 1)} failed; the table says why. Mend that and give the same command again",
-            file=sys.stderr,
-        )
-    return code or (1 if failed else 0)
+    return until_stopped(work)
