@@ -24,6 +24,7 @@ selenium = pytest.importorskip("selenium")
 from selenium import webdriver  # noqa: E402
 from selenium.webdriver import ActionChains, Keys  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -97,6 +98,9 @@ def page(browser: Driver, address: str) -> Driver:
     for log in ("browser", "performance"):
         browser.get_log(log)
     browser.get(address)
+    WebDriverWait(browser, 20).until(
+        lambda browser: browser.execute_script("return document.readyState") == "complete"
+    )
     return browser
 
 
