@@ -54,8 +54,11 @@ def headline(summary: Summary) -> str:
     best = min(methods, key=lambda name: methods[name]["final_loss_nats"])
     loss = nats(methods[best]["final_loss_nats"])
     if best == base:
-        lowest = f"the lowest validation loss of {len(methods)} methods"
-        return f"After {after} the baseline {base} has {lowest}: {loss} nats."
+        lowest = f"the lowest validation loss of {len(methods)} methods: {loss} nats"
+        second = min(others, key=lambda name: summary["gaps"][name]["final_gap_nats"])
+        gap = summary["gaps"][second]
+        amount = nats(gap["final_gap_nats"], gap["final_gap_stderr"], sign=True)
+        return f"After {after} the baseline {base} has {lowest}, and next is {second}, {amount} against it{_doubt(gap)}."
     gap = summary["gaps"][best]
     amount = nats(gap["final_gap_nats"], gap["final_gap_stderr"], sign=True)
     return (

@@ -264,3 +264,53 @@ def test_the_page_prints(page: Driver) -> None:
     assert page.execute_script(background) == "rgb(255, 255, 255)"
     pdf = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
     assert pdf.startswith(b"%PDF-") and len(pdf) > 10_000
+
+
+def test_without_scripts_figures_toggle_and_tables_stand(page: Driver, address: str) -> None:
+    off = "Emulation.setScriptExecutionDisabled"
+    page.execute_cdp_cmd(off, {"value": True})
+    try:
+        page.get(address)
+        page.find_element(By.CSS_SELECTOR, "label[for='loss-axis-seconds']").click()
+        charts = page.find_elements(By.CSS_SELECTOR, "#figure-loss .chart")
+        seen = [chart.get_attribute("data-axis") for chart in charts if chart.is_displayed()]
+        assert seen == ["seconds"]
+        assert page.find_elements(By.CSS_SELECTOR, "th button") == []
+        assert len(page.find_elements(By.CSS_SELECTOR, "#runs tbody tr")) == len(METHODS)
+    finally:
+        page.execute_cdp_cmd(off, {"value": False})
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_long_names_leave_room_beside_them(page: Driver, width: int) -> None:
+    """First cells stand still while a table scrolls: a wide one would hide all others."""
+    look(page, width)
+    widths = "return [...document.querySelectorAll('tr > :first-child')].map((cell) => cell.getBoundingClientRect().width)"
+    assert max(page.execute_script(widths)) < 0.6 * width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(page: Driver, scheme: str) -> None:
+    """By the 4.5 : 1 of WCAG 2 (AA), for every text outside the drawings."""
+    look(page, 1600, scheme)
+    assert page.execute_script(FAINT) == []
+
+
+FAINT = """
+const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+const light = (rgb) => rgb.map((c) => c / 255)
+  .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+const ground = (element) => {
+  for (; element; element = element.parentElement) {
+    const found = numbers(getComputedStyle(element).backgroundColor);
+    if (found.length === 3 || found[3] > 0) return found.slice(0, 3);
+  }
+  return [255, 255, 255];
+};
+return [...document.querySelectorAll("main *:not(svg *)")]
+  .filter((element) => element.checkVisibility() && [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
+  .map((element) => [element.tagName + "." + element.className,
+    ...[numbers(getComputedStyle(element).color).slice(0, 3), ground(element)].map(light).sort((a, b) => b - a)])
+  .filter(([, more, less]) => (more + 0.05) / (less + 0.05) < 4.5);
+"""

@@ -303,3 +303,40 @@ def test_every_number_is_finite(make_run: MakeRun) -> None:
     summary = summary_of(huge)
     assert summary["methods"]["a"]["perplexity"] is None
     json.dumps(summary, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("arms", "headline"),
+    [
+        (
+            {"a": [2.0]},
+            "a ends at a validation loss of 2.000\u00a0±\u00a00.010 nats (1.5000 bits per byte); "
+            "one method, nothing to compare it with.",
+        ),
+        (
+            {"a": [2.0], "b": [1.9]},
+            "b ends 0.1000 nats below a (1.9000 against 2.0000 nats of validation loss); "
+            "from one seed, so nothing says how far another would move it.",
+        ),
+        (
+            {"a": [2.0], "b": [2.0]},
+            "b ends level with a (2.0000 against 2.0000 nats of validation loss); "
+            "from one seed, so nothing says how far another would move it.",
+        ),
+        (
+            {"a": [2.0, 2.2], "b": [1.9, 2.08], "c": [2.5, 2.5]},
+            "b has the lowest validation loss of 3 methods: 1.9900 nats, −0.110\u00a0±\u00a00.010 against the baseline a; "
+            "95% interval over 2 paired seeds −0.2371 to +0.0171, which includes zero: no difference is shown.",
+        ),
+        (
+            {"a": [2.0], "b": [2.2], "c": [2.1]},
+            "the baseline a has the lowest validation loss of 3 methods: 2.0000 nats, and next is c, +0.1000 against it; "
+            "from one seed, so nothing says how far another would move it.",
+        ),
+    ],
+    ids=["one method", "one seed", "no gap", "three methods", "three, the baseline ahead"],
+)
+def test_the_answer_in_a_sentence(make_run: MakeRun, arms: dict[str, list[float]], headline: str) -> None:
+    ends = [(method, seed, end) for method, losses in arms.items() for seed, end in enumerate(losses)]
+    runs = [make_run(method, {0: 5.0, 100: end}, seed=seed) for method, seed, end in ends]
+    assert summary_of(*runs)["headline"] == f"After 100 steps (12.8k tokens) {headline}"
