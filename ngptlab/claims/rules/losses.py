@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ngptlab.claims.claim import Outcome
@@ -27,15 +27,14 @@ class LowerLoss:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From pairs of seeds."""
-        found = [
-            (match, estimate(list(_gaps(match).values())))
-            for match in matches(evidence, self.method, self.baseline)
-        ]
+        found = matches(evidence, self.method, self.baseline)
         if not found:
             return nothing(f"runs of {self.method} and {self.baseline} with equal settings and a common seed")
-        (ours, theirs), gap = max(found, key=lambda each: _rank(each[0][0], each[1].pairs, self.frac))
+        ours, theirs = _first(found, self.frac)
+        gap = estimate(list(_gaps((ours, theirs)).values()))
         verdict, reason = decide(gap, -math.inf, 0.0, [*ours.doubts, *theirs.doubts])
-        alike = sum((other.mean < 0) == (gap.mean < 0) for _, other in found)
+        others = [estimate(list(_gaps(match).values())) for match in found]
+        alike = sum((other.mean < 0) == (gap.mean < 0) for other in others)
         more = f"; the same sign in {alike} of {len(found)} settings" if len(found) > 1 else ""
         return Outcome(
             verdict=verdict,
@@ -59,14 +58,11 @@ class Costs:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From pairs of seeds."""
-        found = [
-            (match, [d / match[1].losses[s] * 100 for s, d in _gaps(match).items()])
-            for match in matches(evidence, self.method, self.baseline)
-        ]
+        found = matches(evidence, self.method, self.baseline)
         if not found:
             return nothing(f"runs of a method {self.method} beside {self.baseline}")
-        (ours, theirs), values = max(found, key=lambda each: _rank(each[0][0], len(each[1]), self.frac))
-        percent = estimate(values)
+        ours, theirs = _first(found, self.frac)
+        percent = estimate([100 * gap / theirs.losses[seed] for seed, gap in _gaps((ours, theirs)).items()])
         verdict, reason = decide(percent, self.low, self.high, [*ours.doubts, *theirs.doubts])
         return Outcome(
             verdict=verdict,
@@ -96,9 +92,14 @@ def _gaps(match: Match) -> dict[str, float]:
     return {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
 
 
-def _rank(arm: Ends, seeds: int, frac: float) -> tuple[object, ...]:
-    """Three seeds, then the larger setting, then the schedule, then seeds."""
-    return seeds >= MIN_SEEDS, arm.setting.size, arm.near(frac), seeds
+def _first(found: Sequence[Match], frac: float) -> Match:
+    """The match to judge: three seeds, then the larger setting, then the schedule, then seeds."""
+
+    def rank(match: Match) -> tuple[object, ...]:
+        seeds = len(_gaps(match))
+        return seeds >= MIN_SEEDS, match[0].setting.size, match[0].near(frac), seeds
+
+    return max(found, key=rank)
 
 
 @dataclass(frozen=True, kw_only=True)
