@@ -54,7 +54,7 @@ def generate(
     return _go_on(read, prompt_1T, max_tokens, sampling, draws, end, vocab_size)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _go_on(
     read: _Cached | _Again,
     prompt_1T: Tensor,

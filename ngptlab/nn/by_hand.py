@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 # A plain global: the compiler can read one, and breaks its graph at a context variable.
 _mode: Literal["any", "plain", "stacked"] = "any"
@@ -65,6 +66,20 @@ def operator_on_cpu(x: Tensor) -> bool:
 def by_hand(x: Tensor) -> bool:
     """Whether `x` is to take the path with derivatives by hand: eagerly on a CPU, in float32 or float64."""
     return on_cpu(x) and not torch.compiler.is_compiling()
+
+
+def call(function: type[Function], *inputs: Any) -> Tensor:
+    """`function.apply(*inputs)`; without a gradient its forward alone, for `apply` costs more than a small operation."""
+    if torch.is_grad_enabled():
+        return function.apply(*inputs)  # type: ignore[no-any-return, no-untyped-call]
+    return function.forward(_Nothing(), *inputs)  # type: ignore[no-any-return]
+
+
+class _Nothing:
+    """In place of the context, where there will be no backward."""
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        pass
 
 
 def _wide_on_cpu(x: Tensor) -> bool:

@@ -17,6 +17,9 @@ from ngptlab.errors import ConfigError, DataError
 from ngptlab.nn.attention import attention_to_past, causal_attention
 from ngptlab.nn.rope import TRAINED, Angles, Rope, rope_tables
 
+AHEAD = 64
+"""Positions whose angles are computed together."""
+
 
 class Past:
     """Keys and values of one layer, as the seam `qk` leaves them.
@@ -104,12 +107,22 @@ class Cache:
         """Tokens read, which is the position of the next one."""
         room = capacity if window is None else min(capacity, window)
         self.layers = [Past(room, window) for _ in range(dims.num_layers)]
+        self._turns: Rope | None = None
+        self._turns_from = 0
 
     def rope(self, length: int, *, like: Tensor) -> Rope:
         """Tables for the next `length` positions."""
-        dims = self.dims
+        begin = self.length - self._turns_from
+        if self._turns is None or not 0 <= begin <= len(self._turns[0]) - length:
+            self._turns, self._turns_from, begin = self._more_turns(length, like), self.length, 0
+        cos_THK, sin_THK = self._turns
+        return cos_THK[begin : begin + length], sin_THK[begin : begin + length]
+
+    def _more_turns(self, length: int, like: Tensor) -> Rope:
+        """Tables from here on, also for tokens that will come one by one: all at once they cost what one does."""
+        dims, ahead = self.dims, max(length, AHEAD)
         return rope_tables(
-            length, dims.num_heads, dims.d_head, like=like, first=self.length, angles=self.angles
+            ahead, dims.num_heads, dims.d_head, like=like, first=self.length, angles=self.angles
         )
 
     def select(self, rows: Tensor) -> None:

@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand
+from ngptlab.nn.by_hand import by_hand, call
 
 
 def gain(x: Tensor, factor: Tensor) -> Tensor:
     """x * factor, where the shape of `factor` is that of the last axes of `x`; in the dtype of `x`."""
     if by_hand(x):
-        return _Gain.apply(x, factor)  # type: ignore[no-any-return, no-untyped-call]
+        return call(_Gain, x, factor)
     return (x * factor).to(x.dtype)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, library, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import on_cpu
+from ngptlab.nn.by_hand import call, on_cpu
 from ngptlab.nn.operators import operator
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -38,7 +38,8 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     """x W^T in the dtype of x; the master weight keeps its own."""
     small = not torch.is_grad_enabled() and x.numel() * len(weight) < SMALL
     if on_cpu(x) and x.dtype == torch.float32 and HAS_ONEDNN and not small:
-        return _Linear.apply(x.flatten(0, -2), weight).unflatten(0, x.shape[:-1])  # type: ignore[no-any-return, no-untyped-call]
+        y_NO = call(_Linear, x.flatten(0, -2), weight)
+        return y_NO.view(*x.shape[:-1], len(weight))
     return F.linear(x, weight.to(x.dtype))
 
 

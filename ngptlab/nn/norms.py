@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand
+from ngptlab.nn.by_hand import by_hand, call
 
 NORM_FLOOR = 1e-12
 """Norm below which a vector counts as zero, so that an all-zero vector stays zero instead of becoming NaN."""
@@ -34,7 +34,7 @@ def rms_norm(x: Tensor) -> Tensor:
 def _normed(x: Tensor, size: float, floor: float) -> Tensor:
     """size x / sqrt(||x||^2 + floor)."""
     if by_hand(x):
-        return _Normed.apply(x, size, floor)  # type: ignore[no-any-return, no-untyped-call]
+        return call(_Normed, x, size, floor)
     x_wide = wide(x)
     factor: Tensor = size * torch.rsqrt(x_wide.square().sum(-1, keepdim=True) + floor)
     return (x_wide * factor).to(x.dtype)

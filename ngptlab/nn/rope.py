@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand
+from ngptlab.nn.by_hand import by_hand, call
 from ngptlab.nn.norms import wide
 
 Rope = tuple[Tensor, Tensor]
@@ -57,7 +57,7 @@ def rotate(x_BTHK: Tensor, rope: Rope) -> Tensor:
     """Turn each pair of channels by its position's angle; keeps every norm."""
     cos_THK, sin_THK = rope
     if by_hand(x_BTHK):
-        return _Rotated.apply(x_BTHK, cos_THK, sin_THK)  # type: ignore[no-any-return, no-untyped-call]
+        return call(_Rotated, x_BTHK, cos_THK, sin_THK)
     x_wide = wide(x_BTHK)
     return (x_wide * cos_THK + _swapped(x_wide) * sin_THK).to(x_BTHK.dtype)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand
+from ngptlab.nn.by_hand import by_hand, call
 from ngptlab.nn.gain import column_dot
 from ngptlab.nn.norms import lengths, normed_backward, unit_norm, wide
 
@@ -17,7 +17,7 @@ from ngptlab.nn.norms import lengths, normed_backward, unit_norm, wide
 def sphere_step(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
     """Norm(h + rate (Norm(branch) - h)) (arXiv:2410.01131, equations 10, 11), in the dtype of `h`."""
     if by_hand(h_BTD):
-        return _SphereStep.apply(h_BTD, branch_BTD, rate_D)  # type: ignore[no-any-return, no-untyped-call]
+        return call(_SphereStep, h_BTD, branch_BTD, rate_D)
     target = unit_norm(wide(branch_BTD))
     return unit_norm(torch.lerp(wide(h_BTD), target, rate_D)).to(h_BTD.dtype)
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand
+from ngptlab.nn.by_hand import by_hand, call
 
 
 def swiglu(u_BTF: Tensor, v_BTF: Tensor) -> Tensor:
     """u * SiLU(v), with SiLU(v) = v sigmoid(v)."""
     if by_hand(u_BTF):
-        return _SwiGLU.apply(u_BTF, v_BTF)  # type: ignore[no-any-return, no-untyped-call]
+        return call(_SwiGLU, u_BTF, v_BTF)
     return u_BTF * F.silu(v_BTF)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ngptlab import ConfigError, DataError, Decoder, Dims, build_model, methods
 from ngptlab.nn import decoder
 from ngptlab.nn.attention import attention_to_past, causal_attention
-from ngptlab.nn.cache import Cache
+from ngptlab.nn.cache import AHEAD, Cache
 from ngptlab.nn.rope import Angles, rope_tables
 from noisy import noisy
 
@@ -96,6 +96,17 @@ def test_other_angles_hold_at_every_position(method: str, monkeypatch: pytest.Mo
         expected = model(TOKENS)
         torch.testing.assert_close(in_pieces(model, [1, 2, 9], angles=angles), expected, **EXACT)
         assert (expected - trained).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("angles", [Angles(), Angles(stretch=3.0)])
+def test_angles_are_those_of_their_positions_however_they_are_asked_for(angles: Angles) -> None:
+    cache, like = Cache(DIMS, angles=angles), torch.zeros(1)
+    for length in (5, *[1] * (AHEAD - 5), 1, 3, 2 * AHEAD, 1, AHEAD - 1, AHEAD):
+        heads, width = DIMS.num_heads, DIMS.d_head
+        expected = rope_tables(length, heads, width, like=like, first=cache.length, angles=angles)
+        for found, table in zip(cache.rope(length, like=like), expected, strict=True):
+            assert torch.equal(found, table), f"{length} from {cache.length} on"
+        cache.length += length
 
 
 @torch.no_grad()

@@ -90,6 +90,20 @@ def test_float32_is_as_near_to_float64_as_the_plain_formula(case: str) -> None:
         torch.testing.assert_close(ours.double(), truth, rtol=0, atol=64 * 2**-24 * largest(truth))
 
 
+@every_case
+def test_without_a_gradient_the_value_is_the_same(case: str) -> None:
+    function, inputs = arguments(case, torch.float32)
+    with torch.no_grad():
+        value = function(*inputs)
+    with torch.inference_mode():
+        read_only = function(*inputs)
+    # A product this small goes past oneDNN where nothing will be derived from it, and sums in another order.
+    tolerance = {"rtol": 0.0, "atol": 64 * 2**-24 * largest(value) if case == "linear" else 0.0}
+    for found in (value, read_only):
+        assert not found.requires_grad
+        torch.testing.assert_close(found, results(function, inputs)[0], **tolerance)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @every_case
 def test_any_memory_layout(case: str, dtype: torch.dtype) -> None:
