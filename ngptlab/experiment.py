@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import ngptlab
@@ -178,7 +179,10 @@ def initial_model(config: RunConfig) -> Decoder:
         ConfigError: its settings don't fit its method.
     """
     parts = methods.load(config.method, config.seams.given)
-    return methods.build_model(parts, config.model, seed=config.seed, param=config.param)
+    stored_dtype = torch.bfloat16 if config.train.weights_dtype == "bfloat16" else None
+    return methods.build_model(
+        parts, config.model, seed=config.seed, param=config.param, stored_dtype=stored_dtype
+    )
 
 
 def open_data(config: RunConfig) -> Corpus:

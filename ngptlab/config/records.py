@@ -174,7 +174,9 @@ class TrainConfig(Frozen):
     context: int = Field(default=128, gt=0)
     """T: tokens in a sequence."""
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Dtype of activations and matrix products; weights stay float32. auto: bfloat16 on CUDA, float32 on CPU."""
+    """Dtype of activations and matrix products. auto: bfloat16 on CUDA, float32 on CPU."""
+    weights_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Digits that the blocks' matrices keep from step to step. bfloat16: as the official nGPT code stores them, in both arms."""
 
     @property
     def step_tokens(self) -> int:
@@ -322,6 +324,8 @@ class RunConfig(Frozen):
         del fields["eval"]["at"]
         if self.param == ParamConfig():
             del fields["param"]
+        if self.train.weights_dtype == "float32":
+            del fields["train"]["weights_dtype"]
         if self.data.order == "shuffled":
             del fields["data"]["order"]
         if not self.data.end_of_text:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+import torch
+
 from ngptlab.config import Dims, ParamConfig, RunConfig, parse
 from ngptlab.errors import ConfigError, nearest
 from ngptlab.nn.decoder import Decoder, Parts
@@ -64,15 +66,23 @@ def counterpart(implementation: str, kind: str) -> str:
 
 
 def build_model(
-    method: str | Parts, dims: Dims, *, seed: int = 0, param: ParamConfig | None = None
+    method: str | Parts,
+    dims: Dims,
+    *,
+    seed: int = 0,
+    param: ParamConfig | None = None,
+    stored_dtype: torch.dtype | None = None,
 ) -> Decoder:
     """A decoder with initial weights by the rules of `param`, constraint applied, on the CPU in float32.
+
+    `stored_dtype`: digits that the blocks' matrices keep from step to step; None: all of float32.
 
     Raises:
         ConfigError: there is no such method, or the rules don't fit it or its sizes.
     """
     model = Decoder(dims, load(method) if isinstance(method, str) else method)
     apply(model, rules(param or ParamConfig(), dims, tokens=None))
+    model.stored_dtype = stored_dtype
     model.reset(seed)
     return model
 

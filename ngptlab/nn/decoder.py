@@ -22,6 +22,7 @@ from ngptlab.nn.norms import wide
 from ngptlab.nn.parts import Part, Scale
 from ngptlab.nn.roles import Role, role
 from ngptlab.nn.rope import Rope, rope_tables
+from ngptlab.nn.storage import round_blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,8 @@ class Decoder(nn.Module):
         self.dims, self.parts = dims, parts
         self.compute_dtype: torch.dtype | None = None
         """Dtype of activations and matrix products; None: that of the weights."""
+        self.stored_dtype: torch.dtype | None = None
+        """Dtype to whose digits the blocks' matrices are rounded after every step; None: not at all."""
         self.std_factors: dict[Role, float] = {}
         """Factors on the initial std of matrices, where not 1; `param.apply` sets them."""
         self.hidden_divisor = 1.0
@@ -183,8 +186,10 @@ class Decoder(nn.Module):
         return h_ND, self.logits_map.rows(self.E_out).to(h_ND.dtype)
 
     def after_step(self) -> None:
-        """Restore the method's constraint on the weights; to be called after every optimizer step."""
+        """Restore the method's constraint on the weights, then store them; to be called after every optimizer step."""
         self._constraint(self)
+        if self.stored_dtype is not None:
+            round_blocks(self, self.stored_dtype)
 
     def num_params(self) -> int:
         """Number of trained values."""

@@ -28,7 +28,8 @@ class Stack:
     params: Stacked
 
     def __init__(self, models: Sequence[Decoder], *, compiled: bool = False) -> None:
-        assert len({(model.dims, model.parts, model.compute_dtype) for model in models}) == 1, "of one shape"
+        alike = {(model.dims, model.parts, model.compute_dtype, model.stored_dtype) for model in models}
+        assert len(alike) == 1, "of one shape"
         self.models = list(models)
         self._compiled = compiled
         self._hold(

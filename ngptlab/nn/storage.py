@@ -1,0 +1,20 @@
+"""Matrices as a narrower dtype would keep them from step to step. Everything is still computed in the dtype they lie in."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ngptlab.nn.roles import Role, role
+
+
+@torch.no_grad()
+def round_blocks(model: nn.Module, dtype: torch.dtype) -> None:
+    """Round the matrices of all blocks to `dtype`, in place; embeddings, head and scales keep their digits.
+
+    NVIDIA/ngpt stores these matrices, and no others, in bfloat16 (model.py). There an update that is less than about
+    2^-9 of a weight leaves it where it was.
+    """
+    for name, weight in model.named_parameters():
+        if role(name) in (Role.READER, Role.WRITER):
+            weight.copy_(weight.to(dtype))
