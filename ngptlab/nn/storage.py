@@ -12,7 +12,7 @@ from ngptlab.nn.roles import Role, role
 def round_blocks(model: nn.Module, dtype: torch.dtype) -> None:
     """Round the matrices of all blocks to `dtype`, in place; embeddings, head and scales keep their digits.
 
-    NVIDIA/ngpt stores these matrices, and no others, in bfloat16 (model.py). There an update that is less than about
+    The official code of arXiv:2410.01131 stores these matrices, and no others, in bfloat16. There an update below some
     2^-9 of a weight leaves it where it was.
     """
     for name, weight in model.named_parameters():
