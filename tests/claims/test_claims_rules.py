@@ -275,6 +275,25 @@ def test_stays_flat_and_levels_off() -> None:
     assert verdict(flat, Evidence())[0] == verdict(off, Evidence())[0] == OPEN
 
 
+def test_text_that_grows_easier_says_nothing_of_length() -> None:
+    """Where every model's loss falls beyond its context, the text's own beginning was the hard part."""
+    falls = reading({"new": [-1.0, -1.1, -1.2], "old": [-0.5, -0.6, -0.7]}, last=-0.1)
+    told = reading({"new": [0.05, 0.051, 0.049], "old": [1.0, 1.1, 1.2]})
+    larger = [replace(r, group=("other",), setting=replace(HERE, params=10**9)) for r in falls.positions]
+    both = Evidence(positions=[*larger, *told.positions])
+    for rule in (
+        rules.RisesLess(**PAIR, contexts=8),
+        rules.StaysFlat(method="new", contexts=8, most=0.1),
+        rules.LevelsOff(method="old", contexts=4, most=0.1),
+    ):
+        assert verdict(rule, falls)[0] == OPEN
+        assert rule.judge(both) == rule.judge(told), "though the other models are the larger ones"
+    assert (
+        verdict(rules.RisesLess(**PAIR, contexts=8), reading({"new": [-0.1] * 3, "old": [1.0] * 3}))[0]
+        == HOLDS
+    )
+
+
 def test_models_whose_seeds_are_not_recorded_decide_nothing() -> None:
     found = [
         Positions(**of(method, ""), bins=((0, 100, 2.0), (400, 800, loss)))

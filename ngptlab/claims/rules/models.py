@@ -85,6 +85,15 @@ def _rises(records: Records[Positions], contexts: int) -> dict[str, float]:
     return found
 
 
+def _telling(found: Sequence[Positions], contexts: int) -> list[Positions]:
+    """Those among whose equals some model's loss rises beyond its context.
+
+    Where all fall, the documents' first tokens are harder than what follows, and nothing says what positions did.
+    """
+    rising = {r.group for r in found for rise in _rises({r.seed: r}, contexts).values() if rise > 0}
+    return [record for record in found if record.group in rising]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RisesLess:
     """From the training context to `contexts` times it, the loss of `method` rises less than `baseline`'s.
@@ -98,11 +107,13 @@ class RisesLess:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From pairs of seeds."""
-        both = _group(evidence.positions, (self.method, self.baseline))
+        both = _group(_telling(evidence.positions, self.contexts), (self.method, self.baseline))
         ours, theirs = (_rises(records, self.contexts) for records in both)
         values = pairs(ours, theirs)
         if not values:
-            return nothing(f"loss to {self.contexts} contexts of {self.method} and {self.baseline}")
+            return nothing(
+                f"loss to {self.contexts} contexts of {self.method} and {self.baseline}, rising in one"
+            )
         gap = estimate(values)
         said = f"{self.method} {_mean(ours):+.3f}, {self.baseline} {_mean(theirs):+.3f} nats; difference {show(gap)}"
         return _finish(both, decide(gap, -math.inf, 0.0), said, gap.pairs)
@@ -118,10 +129,10 @@ class StaysFlat:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From seeds."""
-        (records,) = _group(evidence.positions, (self.method,))
+        (records,) = _group(_telling(evidence.positions, self.contexts), (self.method,))
         values = list(_rises(records, self.contexts).values())
         if not values:
-            return nothing(f"loss to {self.contexts} contexts of {self.method}")
+            return nothing(f"loss to {self.contexts} contexts of {self.method}, rising in some method")
         rise = estimate(values)
         return _finish((records,), decide(rise, -math.inf, self.most), f"rises by {show(rise)}", rise.pairs)
 
@@ -139,11 +150,11 @@ class LevelsOff:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From seeds."""
-        (records,) = _group(evidence.positions, (self.method,))
+        (records,) = _group(_telling(evidence.positions, self.contexts), (self.method,))
         near, far = (_rises(records, contexts) for contexts in (self.contexts, 2 * self.contexts))
         values = pairs(far, near)
         if not values:
-            return nothing(f"loss to {2 * self.contexts} contexts of {self.method}")
+            return nothing(f"loss to {2 * self.contexts} contexts of {self.method}, rising in some method")
         rise = estimate(values)
         said = f"from {self.contexts // 2}-{self.contexts} to {self.contexts}-{2 * self.contexts} contexts: {show(rise)}"
         return _finish((records,), decide(rise, -math.inf, self.most), said, rise.pairs)
