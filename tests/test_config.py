@@ -72,9 +72,8 @@ ELSEWHERE: dict[str, Any] = {
 
 EARLIER = {"mup": "34b7c7a8", "nugpt": "3bd58707"}
 """Hashes of CONFIG with these rules at base width 64, written down before `base_layers` and `base_tokens` came."""
-
-
 LATER = {"data.order", "data.end_of_text", "train.weights_dtype"}
+"""Fields that came after the first runs; `param` and `seams` have tests of their own."""
 
 
 def changed(path: str, value: Any) -> RunConfig:

@@ -94,6 +94,10 @@ def _telling(found: Sequence[Positions], contexts: int) -> list[Positions]:
     return [record for record in found if record.group in rising]
 
 
+def _no_reading(contexts: int, whose: str) -> Outcome:
+    return nothing(f"loss to {contexts} contexts of {whose}, on text where some model's rises")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RisesLess:
     """From the training context to `contexts` times it, the loss of `method` rises less than `baseline`'s.
@@ -111,9 +115,7 @@ class RisesLess:
         ours, theirs = (_rises(records, self.contexts) for records in both)
         values = pairs(ours, theirs)
         if not values:
-            return nothing(
-                f"loss to {self.contexts} contexts of {self.method} and {self.baseline}, rising in one"
-            )
+            return _no_reading(self.contexts, f"{self.method} and {self.baseline}")
         gap = estimate(values)
         said = f"{self.method} {_mean(ours):+.3f}, {self.baseline} {_mean(theirs):+.3f} nats; difference {show(gap)}"
         return _finish(both, decide(gap, -math.inf, 0.0), said, gap.pairs)
@@ -132,7 +134,7 @@ class StaysFlat:
         (records,) = _group(_telling(evidence.positions, self.contexts), (self.method,))
         values = list(_rises(records, self.contexts).values())
         if not values:
-            return nothing(f"loss to {self.contexts} contexts of {self.method}, rising in some method")
+            return _no_reading(self.contexts, self.method)
         rise = estimate(values)
         return _finish((records,), decide(rise, -math.inf, self.most), f"rises by {show(rise)}", rise.pairs)
 
@@ -154,7 +156,7 @@ class LevelsOff:
         near, far = (_rises(records, contexts) for contexts in (self.contexts, 2 * self.contexts))
         values = pairs(far, near)
         if not values:
-            return nothing(f"loss to {2 * self.contexts} contexts of {self.method}, rising in some method")
+            return _no_reading(2 * self.contexts, self.method)
         rise = estimate(values)
         said = f"from {self.contexts // 2}-{self.contexts} to {self.contexts}-{2 * self.contexts} contexts: {show(rise)}"
         return _finish((records,), decide(rise, -math.inf, self.most), said, rise.pairs)
