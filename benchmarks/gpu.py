@@ -28,7 +28,8 @@ def stages(methods: list[str]) -> list[tuple[str, list[str]]]:
     chosen, step = ["--sizes", "162m", "--methods", *methods], "benchmarks.step_time"
     small = ["benchmarks.stacked", "--recipe", "mup-bytes", "--widths", "64", "--models", "10"]
     return [
-        ("tests marked gpu", ["pytest", "-q", "-m", "gpu"]),
+        # Compiling takes most of their time. What torch itself warns of meanwhile is not what they test.
+        ("tests marked gpu", ["pytest", "-q", "-m", "gpu", "-n", "4", "-W", "default"]),
         ("step time, eager", [step, *chosen, "--out", "out/bench/gpu_eager.json"]),
         ("step time, compiled", [step, *chosen, "--compiled", "--out", "out/bench/gpu_compiled.json"]),
         ("many small models as one, eager", [*small, "--out", "out/bench/gpu_stacked.json"]),

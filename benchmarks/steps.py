@@ -20,6 +20,7 @@ from ngptlab.config import OptimConfig
 from ngptlab.device import Device, keep_freed_memory
 from ngptlab.methods import build_model, load
 from ngptlab.optim.groups import adamw
+from ngptlab.train.program import program
 
 LR = 1e-3
 WARM_UP_STEPS = 3
@@ -73,7 +74,8 @@ def ours(method: str, size: Size, device: Device) -> Stepper:
     model = build_model(method, size.dims, seed=0).to(device.place)
     model.compute_dtype = device.compute_dtype
     optimizer = adamw(model, OptimConfig(lr=LR, weight_decay=load(method).weight_decay))
-    return Stepper(method, model, compiled_or_not(model.loss, device), optimizer, model.after_step, device)
+    runs = program(model, device)
+    return Stepper(method, model, runs.loss, optimizer, runs.after_step, device)
 
 
 def interleave(

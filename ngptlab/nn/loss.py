@@ -6,22 +6,29 @@ vocabulary, several times over. Here they exist a few rows at a time, and the gr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, library
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ngptlab.nn.by_hand import plain_only
 from ngptlab.nn.norms import wide
+from ngptlab.nn.operators import operator
 
 CHUNK_VALUES = {"cpu": 2**24, "cuda": 2**28}
 """Logits held at a time: 64 MB in float32, where more is no faster; a GPU needs larger products."""
 
 TINY = 1e-30
 """Probability below which -log(p) is not computed from p, which float32 soon can't hold."""
+
+
+FromLogits = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Logits [C, V] and targets [C] to losses [C] and the gradient of their sum, [C, V]."""
 
 
 class LogitsMap(Protocol):
@@ -72,7 +79,9 @@ def mean_loss(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: Logi
         return _cross_entropy(h_ND, rows_VD, targets_N, logits_map, "mean")
     if not torch.is_grad_enabled():
         return token_losses(h_ND, rows_VD, targets_N, logits_map).mean()
-    return _chunked_mean_loss(h_ND, rows_VD, targets_N)  # type: ignore[no-any-return]
+    if torch.compiler.is_compiling():
+        return _compiled_mean_loss(h_ND, rows_VD, targets_N)[0]  # type: ignore[no-any-return]
+    return _MeanLoss.apply(h_ND, rows_VD, targets_N)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _cross_entropy(
@@ -82,14 +91,14 @@ def _cross_entropy(
     return F.cross_entropy(z_NV, targets_N, reduction=reduction)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _chunked_mean_loss(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor) -> Tensor:
-    # Kept out of compiled graphs: its loop would be unrolled there, and matrix products are nearly all it does.
-    return _MeanLoss.apply(h_ND, rows_VD, targets_N)  # type: ignore[no-any-return, no-untyped-call]
-
-
 def _chunk(rows_VD: Tensor) -> int:
     return max(16, CHUNK_VALUES.get(rows_VD.device.type, 2**24) // len(rows_VD) // 64 * 64)
+
+
+def _even_chunk(h_ND: Tensor, rows_VD: Tensor) -> int:
+    """As few chunks as `_chunk` makes, and of nearly equal size: a small last one would cost a pass over the matrix."""
+    parts = -(-len(h_ND) // _chunk(rows_VD))
+    return -(-len(h_ND) // parts // 64) * 64 if h_ND.is_cuda else min(_chunk(rows_VD), len(h_ND))
 
 
 class _MeanLoss(Function):
@@ -97,30 +106,83 @@ class _MeanLoss(Function):
 
     @staticmethod
     def forward(ctx: Any, h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor) -> Tensor:
-        size = min(_chunk(rows_VD), len(h_ND))
-        logits_CV = h_ND.new_empty(size, len(rows_VD))
-        dh_ND, drows_VD = torch.empty_like(h_ND), torch.zeros_like(wide(rows_VD))
-        minus_one_C1 = h_ND.new_full((size, 1), -1.0, dtype=wide(h_ND[:0]).dtype)
-        losses = []
-        for h_CD, targets_C, dh_CD in zip(
-            torch.split(h_ND, size), torch.split(targets_N, size), torch.split(dh_ND, size), strict=True
-        ):
-            z_CV = torch.mm(h_CD, rows_VD.T, out=logits_CV[: len(h_CD)])
-            p_CV = softmax_in_place(z_CV)
-            losses_C = _minus_log(p_CV.gather(1, targets_C.unsqueeze(1)).squeeze(1), h_CD, rows_VD, targets_C)
-            losses.append(losses_C)
-            dz_CV = p_CV.scatter_add_(1, targets_C.unsqueeze(1), minus_one_C1[: len(h_CD)]).to(h_CD.dtype)
-            torch.mm(dz_CV, rows_VD, out=dh_CD)
-            _add_product(drows_VD, dz_CV.T, h_CD)
-        ctx.save_for_backward(dh_ND, drows_VD)
-        return torch.cat(losses).mean()
+        loss, *gradients = _loss_and_gradients(h_ND, rows_VD, targets_N)
+        ctx.save_for_backward(*gradients)
+        return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        dh_ND, drows_VD = ctx.saved_tensors
-        each = grad / len(dh_ND)
-        return dh_ND * each.to(dh_ND.dtype), (drows_VD * each).to(dh_ND.dtype), None
+        return _scaled(grad, *ctx.saved_tensors)
+
+
+@library.custom_op(operator(__name__, "mean_loss"), mutates_args=())
+def _compiled_mean_loss(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss and its gradients as one operator, because the compiler would unroll the loop and keep all logits."""
+    return _loss_and_gradients(h_ND, rows_VD, targets_N, fused=h_ND.is_cuda)
+
+
+@_compiled_mean_loss.register_fake
+def _(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    loss = h_ND.new_empty((), dtype=wide(h_ND[:0]).dtype)
+    return loss, torch.empty_like(h_ND), torch.empty_like(rows_VD, dtype=loss.dtype)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*output[1:])
+
+
+def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None]:
+    return _scaled(grad, *ctx.saved_tensors)
+
+
+_compiled_mean_loss.register_autograd(_backward, setup_context=_save)
+
+
+def _scaled(grad: Tensor, dh_ND: Tensor, drows_VD: Tensor) -> tuple[Tensor, Tensor, None]:
+    each = grad / len(dh_ND)
+    return dh_ND * each.to(dh_ND.dtype), (drows_VD * each).to(dh_ND.dtype), None
+
+
+def _loss_and_gradients(
+    h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, *, fused: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean loss, and the gradients of the sum with respect to `h_ND` and, in float32 at least, `rows_VD`."""
+    size = _even_chunk(h_ND, rows_VD)
+    logits_CV = h_ND.new_empty(size, len(rows_VD))
+    dh_ND, drows_VD = torch.empty_like(h_ND), torch.zeros_like(wide(rows_VD))
+    losses = []
+    for h_CD, targets_C, dh_CD in zip(
+        torch.split(h_ND, size), torch.split(targets_N, size), torch.split(dh_ND, size), strict=True
+    ):
+        z_CV = torch.mm(h_CD, rows_VD.T, out=logits_CV[: len(h_CD)])
+        if fused:
+            losses_C, dz_CV = _compiled_from_logits()(z_CV, targets_C)
+        else:
+            at_C1 = targets_C.unsqueeze(1)
+            p_CV = softmax_in_place(z_CV)
+            losses_C = _minus_log(p_CV.gather(1, at_C1).squeeze(1), h_CD, rows_VD, targets_C)
+            minus_one_C1 = p_CV.new_full((len(h_CD), 1), -1.0)
+            dz_CV = p_CV.scatter_add_(1, at_C1, minus_one_C1).to(h_CD.dtype)
+        losses.append(losses_C)
+        torch.mm(dz_CV, rows_VD, out=dh_CD)
+        _add_product(drows_VD, dz_CV.T, h_CD)
+    return torch.cat(losses).mean(), dh_ND, drows_VD
+
+
+def from_logits(z_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses [C] at logits, and the gradient of their sum, softmax minus one at the target, in the dtype of the logits."""
+    wide_CV, at_C1 = wide(z_CV), targets_C.unsqueeze(1)
+    lse_C1 = torch.logsumexp(wide_CV, dim=1, keepdim=True)
+    losses_C = (lse_C1 - wide_CV.gather(1, at_C1)).squeeze(1)
+    hit_CV = torch.arange(z_CV.shape[1], device=z_CV.device) == at_C1
+    return losses_C, (torch.exp(wide_CV - lse_C1) - hit_CV.to(wide_CV.dtype)).to(z_CV.dtype)
+
+
+@cache
+def _compiled_from_logits() -> FromLogits:
+    """On a GPU passes over the logits cost as much as products with them: one kernel that reads twice and writes once."""
+    return torch.compile(from_logits)  # made when first asked for, because it imports the compiler
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:

@@ -14,7 +14,7 @@ from ngptlab.nn.by_hand import by_hand, call
 from ngptlab.nn.norms import wide
 
 Rope = tuple[Tensor, Tensor]
-"""Cosines and signed sines, each [T, H, K], float32 at least, the same in every head.
+"""Cosines and signed sines, each [T, H, K] or [T, 1, K], float32 at least, the same in every head.
 
 Where channel j turns with channel j + K/2 by an angle, both have its cosine, the first has minus its sine and the second
 its sine: x cos + swapped(x) sin is x turned.
@@ -49,6 +49,8 @@ def rope_tables(
     angle_T1k = torch.outer(position, angles.base ** (-j / d_head)).unsqueeze(1)
     cos_T1k, sin_T1k = angle_T1k.cos().to(dtype), angle_T1k.sin().to(dtype)
     cos_T1K, sin_T1K = torch.cat((cos_T1k, cos_T1k), dim=-1), torch.cat((-sin_T1k, sin_T1k), dim=-1)
+    if like.is_cuda:
+        return cos_T1K, sin_T1K  # small enough to stay in a cache
     # Written out for every head: an elementwise product with a table of the full shape is faster on a CPU.
     return cos_T1K.repeat(1, num_heads, 1), sin_T1K.repeat(1, num_heads, 1)
 

@@ -26,6 +26,7 @@ from ngptlab.param.rules import rules
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import resume, save_checkpoint
 from ngptlab.train.due import checkpoint_due, validation_due
+from ngptlab.train.program import program
 from ngptlab.train.progress import Reporter
 from ngptlab.train.speed import Meter
 from ngptlab.train.stop import Stopped, StopRequest
@@ -65,9 +66,7 @@ class Trainer:
         train = self.config.train
         self._rules = rules(self.config.param, self.config.model, tokens=train.tokens)
         self.optimizer = adamw(self.model, self.config.optim, self._rules)
-        self._loss: Callable[[Tensor, Tensor], Tensor] = self.model.loss
-        if self.device.compile:
-            self._loss = torch.compile(self.model.loss)
+        self._program = program(self.model, self.device)
         flops = train.step_tokens * token_flops(self.config.model, train.context).total
         self.meter = Meter(step_tokens=train.step_tokens, step_flops=flops, peak_flops=self.device.peak_flops)
 
@@ -143,14 +142,14 @@ class Trainer:
         )
         data_seconds = time.perf_counter() - start
         set_lr(self.optimizer, lr_factor(self.config, step))
-        loss_nats = self._accumulate(inputs_BT, targets_BT)
-        grad_norm = torch.nn.utils.clip_grad_norm_(
-            self.model.parameters(), self.config.optim.grad_clip
-        ).item()
-        record = self.record(step, loss_nats, grad_norm)
+        loss = self._accumulate(inputs_BT, targets_BT)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
         self.optimizer.step()
-        self.model.after_step()
+        self._program.after_step()
         self.optimizer.zero_grad(set_to_none=True)
+        # The only wait of a step: a GPU would stand still after another.
+        loss_nats, grad_norm = torch.stack((loss, norm)).tolist()
+        record = self.record(step, loss_nats, grad_norm)
         self.device.synchronize()
         seconds = time.perf_counter() - start
         return record, self.meter.record(step + 1, step_seconds=seconds, data_seconds=data_seconds)
@@ -172,16 +171,16 @@ class Trainer:
             "grad_norm": grad_norm,
         }
 
-    def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor) -> float:
-        """Mean loss of the batch; its gradient is in the parameters, summed over micro-batches."""
+    def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Mean loss of the batch, a scalar; its gradient is in the parameters, summed over micro-batches."""
         size = self.config.device.micro_batch or len(inputs_BT)
         share = size / len(inputs_BT)
         total = torch.zeros((), device=inputs_BT.device)
         for inputs, targets in zip(torch.split(inputs_BT, size), torch.split(targets_BT, size), strict=True):
-            loss = self._loss(inputs, targets) * share
+            loss = self._program.loss(inputs, targets) * share
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        return total.item()
+        return total
 
     def _resume(self) -> int:
         step = resume(

@@ -1,0 +1,122 @@
+"""Every method on CUDA, compiled and in bfloat16 as real runs are, against float64 on the CPU. `make gpu` runs these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ngptlab import Decoder, Dims, build_model, experiment, methods
+from ngptlab.config import RunConfig
+from ngptlab.device import Device
+from ngptlab.nn import loss as loss_module
+from ngptlab.nn.by_hand import plain_formulas
+from ngptlab.nn.loss import mean_loss
+from ngptlab.nn.parts import Logits, UnitWeights
+from ngptlab.nn.roles import d_model_axis
+from ngptlab.train.program import program
+
+pytestmark = pytest.mark.gpu
+every_method = pytest.mark.parametrize("method", methods.names())
+
+DIMS = Dims(vocab_size=256, num_layers=2, num_heads=2, d_model=128)
+ROUNDINGS = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-9}
+"""Largest relative error of one rounding."""
+
+
+def sample(count: int, length: int) -> tuple[Tensor, Tensor]:
+    tokens = torch.randint(DIMS.vocab_size, (count, length + 1), generator=torch.Generator().manual_seed(0))
+    return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    """||one - other|| / ||other||."""
+    return float((one.double().cpu() - other.double().cpu()).norm() / other.double().norm())
+
+
+def results(model: Decoder, loss: Callable[[Tensor, Tensor], Tensor], place: str) -> dict[str, Tensor]:
+    """The loss and every gradient."""
+    inputs, targets = sample(4, 128)
+    model.zero_grad()
+    value = loss(inputs.to(place), targets.to(place))
+    value.backward()
+    gradients = {name: p.grad.detach() for name, p in model.named_parameters() if p.grad is not None}
+    return {"loss": value.detach(), **gradients}
+
+
+@every_method
+@pytest.mark.parametrize(
+    ("dtype", "compiled"), [(torch.float32, False), (torch.bfloat16, False), (torch.bfloat16, True)]
+)
+def test_loss_and_gradients(method: str, dtype: torch.dtype, compiled: bool) -> None:
+    """Some thirty roundings lie between a gradient and the loss here; on a CPU up to 13 of bfloat16 are left of them.
+
+    float32 is held against float32, whose formulas on the CPU have tests of their own: with float64's epsilon, a norm of
+    small values is another function.
+    """
+    exact_model = build_model(method, DIMS, seed=0)
+    if dtype == torch.bfloat16:
+        exact_model.double()
+    with plain_formulas():
+        exact = results(exact_model, exact_model.loss, "cpu")
+    model = build_model(method, DIMS, seed=0).cuda()
+    model.compute_dtype = dtype
+    runs = program(model, Device(torch.device("cuda"), dtype, compiled))
+    found = results(model, runs.loss, "cuda")
+    assert found.keys() == exact.keys()
+    distances = {name: distance(found[name], exact[name]) / ROUNDINGS[dtype] for name in exact}
+    assert distances.pop("loss") < 8
+    wrong = {name: roundings for name, roundings in distances.items() if not roundings < 60}
+    assert not wrong
+
+
+@every_method
+def test_constraint(method: str) -> None:
+    """Compiled, it does what it does eagerly, and leaves the unit norms of methods that have them."""
+    one, other = (build_model(method, DIMS, seed=0).cuda() for _ in range(2))
+    with torch.no_grad():
+        for model in (one, other):
+            for number, weight in enumerate(model.parameters()):
+                weight.mul_(1 + 0.1 * number)
+    program(one, Device(torch.device("cuda"), torch.bfloat16, True)).after_step()
+    other.after_step()
+    for (name, weight), twin in zip(one.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(weight, twin, rtol=1e-6, atol=0)
+        axis = d_model_axis(name)
+        if axis is not None and methods.load(method).after_step == UnitWeights():
+            assert (weight.norm(dim=axis) - 1).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", ROUNDINGS)
+def test_compiled_loss_in_chunks(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of equal size and one that is not; logits so far apart that probabilities vanish."""
+    generator = torch.Generator().manual_seed(0)
+    h, rows = (torch.randn(n, 64, generator=generator) for n in (300, 1000))
+    h[:100] *= 8
+    targets = torch.randint(1000, (300,), generator=generator)
+    narrow = [x.to("cuda", dtype).requires_grad_() for x in (h, rows)]
+    exact = [x.detach().double().cpu().requires_grad_() for x in narrow]
+    torch.nn.functional.cross_entropy(exact[0] @ exact[1].T, targets).backward()
+    monkeypatch.setitem(loss_module.CHUNK_VALUES, "cuda", 128 * 1000)
+    compute = torch.compile(lambda h, rows, targets: mean_loss(h, rows, targets, Logits()), fullgraph=True)
+    compute(*narrow, targets.cuda()).backward()
+    for ours, theirs in zip(narrow, exact, strict=True):
+        assert ours.grad is not None and theirs.grad is not None
+        # Logits, their gradient, products and the result are rounded; a logit of 64 to 64 such roundings.
+        assert distance(ours.grad, theirs.grad) < 100 * ROUNDINGS[dtype]
+
+
+@every_method
+def test_a_run(method: str, make_config: Callable[..., RunConfig], tmp_path: Path) -> None:
+    """Trains, measures, saves; and loses what the same run on the CPU loses, within what bfloat16 leaves of it."""
+    losses = [
+        [
+            row["loss_nats"]
+            for row in experiment.train(make_config(method, device=device), tmp_path / name).read("metrics")
+        ]
+        for name, device in (("gpu", {"kind": "cuda", "compile": "on"}), ("cpu", {"kind": "cpu"}))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
