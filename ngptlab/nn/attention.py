@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, library
 
-from ngptlab.nn.by_hand import operator_on_cpu
+from ngptlab.nn.by_hand import is_stacked, operator_on_cpu
+from ngptlab.nn.norms import wide
 from ngptlab.nn.operators import operator
 
 KEPT_SCORES = 2**24
@@ -22,8 +23,18 @@ def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: floa
     if operator_on_cpu(q_BTHK) and B * H * T * T // 2 <= KEPT_SCORES:
         return _in_blocks(q_BTHK, k_BTHK, v_BTHK, scale)[0]  # type: ignore[no-any-return]
     q_BHTK, k_BHTK, v_BHTK = (x_BTHK.transpose(1, 2) for x_BTHK in (q_BTHK, k_BTHK, v_BTHK))
+    if is_stacked() and q_BTHK.is_cuda:
+        return _plain(q_BHTK, k_BHTK, v_BHTK, scale).transpose(1, 2)
     o_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, is_causal=True, scale=scale)
     return o_BHTK.transpose(1, 2)
+
+
+def _plain(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, scale: float) -> Tensor:
+    # torch's fused kernels fail on CUDA under vmap; models that are stacked are small, and so are their scores.
+    s_BHTS = wide(q_BHTK @ k_BHTK.mT) * scale
+    later_TS = torch.ones(s_BHTS.shape[-2:], dtype=torch.bool, device=s_BHTS.device).triu_(1)
+    p_BHTS = torch.softmax(s_BHTS.masked_fill(later_TS, -torch.inf), dim=-1)
+    return p_BHTS.to(v_BHTK.dtype) @ v_BHTK
 
 
 def attention_to_past(

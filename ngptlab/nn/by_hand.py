@@ -1,12 +1,14 @@
 """When derivatives written by hand replace the plain formula.
 
 Eagerly on a CPU every elementwise operation is a pass over memory, and autograd makes more of them than the mathematics
-needs. There, functions of this package use `torch.autograd.Function`s with few passes. Everywhere else (compiled, on
-CUDA, in bfloat16, under torch.func) they use the plain formula beside it, which is also what tests compare with.
+needs. There, functions of this package use `torch.autograd.Function`s with few passes. On CUDA, two of them have kernels,
+compiled or not, for the compiler needs more passes. Everywhere else (compiled, in bfloat16 on a CPU, under torch.func) they
+use the plain formula beside it, which is also what tests compare with.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -14,6 +16,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.autograd import Function
+
+HAS_TRITON = torch.version.cuda is not None and sys.platform == "linux"
+"""Whether torch brought what kernels are written in."""
 
 # A plain global: the compiler can read one, and breaks its graph at a context variable.
 _mode: Literal["any", "plain", "stacked"] = "any"
@@ -61,6 +66,11 @@ def on_cpu(x: Tensor) -> bool:
 def operator_on_cpu(x: Tensor) -> bool:
     """As `on_cpu`, for a path that is one operator and has a rule for stacked models."""
     return _wide_on_cpu(x) and _mode != "plain"
+
+
+def has_kernel(x: Tensor) -> bool:
+    """Whether `x` is to go through a kernel of `nn.kernels`: on CUDA, in float32 or narrower."""
+    return x.is_cuda and x.dtype != torch.float64 and HAS_TRITON and not plain_only()
 
 
 def by_hand(x: Tensor) -> bool:

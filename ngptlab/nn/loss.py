@@ -6,8 +6,6 @@ vocabulary, several times over. Here they exist a few rows at a time, and the gr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +14,7 @@ from torch import Tensor, library
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import plain_only
+from ngptlab.nn.by_hand import has_kernel, plain_only
 from ngptlab.nn.norms import wide
 from ngptlab.nn.operators import operator
 
@@ -25,10 +23,6 @@ CHUNK_VALUES = {"cpu": 2**24, "cuda": 2**28}
 
 TINY = 1e-30
 """Probability below which -log(p) is not computed from p, which float32 soon can't hold."""
-
-
-FromLogits = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Logits [C, V] and targets [C] to losses [C] and the gradient of their sum, [C, V]."""
 
 
 class LogitsMap(Protocol):
@@ -119,7 +113,7 @@ class _MeanLoss(Function):
 @library.custom_op(operator(__name__, "mean_loss"), mutates_args=())
 def _compiled_mean_loss(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The loss and its gradients as one operator, because the compiler would unroll the loop and keep all logits."""
-    return _loss_and_gradients(h_ND, rows_VD, targets_N, fused=h_ND.is_cuda)
+    return _loss_and_gradients(h_ND, rows_VD, targets_N)
 
 
 @_compiled_mean_loss.register_fake
@@ -144,9 +138,7 @@ def _scaled(grad: Tensor, dh_ND: Tensor, drows_VD: Tensor) -> tuple[Tensor, Tens
     return dh_ND * each.to(dh_ND.dtype), (drows_VD * each).to(dh_ND.dtype), None
 
 
-def _loss_and_gradients(
-    h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, *, fused: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
+def _loss_and_gradients(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean loss, and the gradients of the sum with respect to `h_ND` and, in float32 at least, `rows_VD`."""
     size = _even_chunk(h_ND, rows_VD)
     logits_CV = h_ND.new_empty(size, len(rows_VD))
@@ -156,8 +148,10 @@ def _loss_and_gradients(
         torch.split(h_ND, size), torch.split(targets_N, size), torch.split(dh_ND, size), strict=True
     ):
         z_CV = torch.mm(h_CD, rows_VD.T, out=logits_CV[: len(h_CD)])
-        if fused:
-            losses_C, dz_CV = _compiled_from_logits()(z_CV, targets_C)
+        if has_kernel(z_CV):
+            from ngptlab.nn.kernels import cross_entropy_in_place
+
+            losses_C, dz_CV = cross_entropy_in_place(z_CV, targets_C), z_CV
         else:
             at_C1 = targets_C.unsqueeze(1)
             p_CV = softmax_in_place(z_CV)
@@ -170,25 +164,12 @@ def _loss_and_gradients(
     return torch.cat(losses).mean(), dh_ND, drows_VD
 
 
-def from_logits(z_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses [C] at logits, and the gradient of their sum, softmax minus one at the target, in the dtype of the logits."""
-    wide_CV, at_C1 = wide(z_CV), targets_C.unsqueeze(1)
-    lse_C1 = torch.logsumexp(wide_CV, dim=1, keepdim=True)
-    losses_C = (lse_C1 - wide_CV.gather(1, at_C1)).squeeze(1)
-    hit_CV = torch.arange(z_CV.shape[1], device=z_CV.device) == at_C1
-    return losses_C, (torch.exp(wide_CV - lse_C1) - hit_CV.to(wide_CV.dtype)).to(z_CV.dtype)
-
-
-@cache
-def _compiled_from_logits() -> FromLogits:
-    """On a GPU passes over the logits cost as much as products with them: one kernel that reads twice and writes once."""
-    return torch.compile(from_logits)  # made when first asked for, because it imports the compiler
-
-
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
     """total += a b. A float32 sum of bfloat16 products stays float32: it grows over many chunks."""
     if total.dtype == a.dtype:
         total.addmm_(a, b)
+    elif total.is_cuda:
+        torch.addmm(total, a, b, out_dtype=total.dtype, out=total)
     else:
         total.add_(a @ b)
 

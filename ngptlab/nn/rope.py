@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ngptlab.nn.by_hand import by_hand, call
 from ngptlab.nn.norms import wide
+from ngptlab.nn.operators import operator
 
 Rope = tuple[Tensor, Tensor]
 """Cosines and signed sines, each [T, H, K] or [T, 1, K], float32 at least, the same in every head.
@@ -43,16 +44,47 @@ def rope_tables(
 ) -> Rope:
     """Tables for `length` positions from `first` on, on the device of `like`."""
     dtype = torch.promote_types(like.dtype, torch.float32)
-    # The table itself is made in float64: at position 8k, float32 angles are already off by 5e-4.
-    j = torch.arange(0, d_head, 2, dtype=torch.float64, device=like.device)
-    position = torch.arange(first, first + length, dtype=torch.float64, device=like.device) / angles.stretch
-    angle_T1k = torch.outer(position, angles.base ** (-j / d_head)).unsqueeze(1)
-    cos_T1k, sin_T1k = angle_T1k.cos().to(dtype), angle_T1k.sin().to(dtype)
-    cos_T1K, sin_T1K = torch.cat((cos_T1k, cos_T1k), dim=-1), torch.cat((-sin_T1k, sin_T1k), dim=-1)
+    make = _compiled_tables if torch.compiler.is_compiling() else _tables
+    cos_T1K, sin_T1K = make(first, length, d_head, angles.base, angles.stretch, dtype, like.device)
     if like.is_cuda:
         return cos_T1K, sin_T1K  # small enough to stay in a cache
     # Written out for every head: an elementwise product with a table of the full shape is faster on a CPU.
     return cos_T1K.repeat(1, num_heads, 1), sin_T1K.repeat(1, num_heads, 1)
+
+
+def _tables(
+    first: int,
+    length: int,
+    d_head: int,
+    base: float,
+    stretch: float,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    # In float64: at position 8k, float32 angles are already off by 5e-4.
+    j = torch.arange(0, d_head, 2, dtype=torch.float64, device=device)
+    position = torch.arange(first, first + length, dtype=torch.float64, device=device) / stretch
+    angle_T1k = torch.outer(position, base ** (-j / d_head)).unsqueeze(1)
+    cos_T1k, sin_T1k = angle_T1k.cos().to(dtype), angle_T1k.sin().to(dtype)
+    return torch.cat((cos_T1k, cos_T1k), dim=-1), torch.cat((-sin_T1k, sin_T1k), dim=-1)
+
+
+# An operator of its own: on CUDA the compiler would compute every cosine again, in float64, wherever one is used.
+_compiled_tables = library.custom_op(operator(__name__, "tables"), _tables, mutates_args=())
+
+
+@_compiled_tables.register_fake
+def _(
+    first: int,
+    length: int,
+    d_head: int,
+    base: float,
+    stretch: float,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    cos_T1K, sin_T1K = (torch.empty(length, 1, d_head, dtype=dtype, device=device) for _ in range(2))
+    return cos_T1K, sin_T1K
 
 
 def rotate(x_BTHK: Tensor, rope: Rope) -> Tensor:

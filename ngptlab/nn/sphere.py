@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand, call
+from ngptlab.nn.by_hand import by_hand, call, has_kernel
 from ngptlab.nn.gain import column_dot
-from ngptlab.nn.norms import lengths, normed_backward, unit_norm, wide
+from ngptlab.nn.norms import NORM_FLOOR, lengths, normed_backward, unit_norm, wide
+from ngptlab.nn.operators import operator
 
 
 def sphere_step(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
     """Norm(h + rate (Norm(branch) - h)) (arXiv:2410.01131, equations 10, 11), in the dtype of `h`."""
     if by_hand(h_BTD):
         return call(_SphereStep, h_BTD, branch_BTD, rate_D)
+    if has_kernel(h_BTD):
+        return _in_a_kernel(h_BTD, branch_BTD, rate_D)  # type: ignore[no-any-return]
     target = unit_norm(wide(branch_BTD))
     return unit_norm(torch.lerp(wide(h_BTD), target, rate_D)).to(h_BTD.dtype)
 
@@ -48,3 +51,48 @@ class _SphereStep(Function):
         drate_D = column_dot(dt_BTD, u_BTD) - column_dot(dt_BTD, h_BTD)
         dbranch_BTD = normed_backward(dt_BTD * rate_D, u_BTD, per_branch_BT1, one_BT1)
         return dt_BTD.mul_(1 - rate_D), dbranch_BTD, drate_D
+
+
+@library.custom_op(operator(__name__, "sphere_step"), mutates_args=())
+def _in_a_kernel(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
+    """One pass over each tensor; the compiler makes several of the backward."""
+    from ngptlab.nn.kernels import sphere_step as kernel
+
+    h_ND, branch_ND = _rows(h_BTD), _rows(branch_BTD)
+    return kernel(h_ND, branch_ND, rate_D.contiguous(), NORM_FLOOR**2).view(h_BTD.shape)
+
+
+@library.custom_op(operator(__name__, "sphere_step_backward"), mutates_args=())
+def _in_a_kernel_backward(
+    dy_BTD: Tensor, h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    from ngptlab.nn.kernels import sphere_step_backward as kernel
+
+    dy_ND, h_ND, branch_ND = _rows(dy_BTD), _rows(h_BTD), _rows(branch_BTD)
+    dh_ND, dbranch_ND, drate_D = kernel(dy_ND, h_ND, branch_ND, rate_D.contiguous(), NORM_FLOOR**2)
+    return dh_ND.view(h_BTD.shape), dbranch_ND.view(h_BTD.shape), drate_D
+
+
+@_in_a_kernel.register_fake
+def _(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
+    return h_BTD.new_empty(h_BTD.shape)
+
+
+@_in_a_kernel_backward.register_fake
+def _(dy_BTD: Tensor, h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return h_BTD.new_empty(h_BTD.shape), branch_BTD.new_empty(h_BTD.shape), rate_D.new_empty(rate_D.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, dy_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _in_a_kernel_backward(dy_BTD, *ctx.saved_tensors)  # type: ignore[no-any-return]
+
+
+_in_a_kernel.register_autograd(_backward, setup_context=_save)
+
+
+def _rows(x_BTD: Tensor) -> Tensor:
+    return x_BTD.contiguous().flatten(0, -2)

@@ -136,7 +136,7 @@ def test_a_second_copy_does_not_take_the_operators_place(tmp_path: Path) -> None
         (tmp_path / name).write_text(source)
     package = tmp_path / "copied_model"
     package.mkdir()
-    for name in ("attention", "by_hand", "operators"):
+    for name in ("attention", "by_hand", "norms", "operators"):
         (package / f"ngptlab_nn_{name}.py").write_text((tmp_path / f"ngptlab_nn_{name}.py").read_text())
     (package / "__init__.py").write_text("")
     code = (
