@@ -8,6 +8,7 @@ import platform
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ngptlab.config import DeviceConfig, TrainConfig
 from ngptlab.errors import ConfigError
@@ -33,6 +34,20 @@ COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
+class Fetched:
+    """Numbers on their way from a device."""
+
+    values: Tensor
+    arrived: torch.cuda.Event | None
+
+    def wait(self) -> list[float]:
+        """The numbers, once the device has come to where they were asked for."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return self.values.tolist()
+
+
+@dataclass(frozen=True)
 class Device:
     """Where tensors live and what activations are computed in. Weights are float32 everywhere."""
 
@@ -44,6 +59,21 @@ class Device:
         """Wait for queued work, so that a wall-clock reading means something."""
         if self.place.type == "cuda":
             torch.cuda.synchronize(self.place)
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether operations are queued: called now, done later."""
+        return self.place.type == "cuda"
+
+    def fetch(self, values_N: Tensor) -> Fetched:
+        """Ask for numbers without waiting for what they come from, nor for what is queued after them."""
+        if not self.runs_ahead:
+            return Fetched(values_N, None)
+        there_N = torch.empty_like(values_N, device="cpu", pin_memory=True)
+        there_N.copy_(values_N, non_blocking=True)
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        arrived.record()
+        return Fetched(there_N, arrived)
 
     @property
     def peak_flops(self) -> float | None:

@@ -19,7 +19,7 @@ try:
 except ImportError:  # torch was built without CUDA, and nothing here will be called
     jit = lambda function: function  # noqa: E731
 
-PROGRAMS_PER_PROCESSOR = 5
+PROGRAMS_PER_PROCESSOR = 6
 """As many as find room at once, of a kernel that sums over rows: each adds up its own share, then the shares are added."""
 
 

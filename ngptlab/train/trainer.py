@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ngptlab.config import RunConfig
-from ngptlab.device import Device
+from ngptlab.device import Device, Fetched
 from ngptlab.errors import DivergedError
 from ngptlab.flops import token_flops
 from ngptlab.nn.decoder import Decoder
@@ -40,6 +40,16 @@ class StepBatches(Protocol):
     num_windows: int
 
     def at(self, step: int) -> tuple[TokenArray, TokenArray]: ...
+
+
+@dataclass(frozen=True)
+class Queued:
+    """An update that the device was told to make, and may not have made yet."""
+
+    step: int
+    start: float
+    data_seconds: float
+    loss_and_norm: Fetched
 
 
 @dataclass(eq=False)
@@ -67,6 +77,8 @@ class Trainer:
         self._rules = rules(self.config.param, self.config.model, tokens=train.tokens)
         self.optimizer = adamw(self.model, self.config.optim, self._rules)
         self._program = program(self.model, self.device)
+        self.runs_ahead = self.device.runs_ahead
+        self._finished_at = 0.0
         flops = train.step_tokens * token_flops(self.config.model, train.context).total
         self.meter = Meter(step_tokens=train.step_tokens, step_flops=flops, peak_flops=self.device.peak_flops)
 
@@ -75,7 +87,7 @@ class Trainer:
 
         Raises:
             Stopped: a signal asked for it; the run was saved at the step it names.
-            DivergedError: a loss or gradient is not finite; nothing non-finite was saved or applied.
+            DivergedError: a loss or gradient is not finite; nothing non-finite was saved.
             CheckpointError: a checkpoint can't be written, or none can be read.
         """
         self.advance(self.begin(), self.config.train.steps)
@@ -100,12 +112,22 @@ class Trainer:
         Raises:
             Stopped, DivergedError, CheckpointError: as `fit`.
         """
+        queued: Queued | None = None
         for step in range(start, end):
             with self.around_step(step):
-                record, timing = self._step(step)
-            self.record_step(record, timing)
-            # Asked for after the evaluation, so that a signal during it ends in this step.
-            self.save_step(record["step"], stop=self.request.signal_number)
+                following = self._queue(step)
+            if queued:
+                self._finish(queued)
+            queued, done, stop = following, step + 1, self.request.signal_number
+            # A GPU gets the next update before this one's numbers are read, unless something comes between them.
+            if not self.runs_ahead or stop is not None or done == end or self._due(done):
+                self._finish(queued)
+                queued = None
+                # Asked for after the evaluation, so that a signal during it ends in this step.
+                self.save_step(done, stop=self.request.signal_number)
+
+    def _due(self, done: int) -> bool:
+        return validation_due(self.config, done) or checkpoint_due(self.config, done)
 
     def record_step(self, record: dict[str, Any], timing: dict[str, Any]) -> None:
         """Write down a finished step, and measure the model where that is due.
@@ -135,7 +157,7 @@ class Trainer:
         """Whether a checkpoint is due after so many steps, or with a signal's number as `stop`."""
         return stop is not None or checkpoint_due(self.config, done)
 
-    def _step(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _queue(self, step: int) -> Queued:
         start = time.perf_counter()
         inputs_BT, targets_BT = (
             torch.from_numpy(array).to(self.device.place) for array in self.batches.at(step)
@@ -147,12 +169,16 @@ class Trainer:
         self.optimizer.step()
         self._program.after_step()
         self.optimizer.zero_grad(set_to_none=True)
-        # The only wait of a step: a GPU would stand still after another.
-        loss_nats, grad_norm = torch.stack((loss, norm)).tolist()
-        record = self.record(step, loss_nats, grad_norm)
-        self.device.synchronize()
-        seconds = time.perf_counter() - start
-        return record, self.meter.record(step + 1, step_seconds=seconds, data_seconds=data_seconds)
+        return Queued(step, start, data_seconds, self.device.fetch(torch.stack((loss, norm))))
+
+    def _finish(self, queued: Queued) -> None:
+        loss_nats, grad_norm = queued.loss_and_norm.wait()
+        now = time.perf_counter()
+        seconds = now - max(queued.start, self._finished_at)
+        self._finished_at = now
+        record = self.record(queued.step, loss_nats, grad_norm)
+        timing = self.meter.record(queued.step + 1, step_seconds=seconds, data_seconds=queued.data_seconds)
+        self.record_step(record, timing)
 
     def record(self, step: int, loss_nats: float, grad_norm: float) -> dict[str, Any]:
         """The line of `metrics.jsonl` for update number `step`.

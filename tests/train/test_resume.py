@@ -20,11 +20,13 @@ from ngptlab import config as configs
 from ngptlab import methods
 from ngptlab.config import RunConfig
 from ngptlab.data.batches import Batches
+from ngptlab.device import Device, Fetched
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import train
 from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.progress import Silent
 from ngptlab.train.stop import Stopped
+from ngptlab.train.trainer import Trainer
 
 MakeConfig = Callable[..., RunConfig]
 Outcome = Callable[[Path], dict[str, bytes]]
@@ -120,6 +122,29 @@ def test_other_checkpoint_settings_give_the_same_numbers(
     assert outcome(run.path) == outcome(straight.path)
 
 
+def test_numbers_read_one_update_late_are_the_same(
+    make_config: MakeConfig, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, which has the next update queued before the last one's loss is read."""
+    straight, config = outcome(train(make_config(), tmp_path / "straight").path), make_config()
+    order: list[str] = []
+    queue, record = Trainer._queue, Trainer.record_step
+    monkeypatch.setattr(Device, "runs_ahead", True)
+    monkeypatch.setattr(Device, "fetch", lambda self, values: Fetched(values, None))
+    monkeypatch.setattr(
+        Trainer, "_queue", lambda self, step: order.append(f"q{step + 1}") or queue(self, step)
+    )
+    monkeypatch.setattr(
+        Trainer,
+        "record_step",
+        lambda self, row, timing: order.append(f"r{row['step']}") or record(self, row, timing),
+    )
+    assert outcome(train(config, tmp_path / "late").path) == straight
+    assert order == ["q1", "q2", "r1", "q3", "r2", "r3", "q4", "q5", "r4", "q6", "r5", "r6", "q7", "q8", "r7", "r8"], (
+        "evaluations come after every third"
+    )
+
+
 def test_says_where_it_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
     interrupt(make_config(), tmp_path / "run", step=5)
     teller = BreakAfter()
@@ -168,6 +193,7 @@ def test_changed_corpus_is_refused(make_config: MakeConfig, corpus: Path, tmp_pa
 SLOWED = """
 import sys, time
 from ngptlab.data.batches import Batches
+from ngptlab.device import Device, Fetched
 at = Batches.at
 def slowly(self, step, rows=slice(None)):
     time.sleep(0.15)
