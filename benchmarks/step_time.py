@@ -11,12 +11,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.machine import Floats, Spread, ratios, table, write
+from benchmarks.memory import peak_bytes
 from benchmarks.roofline import Roofline, copy_bandwidth, flops, matmul_rate
 from benchmarks.sizes import SIZES, Size, add_sizes, check
 from benchmarks.steps import Stepper, bench_device, interleave, ours
@@ -49,6 +51,8 @@ class Row:
     parameters: int
     """Trained values; contestants of one shape differ by their scales and biases only."""
     turns: int
+    peak_bytes: int | None
+    """What a step adds to weights and optimizer state at its peak, on CUDA; None elsewhere, where `memory` measures it."""
 
 
 def measure(name: str, size: Size, steppers: Sequence[Stepper], turns: int, device: Device) -> list[Row]:
@@ -60,8 +64,13 @@ def measure(name: str, size: Size, steppers: Sequence[Stepper], turns: int, devi
         if turn % every == every // 2:
             passes[turn] = roofline.seconds()
 
-    seconds = interleave(steppers, size.sample(device.place), turns, between)
-    return _rows(name, size, steppers, seconds, passes, device)
+    sample = size.sample(device.place)
+    seconds = interleave(steppers, sample, turns, between)
+    rows = _rows(name, size, steppers, seconds, passes, device)
+    if not size.cuda:
+        return rows
+    peaks = [peak_bytes(partial(stepper.step, *sample), device) for stepper in steppers]
+    return [replace(row, peak_bytes=peak) for row, peak in zip(rows, peaks, strict=True)]
 
 
 def _rows(
@@ -92,6 +101,7 @@ def _rows(
                 tokens_per_second=round(size.tokens / step.median, 1),
                 parameters=sum(p.numel() for p in stepper.model.parameters()),
                 turns=len(seconds),
+                peak_bytes=None,
             )
         )
     return rows
@@ -99,7 +109,17 @@ def _rows(
 
 def show(rows: Sequence[Row], best_rate: float) -> str:
     """The rows as a table; the last column is the share of the best matrix-product rate, on a GPU known as MFU."""
-    headings = "size", "who", "mode", "ms/step", "ratio to first", "roofline", "tokens/s", "of peak"
+    headings = (
+        "size",
+        "who",
+        "mode",
+        "ms/step",
+        "ratio to first",
+        "roofline",
+        "tokens/s",
+        "of peak",
+        "peak MB",
+    )
     cells = [
         (
             row.size,
@@ -110,6 +130,7 @@ def show(rows: Sequence[Row], best_rate: float) -> str:
             row.roofline,
             f"{row.tokens_per_second:.0f}",
             f"{row.flops_per_second / best_rate:.2f}",
+            "" if row.peak_bytes is None else f"{row.peak_bytes / 1e6:.0f}",
         )
         for row in rows
     ]

@@ -19,7 +19,7 @@ def sphere_step(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
     """Norm(h + rate (Norm(branch) - h)) (arXiv:2410.01131, equations 10, 11), in the dtype of `h`."""
     if by_hand(h_BTD):
         return call(_SphereStep, h_BTD, branch_BTD, rate_D)
-    if has_kernel(h_BTD):
+    if has_kernel(h_BTD) and rate_D.shape == h_BTD.shape[-1:]:
         return _in_a_kernel(h_BTD, branch_BTD, rate_D)  # type: ignore[no-any-return]
     target = unit_norm(wide(branch_BTD))
     return unit_norm(torch.lerp(wide(h_BTD), target, rate_D)).to(h_BTD.dtype)

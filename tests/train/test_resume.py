@@ -140,9 +140,24 @@ def test_numbers_read_one_update_late_are_the_same(
         lambda self, row, timing: order.append(f"r{row['step']}") or record(self, row, timing),
     )
     assert outcome(train(config, tmp_path / "late").path) == straight
-    assert order == ["q1", "q2", "r1", "q3", "r2", "r3", "q4", "q5", "r4", "q6", "r5", "r6", "q7", "q8", "r7", "r8"], (
-        "evaluations come after every third"
-    )
+    assert order == [
+        "q1",
+        "q2",
+        "r1",
+        "q3",
+        "r2",
+        "r3",
+        "q4",
+        "q5",
+        "r4",
+        "q6",
+        "r5",
+        "r6",
+        "q7",
+        "q8",
+        "r7",
+        "r8",
+    ], "evaluations come after every third"
 
 
 def test_says_where_it_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
