@@ -248,3 +248,26 @@ def test_a_loss_without_gradients_has_none() -> None:
         loss = mean_loss(h.requires_grad_(), rows, targets, Logits())
     assert not loss.requires_grad
     torch.testing.assert_close(loss, mean_loss(h, rows, targets, Logits()).detach(), rtol=1e-12, atol=0)
+
+
+def test_compiled_mean_loss_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One operator in the graph, whatever the number of chunks; without it the compiler keeps all logits."""
+    h, rows, targets = head()
+    compute = lambda h, rows: mean_loss(h, rows, targets, Logits())  # noqa: E731
+    with plain_formulas():
+        plain = results(compute, [h, rows])
+    monkeypatch.setitem(loss_module.CHUNK_VALUES, "cpu", 64 * 97)
+    compiled = torch.compile(compute, backend="aot_eager", fullgraph=True)
+    for ours, theirs in zip(results(compiled, [h, rows]), plain, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+    narrow = [x.to(torch.bfloat16).requires_grad_() for x in (h, rows)]
+    library.opcheck(loss_module._compiled_mean_loss, (*narrow, targets))
+
+
+# ---- stacked models on CUDA ------------------------------------------------------------------------------------------
+
+
+def test_plain_attention_is_the_same_function() -> None:
+    q, k, v = (noise(B, H, T, K, seed=seed) for seed in range(3))
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3)
+    torch.testing.assert_close(attention._plain(q, k, v, 0.3), expected, rtol=1e-12, atol=1e-12)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from ngptlab.nn import rope
 from ngptlab.nn.rope import BASE, Angles, rope_tables, rotate
 
 
@@ -79,3 +80,14 @@ def test_later_positions_other_bases_and_stretched_positions() -> None:
     assert all(torch.equal(a, b[::2]) for a, b in zip(whole, half, strict=True))
     cos = rope_tables(30, 2, 8, like=like, angles=Angles(base=70.0))[0]
     assert cos[29, 0, 3].item() == pytest.approx(math.cos(29 * 70 ** (-6 / 8)), abs=1e-14)
+
+
+def test_compiled_tables_are_one_operator() -> None:
+    """As formulas in a graph they would be computed wherever a cosine is used."""
+    x = torch.ones(1, 6, 2, 8, dtype=torch.float64)
+    compiled = torch.compile(
+        lambda x: rotate(x, rope_tables(6, 2, 8, like=x, first=3)), backend="aot_eager", fullgraph=True
+    )
+    torch.testing.assert_close(compiled(x), rotate(x, rope_tables(6, 2, 8, like=x, first=3)))
+    args = (3, 6, 8, 1e4, 1.0, torch.float32, torch.device("cpu"))
+    torch.library.opcheck(rope._compiled_tables, args, test_utils=("test_schema", "test_faketensor"))
