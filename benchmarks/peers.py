@@ -10,6 +10,7 @@ on their weights where they have one. Ratios are to the first method of ours.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -20,24 +21,38 @@ from benchmarks.steps import Stepper, bench_device, ours
 from ngptlab.device import Device
 from ngptlab.errors import LabError
 
+Make = Callable[[Size, Device], Stepper]
 
-def try_step(
-    label: str, make: Callable[[Size, Device], Stepper], size: Size, device: Device
-) -> Stepper | None:
-    """A contestant that has shown that it can take a step, or None and a line that says what is the matter.
+
+def ready(label: str, make: Make, size: Size, device: Device) -> Stepper:
+    """A contestant that has taken a step, which compiles it where it is compiled."""
+    start = time.monotonic()
+    stepper = make(size, device)
+    stepper.step(*size.sample(device.place))
+    print(f"{label}: ready after {time.monotonic() - start:.0f} s", flush=True)
+    return stepper
+
+
+def try_step(label: str, make: Make, size: Size, device: Device) -> Stepper | None:
+    """As `ready`, or None and a line that says what is the matter.
 
     Others' code may fail in any way; none of them may take the whole measurement down.
     """
     try:
-        stepper = make(size, device)
-        stepper.step(*size.sample(device.place))
+        return ready(label, make, size, device)
     except ImportError as error:
         print(f"{label}: left out, not installed ({error})", flush=True)
     except Exception as error:
         print(f"{label}: left out, {type(error).__name__}: {' '.join(str(error).split())[:200]}", flush=True)
-    else:
-        return stepper
     return None
+
+
+def in_time(label: str, end: float) -> bool:
+    """Whether the clock is before `end`; says so if it is not."""
+    if time.monotonic() < end:
+        return True
+    print(f"{label}: left out, its turn came too late for --ready-within", flush=True)
+    return False
 
 
 def main() -> None:
@@ -49,21 +64,26 @@ def main() -> None:
         "--module-file", nargs="+", action="extend", default=[], type=single_file.module_file,
         metavar="LABEL=PATH", help="a single-file trainer",
     )  # fmt: skip
+    arguments.add_argument(
+        "--ready-within", type=float, default=float("inf"), metavar="S",
+        help="a public implementation whose turn comes later is left out: compiling some takes minutes",
+    )  # fmt: skip
     options = arguments.parse_args()
+    end = time.monotonic() + options.ready_within
     rows: list[Row] = []
     try:
         check(options.sizes)
         device = bench_device(cuda=SIZES[options.sizes[0]].cuda, compiled=options.compiled)
         for name in options.sizes:
             size = SIZES[name]
-            steppers = [ours(method, size, device) for method in options.methods]
+            own = [ready(method, partial(ours, method), size, device) for method in options.methods]
             others = [(label, partial(packages.stepper, label)) for label in options.peers]
             others += [
                 (f"file:{label}", partial(single_file.stepper, f"file:{label}", path))
                 for label, path in options.module_file
             ]
-            tried = [try_step(label, make, size, device) for label, make in others]
-            steppers += [stepper for stepper in tried if stepper]
+            tried = [try_step(label, make, size, device) for label, make in others if in_time(label, end)]
+            steppers = own + [stepper for stepper in tried if stepper]
             rows += measure(name, size, steppers, options.turns, device)
     except LabError as error:
         sys.exit(f"peers: {error}")

@@ -3,7 +3,7 @@
 Command: `ngptlab data get fineweb10B --shards 26`, then `ngptlab compare fineweb-162m`; both in the same folder. To see that
 all of it works on two cores, without data: `ngptlab compare fineweb-162m --smoke`.
 Hardware: a GPU with 16 GB or more (`ngptlab plan fineweb-162m` estimates memory, disk and time). Time: 2.0e18 operations an
-arm, so 1.4 hours on an H100 at 40% of its peak; an estimate, nobody has measured it yet.
+arm. An H200 did 386,000 tokens/s of ngpt in 60 steps, which is 1.8 hours; nobody has trained it to its end yet.
 Expected: validation loss 3.392 nats for gpt and 3.328 for the normalized arm, which is behind until about step 3900 and
 passes in the cooldown. Source: figures of alxndrTL/modded-nanogpt, read to ± 0.005, one seed; its gpt curve is joined from
 two runs. The settings are those of its train_ngpt2.py, and so is the method: `--methods gpt ngpt` compares the paper's.

@@ -24,8 +24,8 @@ Cells = tuple[Cell, ...]
 CPU_MODELS, CPU_STEP = 8, 2**16
 """On a CPU: models of a stack, and the tokens of a step times d_model up to which it pays."""
 CUDA_MODELS, CUDA_WIDTH, CUDA_LOGITS = 16, 256, 2**30
-"""On a GPU: models of a stack, d_model up to which it is formed, and logits of a step that it may hold, 4 GB. By no
-measurement yet: small kernels take as long to start as to run there."""
+"""On a GPU: models of a stack, d_model up to which it is formed, and logits of a step that it may hold, 4 GB.
+Measured at width 64 alone, where small kernels take as long to start as to run."""
 
 
 def size(config: RunConfig, choice: int | None) -> int:

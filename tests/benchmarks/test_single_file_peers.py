@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks import packages, single_file
-from benchmarks.peers import try_step
+from benchmarks.peers import in_time, try_step
 from benchmarks.sizes import Size
 from benchmarks.steps import bench_device
 from ngptlab.config import Dims
@@ -106,9 +107,12 @@ def test_what_is_not_installed_or_fails_is_left_out(
     assert try_step("missing", missing, SIZE, device) is None
     assert try_step("broken", broken, SIZE, device) is None
     assert try_step("sound", lambda s, d: single_file.stepper("sound", trainer, s, d), SIZE, device)
+    assert in_time("soon", time.monotonic() + 60) and not in_time("late", time.monotonic())
     assert capsys.readouterr().out.splitlines() == [
         "missing: left out, not installed (No module named 'theirs')",
         "broken: left out, RuntimeError: shapes differ",
+        "sound: ready after 0 s",
+        "late: left out, its turn came too late for --ready-within",
     ]
 
 

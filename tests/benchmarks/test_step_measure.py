@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +78,31 @@ def test_gpu_says_that_there_is_none(
     monkeypatch.setattr("sys.argv", ["gpu"])
     gpu.main()
     assert "no CUDA device" in capsys.readouterr().out
+
+
+def test_every_stage_on_a_gpu_is_a_command_that_parses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong option there would be found out on a lent machine."""
+    trainer = f"theirs={Path(__file__)}"
+    for title, (module, *arguments) in gpu.stages(["gpt"], ["nGPT-pytorch"], [trainer], "out"):
+        if module == "pytest":
+            continue
+        reached: list[object] = []
+        main = importlib.import_module(module)
+        monkeypatch.setattr("sys.argv", [module, *arguments])
+        monkeypatch.setattr(argparse.ArgumentParser, "parse_args", _parsed(reached))
+        with pytest.raises(_ReachedError):
+            main.main()
+        assert len(reached) == 1, title
+
+
+class _ReachedError(Exception):
+    pass
+
+
+def _parsed(reached: list[object]) -> Callable[[argparse.ArgumentParser], None]:
+    def parse(self: argparse.ArgumentParser) -> None:
+        reached.append(self.parse_known_args()[0])
+        assert not self.parse_known_args()[1]
+        raise _ReachedError
+
+    return parse
