@@ -70,15 +70,15 @@ def test_resume_is_exact(
 ) -> None:
     config = make_config(method, param=MUP)
     whole = experiment.train(config, tmp_path / "whole")
-    step = Trainer._step
+    queue = Trainer._queue
 
     def stopping(trainer: Trainer, number: int) -> object:
         if number == 5:
             raise OSError("power")
-        return step(trainer, number)
+        return queue(trainer, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", stopping)
+        patch.setattr(Trainer, "_queue", stopping)
         with pytest.raises(OSError, match="power"):
             experiment.train(config, tmp_path / "cut")
     resumed = experiment.train(config, tmp_path / "cut")
