@@ -70,7 +70,7 @@ def contestants(case: Case, base: RunConfig) -> list[Callable[[], object]]:
     singles = [ours(case.method, size, device) for _ in range(case.models)]
     others = [ours(case.method, size, device) for _ in range(case.models)]
     stack = Stack([other.model for other in others], compiled=case.compiled)  # type: ignore[misc]
-    optimizer = StackedAdamW(stack, [other.optimizer for other in others], steps=0)  # type: ignore[misc]
+    optimizer = StackedAdamW(stack, [other.optimizer for other in others], steps=0)
     inputs_MBT, targets_MBT = (x.expand(case.models, *x.shape).contiguous() for x in (inputs, targets))
 
     def alone() -> None:

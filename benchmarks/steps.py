@@ -19,7 +19,7 @@ from benchmarks.sizes import Size
 from ngptlab.config import OptimConfig
 from ngptlab.device import Device, keep_freed_memory
 from ngptlab.methods import build_model, load
-from ngptlab.optim.groups import adamw
+from ngptlab.optim.groups import make_optimizer
 from ngptlab.train.program import program
 
 LR = 1e-3
@@ -73,7 +73,7 @@ def ours(method: str, size: Size, device: Device) -> Stepper:
     """
     model = build_model(method, size.dims, seed=0).to(device.place)
     model.compute_dtype = device.compute_dtype
-    optimizer = adamw(model, OptimConfig(lr=LR, weight_decay=load(method).weight_decay))
+    optimizer = make_optimizer(model, OptimConfig(lr=LR, weight_decay=load(method).weight_decay))
     runs = program(model, device)
     return Stepper(method, model, runs.loss, optimizer, runs.after_step, device)
 

@@ -24,7 +24,7 @@ from ngptlab.bench.axes import Point
 from ngptlab.config import OptimConfig
 from ngptlab.device import Device, quiet_profiler
 from ngptlab.methods import build_model, load
-from ngptlab.optim.groups import adamw
+from ngptlab.optim.groups import make_optimizer
 
 WARMUP_STEPS = 2
 
@@ -45,7 +45,7 @@ class Stepper:
         self.device = device
         self.model = build_model(method, point.dims, seed=0).to(device.place)
         self.model.compute_dtype = device.compute_dtype
-        self.optimizer = adamw(self.model, OptimConfig(weight_decay=load(method).weight_decay))
+        self.optimizer = make_optimizer(self.model, OptimConfig(weight_decay=load(method).weight_decay))
         generator = torch.Generator().manual_seed(0)
         shape = (point.batch, point.context + 1)
         self.tokens_BT = torch.randint(point.dims.vocab_size, shape, generator=generator).to(device.place)

@@ -18,7 +18,7 @@ from ngptlab.analysis.slopes import FIRST_STEP, Point
 from ngptlab.check.probes import KINDS, STREAM, Activations, activations, unit_stream
 from ngptlab.config import Dims, Frozen, OptimConfig
 from ngptlab.nn.decoder import Decoder, Parts
-from ngptlab.optim.groups import adamw
+from ngptlab.optim.groups import make_optimizer
 from ngptlab.param.apply import apply
 from ngptlab.param.rules import Rules
 
@@ -82,7 +82,7 @@ def _run(
     model = Decoder(dims, parts)
     apply(model, rules)
     model.reset(seed)
-    optimizer = adamw(model, OptimConfig(lr=config.lr, weight_decay=parts.weight_decay), rules)
+    optimizer = make_optimizer(model, OptimConfig(lr=config.lr, weight_decay=parts.weight_decay), rules)
     inputs_BT, targets_BT = tokens_BT[:, :-1], tokens_BT[:, 1:]
     first = activations(model, inputs_BT)
     gain = width**0.5 if unit_stream(first) else 1.0

@@ -249,6 +249,8 @@ class SeamsConfig(Frozen):
     """Method whose own decay holds where optim.weight_decay is none. None: the run's own."""
     warmup_steps: str | None = None
     """Method whose own warm-up holds where schedule.warmup_steps is none. None: the run's own."""
+    optimizer: str | None = None
+    """Method that fills this seam. None: the run's own."""
 
     @property
     def given(self) -> dict[str, str]:

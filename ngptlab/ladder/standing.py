@@ -9,7 +9,7 @@ import torch
 from ngptlab import methods
 from ngptlab.config import Dims, OptimConfig
 from ngptlab.nn.decoder import Parts
-from ngptlab.optim.groups import adamw
+from ngptlab.optim.groups import make_optimizer
 
 DIMS = Dims(vocab_size=17, num_layers=2, num_heads=2, d_model=16)
 LR = 2**-9
@@ -34,7 +34,7 @@ def why_not(parts: Parts) -> str:
 def _dry_run(parts: Parts) -> list[float]:
     """Losses on one batch before and after one update."""
     model = methods.build_model(parts, DIMS, seed=0)
-    optimizer = adamw(model, OptimConfig(lr=LR, weight_decay=parts.weight_decay))
+    optimizer = make_optimizer(model, OptimConfig(lr=LR, weight_decay=parts.weight_decay))
     tokens_BT = torch.arange(4 * 9).view(4, 9) * 5 % DIMS.vocab_size
     losses = []
     for _ in range(2):

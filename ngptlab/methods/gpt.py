@@ -4,6 +4,7 @@ Source: the GPT arm of alxndrTL/modded-nanogpt, which is also the baseline of ar
 """
 
 from ngptlab.nn.decoder import Parts
+from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import Add, FreeWeights, HeadWidthPower, PlainLogits, RMSNorm, Rotate, SwiGLU
 
 METHOD = Parts(
@@ -16,4 +17,5 @@ METHOD = Parts(
     logits=PlainLogits(),
     weight_decay=0.1,
     warmup_steps=200,
+    optimizer=AdamW(),
 )

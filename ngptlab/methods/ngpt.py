@@ -4,6 +4,7 @@ Source: arXiv:2410.01131, section 2.6; the seven steps are the seams, in order. 
 """
 
 from ngptlab.nn.decoder import Parts
+from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import (
     HeadWidthPower,
     NoNorm,
@@ -24,4 +25,5 @@ METHOD = Parts(
     logits=ScaledLogits(),
     weight_decay=0.0,
     warmup_steps=0,
+    optimizer=AdamW(),
 )

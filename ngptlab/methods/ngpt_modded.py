@@ -11,6 +11,7 @@ from ngptlab.config import Dims
 from ngptlab.nn.decoder import Parts
 from ngptlab.nn.gain import gain
 from ngptlab.nn.norms import unit_norm
+from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import (
     HeadWidthPower,
     NoNorm,
@@ -51,4 +52,5 @@ METHOD = Parts(
     logits=ScaledLogits(),
     weight_decay=0.0,
     warmup_steps=0,
+    optimizer=AdamW(),
 )

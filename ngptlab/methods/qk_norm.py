@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ngptlab.config import Dims
 from ngptlab.nn.decoder import Parts
 from ngptlab.nn.norms import rms_norm
+from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import Add, FreeWeights, HeadWidthPower, PlainLogits, RMSNorm, SwiGLU
 from ngptlab.nn.rope import Rope, rotate
 
@@ -37,4 +38,5 @@ METHOD = Parts(
     logits=PlainLogits(),
     weight_decay=0.1,
     warmup_steps=200,
+    optimizer=AdamW(),
 )

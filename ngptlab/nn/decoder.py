@@ -19,6 +19,7 @@ from ngptlab.nn.cache import Cache, Past
 from ngptlab.nn.linear import linear, matrix, pad
 from ngptlab.nn.loss import mean_loss, token_losses
 from ngptlab.nn.norms import wide
+from ngptlab.nn.optimizers import Optimizers
 from ngptlab.nn.parts import Part, Scale
 from ngptlab.nn.roles import Role, role
 from ngptlab.nn.rope import Rope, rope_tables
@@ -44,9 +45,11 @@ class Parts:
     logits: Part
     """Step 6. From E_out h to the softmax's input: a scaling of E_out; z -> z for what is none."""
     weight_decay: float
-    """Step 7. AdamW's decoupled decay of every matrix."""
+    """Step 7. Decoupled decay of every matrix."""
     warmup_steps: int
     """Step 7. Linear learning-rate warm-up."""
+    optimizer: Part
+    """Which optimizer moves the parameters of a role; not among the paper's steps."""
 
 
 class Attention(nn.Module):
@@ -132,6 +135,7 @@ class Decoder(nn.Module):
         self.E_out = matrix(dims.vocab_size, dims.d_model)
         self.logits_map = parts.logits.build(dims)
         self._constraint = parts.after_step.build(dims)
+        self.optimizers: Optimizers = parts.optimizer.build(dims)
 
     def forward(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits of the next token at every position.

@@ -1,8 +1,9 @@
 """The seams in steps: which of them are changed together when one method is turned into another.
 
-arXiv:2410.01131, section 2.6, lists seven steps from the usual Transformer to the normalized one. Two steps hold two
-seams, because either alone makes no sense: a scale of attention scores fits the norm of the queries and keys that it
-was chosen for, and warm-up and weight decay are one statement about what the optimizer no longer needs.
+arXiv:2410.01131, section 2.6, lists seven steps from the usual Transformer to the normalized one; another optimizer is an
+eighth. Two steps hold two seams, because either alone makes no sense: a scale of attention scores fits the norm of the
+queries and keys that it was chosen for, and warm-up and weight decay are one statement about what the optimizer no longer
+needs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ("gate",),
     ("logits",),
     ("weight_decay", "warmup_steps"),
+    ("optimizer",),
 )
 """Every field of `Parts` once, in its order there."""
 

@@ -1,4 +1,4 @@
-"""Parameters to optimizer groups by role, each parameter in exactly one; and AdamW over them."""
+"""Parameters to optimizer groups by role, each parameter in exactly one; and the method's optimizer over them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import nn
 
 from ngptlab.config import OptimConfig
 from ngptlab.nn.decoder import Decoder
+from ngptlab.nn.optimizers import AdamW, Groups, Optimizers
 from ngptlab.nn.roles import Role, role
 from ngptlab.param.rules import Rules, sp
 
@@ -18,25 +19,32 @@ class Group:
     """Parameters that share a learning rate and a decay."""
 
     name: str
+    optimizer: str
+    """What moves them, by the method's seam."""
     roles: tuple[Role, ...]
     lr: float
     weight_decay: float
 
 
-def groups(config: OptimConfig, rules: Rules | None = None) -> tuple[Group, ...]:
+def groups(
+    config: OptimConfig, rules: Rules | None = None, optimizers: Optimizers | None = None
+) -> tuple[Group, ...]:
     """Matrices decay, vectors do not; rates and decay are the config's times the rules' factors (default: SP, all 1).
 
-    Roles with equal numbers share a group.
+    Roles with equal numbers and one optimizer (default: AdamW) share a group.
     """
     assert config.weight_decay is not None, "methods.resolve comes first"
-    by_role = (rules or sp()).by_role
-    members: dict[tuple[bool, float, float], list[Role]] = {}
+    by_role, kind_of = (rules or sp()).by_role, (optimizers or AdamW()).kind
+    members: dict[tuple[str, bool, float, float], list[Role]] = {}
     for kind in Role:
         decays = kind is not Role.SCALE
         lr = config.lr * by_role[kind].lr
         decay = config.weight_decay * by_role[kind].weight_decay if decays else 0.0
-        members.setdefault((decays, lr, decay), []).append(kind)
-    return tuple(Group(_name(kinds), tuple(kinds), lr, decay) for (_, lr, decay), kinds in members.items())
+        members.setdefault((kind_of(kind), decays, lr, decay), []).append(kind)
+    return tuple(
+        Group(_name(kinds), optimizer, tuple(kinds), lr, decay)
+        for (optimizer, _, lr, decay), kinds in members.items()
+    )
 
 
 def _name(kinds: list[Role]) -> str:
@@ -45,23 +53,26 @@ def _name(kinds: list[Role]) -> str:
     return "matrices" if len(kinds) == len(Role) - 1 else "+".join(kinds)
 
 
-def adamw(model: nn.Module, config: OptimConfig, rules: Rules | None = None) -> torch.optim.AdamW:
-    """AdamW over the model's groups, fused where torch has it. Each torch group keeps its peak as `peak_lr`.
+def make_optimizer(
+    model: nn.Module, config: OptimConfig, rules: Rules | None = None
+) -> torch.optim.Optimizer:
+    """The method's optimizer over the model's groups. Each torch group keeps its peak as `peak_lr`.
 
-    `rules` are those that the model was built by; without them, SP.
+    `rules` are those that the model was built by; without them, SP. A module that is no `Decoder` gets AdamW.
     """
+    optimizers: Optimizers = AdamW()
     if isinstance(model, Decoder):
-        applied = rules or sp()
+        applied, optimizers = rules or sp(), model.optimizers
         same = (model.hidden_divisor, model.std_factors) == (applied.hidden_divisor, applied.std_factors)
         assert same, "the model was built by other rules of parametrization"
     named = list(model.named_parameters())
-    param_groups = []
+    by_kind: dict[str, Groups] = {}
     members_seen = 0
-    for group in groups(config, rules):
+    for group in groups(config, rules, optimizers):
         members = [parameter for name, parameter in named if role(name) in group.roles]
         members_seen += len(members)
         if members:
-            param_groups.append(
+            by_kind.setdefault(group.optimizer, []).append(
                 {
                     "params": members,
                     "name": group.name,
@@ -71,8 +82,7 @@ def adamw(model: nn.Module, config: OptimConfig, rules: Rules | None = None) -> 
                 }
             )
     assert members_seen == len(named), "every parameter in exactly one group"
-    fused = all(parameter.device.type in ("cpu", "cuda") for _, parameter in named)
-    return torch.optim.AdamW(param_groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
+    return optimizers.make(by_kind, config)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -34,7 +34,7 @@ def rows(model: Decoder, config: OptimConfig, rules: Rules) -> list[Row]:
     found: dict[str, Row] = {}
     for name, weight in model.named_parameters():
         kind = role(name)
-        (group,) = (group for group in groups(config, rules) if kind in group.roles)
+        (group,) = (group for group in groups(config, rules, model.optimizers) if kind in group.roles)
         std = _start(modules[name.rpartition(".")[0]], f"{model.init_std(kind):.4g}")
         tensor = re.sub(r"^blocks\.\d+", "blocks.*", name).removesuffix(".stored")
         row = Row(tensor, kind, _shape(tuple(weight.shape)), std, group.lr, group.weight_decay)

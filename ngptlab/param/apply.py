@@ -18,6 +18,11 @@ def apply(model: Decoder, rules: Rules) -> None:
     for name, _ in model.named_parameters():
         role(name)
     scales = {name: module for name, module in model.named_modules() if isinstance(module, Scale)}
+    if rules.adam_only and not model.optimizers.adam_only:
+        raise ConfigError(
+            f"param.rules: muP and nuGPT are rules for AdamW, and this method's optimizer is {model.parts.optimizer}; "
+            "take sp, or lend it another with --seams.optimizer"
+        )
     if rules.normalized_only:
         _check_normalized(model, scales)
     model.std_factors = rules.std_factors

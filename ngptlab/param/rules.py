@@ -50,6 +50,8 @@ class Rules:
     """All kinds, or none where scales start as the method has them."""
     hidden_divisor: float = 1.0
     """What the hidden state is divided by before the head."""
+    adam_only: bool = False
+    """Whether the rules presuppose AdamW, for its updates don't grow with the gradients."""
     normalized_only: bool = False
     """Whether the rules presuppose constrained weights and scaled logits."""
 
@@ -84,6 +86,7 @@ def mup(m: float) -> Rules:
             Role.SCALE: Rule(),
         },
         hidden_divisor=m,
+        adam_only=True,
     )
 
 
@@ -110,6 +113,7 @@ def nugpt(m: float, m_depth: float | None = None, m_data: float = 1.0) -> Rules:
             ScaleKind.GATE: ScaleRule(),
             ScaleKind.LOGITS: ScaleRule(init=m**0.5, stored=NUGPT_STORED),
         },
+        adam_only=True,
         normalized_only=True,
     )
 

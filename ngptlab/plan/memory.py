@@ -22,6 +22,7 @@ from ngptlab.config import Dims, RunConfig
 from ngptlab.methods import load
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.loss import CHUNK_VALUES
+from ngptlab.nn.roles import role
 
 FLOAT32 = 4
 """Bytes of a value."""
@@ -35,7 +36,7 @@ class Memory:
     """float32 masters; on CUDA their copies in the compute dtype, too."""
     gradients: int
     moments: int
-    """AdamW's two."""
+    """What the optimizer keeps: AdamW two for each weight, Muon one."""
     activations: int
     """What one micro-batch keeps for its backward."""
     logits: int
@@ -53,6 +54,14 @@ def num_params(config: RunConfig) -> int:
         return Decoder(config.model, load(config.method, config.seams.given)).num_params()
 
 
+def num_moments(config: RunConfig) -> int:
+    """Number of values that the optimizer keeps from step to step."""
+    with torch.device("meta"):
+        model = Decoder(config.model, load(config.method, config.seams.given))
+    kept = model.optimizers.state_values
+    return sum(kept(role(name)) * weight.numel() for name, weight in model.named_parameters())
+
+
 def step_memory(config: RunConfig, *, place: str, value_bytes: int) -> Memory:
     """Memory of a step of a resolved config on `place` (cpu or cuda), whose activations have values of so many bytes."""
     params = num_params(config)
@@ -64,7 +73,7 @@ def step_memory(config: RunConfig, *, place: str, value_bytes: int) -> Memory:
     return Memory(
         weights=FLOAT32 * params + copies,
         gradients=FLOAT32 * params,
-        moments=2 * FLOAT32 * params,
+        moments=FLOAT32 * num_moments(config),
         activations=kept * value_bytes // FLOAT32,
         logits=FLOAT32 * chunk * dims.vocab_size + FLOAT32 * dims.vocab_size * dims.d_model,
     )

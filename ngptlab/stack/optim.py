@@ -19,9 +19,9 @@ CLIP_FLOOR = 1e-6
 
 
 class StackedAdamW:
-    """AdamW over a stack; `optimizers` are its models', all after the same number of steps, with equal betas and epsilon."""
+    """AdamW over a stack; `optimizers` are its models' own AdamWs, after equally many steps, with equal betas and epsilon."""
 
-    def __init__(self, stack: Stack, optimizers: Sequence[torch.optim.AdamW], *, steps: int) -> None:
+    def __init__(self, stack: Stack, optimizers: Sequence[torch.optim.Optimizer], *, steps: int) -> None:
         self.stack, self.steps = stack, steps
         self._optimizers = list(optimizers)
         settings = {(group["betas"], group["eps"]) for o in optimizers for group in o.param_groups}

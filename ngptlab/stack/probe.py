@@ -28,6 +28,8 @@ class _Numbers:
 
 def refusal(parts: Parts) -> str:
     """Why models of these parts can't be trained as a stack; empty where they can."""
+    if not parts.optimizer.build(DIMS).adam_only:
+        return f"a stack has AdamW alone, and this method's optimizer is {parts.optimizer}"
     models = [_toy(parts, number) for number in range(2)]
     tokens_MBT = torch.randint(17, (2, 3, 9), generator=torch.Generator().manual_seed(0))
     inputs_MBT, targets_MBT = tokens_MBT[:, :, :-1], tokens_MBT[:, :, 1:]

@@ -9,7 +9,7 @@ from pathlib import Path
 from ngptlab import methods
 from ngptlab.config import RunConfig
 from ngptlab.data.batches import Batches
-from ngptlab.errors import LabError
+from ngptlab.errors import ConfigError, LabError
 from ngptlab.experiment import begin, conclude, initial_model, open_batches, open_setting, trainer_of
 from ngptlab.runs import Run
 from ngptlab.stack.alike import check
@@ -33,6 +33,11 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
     reporter = reporter or Silent()
     configs = [methods.resolve(config) for config, _ in jobs]
     check(configs)
+    optimizer = methods.load(configs[0].method, configs[0].seams.given).optimizer
+    if not optimizer.build(configs[0].model).adam_only:
+        raise ConfigError(
+            f"stack: it has AdamW alone, and the optimizer here is {optimizer}; train the runs one by one"
+        )
     setting = open_setting(configs[0])
     batches: dict[int, Batches] = {}
     trainers: list[Trainer] = []

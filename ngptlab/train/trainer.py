@@ -19,7 +19,7 @@ from ngptlab.device import Device, Fetched
 from ngptlab.errors import DivergedError
 from ngptlab.flops import token_flops
 from ngptlab.nn.decoder import Decoder
-from ngptlab.optim.groups import adamw, set_lr
+from ngptlab.optim.groups import make_optimizer, set_lr
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.optim.table import text
 from ngptlab.param.rules import rules
@@ -75,7 +75,7 @@ class Trainer:
         self.model.compute_dtype = self.device.compute_dtype
         train = self.config.train
         self._rules = rules(self.config.param, self.config.model, tokens=train.tokens)
-        self.optimizer = adamw(self.model, self.config.optim, self._rules)
+        self.optimizer = make_optimizer(self.model, self.config.optim, self._rules)
         self._program = program(self.model, self.device)
         self.runs_ahead = self.device.runs_ahead
         self._finished_at = 0.0

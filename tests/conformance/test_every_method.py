@@ -14,7 +14,7 @@ from ngptlab import Decoder, Dims, Parts, build_model, methods
 from ngptlab.config import OptimConfig
 from ngptlab.nn.parts import FreeWeights, UnitWeights
 from ngptlab.nn.roles import MATRICES, Role, d_model_axis, role
-from ngptlab.optim.groups import adamw, groups
+from ngptlab.optim.groups import groups, make_optimizer
 
 DIMS = Dims(vocab_size=17, num_layers=2, num_heads=2, d_model=16, d_ff=24)
 TOKENS = torch.tensor(
@@ -28,7 +28,7 @@ every_unit_method = pytest.mark.parametrize(
 
 
 def optimizer_of(model: Decoder, lr: float = 2**-7) -> torch.optim.AdamW:
-    return adamw(model, OptimConfig(lr=lr, weight_decay=model.parts.weight_decay))
+    return make_optimizer(model, OptimConfig(lr=lr, weight_decay=model.parts.weight_decay))
 
 
 def train(model: Decoder, steps: int) -> list[float]:

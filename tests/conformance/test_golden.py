@@ -14,7 +14,7 @@ import torch
 
 from ngptlab import Dims, build_model, methods
 from ngptlab.config import OptimConfig
-from ngptlab.optim.groups import adamw
+from ngptlab.optim.groups import make_optimizer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
 DIMS = Dims(vocab_size=23, num_layers=2, num_heads=2, d_model=16, d_ff=40)
@@ -37,7 +37,7 @@ def losses(method: str, *, lr: float = 2**-8, steps: int = 5) -> list[float]:
     index = torch.arange(2 * 13)
     tokens = ((index * index * 3 + index * 5 + 1) % DIMS.vocab_size).view(2, 13)
     model = build_model(method, DIMS, seed=0)
-    optimizer = adamw(model, OptimConfig(lr=lr, weight_decay=model.parts.weight_decay))
+    optimizer = make_optimizer(model, OptimConfig(lr=lr, weight_decay=model.parts.weight_decay))
     values = []
     for _ in range(steps):
         loss = model.loss(tokens[:, :-1], tokens[:, 1:])

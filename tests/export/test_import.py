@@ -14,6 +14,7 @@ from ngptlab.config import RunConfig
 from ngptlab.experiment import train
 from ngptlab.export.imported import import_export
 from ngptlab.export.write import export
+from ngptlab.nn.optimizers import AdamW
 from ngptlab.trained import Trained, open_trained
 
 MakeTrained = Callable[..., Trained]
@@ -29,8 +30,10 @@ def same_weights(a: Trained, b: Trained) -> bool:
 )
 def test_there_and_back(make_trained: MakeTrained, tmp_path: Path, method: str, form: str) -> None:
     # At width 24 and base 8 the divisor is 3: a weight divided by it would not come back bit-equal.
+    adam_only = methods.load(method).optimizer == AdamW()
+    param = {"rules": "mup", "base_width": 8} if adam_only else {}
     model = {"vocab_size": 260, "num_layers": 2, "num_heads": 6, "d_model": 24, "d_ff": 7}
-    there = make_trained(method, model=model, param={"rules": "mup", "base_width": 8})
+    there = make_trained(method, model=model, param=param)
     assert main(["export", str(there.run.path), str(tmp_path / "out"), "--as", form]) == 0
     assert main(["import", str(tmp_path / "out"), str(tmp_path / "back")]) == 0
     back = open_trained(tmp_path / "back")

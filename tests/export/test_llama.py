@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ngptlab import ConfigError
 from ngptlab.cli import main
-from ngptlab.export.llama import check_parts, llama_config
+from ngptlab.export.llama import SEAMS, check_parts, llama_config
 from ngptlab.export.write import export
 from ngptlab.methods import load, names
 from ngptlab.nn.rope import rope_tables
@@ -81,7 +81,16 @@ def test_attention_mlp_and_embeddings_are_llama_s(make_trained: MakeTrained, tmp
     )
 
 
-@pytest.mark.parametrize("method", sorted(set(names()) - {"gpt"}))
+LLAMAS = [name for name in names() if all(getattr(load(name), seam) == part for seam, part in SEAMS.items())]
+
+
+def test_what_trains_another_way_is_a_llama_too() -> None:
+    assert {"gpt", "muon"} <= set(LLAMAS)
+    for name in LLAMAS:
+        check_parts(load(name))
+
+
+@pytest.mark.parametrize("method", sorted(set(names()) - set(LLAMAS)))
 def test_other_methods_are_refused_by_their_seams(method: str) -> None:
     theirs, ours = load(method), load("gpt")
     with pytest.raises(ConfigError, match="this model is no Llama") as error:

@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ngptlab import Dims, Parts
+from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import Add, FreeWeights, Gate, HeadWidthPower, Logits, RMSNorm, Rotate, Scale
 
 
@@ -80,6 +81,7 @@ METHOD = Parts(
     logits=SoftCap(),
     weight_decay=0.1,
     warmup_steps=200,
+    optimizer=AdamW(),
 )
 '''
 

@@ -9,7 +9,7 @@ from torch import nn
 from ngptlab import ConfigError, Dims, build_model, methods
 from ngptlab.config import OptimConfig
 from ngptlab.nn.roles import Role, role
-from ngptlab.optim.groups import adamw, groups, set_lr
+from ngptlab.optim.groups import groups, make_optimizer, set_lr
 
 DIMS = Dims(vocab_size=7, num_layers=1, num_heads=1, d_model=4, d_ff=6)
 CONFIG = OptimConfig(lr=0.01, betas=(0.8, 0.9), eps=1e-7, weight_decay=0.3)
@@ -18,13 +18,15 @@ CONFIG = OptimConfig(lr=0.01, betas=(0.8, 0.9), eps=1e-7, weight_decay=0.3)
 @pytest.mark.parametrize("method", methods.names())
 def test_decay_on_matrices_only(method: str) -> None:
     model = build_model(method, DIMS)
-    decay = {id(p): g["weight_decay"] for g in adamw(model, CONFIG).param_groups for p in g["params"]}
+    decay = {
+        id(p): g["weight_decay"] for g in make_optimizer(model, CONFIG).param_groups for p in g["params"]
+    }
     for name, weight in model.named_parameters():
         assert decay[id(weight)] == (0.0 if role(name) is Role.SCALE else 0.3), name
 
 
 def test_settings_reach_adamw() -> None:
-    optimizer = adamw(build_model("ngpt", DIMS), CONFIG)
+    optimizer = make_optimizer(build_model("ngpt", DIMS), CONFIG)
     assert [group["name"] for group in optimizer.param_groups] == ["matrices", "scales"]
     for group in optimizer.param_groups:
         assert group["lr"] == group["peak_lr"] == 0.01
@@ -34,11 +36,13 @@ def test_settings_reach_adamw() -> None:
 
 
 def test_an_empty_group_is_left_out() -> None:
-    assert [group["name"] for group in adamw(build_model("gpt", DIMS), CONFIG).param_groups] == ["matrices"]
+    assert [group["name"] for group in make_optimizer(build_model("gpt", DIMS), CONFIG).param_groups] == [
+        "matrices"
+    ]
 
 
 def test_set_lr_is_relative_to_the_peak_not_to_the_last_value() -> None:
-    optimizer = adamw(build_model("ngpt", DIMS), CONFIG)
+    optimizer = make_optimizer(build_model("ngpt", DIMS), CONFIG)
     optimizer.param_groups[1]["peak_lr"] = 0.1
     for factor in (0.5, 0.25, 1.0):
         set_lr(optimizer, factor)
@@ -52,7 +56,7 @@ def test_a_step_moves_by_the_learning_rate_and_decays_matrices() -> None:
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     for weight in model.parameters():
         weight.grad = torch.ones_like(weight)
-    optimizer = adamw(model, CONFIG)
+    optimizer = make_optimizer(model, CONFIG)
     set_lr(optimizer, 0.5)
     optimizer.step()
     for name, weight in model.named_parameters():
@@ -69,9 +73,9 @@ def test_every_role_is_in_exactly_one_group() -> None:
 
 def test_a_parameter_without_a_role_is_refused() -> None:
     with pytest.raises(ConfigError, match="no role"):
-        adamw(nn.Linear(2, 2), CONFIG)
+        make_optimizer(nn.Linear(2, 2), CONFIG)
 
 
 def test_unresolved_decay_is_our_own_mistake() -> None:
     with pytest.raises(AssertionError, match="resolve"):
-        adamw(build_model("gpt", DIMS), OptimConfig())
+        make_optimizer(build_model("gpt", DIMS), OptimConfig())

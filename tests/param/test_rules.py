@@ -11,7 +11,7 @@ from ngptlab import ConfigError, Decoder, Dims, build_model, methods
 from ngptlab.config import OptimConfig, ParamConfig, parse
 from ngptlab.nn.parts import FreeWeights, PlainLogits, Scale, UnitWeights
 from ngptlab.nn.roles import Role, ScaleKind, role
-from ngptlab.optim.groups import adamw
+from ngptlab.optim.groups import make_optimizer
 from ngptlab.optim.table import rows, text
 from ngptlab.param.apply import apply
 from ngptlab.param.rules import Rule, Rules, mup, nugpt, rules, sp
@@ -42,7 +42,7 @@ def param_of(name: str, base: int = BASE) -> ParamConfig:
 def build(method: str, name: str, width: int, **sizes: int) -> tuple[Decoder, torch.optim.AdamW]:
     dims, param = dims_of(width, **sizes), param_of(name)
     model = build_model(method, dims, seed=3, param=param)
-    return model, adamw(model, CONFIG, rules(param, dims, tokens=None))
+    return model, make_optimizer(model, CONFIG, rules(param, dims, tokens=None))
 
 
 def numbers(model: Decoder, optimizer: torch.optim.AdamW) -> dict[str, tuple[float, float]]:
@@ -227,7 +227,7 @@ def test_nugpt_over_the_horizon(method: str, tokens: int, factor: float) -> None
         assert long.by_role[kind].lr == pytest.approx(want.lr, rel=1e-12)
         assert replace(long.by_role[kind], lr=want.lr) == want
     model = build_model(method, dims, param=param)
-    rates = numbers(model, adamw(model, CONFIG, long))
+    rates = numbers(model, make_optimizer(model, CONFIG, long))
     assert rates["E_in"][0] == pytest.approx(0.01 * factor / 2**0.5)
     assert rates["logits_map.s_z.stored"][0] == pytest.approx(0.01 * factor)
 
@@ -337,4 +337,4 @@ def test_an_incomplete_table_is_our_own_mistake() -> None:
 def test_an_optimizer_of_other_rules_is_our_own_mistake() -> None:
     model, _ = build("gpt", "mup", 2 * BASE)
     with pytest.raises(AssertionError, match="other rules"):
-        adamw(model, CONFIG)
+        make_optimizer(model, CONFIG)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ngptlab import Decoder, Dims, Parts, methods
 from ngptlab.config import OptimConfig, ParamConfig
 from ngptlab.nn.parts import FreeWeights, SwiGLU
-from ngptlab.optim.groups import adamw, set_lr
+from ngptlab.optim.groups import make_optimizer, set_lr
 from ngptlab.param.rules import rules
 from ngptlab.stack.models import Stack
 from ngptlab.stack.optim import StackedAdamW, clip
@@ -46,7 +46,7 @@ def seats(method: str, *, dtype: torch.dtype = torch.float64) -> list[Seat]:
         if name == "mup":
             nn.init.normal_(model.E_out, std=0.02, generator=torch.Generator().manual_seed(5))
         optim = OptimConfig(lr=2.0 ** -(6 + seed), weight_decay=0.1 * seed)
-        found.append(Seat(model, adamw(model, optim, rules(param, DIMS, tokens=None))))
+        found.append(Seat(model, make_optimizer(model, optim, rules(param, DIMS, tokens=None))))
     return found
 
 
