@@ -27,7 +27,7 @@ class Optimizers(Protocol):
         ...
 
     def kind(self, role: Role) -> str:
-        """Name of the optimizer for a role. Roles of different kinds never share a group."""
+        """A word for the roles that move alike. Roles of different kinds never share a group."""
         ...
 
     def state_values(self, role: Role) -> int:
@@ -49,13 +49,13 @@ class AdamW:
         return self
 
     def kind(self, role: Role) -> str:
-        return "adamw"
+        return "all"
 
     def state_values(self, role: Role) -> int:
         return 2
 
     def make(self, groups: dict[str, Groups], config: OptimConfig) -> torch.optim.Optimizer:
-        return _adamw(groups["adamw"], config)
+        return _adamw(groups["all"], config)
 
 
 @dataclass(frozen=True)
@@ -75,21 +75,21 @@ class MuonInBlocks:
         return self
 
     def kind(self, role: Role) -> str:
-        return "muon" if role in (Role.READER, Role.WRITER) else "adamw"
+        return "blocks" if role in (Role.READER, Role.WRITER) else "rest"
 
     def state_values(self, role: Role) -> int:
-        return 1 if self.kind(role) == "muon" else 2
+        return 1 if self.kind(role) == "blocks" else 2
 
     def make(self, groups: dict[str, Groups], config: OptimConfig) -> torch.optim.Optimizer:
-        muon = torch.optim.Muon(
-            groups["muon"],
+        in_blocks = torch.optim.Muon(
+            groups["blocks"],
             lr=config.lr,
             momentum=self.momentum,
             nesterov=True,
             ns_steps=self.ns_steps,
             adjust_lr_fn="match_rms_adamw",
         )
-        return Several([muon, _adamw(groups["adamw"], config)])
+        return Several([in_blocks, _adamw(groups["rest"], config)])
 
 
 def _adamw(groups: Groups, config: OptimConfig) -> torch.optim.Optimizer:

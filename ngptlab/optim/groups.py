@@ -19,8 +19,8 @@ class Group:
     """Parameters that share a learning rate and a decay."""
 
     name: str
-    optimizer: str
-    """What moves them, by the method's seam."""
+    kind: str
+    """Which of the method's optimizers moves them."""
     roles: tuple[Role, ...]
     lr: float
     weight_decay: float
@@ -36,21 +36,20 @@ def groups(
     assert config.weight_decay is not None, "methods.resolve comes first"
     by_role, kind_of = (rules or sp()).by_role, (optimizers or AdamW()).kind
     members: dict[tuple[str, bool, float, float], list[Role]] = {}
-    for kind in Role:
-        decays = kind is not Role.SCALE
-        lr = config.lr * by_role[kind].lr
-        decay = config.weight_decay * by_role[kind].weight_decay if decays else 0.0
-        members.setdefault((kind_of(kind), decays, lr, decay), []).append(kind)
+    for each in Role:
+        decays = each is not Role.SCALE
+        lr = config.lr * by_role[each].lr
+        decay = config.weight_decay * by_role[each].weight_decay if decays else 0.0
+        members.setdefault((kind_of(each), decays, lr, decay), []).append(each)
     return tuple(
-        Group(_name(kinds), optimizer, tuple(kinds), lr, decay)
-        for (optimizer, _, lr, decay), kinds in members.items()
+        Group(_name(roles), kind, tuple(roles), lr, decay) for (kind, _, lr, decay), roles in members.items()
     )
 
 
-def _name(kinds: list[Role]) -> str:
-    if Role.SCALE in kinds:
+def _name(roles: list[Role]) -> str:
+    if Role.SCALE in roles:
         return "scales"
-    return "matrices" if len(kinds) == len(Role) - 1 else "+".join(kinds)
+    return "matrices" if len(roles) == len(Role) - 1 else "+".join(roles)
 
 
 def make_optimizer(
@@ -72,7 +71,7 @@ def make_optimizer(
         members = [parameter for name, parameter in named if role(name) in group.roles]
         members_seen += len(members)
         if members:
-            by_kind.setdefault(group.optimizer, []).append(
+            by_kind.setdefault(group.kind, []).append(
                 {
                     "params": members,
                     "name": group.name,
