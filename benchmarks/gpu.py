@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from ngptlab.methods import names
+from ngptlab.recipes import recipe
 
 BUDGET_S = 520
 """For all of it. What does not fit is cut off, and said to be."""
@@ -71,7 +71,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--methods", nargs="+", default=names(), help="the first is what ratios are to")
+    parser.add_argument(
+        "--methods", nargs="+", default=list(recipe("demo").methods), help="the first is what ratios are to"
+    )
     parser.add_argument(
         "--peers", nargs="*", default=[], help="packages to compare with, of benchmarks.peers"
     )
