@@ -7,7 +7,9 @@ import os
 import platform
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ngptlab.config import DeviceConfig, TrainConfig
@@ -64,6 +66,15 @@ class Device:
     def runs_ahead(self) -> bool:
         """Whether operations are queued: called now, done later."""
         return self.place.type == "cuda"
+
+    def send(self, array: NDArray[np.int64]) -> Tensor:
+        """An array on the device, without waiting for what is queued there."""
+        values = torch.from_numpy(array)
+        if not self.runs_ahead:
+            return values.to(self.place)
+        return values.pin_memory().to(
+            self.place, non_blocking=True
+        )  # from memory that may move it would wait
 
     def fetch(self, values_N: Tensor) -> Fetched:
         """Ask for numbers without waiting for what they come from, nor for what is queued after them."""

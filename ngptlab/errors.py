@@ -26,7 +26,7 @@ class CheckpointError(LabError, ValueError):
 
 
 class DivergedError(LabError, ArithmeticError):
-    """The loss or the gradient stopped being finite; the update was not applied."""
+    """The loss or the gradient stopped being finite; nothing of it was saved."""
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:

@@ -30,7 +30,7 @@ def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: floa
 
 
 def _plain(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, scale: float) -> Tensor:
-    # torch's fused kernels fail on CUDA under vmap; models that are stacked are small, and so are their scores.
+    # torch's fused kernels fail on CUDA under vmap. These keep all scores, which a sweep counts before it stacks models.
     s_BHTS = wide(q_BHTK @ k_BHTK.mT) * scale
     later_TS = torch.ones(s_BHTS.shape[-2:], dtype=torch.bool, device=s_BHTS.device).triu_(1)
     p_BHTS = torch.softmax(s_BHTS.masked_fill(later_TS, -torch.inf), dim=-1)

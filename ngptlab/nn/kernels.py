@@ -108,7 +108,8 @@ def _cross_entropy(z, targets, losses, vocab, stride, BLOCK: tl.constexpr):
     most = tl.max(most_B)
     lse = most + tl.log(tl.sum(sum_B * tl.exp(most_B - most)))
     target = tl.load(targets + number)
-    tl.store(losses + number, lse - tl.load(row + target).to(tl.float32))
+    there = (target >= 0) & (target < vocab)  # or the loss is not a number, and whoever trains on it stops
+    tl.store(losses + number, lse - tl.load(row + target, mask=there, other=float("nan")).to(tl.float32))
     tl.debug_barrier()  # the target's logit is read before its gradient is written over it
     for first in range(0, vocab, BLOCK):
         column = first + lane
@@ -118,7 +119,10 @@ def _cross_entropy(z, targets, losses, vocab, stride, BLOCK: tl.constexpr):
 
 
 def cross_entropy_in_place(z_CV: Tensor, targets_C: Tensor) -> Tensor:
-    """-log softmax(z)[target] of every row, [C], in float32; `z` becomes the gradient of their sum."""
+    """-log softmax(z)[target] of every row, [C], in float32, NaN where there is no such target.
+
+    `z` becomes the gradient of their sum.
+    """
     rows, vocab = z_CV.shape
     losses_C = z_CV.new_empty(rows, dtype=torch.float32)
     block = min(4096, triton.next_power_of_2(vocab))

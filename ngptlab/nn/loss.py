@@ -91,7 +91,7 @@ def _chunk(rows_VD: Tensor) -> int:
 
 def _even_chunk(h_ND: Tensor, rows_VD: Tensor) -> int:
     """As few chunks as `_chunk` makes, and of nearly equal size: a small last one would cost a pass over the matrix."""
-    parts = -(-len(h_ND) // _chunk(rows_VD))
+    parts = max(1, -(-len(h_ND) // _chunk(rows_VD)))
     return -(-len(h_ND) // parts // 64) * 64 if h_ND.is_cuda else min(_chunk(rows_VD), len(h_ND))
 
 
@@ -126,6 +126,7 @@ def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> N
     ctx.save_for_backward(*output[1:])
 
 
+@once_differentiable
 def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None]:
     return _scaled(grad, *ctx.saved_tensors)
 

@@ -108,10 +108,8 @@ class StackTrainer:
             if id(trainer.batches) not in taken:
                 taken[id(trainer.batches)] = trainer.batches.at(step)
         pairs = [taken[id(trainer.batches)] for trainer in self._live]
-        place = self._live[0].device.place
-        inputs_MBT, targets_MBT = (
-            torch.from_numpy(np.stack(arrays)).to(place) for arrays in zip(*pairs, strict=True)
-        )
+        send = self._live[0].device.send
+        inputs_MBT, targets_MBT = (send(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
         return inputs_MBT, targets_MBT
 
     def _accumulate(self, inputs_MBT: Tensor, targets_MBT: Tensor) -> Tensor:

@@ -168,11 +168,16 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"{name}:{key}": value.detach().cpu().contiguous()
-        for name, parameter in model.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
+    found = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if not isinstance(value, Tensor):
+                raise CheckpointError(
+                    f"the optimizer keeps {key!r} of {name} as {type(value).__name__}; only tensors can be saved, so take "
+                    "another optimizer, or one of torch's own"
+                )
+            found[f"{name}:{key}"] = value.detach().cpu().contiguous()
+    return found
 
 
 def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

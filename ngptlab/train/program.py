@@ -6,10 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch._dynamo
 from torch import Tensor
 
 from ngptlab.device import Device
 from ngptlab.nn.decoder import Decoder
+
+VARIANTS = 64
+"""Of methods, sizes and batches in one process."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ def program(model: Decoder, device: Device) -> Program:
     """The two as a run on this device calls them."""
     if not device.compile:
         return Program(model.loss, model.after_step)
+    # Methods and sizes share the code of one loss; after so many variants of it the compiler would give up without a word.
+    torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
     # A GPU waits while the constraint's operations on every matrix are called one by one; a CPU has none to wait for.
     after_step = torch.compile(model.after_step) if device.place.type == "cuda" else model.after_step
     return Program(torch.compile(model.loss), after_step)

@@ -159,9 +159,7 @@ class Trainer:
 
     def _queue(self, step: int) -> Queued:
         start = time.perf_counter()
-        inputs_BT, targets_BT = (
-            torch.from_numpy(array).to(self.device.place) for array in self.batches.at(step)
-        )
+        inputs_BT, targets_BT = (self.device.send(array) for array in self.batches.at(step))
         data_seconds = time.perf_counter() - start
         set_lr(self.optimizer, lr_factor(self.config, step))
         loss = self._accumulate(inputs_BT, targets_BT)

@@ -18,6 +18,7 @@ from ngptlab.nn.loss import mean_loss
 from ngptlab.nn.parts import Logits, UnitWeights
 from ngptlab.nn.roles import d_model_axis
 from ngptlab.train.program import program
+from ngptlab.train.trainer import Queued, Trainer
 
 pytestmark = pytest.mark.gpu
 every_method = pytest.mark.parametrize("method", methods.names())
@@ -120,3 +121,29 @@ def test_a_run(method: str, make_config: Callable[..., RunConfig], tmp_path: Pat
         for name, device in (("gpu", {"kind": "cuda", "compile": "on"}), ("cpu", {"kind": "cpu"}))
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+@pytest.mark.parametrize("target", [-100, 1000])
+def test_a_target_that_is_none(target: int) -> None:
+    """Not a finite loss of whatever lies in memory there."""
+    h, rows = (torch.randn(n, 64, device="cuda", dtype=torch.bfloat16) for n in (20, 1000))
+    targets = torch.full((20,), target, device="cuda")
+    assert mean_loss(h.requires_grad_(), rows, targets, Logits()).isnan()
+
+
+def test_an_update_is_queued_without_waiting(
+    make_config: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Trainer._queue
+
+    def strict(self: Trainer, step: int) -> Queued:
+        if step < 2:  # the first allocate
+            return queue(self, step)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return queue(self, step)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Trainer, "_queue", strict)
+    experiment.train(make_config("ngpt", device={"kind": "cuda", "compile": "off"}), tmp_path / "run")

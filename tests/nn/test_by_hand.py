@@ -260,7 +260,11 @@ def test_compiled_mean_loss_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = torch.compile(compute, backend="aot_eager", fullgraph=True)
     for ours, theirs in zip(results(compiled, [h, rows]), plain, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
-    narrow = [x.to(torch.bfloat16).requires_grad_() for x in (h, rows)]
+    loss = loss_module._compiled_mean_loss(h.requires_grad_(), rows, targets)[0]
+    (once,) = torch.autograd.grad(loss, h, create_graph=True)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        torch.autograd.grad(once.square().sum(), h)
+    narrow = [x.detach().to(torch.bfloat16).requires_grad_() for x in (h, rows)]
     library.opcheck(loss_module._compiled_mean_loss, (*narrow, targets))
 
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ngptlab import config as configs
 from ngptlab import methods
 from ngptlab.config import RunConfig
 from ngptlab.data.batches import Batches
 from ngptlab.device import Device, Fetched
-from ngptlab.errors import ConfigError
+from ngptlab.errors import ConfigError, DivergedError
 from ngptlab.experiment import train
 from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.progress import Silent
@@ -122,14 +123,22 @@ def test_other_checkpoint_settings_give_the_same_numbers(
     assert outcome(run.path) == outcome(straight.path)
 
 
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, which has the next update queued before the last one's loss is read."""
+    monkeypatch.setattr(Device, "runs_ahead", True)
+    monkeypatch.setattr(Device, "send", lambda self, array: torch.from_numpy(array))
+    monkeypatch.setattr(Device, "fetch", lambda self, values: Fetched(values, None))
+
+
 def test_numbers_read_one_update_late_are_the_same(
     make_config: MakeConfig, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a GPU, which has the next update queued before the last one's loss is read."""
     straight, config = outcome(train(make_config(), tmp_path / "straight").path), make_config()
     order: list[str] = []
     queue, record = Trainer._queue, Trainer.record_step
     monkeypatch.setattr(Device, "runs_ahead", True)
+    monkeypatch.setattr(Device, "send", lambda self, array: torch.from_numpy(array))
     monkeypatch.setattr(Device, "fetch", lambda self, values: Fetched(values, None))
     monkeypatch.setattr(
         Trainer, "_queue", lambda self, step: order.append(f"q{step + 1}") or queue(self, step)
@@ -158,6 +167,58 @@ def test_numbers_read_one_update_late_are_the_same(
         "r7",
         "r8",
     ], "evaluations come after every third"
+
+
+@pytest.mark.parametrize("at", [0, 2, 4, 7])
+@pytest.mark.parametrize("where", ["_queue", "record_step"])
+def test_a_signal_while_numbers_are_late(
+    where: str,
+    at: int,
+    make_config: MakeConfig,
+    outcome: Outcome,
+    tmp_path: Path,
+    late: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    straight, calls = outcome(train(make_config(), tmp_path / "straight").path), []
+    plain = getattr(Trainer, where)
+
+    def stopping(self: Trainer, *arguments: Any) -> Any:
+        calls.append(0)
+        if len(calls) == at + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, where, stopping)
+        with pytest.raises(Stopped):
+            train(make_config(), tmp_path / "cut")
+    assert outcome(train(make_config(), tmp_path / "cut").path) == straight
+
+
+def test_divergence_while_numbers_are_late(
+    make_config: MakeConfig, tmp_path: Path, late: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The update after it is queued already; neither is recorded or saved."""
+    accumulate, calls = Trainer._accumulate, []
+
+    def breaking(self: Trainer, *arguments: Any) -> Any:
+        loss = accumulate(self, *arguments)
+        calls.append(0)
+        if len(calls) == 5:
+            for parameter in self.model.parameters():
+                parameter.grad = torch.full_like(parameter, float("nan"))
+        return loss
+
+    monkeypatch.setattr(Trainer, "_accumulate", breaking)
+    with pytest.raises(DivergedError, match="step 5: "):
+        train(make_config(), tmp_path / "run")
+    assert len(calls) == 6
+    steps = [
+        json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert steps == [1, 2, 3, 4]
+    assert [path.name for path in list_checkpoints(tmp_path / "run" / "checkpoints")] == ["step_000003"]
 
 
 def test_says_where_it_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -208,7 +269,6 @@ def test_changed_corpus_is_refused(make_config: MakeConfig, corpus: Path, tmp_pa
 SLOWED = """
 import sys, time
 from ngptlab.data.batches import Batches
-from ngptlab.device import Device, Fetched
 at = Batches.at
 def slowly(self, step, rows=slice(None)):
     time.sleep(0.15)
