@@ -3,13 +3,14 @@
 Command: `ngptlab compare demo`. Both arms train on the same 2.46M tokens, less than a quarter of the text, so that
 nothing is seen twice. Validation is on whole files that training never sees.
 The learning rates are each arm's best on one grid, inside it for both (seed 0, 2026-11-23, two cores,
-results/demo-lr-grid.json).
+results/demo-lr-grid.json). The two methods with Muon have a grid of their own (2026-11-27, results/demo-muon-lr.csv).
 """
 
 from ngptlab.config import Dims, EvalConfig, RunConfig, ScheduleConfig, TrainConfig
 from ngptlab.recipes import Recipe, Tuned
 
 LR_GRID = (2**-10, 2**-9, 2**-8, 2**-7, 2**-6)
+MUON_GRID = (2**-9, 2**-8, 2**-7, 2**-6, 2**-5)
 
 
 def recipe() -> Recipe:
@@ -24,5 +25,10 @@ def recipe() -> Recipe:
             eval=EvalConfig(every=50, val_tokens=131_072, length_factor=8, length_documents=64),
         ),
         methods=("gpt", "ngpt"),
-        tuned={"gpt": Tuned(lr=2**-9, lr_grid=LR_GRID), "ngpt": Tuned(lr=2**-7, lr_grid=LR_GRID)},
+        tuned={
+            "gpt": Tuned(lr=2**-9, lr_grid=LR_GRID),
+            "ngpt": Tuned(lr=2**-7, lr_grid=LR_GRID),
+            "muon": Tuned(lr=2**-7, lr_grid=MUON_GRID),
+            "ngpt_muon": Tuned(lr=2**-7, lr_grid=MUON_GRID),
+        },
     )
