@@ -108,18 +108,10 @@ def _rows(
 
 
 def show(rows: Sequence[Row], best_rate: float) -> str:
-    """The rows as a table; the last column is the share of the best matrix-product rate, on a GPU known as MFU."""
+    """The rows as a table; `of peak` is the share of the best matrix-product rate, on a GPU known as MFU."""
     headings = (
-        "size",
-        "who",
-        "mode",
-        "ms/step",
-        "ratio to first",
-        "roofline",
-        "tokens/s",
-        "of peak",
-        "peak MB",
-    )
+        "size", "who", "mode", "ms/step", "ratio to first", "roofline", "tokens/s", "of peak", "peak MB"
+    )  # fmt: skip
     cells = [
         (
             row.size,

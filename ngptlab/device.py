@@ -72,9 +72,8 @@ class Device:
         values = torch.from_numpy(array)
         if not self.runs_ahead:
             return values.to(self.place)
-        return values.pin_memory().to(
-            self.place, non_blocking=True
-        )  # from memory that may move it would wait
+        # Out of memory that may move, a copy would wait for the device.
+        return values.pin_memory().to(self.place, non_blocking=True)
 
     def fetch(self, values_N: Tensor) -> Fetched:
         """Ask for numbers without waiting for what they come from, nor for what is queued after them."""

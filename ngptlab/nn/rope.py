@@ -61,6 +61,7 @@ def _tables(
     dtype: torch.dtype,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
+    """Cosines and signed sines, [T, 1, K] each."""
     # In float64: at position 8k, float32 angles are already off by 5e-4.
     j = torch.arange(0, d_head, 2, dtype=torch.float64, device=device)
     position = torch.arange(first, first + length, dtype=torch.float64, device=device) / stretch
@@ -73,18 +74,7 @@ def _tables(
 _compiled_tables = library.custom_op(operator(__name__, "tables"), _tables, mutates_args=())
 
 
-@_compiled_tables.register_fake
-def _(
-    first: int,
-    length: int,
-    d_head: int,
-    base: float,
-    stretch: float,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    cos_T1K, sin_T1K = (torch.empty(length, 1, d_head, dtype=dtype, device=device) for _ in range(2))
-    return cos_T1K, sin_T1K
+_compiled_tables.register_fake(_tables)
 
 
 def rotate(x_BTHK: Tensor, rope: Rope) -> Tensor:

@@ -27,7 +27,7 @@ every_unit_method = pytest.mark.parametrize(
 )
 
 
-def optimizer_of(model: Decoder, lr: float = 2**-7) -> torch.optim.AdamW:
+def optimizer_of(model: Decoder, lr: float = 2**-7) -> torch.optim.Optimizer:
     return make_optimizer(model, OptimConfig(lr=lr, weight_decay=model.parts.weight_decay))
 
 

@@ -41,13 +41,13 @@ def param_of(name: str, base: int = BASE) -> ParamConfig:
     return ParamConfig.model_validate({"rules": name, "base_width": 0 if name == "sp" else base})
 
 
-def build(method: str, name: str, width: int, **sizes: int) -> tuple[Decoder, torch.optim.AdamW]:
+def build(method: str, name: str, width: int, **sizes: int) -> tuple[Decoder, torch.optim.Optimizer]:
     dims, param = dims_of(width, **sizes), param_of(name)
     model = build_model(method, dims, seed=3, param=param)
     return model, make_optimizer(model, CONFIG, rules(param, dims, tokens=None))
 
 
-def numbers(model: Decoder, optimizer: torch.optim.AdamW) -> dict[str, tuple[float, float]]:
+def numbers(model: Decoder, optimizer: torch.optim.Optimizer) -> dict[str, tuple[float, float]]:
     """Name of every parameter -> (learning rate, decay), from the optimizer itself."""
     names = {id(weight): name for name, weight in model.named_parameters()}
     found: dict[str, tuple[float, float]] = {}
@@ -59,7 +59,7 @@ def numbers(model: Decoder, optimizer: torch.optim.AdamW) -> dict[str, tuple[flo
     return found
 
 
-def trained(model: Decoder, optimizer: torch.optim.AdamW, steps: int) -> list[float]:
+def trained(model: Decoder, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
     tokens = torch.arange(34).view(2, 17) * 5 % 23
     losses = []
     for _ in range(steps):

@@ -35,7 +35,7 @@ class Seat:
     """A model with its optimizer."""
 
     model: Decoder
-    adamw: torch.optim.AdamW
+    adamw: torch.optim.Optimizer
     clip: float = 1.0
 
 
