@@ -49,17 +49,20 @@ class Memory:
 
 
 def num_params(config: RunConfig) -> int:
-    """Number of trained values, counted on a model without values."""
-    with torch.device("meta"):
-        return Decoder(config.model, load(config.method, config.seams.given)).num_params()
+    """Number of trained values."""
+    return _without_values(config).num_params()
 
 
 def num_moments(config: RunConfig) -> int:
     """Number of values that the optimizer keeps from step to step."""
-    with torch.device("meta"):
-        model = Decoder(config.model, load(config.method, config.seams.given))
+    model = _without_values(config)
     kept = model.optimizers.state_values
     return sum(kept(role(name)) * weight.numel() for name, weight in model.named_parameters())
+
+
+def _without_values(config: RunConfig) -> Decoder:
+    with torch.device("meta"):
+        return Decoder(config.model, load(config.method, config.seams.given))
 
 
 def step_memory(config: RunConfig, *, place: str, value_bytes: int) -> Memory:

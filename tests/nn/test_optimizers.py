@@ -27,16 +27,15 @@ CONFIG = OptimConfig(lr=2**-6, weight_decay=0.1)
 Outcome = Callable[[Path], dict[str, bytes]]
 
 
-def with_muon(method: str, part: MuonInBlocks | None = None) -> Parts:
-    return replace(methods.load(method), optimizer=part or MuonInBlocks())
+def with_muon(method: str) -> Parts:
+    return replace(methods.load(method), optimizer=MuonInBlocks())
 
 
-def gradients(model: Decoder, seed: int = 0) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    found = {}
-    for name, weight in model.named_parameters():
-        weight.grad = found[name] = torch.randn(weight.shape, generator=generator)
-    return found
+def gradients(model: Decoder) -> None:
+    """The same random ones each time."""
+    generator = torch.Generator().manual_seed(0)
+    for weight in model.parameters():
+        weight.grad = torch.randn(weight.shape, generator=generator)
 
 
 def updates(method: str, steps: int = 1) -> tuple[Decoder, dict[str, Tensor]]:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch.library import opcheck
+from torch import library
 
 from ngptlab.nn import rope
 from ngptlab.nn.rope import BASE, Angles, rope_tables, rotate
@@ -91,4 +91,4 @@ def test_compiled_tables_are_one_operator() -> None:
     )
     torch.testing.assert_close(compiled(x), rotate(x, rope_tables(6, 2, 8, like=x, first=3)))
     args = (3, 6, 8, 1e4, 1.0, torch.float32, torch.device("cpu"))
-    opcheck(rope._compiled_tables, args, test_utils=("test_schema", "test_faketensor"))
+    library.opcheck(rope._compiled_tables, args, test_utils=("test_schema", "test_faketensor"))
