@@ -24,6 +24,7 @@ from benchmarks.single_file import autocast, fused_adamw
 from benchmarks.sizes import Size
 from benchmarks.steps import Stepper, compiled_or_not
 from ngptlab.device import Device
+from ngptlab.train.gradients import Gradients
 
 
 def _ngpt_pytorch(size: Size, *, manual: bool) -> nn.Module:
@@ -118,4 +119,5 @@ def stepper(label: str, size: Size, device: Device) -> Stepper:
             return finish(model(tokens), targets)
 
     constraint = getattr(model, "norm_weights_", lambda: None)
-    return Stepper(label, model, compiled_or_not(plain, device), fused_adamw(model), constraint, device)
+    gradients = Gradients(compiled_or_not(plain, device))
+    return Stepper(label, model, gradients, fused_adamw(model), constraint, device)

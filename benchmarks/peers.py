@@ -17,7 +17,7 @@ from functools import partial
 from benchmarks import packages, single_file
 from benchmarks.sizes import SIZES, Size, check
 from benchmarks.step_time import Row, finish, measure, parser
-from benchmarks.steps import Stepper, bench_device, ours
+from benchmarks.steps import WARM_UP_STEPS, Stepper, bench_device, ours
 from ngptlab.device import Device
 from ngptlab.errors import LabError
 
@@ -25,10 +25,11 @@ Make = Callable[[Size, Device], Stepper]
 
 
 def ready(label: str, make: Make, size: Size, device: Device) -> Stepper:
-    """A contestant that has taken a step, which compiles it where it is compiled."""
+    """A contestant that has warmed up, which compiles it where it is compiled: some compile in each of their first steps."""
     start = time.monotonic()
     stepper = make(size, device)
-    stepper.step(*size.sample(device.place))
+    for _ in range(WARM_UP_STEPS):
+        stepper.step(*size.sample(device.place))
     print(f"{label}: ready after {time.monotonic() - start:.0f} s", flush=True)
     return stepper
 
@@ -77,6 +78,8 @@ def main() -> None:
         for name in options.sizes:
             size = SIZES[name]
             own = [ready(method, partial(ours, method), size, device) for method in options.methods]
+            if device.compile and size.cuda:  # others compile for minutes, and may be cut off
+                finish(rows + measure(name, size, own, options.turns, device), device, options.out)
             others = [(label, partial(packages.stepper, label)) for label in options.peers]
             others += [
                 (f"file:{label}", partial(single_file.stepper, f"file:{label}", path))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.sizes import Size
@@ -41,7 +42,7 @@ def weight_products(size: Size) -> list[Product]:
     """Every weight of the model as its products see it."""
     dims, N = size.dims, size.tokens
     D, F = dims.d_model, dims.d_ff + -dims.d_ff % 16
-    head = min(N, max(HEAD_TOKENS, CHUNK_VALUES["cpu"] // dims.vocab_size))
+    head = min(N, max(HEAD_TOKENS, CHUNK_VALUES["cuda" if size.cuda else "cpu"] // dims.vocab_size))
     return [
         Product(N, D, D, 4 * dims.num_layers),
         Product(N, D, F, 2 * dims.num_layers),
@@ -121,8 +122,13 @@ def _ways(a: Tensor, b: Tensor, out: Tensor) -> list[Kernel]:
 
 
 def _attention(size: Size, device: Device) -> Kernel:
-    """The batched products of one layer, two forward and four backward, in the blocks of nn/attention.py."""
+    """The batched products of one layer, two forward and four backward, in the blocks of nn/attention.py.
+
+    On CUDA, torch's fused kernel, which has the softmax inside.
+    """
     dims, T = size.dims, size.context
+    if device.place.type == "cuda":
+        return _fused_attention(size, device)
     shape = size.batch * dims.num_heads, T, dims.d_head
     q, k, v, do = (torch.randn(shape, dtype=device.compute_dtype, device=device.place) for _ in range(4))
     o, dq, dk, dv = (torch.zeros_like(q) for _ in range(4))
@@ -139,5 +145,18 @@ def _attention(size: Size, device: Device) -> Kernel:
             torch.bmm(do[:, rows], v[:, :end].mT, out=dp)
             dq[:, rows] = torch.bmm(dp, k[:, :end])
             dk[:, :end].baddbmm_(dp.mT, q[:, rows])
+
+    return run
+
+
+def _fused_attention(size: Size, device: Device) -> Kernel:
+    dims = size.dims
+    shape = size.batch, dims.num_heads, size.context, dims.d_head
+    q, k, v, do = (torch.randn(shape, dtype=device.compute_dtype, device=device.place) for _ in range(4))
+    inputs = [x.requires_grad_() for x in (q, k, v)]
+
+    def run() -> None:
+        o = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        torch.autograd.grad(o, inputs, do)
 
     return run

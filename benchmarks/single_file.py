@@ -20,6 +20,7 @@ from benchmarks.sizes import Size
 from benchmarks.steps import LR, Stepper, compiled_or_not
 from ngptlab.device import Device
 from ngptlab.errors import ConfigError
+from ngptlab.train.gradients import Gradients
 
 CUT = "Our own simple Distributed Data Loader"
 STUBS = ("tyro", "wandb")
@@ -95,7 +96,7 @@ def stepper(label: str, path: Path, size: Size, device: Device) -> Stepper:
         return result[1]  # type: ignore[no-any-return]
 
     constraint = getattr(model, "norm_weights", lambda: None)
-    return Stepper(label, model, loss, fused_adamw(model), constraint, device)
+    return Stepper(label, model, Gradients(loss), fused_adamw(model), constraint, device)
 
 
 def autocast(device: Device) -> torch.autocast:

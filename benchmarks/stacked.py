@@ -31,6 +31,7 @@ from ngptlab.stack.models import Stack
 from ngptlab.stack.optim import StackedAdamW, clip
 from ngptlab.sweep.local import cores
 from ngptlab.sweep.plan import widened
+from ngptlab.train.gradients import Gradients
 
 WAIT_SECONDS = 1800.0
 """Longest wait for the slowest of the processes; compiling takes minutes."""
@@ -71,6 +72,7 @@ def contestants(case: Case, base: RunConfig) -> list[Callable[[], object]]:
     others = [ours(case.method, size, device) for _ in range(case.models)]
     stack = Stack([other.model for other in others], compiled=case.compiled)  # type: ignore[misc]
     optimizer = StackedAdamW(stack, [other.optimizer for other in others], steps=0)
+    gradients = Gradients(stack.losses)
     inputs_MBT, targets_MBT = (x.expand(case.models, *x.shape).contiguous() for x in (inputs, targets))
 
     def alone() -> None:
@@ -78,8 +80,7 @@ def contestants(case: Case, base: RunConfig) -> list[Callable[[], object]]:
             single.step(inputs, targets)
 
     def stacked() -> list[float]:
-        losses_M = stack.losses(inputs_MBT, targets_MBT)
-        losses_M.sum().backward()  # type: ignore[no-untyped-call]
+        losses_M = gradients(inputs_MBT, targets_MBT)
         clip(stack.gradients(), 1.0)
         optimizer.step(1.0)
         stack.after_step()

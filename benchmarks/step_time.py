@@ -69,7 +69,7 @@ def measure(name: str, size: Size, steppers: Sequence[Stepper], turns: int, devi
     rows = _rows(name, size, steppers, seconds, passes, device)
     if not size.cuda:
         return rows
-    peaks = [peak_bytes(partial(stepper.step, *sample), device) for stepper in steppers]
+    peaks = [peak_bytes(partial(stepper.plain.step, *sample), device) for stepper in steppers]
     return [replace(row, peak_bytes=peak) for row, peak in zip(rows, peaks, strict=True)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,22 +20,21 @@ from ngptlab.config import OptimConfig
 from ngptlab.device import Device, keep_freed_memory
 from ngptlab.methods import build_model, load
 from ngptlab.optim.groups import make_optimizer
+from ngptlab.train.gradients import Gradients, Loss
 from ngptlab.train.program import program
 
 LR = 1e-3
-WARM_UP_STEPS = 3
-"""The first steps allocate, and compile where they compile; the third is like all that follow."""
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+WARM_UP_STEPS = 4
+"""The first steps allocate, compile and record, where that is done; the fourth is like all that follow."""
 
 
 @dataclass(frozen=True)
 class Stepper:
-    """A model, how it gives its loss, what trains it, and what has to be done after a step."""
+    """A model, how it comes by its gradients, what trains it, and what has to be done after a step."""
 
     label: str
     model: nn.Module
-    loss: Loss
+    gradients: Gradients
     optimizer: torch.optim.Optimizer
     constraint: Callable[[], None]
     device: Device
@@ -43,13 +42,18 @@ class Stepper:
     def step(self, tokens: Tensor, targets: Tensor) -> float:
         """Seconds of one step."""
         start = time.perf_counter()
-        self.loss(tokens, targets).backward()  # type: ignore[no-untyped-call]
+        self.gradients(tokens, targets)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.constraint()
         self.optimizer.zero_grad(set_to_none=True)
         self.device.synchronize()
         return time.perf_counter() - start
+
+    @property
+    def plain(self) -> Stepper:
+        """The same, launched operation by operation: what a graph holds on to, the allocator can't see in use."""
+        return replace(self, gradients=self.gradients.plain)
 
 
 def bench_device(*, cuda: bool, compiled: bool) -> Device:
@@ -61,7 +65,7 @@ def bench_device(*, cuda: bool, compiled: bool) -> Device:
 
 
 def compiled_or_not(loss: Loss, device: Device) -> Loss:
-    """The loss as the trainer would call it."""
+    """The loss as trainers would call it."""
     return torch.compile(loss) if device.compile else loss
 
 
@@ -75,7 +79,7 @@ def ours(method: str, size: Size, device: Device) -> Stepper:
     model.compute_dtype = device.compute_dtype
     optimizer = make_optimizer(model, OptimConfig(lr=LR, weight_decay=load(method).weight_decay))
     runs = program(model, device)
-    return Stepper(method, model, runs.loss, optimizer, runs.after_step, device)
+    return Stepper(method, model, runs.gradients, optimizer, runs.after_step, device)
 
 
 def interleave(

@@ -56,6 +56,8 @@ class Device:
     place: torch.device
     compute_dtype: torch.dtype
     compile: bool
+    graphs: bool = True
+    """Whether compiled forward and backward passes are launched as one CUDA graph, where there is CUDA."""
 
     def synchronize(self) -> None:
         """Wait for queued work, so that a wall-clock reading means something."""
@@ -126,6 +128,7 @@ def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
         place=torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu"),
         compute_dtype=COMPUTE_DTYPES[compute_dtype(train, on_cuda=on_cuda)],
         compile=config.compile == "on" or (config.compile == "auto" and on_cuda),
+        graphs=config.graphs == "auto",
     )
 
 

@@ -66,6 +66,7 @@ ELSEWHERE: dict[str, Any] = {
     "device.threads": 2,
     "device.micro_batch": 8,
     "device.compile": "off",
+    "device.graphs": "off",
     "track": "wandb",
 }
 

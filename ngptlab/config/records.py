@@ -226,6 +226,8 @@ class DeviceConfig(Frozen):
     """Sequences in one forward and backward; must divide batch_size. 0: all of them."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile. auto: on with CUDA, off on CPU (cold compilation costs more than a small run)."""
+    graphs: Literal["auto", "off"] = "auto"
+    """CUDA graphs. auto: where compiled for CUDA, forward and backward are launched as one; off: kernel by kernel."""
 
 
 class SeamsConfig(Frozen):

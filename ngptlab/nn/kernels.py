@@ -19,8 +19,14 @@ try:
 except ImportError:  # torch was built without CUDA, and nothing here will be called
     jit = lambda function: function  # noqa: E731
 
-PROGRAMS_PER_PROCESSOR = 6
-"""As many as find room at once, of a kernel that sums over rows: each adds up its own share, then the shares are added."""
+PROGRAMS_PER_PROCESSOR = 8
+"""Of a kernel that sums over rows: each adds up its own share, then the shares are added."""
+FORWARD_VALUES = 32
+BACKWARD_VALUES = 32
+"""Of a row, in one thread of a sphere step."""
+LOGITS_BLOCK = 4096
+LOGITS_VALUES = 8
+"""Of a row of logits, read at a time, and of those in one thread."""
 
 
 @jit
@@ -69,7 +75,8 @@ def sphere_step(h_ND: Tensor, branch_ND: Tensor, rate_D: Tensor, floor: float) -
     rows, width = h_ND.shape
     y_ND = torch.empty_like(h_ND)
     block = triton.next_power_of_2(width)
-    _sphere_step[(rows,)](h_ND, branch_ND, rate_D, y_ND, width, floor, BLOCK=block, num_warps=_warps(block))
+    warps = _warps(block, FORWARD_VALUES)
+    _sphere_step[(rows,)](h_ND, branch_ND, rate_D, y_ND, width, floor, BLOCK=block, num_warps=warps)
     return y_ND
 
 
@@ -84,9 +91,28 @@ def sphere_step_backward(
     block = triton.next_power_of_2(width)
     _sphere_step_backward[(programs,)](
         dy_ND, h_ND, branch_ND, rate_D, dh_ND, dbranch_ND, drate_PD, rows, width, floor,
-        BLOCK=block, num_warps=_warps(block),
+        BLOCK=block, num_warps=_warps(block, BACKWARD_VALUES),
     )  # fmt: skip
-    return dh_ND, dbranch_ND, drate_PD.sum(0)
+    return dh_ND, dbranch_ND, column_sums(drate_PD)
+
+
+@jit
+def _column_sums(x, sums, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    row = tl.arange(0, ROWS)
+    sums_RD = tl.zeros((ROWS, BLOCK), tl.float32)
+    for first in range(0, rows, ROWS):
+        there = ((first + row) < rows)[:, None] & (column < width)[None, :]
+        sums_RD += tl.load(x + (first + row)[:, None] * width + column[None, :], mask=there, other=0.0)
+    tl.store(sums + column, tl.sum(sums_RD, 0), mask=column < width)
+
+
+def column_sums(x_ND: Tensor) -> Tensor:
+    """Sums over rows, [D], of a float32 matrix: as its columns are few, torch's own leaves most of a GPU idle."""
+    rows, width = x_ND.shape
+    sums_D = x_ND.new_empty(width)
+    _column_sums[(triton.cdiv(width, 16),)](x_ND, sums_D, rows, width, ROWS=128, BLOCK=16, num_warps=8)
+    return sums_D
 
 
 @jit
@@ -125,16 +151,15 @@ def cross_entropy_in_place(z_CV: Tensor, targets_C: Tensor) -> Tensor:
     """
     rows, vocab = z_CV.shape
     losses_C = z_CV.new_empty(rows, dtype=torch.float32)
-    block = min(4096, triton.next_power_of_2(vocab))
-    _cross_entropy[(rows,)](
-        z_CV, targets_C, losses_C, vocab, z_CV.stride(0), BLOCK=block, num_warps=_warps(block)
-    )
+    block = min(LOGITS_BLOCK, triton.next_power_of_2(vocab))
+    warps = _warps(block, LOGITS_VALUES)
+    _cross_entropy[(rows,)](z_CV, targets_C, losses_C, vocab, z_CV.stride(0), BLOCK=block, num_warps=warps)
     return losses_C
 
 
-def _warps(block: int) -> int:
-    """Eight values a thread: 16 bytes of bfloat16, the widest load there is."""
-    return max(1, min(16, block // 256))
+def _warps(block: int, values: int = 8) -> int:
+    """So many that a thread has this many values: 8 of bfloat16 are 16 bytes, the widest load there is."""
+    return max(1, min(16, block // (32 * values)))
 
 
 def _processors(x: Tensor) -> int:

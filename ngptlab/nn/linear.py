@@ -10,7 +10,7 @@ from torch import Tensor, library, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import call, on_cpu
+from ngptlab.nn.by_hand import call, on_cpu, plain_only
 from ngptlab.nn.operators import operator
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -40,6 +40,9 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     if on_cpu(x) and x.dtype == torch.float32 and HAS_ONEDNN and not small:
         y_NO = call(_Linear, x.flatten(0, -2), weight)
         return y_NO.view(*x.shape[:-1], len(weight))
+    if _narrow_on_cuda(x, weight):
+        y_NO = call(_NarrowLinear, x.flatten(0, -2), weight)
+        return y_NO.view(*x.shape[:-1], len(weight))
     return F.linear(x, weight.to(x.dtype))
 
 
@@ -61,6 +64,46 @@ class _Linear(Function):
             _product(grad_NO, weight_OI.T) if need_x else None,
             grad_NO.T @ x_NI if need_weight else None,
         )
+
+
+def _narrow_on_cuda(x: Tensor, weight: Tensor) -> bool:
+    return x.is_cuda and (x.dtype, weight.dtype) == (torch.bfloat16, torch.float32) and not plain_only()
+
+
+class _NarrowLinear(Function):
+    """The weight's gradient leaves its product in float32, which is the sum's own dtype: not rounded, and no copy later."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NI: Tensor, weight_OI: Tensor) -> Tensor:
+        narrow_OI = weight_OI.to(x_NI.dtype)
+        ctx.save_for_backward(x_NI, narrow_OI)
+        return F.linear(x_NI, narrow_OI)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_NO: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x_NI, narrow_OI = ctx.saved_tensors
+        need_x, need_weight = ctx.needs_input_grad
+        sum_over_tokens = _opaque_wide_product if torch.compiler.is_compiling() else _wide_product
+        return (
+            grad_NO @ narrow_OI if need_x else None,
+            sum_over_tokens(grad_NO, x_NI) if need_weight else None,
+        )
+
+
+def _wide_product(grad_NO: Tensor, x_NI: Tensor) -> Tensor:
+    """grad^T x, in float32."""
+    if grad_NO.is_cuda:
+        return torch.mm(grad_NO.T, x_NI, out_dtype=torch.float32)
+    return grad_NO.T.float() @ x_NI.float()
+
+
+_opaque_wide_product = library.custom_op(operator(__name__, "wide_product"), _wide_product, mutates_args=())
+
+
+@_opaque_wide_product.register_fake
+def _(grad_NO: Tensor, x_NI: Tensor) -> Tensor:
+    return grad_NO.new_empty(grad_NO.shape[1], x_NI.shape[1], dtype=torch.float32)
 
 
 def _product(x_NI: Tensor, weight_OI: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from ngptlab.errors import LabError
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.stack.models import Stack
 from ngptlab.stack.optim import StackedAdamW, clip
+from ngptlab.train.gradients import Gradients
 from ngptlab.train.stop import Stopped
 from ngptlab.train.trainer import TokenArray, Trainer
 
@@ -116,10 +117,9 @@ class StackTrainer:
         """Mean loss of each batch, [M]; gradients are in the stack, summed over micro-batches."""
         batch_size = inputs_MBT.shape[1]
         size = self._live[0].config.device.micro_batch or batch_size
+        compute = Gradients(self._stack.losses)
         total_M = torch.zeros(len(inputs_MBT), device=inputs_MBT.device)
         chunks = (torch.split(tensor, size, dim=1) for tensor in (inputs_MBT, targets_MBT))
         for inputs, targets in zip(*chunks, strict=True):
-            losses_M = self._stack.losses(inputs, targets) * (size / batch_size)
-            losses_M.sum().backward()  # type: ignore[no-untyped-call]
-            total_M += losses_M.detach()
+            total_M += compute(inputs, targets, size / batch_size)
         return total_M

@@ -201,9 +201,7 @@ class Trainer:
         share = size / len(inputs_BT)
         total = torch.zeros((), device=inputs_BT.device)
         for inputs, targets in zip(torch.split(inputs_BT, size), torch.split(targets_BT, size), strict=True):
-            loss = self._program.loss(inputs, targets) * share
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+            total += self._program.gradients(inputs, targets, share)
         return total
 
     def _resume(self) -> int:
