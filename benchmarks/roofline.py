@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.sizes import Size
@@ -23,7 +22,7 @@ from ngptlab.nn.linear import HAS_ONEDNN
 from ngptlab.nn.loss import CHUNK_VALUES
 
 HEAD_TOKENS = 512
-"""The head's products are timed on this many tokens and scaled up, for all logits at once would not fit a cache or a GPU."""
+"""The head's products are timed on so many tokens at least, and scaled up: all logits at once would not fit a cache or a GPU."""
 
 Kernel = Callable[[], object]
 
@@ -43,6 +42,8 @@ def weight_products(size: Size) -> list[Product]:
     dims, N = size.dims, size.tokens
     D, F = dims.d_model, dims.d_ff + -dims.d_ff % 16
     head = min(N, max(HEAD_TOKENS, CHUNK_VALUES["cuda" if size.cuda else "cpu"] // dims.vocab_size))
+    if size.cuda:
+        head = N // -(-N // head)  # there the loss has chunks of equal size
     return [
         Product(N, D, D, 4 * dims.num_layers),
         Product(N, D, F, 2 * dims.num_layers),
@@ -156,7 +157,7 @@ def _fused_attention(size: Size, device: Device) -> Kernel:
     inputs = [x.requires_grad_() for x in (q, k, v)]
 
     def run() -> None:
-        o = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        o = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         torch.autograd.grad(o, inputs, do)
 
     return run

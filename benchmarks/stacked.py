@@ -174,7 +174,7 @@ def main() -> None:
     finally:  # what was measured is kept where a later case breaks off
         headings = ("method", "width", "models", "cells/h alone", "stacked", "time ratio", "processor's")
         print(table(headings, [shown(row) for row in rows]))
-        write(options.out, rows, recipe=options.recipe)
+        write(options.out, rows, recipe=options.recipe, compiled=options.compiled)
 
 
 if __name__ == "__main__":

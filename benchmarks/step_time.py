@@ -52,7 +52,7 @@ class Row:
     """Trained values; contestants of one shape differ by their scales and biases only."""
     turns: int
     peak_bytes: int | None
-    """What a step adds to weights and optimizer state at its peak, on CUDA; None elsewhere, where `memory` measures it."""
+    """What a step without a CUDA graph adds to weights and optimizer state at its peak; None on a CPU, see `memory`."""
 
 
 def measure(name: str, size: Size, steppers: Sequence[Stepper], turns: int, device: Device) -> list[Row]:

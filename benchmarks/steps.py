@@ -52,7 +52,7 @@ class Stepper:
 
     @property
     def plain(self) -> Stepper:
-        """The same, launched operation by operation: what a graph holds on to, the allocator can't see in use."""
+        """The same without a CUDA graph, for peak memory: the allocator doesn't count what a graph holds on to."""
         return replace(self, gradients=self.gradients.plain)
 
 

@@ -57,7 +57,7 @@ class Device:
     compute_dtype: torch.dtype
     compile: bool
     graphs: bool = True
-    """Whether compiled forward and backward passes are launched as one CUDA graph, where there is CUDA."""
+    """Whether compiled forward and backward passes are one launch, a CUDA graph, where there is CUDA and no stack."""
 
     def synchronize(self) -> None:
         """Wait for queued work, so that a wall-clock reading means something."""

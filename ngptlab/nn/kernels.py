@@ -19,14 +19,15 @@ try:
 except ImportError:  # torch was built without CUDA, and nothing here will be called
     jit = lambda function: function  # noqa: E731
 
+# The fastest of a small grid on an H200 at width 768 and 50,304 tokens of vocabulary in bfloat16 (docs/log.md, 2026-11-27).
 PROGRAMS_PER_PROCESSOR = 8
 """Of a kernel that sums over rows: each adds up its own share, then the shares are added."""
-FORWARD_VALUES = 32
-BACKWARD_VALUES = 32
-"""Of a row, in one thread of a sphere step."""
+STEP_VALUES = 32
+"""Of a row, in one thread of a sphere step or of its backward."""
 LOGITS_BLOCK = 4096
+"""Of a row of logits, read at a time."""
 LOGITS_VALUES = 8
-"""Of a row of logits, read at a time, and of those in one thread."""
+"""Of those, in one thread."""
 
 
 @jit
@@ -75,7 +76,7 @@ def sphere_step(h_ND: Tensor, branch_ND: Tensor, rate_D: Tensor, floor: float) -
     rows, width = h_ND.shape
     y_ND = torch.empty_like(h_ND)
     block = triton.next_power_of_2(width)
-    warps = _warps(block, FORWARD_VALUES)
+    warps = _warps(block, STEP_VALUES)
     _sphere_step[(rows,)](h_ND, branch_ND, rate_D, y_ND, width, floor, BLOCK=block, num_warps=warps)
     return y_ND
 
@@ -91,7 +92,7 @@ def sphere_step_backward(
     block = triton.next_power_of_2(width)
     _sphere_step_backward[(programs,)](
         dy_ND, h_ND, branch_ND, rate_D, dh_ND, dbranch_ND, drate_PD, rows, width, floor,
-        BLOCK=block, num_warps=_warps(block, BACKWARD_VALUES),
+        BLOCK=block, num_warps=_warps(block, STEP_VALUES),
     )  # fmt: skip
     return dh_ND, dbranch_ND, column_sums(drate_PD)
 
@@ -108,7 +109,7 @@ def _column_sums(x, sums, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
 
 
 def column_sums(x_ND: Tensor) -> Tensor:
-    """Sums over rows, [D], of a float32 matrix: as its columns are few, torch's own leaves most of a GPU idle."""
+    """Sums over rows, [D], of a float32 matrix that is higher than wide: on an H200 a quarter of the time of torch's own."""
     rows, width = x_ND.shape
     sums_D = x_ND.new_empty(width)
     _column_sums[(triton.cdiv(width, 16),)](x_ND, sums_D, rows, width, ROWS=128, BLOCK=16, num_warps=8)
@@ -157,8 +158,8 @@ def cross_entropy_in_place(z_CV: Tensor, targets_C: Tensor) -> Tensor:
     return losses_C
 
 
-def _warps(block: int, values: int = 8) -> int:
-    """So many that a thread has this many values: 8 of bfloat16 are 16 bytes, the widest load there is."""
+def _warps(block: int, values: int) -> int:
+    """So many that a thread has this many values; 8 of bfloat16 are 16 bytes, the widest load there is."""
     return max(1, min(16, block // (32 * values)))
 
 

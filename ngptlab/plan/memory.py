@@ -6,7 +6,8 @@ taken in the compute dtype, and the masters' copies in it are added.
 
 Tests hold this estimate within a fifth of what a step has allocated at its highest on a CPU (bench/measure.py). It may be less,
 because the backward has tensors of its own, or more, because gradients come as activations go. On CUDA it was compared once:
-fineweb-162m compiled on an H200 had 8.6 GB where this says 9.0 for one arm, 11.0 where it says 10.3 for the other.
+fineweb-162m compiled on an H200 had 8.6 GB where this says 9.0 for one arm, 11.0 where it says 10.3 for the other. With CUDA
+graphs (`device.graphs`) gradients and activations stay between steps, so that an evaluation's few come on top.
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ class StackTrainer:
     def _gather(self, steps: int) -> None:
         compiled = self._live[0].device.compile
         self._stack = Stack([trainer.model for trainer in self._live], compiled=compiled)
+        self._gradients = Gradients(self._stack.losses)
         self._adamw = StackedAdamW(self._stack, [trainer.optimizer for trainer in self._live], steps=steps)
 
     def _update(self, step: int) -> None:
@@ -117,9 +118,8 @@ class StackTrainer:
         """Mean loss of each batch, [M]; gradients are in the stack, summed over micro-batches."""
         batch_size = inputs_MBT.shape[1]
         size = self._live[0].config.device.micro_batch or batch_size
-        compute = Gradients(self._stack.losses)
         total_M = torch.zeros(len(inputs_MBT), device=inputs_MBT.device)
         chunks = (torch.split(tensor, size, dim=1) for tensor in (inputs_MBT, targets_MBT))
         for inputs, targets in zip(*chunks, strict=True):
-            total_M += compute(inputs, targets, size / batch_size)
+            total_M += self._gradients(inputs, targets, size / batch_size)
         return total_M

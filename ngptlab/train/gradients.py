@@ -16,7 +16,8 @@ from ngptlab.errors import ConfigError
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 CALLS_BEFORE = 2
-"""Compiling, tuning and making workspaces must be over before a call is recorded; with micro-batches the second one adds."""
+"""Calls that compile, tune and make workspaces, which a recording must not hold. With micro-batches, one that sets and one
+that adds."""
 
 
 class Gradients:
@@ -40,17 +41,28 @@ class Gradients:
         """The same, each operation launched as it is called."""
         return Gradients(self._loss)
 
+    def release(self) -> None:
+        """Keep no memory for a next call, which may come all the same."""
+
 
 class Recorded:
     """One call of `Gradients`, recorded; what it reads and writes stays where it is."""
 
     def __init__(
-        self, compute: Gradients, inputs: Tensor, targets: Tensor, share: float, parameters: Sequence[Tensor]
+        self,
+        compute: Gradients,
+        inputs: Tensor,
+        targets: Tensor,
+        share: float,
+        parameters: Sequence[Tensor],
+        beside: Recorded | None,
     ) -> None:
         self._inputs, self._targets = inputs.clone(), targets.clone()
         self._graph = torch.cuda.CUDAGraph()
+        # Never replayed at once, two recordings have the same memory for what neither keeps.
+        pool = beside._graph.pool() if beside else None
         # Other threads may allocate meanwhile; that is no part of the recording.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._losses = compute(self._inputs, self._targets, share)
         self.gradients = [p.grad for p in parameters]
 
@@ -65,7 +77,8 @@ class Recorded:
 class Replayed(Gradients):
     """As `Gradients`, replayed from its third call on. There are two recordings: one sets gradients, one adds to them.
 
-    The shape and share recorded are those of the first call; others are computed as if there were no graph.
+    The shape and share recorded are those of the first call; others are computed as if there were no graph. What a step needs
+    at its peak, the gradients included, is kept from step to step.
     """
 
     def __init__(self, loss: Loss, parameters: Sequence[Tensor]) -> None:
@@ -91,6 +104,9 @@ class Replayed(Gradients):
             return self._adds.replay(inputs, targets)
         return super().__call__(inputs, targets, share)
 
+    def release(self) -> None:
+        self._sets = self._adds = None
+
     def _set(self, recorded: Recorded, inputs: Tensor, targets: Tensor) -> Tensor:
         losses = recorded.replay(inputs, targets)
         for parameter, grad in zip(self._parameters, recorded.gradients, strict=True):
@@ -99,12 +115,17 @@ class Replayed(Gradients):
 
     def _record(self, inputs: Tensor, targets: Tensor, share: float) -> Recorded:
         try:
-            return Recorded(self.plain, inputs, targets, share, self._parameters)
-        except torch.OutOfMemoryError:
-            raise
+            return Recorded(self.plain, inputs, targets, share, self._parameters, self._sets)
         except RuntimeError as error:  # after it, torch has no random numbers on this device any more
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(
-                f"no CUDA graph can be made of this loss ({first}): something in it waits for the GPU or copies to it, "
-                "such as .item(), .tolist(), or torch.tensor of numbers. Compute it on the device, or give --device.graphs off"
+                f"no CUDA graph can be made of this loss ({_cause(error)}). Often something in it waits for the GPU or copies "
+                "to it, such as .item(), .tolist(), or torch.tensor of numbers: compute it on the device, or give "
+                "--device.graphs off"
             ) from error
+
+
+def _cause(error: BaseException) -> str:
+    """Its first line. That a recording can't be ended says nothing of why."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -125,6 +125,7 @@ class Trainer:
                 queued = None
                 # Asked for after the evaluation, so that a signal during it ends in this step.
                 self.save_step(done, stop=self.request.signal_number)
+        self._program.gradients.release()  # what comes after training has the memory to itself
 
     def _due(self, done: int) -> bool:
         return validation_due(self.config, done) or checkpoint_due(self.config, done)

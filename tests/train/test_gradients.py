@@ -19,8 +19,15 @@ class FakeRecorded:
     """As a graph does: gradients stay in the tensors of the recording, and are set or added to as they were then."""
 
     def __init__(
-        self, compute: Gradients, inputs: Tensor, targets: Tensor, share: float, parameters: Sequence[Tensor]
+        self,
+        compute: Gradients,
+        inputs: Tensor,
+        targets: Tensor,
+        share: float,
+        parameters: Sequence[Tensor],
+        beside: FakeRecorded | None,
     ) -> None:
+        assert beside is (RECORDED[0] if RECORDED else None)
         self.compute, self.share, self.parameters = compute, share, parameters
         self.sets = all(p.grad is None for p in parameters)
         self.gradients = [torch.full_like(p, 99.0) if self.sets else p.grad for p in parameters]
@@ -90,8 +97,13 @@ def test_another_shape_or_share_is_computed_one_by_one() -> None:
 
 
 def test_what_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch does it: the recording can't be ended, because of what happened in it."""
+
     def refuse(*_: object) -> None:
-        raise RuntimeError("operation not permitted when stream is capturing\nand much more")
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing\nand much more")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
 
     monkeypatch.setattr(gradients_module, "Recorded", refuse)
     weight, replayed = pair()
@@ -103,6 +115,18 @@ def test_what_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
         ConfigError, match=r"\(operation not permitted when stream is capturing\).*--device.graphs off"
     ):
         replayed(torch.ones(3), torch.ones(3))
+
+
+def test_after_release_it_goes_on() -> None:
+    weight, replayed = pair()
+    for turn in range(8):
+        weight.grad = None
+        if turn == 5:
+            replayed.release()
+            RECORDED.clear()
+        replayed(torch.ones(3), torch.ones(3))
+        assert weight.grad is not None and weight.grad.tolist() == [1.0] * 3
+    assert [recording.replays for recording in RECORDED] == [3]
 
 
 def test_plain() -> None:
