@@ -7,6 +7,7 @@ CUDA graph is one launch: the same kernels on the same addresses, so the numbers
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from ngptlab.errors import ConfigError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Batch = tuple[Tensor, Tensor]
 
 CALLS_BEFORE = 2
 """Calls that compile, tune and make workspaces, which a recording must not hold. With micro-batches, one that sets and one
@@ -27,10 +29,9 @@ class Gradients:
         self._loss = loss
 
     def __call__(self, inputs: Tensor, targets: Tensor, share: float = 1.0) -> Tensor:
-        """`share` times the loss, detached; a loss for each model of a stack, whose gradients don't touch.
+        """`share` times the loss in nats, detached; [M] of a stack of models, whose gradients don't touch.
 
-        Raises:
-            ConfigError: the loss can't be recorded.
+        Shapes: inputs and targets [B, T], of a stack [M, B, T].
         """
         losses = self._loss(inputs, targets) * share
         losses.sum().backward()  # type: ignore[no-untyped-call]
@@ -46,24 +47,18 @@ class Gradients:
 
 
 class Recorded:
-    """One call of `Gradients`, recorded; what it reads and writes stays where it is."""
+    """One call of `Gradients`, recorded; what it reads and writes stays where it is. `batch` is inputs and targets."""
 
     def __init__(
-        self,
-        compute: Gradients,
-        inputs: Tensor,
-        targets: Tensor,
-        share: float,
-        parameters: Sequence[Tensor],
-        beside: Recorded | None,
+        self, compute: Loss, batch: Batch, parameters: Sequence[Tensor], beside: Recorded | None
     ) -> None:
-        self._inputs, self._targets = inputs.clone(), targets.clone()
+        self._inputs, self._targets = (x.clone() for x in batch)
         self._graph = torch.cuda.CUDAGraph()
         # Never replayed at once, two recordings have the same memory for what neither keeps.
         pool = beside._graph.pool() if beside else None
         # Other threads may allocate meanwhile; that is no part of the recording.
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-            self._losses = compute(self._inputs, self._targets, share)
+            self._losses = compute(self._inputs, self._targets)
         self.gradients = [p.grad for p in parameters]
 
     def replay(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -90,6 +85,11 @@ class Replayed(Gradients):
         self._adds: Recorded | None = None
 
     def __call__(self, inputs: Tensor, targets: Tensor, share: float = 1.0) -> Tensor:
+        """As `Gradients`.
+
+        Raises:
+            ConfigError: the loss can't be recorded.
+        """
         alike = inputs.shape, targets.shape, share
         self._alike = self._alike or alike
         self._calls += 1
@@ -115,7 +115,8 @@ class Replayed(Gradients):
 
     def _record(self, inputs: Tensor, targets: Tensor, share: float) -> Recorded:
         try:
-            return Recorded(self.plain, inputs, targets, share, self._parameters, self._sets)
+            compute = partial(self.plain, share=share)
+            return Recorded(compute, (inputs, targets), self._parameters, self._sets)
         except RuntimeError as error:  # after it, torch has no random numbers on this device any more
             raise ConfigError(
                 f"no CUDA graph can be made of this loss ({_cause(error)}). Often something in it waits for the GPU or copies "

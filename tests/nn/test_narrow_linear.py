@@ -1,4 +1,4 @@
-"""A weight's gradient in float32 from bfloat16 products, as on CUDA; here the CPU takes that path."""
+"""A weight's gradient in float32 from bfloat16 products: all but the product itself, which on CUDA is another (marked gpu)."""
 
 from __future__ import annotations
 

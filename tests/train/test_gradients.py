@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ngptlab.errors import ConfigError
 from ngptlab.train import gradients as gradients_module
-from ngptlab.train.gradients import Gradients, Replayed
+from ngptlab.train.gradients import Batch, Loss, Replayed
 
 RECORDED: list[FakeRecorded] = []
 
@@ -19,16 +19,10 @@ class FakeRecorded:
     """As a graph does: gradients stay in the tensors of the recording, and are set or added to as they were then."""
 
     def __init__(
-        self,
-        compute: Gradients,
-        inputs: Tensor,
-        targets: Tensor,
-        share: float,
-        parameters: Sequence[Tensor],
-        beside: FakeRecorded | None,
+        self, compute: Loss, batch: Batch, parameters: Sequence[Tensor], beside: FakeRecorded | None
     ) -> None:
         assert beside is (RECORDED[0] if RECORDED else None)
-        self.compute, self.share, self.parameters = compute, share, parameters
+        self.compute, self.parameters = compute, parameters
         self.sets = all(p.grad is None for p in parameters)
         self.gradients = [torch.full_like(p, 99.0) if self.sets else p.grad for p in parameters]
         self.replays = 0
@@ -39,7 +33,7 @@ class FakeRecorded:
         for parameter, grad in zip(self.parameters, self.gradients, strict=True):
             assert grad is not None
             parameter.grad = grad.zero_() if self.sets else grad
-        losses = self.compute(inputs, targets, self.share)
+        losses = self.compute(inputs, targets)
         for parameter in self.parameters:
             parameter.grad = None  # a graph writes to memory, it gives no parameter a gradient
         if not self.sets:
