@@ -38,12 +38,12 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     """x W^T in the dtype of x; the master weight keeps its own."""
     small = not torch.is_grad_enabled() and x.numel() * len(weight) < SMALL
     if on_cpu(x) and x.dtype == torch.float32 and HAS_ONEDNN and not small:
-        y_NO = call(_Linear, x.flatten(0, -2), weight)
-        return y_NO.view(*x.shape[:-1], len(weight))
-    if _narrow_on_cuda(x, weight):
-        y_NO = call(_NarrowLinear, x.flatten(0, -2), weight)
-        return y_NO.view(*x.shape[:-1], len(weight))
-    return F.linear(x, weight.to(x.dtype))
+        function: type[Function] = _Linear
+    elif _narrow_on_cuda(x, weight):
+        function = _NarrowLinear
+    else:
+        return F.linear(x, weight.to(x.dtype))
+    return call(function, x.flatten(0, -2), weight).view(*x.shape[:-1], len(weight))
 
 
 class _Linear(Function):
