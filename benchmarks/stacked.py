@@ -28,10 +28,10 @@ from ngptlab.config import DeviceConfig, RunConfig
 from ngptlab.device import open_device
 from ngptlab.recipes import recipe
 from ngptlab.stack.models import Stack
-from ngptlab.stack.optim import StackedAdamW, clip
+from ngptlab.stack.optim import StackedAdamW
+from ngptlab.stack.update import StackUpdate
 from ngptlab.sweep.local import cores
 from ngptlab.sweep.plan import widened
-from ngptlab.train.gradients import Gradients
 
 WAIT_SECONDS = 1800.0
 """Longest wait for the slowest of the processes; compiling takes minutes."""
@@ -72,7 +72,7 @@ def contestants(case: Case, base: RunConfig) -> list[Callable[[], object]]:
     others = [ours(case.method, size, device) for _ in range(case.models)]
     stack = Stack([other.model for other in others], compiled=case.compiled)  # type: ignore[misc]
     optimizer = StackedAdamW(stack, [other.optimizer for other in others], steps=0)
-    gradients = Gradients(stack.losses)
+    update = StackUpdate(stack, optimizer, grad_clip=1.0, graph=device.records)
     inputs_MBT, targets_MBT = (x.expand(case.models, *x.shape).contiguous() for x in (inputs, targets))
 
     def alone() -> None:
@@ -80,13 +80,8 @@ def contestants(case: Case, base: RunConfig) -> list[Callable[[], object]]:
             single.step(inputs, targets)
 
     def stacked() -> list[float]:
-        losses_M = gradients(inputs_MBT, targets_MBT)
-        clip(stack.gradients(), 1.0)
-        optimizer.step(1.0)
-        stack.after_step()
-        stack.zero_grad()
-        device.synchronize()
-        return losses_M.tolist()
+        losses_M, _ = update(inputs_MBT, targets_MBT, 1.0).tolist()
+        return losses_M  # type: ignore[no-any-return]
 
     return [alone, stacked]
 

@@ -57,7 +57,7 @@ class Device:
     compute_dtype: torch.dtype
     compile: bool
     graphs: bool = True
-    """Whether compiled forward and backward passes are one launch, a CUDA graph, where there is CUDA and no stack."""
+    """Whether what is compiled is one launch on CUDA, a CUDA graph."""
 
     def synchronize(self) -> None:
         """Wait for queued work, so that a wall-clock reading means something."""
@@ -68,6 +68,11 @@ class Device:
     def runs_ahead(self) -> bool:
         """Whether operations are queued: called now, done later."""
         return self.place.type == "cuda"
+
+    @property
+    def records(self) -> bool:
+        """Whether a step becomes a CUDA graph here."""
+        return self.place.type == "cuda" and self.compile and self.graphs
 
     def send(self, array: NDArray[np.int64]) -> Tensor:
         """An array on the device, without waiting for what is queued there."""

@@ -227,7 +227,7 @@ class DeviceConfig(Frozen):
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile. auto: on with CUDA, off on CPU (cold compilation costs more than a small run)."""
     graphs: Literal["auto", "off"] = "auto"
-    """CUDA graphs. auto: where compiled for CUDA, forward and backward of a run are one launch (not of stacks); off: none."""
+    """CUDA graphs. auto: compiled for CUDA, forward and backward of a run, or a stack's whole update, are one; off: none."""
 
 
 class SeamsConfig(Frozen):

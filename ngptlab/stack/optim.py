@@ -30,11 +30,20 @@ class StackedAdamW:
         self._means, self._squares = self._moments("exp_avg"), self._moments("exp_avg_sq")
         self._lend()
 
-    @torch.no_grad()
-    def step(self, factor: float) -> None:
-        """One update of all models at `factor` times their peak rates."""
+    def advance(self, factor: float) -> Tensor:
+        """Count a step at `factor` times the peak rates; what `step` is to be given for it, on the CPU.
+
+        Shape: [3], float64: the factor, and what Adam's two moments are divided by, for they began at zero; of the second
+        the root.
+        """
         self.steps += 1
-        correct1, correct2 = 1 - self._beta1**self.steps, 1 - self._beta2**self.steps
+        corrections = 1 - self._beta1**self.steps, (1 - self._beta2**self.steps) ** 0.5
+        return torch.tensor([factor, *corrections], dtype=torch.float64)
+
+    @torch.no_grad()
+    def step(self, numbers: Tensor) -> None:
+        """One update of all models, with the numbers of its step on their device, so that a recording holds for all steps."""
+        factor, correct1, root_correct2 = numbers
         names, grads = zip(*self.stack.gradients().items(), strict=True)
         params = [self.stack.params[name] for name in names]
         means, squares = [self._means[name] for name in names], [self._squares[name] for name in names]
@@ -45,7 +54,7 @@ class StackedAdamW:
         torch._foreach_mul_(squares, self._beta2)
         torch._foreach_addcmul_(squares, grads, grads, 1 - self._beta2)
         divisors = torch._foreach_sqrt(squares)
-        torch._foreach_div_(divisors, correct2**0.5)
+        torch._foreach_div_(divisors, root_correct2.to(params[0].dtype))
         torch._foreach_add_(divisors, self._eps)
         updates = torch._foreach_div(means, divisors)
         torch._foreach_mul_(updates, self._by_name(rate_PM, names))

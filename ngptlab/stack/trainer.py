@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ngptlab.errors import LabError
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.stack.models import Stack
-from ngptlab.stack.optim import StackedAdamW, clip
-from ngptlab.train.gradients import Gradients
+from ngptlab.stack.optim import StackedAdamW
+from ngptlab.stack.update import StackUpdate
 from ngptlab.train.stop import Stopped
 from ngptlab.train.trainer import TokenArray, Trainer
 
@@ -51,22 +50,22 @@ class StackTrainer:
         return self._live
 
     def _gather(self, steps: int) -> None:
-        compiled = self._live[0].device.compile
-        self._stack = Stack([trainer.model for trainer in self._live], compiled=compiled)
-        self._gradients = Gradients(self._stack.losses)
-        self._adamw = StackedAdamW(self._stack, [trainer.optimizer for trainer in self._live], steps=steps)
+        first = self._live[0]
+        stack = Stack([trainer.model for trainer in self._live], compiled=first.device.compile)
+        self._adamw = StackedAdamW(stack, [trainer.optimizer for trainer in self._live], steps=steps)
+        self._program = StackUpdate(
+            stack,
+            self._adamw,
+            grad_clip=first.config.optim.grad_clip,
+            micro_batch=first.config.device.micro_batch,
+            graph=first.device.records,
+        )
 
     def _update(self, step: int) -> None:
         first, start = self._live[0], time.perf_counter()
         inputs_MBT, targets_MBT = self._batch(step)
         data_seconds = time.perf_counter() - start
-        losses_M = self._accumulate(inputs_MBT, targets_MBT)
-        norms_M = clip(self._stack.gradients(), first.config.optim.grad_clip)
-        losses, norms = losses_M.tolist(), norms_M.tolist()
-        self._adamw.step(lr_factor(first.config, step))
-        self._stack.after_step()
-        self._stack.zero_grad()
-        first.device.synchronize()
+        losses, norms = self._program(inputs_MBT, targets_MBT, lr_factor(first.config, step)).tolist()
         # Each run's share of the time, so that the times of all runs add up to that of the stack.
         share = 1 / len(self._live)
         seconds = (time.perf_counter() - start) * share
@@ -85,9 +84,7 @@ class StackTrainer:
             self._adamw.count()
         self._each(lambda trainer: trainer.save_step(step + 1, stop=stop))
         if self._live and len(self._live) < len(rows):
-            kept = [rows[trainer] for trainer in self._live]
-            self._stack.keep(kept)
-            self._adamw.keep(kept)
+            self._program.keep([rows[trainer] for trainer in self._live])
 
     def _each(self, act: Callable[[Trainer], object]) -> None:
         """Act on every live run; one that fails is told of and dropped. A stop is raised after all had their turn."""
@@ -113,13 +110,3 @@ class StackTrainer:
         send = self._live[0].device.send
         inputs_MBT, targets_MBT = (send(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
         return inputs_MBT, targets_MBT
-
-    def _accumulate(self, inputs_MBT: Tensor, targets_MBT: Tensor) -> Tensor:
-        """Mean loss of each batch, [M]; gradients are in the stack, summed over micro-batches."""
-        batch_size = inputs_MBT.shape[1]
-        size = self._live[0].config.device.micro_batch or batch_size
-        total_M = torch.zeros(len(inputs_MBT), device=inputs_MBT.device)
-        chunks = (torch.split(tensor, size, dim=1) for tensor in (inputs_MBT, targets_MBT))
-        for inputs, targets in zip(*chunks, strict=True):
-            total_M += self._gradients(inputs, targets, size / batch_size)
-        return total_M

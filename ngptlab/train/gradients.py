@@ -1,25 +1,16 @@
-"""Loss and gradients of a batch: called operation by operation, or replayed on CUDA as one graph.
-
-A step of a small model, or on a machine whose processor is slow or shared, is a thousand launches that the GPU waits for. A
-CUDA graph is one launch: the same kernels on the same addresses, so the numbers are the same.
-"""
+"""Loss and gradients of a batch: called operation by operation, or replayed on CUDA as one graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from ngptlab.errors import ConfigError
+from ngptlab.train.recorded import CALLS_BEFORE, Recorded
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Batch = tuple[Tensor, Tensor]
-
-CALLS_BEFORE = 2
-"""Calls that compile, tune and make workspaces, which a recording must not hold. With micro-batches, one that sets and one
-that adds."""
 
 
 class Gradients:
@@ -46,27 +37,12 @@ class Gradients:
         """Keep no memory for a next call, which may come all the same."""
 
 
-class Recorded:
-    """One call of `Gradients`, recorded; what it reads and writes stays where it is. `batch` is inputs and targets."""
+@dataclass(frozen=True)
+class Recording:
+    """A recorded call of `Gradients`, and where it adds each parameter's gradient."""
 
-    def __init__(
-        self, compute: Loss, batch: Batch, parameters: Sequence[Tensor], beside: Recorded | None
-    ) -> None:
-        self._inputs, self._targets = (x.clone() for x in batch)
-        self._graph = torch.cuda.CUDAGraph()
-        # Never replayed at once, two recordings have the same memory for what neither keeps.
-        pool = beside._graph.pool() if beside else None
-        # Other threads may allocate meanwhile; that is no part of the recording.
-        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-            self._losses = compute(self._inputs, self._targets)
-        self.gradients = [p.grad for p in parameters]
-
-    def replay(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The losses of another batch. Where its gradients are added to is in `gradients`."""
-        self._inputs.copy_(inputs)
-        self._targets.copy_(targets)
-        self._graph.replay()
-        return self._losses.clone()
+    call: Recorded
+    gradients: list[Tensor | None]
 
 
 class Replayed(Gradients):
@@ -81,8 +57,8 @@ class Replayed(Gradients):
         self._parameters = list(parameters)
         self._calls = 0
         self._alike: object = None
-        self._sets: Recorded | None = None
-        self._adds: Recorded | None = None
+        self._sets: Recording | None = None
+        self._adds: Recording | None = None
 
     def __call__(self, inputs: Tensor, targets: Tensor, share: float = 1.0) -> Tensor:
         """As `Gradients`.
@@ -101,32 +77,19 @@ class Replayed(Gradients):
             return self._set(self._sets, inputs, targets)
         if self._sets and all(a is b for a, b in zip(gradients, self._sets.gradients, strict=True)):
             self._adds = self._adds or self._record(inputs, targets, share)
-            return self._adds.replay(inputs, targets)
+            return self._adds.call.replay(inputs, targets)
         return super().__call__(inputs, targets, share)
 
     def release(self) -> None:
         self._sets = self._adds = None
 
-    def _set(self, recorded: Recorded, inputs: Tensor, targets: Tensor) -> Tensor:
-        losses = recorded.replay(inputs, targets)
-        for parameter, grad in zip(self._parameters, recorded.gradients, strict=True):
+    def _set(self, recording: Recording, inputs: Tensor, targets: Tensor) -> Tensor:
+        losses = recording.call.replay(inputs, targets)
+        for parameter, grad in zip(self._parameters, recording.gradients, strict=True):
             parameter.grad = grad
         return losses
 
-    def _record(self, inputs: Tensor, targets: Tensor, share: float) -> Recorded:
-        try:
-            compute = partial(self.plain, share=share)
-            return Recorded(compute, (inputs, targets), self._parameters, self._sets)
-        except RuntimeError as error:  # after it, torch has no random numbers on this device any more
-            raise ConfigError(
-                f"no CUDA graph can be made of this loss ({_cause(error)}). Often something in it waits for the GPU or copies "
-                "to it, such as .item(), .tolist(), or torch.tensor of numbers: compute it on the device, or give "
-                "--device.graphs off"
-            ) from error
-
-
-def _cause(error: BaseException) -> str:
-    """Its first line. That a recording can't be ended says nothing of why."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    def _record(self, inputs: Tensor, targets: Tensor, share: float) -> Recording:
+        beside = self._sets.call if self._sets else None
+        call = Recorded(partial(self.plain, share=share), (inputs, targets), beside)
+        return Recording(call, [parameter.grad for parameter in self._parameters])

@@ -36,4 +36,6 @@ def program(model: Decoder, device: Device) -> Program:
         return Program(Gradients(loss), model.after_step)
     # A GPU waits while the constraint's operations on every matrix are called one by one; a CPU has none to wait for.
     after_step = torch.compile(model.after_step)
-    return Program(Replayed(loss, list(model.parameters())) if device.graphs else Gradients(loss), after_step)
+    return Program(
+        Replayed(loss, list(model.parameters())) if device.records else Gradients(loss), after_step
+    )

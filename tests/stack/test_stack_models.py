@@ -22,6 +22,7 @@ from ngptlab.param.rules import rules
 from ngptlab.stack.models import Stack
 from ngptlab.stack.optim import StackedAdamW, clip
 from ngptlab.stack.probe import refusal
+from ngptlab.stack.update import StackUpdate
 
 DIMS = Dims(vocab_size=17, num_layers=2, num_heads=4, d_model=32, d_ff=24)
 BASE = 16
@@ -73,13 +74,8 @@ def alone(seat: Seat, inputs_BT: Tensor, targets_BT: Tensor, factor: float) -> t
 def together(
     stack: Stack, adamw: StackedAdamW, sample: tuple[Tensor, Tensor], factor: float
 ) -> list[list[float]]:
-    losses_M = stack.losses(*sample)
-    losses_M.sum().backward()
-    norms_M = clip(stack.gradients(), 1.0)
-    adamw.step(factor)
-    stack.after_step()
-    stack.zero_grad()
-    return [losses_M.tolist(), norms_M.tolist()]
+    found: list[list[float]] = StackUpdate(stack, adamw, grad_clip=1.0)(*sample, factor).tolist()
+    return found
 
 
 def stacked(of: Sequence[Seat], steps: int = 0) -> tuple[Stack, StackedAdamW]:

@@ -1,0 +1,74 @@
+"""One update of a stack: called operation by operation, or replayed on CUDA as one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ngptlab.stack.models import Stack
+from ngptlab.stack.optim import StackedAdamW, clip
+from ngptlab.train.gradients import Gradients
+from ngptlab.train.recorded import CALLS_BEFORE, Recorded
+
+
+class StackUpdate:
+    """Gradients, clipping, AdamW and the constraint of all models.
+
+    With `graph`, replayed from the third call on; batches have one shape then. Small models are thousands of launches a step.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        adamw: StackedAdamW,
+        *,
+        grad_clip: float,
+        micro_batch: int | None = None,
+        graph: bool = False,
+    ) -> None:
+        self.stack, self.adamw = stack, adamw
+        self._gradients = Gradients(stack.losses)
+        self._grad_clip, self._micro_batch = grad_clip, micro_batch
+        self._graph, self._calls = graph, 0
+        self._recorded: Recorded | None = None
+
+    def __call__(self, inputs_MBT: Tensor, targets_MBT: Tensor, factor: float) -> Tensor:
+        """Update at `factor` times the peak rates; losses in nats and gradient norms from before it, [2, M].
+
+        Raises:
+            ConfigError: the update can't be recorded.
+        """
+        numbers = self.adamw.advance(factor).to(inputs_MBT.device)
+        self._calls += 1
+        if not self._graph or self._calls <= CALLS_BEFORE:
+            return self._update(inputs_MBT, targets_MBT, numbers)
+        self._recorded = self._recorded or Recorded(self._update, (inputs_MBT, targets_MBT, numbers))
+        return self._recorded.replay(inputs_MBT, targets_MBT, numbers)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these models alone, which are another program."""
+        self.stack.keep(rows)
+        self.adamw.keep(rows)
+        self._recorded, self._calls = None, 0
+
+    def _update(self, inputs_MBT: Tensor, targets_MBT: Tensor, numbers: Tensor) -> Tensor:
+        losses_M = self._accumulate(inputs_MBT, targets_MBT)
+        norms_M = clip(self.stack.gradients(), self._grad_clip)
+        self.adamw.step(numbers)
+        self.stack.after_step()
+        self.stack.zero_grad()
+        return torch.stack((losses_M, norms_M))
+
+    def _accumulate(self, inputs_MBT: Tensor, targets_MBT: Tensor) -> Tensor:
+        """Mean loss of each batch, [M]; gradients are in the stack, summed over micro-batches."""
+        batch_size = inputs_MBT.shape[1]
+        size = self._micro_batch or batch_size
+        losses = [
+            self._gradients(inputs, targets, size / batch_size)
+            for inputs, targets in zip(
+                *(torch.split(x, size, dim=1) for x in (inputs_MBT, targets_MBT)), strict=True
+            )
+        ]
+        return torch.stack(losses).sum(0)

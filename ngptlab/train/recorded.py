@@ -1,0 +1,59 @@
+"""A function's kernels on CUDA as one launch, a CUDA graph: the same kernels on the same addresses, so the same numbers.
+
+A step of a small model, or on a machine whose processor is slow or shared, is a thousand launches that the GPU waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ngptlab.errors import ConfigError
+
+CALLS_BEFORE = 2
+"""Calls that compile, tune and make workspaces, which a recording must not hold; then it may be made. With micro-batches,
+one that sets gradients and one that adds to them."""
+
+
+class Recorded:
+    """One call, recorded; what it reads and writes stays where it is."""
+
+    def __init__(
+        self, compute: Callable[..., Tensor], inputs: Sequence[Tensor], beside: Recorded | None = None
+    ) -> None:
+        """Make it: `compute` is called, and nothing is computed yet.
+
+        A recording that is never replayed at once with this one stands in `beside`: what neither keeps has the same memory.
+
+        Raises:
+            ConfigError: there is no graph of this; torch has no random numbers on the device any more.
+        """
+        self._inputs = [x.clone() for x in inputs]
+        self._graph = torch.cuda.CUDAGraph()
+        pool = beside._graph.pool() if beside else None
+        try:
+            # Other threads may allocate meanwhile; that is no part of the recording.
+            with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+                self._result = compute(*self._inputs)
+        except RuntimeError as error:
+            raise no_graph(error) from error
+
+    def replay(self, *inputs: Tensor) -> Tensor:
+        """The call's result for other inputs of the same shapes, on any device."""
+        for held, given in zip(self._inputs, inputs, strict=True):
+            held.copy_(given)
+        self._graph.replay()
+        return self._result.clone()
+
+
+def no_graph(error: BaseException) -> ConfigError:
+    """What to say where a recording failed."""
+    while error.__context__ is not None:  # that it can't be ended says nothing of why
+        error = error.__context__
+    cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ConfigError(
+        f"no CUDA graph can be made of this loss ({cause}). Often something in it waits for the GPU or copies to it, such as "
+        ".item(), .tolist(), or torch.tensor of numbers: compute it on the device, or give --device.graphs off"
+    )
