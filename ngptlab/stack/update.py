@@ -65,10 +65,6 @@ class StackUpdate:
         """Mean loss of each batch, [M]; gradients are in the stack, summed over micro-batches."""
         batch_size = inputs_MBT.shape[1]
         size = self._micro_batch or batch_size
-        losses = [
-            self._gradients(inputs, targets, size / batch_size)
-            for inputs, targets in zip(
-                *(torch.split(x, size, dim=1) for x in (inputs_MBT, targets_MBT)), strict=True
-            )
-        ]
+        inputs, targets = (torch.split(x, size, dim=1) for x in (inputs_MBT, targets_MBT))
+        losses = [self._gradients(*batch, size / batch_size) for batch in zip(inputs, targets, strict=True)]
         return torch.stack(losses).sum(0)
