@@ -24,7 +24,7 @@ test-slow: $(BIN)/.dev ## The tests that take longer
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
 test-extras: $(EXTRAS)/.extras ## The tests that need optional dependencies
-	$(EXTRAS)/bin/python -m pytest -m "extra and not slow and not gpu" -n auto
+	TRITON_INTERPRET=1 $(EXTRAS)/bin/python -m pytest -m "extra and not slow and not gpu" -n auto
 
 check: $(BIN)/.dev ## Format, lint, types, architecture
 	$(BIN)/ruff format --check .

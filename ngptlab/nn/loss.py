@@ -150,7 +150,7 @@ def _loss_and_gradients(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor) -> tup
     ):
         z_CV = torch.mm(h_CD, rows_VD.T, out=logits_CV[: len(h_CD)])
         if has_kernel(z_CV):
-            from ngptlab.nn.kernels import cross_entropy_in_place
+            from ngptlab.nn.kernels.cross_entropy import cross_entropy_in_place
 
             losses_C, dz_CV = cross_entropy_in_place(z_CV, targets_C), z_CV
         else:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ngptlab.config import Dims
-from ngptlab.nn.gain import gain
-from ngptlab.nn.norms import NORM_FLOOR, rms_norm, unit_norm
+from ngptlab.nn.norms import NORM_FLOOR, rms_norm
+from ngptlab.nn.queries_keys import scaled_units
 from ngptlab.nn.roles import d_model_axis
 from ngptlab.nn.rope import Rope, rotate
 from ngptlab.nn.sphere import sphere_step
@@ -189,9 +189,7 @@ class _RotateNormScale(nn.Module):
         self.s_qk = Scale(dims.num_heads, dims.d_head, init=1.0, scale=dims.d_model**-0.5)
 
     def forward(self, q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
-        s_HK = self.s_qk.effective()
-        # A turn keeps norms, so they may be taken before it, which leaves the compiler less to store for the backward.
-        return gain(rotate(unit_norm(q_BTHK), rope), s_HK), gain(rotate(unit_norm(k_BTHK), rope), s_HK)
+        return scaled_units(q_BTHK, k_BTHK, rope, self.s_qk.effective())
 
 
 # --- gate: from the two projections of the MLP to its hidden state ----------------------------------------------------

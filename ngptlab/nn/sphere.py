@@ -56,7 +56,7 @@ class _SphereStep(Function):
 @library.custom_op(operator(__name__, "sphere_step"), mutates_args=())
 def _in_a_kernel(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
     """One pass over each tensor; the compiler makes several of the backward."""
-    from ngptlab.nn.kernels import sphere_step as kernel
+    from ngptlab.nn.kernels.sphere import sphere_step as kernel
 
     h_ND, branch_ND = _rows(h_BTD), _rows(branch_BTD)
     return kernel(h_ND, branch_ND, rate_D.contiguous(), NORM_FLOOR**2).view(h_BTD.shape)
@@ -66,7 +66,7 @@ def _in_a_kernel(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
 def _in_a_kernel_backward(
     dy_BTD: Tensor, h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    from ngptlab.nn.kernels import sphere_step_backward as kernel
+    from ngptlab.nn.kernels.sphere import sphere_step_backward as kernel
 
     dy_ND, h_ND, branch_ND = _rows(dy_BTD), _rows(h_BTD), _rows(branch_BTD)
     dh_ND, dbranch_ND, drate_D = kernel(dy_ND, h_ND, branch_ND, rate_D.contiguous(), NORM_FLOOR**2)

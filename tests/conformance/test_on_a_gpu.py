@@ -221,7 +221,7 @@ def test_a_loss_that_waits_cannot_be_recorded() -> None:
 
 @pytest.mark.parametrize(("rows", "width"), [(1, 1), (792, 768), (130, 100)])
 def test_column_sums(rows: int, width: int) -> None:
-    from ngptlab.nn.kernels import column_sums
+    from ngptlab.nn.kernels.launch import column_sums
 
     x_ND = torch.randn(rows, width, device="cuda")
     torch.testing.assert_close(column_sums(x_ND).double(), x_ND.double().sum(0), rtol=0, atol=1e-4)

@@ -52,11 +52,12 @@ def test_files_are_the_package_s_own_but_for_their_imports() -> None:
                 node.module, node.level, node.names = "", 0, [ast.alias("x")]
         return [ast.unparse(node) for node in tree.body if node not in lists]
 
+    root = bundles.PACKAGE.parent
+    paths = {
+        "_".join(path.relative_to(root).with_suffix("").parts): path for path in bundles.PACKAGE.rglob("*.py")
+    }
     for name in set(files) - made_anew:
-        inside = name.removesuffix(".py").removeprefix("ngptlab_").split("_", 1)
-        path = bundles.PACKAGE / (
-            f"export/{name}" if not name.startswith("ngptlab_") else "/".join(inside) + ".py"
-        )
+        path = paths.get(name.removesuffix(".py"), bundles.PACKAGE / "export" / name)
         assert body(files[name]) == body(path.read_text(encoding="utf-8")), name
 
 

@@ -1,0 +1,68 @@
+"""nGPT's queries and keys: unit norm in each head, turned, times a trained scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, library
+
+from ngptlab.nn.by_hand import has_kernel
+from ngptlab.nn.gain import gain
+from ngptlab.nn.norms import NORM_FLOOR, unit_norm
+from ngptlab.nn.operators import operator
+from ngptlab.nn.rope import Rope, rotate
+
+
+def scaled_units(q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope, s_HK: Tensor) -> tuple[Tensor, Tensor]:
+    """s_qk Norm(turned x) of queries and keys (arXiv:2410.01131, equations 15, 16), in their dtype."""
+    if has_kernel(q_BTHK):
+        cos_T1K, sin_T1K = (table_THK[:, :1] for table_THK in rope)
+        inputs = (x.contiguous() for x in (q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK))
+        return _in_a_kernel(*inputs)  # type: ignore[no-any-return]
+    # A turn keeps norms, so they may be taken before it, which leaves the compiler less to store for the backward.
+    return gain(rotate(unit_norm(q_BTHK), rope), s_HK), gain(rotate(unit_norm(k_BTHK), rope), s_HK)
+
+
+@library.custom_op(operator(__name__, "scaled_units"), mutates_args=())
+def _in_a_kernel(
+    q_BTHK: Tensor, k_BTHK: Tensor, cos_T1K: Tensor, sin_T1K: Tensor, s_HK: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Both in one pass; so is the backward, where the compiler reads them a second time for the scale's gradient."""
+    from ngptlab.nn.kernels.queries_keys import queries_keys
+
+    return queries_keys(q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK, NORM_FLOOR**2)
+
+
+@library.custom_op(operator(__name__, "scaled_units_backward"), mutates_args=())
+def _in_a_kernel_backward(
+    dy_q: Tensor, dy_k: Tensor, q_BTHK: Tensor, k_BTHK: Tensor, cos_T1K: Tensor, sin_T1K: Tensor, s_HK: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    from ngptlab.nn.kernels.queries_keys import queries_keys_backward
+
+    dy = dy_q.contiguous(), dy_k.contiguous()
+    return queries_keys_backward(*dy, q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK, NORM_FLOOR**2)
+
+
+@_in_a_kernel.register_fake
+def _(q_BTHK: Tensor, k_BTHK: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(q_BTHK), torch.empty_like(k_BTHK)
+
+
+@_in_a_kernel_backward.register_fake
+def _(
+    dy_q: Tensor, dy_k: Tensor, q_BTHK: Tensor, k_BTHK: Tensor, cos_T1K: Tensor, sin_T1K: Tensor, s_HK: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(q_BTHK), torch.empty_like(k_BTHK), torch.empty_like(s_HK)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, dy_q: Tensor, dy_k: Tensor) -> tuple[Tensor | None, ...]:
+    dq_BTHK, dk_BTHK, ds_HK = _in_a_kernel_backward(dy_q, dy_k, *ctx.saved_tensors)
+    return dq_BTHK, dk_BTHK, None, None, ds_HK
+
+
+_in_a_kernel.register_autograd(_backward, setup_context=_save)

@@ -1,0 +1,250 @@
+"""Triton kernels without a GPU: interpreted on the CPU, each against its plain formula; and compiled for GPUs that aren't here.
+
+What compiled code computes, and how fast, only a GPU shows: tests marked gpu. Triton interprets where TRITON_INTERPRET=1 was set
+before its first import, as `make test-extras` does.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, library
+
+from ngptlab import Dims, build_model, methods
+from ngptlab.nn import queries_keys as queries_keys_module
+from ngptlab.nn import sphere as sphere_module
+from ngptlab.nn.by_hand import plain_formulas
+from ngptlab.nn.kernels import cross_entropy, launch, queries_keys, sphere
+from ngptlab.nn.norms import NORM_FLOOR, unit_norm
+from ngptlab.nn.queries_keys import scaled_units
+from ngptlab.nn.rope import rope_tables
+from ngptlab.nn.sphere import sphere_step
+from noisy import noisy
+
+pytestmark = [
+    pytest.mark.extra,
+    pytest.mark.skipif(launch.triton is None, reason="kernels are written in Triton"),
+]
+interpreted = pytest.mark.skipif(
+    os.environ.get("TRITON_INTERPRET") != "1",
+    reason="needs TRITON_INTERPRET=1, which `make test-extras` sets",
+)
+
+FLOOR = NORM_FLOOR**2
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2.0**-7}
+"""Of the largest value: sums of a hundred products in another order, or two roundings."""
+no_number = pytest.mark.filterwarnings("ignore:invalid value encountered in subtract")
+"""Of -inf - -inf, which is thrown away after, a GPU says nothing."""
+every_method = pytest.mark.parametrize("method", methods.names())
+both_dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def assert_close(found: Tensor, exact: Tensor | None, dtype: torch.dtype) -> None:
+    assert exact is not None and found.shape == exact.shape
+    assert (found - exact).abs().max() <= TOLERANCE[dtype] * exact.abs().max()
+
+
+def exact(*tensors: Tensor) -> list[Tensor]:
+    return [x.double().requires_grad_() for x in tensors]
+
+
+@interpreted
+@both_dtypes
+@pytest.mark.parametrize(("rows", "width"), [(1, 1), (37, 96), (20, 128)])
+def test_sphere_step(rows: int, width: int, dtype: torch.dtype) -> None:
+    h_ND = unit_norm(noise(rows, width)).to(dtype)
+    branch_ND, dy_ND = noise(rows, width, seed=1, dtype=dtype), noise(rows, width, seed=2, dtype=dtype)
+    rate_D = noise(width, seed=3).abs() / 3
+    inputs = exact(h_ND, branch_ND, rate_D)
+    with plain_formulas():
+        y_ND = sphere_step(*inputs)
+    y_ND.backward(dy_ND.double())
+    assert_close(sphere.sphere_step(h_ND, branch_ND, rate_D, FLOOR), y_ND, dtype)
+    gradients = sphere.sphere_step_backward(dy_ND, h_ND, branch_ND, rate_D, FLOOR)
+    if (
+        width == 1
+    ):  # on a line nothing turns: gradients are zero but for the floor, and rounding is all there is
+        assert max(float(gradient.abs().max()) for gradient in gradients) < 1e-3
+        return
+    for found, given in zip(gradients, inputs, strict=True):
+        assert_close(found, given.grad, dtype)
+
+
+@both_dtypes
+@pytest.mark.parametrize(
+    "shape", [(2, 37, 3, 8), (1, 5, 2, 6), (3, 40, 1, 64), (2, 1, 2, 2), (1, 300, 2, 128)]
+)
+@interpreted
+def test_queries_keys(shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+    q, k, dy_q, dy_k = (noise(*shape, seed=seed, dtype=dtype) for seed in range(4))
+    s_HK = 1 + noise(*shape[2:], seed=4)
+    _, T, _, K = shape
+    rope = tuple(table_THK[:, :1].contiguous() for table_THK in rope_tables(T, 1, K, like=s_HK))
+    inputs = exact(q, k, s_HK)
+    with plain_formulas():
+        y_q, y_k = scaled_units(inputs[0], inputs[1], (rope[0].double(), rope[1].double()), inputs[2])
+    torch.autograd.backward([y_q, y_k], [dy_q.double(), dy_k.double()])
+    for found, formula in zip(queries_keys.queries_keys(q, k, *rope, s_HK, FLOOR), (y_q, y_k), strict=True):
+        assert_close(found, formula, dtype)
+    gradients = queries_keys.queries_keys_backward(dy_q, dy_k, q, k, *rope, s_HK, FLOOR)
+    for found, given in zip(gradients, inputs, strict=True):
+        assert_close(found, given.grad, dtype)
+
+
+@interpreted
+def test_vectors_of_zeros_stay() -> None:
+    zero = torch.zeros(1, 4, 1, 8)
+    rope = rope_tables(4, 1, 8, like=zero)
+    for found in queries_keys.queries_keys(zero, zero, *rope, torch.ones(1, 8), FLOOR):
+        assert torch.equal(found, zero)
+    step = sphere.sphere_step(zero[0, :, 0], zero[0, :, 0], torch.ones(8), FLOOR)
+    assert torch.equal(step, zero[0, :, 0])
+
+
+@interpreted
+@no_number
+@both_dtypes
+@pytest.mark.parametrize("vocab", [1, 300, 9000])
+def test_cross_entropy(vocab: int, dtype: torch.dtype) -> None:
+    """9000 logits are three blocks."""
+    rows = 5
+    z_CV = (4 * noise(rows, vocab)).to(dtype)
+    targets_C = torch.randint(vocab, (rows,), generator=torch.Generator().manual_seed(1))
+    (wide_CV,) = exact(z_CV)
+    losses_C = torch.nn.functional.cross_entropy(wide_CV, targets_C, reduction="none")
+    losses_C.sum().backward()
+    padded_CV = torch.full((rows, vocab + 8), 99.0, dtype=dtype)
+    padded_CV[:, :vocab] = z_CV
+    found_C = cross_entropy.cross_entropy_in_place(padded_CV[:, :vocab], targets_C)
+    torch.testing.assert_close(found_C.double(), losses_C.detach(), rtol=1e-5, atol=1e-5)
+    gradient_CV = padded_CV[:, :vocab]
+    assert wide_CV.grad is not None
+    assert (gradient_CV - wide_CV.grad).abs().max() <= TOLERANCE[dtype]
+    assert (padded_CV[:, vocab:] == 99.0).all(), "what lies beside the logits is left alone"
+
+
+@interpreted
+@no_number
+@pytest.mark.parametrize("target", [-100, 300])
+def test_a_target_that_is_none(target: int) -> None:
+    targets_C = torch.tensor([1, target])
+    losses_C = cross_entropy.cross_entropy_in_place(noise(2, 300), targets_C)
+    assert losses_C.isnan().tolist() == [False, True]
+
+
+@interpreted
+@pytest.mark.parametrize(("rows", "width"), [(1, 1), (300, 40), (130, 16)])
+def test_column_sums(rows: int, width: int) -> None:
+    x_ND = noise(rows, width)
+    torch.testing.assert_close(launch.column_sums(x_ND), x_ND.sum(0), rtol=0, atol=1e-4)
+
+
+@interpreted
+@every_method
+def test_a_model(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss and gradients through all kernels that a method has, where nothing but the choice of path is patched."""
+    dims = Dims(vocab_size=17, num_layers=2, num_heads=2, d_model=16)
+    plain, other = (noisy(build_model(method, dims, seed=0), 1, scales=0.5, weights=0.3) for _ in range(2))
+    tokens = torch.randint(17, (3, 9), generator=torch.Generator().manual_seed(0))
+    with plain_formulas():
+        exact_loss = plain.loss(tokens[:, :-1], tokens[:, 1:])
+    exact_loss.backward()
+    for module in (sphere_module, queries_keys_module):
+        monkeypatch.setattr(module, "has_kernel", lambda x: True)
+    monkeypatch.setattr(sphere_module, "by_hand", lambda x: False)
+    loss = other.loss(tokens[:, :-1], tokens[:, 1:])
+    loss.backward()
+    assert_close(loss.detach(), exact_loss.detach(), torch.float32)
+    for mine, theirs in zip(other.parameters(), plain.parameters(), strict=True):
+        assert mine.grad is not None and theirs.grad is not None
+        assert (mine.grad - theirs.grad).norm() < 2e-5 * theirs.grad.norm()
+
+
+@interpreted
+def test_operators_are_what_torch_expects() -> None:
+    """Their shapes without values, which the compiler goes by, and their gradients."""
+    h, s = noise(2, 5, 2, 8), noise(2, 8)
+    cos, sin = rope_tables(5, 1, 8, like=h)
+    q, k, s_qk = (x.clone().requires_grad_() for x in (h, h, s))
+    library.opcheck(queries_keys_module._in_a_kernel, (q, k, cos, sin, s_qk))
+    x, branch, rate = (x.clone().requires_grad_() for x in (h, h, s[0]))
+    library.opcheck(sphere_module._in_a_kernel, (x, branch, rate))
+
+
+TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int64: "*i64"}
+
+
+def type_of(argument: Tensor | int | float) -> str:
+    if isinstance(argument, Tensor):
+        return TYPES[argument.dtype]
+    return "i32" if isinstance(argument, int) else "fp32"
+
+
+class OnlyCompiled:
+    """In place of a kernel: compiles for a GPU what it is called with, and launches nothing."""
+
+    def __init__(self, kernel: Any, capability: int, seen: list[str]) -> None:
+        self.kernel, self.capability, self.seen = kernel, capability, seen
+
+    def __getitem__(self, grid: tuple[int, ...]) -> OnlyCompiled:
+        assert all(size > 0 for size in grid)
+        return self
+
+    def __call__(self, *arguments: Tensor | int | float, num_warps: int, **constants: int) -> None:
+        from triton import compile
+        from triton.backends.compiler import GPUTarget
+        from triton.compiler import ASTSource
+
+        names = self.kernel.arg_names
+        types = [*map(type_of, arguments), *["constexpr"] * len(constants)]
+        values = {(names.index(name),): value for name, value in constants.items()}
+        source = ASTSource(self.kernel, dict(zip(names, types, strict=True)), values)
+        target = GPUTarget("cuda", self.capability, 32)
+        assert compile(source, target=target, options={"num_warps": num_warps}).asm["cubin"]
+        self.seen.append(self.kernel.__name__)
+
+
+KERNELS = {
+    launch: ["_column_sums"],
+    sphere: ["_sphere_step", "_sphere_step_backward"],
+    queries_keys: ["_forward", "_backward"],
+    cross_entropy: ["_cross_entropy"],
+}
+
+
+def compile_kernels(capability: int, dtype: torch.dtype) -> list[str]:
+    """All kernels, for a GPU, at the sizes of the 162M model; the names of those that were called."""
+    seen: list[str] = []
+    for module, names in KERNELS.items():
+        for name in names:
+            setattr(module, name, OnlyCompiled(getattr(module, name), capability, seen))
+    rate_D, s_HK, cos_T1K = torch.ones(768), torch.ones(12, 64), torch.empty(8, 1, 64)
+    h_ND, q_BTHK = torch.empty(16, 768, dtype=dtype), torch.empty(2, 8, 12, 64, dtype=dtype)
+    sphere.sphere_step(h_ND, h_ND, rate_D, FLOOR)
+    sphere.sphere_step_backward(h_ND, h_ND, h_ND, rate_D, FLOOR)
+    rest = cos_T1K, cos_T1K, s_HK, FLOOR
+    queries_keys.queries_keys(q_BTHK, q_BTHK, *rest)
+    queries_keys.queries_keys_backward(q_BTHK, q_BTHK, q_BTHK, q_BTHK, *rest)
+    cross_entropy.cross_entropy_in_place(torch.empty(2, 50304, dtype=dtype), torch.zeros(2).long())
+    return seen
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton brings NVIDIA's assembler for Linux alone")
+@both_dtypes
+@pytest.mark.parametrize("capability", [80, 90])
+def test_kernels_compile(capability: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own, for Triton compiles or interprets."""
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as elsewhere:
+        seen = elsewhere.submit(compile_kernels, capability, dtype).result()
+    assert set(seen) == {name for names in KERNELS.values() for name in names}
