@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -53,10 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return run(arguments)
+        code = run(arguments)
+        sys.stdout.flush()
+        return code
     except LabError as error:
         print(f"ngptlab: {error}", file=sys.stderr)
         return 1 if isinstance(error, DivergedError) else 2
+    except BrokenPipeError:
+        # Nobody reads our output any more, as after `| head`. What is left of it would be tried again at exit, with a complaint.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         # Disk full or no permission, in the middle of a run: what is saved stays, the same command goes on.
         print(f"ngptlab: {error}; mend that and give the same command again", file=sys.stderr)
@@ -294,17 +301,21 @@ def _methods(options: argparse.Namespace) -> int:
             )
         )
     else:
-        for name in methods.names():
-            print(f"{name:14} {methods.claim(name)}")
+        _print_claims(methods.names(), methods.claim)
     return 0
 
 
 def _recipes(options: argparse.Namespace) -> int:
     from ngptlab import recipes
 
-    for name in recipes.names():
-        print(f"{name:14} {recipes.claim(name)}")
+    _print_claims(recipes.names(), recipes.claim)
     return 0
+
+
+def _print_claims(names: Sequence[str], claim: Callable[[str], str]) -> None:
+    width = max(map(len, names))
+    for name in names:
+        print(f"{name:{width}}  {claim(name)}")
 
 
 def _no_action(options: argparse.Namespace) -> int:

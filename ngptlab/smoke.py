@@ -48,7 +48,8 @@ def smoke(recipe: Recipe) -> Recipe:
         "checkpoint": config.checkpoint.model_copy(update={"every": STEPS}),
         "device": config.device.model_copy(update={"kind": "cpu", "micro_batch": 0, "compile": "off"}),
     }
-    return replace(recipe, config=config.model_copy(update=changes))
+    warmup_steps = {method: min(1, steps) for method, steps in recipe.warmup_steps.items()}
+    return replace(recipe, config=config.model_copy(update=changes), warmup_steps=warmup_steps)
 
 
 def changed(before: RunConfig, after: RunConfig) -> list[str]:

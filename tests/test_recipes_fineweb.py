@@ -63,13 +63,14 @@ def test_every_recipe_has_a_smoke_test(name: str) -> None:
     whole, small = recipe(name), smoke(recipe(name))
     assert small.config.name == f"{name}-smoke" and small.methods == whole.methods
     assert (small.config.train.steps, small.config.device.kind) == (20, "cpu")
-    assert small.config.model == whole.config.model
+    assert small.config.model == shrink(whole.config.model)
     assert (
         small.config.optim == whole.config.optim
         and small.config.schedule.shape == whole.config.schedule.shape
     )
     for method in small.methods:
-        resolve(small.arm(method))
+        warmup_steps = resolve(small.arm(method)).schedule.warmup_steps
+        assert warmup_steps is not None and warmup_steps <= 1
 
 
 def test_large_models_are_shrunk() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
@@ -45,6 +45,8 @@ class Recipe:
     methods: tuple[str, ...]
     tuned: Mapping[str, Tuned]
     sweep: Sweep | None = None
+    warmup_steps: Mapping[str, int] = field(default_factory=dict)
+    """Of methods that the source warms up otherwise than they do themselves."""
 
     def arm(self, method: str) -> RunConfig:
         """The config of one arm. A method that was not tuned here gets the base learning rate, and no grid."""
@@ -52,7 +54,10 @@ class Recipe:
         if method in self.tuned:
             found = self.tuned[method]
             optim = optim.model_copy(update={"lr": found.lr, "lr_grid": found.lr_grid})
-        return self.config.model_copy(update={"method": method, "optim": optim})
+        schedule = self.config.schedule
+        if method in self.warmup_steps:
+            schedule = schedule.model_copy(update={"warmup_steps": self.warmup_steps[method]})
+        return self.config.model_copy(update={"method": method, "optim": optim, "schedule": schedule})
 
 
 def names() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -182,3 +183,14 @@ def test_diverged_run_exits_with_1(tiny: list[str], capsys: Captured, work: Path
     assert main(["train", "demo", *tiny, *wild, "--out", "run"]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("ngptlab: step ") and "--optim.lr" in last
+
+
+def test_output_that_nobody_reads_to_its_end() -> None:
+    """As after `| head`: no complaint, and the exit code of a program that was told so."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "ngptlab", "recipes"], stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
