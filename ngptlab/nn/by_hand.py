@@ -1,7 +1,7 @@
 """When derivatives written by hand replace the plain formula.
 
 Eagerly on a CPU every elementwise operation is a pass over memory, and autograd makes more of them than the mathematics
-needs. There, functions of this package use `torch.autograd.Function`s with few passes. On CUDA, two of them have kernels,
+needs. There, functions of this package use `torch.autograd.Function`s with few passes. On CUDA, three of them have kernels,
 compiled or not, for the compiler needs more passes. Everywhere else (compiled, in bfloat16 on a CPU, under torch.func) they
 use the plain formula beside it, which is also what tests compare with.
 """

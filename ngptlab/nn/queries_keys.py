@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, library
 
 from ngptlab.nn.by_hand import has_kernel
@@ -18,8 +17,7 @@ def scaled_units(q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope, s_HK: Tensor) -> tu
     """s_qk Norm(turned x) of queries and keys (arXiv:2410.01131, equations 15, 16), in their dtype."""
     if has_kernel(q_BTHK):
         cos_T1K, sin_T1K = (table_THK[:, :1] for table_THK in rope)
-        inputs = (x.contiguous() for x in (q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK))
-        return _in_a_kernel(*inputs)  # type: ignore[no-any-return]
+        return _in_a_kernel(q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK)  # type: ignore[no-any-return]
     # A turn keeps norms, so they may be taken before it, which leaves the compiler less to store for the backward.
     return gain(rotate(unit_norm(q_BTHK), rope), s_HK), gain(rotate(unit_norm(k_BTHK), rope), s_HK)
 
@@ -28,10 +26,11 @@ def scaled_units(q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope, s_HK: Tensor) -> tu
 def _in_a_kernel(
     q_BTHK: Tensor, k_BTHK: Tensor, cos_T1K: Tensor, sin_T1K: Tensor, s_HK: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Both in one pass; so is the backward, where the compiler reads them a second time for the scale's gradient."""
+    """One pass over both, and one for all gradients: for that of the scale the compiler makes another."""
     from ngptlab.nn.kernels.queries_keys import queries_keys
 
-    return queries_keys(q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK, NORM_FLOOR**2)
+    inputs = (x.contiguous() for x in (q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK))
+    return queries_keys(*inputs, floor=NORM_FLOOR**2)
 
 
 @library.custom_op(operator(__name__, "scaled_units_backward"), mutates_args=())
@@ -40,20 +39,20 @@ def _in_a_kernel_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     from ngptlab.nn.kernels.queries_keys import queries_keys_backward
 
-    dy = dy_q.contiguous(), dy_k.contiguous()
-    return queries_keys_backward(*dy, q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK, NORM_FLOOR**2)
+    inputs = (x.contiguous() for x in (dy_q, dy_k, q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK))
+    return queries_keys_backward(*inputs, floor=NORM_FLOOR**2)
 
 
 @_in_a_kernel.register_fake
 def _(q_BTHK: Tensor, k_BTHK: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(q_BTHK), torch.empty_like(k_BTHK)
+    return q_BTHK.new_empty(q_BTHK.shape), k_BTHK.new_empty(k_BTHK.shape)
 
 
 @_in_a_kernel_backward.register_fake
 def _(
     dy_q: Tensor, dy_k: Tensor, q_BTHK: Tensor, k_BTHK: Tensor, cos_T1K: Tensor, sin_T1K: Tensor, s_HK: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(q_BTHK), torch.empty_like(k_BTHK), torch.empty_like(s_HK)
+    return q_BTHK.new_empty(q_BTHK.shape), k_BTHK.new_empty(k_BTHK.shape), s_HK.new_empty(s_HK.shape)
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -79,7 +79,8 @@ class Stack:
         self._loss, self._constraint = _Call(first, first.loss), _Call(first, first.after_step)
         self._program: Callable[[Stacked, Tensor, Tensor], Tensor] = vmap(self._one_loss)
         if self._compiled:
-            self._program = torch.compile(self._program)
+            # All stacks share one code object: of a second one's sizes the compiler would make variables, and fail in torch 2.11.
+            self._program = torch.compile(self._program, dynamic=False)
 
     def _factored(self, name: str, value: Tensor) -> Tensor:
         factor_M = self._factors.get(name)

@@ -40,11 +40,12 @@ class StackUpdate:
         Raises:
             ConfigError: the update can't be recorded.
         """
-        numbers = self.adamw.advance(factor).to(inputs_MBT.device)
+        numbers, place = self.adamw.advance(factor), inputs_MBT.device
         self._calls += 1
         if not self._graph or self._calls <= CALLS_BEFORE:
-            return self._update(inputs_MBT, targets_MBT, numbers)
-        self._recorded = self._recorded or Recorded(self._update, (inputs_MBT, targets_MBT, numbers))
+            return self._update(inputs_MBT, targets_MBT, numbers.to(place))
+        if self._recorded is None:
+            self._recorded = Recorded(self._update, (inputs_MBT, targets_MBT, numbers.to(place)))
         return self._recorded.replay(inputs_MBT, targets_MBT, numbers)
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -37,6 +37,8 @@ class Recorded:
             # Other threads may allocate meanwhile; that is no part of the recording.
             with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
                 self._result = compute(*self._inputs)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise no_graph(error) from error
 
@@ -54,6 +56,6 @@ def no_graph(error: BaseException) -> ConfigError:
         error = error.__context__
     cause = (str(error).strip() or type(error).__name__).splitlines()[0]
     return ConfigError(
-        f"no CUDA graph can be made of this loss ({cause}). Often something in it waits for the GPU or copies to it, such as "
+        f"no CUDA graph can be made of this step ({cause}). Often something in it waits for the GPU or copies to it, such as "
         ".item(), .tolist(), or torch.tensor of numbers: compute it on the device, or give --device.graphs off"
     )

@@ -19,7 +19,9 @@ from ngptlab.nn.by_hand import plain_formulas
 from ngptlab.nn.linear import linear
 from ngptlab.nn.loss import mean_loss
 from ngptlab.nn.parts import Logits, UnitWeights
+from ngptlab.nn.queries_keys import scaled_units
 from ngptlab.nn.roles import d_model_axis
+from ngptlab.nn.rope import rope_tables
 from ngptlab.optim.groups import make_optimizer
 from ngptlab.train.gradients import Gradients, Replayed
 from ngptlab.train.program import program
@@ -217,6 +219,30 @@ def test_a_loss_that_waits_cannot_be_recorded() -> None:
     done = subprocess.run([sys.executable, "-c", WAITING], capture_output=True, text=True)
     last = done.stderr.splitlines()[-1]
     assert done.returncode and "capturing" in last and "give --device.graphs off" in last
+
+
+@pytest.mark.parametrize("dtype", ROUNDINGS)
+@pytest.mark.parametrize("shape", [(3, 37, 2, 8), (2, 100, 3, 80), (1, 1, 1, 2), (16, 1024, 12, 64)])
+def test_queries_keys(shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+    """Tiles that are cut, programs with several tiles, and gradients as attention hands them over: heads first."""
+    generator = torch.Generator().manual_seed(0)
+    B, T, H, K = shape
+    q, k, dq, dk = (torch.randn(B, H, T, K, generator=generator).cuda().to(dtype) for _ in range(4))
+    s = 1 + torch.randn(H, K, generator=generator).cuda()
+    rope = rope_tables(T, H, K, like=s)
+    inputs = [x.requires_grad_() for x in (q.transpose(1, 2).contiguous(), k.transpose(1, 2).contiguous(), s)]
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    outgoing = [x.transpose(1, 2) for x in (dq, dk)]
+    found = scaled_units(inputs[0], inputs[1], rope, inputs[2])
+    with plain_formulas():
+        wanted = scaled_units(exact[0], exact[1], (rope[0].double(), rope[1].double()), exact[2])
+    torch.autograd.backward(found, outgoing)
+    torch.autograd.backward(wanted, [x.double() for x in outgoing])
+    for one, other in zip(found, wanted, strict=True):
+        assert distance(one.detach(), other.detach().cpu()) < 8 * ROUNDINGS[dtype]
+    for one, other in zip(inputs, exact, strict=True):
+        assert one.grad is not None and other.grad is not None
+        assert distance(one.grad, other.grad.cpu()) < 16 * ROUNDINGS[dtype]
 
 
 @pytest.mark.parametrize(("rows", "width"), [(1, 1), (792, 768), (130, 100)])

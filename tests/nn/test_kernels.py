@@ -30,6 +30,8 @@ from noisy import noisy
 pytestmark = [
     pytest.mark.extra,
     pytest.mark.skipif(launch.triton is None, reason="kernels are written in Triton"),
+    # Triton 3.6 interprets with what numpy has given up since.
+    pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),
 ]
 interpreted = pytest.mark.skipif(
     os.environ.get("TRITON_INTERPRET") != "1",
@@ -94,9 +96,11 @@ def test_queries_keys(shape: tuple[int, int, int, int], dtype: torch.dtype) -> N
     with plain_formulas():
         y_q, y_k = scaled_units(inputs[0], inputs[1], (rope[0].double(), rope[1].double()), inputs[2])
     torch.autograd.backward([y_q, y_k], [dy_q.double(), dy_k.double()])
-    for found, formula in zip(queries_keys.queries_keys(q, k, *rope, s_HK, FLOOR), (y_q, y_k), strict=True):
+    for found, formula in zip(
+        queries_keys.queries_keys(q, k, *rope, s_HK, floor=FLOOR), (y_q, y_k), strict=True
+    ):
         assert_close(found, formula, dtype)
-    gradients = queries_keys.queries_keys_backward(dy_q, dy_k, q, k, *rope, s_HK, FLOOR)
+    gradients = queries_keys.queries_keys_backward(dy_q, dy_k, q, k, *rope, s_HK, floor=FLOOR)
     for found, given in zip(gradients, inputs, strict=True):
         assert_close(found, given.grad, dtype)
 
@@ -105,7 +109,7 @@ def test_queries_keys(shape: tuple[int, int, int, int], dtype: torch.dtype) -> N
 def test_vectors_of_zeros_stay() -> None:
     zero = torch.zeros(1, 4, 1, 8)
     rope = rope_tables(4, 1, 8, like=zero)
-    for found in queries_keys.queries_keys(zero, zero, *rope, torch.ones(1, 8), FLOOR):
+    for found in queries_keys.queries_keys(zero, zero, *rope, torch.ones(1, 8), floor=FLOOR):
         assert torch.equal(found, zero)
     step = sphere.sphere_step(zero[0, :, 0], zero[0, :, 0], torch.ones(8), FLOOR)
     assert torch.equal(step, zero[0, :, 0])
@@ -171,6 +175,42 @@ def test_a_model(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @interpreted
+@pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated:DeprecationWarning"
+)  # the compiler's own doing
+def test_a_compiled_model_is_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over batches and lengths that change; a break would be an error."""
+    for module in (sphere_module, queries_keys_module):
+        monkeypatch.setattr(module, "has_kernel", lambda x: True)
+    monkeypatch.setattr(sphere_module, "by_hand", lambda x: False)
+    model = build_model("ngpt", Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=16), seed=0)
+    whole = torch.compile(model.loss, backend="aot_eager", fullgraph=True)
+    for count, length in ((2, 8), (3, 8), (3, 11)):
+        tokens = torch.randint(17, (count, length + 1))
+        eager, traced = (loss(tokens[:, :-1], tokens[:, 1:]) for loss in (model.loss, whole))
+        assert_close(traced.detach(), eager.detach(), torch.float32)
+
+
+@interpreted
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_scales_of_another_dtype(dtype: torch.dtype) -> None:
+    """Where somebody has changed the dtype of all parameters; sums over rows are of float32 all the same."""
+    x, s = noise(1, 40, 2, 8), noise(2, 8)
+    rope = rope_tables(40, 1, 8, like=x)
+    for call, given in (
+        (lambda s: queries_keys.queries_keys_backward(x, x, x, x, *rope, s, floor=FLOOR)[2], s),
+        (
+            lambda s: sphere.sphere_step_backward(
+                x.flatten(0, 2), x.flatten(0, 2), x.flatten(0, 2), s, FLOOR
+            )[2],
+            s[0],
+        ),
+    ):
+        found, wanted = call(given.to(dtype)), call(given.to(dtype).float())
+        assert found.dtype == dtype and torch.equal(found, wanted.to(dtype))
+
+
+@interpreted
 def test_operators_are_what_torch_expects() -> None:
     """Their shapes without values, which the compiler goes by, and their gradients."""
     h, s = noise(2, 5, 2, 8), noise(2, 8)
@@ -190,6 +230,10 @@ def type_of(argument: Tensor | int | float) -> str:
     return "i32" if isinstance(argument, int) else "fp32"
 
 
+def is_divided(argument: Tensor | int | float | None) -> bool:
+    return isinstance(argument, int) and argument != 1 and argument % 16 == 0
+
+
 class OnlyCompiled:
     """In place of a kernel: compiles for a GPU what it is called with, and launches nothing."""
 
@@ -205,10 +249,20 @@ class OnlyCompiled:
         from triton.backends.compiler import GPUTarget
         from triton.compiler import ASTSource
 
+        # As a launch does it: a 1 is a constant, and what 16 divides is known to be so divided; so are addresses.
         names = self.kernel.arg_names
-        types = [*map(type_of, arguments), *["constexpr"] * len(constants)]
-        values = {(names.index(name),): value for name, value in constants.items()}
-        source = ASTSource(self.kernel, dict(zip(names, types, strict=True)), values)
+        given = dict(zip(names, arguments, strict=False))
+        constants |= {
+            name: 1 for name, value in given.items() if not isinstance(value, Tensor) and value == 1
+        }
+        types = {name: "constexpr" if name in constants else type_of(given[name]) for name in names}
+        divided = [name for name in names if types[name].startswith("*") or is_divided(given.get(name))]
+        source = ASTSource(
+            self.kernel,
+            types,
+            {(names.index(name),): value for name, value in constants.items()},
+            {(names.index(name),): [["tt.divisibility", 16]] for name in divided},
+        )
         target = GPUTarget("cuda", self.capability, 32)
         assert compile(source, target=target, options={"num_warps": num_warps}).asm["cubin"]
         self.seen.append(self.kernel.__name__)
@@ -232,9 +286,9 @@ def compile_kernels(capability: int, dtype: torch.dtype) -> list[str]:
     h_ND, q_BTHK = torch.empty(16, 768, dtype=dtype), torch.empty(2, 8, 12, 64, dtype=dtype)
     sphere.sphere_step(h_ND, h_ND, rate_D, FLOOR)
     sphere.sphere_step_backward(h_ND, h_ND, h_ND, rate_D, FLOOR)
-    rest = cos_T1K, cos_T1K, s_HK, FLOOR
-    queries_keys.queries_keys(q_BTHK, q_BTHK, *rest)
-    queries_keys.queries_keys_backward(q_BTHK, q_BTHK, q_BTHK, q_BTHK, *rest)
+    rest = cos_T1K, cos_T1K, s_HK
+    queries_keys.queries_keys(q_BTHK, q_BTHK, *rest, floor=FLOOR)
+    queries_keys.queries_keys_backward(q_BTHK, q_BTHK, q_BTHK, q_BTHK, *rest, floor=FLOOR)
     cross_entropy.cross_entropy_in_place(torch.empty(2, 50304, dtype=dtype), torch.zeros(2).long())
     return seen
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from ngptlab import experiment
+from ngptlab import Dims, experiment, methods
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError
 from ngptlab.runs import Run
+from ngptlab.stack import models as models_module
 from ngptlab.stack.alike import alike
+from ngptlab.stack.models import Stack
 from ngptlab.stack.train import train
 from ngptlab.stack.trainer import StackTrainer
 from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint, step_of
@@ -276,9 +279,6 @@ def test_on_a_gpu(method: str, dtype: str, make_config: Make, tmp_path: Path) ->
 @pytest.mark.slow  # tracing takes seconds
 def test_compiled(make_config: Make) -> None:
     """The program is one graph: a break would be an error here."""
-    from ngptlab import methods
-    from ngptlab.stack.models import Stack
-
     config = make_config("ngpt")
     stack = Stack([methods.build_model("ngpt", config.model, seed=seed) for seed in range(2)])
     tokens_MBT = torch.randint(257, (2, 2, 9))
@@ -287,3 +287,21 @@ def test_compiled(make_config: Make) -> None:
     stack._program = whole
     traced = stack.losses(tokens_MBT[:, :, :-1], tokens_MBT[:, :, 1:])
     torch.testing.assert_close(traced, eager, rtol=1e-6, atol=0)
+
+
+@pytest.mark.slow  # compiles twice
+def test_compiled_stacks_of_two_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one process: the second one's sizes are numbers, too, which torch 2.11 needs."""
+    inputs: list[object] = []
+
+    def spy(module: Callable[..., object], given: Sequence[object]) -> Callable[..., object]:
+        inputs.extend(given)
+        return module
+
+    monkeypatch.setattr(models_module.torch, "compile", partial(torch.compile, backend=spy))
+    for width, count in ((16, 2), (32, 3)):
+        dims = Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=width)
+        stack = Stack([methods.build_model("ngpt", dims, seed=seed) for seed in range(count)], compiled=True)
+        tokens_MBT = torch.randint(17, (count, 2, 9))
+        stack.losses(tokens_MBT[:, :, :-1], tokens_MBT[:, :, 1:])
+    assert inputs and not any(isinstance(value, torch.SymInt) for value in inputs)

@@ -18,7 +18,7 @@ def _sphere_step(h, branch, rate, y, width, floor, BLOCK: tl.constexpr):
     inside = column < width
     h_D = tl.load(h + row + column, mask=inside, other=0.0).to(tl.float32)
     b_D = tl.load(branch + row + column, mask=inside, other=0.0).to(tl.float32)
-    rate_D = tl.load(rate + column, mask=inside, other=0.0)
+    rate_D = tl.load(rate + column, mask=inside, other=0.0).to(tl.float32)
     u_D = b_D * tl.rsqrt(tl.sum(b_D * b_D) + floor)
     t_D = h_D + rate_D * (u_D - h_D)
     y_D = t_D * tl.rsqrt(tl.sum(t_D * t_D) + floor)
@@ -30,7 +30,7 @@ def _sphere_step_backward(dy, h, branch, rate, dh, dbranch, drate, rows, width, 
     # In names: u branch / |branch|, t lerp(h, u, rate), y t / |t|; d... its gradient.
     column = tl.arange(0, BLOCK)
     inside = column < width
-    rate_D = tl.load(rate + column, mask=inside, other=0.0)
+    rate_D = tl.load(rate + column, mask=inside, other=0.0).to(tl.float32)
     drate_D = tl.zeros((BLOCK,), tl.float32)
     for turn in range(0, tl.cdiv(rows, tl.num_programs(0))):
         number = tl.program_id(0) + turn * tl.num_programs(0)
@@ -69,10 +69,10 @@ def sphere_step_backward(
     """Gradients of h, branch and rate."""
     rows, width = h_ND.shape
     dh_ND, dbranch_ND = torch.empty_like(h_ND), torch.empty_like(branch_ND)
-    drate_PD = rate_D.new_empty(min(rows, programs(h_ND)), width)
+    drate_PD = rate_D.new_empty(min(rows, programs(h_ND)), width, dtype=torch.float32)
     block = triton.next_power_of_2(width)
     _sphere_step_backward[(len(drate_PD),)](
         dy_ND, h_ND, branch_ND, rate_D, dh_ND, dbranch_ND, drate_PD, rows, width, floor,
         BLOCK=block, num_warps=warps(block, STEP_VALUES),
     )  # fmt: skip
-    return dh_ND, dbranch_ND, column_sums(drate_PD)
+    return dh_ND, dbranch_ND, column_sums(drate_PD).to(rate_D.dtype)
