@@ -4,8 +4,8 @@ Command: `ngptlab data prepare hf:Skylion007/openwebtext --split train --tokeniz
 `ngptlab compare paper-05b`; both in the same folder. `--train.context 4096` or `8192` for the paper's longer contexts, `--smoke`
 to see that all of it works on two cores, without data.
 Hardware: the paper had 64 A100. `ngptlab plan paper-05b --gpu H100` estimates memory, disk and time; nobody has trained this
-here. Runs are of 52 billion tokens, as in the paper's ablations, and read the text six times; `--train.steps` for its others, up
-to 400 billion tokens.
+here. Runs are of 52 billion tokens, as in the paper's ablations, and read the text, some 9 billion, six times; `--train.steps`
+for its others, up to 400 billion tokens.
 Expected: 2.252 nats for ngpt (table 6), of LLaMA-2's 32,000 tokens. Here tokens are GPT-2's, whose loss has another scale, as in
 the code that was released; for the paper's, `--model.vocab-size 32000 --data.tokenizer PATH` of their tokenizer.json.
 Source: tables 2, 3 and 4. Betas and clipping are the released code's. The rate is that of table 4; the paper's best rates at each

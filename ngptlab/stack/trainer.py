@@ -52,10 +52,9 @@ class StackTrainer:
     def _gather(self, steps: int) -> None:
         first = self._live[0]
         stack = Stack([trainer.model for trainer in self._live], compiled=first.device.compile)
-        self._adamw = StackedAdamW(stack, [trainer.optimizer for trainer in self._live], steps=steps)
-        self._program = StackUpdate(
+        self._stack_update = StackUpdate(
             stack,
-            self._adamw,
+            StackedAdamW(stack, [trainer.optimizer for trainer in self._live], steps=steps),
             grad_clip=first.config.optim.grad_clip,
             micro_batch=first.config.device.micro_batch,
             graph=first.device.records,
@@ -65,7 +64,7 @@ class StackTrainer:
         first, start = self._live[0], time.perf_counter()
         inputs_MBT, targets_MBT = self._batch(step)
         data_seconds = time.perf_counter() - start
-        losses, norms = self._program(inputs_MBT, targets_MBT, lr_factor(first.config, step)).tolist()
+        losses, norms = self._stack_update(inputs_MBT, targets_MBT, lr_factor(first.config, step)).tolist()
         # Each run's share of the time, so that the times of all runs add up to that of the stack.
         share = 1 / len(self._live)
         seconds = (time.perf_counter() - start) * share
@@ -81,10 +80,10 @@ class StackTrainer:
         # Asked for once: a signal between two runs must find both saved, or neither.
         stop = first.request.signal_number
         if first.saves_after(step + 1, stop):
-            self._adamw.count()
+            self._stack_update.adamw.count()
         self._each(lambda trainer: trainer.save_step(step + 1, stop=stop))
         if self._live and len(self._live) < len(rows):
-            self._program.keep([rows[trainer] for trainer in self._live])
+            self._stack_update.keep([rows[trainer] for trainer in self._live])
 
     def _each(self, act: Callable[[Trainer], object]) -> None:
         """Act on every live run; one that fails is told of and dropped. A stop is raised after all had their turn."""

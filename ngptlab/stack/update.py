@@ -16,7 +16,8 @@ from ngptlab.train.recorded import CALLS_BEFORE, Recorded
 class StackUpdate:
     """Gradients, clipping, AdamW and the constraint of all models.
 
-    With `graph`, replayed from the third call on; batches have one shape then. Small models are thousands of launches a step.
+    `micro_batch` sequences of each model at a time, 0 for all. With `graph`, replayed from the third call on; batches have one
+    shape then. Small models are thousands of launches a step.
     """
 
     def __init__(
@@ -25,7 +26,7 @@ class StackUpdate:
         adamw: StackedAdamW,
         *,
         grad_clip: float,
-        micro_batch: int | None = None,
+        micro_batch: int = 0,
         graph: bool = False,
     ) -> None:
         self.stack, self.adamw = stack, adamw
@@ -37,6 +38,7 @@ class StackUpdate:
     def __call__(self, inputs_MBT: Tensor, targets_MBT: Tensor, factor: float) -> Tensor:
         """Update at `factor` times the peak rates; losses in nats and gradient norms from before it, [2, M].
 
+        Shapes: inputs and targets [M, B, T].
         Raises:
             ConfigError: the update can't be recorded.
         """

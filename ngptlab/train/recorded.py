@@ -29,6 +29,7 @@ class Recorded:
 
         Raises:
             ConfigError: there is no graph of this; torch has no random numbers on the device any more.
+            OutOfMemoryError: torch's own.
         """
         self._inputs = [x.clone() for x in inputs]
         self._graph = torch.cuda.CUDAGraph()
@@ -37,10 +38,11 @@ class Recorded:
             # Other threads may allocate meanwhile; that is no part of the recording.
             with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
                 self._result = compute(*self._inputs)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            raise no_graph(error) from error
+            cause = _first(error)
+            if isinstance(cause, torch.OutOfMemoryError):
+                raise cause from None
+            raise _no_graph(cause) from error
 
     def replay(self, *inputs: Tensor) -> Tensor:
         """The call's result for other inputs of the same shapes, on any device."""
@@ -50,12 +52,16 @@ class Recorded:
         return self._result.clone()
 
 
-def no_graph(error: BaseException) -> ConfigError:
-    """What to say where a recording failed."""
-    while error.__context__ is not None:  # that it can't be ended says nothing of why
+def _first(error: BaseException) -> BaseException:
+    """What came first. That a recording can't be ended says nothing of why."""
+    while error.__context__ is not None:
         error = error.__context__
-    cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return error
+
+
+def _no_graph(cause: BaseException) -> ConfigError:
+    line = (str(cause).strip() or type(cause).__name__).splitlines()[0]
     return ConfigError(
-        f"no CUDA graph can be made of this step ({cause}). Often something in it waits for the GPU or copies to it, such as "
+        f"no CUDA graph can be made of this step ({line}). Often something in it waits for the GPU or copies to it, such as "
         ".item(), .tolist(), or torch.tensor of numbers: compute it on the device, or give --device.graphs off"
     )

@@ -1,4 +1,4 @@
-"""Triton kernels without a GPU: interpreted on the CPU, each against its plain formula; and compiled for GPUs that aren't here.
+"""Triton kernels without a GPU: interpreted on the CPU, each against its plain formula.
 
 What compiled code computes, and how fast, only a GPU shows: tests marked gpu. Triton interprets where TRITON_INTERPRET=1 was set
 before its first import, as `make test-extras` does.
@@ -6,11 +6,7 @@ before its first import, as `make test-extras` does.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import sys
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any
 
 import pytest
 import torch
@@ -30,14 +26,13 @@ from noisy import noisy
 pytestmark = [
     pytest.mark.extra,
     pytest.mark.skipif(launch.triton is None, reason="kernels are written in Triton"),
+    pytest.mark.skipif(
+        os.environ.get("TRITON_INTERPRET") != "1",
+        reason="needs TRITON_INTERPRET=1, which `make test-extras` sets",
+    ),
     # Triton 3.6 interprets with what numpy has given up since.
     pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),
 ]
-interpreted = pytest.mark.skipif(
-    os.environ.get("TRITON_INTERPRET") != "1",
-    reason="needs TRITON_INTERPRET=1, which `make test-extras` sets",
-)
-
 FLOOR = NORM_FLOOR**2
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2.0**-7}
 """Of the largest value: sums of a hundred products in another order, or two roundings."""
@@ -60,7 +55,6 @@ def exact(*tensors: Tensor) -> list[Tensor]:
     return [x.double().requires_grad_() for x in tensors]
 
 
-@interpreted
 @both_dtypes
 @pytest.mark.parametrize(("rows", "width"), [(1, 1), (37, 96), (20, 128)])
 def test_sphere_step(rows: int, width: int, dtype: torch.dtype) -> None:
@@ -73,9 +67,8 @@ def test_sphere_step(rows: int, width: int, dtype: torch.dtype) -> None:
     y_ND.backward(dy_ND.double())
     assert_close(sphere.sphere_step(h_ND, branch_ND, rate_D, FLOOR), y_ND, dtype)
     gradients = sphere.sphere_step_backward(dy_ND, h_ND, branch_ND, rate_D, FLOOR)
-    if (
-        width == 1
-    ):  # on a line nothing turns: gradients are zero but for the floor, and rounding is all there is
+    if width == 1:
+        # On a line nothing turns: gradients are zero but for the floor, and rounding is all there is.
         assert max(float(gradient.abs().max()) for gradient in gradients) < 1e-3
         return
     for found, given in zip(gradients, inputs, strict=True):
@@ -86,7 +79,6 @@ def test_sphere_step(rows: int, width: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     "shape", [(2, 37, 3, 8), (1, 5, 2, 6), (3, 40, 1, 64), (2, 1, 2, 2), (1, 300, 2, 128)]
 )
-@interpreted
 def test_queries_keys(shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
     q, k, dy_q, dy_k = (noise(*shape, seed=seed, dtype=dtype) for seed in range(4))
     s_HK = 1 + noise(*shape[2:], seed=4)
@@ -105,7 +97,6 @@ def test_queries_keys(shape: tuple[int, int, int, int], dtype: torch.dtype) -> N
         assert_close(found, given.grad, dtype)
 
 
-@interpreted
 def test_vectors_of_zeros_stay() -> None:
     zero = torch.zeros(1, 4, 1, 8)
     rope = rope_tables(4, 1, 8, like=zero)
@@ -115,7 +106,6 @@ def test_vectors_of_zeros_stay() -> None:
     assert torch.equal(step, zero[0, :, 0])
 
 
-@interpreted
 @no_number
 @both_dtypes
 @pytest.mark.parametrize("vocab", [1, 300, 9000])
@@ -137,7 +127,6 @@ def test_cross_entropy(vocab: int, dtype: torch.dtype) -> None:
     assert (padded_CV[:, vocab:] == 99.0).all(), "what lies beside the logits is left alone"
 
 
-@interpreted
 @no_number
 @pytest.mark.parametrize("target", [-100, 300])
 def test_a_target_that_is_none(target: int) -> None:
@@ -146,14 +135,12 @@ def test_a_target_that_is_none(target: int) -> None:
     assert losses_C.isnan().tolist() == [False, True]
 
 
-@interpreted
 @pytest.mark.parametrize(("rows", "width"), [(1, 1), (300, 40), (130, 16)])
 def test_column_sums(rows: int, width: int) -> None:
     x_ND = noise(rows, width)
     torch.testing.assert_close(launch.column_sums(x_ND), x_ND.sum(0), rtol=0, atol=1e-4)
 
 
-@interpreted
 @every_method
 def test_a_model(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loss and gradients through all kernels that a method has, where nothing but the choice of path is patched."""
@@ -174,7 +161,6 @@ def test_a_model(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (mine.grad - theirs.grad).norm() < 2e-5 * theirs.grad.norm()
 
 
-@interpreted
 @pytest.mark.filterwarnings(
     "ignore:.*should not be instantiated:DeprecationWarning"
 )  # the compiler's own doing
@@ -191,7 +177,6 @@ def test_a_compiled_model_is_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
         assert_close(traced.detach(), eager.detach(), torch.float32)
 
 
-@interpreted
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_scales_of_another_dtype(dtype: torch.dtype) -> None:
     """Where somebody has changed the dtype of all parameters; sums over rows are of float32 all the same."""
@@ -210,7 +195,6 @@ def test_scales_of_another_dtype(dtype: torch.dtype) -> None:
         assert found.dtype == dtype and torch.equal(found, wanted.to(dtype))
 
 
-@interpreted
 def test_operators_are_what_torch_expects() -> None:
     """Their shapes without values, which the compiler goes by, and their gradients."""
     h, s = noise(2, 5, 2, 8), noise(2, 8)
@@ -219,86 +203,3 @@ def test_operators_are_what_torch_expects() -> None:
     library.opcheck(queries_keys_module._in_a_kernel, (q, k, cos, sin, s_qk))
     x, branch, rate = (x.clone().requires_grad_() for x in (h, h, s[0]))
     library.opcheck(sphere_module._in_a_kernel, (x, branch, rate))
-
-
-TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int64: "*i64"}
-
-
-def type_of(argument: Tensor | int | float) -> str:
-    if isinstance(argument, Tensor):
-        return TYPES[argument.dtype]
-    return "i32" if isinstance(argument, int) else "fp32"
-
-
-def is_divided(argument: Tensor | int | float | None) -> bool:
-    return isinstance(argument, int) and argument != 1 and argument % 16 == 0
-
-
-class OnlyCompiled:
-    """In place of a kernel: compiles for a GPU what it is called with, and launches nothing."""
-
-    def __init__(self, kernel: Any, capability: int, seen: list[str]) -> None:
-        self.kernel, self.capability, self.seen = kernel, capability, seen
-
-    def __getitem__(self, grid: tuple[int, ...]) -> OnlyCompiled:
-        assert all(size > 0 for size in grid)
-        return self
-
-    def __call__(self, *arguments: Tensor | int | float, num_warps: int, **constants: int) -> None:
-        from triton import compile
-        from triton.backends.compiler import GPUTarget
-        from triton.compiler import ASTSource
-
-        # As a launch does it: a 1 is a constant, and what 16 divides is known to be so divided; so are addresses.
-        names = self.kernel.arg_names
-        given = dict(zip(names, arguments, strict=False))
-        constants |= {
-            name: 1 for name, value in given.items() if not isinstance(value, Tensor) and value == 1
-        }
-        types = {name: "constexpr" if name in constants else type_of(given[name]) for name in names}
-        divided = [name for name in names if types[name].startswith("*") or is_divided(given.get(name))]
-        source = ASTSource(
-            self.kernel,
-            types,
-            {(names.index(name),): value for name, value in constants.items()},
-            {(names.index(name),): [["tt.divisibility", 16]] for name in divided},
-        )
-        target = GPUTarget("cuda", self.capability, 32)
-        assert compile(source, target=target, options={"num_warps": num_warps}).asm["cubin"]
-        self.seen.append(self.kernel.__name__)
-
-
-KERNELS = {
-    launch: ["_column_sums"],
-    sphere: ["_sphere_step", "_sphere_step_backward"],
-    queries_keys: ["_forward", "_backward"],
-    cross_entropy: ["_cross_entropy"],
-}
-
-
-def compile_kernels(capability: int, dtype: torch.dtype) -> list[str]:
-    """All kernels, for a GPU, at the sizes of the 162M model; the names of those that were called."""
-    seen: list[str] = []
-    for module, names in KERNELS.items():
-        for name in names:
-            setattr(module, name, OnlyCompiled(getattr(module, name), capability, seen))
-    rate_D, s_HK, cos_T1K = torch.ones(768), torch.ones(12, 64), torch.empty(8, 1, 64)
-    h_ND, q_BTHK = torch.empty(16, 768, dtype=dtype), torch.empty(2, 8, 12, 64, dtype=dtype)
-    sphere.sphere_step(h_ND, h_ND, rate_D, FLOOR)
-    sphere.sphere_step_backward(h_ND, h_ND, h_ND, rate_D, FLOOR)
-    rest = cos_T1K, cos_T1K, s_HK
-    queries_keys.queries_keys(q_BTHK, q_BTHK, *rest, floor=FLOOR)
-    queries_keys.queries_keys_backward(q_BTHK, q_BTHK, q_BTHK, q_BTHK, *rest, floor=FLOOR)
-    cross_entropy.cross_entropy_in_place(torch.empty(2, 50304, dtype=dtype), torch.zeros(2).long())
-    return seen
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="Triton brings NVIDIA's assembler for Linux alone")
-@both_dtypes
-@pytest.mark.parametrize("capability", [80, 90])
-def test_kernels_compile(capability: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a process of its own, for Triton compiles or interprets."""
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as elsewhere:
-        seen = elsewhere.submit(compile_kernels, capability, dtype).result()
-    assert set(seen) == {name for names in KERNELS.values() for name in names}

@@ -26,10 +26,23 @@ def waits(_: Tensor) -> Tensor:
     raise RuntimeError("operation not permitted when stream is capturing\nand much more")
 
 
-def test_what_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
     monkeypatch.setattr(torch.cuda, "graph", failing)
+
+
+def too_large(_: Tensor) -> Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_what_cannot_be_recorded() -> None:
     with pytest.raises(
         ConfigError, match=r"\(operation not permitted when stream is capturing\).*--device.graphs off"
     ):
         Recorded(waits, [torch.ones(3)])
+
+
+def test_out_of_memory_is_said_as_it_is() -> None:
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        Recorded(too_large, [torch.ones(3)])

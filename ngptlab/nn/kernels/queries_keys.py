@@ -143,10 +143,10 @@ def queries_keys_backward(
 
 
 def _shape(x_BTHK: Tensor, cos_T1K: Tensor) -> tuple[tuple[int, int, int], dict[str, int]]:
-    """Positions in all, in a sequence, and heads; and what each size of head has a kernel of its own for."""
+    """Positions in all, positions of a sequence, heads; and a program's tile, which is compiled in, with its warps."""
     B, T, H, K = x_BTHK.shape
     assert cos_T1K.shape == (T, 1, K), "a table of every position"
     block = triton.next_power_of_2(K // 2)
     rows = max(1, TILE // block)
-    tile = {"half": K // 2, "ROWS": rows, "BLOCK": block, "num_warps": warps(rows * block, TILE_VALUES)}
-    return (B * T, T, H), tile
+    meta = {"half": K // 2, "ROWS": rows, "BLOCK": block, "num_warps": warps(rows * block, TILE_VALUES)}
+    return (B * T, T, H), meta
