@@ -113,6 +113,10 @@ def stepper(label: str, size: Size, device: Device) -> Stepper:
     torch.manual_seed(0)
     model = build(size).to(device.place)
     model.train()
+    with torch.no_grad(), autocast(device):
+        model(
+            size.sample(device.place)[0][:1]
+        )  # some keep a table from their first call, and would be compiled twice
 
     def plain(tokens: Tensor, targets: Tensor) -> Tensor:
         with autocast(device):

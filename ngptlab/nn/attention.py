@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, library
 
-from ngptlab.nn.by_hand import is_stacked, operator_on_cpu
-from ngptlab.nn.norms import wide
+from ngptlab.nn.by_hand import is_stacked_on_cuda, operator_on_cpu
 from ngptlab.nn.operators import operator
 
 KEPT_SCORES = 2**24
@@ -22,19 +21,13 @@ def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: floa
     B, T, H, _ = q_BTHK.shape
     if operator_on_cpu(q_BTHK) and B * H * T * T // 2 <= KEPT_SCORES:
         return _in_blocks(q_BTHK, k_BTHK, v_BTHK, scale)[0]  # type: ignore[no-any-return]
+    return (_fused_of_many if is_stacked_on_cuda(q_BTHK) else _fused)(q_BTHK, k_BTHK, v_BTHK, scale)
+
+
+def _fused(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
     q_BHTK, k_BHTK, v_BHTK = (x_BTHK.transpose(1, 2) for x_BTHK in (q_BTHK, k_BTHK, v_BTHK))
-    if is_stacked() and q_BTHK.is_cuda:
-        return _plain(q_BHTK, k_BHTK, v_BHTK, scale).transpose(1, 2)
     o_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, is_causal=True, scale=scale)
     return o_BHTK.transpose(1, 2)
-
-
-def _plain(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, scale: float) -> Tensor:
-    # torch's fused kernels fail on CUDA under vmap. These keep all scores, which a sweep counts before it stacks models.
-    s_BHTS = wide(q_BHTK @ k_BHTK.mT) * scale
-    later_TS = torch.ones(s_BHTS.shape[-2:], dtype=torch.bool, device=s_BHTS.device).triu_(1)
-    p_BHTS = torch.softmax(s_BHTS.masked_fill(later_TS, -torch.inf), dim=-1)
-    return p_BHTS.to(v_BHTK.dtype) @ v_BHTK
 
 
 def attention_to_past(
@@ -129,17 +122,41 @@ def _backward(ctx: Any, do_BTHK: Tensor, *_: Tensor) -> tuple[Tensor | None, ...
 _in_blocks.register_autograd(_backward, setup_context=_save)
 
 
+# --- many models at once are more sequences in the batch --------------------------------------------------------------
+
+
+def _as_sequences(models: int, axes: tuple[int | None, ...], *each: Tensor) -> Iterator[Tensor]:
+    for x, axis in zip(each, axes, strict=True):
+        yield (x.expand(models, *x.shape) if axis is None else x.movedim(axis, 0)).flatten(0, 1)
+
+
 @_in_blocks.register_vmap
 def _(
     info: Any, axes: tuple[int | None, ...], q: Tensor, k: Tensor, v: Tensor, scale: float
 ) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
-    """Many models at once are more sequences in the batch. What is kept for the backward, nobody else reads."""
-    folded = (
-        (x.expand(info.batch_size, *x.shape) if axis is None else x.movedim(axis, 0)).flatten(0, 1)
-        for x, axis in zip((q, k, v), axes[:3], strict=True)
-    )
-    o, *kept = _in_blocks(*folded, scale)
+    """What is kept for the backward, nobody else reads."""
+    o, *kept = _in_blocks(*_as_sequences(info.batch_size, axes[:3], q, k, v), scale)
     return (o.unflatten(0, (info.batch_size, -1)), *kept), (0, None, None, None, None)
+
+
+@library.custom_op(operator(__name__, "fused_of_many"), mutates_args=())
+def _fused_of_many(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
+    """For its rule below alone: torch's own rules for its fused kernels fail on CUDA."""
+    return _fused(q_BTHK, k_BTHK, v_BTHK, scale).contiguous()
+
+
+@_fused_of_many.register_fake
+def _(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
+    return q_BTHK.new_empty(q_BTHK.shape)
+
+
+@_fused_of_many.register_vmap
+def _(
+    info: Any, axes: tuple[int | None, ...], q: Tensor, k: Tensor, v: Tensor, scale: float
+) -> tuple[Tensor, int]:
+    q, k, v = _as_sequences(info.batch_size, axes[:3], q, k, v)
+    o = _fused(q, k, v, scale)
+    return o.view(info.batch_size, -1, *o.shape[1:]), 0
 
 
 def _spans(T: int) -> list[tuple[int, int]]:

@@ -58,6 +58,11 @@ def is_stacked() -> bool:
     return _mode == "stacked"
 
 
+def is_stacked_on_cuda(x: Tensor) -> bool:
+    """Whether `x` is to take a path made for stacked models there."""
+    return is_stacked() and x.is_cuda
+
+
 def on_cpu(x: Tensor) -> bool:
     """Whether `x` is to take a path made for CPUs, compiled or not: there, in float32 or float64."""
     return _wide_on_cpu(x) and not plain_only()

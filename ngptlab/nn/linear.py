@@ -10,7 +10,7 @@ from torch import Tensor, library, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import call, on_cpu, plain_only
+from ngptlab.nn.by_hand import call, is_stacked_on_cuda, on_cpu, plain_only
 from ngptlab.nn.operators import operator
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -41,9 +41,34 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
         function: type[Function] = _Linear
     elif _narrow_on_cuda(x, weight):
         function = _NarrowLinear
+    elif is_stacked_on_cuda(x):
+        return in_parts(x.flatten(0, -2), weight).view(*x.shape[:-1], len(weight))
     else:
         return F.linear(x, weight.to(x.dtype))
     return call(function, x.flatten(0, -2), weight).view(*x.shape[:-1], len(weight))
+
+
+LONG = 256
+"""Rows of a product by parts, at least."""
+
+
+def in_parts(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
+    """x W^T where the rows of x are many for so small a W, by parts of the rows, each with a copy of W.
+
+    Its gradient, a sum over rows, is then a product for each part and a short sum. As one product it would keep as many
+    processors busy as W has tiles, and of the batched products of stacked models no library divides the sum.
+    """
+    parts = _parts(len(x_NI), *weight_OI.shape)
+    weight_SOI = weight_OI.expand(parts, *weight_OI.shape).to(x_NI.dtype)
+    return torch.bmm(x_NI.view(parts, -1, x_NI.shape[-1]), weight_SOI.mT).flatten(0, 1)
+
+
+def _parts(rows: int, outputs: int, inputs: int) -> int:
+    """A power of two that divides `rows`; gradients of all parts are an eighth of what they are made from at most."""
+    parts, most = 1, rows * (outputs + inputs) // (8 * outputs * inputs)
+    while rows % (2 * parts) == 0 and rows // (2 * parts) >= LONG and 2 * parts <= most:
+        parts *= 2
+    return parts
 
 
 class _Linear(Function):

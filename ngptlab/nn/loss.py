@@ -14,7 +14,8 @@ from torch import Tensor, library
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import has_kernel, plain_only
+from ngptlab.nn.by_hand import has_kernel, is_stacked_on_cuda, plain_only
+from ngptlab.nn.linear import in_parts, pad
 from ngptlab.nn.norms import wide
 from ngptlab.nn.operators import operator
 
@@ -81,8 +82,9 @@ def mean_loss(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: Logi
 def _cross_entropy(
     h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: LogitsMap, reduction: str
 ) -> Tensor:
-    z_NV = logits_map(wide(h_ND @ rows_VD.T))
-    return F.cross_entropy(z_NV, targets_N, reduction=reduction)
+    stacked = is_stacked_on_cuda(h_ND)
+    z_NV = in_parts(h_ND, pad(rows_VD, 0))[:, : len(rows_VD)] if stacked else h_ND @ rows_VD.T
+    return F.cross_entropy(logits_map(wide(z_NV)), targets_N, reduction=reduction)
 
 
 def _chunk(rows_VD: Tensor) -> int:

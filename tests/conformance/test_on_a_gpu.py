@@ -166,7 +166,7 @@ def test_replayed_as_one_graph(method: str, micro_batches: int) -> None:
     one.compute_dtype = other.compute_dtype = torch.bfloat16
     replayed = Replayed(torch.compile(one.loss), list(one.parameters()))
     plain = Gradients(torch.compile(other.loss))
-    optimizer = make_optimizer(one, OptimConfig(lr=2**-8))
+    optimizer = make_optimizer(one, OptimConfig(lr=2**-8, weight_decay=0.1))
     for turn in range(6):
         batches = [batch(3 if turn == 4 and part == 0 else 2) for part in range(micro_batches)]
         other.load_state_dict(one.state_dict())

@@ -271,7 +271,10 @@ def test_compiled_mean_loss_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- stacked models on CUDA ------------------------------------------------------------------------------------------
 
 
-def test_plain_attention_is_the_same_function() -> None:
-    q, k, v = (noise(B, H, T, K, seed=seed) for seed in range(3))
-    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3)
-    torch.testing.assert_close(attention._plain(q, k, v, 0.3), expected, rtol=1e-12, atol=1e-12)
+def test_attention_of_many_models_is_that_of_each() -> None:
+    q, k, v = (noise(3, B, T, H, K, seed=seed).requires_grad_() for seed in range(3))
+    many = torch.vmap(lambda *qkv: attention._fused_of_many(*qkv, 0.3), in_dims=(0, 0, 0))
+    each = lambda *qkv: torch.stack([attention._fused(*one, 0.3) for one in zip(*qkv, strict=True)])  # noqa: E731
+    for ours, theirs in zip(results(many, [q, k, v]), results(each, [q, k, v]), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    library.opcheck(attention._fused_of_many, (*(x[0].detach() for x in (q, k, v)), 0.3))

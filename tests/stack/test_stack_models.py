@@ -118,6 +118,11 @@ def test_steps_are_those_of_models_alone(method: str) -> None:
 
 
 @every_method
+def test_so_they_are_on_the_paths_of_a_gpu(method: str, as_on_a_gpu: None) -> None:
+    test_steps_are_those_of_models_alone(method)
+
+
+@every_method
 def test_float32_differs_by_roundings(method: str) -> None:
     """Five steps at the rates of a sweep. A rounding is 6e-8; sums of some hundred terms, and Adam, which for gradients
     near zero turns noise into steps of full size, make it 1e-5 of a loss of 2.8 at most."""

@@ -13,7 +13,6 @@ from torch.utils._pytree import tree_leaves
 
 from ngptlab import Dims, build_model
 from ngptlab.config import OptimConfig
-from ngptlab.nn import attention, decoder
 from ngptlab.optim.groups import make_optimizer
 from ngptlab.stack import update as update_module
 from ngptlab.stack.models import Stack
@@ -96,17 +95,12 @@ def steps(*both: StackUpdate, place: str = "cpu") -> list[list[Tensor]]:
     return results
 
 
-def attention_on_a_gpu(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
-    """As `causal_attention` has it of stacks there."""
-    q_BHTK, k_BHTK, v_BHTK = (x_BTHK.transpose(1, 2) for x_BTHK in (q_BTHK, k_BTHK, v_BTHK))
-    return attention._plain(q_BHTK, k_BHTK, v_BHTK, scale).transpose(1, 2)
-
-
 @pytest.mark.parametrize("micro_batch", [0, 2])
-def test_replayed_updates_are_the_same(micro_batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replayed_updates_are_the_same(
+    micro_batch: int, as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Bit for bit."""
     monkeypatch.setattr(update_module, "Recorded", RecordedOperations)
-    monkeypatch.setattr(decoder, "causal_attention", attention_on_a_gpu)
     RecordedOperations.made = 0
     plain, replayed = updates(False, micro_batch), updates(True, micro_batch)
     RecordedOperations.state = lambda: state(replayed)

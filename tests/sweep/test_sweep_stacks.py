@@ -15,7 +15,16 @@ from ngptlab.errors import ConfigError
 from ngptlab.runs import Run
 from ngptlab.sweep import stacks as module
 from ngptlab.sweep.plan import Cell
-from ngptlab.sweep.stacks import CPU_MODELS, CPU_STEP, size, stack_choice, stacks
+from ngptlab.sweep.stacks import (
+    CPU_MODELS,
+    CPU_STEP,
+    CUDA_LOGITS,
+    CUDA_MODELS,
+    CUDA_STEP,
+    size,
+    stack_choice,
+    stacks,
+)
 from ngptlab.train.checkpoint import list_checkpoints
 
 Make = Callable[..., RunConfig]
@@ -74,6 +83,24 @@ def test_the_rule_on_a_cpu_looks_at_the_size_of_a_step(make_config: Make) -> Non
     assert size(config, None) == CPU_MODELS
     assert size(config.model_copy(update={"model": make_config(model={"d_model": 64}).model}), None) == 1
     assert size(config, 5) == 5
+
+
+def test_the_rule_on_a_gpu_looks_at_the_size_of_a_step_and_at_its_logits(
+    make_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "on_cuda", lambda device: True)
+    tokens = CUDA_STEP // 32
+    config = make_config(model={"d_model": 32}, train={"batch_size": tokens // 64, "context": 64})
+    assert size(config, None) == min(CUDA_MODELS, CUDA_LOGITS // (tokens * config.model.vocab_size))
+    wider = make_config(model={"d_model": 64}, train={"batch_size": tokens // 64, "context": 64})
+    assert size(wider, None) == 1
+    halves = {"batch_size": tokens // 64, "context": 64}
+    assert (
+        size(make_config(model={"d_model": 64}, train=halves, device={"micro_batch": tokens // 128}), None)
+        > 1
+    )
+    monkeypatch.setattr(module, "CUDA_LOGITS", 3 * tokens * config.model.vocab_size)
+    assert size(config, None) == 3
 
 
 @pytest.mark.parametrize(("text", "choice"), [("auto", None), ("off", 1), ("2", 2), ("12", 12)])
