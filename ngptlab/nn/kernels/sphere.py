@@ -7,59 +7,74 @@ from torch import Tensor
 
 from ngptlab.nn.kernels.launch import column_sums, jit, programs, tl, triton, warps
 
+TILE = 1024
+"""Values of a program at a time: one row, or several where rows are short."""
 STEP_VALUES = 32
-"""Of a row, in one thread of a sphere step or of its backward."""
+"""Of a tile, in one thread of a sphere step or of its backward. Measured at 768, the tile reasoned from it."""
 
 
 @jit
-def _sphere_step(h, branch, rate, y, width, floor, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64) * width
-    column = tl.arange(0, BLOCK)
-    inside = column < width
-    h_D = tl.load(h + row + column, mask=inside, other=0.0).to(tl.float32)
-    b_D = tl.load(branch + row + column, mask=inside, other=0.0).to(tl.float32)
-    rate_D = tl.load(rate + column, mask=inside, other=0.0).to(tl.float32)
-    u_D = b_D * tl.rsqrt(tl.sum(b_D * b_D) + floor)
-    t_D = h_D + rate_D * (u_D - h_D)
-    y_D = t_D * tl.rsqrt(tl.sum(t_D * t_D) + floor)
-    tl.store(y + row + column, y_D.to(y.dtype.element_ty), mask=inside)
+def _tile(first, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """Where a tile begins, where its values are from there on, and which are there."""
+    row, column = tl.arange(0, ROWS), tl.arange(0, BLOCK)
+    at_RD = row[:, None] * width + column[None, :]
+    return first.to(tl.int64) * width, at_RD, (first + row < rows)[:, None] & (column < width)[None, :]
 
 
 @jit
-def _sphere_step_backward(dy, h, branch, rate, dh, dbranch, drate, rows, width, floor, BLOCK: tl.constexpr):
+def _rates(rate, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    # Loaded for every row as the tile's values are: once for all, they would have to change threads.
+    column_RD = tl.broadcast_to(tl.arange(0, BLOCK)[None, :], (ROWS, BLOCK))
+    return tl.load(rate + column_RD, mask=column_RD < width, other=0.0).to(tl.float32)
+
+
+@jit
+def _sphere_step(h, branch, rate, y, rows, width, floor, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    start, at_RD, there_RD = _tile(tl.program_id(0) * ROWS, rows, width, ROWS, BLOCK)
+    h_RD = tl.load(h + start + at_RD, mask=there_RD, other=0.0).to(tl.float32)
+    b_RD = tl.load(branch + start + at_RD, mask=there_RD, other=0.0).to(tl.float32)
+    rate_RD = _rates(rate, width, ROWS, BLOCK)
+    u_RD = b_RD * tl.rsqrt(tl.sum(b_RD * b_RD, 1) + floor)[:, None]
+    t_RD = h_RD + rate_RD * (u_RD - h_RD)
+    y_RD = t_RD * tl.rsqrt(tl.sum(t_RD * t_RD, 1) + floor)[:, None]
+    tl.store(y + start + at_RD, y_RD.to(y.dtype.element_ty), mask=there_RD)
+
+
+@jit
+def _sphere_step_backward(
+    dy, h, branch, rate, dh, dbranch, drate, rows, width, floor, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
     # In names: u branch / |branch|, t lerp(h, u, rate), y t / |t|; d... its gradient.
+    rate_RD = _rates(rate, width, ROWS, BLOCK)
+    drate_RD = tl.zeros((ROWS, BLOCK), tl.float32)
+    for turn in range(0, tl.cdiv(rows, ROWS * tl.num_programs(0))):
+        first = (tl.program_id(0) + turn * tl.num_programs(0)) * ROWS
+        start, at_RD, there_RD = _tile(first, rows, width, ROWS, BLOCK)
+        dy_RD = tl.load(dy + start + at_RD, mask=there_RD, other=0.0).to(tl.float32)
+        h_RD = tl.load(h + start + at_RD, mask=there_RD, other=0.0).to(tl.float32)
+        b_RD = tl.load(branch + start + at_RD, mask=there_RD, other=0.0).to(tl.float32)
+        per_b_R1 = tl.rsqrt(tl.sum(b_RD * b_RD, 1) + floor)[:, None]
+        u_RD = b_RD * per_b_R1
+        t_RD = h_RD + rate_RD * (u_RD - h_RD)
+        per_t_R1 = tl.rsqrt(tl.sum(t_RD * t_RD, 1) + floor)[:, None]
+        y_RD = t_RD * per_t_R1
+        dt_RD = per_t_R1 * (dy_RD - y_RD * tl.sum(y_RD * dy_RD, 1)[:, None])
+        du_RD = rate_RD * dt_RD
+        db_RD = per_b_R1 * (du_RD - u_RD * tl.sum(u_RD * du_RD, 1)[:, None])
+        drate_RD += dt_RD * (u_RD - h_RD)
+        tl.store(dh + start + at_RD, (dt_RD - du_RD).to(dh.dtype.element_ty), mask=there_RD)
+        tl.store(dbranch + start + at_RD, db_RD.to(dbranch.dtype.element_ty), mask=there_RD)
     column = tl.arange(0, BLOCK)
-    inside = column < width
-    rate_D = tl.load(rate + column, mask=inside, other=0.0).to(tl.float32)
-    drate_D = tl.zeros((BLOCK,), tl.float32)
-    for turn in range(0, tl.cdiv(rows, tl.num_programs(0))):
-        number = tl.program_id(0) + turn * tl.num_programs(0)
-        row, there = number.to(tl.int64) * width, inside & (number < rows)
-        dy_D = tl.load(dy + row + column, mask=there, other=0.0).to(tl.float32)
-        h_D = tl.load(h + row + column, mask=there, other=0.0).to(tl.float32)
-        b_D = tl.load(branch + row + column, mask=there, other=0.0).to(tl.float32)
-        per_b = tl.rsqrt(tl.sum(b_D * b_D) + floor)
-        u_D = b_D * per_b
-        t_D = h_D + rate_D * (u_D - h_D)
-        per_t = tl.rsqrt(tl.sum(t_D * t_D) + floor)
-        y_D = t_D * per_t
-        dt_D = per_t * (dy_D - y_D * tl.sum(y_D * dy_D))
-        du_D = rate_D * dt_D
-        db_D = per_b * (du_D - u_D * tl.sum(u_D * du_D))
-        drate_D += dt_D * (u_D - h_D)
-        tl.store(dh + row + column, (dt_D - du_D).to(dh.dtype.element_ty), mask=there)
-        tl.store(dbranch + row + column, db_D.to(dbranch.dtype.element_ty), mask=there)
-    tl.store(drate + tl.program_id(0) * width + column, drate_D, mask=inside)
+    tl.store(drate + tl.program_id(0) * width + column, tl.sum(drate_RD, 0), mask=column < width)
 
 
 def sphere_step(h_ND: Tensor, branch_ND: Tensor, rate_D: Tensor, floor: float) -> Tensor:
     """Norm(h + rate (Norm(branch) - h)), where Norm(x) is x / sqrt(|x|^2 + floor)."""
     rows, width = h_ND.shape
     y_ND = torch.empty_like(h_ND)
-    block = triton.next_power_of_2(width)
-    _sphere_step[(rows,)](
-        h_ND, branch_ND, rate_D, y_ND, width, floor, BLOCK=block, num_warps=warps(block, STEP_VALUES)
-    )
+    meta = _meta(width)
+    grid = (triton.cdiv(rows, meta["ROWS"]),)
+    _sphere_step[grid](h_ND, branch_ND, rate_D, y_ND, rows, width, floor, **meta)
     return y_ND
 
 
@@ -69,10 +84,17 @@ def sphere_step_backward(
     """Gradients of h, branch and rate."""
     rows, width = h_ND.shape
     dh_ND, dbranch_ND = torch.empty_like(h_ND), torch.empty_like(branch_ND)
-    drate_PD = rate_D.new_empty(min(rows, programs(h_ND)), width, dtype=torch.float32)
-    block = triton.next_power_of_2(width)
-    _sphere_step_backward[(len(drate_PD),)](
-        dy_ND, h_ND, branch_ND, rate_D, dh_ND, dbranch_ND, drate_PD, rows, width, floor,
-        BLOCK=block, num_warps=warps(block, STEP_VALUES),
-    )  # fmt: skip
+    meta = _meta(width)
+    shares = min(triton.cdiv(rows, meta["ROWS"]), programs(h_ND))
+    drate_PD = rate_D.new_empty(shares, width, dtype=torch.float32)
+    _sphere_step_backward[(shares,)](
+        dy_ND, h_ND, branch_ND, rate_D, dh_ND, dbranch_ND, drate_PD, rows, width, floor, **meta
+    )
     return dh_ND, dbranch_ND, column_sums(drate_PD).to(rate_D.dtype)
+
+
+def _meta(width: int) -> dict[str, int]:
+    """A program's tile, which is compiled in, with its warps."""
+    block = triton.next_power_of_2(width)
+    rows = max(1, TILE // block)
+    return {"ROWS": rows, "BLOCK": block, "num_warps": warps(rows * block, STEP_VALUES)}
