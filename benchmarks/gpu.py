@@ -1,7 +1,8 @@
 """Everything that needs a GPU in one command, in under nine minutes: `make gpu`, or `python -m benchmarks.gpu`.
 
-The tests marked `gpu`; ten models of width 64 as one program against one after the other; step time at 162M parameters,
-compiled, beside whatever public implementations are there; peak memory; step time eagerly. The most important comes first,
+The tests marked `gpu`; ten models of width 64 as one program against one after the other, in small steps; step time at 162M
+parameters, compiled, beside whatever public implementations are there; peak memory; step time eagerly; the ten models in large
+steps. The most important comes first,
 each writes its JSON before the next begins, and what does not fit is named. Needs no network once the environment stands.
 Without CUDA it says so and succeeds: there is nothing to find fault with.
 """
@@ -33,12 +34,11 @@ def stages(
     """Title and module with its arguments, the most important first."""
     files = ["--module-file", *module_files] if module_files else []
     chosen = ["--sizes", "162m", "--methods", *methods]
-    small = ["benchmarks.stacked", "--recipe", "mup-bytes", "--widths", "64", "--models", "10"]
+    small = ["benchmarks.stacked", "--compiled", "--widths", "64", "--models", "10", "--recipe"]
     return [
         # Compiling takes most of their time. What torch itself warns of meanwhile is not what they test.
         ("tests marked gpu", ["pytest", "-q", "-m", "gpu", "-n", "4", "-W", "default"]),
-        # As sweeps train them.
-        ("many small models as one, compiled", [*small, "--compiled", "--out", f"{out}/gpu_stacked_compiled.json"]),
+        ("many small models as one", [*small, "mup-bytes-small", "--out", f"{out}/gpu_stacked_small.json"]),
         (
             "step time, compiled",
             ["benchmarks.peers", *chosen, "--compiled", "--peers", *peers, *files, "--ready-within", str(READY_S),
@@ -46,7 +46,7 @@ def stages(
         ),
         ("peak memory", ["benchmarks.memory", *chosen, *files, "--out", f"{out}/gpu_memory.json"]),
         ("step time, eager", ["benchmarks.step_time", *chosen, "--out", f"{out}/gpu_eager.json"]),
-        ("many small models as one, eager", [*small, "--out", f"{out}/gpu_stacked.json"]),
+        ("many small models as one, large steps", [*small, "mup-bytes", "--out", f"{out}/gpu_stacked.json"]),
     ]  # fmt: skip
 
 
