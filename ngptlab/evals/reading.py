@@ -31,7 +31,7 @@ PIECE_POSITIONS = 64, 1024
 CACHE_BYTES = 2**30
 """Keys and values of documents read at once; one document alone may have more."""
 
-Tell = Callable[[int], None]
+Tell = Callable[[int, int], None]
 
 
 @torch.no_grad()
@@ -41,21 +41,21 @@ def read_losses(
     *,
     window: int | None = None,
     angles: Angles = TRAINED,
-    tell: Tell = lambda tokens: None,
+    tell: Tell = lambda done, all_tokens: None,
 ) -> NDArray[np.float64]:
     """Cross-entropy in nats of every token but the first of each document, [N, S - 1].
 
     Args:
         window: each token attends to itself and the window - 1 before it; None: to all before it.
         angles: of RoPE.
-        tell: called after each piece with the number of tokens read in it.
+        tell: called after each piece with the tokens read so far and those of all documents.
     """
     reader, place = folded(model), model.E_in.device
     count, length = documents_NS.shape[0], documents_NS.shape[1] - 1
     rows = max(1, min(count, CACHE_BYTES // _document_bytes(model, length)))
     fewest, most = PIECE_POSITIONS
     piece = min(most, max(fewest, PIECE_TOKENS // rows))
-    losses_NT = np.empty((count, length))
+    losses_NT, done = np.empty((count, length)), 0
     for first in range(0, count, rows):
         tokens_BS = torch.from_numpy(documents_NS[first : first + rows]).to(place)
         cache = Cache(model.dims, capacity=length, window=window, angles=angles)
@@ -64,7 +64,8 @@ def read_losses(
             inputs_BC, targets_BC = tokens_BS[:, start:end], tokens_BS[:, start + 1 : end + 1]
             losses_BC = reader.token_losses(inputs_BC, targets_BC, cache).double().cpu()
             losses_NT[first : first + rows, start:end] = losses_BC.numpy()
-            tell(inputs_BC.numel())
+            done += inputs_BC.numel()
+            tell(done, losses_NT.size)
     return losses_NT
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ngptlab.errors import DataError
 from ngptlab.verbs.evals.labels import identity, labels
+from ngptlab.verbs.evals.progress import Progress
 from ngptlab.verbs.types import count, positive
 
 if TYPE_CHECKING:
@@ -111,9 +112,6 @@ def _documents(trained: Trained, options: argparse.Namespace) -> NDArray[np.int6
 def _measure(
     label: str, trained: Trained, documents_NS: NDArray[np.int64], options: argparse.Namespace
 ) -> dict[str, Any]:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from ngptlab.analysis.length_files import write_raw
     from ngptlab.evals.length import binned, linear_edges, log_edges, up_to
     from ngptlab.evals.reading import read_losses
@@ -123,16 +121,11 @@ def _measure(
     context = trained.config.train.context
     given = {"base": options.rope_base, "stretch": options.rope_scale}
     angles = Angles(**{name: value for name, value in given.items() if value is not None})
-    stderr = Console(stderr=True)
-    with Progress(console=stderr, disable=not stderr.is_terminal, transient=True) as progress:
-        task = progress.add_task(f"reading {label}", total=count * length)
-        losses_NT = read_losses(
-            trained.model,
-            documents_NS,
-            window=options.window,
-            angles=angles,
-            tell=lambda tokens: progress.advance(task, tokens),
-        )
+    progress = Progress(label)
+    progress.begin("length")
+    losses_NT = read_losses(
+        trained.model, documents_NS, window=options.window, angles=angles, tell=progress.tell
+    )
     edges = (log_edges if options.bins == "log" else linear_edges)(length, context)
     octaves = [0, *(context * 2**k for k in range(length.bit_length()) if context * 2**k < length), length]
     record = {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ngptlab.evals.tasks.files import FILES
 from ngptlab.verbs.evals.labels import labels
+from ngptlab.verbs.evals.progress import Progress
 from ngptlab.verbs.types import count
 
 if TYPE_CHECKING:
     from ngptlab.analysis.tasks import Measured, Scores
     from ngptlab.evals.harness import LoadedTask, TaskScore
     from ngptlab.trained import Trained
-
-TELL_SECONDS = 10.0
 
 
 def add(options: argparse._ArgumentGroup) -> None:
@@ -74,7 +71,7 @@ def _score(label: str, trained: Trained, loaded: Sequence[LoadedTask], options: 
     from ngptlab.evals.harness import score
 
     max_length = options.max_length or trained.config.train.context
-    progress = _Progress(label)
+    progress = Progress(label)
     model = LabLM(
         trained.model,
         tokenizer(trained.config.data.tokenizer, trained.config.data.end_of_text),
@@ -144,26 +141,3 @@ def _table(runs: Sequence[Scores], out: Path) -> None:
     print_tasks(lines, Console(highlight=False))
     write_tasks(lines, out)
     print(f"The table: {out / 'tasks.csv'}")
-
-
-class _Progress:
-    """A line now and then on stderr."""
-
-    def __init__(self, run: str) -> None:
-        self._run, self._task = run, ""
-        self._begun = self._told = time.monotonic()
-
-    def begin(self, task: str) -> None:
-        self._task = task
-        self._begun = time.monotonic()
-
-    def tell(self, done: int, all_tokens: int) -> None:
-        now = time.monotonic()
-        if now - self._told < TELL_SECONDS and done < all_tokens:
-            return
-        self._told = now
-        left = (now - self._begun) * (all_tokens / done - 1)
-        self.note(f"{self._task}  {done:,} of {all_tokens:,} tokens  {left:.0f} s left")
-
-    def note(self, text: str) -> None:
-        print(f"{self._run}: {text}", file=sys.stderr, flush=True)
