@@ -122,43 +122,6 @@ def _backward(ctx: Any, do_BTHK: Tensor, *_: Tensor) -> tuple[Tensor | None, ...
 _in_blocks.register_autograd(_backward, setup_context=_save)
 
 
-# --- many models at once are more sequences in the batch --------------------------------------------------------------
-
-
-def _as_sequences(models: int, axes: tuple[int | None, ...], *each: Tensor) -> Iterator[Tensor]:
-    for x, axis in zip(each, axes, strict=True):
-        yield (x.expand(models, *x.shape) if axis is None else x.movedim(axis, 0)).flatten(0, 1)
-
-
-@_in_blocks.register_vmap
-def _(
-    info: Any, axes: tuple[int | None, ...], q: Tensor, k: Tensor, v: Tensor, scale: float
-) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
-    """What is kept for the backward, nobody else reads."""
-    o, *kept = _in_blocks(*_as_sequences(info.batch_size, axes[:3], q, k, v), scale)
-    return (o.unflatten(0, (info.batch_size, -1)), *kept), (0, None, None, None, None)
-
-
-@library.custom_op(operator(__name__, "fused_of_many"), mutates_args=())
-def _fused_of_many(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
-    """For its rule below alone: torch's own rules for its fused kernels fail on CUDA."""
-    return _fused(q_BTHK, k_BTHK, v_BTHK, scale).contiguous()
-
-
-@_fused_of_many.register_fake
-def _(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
-    return q_BTHK.new_empty(q_BTHK.shape)
-
-
-@_fused_of_many.register_vmap
-def _(
-    info: Any, axes: tuple[int | None, ...], q: Tensor, k: Tensor, v: Tensor, scale: float
-) -> tuple[Tensor, int]:
-    q, k, v = _as_sequences(info.batch_size, axes[:3], q, k, v)
-    o = _fused(q, k, v, scale)
-    return o.view(info.batch_size, -1, *o.shape[1:]), 0
-
-
 def _spans(T: int) -> list[tuple[int, int]]:
     size = 64 if T <= 256 else 128
     return [(start, min(start + size, T)) for start in range(0, T, size)]
@@ -188,3 +151,40 @@ def _heads_first(x_BTHK: Tensor) -> Tensor:
 def _heads_inside(x_NTK: Tensor, like_BTHK: Tensor) -> Tensor:
     B, T, H, K = like_BTHK.shape
     return x_NTK.view(B, H, T, K).transpose(1, 2).clone(memory_format=torch.contiguous_format)
+
+
+# --- many models at once are more sequences in the batch --------------------------------------------------------------
+
+
+def _as_sequences(models: int, axes: tuple[int | None, ...], *each: Tensor) -> Iterator[Tensor]:
+    for x, axis in zip(each, axes, strict=True):
+        yield (x.expand(models, *x.shape) if axis is None else x.movedim(axis, 0)).flatten(0, 1)
+
+
+@_in_blocks.register_vmap
+def _(
+    info: Any, axes: tuple[int | None, ...], q: Tensor, k: Tensor, v: Tensor, scale: float
+) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+    """What is kept for the backward, nobody else reads."""
+    o, *kept = _in_blocks(*_as_sequences(info.batch_size, axes[:3], q, k, v), scale)
+    return (o.unflatten(0, (info.batch_size, -1)), *kept), (0, None, None, None, None)
+
+
+@library.custom_op(operator(__name__, "fused_of_many"), mutates_args=())
+def _fused_of_many(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
+    """For its rule under vmap alone, and without a gradient outside: torch's own rules for fused kernels fail on CUDA."""
+    return _fused(q_BTHK, k_BTHK, v_BTHK, scale).contiguous()
+
+
+@_fused_of_many.register_fake
+def _(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
+    return q_BTHK.new_empty(q_BTHK.shape)
+
+
+@_fused_of_many.register_vmap
+def _(
+    info: Any, axes: tuple[int | None, ...], q: Tensor, k: Tensor, v: Tensor, scale: float
+) -> tuple[Tensor, int]:
+    q, k, v = _as_sequences(info.batch_size, axes[:3], q, k, v)
+    o = _fused(q, k, v, scale)
+    return o.view(info.batch_size, -1, *o.shape[1:]), 0

@@ -59,7 +59,7 @@ def is_stacked() -> bool:
 
 
 def is_stacked_on_cuda(x: Tensor) -> bool:
-    """Whether `x` is to take a path made for stacked models there."""
+    """Whether `stacked_models` is in force and `x` on CUDA, where paths are made for many models at once."""
     return is_stacked() and x.is_cuda
 
 

@@ -49,14 +49,14 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
 
 
 LONG = 256
-"""Rows of a product by parts, at least."""
+"""Rows of a part, at least."""
 
 
 def in_parts(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
     """x W^T where the rows of x are many for so small a W, by parts of the rows, each with a copy of W.
 
-    Its gradient, a sum over rows, is then a product for each part and a short sum. As one product it would keep as many
-    processors busy as W has tiles, and of the batched products of stacked models no library divides the sum.
+    Its gradient, a sum over rows, is then a product for each part and a short sum, in the dtype of W. As one product it would
+    keep as many processors busy as W has tiles, and of the batched products of stacked models no library divides the sum.
     """
     parts = _parts(len(x_NI), *weight_OI.shape)
     weight_SOI = weight_OI.expand(parts, *weight_OI.shape).to(x_NI.dtype)
@@ -64,7 +64,7 @@ def in_parts(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
 
 
 def _parts(rows: int, outputs: int, inputs: int) -> int:
-    """A power of two that divides `rows`; gradients of all parts are an eighth of what they are made from at most."""
+    """A power of two that divides `rows`. The gradients of several are at most an eighth of what they are made from."""
     parts, most = 1, rows * (outputs + inputs) // (8 * outputs * inputs)
     while rows % (2 * parts) == 0 and rows // (2 * parts) >= LONG and 2 * parts <= most:
         parts *= 2

@@ -82,8 +82,10 @@ def mean_loss(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: Logi
 def _cross_entropy(
     h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: LogitsMap, reduction: str
 ) -> Tensor:
-    stacked = is_stacked_on_cuda(h_ND)
-    z_NV = in_parts(h_ND, pad(rows_VD, 0))[:, : len(rows_VD)] if stacked else h_ND @ rows_VD.T
+    if is_stacked_on_cuda(h_ND) and logits_map.scales_rows:
+        z_NV = in_parts(h_ND, pad(rows_VD, 0))[:, : len(rows_VD)]
+    else:  # a map may want to view logits in another shape, which what is cut off does not allow
+        z_NV = h_ND @ rows_VD.T
     return F.cross_entropy(logits_map(wide(z_NV)), targets_N, reduction=reduction)
 
 

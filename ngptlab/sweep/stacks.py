@@ -23,10 +23,10 @@ Cells = tuple[Cell, ...]
 
 CPU_MODELS, CPU_STEP = 8, 2**16
 """On a CPU: models of a stack, and the tokens of a step times d_model up to which it pays."""
-CUDA_MODELS, CUDA_STEP, CUDA_LOGITS = 16, 2**21, 2**30
-"""On a GPU: models of a stack, the tokens of a step times d_model up to which it pays, and logits of a step that it may hold,
-4 GB in float32. Measured at width 64, where it gains 4.6 and 7.6 times the cells in steps of 2,048 tokens and 1.3 and 1.6 in
-steps of 32,768, which keep the GPU busy with one model."""
+CUDA_MODELS, CUDA_WIDTH, CUDA_STEP, CUDA_LOGITS = 16, 256, 2**21, 2**30
+"""On a GPU: models of a stack; d_model, and tokens of a micro-batch times d_model, up to which it is formed; and logits of a
+micro-batch that it may hold, 4 GB in float32. Measured at width 64, ten models, compiled, on an H200: at 2,048 tokens 4.6 to 7.6
+times the cells an hour, depending on the method; at 32,768, where one model keeps the GPU busy, 1.3 to 1.6 times."""
 
 
 def size(config: RunConfig, choice: int | None) -> int:
@@ -36,7 +36,8 @@ def size(config: RunConfig, choice: int | None) -> int:
     if not on_cuda(config.device):
         return CPU_MODELS if config.train.step_tokens * config.model.d_model <= CPU_STEP else 1
     tokens = config.train.context * (config.device.micro_batch or config.train.batch_size)
-    if tokens * config.model.d_model > CUDA_STEP:
+    width = config.model.d_model
+    if width > CUDA_WIDTH or tokens * width > CUDA_STEP:
         return 1
     return max(1, min(CUDA_MODELS, CUDA_LOGITS // (tokens * config.model.vocab_size)))
 

@@ -271,10 +271,23 @@ def test_compiled_mean_loss_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- stacked models on CUDA ------------------------------------------------------------------------------------------
 
 
-def test_attention_of_many_models_is_that_of_each() -> None:
-    q, k, v = (noise(3, B, T, H, K, seed=seed).requires_grad_() for seed in range(3))
-    many = torch.vmap(lambda *qkv: attention._fused_of_many(*qkv, 0.3), in_dims=(0, 0, 0))
-    each = lambda *qkv: torch.stack([attention._fused(*one, 0.3) for one in zip(*qkv, strict=True)])  # noqa: E731
-    for ours, theirs in zip(results(many, [q, k, v]), results(each, [q, k, v]), strict=True):
+@pytest.mark.parametrize("axes", [(0, 0, 0), (0, None, 2), (None, 1, 4)])
+def test_attention_of_many_models_is_that_of_each(axes: tuple[int | None, ...]) -> None:
+    """With models on any axis, or one tensor for all of them."""
+    inputs = [
+        noise(B, T, H, K, seed=seed) if axis is None else noise(3, B, T, H, K, seed=seed).movedim(0, axis)
+        for seed, axis in enumerate(axes)
+    ]
+    inputs = [x.contiguous().requires_grad_() for x in inputs]
+    many = torch.vmap(lambda *qkv: attention._fused_of_many(*qkv, 0.3), in_dims=axes)
+
+    def each(*qkv: Tensor) -> Tensor:
+        of_models = [[x] * 3 if axis is None else x.unbind(axis) for x, axis in zip(qkv, axes, strict=True)]
+        return torch.stack([attention._fused(*one, 0.3) for one in zip(*of_models, strict=True)])
+
+    for ours, theirs in zip(results(many, inputs), results(each, inputs), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    library.opcheck(attention._fused_of_many, (*(x[0].detach() for x in (q, k, v)), 0.3))
+
+
+def test_attention_of_many_models_is_a_sound_operator() -> None:
+    library.opcheck(attention._fused_of_many, (*(noise(B, T, H, K, seed=seed) for seed in range(3)), 0.3))

@@ -71,15 +71,20 @@ KERNELS = {
 
 
 def compile_kernels(capability: int, dtype: torch.dtype) -> list[str]:
-    """All kernels, for a GPU, at the sizes of the 162M model; the names of those that were called."""
+    """All kernels, for a GPU, at the sizes of the 162M model or smaller; the names of those that were called."""
     seen: list[str] = []
     for module, names in KERNELS.items():
         for name in names:
             setattr(module, name, OnlyCompiled(getattr(module, name), capability, seen))
-    rate_D, s_HK, cos_T1K = torch.ones(768), torch.ones(12, 64), torch.empty(8, 1, 64)
-    h_ND, q_BTHK = torch.empty(16, 768, dtype=dtype), torch.empty(2, 8, 12, 64, dtype=dtype)
-    sphere.sphere_step(h_ND, h_ND, rate_D, FLOOR)
-    sphere.sphere_step_backward(h_ND, h_ND, h_ND, rate_D, FLOOR)
+    for width in (768, 64):  # a row a program, and several
+        h_ND, rate_D = torch.empty(16, width, dtype=dtype), torch.ones(width)
+        sphere.sphere_step(h_ND, h_ND, rate_D, FLOOR)
+        sphere.sphere_step_backward(h_ND, h_ND, h_ND, rate_D, FLOOR)
+    q_BTHK, s_HK, cos_T1K = (
+        torch.empty(2, 8, 12, 64, dtype=dtype),
+        torch.ones(12, 64),
+        torch.empty(8, 1, 64),
+    )
     rest = cos_T1K, cos_T1K, s_HK
     queries_keys.queries_keys(q_BTHK, q_BTHK, *rest, floor=FLOOR)
     queries_keys.queries_keys_backward(q_BTHK, q_BTHK, q_BTHK, q_BTHK, *rest, floor=FLOOR)

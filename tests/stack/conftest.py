@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
+from torch import Tensor
 
 from ngptlab.nn import attention, linear, loss
 from ngptlab.nn.by_hand import is_stacked
+from ngptlab.nn.linear import in_parts
 
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The same operators, on a CPU; products by at least two parts wherever rows can be halved."""
+    """The same operators, on a CPU; products in as many parts as there are twos in their rows."""
     for module in (attention, linear, loss):
         monkeypatch.setattr(module, "is_stacked_on_cuda", lambda x: is_stacked())
     monkeypatch.setattr(attention, "operator_on_cpu", lambda x: False)
-    parts = {"most": 0}
+    monkeypatch.setattr(linear, "_parts", lambda rows, outputs, inputs: rows & -rows)
+    parted: set[str] = set()
 
-    def halved(rows: int, outputs: int, inputs: int) -> int:
-        found = rows & -rows
-        parts["most"] = max(parts["most"], found)
-        return found
+    def noted(caller: str, x_NI: Tensor, weight_OI: Tensor) -> Tensor:
+        if linear._parts(len(x_NI), *weight_OI.shape) > 1:
+            parted.add(caller)
+        return in_parts(x_NI, weight_OI)
 
-    monkeypatch.setattr(linear, "_parts", halved)
+    for module in (linear, loss):
+        monkeypatch.setattr(module, "in_parts", partial(noted, module.__name__))
     yield
-    assert parts["most"] > 1, "taken"
+    assert parted == {linear.__name__, loss.__name__}

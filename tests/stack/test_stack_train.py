@@ -277,8 +277,11 @@ def test_on_a_gpu(method: str, dtype: str, make_config: Make, tmp_path: Path) ->
 
 
 @pytest.mark.slow  # tracing takes seconds
-def test_compiled(make_config: Make) -> None:
+@pytest.mark.parametrize("place", ["cpu", "gpu"])
+def test_compiled(place: str, make_config: Make, request: pytest.FixtureRequest) -> None:
     """The program is one graph: a break would be an error here."""
+    if place == "gpu":
+        request.getfixturevalue("as_on_a_gpu")
     config = make_config("ngpt")
     stack = Stack([methods.build_model("ngpt", config.model, seed=seed) for seed in range(2)])
     tokens_MBT = torch.randint(257, (2, 2, 9))

@@ -21,6 +21,7 @@ from ngptlab.sweep.stacks import (
     CUDA_LOGITS,
     CUDA_MODELS,
     CUDA_STEP,
+    CUDA_WIDTH,
     size,
     stack_choice,
     stacks,
@@ -85,20 +86,20 @@ def test_the_rule_on_a_cpu_looks_at_the_size_of_a_step(make_config: Make) -> Non
     assert size(config, 5) == 5
 
 
-def test_the_rule_on_a_gpu_looks_at_the_size_of_a_step_and_at_its_logits(
+def test_the_rule_on_a_gpu_looks_at_width_and_at_the_size_of_a_micro_batch(
     make_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "on_cuda", lambda device: True)
     tokens = CUDA_STEP // 32
-    config = make_config(model={"d_model": 32}, train={"batch_size": tokens // 64, "context": 64})
+    batch = {"batch_size": tokens // 64, "context": 64}
+    config = make_config(model={"d_model": 32}, train=batch)
     assert size(config, None) == min(CUDA_MODELS, CUDA_LOGITS // (tokens * config.model.vocab_size))
-    wider = make_config(model={"d_model": 64}, train={"batch_size": tokens // 64, "context": 64})
-    assert size(wider, None) == 1
-    halves = {"batch_size": tokens // 64, "context": 64}
-    assert (
-        size(make_config(model={"d_model": 64}, train=halves, device={"micro_batch": tokens // 128}), None)
-        > 1
-    )
+    assert size(make_config(model={"d_model": 64}, train=batch), None) == 1
+    halves = {"micro_batch": tokens // 128}
+    assert size(make_config(model={"d_model": 64}, train=batch, device=halves), None) > 1
+    few = {"batch_size": 1, "context": 64}
+    assert size(make_config(model={"d_model": CUDA_WIDTH}, train=few), None) > 1
+    assert size(make_config(model={"d_model": 2 * CUDA_WIDTH}, train=few), None) == 1
     monkeypatch.setattr(module, "CUDA_LOGITS", 3 * tokens * config.model.vocab_size)
     assert size(config, None) == 3
 

@@ -14,7 +14,7 @@ from ngptlab.nn.kernels.launch import column_sums, jit, programs, tl, triton, wa
 TILE = 1024
 """Positions times half of a head's channels, of one program at a time."""
 TILE_VALUES = 8
-"""Of a tile, in one thread. Both are reasoned, not measured: 16 bytes of bfloat16 a load, 56 registers forward, 128 backward."""
+"""Of a tile, in one thread: 16 bytes of bfloat16 a load. Of nine pairs the fastest on an H200, at 16 x 1024 x 12 x 64."""
 
 
 @jit

@@ -23,7 +23,7 @@ def _tile(first, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
 
 @jit
 def _rates(rate, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    # Loaded for every row as the tile's values are: once for all, they would have to change threads.
+    # For every row anew, as a tile's values lie on threads: one row of them would first have to be sent round.
     column_RD = tl.broadcast_to(tl.arange(0, BLOCK)[None, :], (ROWS, BLOCK))
     return tl.load(rate + column_RD, mask=column_RD < width, other=0.0).to(tl.float32)
 
