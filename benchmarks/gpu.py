@@ -1,10 +1,9 @@
 """Everything that needs a GPU in one command, in under nine minutes: `make gpu`, or `python -m benchmarks.gpu`.
 
 The tests marked `gpu`; ten models of width 64 as one program against one after the other, in small steps; step time at 162M
-parameters, compiled, beside whatever public implementations are there; peak memory; step time eagerly; the ten models in large
-steps. The most important comes first,
-each writes its JSON before the next begins, and what does not fit is named. Needs no network once the environment stands.
-Without CUDA it says so and succeeds: there is nothing to find fault with.
+parameters, compiled, beside whatever public implementations are there; peak memory; step time eagerly; the ten models in
+large steps. The most important comes first, each writes its JSON before the next begins, and what does not fit is named. Needs
+no network once the environment stands. Without CUDA it says so and succeeds: there is nothing to find fault with.
 """
 
 from __future__ import annotations

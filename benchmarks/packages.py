@@ -113,10 +113,9 @@ def stepper(label: str, size: Size, device: Device) -> Stepper:
     torch.manual_seed(0)
     model = build(size).to(device.place)
     model.train()
+    # Some keep a table from their first call, and would be compiled twice.
     with torch.no_grad(), autocast(device):
-        model(
-            size.sample(device.place)[0][:1]
-        )  # some keep a table from their first call, and would be compiled twice
+        model(size.sample(device.place)[0][:1])
 
     def plain(tokens: Tensor, targets: Tensor) -> Tensor:
         with autocast(device):

@@ -102,7 +102,9 @@ def test_numbers_are_those_of_one_pass(runs: list[Run], tmp_path: Path, capsys: 
     assert all((out / f"length.{ending}").stat().st_size > 1000 for ending in ("png", "svg", "json"))
     said, aside = capsys.readouterr()
     assert "16 to        32" in said and "only 3 documents" not in said
-    assert [f"{run.config.method}: length  96 of 96 tokens  0 s left" for run in runs] == aside.splitlines()
+    assert [
+        f"{run.config.method}: length, 96 of 96 tokens, 0:00:00 left" for run in runs
+    ] == aside.splitlines()
 
 
 def test_variants_have_files_of_their_own(runs: list[Run], tmp_path: Path) -> None:

@@ -80,12 +80,8 @@ def compile_kernels(capability: int, dtype: torch.dtype) -> list[str]:
         h_ND, rate_D = torch.empty(16, width, dtype=dtype), torch.ones(width)
         sphere.sphere_step(h_ND, h_ND, rate_D, FLOOR)
         sphere.sphere_step_backward(h_ND, h_ND, h_ND, rate_D, FLOOR)
-    q_BTHK, s_HK, cos_T1K = (
-        torch.empty(2, 8, 12, 64, dtype=dtype),
-        torch.ones(12, 64),
-        torch.empty(8, 1, 64),
-    )
-    rest = cos_T1K, cos_T1K, s_HK
+    q_BTHK, cos_T1K = torch.empty(2, 8, 12, 64, dtype=dtype), torch.empty(8, 1, 64)
+    rest = cos_T1K, cos_T1K, torch.ones(12, 64)
     queries_keys.queries_keys(q_BTHK, q_BTHK, *rest, floor=FLOOR)
     queries_keys.queries_keys_backward(q_BTHK, q_BTHK, q_BTHK, q_BTHK, *rest, floor=FLOOR)
     cross_entropy.cross_entropy_in_place(torch.empty(2, 50304, dtype=dtype), torch.zeros(2).long())

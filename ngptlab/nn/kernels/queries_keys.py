@@ -9,12 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ngptlab.nn.kernels.launch import column_sums, jit, programs, tl, triton, warps
+from ngptlab.nn.kernels.launch import column_sums, jit, programs, tile, tl, triton
 
-TILE = 1024
-"""Positions times half of a head's channels, of one program at a time."""
 TILE_VALUES = 8
-"""Of a tile, in one thread: 16 bytes of bfloat16 a load. Of nine pairs the fastest on an H200, at 16 x 1024 x 12 x 64."""
+"""Of a tile of halves, in one thread: 16 bytes of bfloat16 a load. Of nine pairs with the tile's size the fastest on an H200."""
 
 
 @jit
@@ -146,7 +144,4 @@ def _shape(x_BTHK: Tensor, cos_T1K: Tensor) -> tuple[tuple[int, int, int], dict[
     """Positions in all, positions of a sequence, heads; and a program's tile, which is compiled in, with its warps."""
     B, T, H, K = x_BTHK.shape
     assert cos_T1K.shape == (T, 1, K), "a table of every position"
-    block = triton.next_power_of_2(K // 2)
-    rows = max(1, TILE // block)
-    meta = {"half": K // 2, "ROWS": rows, "BLOCK": block, "num_warps": warps(rows * block, TILE_VALUES)}
-    return (B * T, T, H), meta
+    return (B * T, T, H), {"half": K // 2, **tile(K // 2, TILE_VALUES)}

@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ngptlab.nn.kernels.launch import column_sums, jit, programs, tl, triton, warps
+from ngptlab.nn.kernels.launch import column_sums, jit, programs, tile, tl, triton
 
-TILE = 1024
-"""Values of a program at a time: one row, or several where rows are short."""
 STEP_VALUES = 32
-"""Of a tile, in one thread of a sphere step or of its backward. Measured at 768, the tile reasoned from it."""
+"""Of a tile, in one thread of a sphere step or of its backward. Measured at width 768, where a tile is one row."""
 
 
 @jit
@@ -72,7 +70,7 @@ def sphere_step(h_ND: Tensor, branch_ND: Tensor, rate_D: Tensor, floor: float) -
     """Norm(h + rate (Norm(branch) - h)), where Norm(x) is x / sqrt(|x|^2 + floor)."""
     rows, width = h_ND.shape
     y_ND = torch.empty_like(h_ND)
-    meta = _meta(width)
+    meta = tile(width, STEP_VALUES)
     grid = (triton.cdiv(rows, meta["ROWS"]),)
     _sphere_step[grid](h_ND, branch_ND, rate_D, y_ND, rows, width, floor, **meta)
     return y_ND
@@ -84,17 +82,10 @@ def sphere_step_backward(
     """Gradients of h, branch and rate."""
     rows, width = h_ND.shape
     dh_ND, dbranch_ND = torch.empty_like(h_ND), torch.empty_like(branch_ND)
-    meta = _meta(width)
+    meta = tile(width, STEP_VALUES)
     shares = min(triton.cdiv(rows, meta["ROWS"]), programs(h_ND))
     drate_PD = rate_D.new_empty(shares, width, dtype=torch.float32)
     _sphere_step_backward[(shares,)](
         dy_ND, h_ND, branch_ND, rate_D, dh_ND, dbranch_ND, drate_PD, rows, width, floor, **meta
     )
     return dh_ND, dbranch_ND, column_sums(drate_PD).to(rate_D.dtype)
-
-
-def _meta(width: int) -> dict[str, int]:
-    """A program's tile, which is compiled in, with its warps."""
-    block = triton.next_power_of_2(width)
-    rows = max(1, TILE // block)
-    return {"ROWS": rows, "BLOCK": block, "num_warps": warps(rows * block, STEP_VALUES)}

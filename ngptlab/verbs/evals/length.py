@@ -121,11 +121,11 @@ def _measure(
     context = trained.config.train.context
     given = {"base": options.rope_base, "stretch": options.rope_scale}
     angles = Angles(**{name: value for name, value in given.items() if value is not None})
-    progress = Progress(label)
-    progress.begin("length")
-    losses_NT = read_losses(
-        trained.model, documents_NS, window=options.window, angles=angles, tell=progress.tell
-    )
+    with Progress(label) as progress:
+        progress.begin("length")
+        losses_NT = read_losses(
+            trained.model, documents_NS, window=options.window, angles=angles, tell=progress.tell
+        )
     edges = (log_edges if options.bins == "log" else linear_edges)(length, context)
     octaves = [0, *(context * 2**k for k in range(length.bit_length()) if context * 2**k < length), length]
     record = {

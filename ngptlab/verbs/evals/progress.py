@@ -1,34 +1,27 @@
-"""How far an evaluation that takes minutes is: a line now and then on stderr, on a terminal and in a log alike."""
+"""What a person sees of an evaluation that reads for minutes: one line on a terminal, lines now and then elsewhere."""
 
 from __future__ import annotations
 
-import sys
 import time
+from datetime import timedelta
 
-TELL_SECONDS = 10.0
+from ngptlab.data.progress import Line
 
 
-class Progress:
+class Progress(Line):
     """Of one run, through what it begins one after the other."""
 
     def __init__(self, run: str) -> None:
-        self._run, self._what = run, ""
-        self._begun = self._told = time.monotonic()
+        super().__init__()
+        self._run, self._what, self._begun = run, "", time.monotonic()
 
     def begin(self, what: str) -> None:
         """Name what is read from now on."""
-        self._what = what
-        self._begun = time.monotonic()
+        self._what, self._begun = what, time.monotonic()
 
     def tell(self, done: int, all_tokens: int) -> None:
-        """Called after every piece with the tokens read since `begin`; a line when it is time, and at the end."""
+        """Called after every piece with the tokens read since `begin`; shows something now and then, and at the end."""
         now = time.monotonic()
-        if now - self._told < TELL_SECONDS and done < all_tokens:
-            return
-        self._told = now
-        left = (now - self._begun) * (all_tokens / done - 1)
-        self.note(f"{self._what}  {done:,} of {all_tokens:,} tokens  {left:.0f} s left")
-
-    def note(self, text: str) -> None:
-        """A line of its own."""
-        print(f"{self._run}: {text}", file=sys.stderr, flush=True)
+        if self.due(now) or done == all_tokens:
+            left = timedelta(seconds=round((now - self._begun) * (all_tokens / done - 1)))
+            self.show(f"{self._run}: {self._what}, {done:,} of {all_tokens:,} tokens, {left} left")

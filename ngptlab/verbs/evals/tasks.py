@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -71,17 +72,17 @@ def _score(label: str, trained: Trained, loaded: Sequence[LoadedTask], options: 
     from ngptlab.evals.harness import score
 
     max_length = options.max_length or trained.config.train.context
-    progress = Progress(label)
-    model = LabLM(
-        trained.model,
-        tokenizer(trained.config.data.tokenizer, trained.config.data.end_of_text),
-        max_length=max_length,
-        tell=progress.tell,
-    )
     scores = []
-    for task in loaded:
-        progress.begin(task.name)
-        scores.append(score(model, task, limit=options.limit))
+    with Progress(label) as progress:
+        model = LabLM(
+            trained.model,
+            tokenizer(trained.config.data.tokenizer, trained.config.data.end_of_text),
+            max_length=max_length,
+            tell=progress.tell,
+        )
+        for task in loaded:
+            progress.begin(task.name)
+            scores.append(score(model, task, limit=options.limit))
     trained.run.keep_eval(
         "tasks",
         {
@@ -94,9 +95,8 @@ def _score(label: str, trained: Trained, loaded: Sequence[LoadedTask], options: 
         },
     )
     if model.cut:
-        progress.note(
-            f"{model.cut:,} of {model.requests:,} inputs were cut to {max_length} tokens; see --max-length"
-        )
+        cut = f"{model.cut:,} of {model.requests:,} inputs were cut to {max_length} tokens; see --max-length"
+        print(f"{label}: {cut}", file=sys.stderr)
     measured = [part for score in scores for part in _measured(score)]
     return Scores(run=label, step=trained.step, max_length=max_length, measured=measured)
 
