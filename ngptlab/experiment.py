@@ -19,12 +19,13 @@ from ngptlab.data.batches import Batches, fixed_windows
 from ngptlab.data.corpus import Corpus, open_corpus
 from ngptlab.data.known import check_there
 from ngptlab.device import Device, describe, open_device
+from ngptlab.disk import write_json
 from ngptlab.errors import ConfigError, LabError
 from ngptlab.evals.length import length_loss, long_documents
 from ngptlab.evals.loss import validation_loss
 from ngptlab.evals.scales import scales
 from ngptlab.nn.decoder import Decoder
-from ngptlab.runs import Run, write_json
+from ngptlab.runs import Run
 from ngptlab.tracking.beside import Beside
 from ngptlab.tracking.sink import check_installed
 from ngptlab.train.profile import fit_profiled

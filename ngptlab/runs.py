@@ -20,7 +20,6 @@ is known.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -28,30 +27,22 @@ from pathlib import Path
 from typing import Any
 
 from ngptlab import config as configs
+from ngptlab import disk
 from ngptlab.config import RunConfig
 from ngptlab.errors import CheckpointError, ConfigError
 
 STREAMS = ("metrics", "timing", "evals", "scales")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a small JSON file so that a reader sees the old one or the new one, never half of either."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+STREAM_BYTES = 1 << 30
+"""Limit for a stream, which is read as a whole. A step has some 130 bytes in `metrics.jsonl`."""
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Records of a JSON-lines file; a last line torn by a kill is left out."""
     if not path.exists():
         return
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+    for number, line in enumerate(disk.read_bytes(path, limit=STREAM_BYTES).split(b"\n")[:-1], start=1):
         try:
-            yield json.loads(line)
+            yield disk.parse_json(line)
         except ValueError:
             raise CheckpointError(
                 f"{path}, line {number}: damaged; remove the run to train it anew"
@@ -60,7 +51,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        return dict(disk.read_json(path)) if path.exists() else {}
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); remove the run to train it anew") from None
 
@@ -97,9 +88,9 @@ class Run:
             return run
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any(entry.name != ".config.json.tmp" for entry in path.iterdir()):
+            if not all(map(disk.is_temporary, path.iterdir())):
                 raise ConfigError(f"{path}: neither empty nor a run directory; give a new folder as --out")
-            write_json(path / "config.json", json.loads(configs.dump(config)))
+            disk.write_text(path / "config.json", configs.dump(config))
         except OSError as error:
             raise CheckpointError(
                 f"{path}: can't be written ({error.strerror}); give another --out"
@@ -113,18 +104,16 @@ class Run:
         Raises:
             CheckpointError: another process holds it, or it can't be written.
         """
-        try:
-            file = (self.path / ".lock").open("w")
-        except OSError as error:
-            raise CheckpointError(
-                f"{self.path}: can't be written ({error.strerror}); give another --out"
-            ) from None
-        with file:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                stack.enter_context(disk.locked(self.path / ".lock"))
+            except BlockingIOError:
                 raise CheckpointError(
                     f"{self.path}: another process is training this run; wait for it or stop it"
+                ) from None
+            except OSError as error:
+                raise CheckpointError(
+                    f"{self.path}: can't be written ({error.strerror}); give another --out"
                 ) from None
             yield
 
@@ -156,14 +145,13 @@ class Run:
     def append(self, stream: str, record: dict[str, Any]) -> None:
         """Add one record; it is in the kernel's hands when this returns, so killing the process loses none."""
         assert stream in STREAMS, stream
-        with (self.path / f"{stream}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
+        disk.append(self.path / f"{stream}.jsonl", json.dumps(record, allow_nan=False) + "\n")
 
     def keep_eval(self, name: str, result: dict[str, Any]) -> Path:
         """Write what was measured after training to `evals/<name>.json`, in place of an earlier result."""
         folder = self.path / "evals"
         folder.mkdir(exist_ok=True)
-        write_json(folder / f"{name}.json", result)
+        disk.write_json(folder / f"{name}.json", result)
         return folder / f"{name}.json"
 
     def sync(self) -> None:
@@ -182,13 +170,9 @@ class Run:
 
     def replace(self, stream: str, records: Iterable[dict[str, Any]]) -> None:
         """Put these records in place of all that the stream holds."""
-        path = self.path / f"{stream}.jsonl"
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(
-            "".join(json.dumps(r, allow_nan=False) + "\n" for r in records), encoding="utf-8"
-        )
-        temporary.replace(path)
+        text = "".join(json.dumps(r, allow_nan=False) + "\n" for r in records)
+        disk.write_text(self.path / f"{stream}.jsonl", text)
 
     def finish(self, status: str, **fields: Any) -> None:
         """Write `summary.json`."""
-        write_json(self.path / "summary.json", {"status": status, **fields})
+        disk.write_json(self.path / "summary.json", {"status": status, **fields})

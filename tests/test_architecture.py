@@ -21,7 +21,7 @@ PACKAGE = Path(ngptlab.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 ROOT = "__init__"
 
-BASE = {"errors", "config"}
+BASE = {"errors", "disk", "config"}
 MODEL = BASE | {"nn"}
 RUNNING = MODEL | {ROOT, "runs", "device", "param", "optim", "methods", "data", "train", "evals", "tracking"}
 
@@ -29,7 +29,8 @@ RUNNING = MODEL | {ROOT, "runs", "device", "param", "optim", "methods", "data", 
 ALLOWED: dict[str, set[str]] = {
     ROOT: set(),
     "errors": set(),
-    "config": {"errors"},
+    "disk": set(),
+    "config": {"errors", "disk"},
     "overrides": BASE,
     "runs": BASE,
     "tail": set(),
@@ -68,6 +69,7 @@ ALLOWED["__main__"] = {"cli"}
 NO_TORCH = {
     ROOT,
     "errors",
+    "disk",
     "config",
     "flops",
     "overrides",

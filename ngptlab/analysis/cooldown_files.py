@@ -15,7 +15,7 @@ from ngptlab.analysis.cooldown_figure import draw
 from ngptlab.analysis.speedup_files import print_speedups, write_speedups
 from ngptlab.analysis.stats import Difference, in_words
 from ngptlab.analysis.tables import as_text, with_error, writing
-from ngptlab.runs import write_json
+from ngptlab.disk import write_json
 
 GAPS = ("before", "after", "change")
 COLUMNS = (

@@ -13,7 +13,7 @@ from ngptlab.analysis import figures
 from ngptlab.analysis.ladder import Ladder, RungNumbers
 from ngptlab.analysis.ladder_figure import draw
 from ngptlab.analysis.tables import as_text, with_error, writing
-from ngptlab.runs import write_json
+from ngptlab.disk import write_json
 
 COLUMNS = (
     "rung",

@@ -13,6 +13,7 @@ from rich.console import Console
 from ngptlab.analysis.length_figure import Measured, describe, draw
 from ngptlab.analysis.stats import perplexity
 from ngptlab.analysis.tables import write_table
+from ngptlab.disk import replacing
 
 
 def write_raw(path: Path, losses_NT: NDArray[np.float64]) -> None:
@@ -20,10 +21,8 @@ def write_raw(path: Path, losses_NT: NDArray[np.float64]) -> None:
 
     Read it with `numpy.load(path, allow_pickle=False)["losses_NT"]`.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         np.savez_compressed(file, losses_NT=losses_NT.astype(np.float32))
-    temporary.replace(path)
 
 
 def write_length(measured: Measured, out: Path) -> None:

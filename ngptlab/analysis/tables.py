@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ngptlab.disk import write_json
 from ngptlab.errors import ConfigError
-from ngptlab.runs import write_json
 
 Row = dict[str, Any]
 

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from ngptlab.analysis.tables import as_csv
 from ngptlab.analysis.tasks import ScoreRow
+from ngptlab.disk import write_json
 from ngptlab.errors import ConfigError
-from ngptlab.runs import write_json
 
 
 def write_tasks(lines: Sequence[ScoreRow], out: Path) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 from ngptlab.analysis.tables import writing
 from ngptlab.claims.claim import VERDICTS, Claim, Outcome, Source, Verdict, judge
 from ngptlab.claims.evidence import Evidence
-from ngptlab.runs import write_json
+from ngptlab.disk import write_json
 
 STANDARD = """\
 Made by `ngptlab claims`; edit nothing here. Verdicts follow from recorded runs by rules in `ngptlab/claims/rules/`. Statements

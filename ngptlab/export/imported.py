@@ -14,12 +14,13 @@ from torch import Tensor
 
 from ngptlab import config as configs
 from ngptlab.config import RunConfig
+from ngptlab.disk import write_json
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.experiment import initial_model
 from ngptlab.export.llama import own_weights
 from ngptlab.export.provenance import FILE, read_provenance
 from ngptlab.export.write import WEIGHTS
-from ngptlab.runs import Run, write_json
+from ngptlab.runs import Run
 from ngptlab.train.checkpoint import load_weights, save_checkpoint
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,6 +19,7 @@ from markupsafe import Markup
 
 from ngptlab.analysis.records import load_runs, printable
 from ngptlab.claims.table import Group
+from ngptlab.disk import write_json, write_text
 from ngptlab.errors import ConfigError
 from ngptlab.report import drawn, plots, views, wording
 from ngptlab.report.curves import Curves
@@ -30,7 +30,6 @@ from ngptlab.report.studies import given, speedup
 from ngptlab.report.studies.shown import Placed
 from ngptlab.report.summary import summarize
 from ngptlab.report.views import View
-from ngptlab.runs import write_json
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPT = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
@@ -74,7 +73,7 @@ def write_report(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path.with_suffix(".json"), record)
-        _write_text(path, html)
+        write_text(path, html)
         if summary:
             write_figures(summary, path.parent / "figures")
         given.write(placed, path.parent)
@@ -171,13 +170,3 @@ def _bins(summary: Summary) -> list[dict[str, object]]:
         }
         for start, stop in edges
     ]
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Replace a file so that a reader sees the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

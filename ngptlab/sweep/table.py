@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ngptlab.analysis.rows import CellRow, Status, as_csv
+from ngptlab.disk import write_json, write_text
 from ngptlab.errors import LabError
-from ngptlab.runs import Run, write_json
+from ngptlab.runs import Run
 from ngptlab.sweep.plan import Cell
 
 LAST_STEPS = 50
@@ -79,7 +80,5 @@ def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
 
 def write(table: Sequence[CellRow], out: Path, *, extra: Mapping[str, Any]) -> None:
     """Write sweep.csv and sweep.json; `extra` joins the rows in the JSON."""
-    temporary = out / ".sweep.csv.tmp"
-    temporary.write_text(as_csv(table), encoding="utf-8")
-    temporary.replace(out / "sweep.csv")
+    write_text(out / "sweep.csv", as_csv(table))
     write_json(out / "sweep.json", {"cells": [asdict(row) for row in table], **extra})

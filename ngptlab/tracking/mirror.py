@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections.abc import Callable, Iterator
 
+from ngptlab.disk import locked
 from ngptlab.errors import ConfigError
 from ngptlab.runs import Run
 from ngptlab.tracking.sink import Sink
@@ -41,9 +41,9 @@ def alone(run: Run, tracker: str, *, wait: bool) -> Iterator[None]:
     Raises:
         ConfigError: without `wait`, another one is at it.
     """
-    with (run.path / f".{tracker}.lock").open("w") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            stack.enter_context(locked(run.path / f".{tracker}.lock", wait=wait))
         except BlockingIOError:
             raise ConfigError(
                 f"{run.path}: a training that ended is still handing it on to {tracker}, for ten minutes at most; "

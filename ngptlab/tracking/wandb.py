@@ -8,7 +8,8 @@ from typing import Any
 
 import wandb
 
-from ngptlab.runs import Run, write_json
+from ngptlab.disk import write_json
+from ngptlab.runs import Run
 from ngptlab.tracking.sink import PROJECT, Numbers, identity, tags
 
 CURSOR = "mirrored.json"

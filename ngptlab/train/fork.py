@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ngptlab.config import RunConfig, differences
+from ngptlab.disk import write_json
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.param.rules import Rules, rules
-from ngptlab.runs import STREAMS, Run, write_json
+from ngptlab.runs import STREAMS, Run
 from ngptlab.train.checkpoint import copy_checkpoint, list_checkpoints, read_checkpoint, step_of
 from ngptlab.train.due import validation_due
 

@@ -23,9 +23,10 @@ from ngptlab.analysis.spectra_files import write_spectra
 from ngptlab.claims import rules
 from ngptlab.claims.evidence import Evidence
 from ngptlab.claims.read import gather
+from ngptlab.disk import write_json
 from ngptlab.errors import LabError
 from ngptlab.report.page import write_report
-from ngptlab.runs import Run, write_json
+from ngptlab.runs import Run
 
 RESULTS = Path(__file__).parents[2] / "results"
 PAIR = {"method": "ngpt", "baseline": "gpt"}

@@ -1,0 +1,270 @@
+"""Files, read and written so that neither a stranger's folder nor a full disk does harm. Imports no torch.
+
+Reading takes regular files only, because a FIFO blocks for ever and `/dev/zero` never ends, and has a limit on their size,
+because what is read may be anything. Writing goes through a temporary file of a random name, which no link can stand in for,
+and one rename: a reader, a second writer or a kill meets the old file or the new one. All errors are `OSError`s that name
+the path; those of a full disk say how much was to be written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import math
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+RECORD_BYTES = 64 << 20
+"""Limit for a file that is read as a whole and parsed: configs, manifests, results. Ours have kilobytes."""
+KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISLNK, "a link"),
+)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; a link to one is followed.
+
+    Raises:
+        OSError: it can't be read, or is a folder, a FIFO, a device or a socket.
+    """
+    # Without O_NONBLOCK, opening a FIFO waits for a writer. For a regular file it changes nothing.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _check_regular(path, os.fstat(descriptor))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def check_regular(path: Path) -> None:
+    """Hold a path that a library shall open against the rule of `open_regular`.
+
+    Raises:
+        OSError: it is missing, or no regular file.
+    """
+    _check_regular(path, path.stat())
+
+
+def read_bytes(path: Path, *, limit: int = RECORD_BYTES) -> bytes:
+    """The content of a regular file of at most `limit` bytes.
+
+    Raises:
+        OSError: it can't be read, is no regular file, or is longer.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        # One byte more than allowed: a file may grow, and /proc has files of size 0.
+        content = file.read(limit + 1) if size <= limit else b""
+    if size > limit or len(content) > limit:
+        raise OSError(
+            errno.EFBIG, f"has {max(size, len(content))} bytes, at most {limit} are read", str(path)
+        )
+    return content
+
+
+def read_text(path: Path, *, limit: int = RECORD_BYTES) -> str:
+    """The text of a regular file in UTF-8, line ends as they stand.
+
+    Raises:
+        OSError: as `read_bytes`.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return read_bytes(path, limit=limit).decode("utf-8")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Unlike `json.loads`: finite numbers only, no key twice in an object, one kind of error.
+
+    Raises:
+        ValueError: it is not that, or nested too deeply; UnicodeDecodeError is one, too.
+    """
+    text = text.decode("utf-8") if isinstance(text, bytes) else text
+    try:
+        return json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys
+        )
+    except RecursionError:
+        raise ValueError("lists or objects are nested too deeply") from None
+
+
+def read_json(path: Path, *, limit: int = RECORD_BYTES) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        OSError: as `read_bytes`.
+        ValueError: as `parse_json`.
+    """
+    return parse_json(read_bytes(path, limit=limit))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put a file on the disk in place of what has its name, all of it when this returns; a link there is replaced, not followed.
+
+    Raises:
+        OSError: it can't be written; the old file is untouched.
+    """
+    with replacing(path, size=len(content)) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes`, of a text in UTF-8.
+
+    Raises:
+        OSError: as `write_bytes`.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_bytes`, of a value as indented JSON.
+
+    Raises:
+        OSError: as `write_bytes`.
+        ValueError: a number in it is not finite.
+    """
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, size: int | None = None) -> Iterator[BinaryIO]:
+    """A file to write to, which is put on the disk and takes its name when the block ends without an error.
+
+    Raises:
+        OSError: it can't be written; the old file is untouched. `size`, in bytes, is named where the disk is full.
+    """
+    temporary = temporary_beside(path)
+    with naming(path, size):
+        try:
+            # O_EXCL: the name is random, but a link may stand in a folder that somebody else can write to.
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        fsync_folder(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name that nothing has, in the same folder; `is_temporary` knows it."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that a killed writer left half done."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def append(path: Path, text: str) -> None:
+    """Add a text at a file's end in one write; it is in the kernel's hands when this returns.
+
+    Raises:
+        OSError: it can't be written, or is a link or no regular file.
+    """
+    content = text.encode("utf-8")
+    with naming(path, len(content)):
+        descriptor = _open_own(path, os.O_WRONLY | os.O_APPEND)
+        try:
+            while content:
+                content = content[os.write(descriptor, content) :]
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock file, which is made where it is missing and never emptied; the kernel lets go of it when the process dies.
+
+    Raises:
+        BlockingIOError: another process holds it, and `wait` is not asked for.
+        OSError: it can't be made, or is a link or no regular file.
+    """
+    descriptor = _open_own(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def naming(path: Path, size: int | None = None) -> Iterator[None]:
+    """Have the errors of a block name `path`, and `size`, in bytes, where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        named = error if error.filename is not None else OSError(error.errno, error.strerror, str(path))
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            named = OSError(error.errno, f"{error.strerror}{_room(path, size)}", named.filename)
+        raise named from None
+
+
+def fsync_folder(path: Path) -> None:
+    """Put a folder's entries on the disk; fsync of a file does not do that for its name."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_own(path: Path, flags: int) -> int:
+    """A file that we write in place: made where it is missing, never through a link."""
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        _check_regular(path, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((name for check, name in KINDS if check(status.st_mode)), "something else")
+        raise OSError(errno.EINVAL, f"{kind}, not a regular file", str(path))
+
+
+def _room(path: Path, size: int | None) -> str:
+    facts = [] if size is None else [f"{size} bytes to write"]
+    with contextlib.suppress(OSError):
+        facts.append(f"{shutil.disk_usage(path.parent).free} free")
+    return f" ({', '.join(facts)})" if facts else ""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:40]} is too large a number")
+    return number
+
+
+def _unique_keys(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key[:40]!r} twice in one object")
+        found[key] = value
+    return found
