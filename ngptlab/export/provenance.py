@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,26 @@ import torch
 
 import ngptlab
 from ngptlab.errors import CheckpointError, ConfigError
+from ngptlab.export.pickled import shown
 from ngptlab.trained import Trained
 
 FORMAT = 1
 FILE = "ngptlab.json"
-KINDS = {
+KINDS: dict[str, type | tuple[type, ...]] = {
     "form": str,
     "config_hash": str,
     "step": int,
+    "params": int,
     "weights_sha256": str,
+    "imported_from": (str, type(None)),
     "env": dict,
     "measured": list,
     "config": dict,
 }
 """What an import reads in it."""
+FORMS = ("ngptlab", "llama")
+FOR_PEOPLE = ("format", "run", "exported_with")
+"""What else an export writes: follows from the rest, or has no effect."""
 
 
 def provenance(trained: Trained, form: str, weights_sha256: str) -> dict[str, Any]:
@@ -88,12 +95,19 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     damaged = [name for name, kind in KINDS.items() if not isinstance(found.get(name), kind)]
     if not damaged and found["step"] < 0:
         damaged = ["step"]
+    if not damaged and found["form"] not in FORMS:
+        damaged = ["form"]
     if not damaged and not all(_is_record(record) for record in found["measured"]):
         damaged = ["measured"]
     if damaged:
         name = damaged[0]
         raise CheckpointError(f"{path}: damaged ({name} is {found.get(name)!r}); export the run again")
     return found
+
+
+def unread_facts(found: Mapping[str, Any]) -> list[str]:
+    """Names in a `ngptlab.json` that no export writes."""
+    return sorted(shown(name) for name in found.keys() - KINDS.keys() - set(FOR_PEOPLE))
 
 
 def _is_record(value: object) -> bool:
