@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ngptlab import config as configs
 from ngptlab.config import RunConfig
-from ngptlab.disk import write_json
+from ngptlab.disk import open_regular, write_json
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.experiment import initial_model
 from ngptlab.export.config_file import check_config_file
@@ -90,7 +90,8 @@ def import_export(
 
 def _read(path: Path, sha256: str) -> dict[str, Tensor]:
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
         if hashlib.sha256(content).hexdigest() != sha256:
             raise CheckpointError(
                 f"{path}: not the weights that were exported (its sha256 is not that in {FILE}); trained on, they are no "

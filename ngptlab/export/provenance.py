@@ -11,6 +11,7 @@ import safetensors
 import torch
 
 import ngptlab
+from ngptlab.disk import read_json
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.export.pickled import shown
 from ngptlab.trained import Trained
@@ -85,11 +86,9 @@ def read_provenance(folder: Path) -> dict[str, Any]:
             "--from for a checkpoint of another implementation"
         )
     try:
-        found: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(
-            f"{path}: damaged ({type(error).__name__}: {error}); export the run again"
-        ) from None
+        found: dict[str, Any] = dict(read_json(path))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged ({shown(str(error))}); export the run again") from None
     if found.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {found.get('format')}, this version reads {FORMAT}")
     damaged = [name for name, kind in KINDS.items() if not isinstance(found.get(name), kind)]

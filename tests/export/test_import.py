@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,8 +115,14 @@ def test_damage_and_wrong_folders_are_named(make_trained: MakeTrained, tmp_path:
         (folder / "ngptlab.json").write_text(json.dumps({**facts, **change}))
         with pytest.raises((CheckpointError, ConfigError), match=message):
             import_export(folder, tmp_path / "back")
-    (folder / "ngptlab.json").write_text("{")
-    with pytest.raises(CheckpointError, match="damaged"):
+    for text in ("{", "[" * 100_000, "5", '{"format": NaN}'):
+        (folder / "ngptlab.json").write_text(text)
+        with pytest.raises(CheckpointError, match="damaged"):
+            import_export(folder, tmp_path / "back")
+    (folder / "ngptlab.json").write_text(json.dumps(facts))
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="a FIFO"):
         import_export(folder, tmp_path / "back")
     assert not (tmp_path / "back").exists()
 
