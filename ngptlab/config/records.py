@@ -85,7 +85,8 @@ class DataConfig(Frozen):
     @model_validator(mode="after")
     def _check_tokenizer(self) -> Self:
         is_file = self.tokenizer.endswith(".json")
-        if not is_file and self.tokenizer not in ("bytes", "gpt2"):
+        # `unknown` is not offered: only an imported model may have it.
+        if not is_file and self.tokenizer not in ("bytes", "gpt2", "unknown"):
             raise ValueError(
                 f"data.tokenizer: given {self.tokenizer!r}; {nearest(self.tokenizer, ('bytes', 'gpt2'))}, "
                 "or the path of a tokenizer.json"

@@ -19,6 +19,8 @@ END_OF_TEXT = "<|endoftext|>"
 FILE_SUFFIX = ".json"
 FILE_NAME = "tokenizers:"
 """Begins the name of a file's tokenizer in manifests."""
+UNKNOWN = "unknown"
+"""As `data.tokenizer`: that of a model imported without one."""
 
 
 class Tokenizer(Protocol):
@@ -169,6 +171,11 @@ def tokenizer(given: str, end_of_text: str = "") -> Tokenizer:
         return ByteTokenizer()
     if given == "gpt2":
         return Gpt2Tokenizer(_gpt2_encoding())
+    if given == UNKNOWN:
+        raise DataError(
+            "data.tokenizer unknown: the model was imported without its tokenizer; import it again with --tokenizer "
+            "FILE.json, gpt2 or bytes"
+        )
     raise DataError(
         f"data.tokenizer {given!r} is unknown; {nearest(given, ('bytes', 'gpt2'))}, or a .json file"
     )

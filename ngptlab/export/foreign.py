@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
 from torch import Tensor
 
 from ngptlab import methods
 from ngptlab.config import RunConfig, parse
 from ngptlab.errors import CheckpointError, ConfigError
-from ngptlab.export.foreign_names import State, from_modded_nanogpt, from_nvidia
+from ngptlab.export.foreign_fields import Said, check_tensors, read_fields
+from ngptlab.export.foreign_names import NVIDIA_SCALED, State, from_modded_nanogpt, from_nvidia, rescaled
+from ngptlab.export.foreign_state import read_file, state_of
 from ngptlab.export.imported import write_run
-from ngptlab.export.pickled import read_pickled
+from ngptlab.export.pickled import shown
+from ngptlab.export.vocabulary import find_tokenizer
 from ngptlab.runs import Run
 
-COMPILED = "_orig_mod."
-"""What torch.compile puts before every name."""
+CONTEXT = 1024
+"""Tokens in a training sequence of both public trainers, where nothing says otherwise."""
+DEFAULT_WIDTH = 1024
+"""The width that NVIDIA's `GPTConfig` has its default `base_scale` for, whatever `n_embd` is."""
 
 
 @dataclass(frozen=True)
@@ -31,122 +35,208 @@ class Implementation:
     """From its state dict and the number of heads to our names and layout."""
     normalized: str
     """A tensor that only its normalized model has."""
+    fields: tuple[str, ...]
+    """What its `GPTConfig` holds."""
     head_width: str = ""
     """A tensor as wide as a head, where there is one."""
+    scaled: tuple[str, ...] = ()
+    """Ends of the names of tensors that the normalized model stores relative to `base_scale`."""
     note: str = ""
     """What a user must know of the result."""
+    plain_note: str = ""
+    """What, besides, of a model that is not normalized."""
 
 
 IMPLEMENTATIONS = {
     "modded-nanogpt": Implementation(
         from_modded_nanogpt,
         "logits_scaler.scale",
-        "transformer.h.0.attn.qk_scaler.scale",
-        "its RoPE tables are rounded to bfloat16 and ours are not: logits differ by as much as that does",
+        ("vocab_size", "n_layer", "n_head", "n_embd", "mup_width_mult"),
+        head_width="transformer.h.0.attn.qk_scaler.scale",
+        note="its RoPE tables are rounded to bfloat16 and ours are not: logits differ by as much as that does",
     ),
     "nvidia-ngpt": Implementation(
         from_nvidia,
         "sz",
+        (
+            "vocab_size", "n_layer", "n_head", "n_embd", "block_size", "base_scale", "use_nGPT", "bias", "dropout",
+        ),
+        scaled=NVIDIA_SCALED,
         note="its public RoPE is no rotation (issue 10 of NVIDIA's repository) and ours is one: a model trained with it does "
         "NOT give the same logits here, and a worse loss; one trained with a corrected, interleaved RoPE does",
+        plain_note="its norms add 1e-6 to the mean square and ours the least that float32 can tell from 1: logits differ by "
+        "what that makes of small hidden states",
     ),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a checkpoint does not say."""
+    """What a checkpoint does not say. None: not told either."""
 
     num_heads: int | None = None
-    base_width: int = 0
+    base_width: int | None = None
     """The width at which muP changes nothing, where it was trained with muP."""
-    context: int = 1024
+    base_scale: float | None = None
+    """What the initial values of a normalized model's scales were relative to."""
+    context: int | None = None
     """Tokens in a training sequence."""
-    tokenizer: str = "gpt2"
+    tokenizer: str | None = None
+    end_of_text: str | None = None
+    """The token before every document, of a tokenizer file."""
     data_source: str = "text:unknown"
     """Text to measure it on; by default none that exists."""
 
 
 def import_foreign(
     source: Path, out: Path, implementation: str, told: Told, *, may_unpickle: bool
-) -> tuple[Run, str]:
-    """The run, and a note on what the user must know of it.
+) -> tuple[Run, list[str]]:
+    """The run, and notes on what the user must know of it: what of the checkpoint was used, and what was assumed.
 
     Raises:
-        ConfigError: a pickled file that may not be read, or the number of heads is not to be known.
-        CheckpointError: it can't be read, or is not that implementation's.
+        ConfigError: a pickled file that may not be read, an option that contradicts the checkpoint, or one that is missing.
+        CheckpointError: it can't be read, contradicts itself, or is not that implementation's.
     """
     known = IMPLEMENTATIONS[implementation]
-    found = _read(source, may_unpickle)
-    state, step = _state(found, source)
-    given = found.get("model_args")
-    arguments: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    found = read_file(source, may_unpickle=may_unpickle)
+    state = state_of(found, source)
     if any(
         name not in state or state[name].ndim != 2 for name in ("transformer.wte.weight", "lm_head.weight")
     ):
-        raise CheckpointError(
-            f"{source}: not a checkpoint of {implementation}; its tensors are {', '.join(list(state)[:5])}, ..."
-        )
-    num_heads = _num_heads(state, known, arguments, told)
-    method = methods.counterpart(implementation, "normalized" if known.normalized in state else "plain")
+        names = ", ".join(shown(name) for name in list(state)[:5])
+        raise CheckpointError(f"{source}: not a checkpoint of {implementation}; its tensors are {names}, ...")
+    said = read_fields(found, source, known.fields)
+    normalized = known.normalized in state
+    _check_against_tensors(said, state, normalized, source)
+    heads = _num_heads(state, known, said, told, source)
+    ratio, notes = _scale_ratio(state, known, normalized, said, told)
+    base_width = _base_width(state, known, said, told)
+    method = methods.counterpart(implementation, "normalized" if normalized else "plain")
     try:
-        tensors = known.convert(state, num_heads)
-        config = _config(tensors, method, num_heads, step, told)
-        run = write_run(config, tensors, out, step=step, origin=f"checkpoint of {implementation}")
-    except (CheckpointError, RuntimeError, IndexError) as error:  # torch's, where a tensor has another shape
-        raise CheckpointError(f"{source}: not a checkpoint of {implementation}: {error}") from None
-    return run, known.note
+        tensors = known.convert(rescaled(state, known.scaled, ratio), heads)
+        _check_finite(tensors)
+        config, more = _config(tensors, method, heads, base_width, said, told)
+        run = write_run(config, tensors, out, step=said.step, origin=f"checkpoint of {implementation}")
+    except ConfigError:
+        raise
+    except (ValueError, RuntimeError, IndexError) as error:  # torch's too, where a tensor has another shape
+        raise CheckpointError(
+            f"{source}: not a checkpoint of {implementation}: {shown(' '.join(str(error).split()), 500)}"
+        ) from None
+    of_model = [known.note] if normalized or not known.plain_note else [known.note, known.plain_note]
+    return run, [*of_model, *said.notes(), *notes, *more]
 
 
-def _read(source: Path, may_unpickle: bool) -> dict[str, Any]:
-    if not source.is_file():
-        raise ConfigError(f"{source}: no such file; give a checkpoint's")
-    if source.suffix == ".safetensors":
-        try:
-            return dict(load_file(source))
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{source}: can't be read ({error})") from None
-    if not may_unpickle:
-        raise ConfigError(
-            f"{source}: a file of torch.save, which is a pickle; give --allow-pickle to read the tensors in it, and nothing "
-            "but tensors and plain values, or turn it into .safetensors"
+def _check_against_tensors(said: Said, state: State, normalized: bool, source: Path) -> None:
+    blocks = {name.split(".")[2] for name in state if name.startswith("transformer.h.")}
+    rows, width = state["transformer.wte.weight"].shape
+    facts = {"vocab_size": rows, "n_embd": width, "n_layer": len(blocks), "use_nGPT": normalized}
+    check_tensors(said, facts, source)
+    biases = [name for name in state if name.endswith(".bias")]
+    if biases or said.values.get("bias"):
+        where = biases[0] if biases else said.places["bias"]
+        raise CheckpointError(
+            f"{source}: has biases ({shown(where)}), and no model here has; allowed is bias false"
         )
-    found = read_pickled(source)
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{source}: holds {type(found).__name__}, a checkpoint is a dict")
-    return found
 
 
-def _state(found: Mapping[str, Any], source: Path) -> tuple[State, int]:
-    """The state dict in float32, and the step where the file says it."""
-    inner = found.get("model", found)
-    step = found.get("step", found.get("iter_num", 1))
-    if not isinstance(inner, Mapping) or not all(isinstance(value, Tensor) for value in inner.values()):
-        raise CheckpointError(f"{source}: holds no state dict, neither by itself nor under 'model'")
-    state = {str(name).removeprefix(COMPILED): tensor.float() for name, tensor in inner.items()}
-    return state, max(1, step) if isinstance(step, int) else 1
-
-
-def _num_heads(state: State, known: Implementation, arguments: Mapping[str, Any], told: Told) -> int:
+def _num_heads(state: State, known: Implementation, said: Said, told: Told, source: Path) -> int:
     width = state["transformer.wte.weight"].shape[1]
-    said = arguments.get("n_head")
     if known.head_width in state:
-        said = width // state[known.head_width].numel()
-    if told.num_heads and said and told.num_heads != said:
-        raise ConfigError(f"--num-heads {told.num_heads}: the checkpoint has {said}")
-    heads = told.num_heads or said
-    if not isinstance(heads, int) or heads < 1:
+        counted = width // max(1, state[known.head_width].numel())
+        check_tensors(said, {"n_head": counted}, source)
+        said.values["n_head"] = counted
+    heads = _agreed("num-heads", told.num_heads, said.values.get("n_head"))
+    if heads is None:
         raise ConfigError(
             f"the checkpoint does not say how many heads its {width} channels are; give --num-heads"
         )
-    if width % heads:
-        raise ConfigError(f"--num-heads {heads}: does not divide the width {width}")
-    return heads
+    if heads < 1 or width % heads:
+        raise ConfigError(f"num_heads {heads:g}: does not divide the width {width}")
+    return int(heads)
 
 
-def _config(tensors: State, method: str, num_heads: int, step: int, told: Told) -> RunConfig:
+def _agreed(option: str, told: float | None, said: float | None) -> float | None:
+    """What an option or the checkpoint says.
+
+    Raises:
+        ConfigError: both do, and not alike.
+    """
+    if told is not None and said is not None and not math.isclose(told, said, rel_tol=1e-6):
+        raise ConfigError(f"--{option} {told:g}: the checkpoint has {said:g}; leave the option out")
+    return told if said is None else said
+
+
+def _scale_ratio(
+    state: State, known: Implementation, normalized: bool, said: Said, told: Told
+) -> tuple[float, list[str]]:
+    """What stored scales are multiplied by, since ours are relative to 1/sqrt(d_model); and a note, where that changes them.
+
+    Raises:
+        ConfigError: nothing says what they are relative to.
+    """
+    if told.base_scale is not None and not (known.scaled and normalized):
+        raise ConfigError("--base-scale: is for normalized models of --from nvidia-ngpt; leave it out")
+    if not known.scaled:
+        return 1.0, []
+    base_scale = _agreed("base-scale", told.base_scale, said.values.get("base_scale"))
+    if not normalized:  # the spread of initial values, no more
+        if base_scale is not None:
+            said.effectless.append("base_scale")
+        return 1.0, []
+    width = state["transformer.wte.weight"].shape[1]
+    ours, default = width**-0.5, DEFAULT_WIDTH**-0.5
+    if base_scale is None and width != DEFAULT_WIDTH:
+        raise ConfigError(
+            f"the checkpoint does not say its base_scale; train.py's is 1/sqrt(n_embd), {ours:.6g} here, GPTConfig's default "
+            f"1/sqrt({DEFAULT_WIDTH}), {default:.6g}; give --base-scale"
+        )
+    ratio = ours / (default if base_scale is None else base_scale)
+    if math.isclose(ratio, 1.0, rel_tol=1e-12):
+        return 1.0, []
+    return ratio, [
+        f"base_scale: stored scales ({', '.join(known.scaled)}) are multiplied by {ratio:g}, which leaves their effective "
+        "values what they were; trained on, they would move by other steps"
+    ]
+
+
+def _check_finite(tensors: State) -> None:
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{name} holds numbers that are not finite")
+
+
+def _base_width(state: State, known: Implementation, said: Said, told: Told) -> int:
+    """The width at which muP changes nothing; 0: it was not trained with muP.
+
+    Raises:
+        ConfigError: an option contradicts the checkpoint, or the implementation has no muP.
+        CheckpointError: the base is no whole width.
+    """
+    if "mup_width_mult" not in known.fields:
+        if told.base_width:
+            raise ConfigError("--base-width: this implementation has no muP; leave it out")
+        return 0
+    width, multiple = state["transformer.wte.weight"].shape[1], said.values.get("mup_width_mult")
+    if multiple is None:
+        return told.base_width or 0
+    base = round(width / multiple)
+    if base < 1 or not math.isclose(base * multiple, width, rel_tol=1e-6):
+        raise CheckpointError(f"mup_width_mult is {multiple:g}: {width} over it is no whole width")
+    _agreed("base-width", told.base_width, base)
+    return 0 if base == width else base
+
+
+def _config(
+    tensors: State, method: str, num_heads: int, base_width: int, said: Said, told: Told
+) -> tuple[RunConfig, list[str]]:
     vocab_size, d_model = tensors["E_in"].shape
     blocks = {name.split(".")[1] for name in tensors if name.startswith("blocks.")}
+    tokenizer, note = find_tokenizer(told.tokenizer, told.end_of_text or "", vocab_size)
+    context = _agreed("context", told.context, said.values.get("block_size"))
+    notes = [note]
+    if context is None:
+        notes.append(f"context: {CONTEXT} tokens are assumed; --context says another number")
     fields = {
         "name": "imported",
         "method": method,
@@ -157,9 +247,11 @@ def _config(tensors: State, method: str, num_heads: int, step: int, told: Told) 
             "d_model": d_model,
             "d_ff": tensors["blocks.0.mlp.W_u"].shape[0] if "blocks.0.mlp.W_u" in tensors else 0,
         },
-        "data": {"source": told.data_source, "tokenizer": told.tokenizer},
-        "param": {"rules": "mup", "base_width": told.base_width} if told.base_width else {},
+        "data": {
+            "source": told.data_source, "tokenizer": tokenizer, "end_of_text": told.end_of_text or "",
+        },
+        "param": {"rules": "mup", "base_width": base_width} if base_width else {},
         "schedule": {"warmup_steps": 0, "cooldown_frac": 0.0},
-        "train": {"steps": step, "context": told.context},
-    }
-    return methods.resolve(parse(fields, origin="the checkpoint"))
+        "train": {"steps": said.step, "context": int(context or CONTEXT)},
+    }  # fmt: skip
+    return methods.resolve(parse(fields, origin="the checkpoint")), notes

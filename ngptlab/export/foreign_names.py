@@ -8,7 +8,7 @@ both, makes up for it: scores are products of queries and keys, and are left as 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -47,6 +47,8 @@ NVIDIA = {
     "mlp_c_proj.weight": "mlp.W_o",
     "mlp_alpha": "mlp_residual.alpha.stored",
 }
+NVIDIA_SCALED = ("sz", "sqk", "attn_alpha", "mlp_alpha")
+"""Ends of the names of what stands at `base_scale` where its effective value is the initial one. `suv` stands at 1."""
 NVIDIA_GAINS = {"rmsnorm_att.weight": ("query", "key", "value"), "rmsnorm_mlp.weight": ("c_fc",)}
 """A norm's gain in a block, and the matrices that read what it gives."""
 
@@ -82,6 +84,14 @@ def from_nvidia(state: Mapping[str, Tensor], num_heads: int) -> State:
         if name.endswith("s_qk.stored"):
             named[name] = _evens_first(tensor.view(num_heads, -1))
     return named | split
+
+
+def rescaled(state: Mapping[str, Tensor], ends: Sequence[str], ratio: float) -> State:
+    """The tensors with those of such names multiplied by `ratio`."""
+    return {
+        name: tensor * ratio if ratio != 1.0 and name.rpartition(".")[2] in ends else tensor
+        for name, tensor in state.items()
+    }
 
 
 def _named(state: Mapping[str, Tensor], names: Mapping[str, str]) -> State:

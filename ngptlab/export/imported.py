@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,37 @@ from torch import Tensor
 
 from ngptlab import config as configs
 from ngptlab.config import RunConfig
-from ngptlab.disk import write_json
+from ngptlab.disk import open_regular, write_json
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.experiment import initial_model
-from ngptlab.export.llama import own_weights
-from ngptlab.export.provenance import FILE, read_provenance
+from ngptlab.export.config_file import check_config_file
+from ngptlab.export.llama import check_gains, check_parts, own_weights
+from ngptlab.export.provenance import FILE, read_provenance, unread_facts
+from ngptlab.export.vocabulary import moved_tokenizer
 from ngptlab.export.write import WEIGHTS
+from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import load_weights, save_checkpoint
 
 
-def import_export(source: Path, out: Path) -> Run:
+def import_export(
+    source: Path,
+    out: Path,
+    tokenizer: str | None = None,
+    end_of_text: str | None = None,
+    *,
+    tell: Callable[[str], None] = lambda note: None,
+) -> Run:
     """Make a run of a folder that `export` wrote, weights bit-equal. No code in the folder is run.
 
+    Args:
+        tokenizer: the file, as it lies here, of the tokenizer that the run was trained with.
+        end_of_text: its token before every document, where the run named one.
+        tell: is told what of the folder was not used.
+
     Raises:
-        ConfigError: the folder is no export, or `out` is not empty.
-        CheckpointError: something is damaged, or the weights are not those that were exported.
+        ConfigError: the folder is no export, the tokenizer is another one, or `out` is not empty.
+        CheckpointError: something is damaged, contradicts itself, or the weights are not those that were exported.
     """
     facts = read_provenance(source)
     config = configs.parse(facts["config"], origin=f"{source / FILE}: config")
@@ -37,25 +52,46 @@ def import_export(source: Path, out: Path) -> Run:
         raise CheckpointError(
             f"{source / FILE}: its config has the hash {config.hash}, not {facts['config_hash']}"
         )
+    if tokenizer is not None or end_of_text is not None:
+        config = moved_tokenizer(config, source, tokenizer, end_of_text)
+        tell(
+            f"tokenizer {config.data.tokenizer}: the same one; its path is in the config, whose hash is another"
+        )
     tensors = _read(source / WEIGHTS, facts["weights_sha256"])
+
+    def check(model: Decoder) -> None:
+        if model.num_params() != facts["params"]:
+            raise CheckpointError(
+                f"{source / FILE}: params is {facts['params']}, it has {model.num_params()}"
+            )
+        if facts["form"] == "llama":
+            check_parts(model.parts)
+            check_gains(model, tensors, str(source / WEIGHTS))
+        unread = check_config_file(source, model, config, facts["form"])
+        unread += [f"{name} of {FILE}" for name in unread_facts(facts)]
+        if unread:
+            tell(f"not known here and left out: {', '.join(unread)}")
+
     if facts["form"] == "llama":
-        tensors = own_weights(tensors)
+        own = own_weights(tensors)
     else:
-        tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+        own = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
     return write_run(
         config,
-        tensors,
+        own,
         out,
         step=facts["step"],
-        origin=f"{facts['form']} export",
+        origin=f"{facts['form']} export" + (f" of {of}" if (of := facts["imported_from"]) else ""),
         env=facts["env"],
         measured=facts["measured"],
+        check=check,
     )
 
 
 def _read(path: Path, sha256: str) -> dict[str, Tensor]:
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
         if hashlib.sha256(content).hexdigest() != sha256:
             raise CheckpointError(
                 f"{path}: not the weights that were exported (its sha256 is not that in {FILE}); trained on, they are no "
@@ -75,8 +111,12 @@ def write_run(
     origin: str,
     env: Mapping[str, Any] | None = None,
     measured: Sequence[Mapping[str, Any]] = (),
+    check: Callable[[Decoder], None] = lambda model: None,
 ) -> Run:
     """A finished run with one checkpoint, of these weights; `origin` says in words where they come from.
+
+    Args:
+        check: is shown the model with its weights before anything is written, and raises what is wrong with it.
 
     Raises:
         CheckpointError: the weights do not fit the config's model.
@@ -86,6 +126,7 @@ def write_run(
         raise ConfigError(f"{out}: is there and not empty; give a new run directory")
     model = initial_model(config)
     load_weights(model, dict(tensors))
+    check(model)
     run = Run.open(out, config)
     # No optimizer comes with them: its file in the checkpoint is empty.
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ngptlab.errors import ConfigError
+from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.parts import Add, HeadWidthPower, Part, PlainLogits, RMSNorm, Rotate, SwiGLU
 from ngptlab.nn.rope import BASE
@@ -99,6 +99,20 @@ def own_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif name in own:
             found[own[name]] = tensor
     return found
+
+
+def check_gains(model: Decoder, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Hold what `own_weights` leaves out against what `llama_weights` writes for the model.
+
+    Raises:
+        CheckpointError: a gain has another value, or a tensor is of no Llama of ours.
+    """
+    written = llama_weights(model)
+    for name, tensor in tensors.items():
+        if name not in written or not written[name].equal(tensor):
+            raise CheckpointError(
+                f"{where}: {name} is not what was exported, and no model here has such a tensor; export the run again"
+            )
 
 
 def _llama_name(name: str) -> str:

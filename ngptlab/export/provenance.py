@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,28 @@ import safetensors
 import torch
 
 import ngptlab
+from ngptlab.disk import read_json
 from ngptlab.errors import CheckpointError, ConfigError
+from ngptlab.export.pickled import shown
 from ngptlab.trained import Trained
 
 FORMAT = 1
 FILE = "ngptlab.json"
-KINDS = {
+KINDS: dict[str, type | tuple[type, ...]] = {
     "form": str,
     "config_hash": str,
     "step": int,
+    "params": int,
     "weights_sha256": str,
+    "imported_from": (str, type(None)),
     "env": dict,
     "measured": list,
     "config": dict,
 }
 """What an import reads in it."""
+FORMS = ("ngptlab", "llama")
+FOR_PEOPLE = ("format", "run", "exported_with")
+"""What else an export writes: follows from the rest, or has no effect."""
 
 
 def provenance(trained: Trained, form: str, weights_sha256: str) -> dict[str, Any]:
@@ -78,22 +86,27 @@ def read_provenance(folder: Path) -> dict[str, Any]:
             "--from for a checkpoint of another implementation"
         )
     try:
-        found: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(
-            f"{path}: damaged ({type(error).__name__}: {error}); export the run again"
-        ) from None
+        found: dict[str, Any] = dict(read_json(path))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged ({shown(str(error))}); export the run again") from None
     if found.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {found.get('format')}, this version reads {FORMAT}")
     damaged = [name for name, kind in KINDS.items() if not isinstance(found.get(name), kind)]
     if not damaged and found["step"] < 0:
         damaged = ["step"]
+    if not damaged and found["form"] not in FORMS:
+        damaged = ["form"]
     if not damaged and not all(_is_record(record) for record in found["measured"]):
         damaged = ["measured"]
     if damaged:
         name = damaged[0]
         raise CheckpointError(f"{path}: damaged ({name} is {found.get(name)!r}); export the run again")
     return found
+
+
+def unread_facts(found: Mapping[str, Any]) -> list[str]:
+    """Names in a `ngptlab.json` that no export writes."""
+    return sorted(shown(name) for name in found.keys() - KINDS.keys() - set(FOR_PEOPLE))
 
 
 def _is_record(value: object) -> bool:

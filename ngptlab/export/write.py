@@ -6,22 +6,21 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
 
-from ngptlab.data.tokenize import check_vocabulary, tokenizer
-from ngptlab.errors import CheckpointError, ConfigError
-from ngptlab.export.bundle import AUTO_MAP, bundle
+from ngptlab.data.tokenize import tokenizer
+from ngptlab.errors import CheckpointError, ConfigError, DataError
+from ngptlab.export.bundle import bundle
 from ngptlab.export.card import card
-from ngptlab.export.llama import check_parts, llama_config, llama_weights
+from ngptlab.export.config_file import CONFIG_FILE, Form, model_config
+from ngptlab.export.llama import check_parts, llama_weights
 from ngptlab.export.provenance import FILE, provenance
-from ngptlab.export.records import plain_parts
 from ngptlab.export.tokenizer import tokenizer_files
 from ngptlab.trained import Trained
 
-Form = Literal["ngptlab", "llama"]
 WEIGHTS = "model.safetensors"
 
 
@@ -55,13 +54,17 @@ def export(trained: Trained, out: Path, form: Form = "ngptlab") -> Path:
 def _files(trained: Trained, form: Form) -> dict[str, bytes]:
     model, data, context = trained.model, trained.config.data, trained.config.train.context
     vocabulary = tokenizer(data.tokenizer, data.end_of_text)
-    check_vocabulary(data.tokenizer, vocabulary.vocab_size, model.dims.vocab_size)
+    if vocabulary.vocab_size > model.dims.vocab_size:  # no training allows it, so the run was imported
+        raise DataError(
+            f"the {data.tokenizer} tokenizer has {vocabulary.vocab_size} tokens, the model's vocabulary is "
+            f"{model.dims.vocab_size}; import the checkpoint again with the tokenizer that it was trained with: "
+            "ngptlab import ... --tokenizer FILE.json"
+        )
     if form == "llama":
         check_parts(model.parts)
-        config, weights, code = llama_config(model, context), llama_weights(model), {}
+        weights, code = llama_weights(model), {}
     else:
         code = bundle(model.parts)
-        config = _own_config(trained)
         weights = {f"model.{name}": weight.detach() for name, weight in model.named_parameters()}
     # No padding token in config.json: Llama would leave that token's row of the embedding untrained.
     special = dict.fromkeys(("bos_token_id", "eos_token_id"), vocabulary.end_of_text)
@@ -72,25 +75,13 @@ def _files(trained: Trained, form: Form) -> dict[str, bytes]:
     padding = list(range(vocabulary.vocab_size, model.dims.vocab_size))
     texts = {
         **code,
-        "config.json": {**config, **special, "dtype": "float32"},
+        CONFIG_FILE: {**model_config(model, trained.config, form), **special, "dtype": "float32"},
         "generation_config.json": {**generation, **({"suppress_tokens": padding} if padding else {})},
         **tokenizer_files(vocabulary, context),
         FILE: facts,
         "README.md": card(facts),
     }
     return {WEIGHTS: content, **{name: _text(value).encode() for name, value in texts.items()}}
-
-
-def _own_config(trained: Trained) -> dict[str, Any]:
-    return {
-        "architectures": [AUTO_MAP["AutoModelForCausalLM"].rpartition(".")[2]],
-        "model_type": "ngptlab",
-        "auto_map": AUTO_MAP,
-        **trained.model.dims.model_dump(),
-        "max_position_embeddings": trained.config.train.context,
-        "parts": plain_parts(trained.model.parts),
-        "param": trained.config.param.model_dump(),
-    }
 
 
 def _contiguous(weight: Tensor) -> Tensor:

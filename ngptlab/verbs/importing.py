@@ -7,9 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from ngptlab.errors import ConfigError
-from ngptlab.verbs.types import count
+from ngptlab.verbs.types import count, positive
 
 IMPLEMENTATIONS = ("modded-nanogpt", "nvidia-ngpt")
+FOR_BOTH = ("tokenizer", "end_of_text")
+"""Options that exports take, too."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-pickle",
         action="store_true",
-        help="read a file of torch.save: its tensors and plain values, no more",
+        help="read a file of torch.save: its tensors, plain values and records of them, no more",
     )
     parser.add_argument(
         "--num-heads", type=count, metavar="N", help="attention heads, where a checkpoint says nothing"
@@ -35,8 +37,29 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base-width", type=count, metavar="N", help="muP's base, where it was trained with muP"
     )
-    parser.add_argument("--context", type=count, metavar="N", help="tokens in its training sequences (1024)")
-    parser.add_argument("--tokenizer", choices=("gpt2", "bytes"), help="what its tokens are (gpt2)")
+    parser.add_argument(
+        "--base-scale",
+        type=positive,
+        metavar="X",
+        help="NVIDIA's base_scale, where a checkpoint says nothing",
+    )
+    parser.add_argument(
+        "--context",
+        type=count,
+        metavar="N",
+        help="tokens in its training sequences, where a checkpoint says nothing (1024)",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        metavar="NAME",
+        help="what its tokens are: gpt2, bytes, or a tokenizer.json (gpt2 where its vocabulary is that one's); of an "
+        "export: where the tokenizer.json that it was trained with lies now",
+    )
+    parser.add_argument(
+        "--end-of-text",
+        metavar="TOKEN",
+        help="of a tokenizer.json: the token before every document, where the file has none that is known",
+    )
     parser.add_argument(
         "--data-source", metavar="S", help="text to measure it on, as in `data.source` (none)"
     )
@@ -50,18 +73,25 @@ def act(options: argparse.Namespace) -> int:
     names = [field.name for field in fields(Told)]
     told = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.implementation:
-        run, note = import_foreign(
+        run, notes = import_foreign(
             options.source,
             options.out,
             options.implementation,
             Told(**told),
             may_unpickle=options.allow_pickle,
         )
-        print(f"method {run.config.method}; note: {note}")
+        print(f"method {run.config.method}")
+        for note in notes:
+            _tell(note)
     else:
-        if told or options.allow_pickle:
-            name = "allow-pickle" if options.allow_pickle else next(iter(told)).replace("_", "-")
+        foreign = [name for name in told if name not in FOR_BOTH]
+        if foreign or options.allow_pickle:
+            name = "allow-pickle" if options.allow_pickle else foreign[0].replace("_", "-")
             raise ConfigError(f"--{name}: is for checkpoints of other implementations; give --from too")
-        run = import_export(options.source, options.out)
+        run = import_export(options.source, options.out, options.tokenizer, options.end_of_text, tell=_tell)
     print(run.path)
     return 0
+
+
+def _tell(note: str) -> None:
+    print(f"note: {note}")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load, save
 
 from ngptlab import CheckpointError, ConfigError, methods
 from ngptlab.cli import main
@@ -111,8 +115,14 @@ def test_damage_and_wrong_folders_are_named(make_trained: MakeTrained, tmp_path:
         (folder / "ngptlab.json").write_text(json.dumps({**facts, **change}))
         with pytest.raises((CheckpointError, ConfigError), match=message):
             import_export(folder, tmp_path / "back")
-    (folder / "ngptlab.json").write_text("{")
-    with pytest.raises(CheckpointError, match="damaged"):
+    for text in ("{", "[" * 100_000, "5", '{"format": NaN}'):
+        (folder / "ngptlab.json").write_text(text)
+        with pytest.raises(CheckpointError, match="damaged"):
+            import_export(folder, tmp_path / "back")
+    (folder / "ngptlab.json").write_text(json.dumps(facts))
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="a FIFO"):
         import_export(folder, tmp_path / "back")
     assert not (tmp_path / "back").exists()
 
@@ -148,3 +158,87 @@ def test_an_export_that_cannot_be_written_leaves_nothing(make_trained: MakeTrain
     with pytest.raises(ValueError, match="the model's vocabulary is 200"):
         export(make_trained("gpt", model=small, name="small"), tmp_path / "out")
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*.tmp"))
+
+
+def test_what_a_folder_s_files_say_is_checked_or_named(
+    make_trained: MakeTrained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`transformers` computes by config.json, an import by the run's config: they must agree."""
+    for form, changes in (
+        (
+            "ngptlab",
+            {"num_layers": 3, "param": {"rules": "mup", "base_width": 8}, "max_position_embeddings": 1},
+        ),
+        ("llama", {"rope_parameters": {"rope_theta": 5e5}, "rms_norm_eps": 1e-3, "num_key_value_heads": 1}),
+    ):
+        folder = export(make_trained("gpt", name=form), tmp_path / f"{form}-out", form)
+        path = folder / "config.json"
+        sound = json.loads(path.read_text())
+        for name, value in changes.items():
+            path.write_text(json.dumps(sound | {name: value}))
+            with pytest.raises(CheckpointError, match=f"{name} is not what was exported"):
+                import_export(folder, tmp_path / "back")
+        path.write_text("[" * 100_000)
+        with pytest.raises(CheckpointError, match="damaged"):
+            import_export(folder, tmp_path / "back")
+        assert not (tmp_path / "back").exists()
+        path.write_text(json.dumps(sound | {"transformers_version": "5", "novelty": 1}))
+        facts = json.loads((folder / "ngptlab.json").read_text())
+        (folder / "ngptlab.json").write_text(json.dumps(facts | {"mood": "good"}))
+        assert main(["import", str(folder), str(tmp_path / f"{form}-back")]) == 0
+        assert "not known here and left out: novelty, mood of ngptlab.json" in capsys.readouterr().out
+        path.unlink()
+        assert main(["import", str(folder), str(tmp_path / f"{form}-again")]) == 0
+
+
+def test_config_json_of_another_version_is_read_by_what_it_says(
+    make_trained: MakeTrained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = export(make_trained("ngpt"), tmp_path / "out") / "config.json"
+    sound = json.loads(path.read_text())
+    residual = sound["parts"]["residual"]
+    older = {name: value for name, value in residual.items() if name != "depth_power"}
+    param = {name: value for name, value in sound["param"].items() if name != "base_tokens"}
+    path.write_text(
+        json.dumps(sound | {"parts": sound["parts"] | {"residual": older}, "param": param, "auto_map": {}})
+    )
+    assert main(["import", str(path.parent), str(tmp_path / "older")]) == 0
+    assert "left out" not in capsys.readouterr().out
+    path.write_text(json.dumps(sound | {"parts": sound["parts"] | {"novelty": None}}))
+    assert main(["import", str(path.parent), str(tmp_path / "newer")]) == 0
+    assert "left out: parts (parts: given" in capsys.readouterr().out
+    path.write_text(
+        json.dumps(sound | {"parts": sound["parts"] | {"residual": residual | {"alpha_init": 0.1}}})
+    )
+    assert main(["import", str(path.parent), str(tmp_path / "other")]) == 2
+    assert "parts is not what was exported" in capsys.readouterr().err
+
+
+def test_a_llama_s_gains_and_other_tensors_are_not_dropped(make_trained: MakeTrained, tmp_path: Path) -> None:
+    folder = export(make_trained("gpt"), tmp_path / "out", "llama")
+    facts = json.loads((folder / "ngptlab.json").read_text())
+    sound = load((folder / "model.safetensors").read_bytes())
+    gain = "model.layers.1.input_layernorm.weight"
+    for change in ({gain: 2 * sound[gain]}, {"model.layers.0.self_attn.q_proj.bias": torch.ones(16)}):
+        content = save(sound | change)
+        (folder / "model.safetensors").write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        (folder / "ngptlab.json").write_text(json.dumps(facts | {"weights_sha256": digest}))
+        with pytest.raises(CheckpointError, match=f"{next(iter(change))} is not what was exported"):
+            import_export(folder, tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_where_weights_came_from_first_is_not_forgotten(make_trained: MakeTrained, tmp_path: Path) -> None:
+    folder = export(make_trained("gpt"), tmp_path / "out")
+    back = import_export(folder, tmp_path / "back")
+    assert back.summary["imported_from"] == "ngptlab export of a test"
+    facts = json.loads((folder / "ngptlab.json").read_text())
+    for change, message in (
+        ({"imported_from": [1]}, "imported_from is"),
+        ({"params": 1}, "params is 1, it has"),
+        ({"form": "onnx"}, "form is 'onnx'"),
+    ):
+        (folder / "ngptlab.json").write_text(json.dumps({**facts, **change}))
+        with pytest.raises(CheckpointError, match=message):
+            import_export(folder, tmp_path / "no")
