@@ -54,9 +54,14 @@ def stderr(values: Sequence[float]) -> float | None:
     return float(np.std(np.asarray(values, dtype=np.float64), ddof=1)) / math.sqrt(len(values))
 
 
+def t95(freedom: float) -> float:
+    """Student's t for a two-sided 95% interval, by degrees of freedom."""
+    return float(stdtrit(freedom, 0.975))
+
+
 def ci95(error: float | None, count: int) -> float | None:
     """Half-width of the 95% interval of a mean of `count` values with this standard error, by Student's t."""
-    return None if error is None else error * float(stdtrit(count - 1, 0.975))
+    return None if error is None else error * t95(count - 1)
 
 
 def perplexity(loss_nats: float) -> float | None:

@@ -93,15 +93,13 @@ class Ends(Scheduled):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
+class Turn(Scheduled):
     """The gap between two arms where a cooldown begins, and at its end. Below zero, `method` has the lower loss."""
 
-    setting: Setting
     method: str
     baseline: str
     frac: float
     """Share of the run in the cooldown."""
-    shape: str
     before: Estimate
     after: Estimate
     hashes: tuple[str, ...]
@@ -196,6 +194,8 @@ class Scales(OfRun):
 
     means: Mapping[str, tuple[float, ...]]
     """By place in the block; a value a block, from the first on."""
+    mean_squares: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Mean of the squares, likewise; without a place whose spread is not recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)

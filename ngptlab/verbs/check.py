@@ -98,7 +98,7 @@ def _coord(options: argparse.Namespace) -> int:
     steepest = {(slope.kind, slope.quantity): slope for slope in worst(found)}
     for kind in dict.fromkeys(slope.kind for slope in found):
         size, change = steepest[kind, "size"], steepest[kind, "change"]
-        mark = "" if size.passed and change.passed else "   <- beyond the limit"
+        mark = "" if size.passed and change.passed else "   <- beyond a limit"
         print(f"  {kind:38}{_shown(size):16}{_shown(change):16}{mark}".rstrip())
     print(f"{title} (limit ± {LIMIT}, widths {' '.join(map(str, config.widths))}, {config.seeds} seeds)")
     print(f"Written: {out / 'coord.json'}, {out / 'coord.png'}, .svg")

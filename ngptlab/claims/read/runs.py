@@ -191,6 +191,7 @@ class _Scale(Read):
     place: str
     layer: int | None
     mean: float
+    std: float | None = Field(default=None, ge=0)
 
 
 class _Scales(Read):
@@ -273,8 +274,8 @@ def _add(found: Evidence, file: Path, steps: int, key: Key, whose: dict[str, Any
         stored = [m for m in _Spectra.model_validate(held).matrices if m.view == "stored"]
         found.conditions.append(Conditions(**whose, group=(key,), medians=medians(stored)))
     elif kind == "scales":
-        means = by_place(_Scales.model_validate(held).scales)
-        found.scales.append(Scales(**whose, group=(key,), means=means))
+        means, mean_squares = by_place(_Scales.model_validate(held).scales)
+        found.scales.append(Scales(**whose, group=(key,), means=means, mean_squares=mean_squares))
     elif kind == "length":
         read = _Length.model_validate(held)
         if (read.window, read.rope_base, read.rope_scale) == (None, None, None):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ngptlab.claims.claim import Outcome
+from ngptlab.claims.claim import Outcome, Verdict
 from ngptlab.claims.evidence import Ends, Estimate, Evidence, Setting, Step, Turn
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, show, together
 
@@ -17,8 +17,9 @@ Match = tuple[Ends, Ends]
 class LowerLoss:
     """`method` ends at a lower validation loss than `baseline` after equal tokens.
 
-    Judged at the largest setting with three seeds (parameters times tokens); of several schedules there, at the one nearest
-    to a cooldown of `frac`. How many other settings have the same sign is told.
+    Judged at the largest setting with three seeds (`Setting.size`); of several schedules there, at the one nearest to a
+    cooldown of `frac`. Where another setting with three seeds decides the other way, nothing is decided, because the sign then
+    depends on the setting. How many settings have the same sign is told.
     """
 
     method: str
@@ -32,7 +33,9 @@ class LowerLoss:
             return nothing(f"runs of {self.method} and {self.baseline} with equal settings and a common seed")
         ours, theirs = _first(found, self.frac)
         gap = estimate(list(_gaps((ours, theirs)).values()))
-        verdict, reason = decide(gap, -math.inf, 0.0, [*ours.doubts, *theirs.doubts])
+        verdict, reason = unless_opposed(
+            _decided((ours, theirs)), [(match[0], _decided(match)[0]) for match in found]
+        )
         others = [estimate(list(_gaps(match).values())) for match in found]
         alike = sum((other.mean < 0) == (gap.mean < 0) for other in others)
         more = f"; the same sign in {alike} of {len(found)} settings" if len(found) > 1 else ""
@@ -87,6 +90,23 @@ def matches(evidence: Evidence, method: str, baseline: str) -> list[Match]:
     ]
 
 
+def _decided(match: Match) -> tuple[Verdict, str]:
+    """Whether the first of two arms ends lower."""
+    gap = estimate(list(_gaps(match).values()))
+    return decide(gap, -math.inf, 0.0, [*match[0].doubts, *match[1].doubts])
+
+
+def unless_opposed(
+    decided: tuple[Verdict, str], at: Sequence[tuple[Ends | Turn, Verdict]]
+) -> tuple[Verdict, str]:
+    """A verdict, unless the same statistic decides the other way at another of the settings where it was measured."""
+    other = {"holds": "does not hold", "does not hold": "holds"}.get(decided[0])
+    opposed = [f"{each.setting.text}, {each.schedule}" for each, verdict in at if verdict == other]
+    if not opposed:
+        return decided
+    return "not yet tested", f"settings disagree: {decided[0]} here, {other} at {'; '.join(opposed)}"
+
+
 def _gaps(match: Match) -> dict[str, float]:
     ours, theirs = match[0].losses, match[1].losses
     return {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
@@ -120,20 +140,31 @@ class TurnsInCooldown:
         if not found:
             return nothing(f"gaps of {self.method} to {self.baseline} before and after a cooldown")
         turn = max(found, key=self._rank)
-        verdict, reason = together(
-            [decide(turn.before, 0.0, math.inf, turn.doubts), decide(turn.after, -math.inf, 0.0, turn.doubts)]
+        verdict, reason = unless_opposed(
+            self._decided(turn),
+            [(each, self._decided(each)[0]) for each in found if self._comparable(each)],
         )
         turned = sum(t.before.mean > 0 > t.after.mean for t in found)
         more = f"; it turns in {turned} of {len(found)} cooldowns" if len(found) > 1 else ""
         return Outcome(
             verdict=verdict,
             reason=reason,
-            measured=f"gap before {show(turn.before)}; after {show(turn.after)} "
-            f"(cooldown {turn.frac:g} {turn.shape}){more}",
+            measured=f"gap before {show(turn.before)}; after {show(turn.after)} ({turn.schedule}){more}",
             settings=(turn.setting,),
             seeds=min(turn.before.pairs, turn.after.pairs),
             hashes=turn.hashes,
         )
+
+    @staticmethod
+    def _decided(turn: Turn) -> tuple[Verdict, str]:
+        """Behind before, and ahead after."""
+        return together(
+            [decide(turn.before, 0.0, math.inf, turn.doubts), decide(turn.after, -math.inf, 0.0, turn.doubts)]
+        )
+
+    def _comparable(self, turn: Turn) -> bool:
+        """A cooldown like the claim's: another share or shape may well turn at another place."""
+        return turn.shape == self.shape and math.isclose(turn.frac, self.frac, abs_tol=0.05)
 
     def _rank(self, turn: Turn) -> tuple[object, ...]:
         seeds = min(turn.before.pairs, turn.after.pairs)

@@ -20,9 +20,10 @@ NO_SEEDS = "the factors of single seeds are not recorded"
 class SavesTokens:
     """For the loss of `method`, `baseline` needs `low` to `high` times the tokens.
 
-    Judged at the greatest length of the method at which every seed's factor lies between measured losses. Where there is
-    none, a bound of all seeds on the wrong side of the limit is evidence against the claim; no bound is evidence for it,
-    but for "at least" above `low` where there is no `high`.
+    Judged at the greatest length of the method, whatever came out there: to pass over a length because its factor lies beyond
+    what the baseline was trained for is to choose lengths by their outcome, and drops the greatest factors. Beyond, a bound of
+    all seeds on the wrong side of the limit is evidence against the claim; no bound is evidence for it, but for "at least"
+    above `low` where there is no `high`.
     """
 
     method: str
@@ -81,9 +82,8 @@ def rank(saving: Savings) -> tuple[object, ...]:
 
 
 def judged(saving: Savings) -> Factor:
-    """The factor at the greatest length at which it was measured; the last one where it never was."""
-    inside = [f for f in saving.factors if f.by_seed and all(e["bound"] == "measured" for e in f.by_seed)]
-    return (inside or list(saving.factors))[-1]
+    """The factor at the greatest length at which the seeds' own are recorded; the last one where none is."""
+    return ([f for f in saving.factors if f.by_seed] or list(saving.factors))[-1]
 
 
 def _log(limit: float) -> float:
@@ -110,8 +110,8 @@ def _outcome(saving: Savings, factor: Factor, reason: str) -> Outcome:
 class FactorGrows:
     """The factor of `method` over `baseline` grows with the training length.
 
-    The slope of its logarithm over that of the tokens, by least squares for each seed, over the lengths at which every
-    seed's factor lies between measured losses; three such lengths at least.
+    The slope of its logarithm over that of the tokens, by least squares for each seed; three lengths at least. Nothing is
+    decided where a seed's factor lies beyond measured losses at any of them, because the rest would be chosen by outcome.
     """
 
     method: str
@@ -126,11 +126,15 @@ class FactorGrows:
         seeds = max(len(f.by_seed) for f in saving.factors)
         if not seeds:
             return _outcome(saving, saving.factors[-1], NO_SEEDS)
-        measured = [f for f in saving.factors if all(e["bound"] == "measured" for e in f.by_seed)]
-        inside = [f for f in measured if len(f.by_seed) == seeds]
+        inside = [f for f in saving.factors if len(f.by_seed) == seeds]
         if len(inside) < 3:
-            few = f"the factor lies between measured losses at {len(inside)} lengths, three are needed"
+            few = f"all seeds' factors are recorded at {len(inside)} lengths, three are needed"
             return _outcome(saving, saving.factors[-1], few)
+        if beyond := [f for f in inside if any(e["bound"] != "measured" for e in f.by_seed)]:
+            where = ", ".join(f"{f.tokens:,}" for f in beyond)
+            return _outcome(
+                saving, saving.factors[-1], f"the factor lies beyond measured losses at {where} tokens"
+            )
         x = np.log2([f.tokens for f in inside])
         values = [
             float(np.polyfit(x, np.log2([f.by_seed[s]["value"] for f in inside]), 1)[0]) for s in range(seeds)
