@@ -205,13 +205,14 @@ def _gaps(last: Losses, before: Losses, base: list[Point]) -> Gaps | None:
     theirs = _losses(base, base[0].steps)
     if theirs.keys() != last.keys():
         return None
-    after = [last[seed] - theirs[seed] for seed in last]
-    gaps: Gaps = {"before": None, "after": stats.difference(after), "change": None}
+    after = [last[seed] for seed in last], [theirs[seed] for seed in last]
+    gaps: Gaps = {"before": None, "after": stats.difference(*after), "change": None}
     theirs_before = _losses(base, base[0].leg.start) if before else {}
     if theirs_before:
-        early = [before[seed] - theirs_before[seed] for seed in last]
-        gaps["before"] = stats.difference(early)
-        gaps["change"] = stats.difference([b - a for a, b in zip(early, after, strict=True)])
+        early = [before[seed] for seed in last], [theirs_before[seed] for seed in last]
+        gaps["before"] = stats.difference(*early)
+        ours, base_s = ([b - a for a, b in zip(*arm, strict=True)] for arm in zip(early, after, strict=True))
+        gaps["change"] = stats.difference(ours, base_s)
     return gaps
 
 

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ngptlab.analysis.stats import t95
+from ngptlab.analysis.stats import jackknife, t95
 
 Array = NDArray[np.float64]
 Interval = Literal["seeds", "residuals", "grid", "edge"]
@@ -61,7 +61,10 @@ def optimum(x_R: Array, loss_SR: Array) -> Optimum | None:
         return Optimum(log2_lr=at, low=at, high=at, interval="edge", best=best)
     at = _vertex(x_R, mean_R)
     if len(loss_SR) > 1:
-        half, interval = t95(len(loss_SR) - 1) * _jackknife(x_R, loss_SR), "seeds"
+        left_out = [
+            _vertex(x_R, np.delete(loss_SR, seed, axis=0).mean(axis=0)) for seed in range(len(loss_SR))
+        ]
+        half, interval = t95(len(loss_SR) - 1) * jackknife(left_out), "seeds"
     elif (error := _residual_error(x_R, mean_R)) is not None:
         half, interval = error, "residuals"
     else:
@@ -90,13 +93,6 @@ def _vertex(x_R: Array, mean_R: Array) -> float:
     a, b, _ = np.polyfit(x_R[near] - x_R[best], mean_R[near], 2)
     at = float(x_R[best] - b / (2 * a)) if a > 0 else math.nan
     return at if x_R[best - 1] < at < x_R[best + 1] else float(x_R[best])
-
-
-def _jackknife(x_R: Array, loss_SR: Array) -> float:
-    """Standard error of the vertex, from the vertices of the mean curves with one seed left out."""
-    seeds = len(loss_SR)
-    left_S = np.array([_vertex(x_R, np.delete(loss_SR, seed, axis=0).mean(axis=0)) for seed in range(seeds)])
-    return math.sqrt((seeds - 1) * float(left_S.var()))
 
 
 def _residual_error(x_R: Array, mean_R: Array) -> float | None:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from typing_extensions import TypedDict
 
-from ngptlab.analysis import costs, doubts, series, stats
+from ngptlab.analysis import costs, doubts, series
 from ngptlab.analysis.records import RunRecord, Seeds
 from ngptlab.analysis.speedup import Bounded, Point, points, times
 from ngptlab.config import RunConfig
@@ -34,7 +34,7 @@ class SpeedUpPoint(TypedDict):
     factor: Bounded
     """Of tokens, and so of steps. Above one, the method needs less."""
     interval: list[Bounded] | None
-    """95%, by bootstrap over the seeds; None of one seed."""
+    """95%, by Student's t over the seeds; None of one seed, and where a bound is in the way."""
     by_seed: list[Bounded]
     """The factor from each seed's own runs, in the order of the seeds."""
     flops_factor: Bounded
@@ -200,13 +200,6 @@ def _warnings(
         )
     if len(seeds) == 1:
         found.append("One seed: nothing says how far another would move the factor.")
-    else:
-        limit = stats.coverage_limit(len(seeds))
-        if limit < 0.95:
-            found.append(
-                f"{len(seeds)} seeds: a bootstrap interval over so few can't cover more often than {limit:.0%}, "
-                "whatever it is called."
-            )
     return [*found, *doubts.provenance({ours[0].method: list(ours), theirs[0].method: list(theirs)})]
 
 
@@ -232,9 +225,14 @@ def summary(speedup: SpeedUp) -> str:
 
 def _certainty(speedup: SpeedUp, point: SpeedUpPoint) -> str:
     if point["interval"] is None:
-        return "one seed, so no interval"
+        one = len(speedup["seeds"]) == 1
+        return (
+            "one seed, so no interval"
+            if one
+            else "no interval: beyond measured losses without one of the seeds"
+        )
     low, high = (show(end) for end in point["interval"])
-    return f"bootstrap over {len(speedup['seeds'])} paired seeds: {low} to {high}"
+    return f"95% interval over {len(speedup['seeds'])} paired seeds: {low} to {high}"
 
 
 def show(factor: Bounded) -> str:

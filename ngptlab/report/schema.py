@@ -80,7 +80,7 @@ class Gap(TypedDict):
     final_gap_ci95: float | None
     """Half-width of the 95% interval over the seeds (Student's t)."""
     final_difference: stats.Difference | None
-    """The final gap with its tests and its bootstrap interval; None where no seeds are shared."""
+    """The final gap with its tests, paired and unpaired; None where no seeds are shared."""
     crossovers: list[Crossover]
     last_sign_change_step: float | None
     in_cooldown: bool | None

@@ -176,7 +176,7 @@ def _gap(arm: list[RunRecord], base: list[RunRecord], schedule: Schedule, labels
         "final_gap_nats": track.gap_nats[-1],
         "final_gap_stderr": track.stderr[-1] if track.stderr else None,
         "final_gap_ci95": stats.ci95(track.stderr[-1], track.count) if track.stderr else None,
-        "final_difference": stats.difference(track.final_pairs) if track.pairs else None,
+        "final_difference": stats.difference(*track.final_pairs) if track.pairs else None,
         "crossovers": changes,
         "last_sign_change_step": last,
         "in_cooldown": None if last is None or start is None else last >= start,
