@@ -42,12 +42,13 @@ def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
     labels = _seed_labels(runs)
     methods = {name: _method(arm, labels) for name, arm in arms.items()}
     baseline, *others = arms
-    schedule = _schedule(arms[baseline][0])
+    schedule, found = _schedule(arms[baseline][0]), checks.doubts(arms, methods)
     summary: Summary = {
         "title": printable(title),
         "headline": "",
         "findings": [],
-        "warnings": [*checks.warnings(arms, methods), *lengths.set_aside(runs)],
+        "warnings": [*doubts.texts(found, baseline), *lengths.set_aside(runs)],
+        "doubts": [doubt.plain() for doubt in found],
         "baseline": baseline,
         "methods": methods,
         "gaps": {other: _gap(arms[other], arms[baseline], schedule, labels) for other in others},

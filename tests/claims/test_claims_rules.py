@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from ngptlab.analysis.doubts import Doubt, Kind
 from ngptlab.analysis.rows import CellRow
 from ngptlab.analysis.speedup import Bounded
 from ngptlab.claims import rules
@@ -36,6 +37,10 @@ HERE = Setting(origin="made", params=1000, tokens=5000, context=100, data="text"
 PAIR = {"method": "new", "baseline": "old"}
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not yet tested"
 Arms = Callable[..., Evidence]
+
+
+def doubt(text: str, *arms: str, kind: Kind = "tuning") -> Doubt:
+    return Doubt(kind=kind, arms=arms or ("new",), text=text)
 
 
 def verdict(rule: Rule, evidence: Evidence) -> tuple[str, str]:
@@ -84,8 +89,25 @@ def test_lower_loss(arms: Arms) -> None:
     assert verdict(rule, arms([1.0, 1.4, 1.2], [1.1, 1.2, 1.3]))[0] == OPEN
     assert verdict(rule, arms([1.0], [1.1])) == (OPEN, "one seed")
     assert verdict(rule, Evidence())[1].startswith("nothing recorded")
-    doubtful = arms([1.0, 1.1, 1.2], [1.1, 1.21, 1.29], doubts=("lowest of the grid",))
-    assert verdict(rule, doubtful) == (OPEN, "lowest of the grid")
+    doubtful = arms([1.0, 1.1, 1.2], [1.1, 1.21, 1.29], doubts=(doubt("Lowest of the grid."),))
+    assert verdict(rule, doubtful) == (OPEN, "Lowest of the grid")
+
+
+@pytest.mark.parametrize(
+    ("found", "forbids"),
+    [
+        (doubt("x", "new"), True),
+        (doubt("x", "old", "new", kind="grids"), True),
+        (Doubt(kind="data", text="x"), True),
+        (doubt("x", "third"), False),
+        (doubt("x", "old", "third", kind="settings"), False),
+        (doubt("x", "new", kind="seeds"), False),
+        (Doubt(kind="machine", text="x"), False),
+    ],
+)
+def test_a_doubt_forbids_by_its_kind_and_its_arms(arms: Arms, found: Doubt, forbids: bool) -> None:
+    evidence = arms([1.0, 1.1, 1.2], [1.1, 1.21, 1.29], doubts=(found,))
+    assert verdict(rules.LowerLoss(**PAIR), evidence)[0] == (OPEN if forbids else HOLDS)
 
 
 def test_losses_are_paired_by_seed(arms: Arms) -> None:
@@ -108,6 +130,16 @@ def test_of_several_settings_the_largest_with_three_seeds_is_judged(arms: Arms) 
         "settings disagree: holds here, does not hold at"
     )
     assert "5,000 tokens" in found.reason
+
+
+def test_embeddings_do_not_make_a_setting_the_larger_one(arms: Arms) -> None:
+    """Of 10,000 parameters 9,500 are the vocabulary's: 500 work in every step, of the other model's 1,000 all."""
+    evidence = arms([1.0, 1.1, 1.2], [1.1, 1.21, 1.29])
+    evidence.add(
+        arms([1.2, 1.0, 1.4], [1.1, 1.21, 1.29], params=10_000, vocabulary_params=9_500, tokens=6000)
+    )
+    found = rules.LowerLoss(**PAIR).judge(evidence)
+    assert found.settings[0].params == 1000 and found.verdict == HOLDS
 
 
 def test_settings_that_decide_nothing_oppose_nothing(arms: Arms) -> None:
@@ -238,7 +270,7 @@ def measured(*values: float) -> tuple[Bounded, ...]:
     return tuple({"value": value, "bound": "measured"} for value in values)
 
 
-def savings(*factors: Sequence[Bounded], doubts: tuple[str, ...] = ()) -> Evidence:
+def savings(*factors: Sequence[Bounded], doubts: tuple[Doubt, ...] = ()) -> Evidence:
     points = tuple(Factor(tokens=1000 * 2**i, by_seed=tuple(each)) for i, each in enumerate(factors))
     return Evidence(
         savings=[Savings(setting=HERE, how="made", factors=points, hashes=("aa",), doubts=doubts, **PAIR)]
@@ -253,7 +285,7 @@ def test_saves_tokens() -> None:
     assert verdict(rule, savings(measured(1.2, 1.7, 1.9)))[0] == OPEN
     assert verdict(rule, savings(measured(1.7, 1.72)))[0] == OPEN
     assert verdict(rule, savings(()))[1] == "the factors of single seeds are not recorded"
-    assert verdict(rule, savings(measured(1.7, 1.72, 1.68), doubts=("edge",))) == (OPEN, "edge")
+    assert verdict(rule, savings(measured(1.7, 1.72, 1.68), doubts=(doubt("edge"),))) == (OPEN, "edge")
     assert verdict(rule, Evidence())[1].startswith("nothing recorded")
 
 
@@ -398,10 +430,10 @@ def test_models_in_doubt_decide_nothing() -> None:
     rule = rules.ScaleBetween(method="new", place="alpha", low=0.2, high=0.25)
     sure = learned((0.2, 0.24), (0.21, 0.24), (0.2, 0.25))
     assert verdict(rule, sure)[0] == HOLDS
-    doubtful = Evidence(scales=[replace(each, doubts=("not tuned",)) for each in sure.scales])
+    doubtful = Evidence(scales=[replace(each, doubts=(doubt("not tuned"),)) for each in sure.scales])
     assert verdict(rule, doubtful) == (OPEN, "not tuned")
     twice = Evidence(scales=[*sure.scales, replace(sure.scales[0], hash="other")])
-    assert verdict(rule, twice) == (OPEN, "several models of new have one seed")
+    assert verdict(rule, twice) == (OPEN, "Several models of new have one seed")
     assert verdict(rule, Evidence(scales=[replace(each, hash="") for each in sure.scales]))[0] == OPEN
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ngptlab.analysis.doubts import forbidding
 from ngptlab.claims.claim import Outcome, Verdict
 from ngptlab.claims.evidence import Ends, Estimate, Evidence, Setting, Step, Turn
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, show, together
@@ -66,7 +67,7 @@ class Costs:
             return nothing(f"runs of a method {self.method} beside {self.baseline}")
         ours, theirs = _first(found, self.frac)
         percent = estimate([100 * gap / theirs.losses[seed] for seed, gap in _gaps((ours, theirs)).items()])
-        verdict, reason = decide(percent, self.low, self.high, [*ours.doubts, *theirs.doubts])
+        verdict, reason = decide(percent, self.low, self.high, _against((ours, theirs)))
         return Outcome(
             verdict=verdict,
             reason=reason,
@@ -93,7 +94,13 @@ def matches(evidence: Evidence, method: str, baseline: str) -> list[Match]:
 def _decided(match: Match) -> tuple[Verdict, str]:
     """Whether the first of two arms ends lower."""
     gap = estimate(list(_gaps(match).values()))
-    return decide(gap, -math.inf, 0.0, [*match[0].doubts, *match[1].doubts])
+    return decide(gap, -math.inf, 0.0, _against(match))
+
+
+def _against(match: Match) -> list[str]:
+    """What forbids a claim about these two arms."""
+    ours, theirs = match
+    return forbidding([*ours.doubts, *theirs.doubts], ours.method, theirs.method)
 
 
 def unless_opposed(
@@ -158,8 +165,9 @@ class TurnsInCooldown:
     @staticmethod
     def _decided(turn: Turn) -> tuple[Verdict, str]:
         """Behind before, and ahead after."""
+        against = forbidding(turn.doubts, turn.method, turn.baseline)
         return together(
-            [decide(turn.before, 0.0, math.inf, turn.doubts), decide(turn.after, -math.inf, 0.0, turn.doubts)]
+            [decide(turn.before, 0.0, math.inf, against), decide(turn.after, -math.inf, 0.0, against)]
         )
 
     def _comparable(self, turn: Turn) -> bool:
@@ -203,7 +211,7 @@ class StepNotNeeded:
             )
         step = max(found, key=lambda s: (s.adds.pairs >= MIN_SEEDS, s.mode == "leave-one-out", s.adds.pairs))
         back = _taken_back(step)
-        verdict, reason = decide(back, -self.margin, math.inf, step.doubts)
+        verdict, reason = decide(back, -self.margin, math.inf, forbidding(step.doubts, *step.rungs))
         if verdict == "holds" and not step.tuned:
             verdict, reason = "not yet tested", "the mixture's learning rate was not searched"
         return Outcome(

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ngptlab.analysis.doubts import Doubt, forbidding
 from ngptlab.claims.claim import Outcome, Verdict
 from ngptlab.claims.evidence import Evidence, OfRun, Positions, Scales
 from ngptlab.claims.rules.losses import nothing, settings
@@ -48,8 +49,11 @@ def _by_seed(found: Sequence[R]) -> Records[R]:
     """Where two models have one seed, neither is the method's."""
     runs = {(record.seed, record.hash) for record in found}
     seeds = {record.seed for record in found}
-    doubt = () if len(runs) == len(seeds) else (f"several models of {found[0].method} have one seed",)
-    return {r.seed: replace(r, doubts=(*r.doubts, *doubt)) for r in found}
+    if len(runs) == len(seeds):
+        return {r.seed: r for r in found}
+    method = found[0].method
+    twice = Doubt(kind="recording", arms=(method,), text=f"Several models of {method} have one seed.")
+    return {r.seed: replace(r, doubts=(*r.doubts, twice)) for r in found}
 
 
 def _finish(
@@ -58,7 +62,9 @@ def _finish(
     """The outcome, unless whose the models are is not recorded, or is in doubt."""
     every = [record for part in records for record in part.values()]
     verdict, reason = decided
-    doubts = list(dict.fromkeys(doubt for record in every for doubt in record.doubts))
+    doubts = forbidding(
+        (doubt for record in every for doubt in record.doubts), *(record.method for record in every)
+    )
     if not all(record.seed and record.hash for record in every):
         count = 0
         verdict, reason = "not yet tested", "the runs' seeds and hashes are not recorded"

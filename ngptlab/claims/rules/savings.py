@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ngptlab.analysis.doubts import forbidding
 from ngptlab.analysis.speedup import Bounded
 from ngptlab.claims.claim import Outcome, Verdict
 from ngptlab.claims.evidence import Evidence, Factor, Savings
@@ -42,7 +43,7 @@ class SavesTokens:
         if not logs:
             return _outcome(saving, factor, NO_SEEDS)
         mean = estimate(logs)
-        verdict, reason = decide(mean, _log(self.low), _log(self.high), saving.doubts)
+        verdict, reason = decide(mean, _log(self.low), _log(self.high), against(saving))
         bounds = {each["bound"] for each in factor.by_seed}
         said = f"{show_ratio(mean)} the tokens"
         if bounds != {"measured"}:
@@ -69,6 +70,11 @@ class SavesTokens:
         if all(each["bound"] != "at least" and each["value"] < self.low for each in factor.by_seed):
             return "does not hold"
         return None
+
+
+def against(saving: Savings) -> list[str]:
+    """What forbids a claim about these two arms."""
+    return forbidding(saving.doubts, saving.method, saving.baseline)
 
 
 def _above(each: Bounded, low: float) -> bool:
@@ -140,7 +146,7 @@ class FactorGrows:
             float(np.polyfit(x, np.log2([f.by_seed[s]["value"] for f in inside]), 1)[0]) for s in range(seeds)
         ]
         slope = estimate(values)
-        verdict, reason = decide(slope, 0.0, math.inf, saving.doubts)
+        verdict, reason = decide(slope, 0.0, math.inf, against(saving))
         ends = [math.exp(estimate([math.log(e["value"]) for e in f.by_seed]).mean) for f in inside]
         return Outcome(
             verdict=verdict,
