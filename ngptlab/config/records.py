@@ -339,8 +339,8 @@ class RunConfig(Frozen):
         del fields["eval"]["at"]
         if self.param == ParamConfig():
             del fields["param"]
-        if self.param.rules == "mup":
-            # Until 2026-11 the unembedding started at zero at all widths but the base: another run under the same fields.
+        if self.param.rules == "mup" and self.model.d_model != self.param.base_width:
+            # Until 2026-11 the unembedding started at zero at all widths but the base: other runs under the same fields.
             fields["param"]["unembedding"] = "drawn at every width"
         if self.optim.init == Initial().text:
             del fields["optim"]["init"]
