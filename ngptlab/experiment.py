@@ -182,7 +182,12 @@ def initial_model(config: RunConfig) -> Decoder:
     parts = methods.load(config.method, config.seams.given)
     stored_dtype = torch.bfloat16 if config.train.weights_dtype == "bfloat16" else None
     return methods.build_model(
-        parts, config.model, seed=config.seed, param=config.param, stored_dtype=stored_dtype
+        parts,
+        config.model,
+        seed=config.seed,
+        param=config.param,
+        optim=config.optim,
+        stored_dtype=stored_dtype,
     )
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from typing_extensions import TypedDict
 
 from ngptlab.analysis import doubts, stats
+from ngptlab.analysis.doubts import Doubt
 from ngptlab.analysis.records import RunRecord, load_runs
 from ngptlab.analysis.speedup_runs import SpeedUp, by_length
 from ngptlab.analysis.stats import Difference
@@ -86,6 +88,8 @@ class Study(TypedDict):
     speedups: list[SpeedUp]
     """By share and shape, where there are several lengths."""
     warnings: list[str]
+    doubts: list[dict[str, Any]]
+    """The same, typed: `analysis.doubts.Doubt`, with whether it forbids a claim."""
 
 
 Losses = dict[int, float]
@@ -105,6 +109,7 @@ def measure(legs: Sequence[Leg], *, name: str) -> Study:
     for (arm, steps, frac, shape), points in groups.items():
         base = groups.get((arms[0], steps, frac, shape), []) if arm != arms[0] else []
         rows.append(_row(points, base))
+    found = _doubts(legs, rows, records)
     return {
         "name": name,
         "baseline": arms[0],
@@ -113,7 +118,8 @@ def measure(legs: Sequence[Leg], *, name: str) -> Study:
         "data": legs[0].config.data.source,
         "rows": rows,
         "speedups": _speedups(groups, arms),
-        "warnings": _warnings(legs, rows, records),
+        "warnings": doubts.texts(found, arms[0]),
+        "doubts": [doubt.plain() for doubt in found],
     }
 
 
@@ -205,13 +211,14 @@ def _gaps(last: Losses, before: Losses, base: list[Point]) -> Gaps | None:
     theirs = _losses(base, base[0].steps)
     if theirs.keys() != last.keys():
         return None
-    after = [last[seed] - theirs[seed] for seed in last]
-    gaps: Gaps = {"before": None, "after": stats.difference(after), "change": None}
+    after = [last[seed] for seed in last], [theirs[seed] for seed in last]
+    gaps: Gaps = {"before": None, "after": stats.difference(*after), "change": None}
     theirs_before = _losses(base, base[0].leg.start) if before else {}
     if theirs_before:
-        early = [before[seed] - theirs_before[seed] for seed in last]
-        gaps["before"] = stats.difference(early)
-        gaps["change"] = stats.difference([b - a for a, b in zip(early, after, strict=True)])
+        early = [before[seed] for seed in last], [theirs_before[seed] for seed in last]
+        gaps["before"] = stats.difference(*early)
+        ours, base_s = ([b - a for a, b in zip(*arm, strict=True)] for arm in zip(early, after, strict=True))
+        gaps["change"] = stats.difference(ours, base_s)
     return gaps
 
 
@@ -236,28 +243,27 @@ def _speedups(groups: Groups, arms: list[str]) -> list[SpeedUp]:
     return found
 
 
-def _warnings(legs: Sequence[Leg], rows: list[Row], records: dict[str, RunRecord]) -> list[str]:
+def _doubts(legs: Sequence[Leg], rows: list[Row], records: dict[str, RunRecord]) -> list[Doubt]:
     """Every doubt about this study, the gravest first."""
-    found = [f"No result for {_words(row)}: {row['reason']}." for row in rows if row["reason"]]
+    missing = [f"No result for {_words(row)}: {row['reason']}." for row in rows if row["reason"]]
+    found = [Doubt(kind="missing", text=text) for text in missing]
     arms: dict[str, RunConfig] = {}
     for leg in legs:
         arms.setdefault(leg.config.arm, leg.config)
-    for arm, config in arms.items():
-        if note := doubts.lr_note(config.optim.lr, config.optim.lr_grid):
-            found.append(f"Learning rate of {arm}, {config.optim.lr:.4g}: {note}.")
+    found += doubts.tuning(arms)
     shortest = min(leg.config.train.steps for leg in legs)
     if shortest < max(leg.config.train.steps for leg in legs):
         for arm, config in arms.items():
             if warmup := config.schedule.warmup_steps:
-                share = warmup / shortest
-                found.append(
-                    f"All lengths of {arm} share one warm-up of {warmup} steps: {share:.0%} of the shortest run."
-                )
+                share = f"{warmup} steps: {warmup / shortest:.0%} of the shortest run"
+                text = f"All lengths of {arm} share one warm-up of {share}."
+                found.append(Doubt(kind="schedule", arms=(arm,), text=text))
     seeds = len({leg.config.seed for leg in legs})
     if seeds == 1:
-        found.append("One seed: nothing says how far another would move a loss or a gap.")
+        text = "One seed: nothing says how far another would move a loss or a gap."
+        found.append(Doubt(kind="seeds", text=text))
     elif seeds == 2:
-        found.append("Two seeds: a claim needs three at least.")
+        found.append(Doubt(kind="seeds", text="Two seeds: a claim needs three at least."))
     by_arm: doubts.Arms = {}
     for record in records.values():
         by_arm.setdefault(record.method, []).append(record)

@@ -1,12 +1,17 @@
-"""What makes any comparison of runs doubtful: settings, learning rates, machines. Nothing here changes a number."""
+"""What makes any comparison of runs doubtful: settings, learning rates, machines. Nothing here changes a number.
+
+A doubt has a kind and names the arms that it is about, so that whoever judges two arms asks by both and never by the words."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any, Literal
 
 from ngptlab.analysis.records import RunRecord
-from ngptlab.config import flatten
+from ngptlab.config import RunConfig, flatten
 
 SEEDS = ("seed", "data.seed")
 ARM = (*SEEDS, "method", "schedule.warmup_steps")
@@ -14,11 +19,94 @@ ARM = (*SEEDS, "method", "schedule.warmup_steps")
 FREE = ("optim.", "seams.")
 """Sections in which two arms may differ: each has its own best optimizer settings, and seams belong to the method."""
 
+Kind = Literal[
+    "missing",
+    "settings",
+    "tuning",
+    "grids",
+    "data",
+    "recording",
+    "carried over",
+    "schedule",
+    "seeds",
+    "code",
+    "machine",
+    "length",
+]
+FORBIDS: tuple[Kind, ...] = ("settings", "tuning", "grids", "data", "recording")
+"""Kinds that forbid a claim about the arms concerned: what differs between them is then not the method alone."""
+
 DATA_KEYS = ("data_digest",)
 NUMERIC_KEYS = ("compute_dtype", "torch", "ngptlab", "version", "commit")
 TIME_KEYS = ("device", "device_name", "threads", "platform")
 
 Arms = dict[str, list[RunRecord]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """One thing that makes a comparison doubtful."""
+
+    kind: Kind
+    text: str
+    """A sentence."""
+    arms: tuple[str, ...] = ()
+    """It is about these together; about all where there are none."""
+
+    @property
+    def forbids_claim(self) -> bool:
+        """Whether no claim about these arms may be judged."""
+        return self.kind in FORBIDS
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**asdict(self), "arms": list(self.arms), "forbids_claim": self.forbids_claim}
+
+
+def texts(doubts: Iterable[Doubt], baseline: str | None = None) -> list[str]:
+    """The sentences, each once, in order; with a baseline, without those about two arms of which neither is the baseline."""
+    told = [d for d in doubts if baseline is None or len(d.arms) != 2 or baseline in d.arms]
+    return list(dict.fromkeys(doubt.text for doubt in told))
+
+
+def forbidding(doubts: Iterable[Doubt], *arms: str) -> list[str]:
+    """Why no claim about these arms may be judged: sentences, without their full stop, about some or all of them alone."""
+    concerned = [d for d in doubts if d.forbids_claim and set(d.arms) <= set(arms)]
+    return [text.rstrip(".") for text in texts(concerned)]
+
+
+def tuning(configs: Mapping[str, RunConfig]) -> list[Doubt]:
+    """Learning rates that were not searched, or stand on an edge; arms that were searched over different grids."""
+    found = []
+    for arm, config in configs.items():
+        if note := lr_note(config.optim.lr, config.optim.lr_grid):
+            text = f"Learning rate of {arm}, {config.optim.lr:.4g}: {note}."
+            found.append(Doubt(kind="tuning", arms=(arm,), text=text))
+    for a, b in combinations(configs, 2):
+        if {*configs[a].optim.lr_grid} != {*configs[b].optim.lr_grid}:
+            text = f"The learning rates of {a} and {b} were chosen from different grids: they were not tuned alike."
+            found.append(Doubt(kind="grids", arms=(a, b), text=text))
+    return found
+
+
+def settings(arms: Arms, ignored: Sequence[str] = (), also: str = "") -> list[Doubt]:
+    """Arms whose runs differ in more than their seeds, and pairs that differ in more than arms may.
+
+    Args:
+        ignored: fields that may differ as well.
+        also: what these are, in a word.
+    """
+    within, between = (f"{also} and ", f", {also}") if also else ("", "")
+    found = []
+    for arm, runs in arms.items():
+        if fields := differing(runs, (*SEEDS, *ignored)):
+            text = f"Runs of {arm} differ in more than their {within}seeds: {name_fields(fields)}."
+            found.append(Doubt(kind="settings", arms=(arm,), text=text))
+    for a, b in combinations(arms, 2):
+        if fields := unequal(arms[a][0], arms[b][0], ignored):
+            text = f"{b} and {a} differ in more than method, optimizer{between} and warm-up: {name_fields(fields)}."
+            found.append(Doubt(kind="settings", arms=(a, b), text=text))
+    return found
 
 
 def flat(run: RunRecord) -> dict[str, str]:
@@ -59,17 +147,25 @@ def lr_note(lr: float, grid: Sequence[float]) -> str | None:
     return None
 
 
-def provenance(arms: Arms) -> list[str]:
+def provenance(arms: Arms) -> list[Doubt]:
     """Runs that read other data, or were computed by other code or another machine."""
-    said = {
-        DATA_KEYS: "The runs did not read the same data",
-        NUMERIC_KEYS: "The runs were not computed by the same code or numbers",
-        TIME_KEYS: "The runs were not computed on the same machine, so step times can't be compared",
-    }
+    found: list[Doubt] = []
+    for names in [*((name,) for name in arms), *combinations(arms, 2)]:
+        values = _recorded([run for name in names for run in arms[name]], DATA_KEYS)
+        if values and not any(set(doubt.arms) < set(names) for doubt in found):
+            text = f"Runs of {' and '.join(names)} did not read the same data: {name_fields(values)}."
+            found.append(Doubt(kind="data", arms=names, text=text))
     runs = [run for arm in arms.values() for run in arm]
-    found = []
-    for keys, sentence in said.items():
-        values = {key: list(dict.fromkeys(run.env.get(key, "not recorded") for run in runs)) for key in keys}
-        if fields := {key: distinct for key, distinct in values.items() if len(distinct) > 1}:
-            found.append(f"{sentence}: {name_fields(fields)}.")
+    if values := _recorded(runs, NUMERIC_KEYS):
+        text = f"The runs were not computed by the same code or numbers: {name_fields(values)}."
+        found.append(Doubt(kind="code", text=text))
+    if values := _recorded(runs, TIME_KEYS):
+        text = f"The runs were not computed on the same machine, so step times can't be compared: {name_fields(values)}."
+        found.append(Doubt(kind="machine", text=text))
     return found
+
+
+def _recorded(runs: Sequence[RunRecord], keys: Sequence[str]) -> dict[str, list[str]]:
+    """Of these keys of the environment those in which the runs differ, with the distinct values in order."""
+    values = {key: list(dict.fromkeys(run.env.get(key, "not recorded") for run in runs)) for key in keys}
+    return {key: distinct for key, distinct in values.items() if len(distinct) > 1}

@@ -51,8 +51,8 @@ class Track:
     gap_nats: list[float]
     stderr: list[float] | None
     """Standard error over the seeds. None under two: that of the shared validation set isn't the gap's."""
-    final_pairs: list[float]
-    """The gap at the last of `steps`, seed by seed; empty where there are no pairs."""
+    final_pairs: tuple[list[float], list[float]]
+    """Losses at the last of `steps` of the arm and of the base, seed by seed of `pairs`."""
     final_losses: tuple[float, float]
     """Mean loss at the last of `steps` of the arm and of the base, over the seeds of the gap."""
 
@@ -79,7 +79,7 @@ def track(arm: Sequence[RunRecord], base: Sequence[RunRecord]) -> Track:
         steps=steps,
         gap_nats=[gap for gap, _ in at_step],
         stderr=errors or None,
-        final_pairs=[ours[seeds][steps[-1]] - theirs[seeds][steps[-1]] for seeds in pairs],
+        final_pairs=([ours[s][steps[-1]] for s in pairs], [theirs[s][steps[-1]] for s in pairs]),
         final_losses=(_mean_at(ours, steps[-1]), _mean_at(theirs, steps[-1])),
     )
 

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
 from ngptlab.analysis import doubts, gaps, series, stats
+from ngptlab.analysis.doubts import Doubt
 from ngptlab.analysis.records import RunRecord, load_runs, steady_seconds
 
 Mode = Literal["cumulative", "leave-one-out"]
@@ -85,6 +86,8 @@ class Ladder(TypedDict):
     data: str
     rungs: list[RungNumbers]
     warnings: list[str]
+    doubts: list[dict[str, Any]]
+    """The same, typed: `analysis.doubts.Doubt` with rungs as arms, and whether it forbids a claim."""
 
 
 def measure(rungs: Sequence[Rung], *, recipe: str, base: str, target: str, mode: Mode) -> Ladder:
@@ -102,6 +105,7 @@ def measure(rungs: Sequence[Rung], *, recipe: str, base: str, target: str, mode:
         if arms[rung.label] and (mode == "cumulative" or rung is rungs[0]):
             reference = rung.label
     config = next((arm[0].config for arm in arms.values() if arm), None)
+    found = _doubts(rungs, mode, numbers, {label: arm for label, arm in arms.items() if arm})
     return {
         "recipe": recipe,
         "base": base,
@@ -111,7 +115,8 @@ def measure(rungs: Sequence[Rung], *, recipe: str, base: str, target: str, mode:
         "context": config.train.context if config else None,
         "data": config.data.source if config else "",
         "rungs": numbers,
-        "warnings": _warnings(rungs, mode, numbers, {label: arm for label, arm in arms.items() if arm}),
+        "warnings": doubts.texts(found, rungs[0].label),
+        "doubts": [doubt.plain() for doubt in found],
     }
 
 
@@ -151,36 +156,44 @@ def _adds(arm: Sequence[RunRecord], before: Sequence[RunRecord], against: str) -
     }
 
 
-def _warnings(
+def _doubts(
     rungs: Sequence[Rung], mode: Mode, numbers: Sequence[RungNumbers], arms: dict[str, list[RunRecord]]
-) -> list[str]:
+) -> list[Doubt]:
     """Every doubt about this ladder, the gravest first."""
     return [*_absent(rungs), *_tuning(rungs, mode), *_seeds(numbers), *doubts.provenance(arms)]
 
 
-def _absent(rungs: Sequence[Rung]) -> list[str]:
-    return [f"No result for {rung.label}: {rung.reason}." for rung in rungs if rung.reason]
+def _absent(rungs: Sequence[Rung]) -> list[Doubt]:
+    return [
+        Doubt(kind="missing", arms=(rung.label,), text=f"No result for {rung.label}: {rung.reason}.")
+        for rung in rungs
+        if rung.reason
+    ]
 
 
-def _tuning(rungs: Sequence[Rung], mode: Mode) -> list[str]:
+def _tuning(rungs: Sequence[Rung], mode: Mode) -> list[Doubt]:
+    """What forbids a claim is a rung's own search gone to an edge; rungs that were not searched are told by `tuned`."""
     shown = [rung for rung in rungs if not rung.reason]
     found = []
     for rung in shown:
         note = doubts.lr_note(rung.lr, rung.lr_grid)
         if note and rung.lr_grid:
-            found.append(f"Learning rate of {rung.label}, {rung.lr:.4g}: {note}.")
+            text = f"Learning rate of {rung.label}, {rung.lr:.4g}: {note}."
+            found.append(Doubt(kind="tuning", arms=(rung.label,), text=text))
     if untuned := [rung.label for rung in shown if not rung.lr_grid]:
-        found.append(
+        text = (
             f"Learning rate carried over or set, not tuned, for {', '.join(untuned)}: "
             "what such a rung loses may be its learning rate's fault."
         )
-    moves = [
-        f"{rung.label} ({before.lr:.4g} to {rung.lr:.4g})"
+        found.append(Doubt(kind="carried over", arms=tuple(untuned), text=text))
+    moves = {
+        rung.label: f"{rung.label} ({before.lr:.4g} to {rung.lr:.4g})"
         for before, rung in _compared(shown, mode)
         if before.lr != rung.lr
-    ]
+    }
     if moves:
-        found.append(f"The learning rate changes along with the seams at {', '.join(moves)}.")
+        text = f"The learning rate changes along with the seams at {', '.join(moves.values())}."
+        found.append(Doubt(kind="carried over", arms=tuple(moves), text=text))
     return found
 
 
@@ -189,11 +202,12 @@ def _compared(shown: Sequence[Rung], mode: Mode) -> Iterable[tuple[Rung, Rung]]:
     return pairwise(shown) if mode == "cumulative" else ((shown[0], rung) for rung in shown[1:])
 
 
-def _seeds(numbers: Sequence[RungNumbers]) -> list[str]:
+def _seeds(numbers: Sequence[RungNumbers]) -> list[Doubt]:
     fewest = min((len(rung["seeds"]) for rung in numbers if rung["seeds"]), default=0)
     if fewest == 1:
-        return [
+        text = (
             "One seed: the errors shown are those of the validation set, and nothing says how much another seed "
             "would move a step."
-        ]
-    return ["Two seeds: a claim needs three at least."] if fewest == 2 else []
+        )
+        return [Doubt(kind="seeds", text=text)]
+    return [Doubt(kind="seeds", text="Two seeds: a claim needs three at least.")] if fewest == 2 else []

@@ -1,12 +1,14 @@
-"""Where a curve of loss against log2 learning rate is lowest, and how exactly that is known. numpy only.
+"""Where a curve of loss against log2 learning rate is lowest, and how exactly that is known.
 
-A parabola goes through the best point and its neighbours in the grid. How the interval comes about depends on what there
-is, and every optimum says which it was (`Optimum.interval`):
+One estimator, whatever the number of seeds: the lowest point of the parabola that fits the mean curve at the best learning
+rate and up to two neighbours on each side. How the 95% interval comes about depends on what there is, and every optimum says
+which it was (`Optimum.interval`):
 
-    seeds      two seeds or more: three points; 95% of resampled seeds (percentile bootstrap, the same draw at every rate)
-    residuals  one seed: up to five points, so that the fit leaves residuals; delta method and Student's t, 95%
-    grid       no parabola has its lowest point near the best rate, or three points only: the neighbours in the grid
-    edge       the best rate is the lowest or highest of the grid: no interval, the optimum may lie beyond
+    seeds      two seeds or more: Student's t over the seeds, the error by the jackknife (the same estimator with each seed
+               left out in turn). A bootstrap of three seeds is the range of the seeds and covers too little.
+    residuals  one seed: the delta method from what the fit leaves, and Student's t
+    grid       no parabola has its lowest point near the best learning rate, or three points only: the neighbours in the grid
+    edge       the best learning rate is the lowest or highest of the grid: no interval, the optimum may lie beyond
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ngptlab.analysis.stats import jackknife, t95
+
 Array = NDArray[np.float64]
 Interval = Literal["seeds", "residuals", "grid", "edge"]
 
-DRAWS = 2000
-T95 = {1: 12.706, 2: 4.303, 3: 3.182}
-"""Student's t, 97.5% quantile, by degrees of freedom."""
+REACH = 2
+"""Neighbours of the best learning rate, on each side, that the parabola fits: farther out a curve of losses is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,70 +59,54 @@ def optimum(x_R: Array, loss_SR: Array) -> Optimum | None:
     if best in (0, len(x_R) - 1):
         at = float(x_R[best])
         return Optimum(log2_lr=at, low=at, high=at, interval="edge", best=best)
-    vertex = _vertex(x_R, mean_R)
+    at = _vertex(x_R, mean_R)
     if len(loss_SR) > 1:
-        low, high = _bootstrap(x_R, loss_SR)
-        return Optimum(
-            log2_lr=vertex, low=min(low, vertex), high=max(high, vertex), interval="seeds", best=best
-        )
-    fitted = _fit_residuals(x_R, mean_R, best)
-    if fitted is not None:
-        at, half = fitted
-        low, high = max(at - half, float(x_R[0])), min(at + half, float(x_R[-1]))
-        return Optimum(log2_lr=at, low=low, high=high, interval="residuals", best=best)
-    low, high = float(x_R[best - 1]), float(x_R[best + 1])
-    return Optimum(log2_lr=vertex, low=low, high=high, interval="grid", best=best)
+        left_out = [
+            _vertex(x_R, np.delete(loss_SR, seed, axis=0).mean(axis=0)) for seed in range(len(loss_SR))
+        ]
+        half, interval = t95(len(loss_SR) - 1) * jackknife(left_out), "seeds"
+    elif (error := _residual_error(x_R, mean_R)) is not None:
+        half, interval = error, "residuals"
+    else:
+        low, high = float(x_R[best - 1]), float(x_R[best + 1])
+        return Optimum(log2_lr=at, low=low, high=high, interval="grid", best=best)
+    low, high = max(at - half, float(x_R[0])), min(at + half, float(x_R[-1]))
+    return Optimum(log2_lr=at, low=low, high=high, interval=interval, best=best)  # type: ignore[arg-type]
+
+
+def _near(mean_R: Array) -> tuple[int, slice]:
+    """The best point, and what the parabola is fitted to: from it outwards, up to the first infinite loss."""
+    best = int(mean_R.argmin())
+    start = stop = best
+    while start > max(0, best - REACH) and np.isfinite(mean_R[start - 1]):
+        start -= 1
+    while stop < min(len(mean_R) - 1, best + REACH) and np.isfinite(mean_R[stop + 1]):
+        stop += 1
+    return best, slice(start, stop + 1)
 
 
 def _vertex(x_R: Array, mean_R: Array) -> float:
-    """Lowest point of the parabola through the best point and its two neighbours; the best point where there is none."""
-    best = int(mean_R.argmin())
-    near = slice(best - 1, best + 2)
-    if best in (0, len(x_R) - 1) or not np.isfinite(mean_R[near]).all():
+    """Lowest point of the parabola by least squares; the best point where it is none, or not between its neighbours."""
+    best, near = _near(mean_R)
+    if not near.start < best < near.stop - 1:
         return float(x_R[best])
     a, b, _ = np.polyfit(x_R[near] - x_R[best], mean_R[near], 2)
-    # A tie of all three leaves no curvature; otherwise the middle one is lowest and the parabola opens upwards.
-    return float(x_R[best] - b / (2 * a)) if a > 0 else float(x_R[best])
+    at = float(x_R[best] - b / (2 * a)) if a > 0 else math.nan
+    return at if x_R[best - 1] < at < x_R[best + 1] else float(x_R[best])
 
 
-def _fit_residuals(x_R: Array, mean_R: Array, best: int) -> tuple[float, float] | None:
-    """Vertex and half-width of its interval, from four or five finite points around the best; None where that fails."""
-    start, stop = best - 1, best + 2
-    if not np.isfinite(mean_R[start:stop]).all():
+def _residual_error(x_R: Array, mean_R: Array) -> float | None:
+    """Half-width of the 95% interval from what the fit leaves; None where it leaves nothing, or has no lowest point there."""
+    best, near = _near(mean_R)
+    x, y = x_R[near] - x_R[best], mean_R[near]
+    freedom = len(x) - 3
+    if freedom < 1 or not near.start < best < near.stop - 1:
         return None
-    if start > 0 and np.isfinite(mean_R[start - 1]):
-        start -= 1
-    if stop < len(x_R) and np.isfinite(mean_R[stop]):
-        stop += 1
-    freedom = stop - start - 3
-    if freedom < 1:
-        return None
-    x, y = x_R[start:stop] - x_R[best], mean_R[start:stop]
     design = np.vander(x, 3)
     (a, b, c), *_ = np.linalg.lstsq(design, y, rcond=None)
-    if a <= 0:
-        return None
-    at = -b / (2 * a)
-    if not x_R[best - 1] < x_R[best] + at < x_R[best + 1]:
+    if a <= 0 or not x_R[best - 1] < x_R[best] - b / (2 * a) < x_R[best + 1]:
         return None
     variance = float(((y - design @ (a, b, c)) ** 2).sum()) / freedom
     gradient = np.array([b / (2 * a * a), -1 / (2 * a), 0.0])
     error = math.sqrt(max(0.0, variance * float(gradient @ np.linalg.inv(design.T @ design) @ gradient)))
-    return float(x_R[best] + at), T95[freedom] * error
-
-
-def _bootstrap(x_R: Array, loss_SR: Array) -> tuple[float, float]:
-    """The interval over resampled seeds. Draws that differ in order only are computed once."""
-    seeds = len(loss_SR)
-    draws = np.sort(np.random.default_rng(0).integers(seeds, size=(DRAWS, seeds)))
-    kinds, counts = np.unique(draws, axis=0, return_counts=True)
-    vertices = np.array([_vertex(x_R, loss_SR[rows].mean(axis=0)) for rows in kinds])
-    return _quantiles(vertices, counts / DRAWS, (0.025, 0.975))
-
-
-def _quantiles(values: Array, weights: Array, at: tuple[float, float]) -> tuple[float, float]:
-    """Quantiles of weighted values: the smallest value whose share reaches the level."""
-    order = np.argsort(values)
-    share = np.cumsum(weights[order])
-    low, high = (float(values[order][min(int(np.searchsorted(share, q)), len(values) - 1)]) for q in at)
-    return low, high
+    return t95(freedom) * error

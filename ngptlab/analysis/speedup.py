@@ -18,7 +18,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
 from typing_extensions import TypedDict
 
-from ngptlab.analysis.stats import Floats, Ints, expanded95, resamples
+from ngptlab.analysis.stats import Floats, ci95, jackknife
 
 Bound = Literal["measured", "at least", "at most"]
 
@@ -44,7 +44,10 @@ class Point:
     factor: Bounded
     """`need` over `tokens`. Above one, the method saves tokens."""
     interval: tuple[Bounded, Bounded] | None
-    """95% interval of the factor by bootstrap over the seeds; None of one seed."""
+    """95% interval of the factor: Student's t over the seeds, of its logarithm, with the jackknife's error.
+
+    None of one seed, and where the factor lies beyond measured losses with some seed left out.
+    """
     by_seed: tuple[Bounded, ...]
     """The factor from each seed's own curves, in the order of the seeds."""
 
@@ -54,32 +57,45 @@ def points(
 ) -> list[Point]:
     """The factor at each of the method's lengths.
 
-    Losses are [seeds, lengths]. Row i of both arms has the same seed: a resample takes both arms' runs of a seed.
+    Losses are [seeds, lengths]. Row i of both arms has the same seed, and is left out in both by the jackknife.
     """
     seeds = len(losses)
     assert len(base_losses) == seeds, "paired by seed"
 
-    def needs(rows: Ints | slice) -> Floats:
+    def needs(rows: list[int]) -> Floats:
         return _needs(base_tokens, base_losses[rows].mean(axis=0), losses[rows].mean(axis=0))
 
     def factor(needed: float, count: float) -> Bounded:
         return times(_bounded(needed, base_tokens), 1 / count)
 
-    resampled = np.array([needs(rows) for rows in resamples(seeds)]) if seeds > 1 else None
-    single = [needs(np.array([seed])) for seed in range(seeds)]
+    every = list(range(seeds))
+    single = [needs([seed]) for seed in every]
+    left_out = [needs([other for other in every if other != seed]) for seed in every] if seeds > 1 else []
     found = []
-    for i, (count, needed) in enumerate(zip(tokens, needs(slice(None)).tolist(), strict=True)):
-        ends = None if resampled is None else expanded95(resampled[:, i], seeds)
+    for i, (count, needed) in enumerate(zip(tokens, needs(every).tolist(), strict=True)):
+        ends = _interval(needed, [float(needed_S[i]) for needed_S in left_out])
         point = Point(
             tokens=count,
             loss_nats=float(losses[:, i].mean()),
             need=_bounded(needed, base_tokens),
             factor=factor(needed, count),
-            interval=(factor(ends[0], count), factor(ends[1], count)) if ends else None,
+            interval=(_measured(ends[0] / count), _measured(ends[1] / count)) if ends else None,
             by_seed=tuple(factor(float(needed_S[i]), count) for needed_S in single),
         )
         found.append(point)
     return found
+
+
+def _interval(needed: float, left_out: Sequence[float]) -> tuple[float, float] | None:
+    values = [needed, *left_out]
+    if not left_out or not all(0 < value < math.inf for value in values):
+        return None
+    half = ci95(jackknife([math.log(value) for value in left_out]), len(left_out)) or 0.0
+    return needed * math.exp(-half), needed * math.exp(half)
+
+
+def _measured(value: float) -> Bounded:
+    return {"value": value, "bound": "measured"}
 
 
 def times(number: Bounded, by: float) -> Bounded:

@@ -31,7 +31,7 @@ def draw(speedups: Sequence[SpeedUp], ending: str) -> bytes:
         axes.set_xlabel("tokens of the method")
         axes.set_ylabel("tokens of the baseline for the same loss,\nin tokens of the method")
         axes.set_title(
-            "circles: measured; triangles: the factor lies beyond them\nbars: bootstrap over seeds",
+            "circles: measured; triangles: the factor lies beyond them\nbars: 95% by Student's t over seeds",
             fontsize=8,
         )
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from typing_extensions import TypedDict
 
-from ngptlab.analysis import costs, doubts, series, stats
+from ngptlab.analysis import costs, doubts, series
+from ngptlab.analysis.doubts import Doubt
 from ngptlab.analysis.records import RunRecord, Seeds
 from ngptlab.analysis.speedup import Bounded, Point, points, times
 from ngptlab.config import RunConfig
@@ -34,7 +35,7 @@ class SpeedUpPoint(TypedDict):
     factor: Bounded
     """Of tokens, and so of steps. Above one, the method needs less."""
     interval: list[Bounded] | None
-    """95%, by bootstrap over the seeds; None of one seed."""
+    """95%, by Student's t over the seeds; None of one seed, and where a bound is in the way."""
     by_seed: list[Bounded]
     """The factor from each seed's own runs, in the order of the seeds."""
     flops_factor: Bounded
@@ -59,6 +60,8 @@ class SpeedUp(TypedDict):
     points: list[SpeedUpPoint]
     summary: str
     warnings: list[str]
+    doubts: list[dict[str, Any]]
+    """The same, typed: `analysis.doubts.Doubt`, with whether it forbids a claim."""
 
 
 Losses = dict[Seeds, dict[int, float]]
@@ -132,6 +135,7 @@ def _speedup(
         [step * base_step_tokens for step in base_steps],
         np.array([[base_losses[s][step] for step in base_steps] for s in seeds]),
     )
+    doubted = _doubts(kind, ours, theirs, seeds)
     speedup: SpeedUp = {
         "method": ours[0].method,
         "baseline": theirs[0].method,
@@ -142,7 +146,8 @@ def _speedup(
         "lengths": base_steps,
         "points": [_priced(point, ours, theirs) for point in found],
         "summary": "",
-        "warnings": _warnings(kind, ours, theirs, seeds),
+        "warnings": doubts.texts(doubted),
+        "doubts": [doubt.plain() for doubt in doubted],
     }
     speedup["summary"] = summary(speedup)
     return speedup
@@ -180,34 +185,22 @@ def _priced(point: Point, ours: Sequence[RunRecord], theirs: Sequence[RunRecord]
     }
 
 
-def _warnings(
+def _doubts(
     kind: Kind, ours: Sequence[RunRecord], theirs: Sequence[RunRecord], seeds: list[Seeds]
-) -> list[str]:
+) -> list[Doubt]:
+    arms = {theirs[0].method: list(theirs), ours[0].method: list(ours)}
     found = []
     if kind == "within runs":
-        found.append(
+        text = (
             "Within runs: a point half-way is not the end of a shorter run, whose cooldown would have come earlier. "
             "Runs of several lengths say more."
         )
-    for arm in (ours, theirs):
-        if fields := doubts.differing(arm, (*doubts.SEEDS, *LENGTH)):
-            found.append(
-                f"Runs of {arm[0].method} differ in more than length and seed: {doubts.name_fields(fields)}."
-            )
-    if fields := doubts.unequal(theirs[0], ours[0], LENGTH):
-        found.append(
-            f"The arms differ in more than method, optimizer and length: {doubts.name_fields(fields)}."
-        )
+        found.append(Doubt(kind="schedule", text=text))
+    found += doubts.settings(arms, LENGTH, "length")
     if len(seeds) == 1:
-        found.append("One seed: nothing says how far another would move the factor.")
-    else:
-        limit = stats.coverage_limit(len(seeds))
-        if limit < 0.95:
-            found.append(
-                f"{len(seeds)} seeds: a bootstrap interval over so few can't cover more often than {limit:.0%}, "
-                "whatever it is called."
-            )
-    return [*found, *doubts.provenance({ours[0].method: list(ours), theirs[0].method: list(theirs)})]
+        text = "One seed: nothing says how far another would move the factor."
+        found.append(Doubt(kind="seeds", text=text))
+    return [*found, *doubts.provenance(arms)]
 
 
 def summary(speedup: SpeedUp) -> str:
@@ -232,9 +225,14 @@ def summary(speedup: SpeedUp) -> str:
 
 def _certainty(speedup: SpeedUp, point: SpeedUpPoint) -> str:
     if point["interval"] is None:
-        return "one seed, so no interval"
+        one = len(speedup["seeds"]) == 1
+        return (
+            "one seed, so no interval"
+            if one
+            else "no interval: beyond measured losses without one of the seeds"
+        )
     low, high = (show(end) for end in point["interval"])
-    return f"bootstrap over {len(speedup['seeds'])} paired seeds: {low} to {high}"
+    return f"95% interval over {len(speedup['seeds'])} paired seeds: {low} to {high}"
 
 
 def show(factor: Bounded) -> str:

@@ -1,4 +1,4 @@
-"""What runs over several seeds allow to say: errors, intervals, paired tests, bootstrap. On scipy.
+"""What runs over several seeds allow to say: errors, intervals, paired tests, jackknife. On scipy.
 
 Everything here is about seeds: how far a number would move were the runs repeated with others. The error over the windows
 or documents of the validation text (`stderr_nats` of an evaluation) answers another question, and is never mixed in.
@@ -7,22 +7,18 @@ or documents of the validation text (`stderr_nats` of an evaluation) answers ano
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 from typing_extensions import TypedDict
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 EXACT_PAIRS = 16
 """Most pairs for which all 2^n signs are tried."""
-EXACT_SEEDS = 5
-"""Most seeds for which all n^n resamples are taken, 3125; above that, RESAMPLES random ones."""
-RESAMPLES = 2000
 
 
 class Difference(TypedDict):
@@ -38,8 +34,10 @@ class Difference(TypedDict):
     """Two-sided paired t test: chance of a mean this far from zero, were the true one zero. Takes normal differences."""
     p_signs: float | None
     """The same by all 2^n signs of the differences, exact for symmetric ones; never below 2^(1-n). None above 16 pairs."""
-    bootstrap95: list[float] | None
-    """Interval by resampling the seeds; see `expanded95` for how much it can cover."""
+    welch_ci95: float | None
+    """Half-width of the 95% interval that does not pair the seeds: the better one where pairing cancels nothing."""
+    correlation: float | None
+    """Of the two arms over the seeds. Near zero, pairing cancels nothing; below, it makes the interval wider."""
 
 
 def mean(values: Sequence[float]) -> float:
@@ -54,9 +52,14 @@ def stderr(values: Sequence[float]) -> float | None:
     return float(np.std(np.asarray(values, dtype=np.float64), ddof=1)) / math.sqrt(len(values))
 
 
+def t95(freedom: float) -> float:
+    """Student's t for a two-sided 95% interval, by degrees of freedom."""
+    return float(stdtrit(freedom, 0.975))
+
+
 def ci95(error: float | None, count: int) -> float | None:
     """Half-width of the 95% interval of a mean of `count` values with this standard error, by Student's t."""
-    return None if error is None else error * float(stdtrit(count - 1, 0.975))
+    return None if error is None else error * t95(count - 1)
 
 
 def perplexity(loss_nats: float) -> float | None:
@@ -64,10 +67,10 @@ def perplexity(loss_nats: float) -> float | None:
     return math.exp(loss_nats) if loss_nats < 700 else None
 
 
-def difference(pairs: Sequence[float]) -> Difference:
-    """All of it for paired differences, one a seed."""
+def difference(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
+    """All of it for `ours` minus `theirs`, whose values at one place are of one seed."""
+    pairs = [a - b for a, b in zip(ours, theirs, strict=True)]
     middle, error = mean(pairs), stderr(pairs)
-    interval = bootstrap95(lambda seeds: mean([pairs[i] for i in seeds]), len(pairs))
     return {
         "mean": middle,
         "pairs": len(pairs),
@@ -75,7 +78,8 @@ def difference(pairs: Sequence[float]) -> Difference:
         "ci95": ci95(error, len(pairs)),
         "p_t": t_test(pairs),
         "p_signs": signs_test(pairs),
-        "bootstrap95": list(interval) if interval else None,
+        "welch_ci95": welch95(ours, theirs),
+        "correlation": correlation(ours, theirs),
     }
 
 
@@ -99,35 +103,35 @@ def signs_test(pairs: Sequence[float]) -> float | None:
     return float(np.mean(sums >= observed - 1e-12 * float(np.abs(values).sum())))
 
 
-def resamples(count: int) -> Ints:
-    """Draws of `count` seeds with replacement, [R, count]: all n^n of few, else RESAMPLES; the same at every call."""
-    if count <= EXACT_SEEDS:
-        return np.array(list(product(range(count), repeat=count)), dtype=np.int64)
-    return np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
+def jackknife(left_out: Sequence[float]) -> float:
+    """Standard error of any statistic of n seeds, from its n values with one of the seeds left out in turn.
 
-
-def bootstrap95(statistic: Callable[[Ints], float], count: int) -> tuple[float, float] | None:
-    """95% interval of a statistic of `count` seeds, from resampling them; None of one seed."""
-    if count < 2:
-        return None
-    return expanded95(np.array([statistic(seeds) for seeds in resamples(count)]), count)
-
-
-def expanded95(values: Floats, count: int) -> tuple[float, float]:
-    """95% interval from a statistic's values over `resamples(count)`; infinite values are allowed.
-
-    Plain percentiles are too narrow for few seeds. These are taken further out, as the t-interval of a mean would be
-    (Hesterberg, arXiv:1411.5279, "expanded percentile"). No resample lies beyond the extreme seeds, so the interval
-    can't cover more than 1 - 2^(1-n): 75% with 3 seeds, 88% with 4, 94% with 5 (`coverage_limit`).
+    Of a mean it is the usual error. Where a bootstrap of three seeds can only span them, and so covers 75%, Student's t with
+    this error covers what it says (`ci95`).
     """
-    tail = float(ndtr(-math.sqrt(count / (count - 1)) * stdtrit(count - 1, 0.975)))
-    ordered, outside = np.sort(values), math.floor(tail * len(values))
-    return float(ordered[outside]), float(ordered[len(ordered) - 1 - outside])
+    values = np.asarray(left_out, dtype=np.float64)
+    return math.sqrt((len(values) - 1) * float(values.var()))
 
 
-def coverage_limit(count: int) -> float:
-    """The most that a bootstrap interval over `count` seeds can cover: all seeds may lie on one side of the truth."""
-    return 1 - 2.0 ** (1 - count)
+def correlation(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """Pearson's over the seeds: what pairing by seed can cancel. None under three pairs, or where one arm's are all the same."""
+    a, b = (np.asarray(each, dtype=np.float64) for each in (ours, theirs))
+    if len(a) < 3 or a.std() == 0 or b.std() == 0:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def welch95(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """Half-width of the 95% interval of a difference of means that takes the seeds of both arms as independent.
+
+    Welch's t with Satterthwaite's degrees of freedom. None under two values, or where neither arm scatters.
+    """
+    a, b = stderr(ours), stderr(theirs)
+    if a is None or b is None or not (a or b):
+        return None
+    squares = a * a + b * b
+    freedom = squares * squares / (a**4 / (len(ours) - 1) + b**4 / (len(theirs) - 1))
+    return math.sqrt(squares) * t95(freedom)
 
 
 def in_words(found: Difference) -> str:
@@ -143,4 +147,9 @@ def in_words(found: Difference) -> str:
         tests.append(
             f"{found['p_signs']:.2g} by exact signs, which {n} seeds can't bring below {2.0 ** (1 - n):.2g}"
         )
-    return "; ".join([said, ", ".join(tests)]) if tests else said
+    unpaired = []
+    if found["welch_ci95"] is not None and found["correlation"] is not None:
+        unpaired.append(
+            f"unpaired ± {found['welch_ci95']:.4f} (Welch; the arms correlate by {found['correlation']:+.2f} over seeds)"
+        )
+    return "; ".join([said, *([", ".join(tests)] if tests else []), *unpaired])

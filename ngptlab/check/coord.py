@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ngptlab.analysis.slopes import FIRST_STEP, Point
 from ngptlab.check.probes import KINDS, STREAM, Activations, activations, unit_stream
-from ngptlab.config import Dims, Frozen, OptimConfig
+from ngptlab.config import Dims, Frozen, Initial, OptimConfig
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.optim.groups import make_optimizer
 from ngptlab.param.apply import apply
@@ -35,6 +35,9 @@ class CoordConfig(Frozen):
     """Draws of the initial weights at each width: seeds 0 .. seeds - 1."""
     lr: float = Field(default=2**-8, gt=0)
     """Large: what ten steps move must not be lost beside what was there. Constant, and the base width's."""
+    init: str = ""
+    """As `optim.init`. Empty: as usual, with the unembedding at zero at all widths where rules divide the hidden state: drawn,
+    its first logits shrink as m^-1/2 by design, and hide what training makes of them."""
     d_head: int = Field(default=16, gt=0)
     num_layers: int = Field(default=2, gt=0)
     vocab_size: int = Field(default=101, gt=1)
@@ -80,7 +83,7 @@ def _run(
     dims = config.dims(width)
     rules = rules_at(dims)
     model = Decoder(dims, parts)
-    apply(model, rules)
+    apply(model, rules, OptimConfig(init=config.init or _usual(rules_at, config)))
     model.reset(seed)
     optimizer = make_optimizer(model, OptimConfig(lr=config.lr, weight_decay=parts.weight_decay), rules)
     inputs_BT, targets_BT = tokens_BT[:, :-1], tokens_BT[:, 1:]
@@ -97,6 +100,12 @@ def _run(
             factor = gain if kind in STREAM else 1.0
             size, change = _mean_abs(now, kind), _mean_abs(now, kind, first)
             yield Point(width, seed, step, kind, factor * size, factor * change)
+
+
+def _usual(rules_at: RulesAt, config: CoordConfig) -> str:
+    """One draw for all widths: the base, which divides by 1, is one of them."""
+    divided = any(rules_at(config.dims(width)).hidden_divisor != 1 for width in config.widths)
+    return "unembedding=zero" if divided else Initial().text
 
 
 def _mean_abs(now: Activations, kind: str, before: Activations | None = None) -> float:

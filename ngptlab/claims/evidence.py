@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ngptlab.analysis.doubts import Doubt
 from ngptlab.analysis.rows import CellRow
 from ngptlab.analysis.speedup import Bounded
 
@@ -17,14 +18,19 @@ class Setting:
     origin: str
     """File or folder, as a reader may look it up."""
     params: int | None = None
+    vocabulary_params: int = 0
+    """Of these in the embedding and the unembedding; 0 where that is not recorded."""
     tokens: int | None = None
     context: int | None = None
     data: str = ""
 
     @property
     def size(self) -> int:
-        """Parameters times tokens, what a run costs; 0 where either is not recorded."""
-        return (self.params or 0) * (self.tokens or 0)
+        """Parameters times tokens, what a run costs; 0 where either is not recorded.
+
+        Without the vocabulary's: with GPT-2's, 91% of a model of 7M parameters are embeddings, of which a step uses a few rows.
+        """
+        return ((self.params or 0) - self.vocabulary_params) * (self.tokens or 0)
 
     @property
     def text(self) -> str:
@@ -88,24 +94,22 @@ class Ends(Scheduled):
     losses: Mapping[str, float]
     """By seed."""
     hashes: tuple[str, ...]
-    doubts: tuple[str, ...] = ()
-    """What forbids a claim about this arm, such as a learning rate on the edge of its grid."""
+    doubts: tuple[Doubt, ...] = ()
+    """About this arm, and about others that it may be compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
+class Turn(Scheduled):
     """The gap between two arms where a cooldown begins, and at its end. Below zero, `method` has the lower loss."""
 
-    setting: Setting
     method: str
     baseline: str
     frac: float
     """Share of the run in the cooldown."""
-    shape: str
     before: Estimate
     after: Estimate
     hashes: tuple[str, ...]
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +132,7 @@ class Savings:
     factors: tuple[Factor, ...]
     """By length, rising."""
     hashes: tuple[str, ...]
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +148,10 @@ class Step:
     adds: Estimate
     tuned: bool
     """Whether both rungs have a learning rate that was searched for them."""
+    rungs: tuple[str, ...] = ()
+    """Names of both, as doubts have them."""
     hashes: tuple[str, ...]
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +172,7 @@ class OfRun(Scheduled):
     hash: str
     group: tuple[object, ...]
     """Models with the same may be compared: equal settings, measured alike."""
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +202,8 @@ class Scales(OfRun):
 
     means: Mapping[str, tuple[float, ...]]
     """By place in the block; a value a block, from the first on."""
+    mean_squares: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Mean of the squares, likewise; without a place whose spread is not recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,11 @@
 
 A statistic has a value a seed, paired where there are two arms. Its 95% interval is Student's t over the seeds.
 
-    holds           three seeds or more, no doubt, and the whole interval where the claim says
-    does not hold   three seeds or more, no doubt, and no part of the interval there
+    holds           three seeds or more, no doubt, and the whole interval inside the claim's limits, touching neither
+    does not hold   three seeds or more, no doubt, and the whole interval beyond one of them
     not yet tested  anything else, with the reason
+
+An interval that touches a limit decides nothing: two identical arms differ by exactly zero, and neither is ahead.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from ngptlab.claims.claim import Verdict
 from ngptlab.claims.evidence import Estimate
 
 MIN_SEEDS = 3
+MOST_SEEDS = 1000
+"""More seeds than that are not proposed to anybody."""
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -33,11 +37,30 @@ def decide(found: Estimate, low: float, high: float, doubts: Sequence[str] = ())
     if reasons or found.half is None:
         return "not yet tested", "; ".join(reasons)
     ends = found.mean - found.half, found.mean + found.half
-    if low <= ends[0] and ends[1] <= high:
+    if low < ends[0] and ends[1] < high:
         return "holds", ""
     if ends[1] < low or high < ends[0]:
         return "does not hold", ""
-    return "not yet tested", "the 95% interval reaches across the limit"
+    return "not yet tested", f"the 95% interval reaches a limit{_power(found, low, high)}"
+
+
+def _power(found: Estimate, low: float, high: float) -> str:
+    """How many seeds would decide, were mean and scatter what these seeds say."""
+    needed = seeds_needed(found, low, high)
+    return f"; by this mean and scatter {needed} seeds would decide" if needed else ""
+
+
+def seeds_needed(found: Estimate, low: float, high: float) -> int | None:
+    """The fewest seeds whose 95% interval would reach neither limit, at this mean and scatter.
+
+    None where that is not known (under two seeds, or all alike) or would take more than `MOST_SEEDS`.
+    """
+    if not found.half:
+        return None
+    scatter = found.half / stats.t95(found.pairs - 1) * math.sqrt(found.pairs)
+    distance = min(abs(found.mean - limit) for limit in (low, high))
+    counts = range(MIN_SEEDS, MOST_SEEDS + 1)
+    return next((n for n in counts if stats.t95(n - 1) * scatter / math.sqrt(n) < distance), None)
 
 
 def together(verdicts: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:

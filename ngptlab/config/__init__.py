@@ -1,5 +1,6 @@
 """What a run is: its records (`records`), and how they are read, written and compared (`text`). Imports no torch."""
 
+from ngptlab.config.draws import Initial, initial
 from ngptlab.config.records import (
     CheckpointConfig,
     DataConfig,
@@ -24,6 +25,7 @@ __all__ = [
     "Dims",
     "EvalConfig",
     "Frozen",
+    "Initial",
     "OptimConfig",
     "ParamConfig",
     "RunConfig",
@@ -35,6 +37,7 @@ __all__ = [
     "dump",
     "explain",
     "flatten",
+    "initial",
     "load",
     "parse",
 ]

@@ -17,9 +17,11 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
+from ngptlab.config.draws import Initial, initial
 from ngptlab.errors import nearest
 
 
@@ -116,6 +118,15 @@ class OptimConfig(Frozen):
     """Decoupled decay of every matrix. None: the method's own."""
     grad_clip: float = Field(default=1.0, gt=0)
     """Largest global gradient norm."""
+    init: str = Initial().text
+    """How matrices are drawn: `std:0.02`, `fan_in` (d_in^-1/2), `fan_in:0.5`; for a role besides: `std:0.02,unembedding=zero`."""
+    alpha_init: float | None = Field(default=None, gt=0, le=1)
+    """Where the learned rates alpha start, of a method that has them. None: the method's own."""
+
+    @field_validator("init")
+    @classmethod
+    def _one_text(cls, value: str) -> str:
+        return initial(value).text
 
 
 class ParamConfig(Frozen):
@@ -329,6 +340,13 @@ class RunConfig(Frozen):
         del fields["eval"]["at"]
         if self.param == ParamConfig():
             del fields["param"]
+        if self.param.rules == "mup" and self.model.d_model != self.param.base_width:
+            # Until 2026-11 the unembedding started at zero at all widths but the base: other runs under the same fields.
+            fields["param"]["unembedding"] = "drawn at every width"
+        if self.optim.init == Initial().text:
+            del fields["optim"]["init"]
+        if self.optim.alpha_init is None:
+            del fields["optim"]["alpha_init"]
         if self.train.weights_dtype == "float32":
             del fields["train"]["weights_dtype"]
         if self.data.order == "shuffled":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from ngptlab.config import Dims, ParamConfig, RunConfig, parse
+from ngptlab.config import Dims, OptimConfig, ParamConfig, RunConfig, parse
 from ngptlab.errors import ConfigError, nearest
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.param.apply import apply
@@ -71,9 +71,10 @@ def build_model(
     *,
     seed: int = 0,
     param: ParamConfig | None = None,
+    optim: OptimConfig | None = None,
     stored_dtype: torch.dtype | None = None,
 ) -> Decoder:
-    """A decoder with initial weights by the rules of `param`, constraint applied, on the CPU in float32.
+    """A decoder with initial weights by the rules of `param` and as `optim` says, constraint applied, on the CPU in float32.
 
     `stored_dtype`: digits that the blocks' matrices keep from step to step; None: all of float32.
 
@@ -81,7 +82,7 @@ def build_model(
         ConfigError: there is no such method, or the rules don't fit it or its sizes.
     """
     model = Decoder(dims, load(method) if isinstance(method, str) else method)
-    apply(model, rules(param or ParamConfig(), dims, tokens=None))
+    apply(model, rules(param or ParamConfig(), dims, tokens=None), optim)
     model.stored_dtype = stored_dtype
     model.reset(seed)
     return model

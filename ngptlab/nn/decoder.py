@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ngptlab.config import Dims
+from ngptlab.config import Dims, Initial
 from ngptlab.errors import DataError
 from ngptlab.nn.attention import causal_attention
 from ngptlab.nn.by_hand import is_stacked
@@ -125,8 +125,12 @@ class Decoder(nn.Module):
         """Dtype of activations and matrix products; None: that of the weights."""
         self.stored_dtype: torch.dtype | None = None
         """Dtype to whose digits the blocks' matrices are rounded after every step; None: not at all."""
+        self.initial = Initial()
+        """How matrices are drawn."""
         self.std_factors: dict[Role, float] = {}
         """Factors on the initial std of matrices, where not 1; `param.apply` sets them."""
+        self.width_ratio = 1.0
+        """d_model over that of the base, at which `initial` takes its d_in; `param.apply` sets it."""
         self.hidden_divisor = 1.0
         """What the hidden state is divided by before the head; `param.apply` sets it."""
         self.E_in = matrix(dims.vocab_size, dims.d_model)
@@ -199,9 +203,10 @@ class Decoder(nn.Module):
         """Number of trained values."""
         return sum(p.numel() for p in self.parameters())
 
-    def init_std(self, kind: Role) -> float:
-        """Std of a matrix before the constraint: 0.02, writers' divided by sqrt(2 L), times the factor of its role."""
-        std = 0.02 / (2 * self.dims.num_layers) ** 0.5 if kind is Role.WRITER else 0.02
+    def init_std(self, kind: Role, fan_in: int) -> float:
+        """Std of a matrix before the constraint: as `initial` says, writers' divided by sqrt(2 L), times its role's factor."""
+        std = self.initial.std(kind, fan_in / self.width_ratio)
+        std = std / (2 * self.dims.num_layers) ** 0.5 if kind is Role.WRITER else std
         return std * self.std_factors.get(kind, 1.0)
 
     @torch.no_grad()
@@ -215,7 +220,9 @@ class Decoder(nn.Module):
         for name, weight in self.named_parameters():
             kind = role(name)
             if kind is not Role.SCALE:
-                weight.copy_(torch.randn(weight.shape, generator=generator) * self.init_std(kind))
+                weight.copy_(
+                    torch.randn(weight.shape, generator=generator) * self.init_std(kind, weight.shape[-1])
+                )
         for module in self.modules():
             if isinstance(module, Scale):
                 module.reset()

@@ -35,7 +35,7 @@ def rows(model: Decoder, config: OptimConfig, rules: Rules) -> list[Row]:
     for name, weight in model.named_parameters():
         kind = role(name)
         (group,) = (group for group in groups(config, rules, model.optimizers) if kind in group.roles)
-        std = _start(modules[name.rpartition(".")[0]], f"{model.init_std(kind):.4g}")
+        std = _start(modules[name.rpartition(".")[0]], f"{model.init_std(kind, weight.shape[-1]):.4g}")
         tensor = re.sub(r"^blocks\.\d+", "blocks.*", name).removesuffix(".stored")
         row = Row(tensor, kind, _shape(tuple(weight.shape)), std, group.lr, group.weight_decay)
         assert found.setdefault(tensor, row) == row, f"{tensor} differs between blocks"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ngptlab.config import OptimConfig, initial
 from ngptlab.errors import ConfigError
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.parts import FreeWeights, Scale
@@ -9,8 +10,11 @@ from ngptlab.nn.roles import ScaleKind, role, scale_kind
 from ngptlab.param.rules import Rules
 
 
-def apply(model: Decoder, rules: Rules) -> None:
+def apply(model: Decoder, rules: Rules, optim: OptimConfig | None = None) -> None:
     """Set how `model.reset` will start the model, and the divisor before its head. To be called once, before `reset`.
+
+    Args:
+        optim: says how matrices are drawn and where alpha starts; none: as usual.
 
     Raises:
         ConfigError: a parameter has no role, a scale no kind, or the rules are for another sort of method.
@@ -25,6 +29,9 @@ def apply(model: Decoder, rules: Rules) -> None:
         )
     if rules.normalized_only:
         _check_normalized(model, scales)
+    optim = optim or OptimConfig()
+    _start_alpha(scales, rules, optim.alpha_init)
+    model.initial, model.width_ratio = initial(optim.init), rules.width_ratio
     model.std_factors = rules.std_factors
     model.hidden_divisor = rules.hidden_divisor
     if rules.by_scale:
@@ -32,6 +39,22 @@ def apply(model: Decoder, rules: Rules) -> None:
             rule = rules.by_scale[scale_kind(name)]
             scale.init = (scale.init if rule.start is None else rule.start) * rule.init
             scale.scale = scale.scale if rule.stored is None else rule.stored
+
+
+def _start_alpha(scales: dict[str, Scale], rules: Rules, start: float | None) -> None:
+    rates = [
+        scale for name, scale in scales.items() if start is not None and scale_kind(name) is ScaleKind.RATE
+    ]
+    if start is None:
+        return
+    if not rates:
+        raise ConfigError(f"optim.alpha_init {start}: this method has no learned rates alpha; leave it out")
+    if rules.by_scale and rules.by_scale[ScaleKind.RATE].start is not None:
+        raise ConfigError(
+            f"optim.alpha_init {start}: param.base_layers sets where alpha starts; leave one of them out"
+        )
+    for scale in rates:
+        scale.init = start
 
 
 def _check_normalized(model: Decoder, scales: dict[str, Scale]) -> None:

@@ -48,6 +48,8 @@ class Rules:
     by_role: dict[Role, Rule]
     by_scale: dict[ScaleKind, ScaleRule] = field(default_factory=dict)
     """All kinds, or none where scales start as the method has them."""
+    width_ratio: float = 1.0
+    """m: d_model over that of the base."""
     hidden_divisor: float = 1.0
     """What the hidden state is divided by before the head."""
     adam_only: bool = False
@@ -73,18 +75,21 @@ def sp() -> Rules:
 def mup(m: float) -> Rules:
     """muP for Adam (arXiv:2203.03466), with the base width's own initial values as the replication has it.
 
-    At the base width nothing changes ("non-invasive"). The attention scale stays, because the head width does.
+    At the base width nothing changes ("non-invasive"). The attention scale stays, because the head width does. The unembedding
+    is drawn alike at all widths: what a factor 1/m does to the logits is in `hidden_divisor`. The replication starts it at zero,
+    which is `optim.init std:0.02,unembedding=zero`, at the base width too: a base of another kind than its wider models is none.
     Decay grows as the learning rate falls, so that lr * decay is that of the base.
     """
     hidden = Rule(init_std=m**-0.5, lr=1 / m, weight_decay=m)
     return Rules(
         {
             Role.EMBEDDING: Rule(),
-            Role.UNEMBEDDING: Rule(init_std=1.0 if m == 1 else 0.0),
+            Role.UNEMBEDDING: Rule(),
             Role.READER: hidden,
             Role.WRITER: hidden,
             Role.SCALE: Rule(),
         },
+        width_ratio=m,
         hidden_divisor=m,
         adam_only=True,
     )
@@ -113,6 +118,7 @@ def nugpt(m: float, m_depth: float | None = None, m_data: float = 1.0) -> Rules:
             ScaleKind.GATE: ScaleRule(),
             ScaleKind.LOGITS: ScaleRule(init=m**0.5, stored=NUGPT_STORED),
         },
+        width_ratio=m,
         adam_only=True,
         normalized_only=True,
     )

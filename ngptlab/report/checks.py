@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from ngptlab.analysis.doubts import SEEDS, Arms, differing, name_fields, provenance, unequal
+from ngptlab.analysis.doubts import Arms, Doubt, provenance, settings, tuning
 from ngptlab.report.schema import MethodNumbers
 
 
-def warnings(arms: Arms, methods: dict[str, MethodNumbers]) -> list[str]:
+def doubts(arms: Arms, methods: dict[str, MethodNumbers]) -> list[Doubt]:
     """Every doubt about this comparison, the gravest first."""
-    about_runs = [*_settings(arms), *_tuning(methods), *_seeds(arms, methods)]
-    return [*about_runs, *provenance(arms), *_length(arms, methods)]
+    about_runs = [*settings(arms), *tuning({name: runs[0].config for name, runs in arms.items()})]
+    return [*about_runs, *_seeds(arms, methods), *provenance(arms), *_length(arms, methods)]
 
 
-def _settings(arms: Arms) -> list[str]:
-    found = []
-    for method, runs in arms.items():
-        if fields := differing(runs, SEEDS):
-            found.append(f"Runs of {method} differ in more than their seeds: {name_fields(fields)}.")
-    baseline, *others = arms
-    for other in others:
-        if fields := unequal(arms[baseline][0], arms[other][0]):
-            found.append(
-                f"{other} and {baseline} differ in more than method, optimizer and warm-up: "
-                f"{name_fields(fields)}."
-            )
-    return found
-
-
-def _tuning(methods: dict[str, MethodNumbers]) -> list[str]:
-    notes = {name: f"{m['lr']:.4g}: {m['lr_note']}" for name, m in methods.items() if m["lr_note"]}
-    found = [f"Learning rate of {name}, {note}." for name, note in notes.items()]
-    if len({tuple(sorted(m["lr_grid"])) for m in methods.values()}) > 1:
-        found.append("The learning rates were chosen from different grids: the methods were not tuned alike.")
-    return found
-
-
-def _seeds(arms: Arms, methods: dict[str, MethodNumbers]) -> list[str]:
-    found = []
+def _seeds(arms: Arms, methods: dict[str, MethodNumbers]) -> list[Doubt]:
+    found: list[str] = []
     single = [name for name, m in methods.items() if len(m["seeds"]) == 1]
     if single:
         found.append(
@@ -57,14 +34,14 @@ def _seeds(arms: Arms, methods: dict[str, MethodNumbers]) -> list[str]:
         found.append(
             f"Seeds other than {baseline}'s: {', '.join(partly)}. Their gaps use the shared ones only."
         )
-    return found
+    return [Doubt(kind="seeds", text=text) for text in found]
 
 
-def _length(arms: Arms, methods: dict[str, MethodNumbers]) -> list[str]:
+def _length(arms: Arms, methods: dict[str, MethodNumbers]) -> list[Doubt]:
     missing = [run.name for arm in arms.values() for run in arm if run.length is None]
     if len(missing) == sum(map(len, arms.values())):
         return []
     found = [f"No length evaluation in {', '.join(missing)}."] if missing else []
     if len({m["length_documents"] for m in methods.values() if m["length"]}) > 1:
         found.append("The length evaluations did not read the same number of documents.")
-    return found
+    return [Doubt(kind="length", text=text) for text in found]

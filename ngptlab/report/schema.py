@@ -6,7 +6,7 @@ trained on. `None` (null in the file) means that the number can't be had from th
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from ngptlab.analysis import stats
 from ngptlab.analysis.costs import Cost, Measure
@@ -80,7 +80,7 @@ class Gap(TypedDict):
     final_gap_ci95: float | None
     """Half-width of the 95% interval over the seeds (Student's t)."""
     final_difference: stats.Difference | None
-    """The final gap with its tests and its bootstrap interval; None where no seeds are shared."""
+    """The final gap with its tests, paired and unpaired; None where no seeds are shared."""
     crossovers: list[Crossover]
     last_sign_change_step: float | None
     in_cooldown: bool | None
@@ -160,6 +160,8 @@ class Summary(TypedDict):
     headline: str
     findings: list[Finding]
     warnings: list[str]
+    doubts: list[dict[str, Any]]
+    """What of the warnings is typed: `analysis.doubts.Doubt`, with whether it forbids a claim."""
     baseline: str
     methods: dict[str, MethodNumbers]
     gaps: dict[str, Gap]

@@ -42,12 +42,13 @@ def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
     labels = _seed_labels(runs)
     methods = {name: _method(arm, labels) for name, arm in arms.items()}
     baseline, *others = arms
-    schedule = _schedule(arms[baseline][0])
+    schedule, found = _schedule(arms[baseline][0]), checks.doubts(arms, methods)
     summary: Summary = {
         "title": printable(title),
         "headline": "",
         "findings": [],
-        "warnings": [*checks.warnings(arms, methods), *lengths.set_aside(runs)],
+        "warnings": [*doubts.texts(found, baseline), *lengths.set_aside(runs)],
+        "doubts": [doubt.plain() for doubt in found],
         "baseline": baseline,
         "methods": methods,
         "gaps": {other: _gap(arms[other], arms[baseline], schedule, labels) for other in others},
@@ -176,7 +177,7 @@ def _gap(arm: list[RunRecord], base: list[RunRecord], schedule: Schedule, labels
         "final_gap_nats": track.gap_nats[-1],
         "final_gap_stderr": track.stderr[-1] if track.stderr else None,
         "final_gap_ci95": stats.ci95(track.stderr[-1], track.count) if track.stderr else None,
-        "final_difference": stats.difference(track.final_pairs) if track.pairs else None,
+        "final_difference": stats.difference(*track.final_pairs) if track.pairs else None,
         "crossovers": changes,
         "last_sign_change_step": last,
         "in_cooldown": None if last is None or start is None else last >= start,

@@ -27,7 +27,7 @@ def add(check: argparse.ArgumentParser) -> None:
     coord.add_argument("--steps", type=int, default=10, metavar="N")
     coord.add_argument("--seeds", type=int, default=3, metavar="N", help="at each width (default: 3)")
     coord.add_argument("--lr", type=float, default=2**-8, help="the base width's (default: 2^-8)")
-    coord.add_argument("--base", type=int, metavar="D", help="default: half the smallest width")
+    coord.add_argument("--base", type=int, metavar="D", help="one of the widths (default: the smallest)")
     coord.add_argument("--head-width", type=int, default=16, metavar="K", help="at all widths (default: 16)")
     coord.add_argument(
         "--out", type=Path, help="folder of coord.json, .png and .svg (default: out/coord-...)"
@@ -66,7 +66,11 @@ def _coord(options: argparse.Namespace) -> int:
     from ngptlab.check.coord import CoordConfig, measure
     from ngptlab.param.rules import rules
 
-    base = options.base if options.base is not None else min(options.widths) // 2
+    base = options.base if options.base is not None else min(options.widths)
+    if base not in options.widths:
+        raise ConfigError(
+            f"--base {base}: not among --widths {' '.join(map(str, options.widths))}; the base is checked like the others"
+        )
     param = _param(options.param, base)
     config = _made(
         CoordConfig,
@@ -98,7 +102,7 @@ def _coord(options: argparse.Namespace) -> int:
     steepest = {(slope.kind, slope.quantity): slope for slope in worst(found)}
     for kind in dict.fromkeys(slope.kind for slope in found):
         size, change = steepest[kind, "size"], steepest[kind, "change"]
-        mark = "" if size.passed and change.passed else "   <- beyond the limit"
+        mark = "" if size.passed and change.passed else "   <- beyond a limit"
         print(f"  {kind:38}{_shown(size):16}{_shown(change):16}{mark}".rstrip())
     print(f"{title} (limit ± {LIMIT}, widths {' '.join(map(str, config.widths))}, {config.seeds} seeds)")
     print(f"Written: {out / 'coord.json'}, {out / 'coord.png'}, .svg")

@@ -46,3 +46,16 @@ def test_the_steepest_judged_step_counts() -> None:
     assert size.step == 3 and size.slope == pytest.approx(-0.4)
     early = [*points(2.0, step=FIRST_STEP - 1), *points(0.0, step=FIRST_STEP)]
     assert passed(slopes(early)), "steps before the first judged one do not count"
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 2), (1, 4, 4, 1), (2, 1, 1, 2), (1, 0.5, 0.5, 0.5)])
+def test_a_level_line_does_not_hide_a_doubling(sizes: tuple[float, ...]) -> None:
+    """Twice as large at one doubling is a slope of 1 there, whatever the line through all widths says."""
+    found = slopes([Point(32 * 2**i, 0, 3, "x", size, 1.0) for i, size in enumerate(sizes)])
+    assert not found[0].passed and not passed(found)
+    assert abs(found[0].steepest or 0) >= 1
+
+
+def test_nothing_measured_passes_nothing() -> None:
+    assert not passed([]) and not passed(slopes(points(0.0, step=FIRST_STEP - 1)))
+    assert not passed(slopes([Point(32, 0, 3, "x", 1.0, 1.0)])), "one width has no slope"

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ngptlab.analysis import stats
 from ngptlab.analysis.speedup import Bounded, points
 
 Floats = NDArray[np.float64]
@@ -76,7 +75,7 @@ def test_a_loss_that_rises_again_counts_as_flat() -> None:
     assert need([1.0, 2.0], [2.0, 2.0], 2.0) == {"value": 1.0, "bound": "measured"}
 
 
-def test_seeds_are_resampled_in_pairs() -> None:
+def test_seeds_are_left_out_in_pairs() -> None:
     """What a seed does to both arms alike hardly widens the interval; what it does to one does."""
     shift = np.array([[-0.2], [0.0], [0.2]])
     both = points(TOKENS, curve(TOKENS, speedup=1.5) + shift, TOKENS, curve(TOKENS) + shift)[2].interval
@@ -86,12 +85,11 @@ def test_seeds_are_resampled_in_pairs() -> None:
     assert one[1]["value"] / one[0]["value"] > 1.2
 
 
-def test_an_interval_can_end_beyond_what_was_measured() -> None:
+def test_no_interval_where_a_seed_decides_whether_the_factor_was_measured() -> None:
+    """Without the best seed of the method the loss is reached; without the worst it lies below all of the baseline's."""
     noise = np.array([[-0.05], [0.0], [0.05]])
     found = points(TOKENS, curve(TOKENS, speedup=1.9) + noise, TOKENS, curve(TOKENS) + 0 * noise)[4]
-    assert found.interval and found.factor["bound"] == "measured"
-    assert found.interval[0]["bound"] == "measured"
-    assert found.interval[1] == {"value": 2.0, "bound": "at least"}
+    assert found.factor["bound"] == "measured" and found.interval is None
 
 
 def test_one_seed_has_no_interval() -> None:
@@ -100,17 +98,13 @@ def test_one_seed_has_no_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seeds", "experiments"),
-    [(3, 60), pytest.param(3, 1000, marks=pytest.mark.slow), pytest.param(8, 300, marks=pytest.mark.slow)],
+    ("seeds", "experiments"), [(3, 150), pytest.param(3, 1000, marks=pytest.mark.slow), (8, 100)]
 )
-def test_noisy_intervals_cover_as_often_as_they_can(
-    seeds: int, experiments: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A seed shifts both arms, and noise each run. With 3 seeds the limit is 75%, with 8 the nominal 95%.
+def test_noisy_intervals_cover_as_often_as_they_say(seeds: int, experiments: int) -> None:
+    """A seed shifts both arms, and noise each run: 95% of the intervals hold the truth, with three seeds too.
 
     The truth is the factor of the noiseless curves through the same interpolation. The tolerance is three standard errors.
     """
-    monkeypatch.setattr(stats, "RESAMPLES", 250)  # for speed: one of them lies outside on each side
     tokens = TOKENS[::2]
     truth = points(tokens, curve(tokens, speedup=1.6)[None], tokens, curve(tokens)[None])[1].factor["value"]
     assert truth == pytest.approx(1.6, rel=0.02)
@@ -124,7 +118,4 @@ def test_noisy_intervals_cover_as_often_as_they_can(
         interval = points(tokens, ours, tokens, theirs)[1].interval
         assert interval
         covered += interval[0]["value"] <= truth <= interval[1]["value"]
-    expected = min(0.95, stats.coverage_limit(seeds))
-    assert covered / experiments == pytest.approx(
-        expected, abs=3 * math.sqrt(expected * (1 - expected) / experiments)
-    )
+    assert covered / experiments == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / experiments))

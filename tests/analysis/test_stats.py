@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -23,7 +22,7 @@ by_pairs = pytest.mark.parametrize("pairs", PAIRS.values(), ids=PAIRS)
 @by_pairs
 def test_error_interval_and_t_test_are_scipys(pairs: list[float]) -> None:
     """Both compute in float64; only the order of sums differs."""
-    found, reference = stats.difference(pairs), scipy.stats.ttest_1samp(pairs, 0.0)
+    found, reference = stats.difference(pairs, [0.0] * len(pairs)), scipy.stats.ttest_1samp(pairs, 0.0)
     low, high = reference.confidence_interval(0.95)
     assert found["mean"] == pytest.approx(np.mean(pairs), rel=1e-12) and found["pairs"] == len(pairs)
     assert found["stderr"] == pytest.approx(scipy.stats.sem(pairs), rel=1e-12)
@@ -49,48 +48,48 @@ def test_signs_test_cannot_go_below_its_floor() -> None:
 
 
 def test_one_pair_has_no_error_and_says_so() -> None:
-    found = stats.difference([-0.5])
+    found = stats.difference([1.5], [2.0])
     assert (found["mean"], found["pairs"]) == (-0.5, 1)
-    assert {found[key] for key in ("stderr", "ci95", "p_t", "p_signs", "bootstrap95")} == {None}  # type: ignore[literal-required]
+    assert {found[key] for key in ("stderr", "ci95", "p_t", "p_signs", "welch_ci95", "correlation")} == {None}  # type: ignore[literal-required]
     assert "one seed" in stats.in_words(found)
 
 
 def test_words_name_the_test_and_the_seeds() -> None:
-    said = stats.in_words(stats.difference(PAIRS["three"]))
+    said = stats.in_words(stats.difference(PAIRS["three"], [0.0] * 3))
     assert "Student's t, 3 paired seeds" in said and "by the paired t test" in said
     assert "0.25 by exact signs, which 3 seeds can't bring below 0.25" in said
     assert "-0.0220 nats" in said
 
 
 def test_equal_pairs_have_no_t_test() -> None:
-    found = stats.difference([0.25, 0.25, 0.25])
-    assert (found["stderr"], found["p_t"], found["bootstrap95"]) == (0.0, None, [0.25, 0.25])
+    found = stats.difference([1.25, 1.25, 1.25], [1.0, 1.0, 1.0])
+    assert (found["stderr"], found["p_t"], found["welch_ci95"]) == (0.0, None, None)
 
 
-def test_resamples_of_few_seeds_are_all_there_are() -> None:
-    assert {tuple(row) for row in stats.resamples(3)} == set(itertools.product(range(3), repeat=3))
-    assert len(stats.resamples(5)) == 5**5
-    many = stats.resamples(8)
-    assert many.shape == (stats.RESAMPLES, 8) and (many == stats.resamples(8)).all()
-    assert many.min() == 0 and many.max() == 7
+def test_the_jackknife_of_a_mean_is_its_error() -> None:
+    values = PAIRS["nine"]
+    left_out = [float(np.mean(values[:i] + values[i + 1 :])) for i in range(9)]
+    assert stats.jackknife(left_out) == pytest.approx(stats.stderr(values), rel=1e-9)
 
 
-def test_bootstrap_interval_is_the_expanded_percentile() -> None:
-    values = np.array(PAIRS["nine"])
-    found = stats.bootstrap95(lambda seeds: float(values[seeds].mean()), 9)
-    means = values[stats.resamples(9)].mean(axis=1)
-    tail = scipy.stats.norm.cdf(-math.sqrt(9 / 8) * scipy.stats.t.ppf(0.975, 8))
-    assert found is not None
-    assert np.mean(means < found[0]) <= tail < np.mean(means <= found[0])
-    assert np.mean(means > found[1]) <= tail < np.mean(means >= found[1])
-    plain = np.quantile(means, (0.025, 0.975))
-    assert found[0] < plain[0] and found[1] > plain[1]
+def test_the_unpaired_interval_and_the_correlation_are_scipys() -> None:
+    ours, theirs = [1.0, 1.3, 0.9, 1.2], [1.5, 1.9, 1.4, 1.45]
+    found = stats.difference(ours, theirs)
+    low, high = scipy.stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    assert found["welch_ci95"] == pytest.approx((high - low) / 2, rel=1e-9)
+    assert found["correlation"] == pytest.approx(scipy.stats.pearsonr(ours, theirs)[0], rel=1e-9)
+    assert "unpaired ±" in stats.in_words(found) and "correlate by +0.76" in stats.in_words(found)
 
 
-def test_bootstrap_takes_infinite_values_and_one_seed() -> None:
-    values = np.array([1.0, math.inf, 2.0])
-    assert stats.bootstrap95(lambda seeds: float(values[seeds].mean()), 3) == (1.0, math.inf)
-    assert stats.bootstrap95(lambda seeds: 1.0, 1) is None
+def test_pairing_that_cancels_nothing_is_seen() -> None:
+    """Arms that go against each other: the paired interval is the wider one."""
+    found = stats.difference([1.0, 1.1, 1.2], [2.2, 2.1, 2.0])
+    assert found["correlation"] == pytest.approx(-1) and (found["ci95"] or 0) > (found["welch_ci95"] or 9)
+    assert (
+        stats.correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None
+        and stats.correlation([1, 2], [1, 2]) is None
+    )
+    assert stats.welch95([1.0, 1.0], [1.0, 1.0]) is None
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
@@ -102,22 +101,3 @@ def test_t_interval_covers_as_often_as_it_says(n: int) -> None:
     assert half is not None
     covered = np.abs(draws.mean(axis=1) - 0.3) <= half * error
     assert covered.mean() == pytest.approx(0.95, abs=0.005)
-
-
-@pytest.mark.parametrize(("n", "expected"), [(3, 0.75), (4, 0.875), (8, 0.95)])
-def test_bootstrap_interval_covers_as_often_as_it_says(n: int, expected: float) -> None:
-    """With few seeds that is the limit that `coverage_limit` states: 2,000 experiments, three standard errors are 3%.
-
-    With 3 and 4 the interval is that of the extreme seeds, so that the number is exact; with 8 it is approximate.
-    """
-    draws = np.random.default_rng(n).normal(0.3, 2.0, size=(2000, n))
-    weights = np.zeros((len(stats.resamples(n)), n))
-    np.add.at(weights, (np.arange(len(weights))[:, None], stats.resamples(n)), 1 / n)
-    covered = 0
-    for row in draws if n < 5 else draws[:400]:
-        means = iter(weights @ row)
-        low, high = stats.bootstrap95(lambda seeds, means=means: float(next(means)), n) or (0.0, 0.0)
-        covered += low <= 0.3 <= high
-    share = covered / (2000 if n < 5 else 400)
-    assert share == pytest.approx(expected, abs=0.03)
-    assert share <= stats.coverage_limit(n) + 0.03

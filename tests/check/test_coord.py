@@ -22,7 +22,7 @@ from ngptlab.nn.roles import ScaleKind
 from ngptlab.param.rules import NUGPT_STORED, Rule, Rules, ScaleRule, mup, nugpt, sp
 
 CONFIG = CoordConfig(widths=(32, 64, 128), steps=6, seeds=1, batch_size=2)
-BASE = 16
+BASE = 32
 
 
 def init_only(m: float) -> Rules:
@@ -155,6 +155,14 @@ def test_the_constraint_holds_inside_the_loop() -> None:
     assert max(point.change for point in points) > 0.5
 
 
+def test_the_unembedding_starts_alike_at_all_widths_the_base_included() -> None:
+    """A base with a drawn head beside wider models with a zero one passed before, because it was not among the widths."""
+    for table in (mup, lambda m: sp()):
+        points = measure(methods.load("gpt"), lambda dims: table(dims.d_model / BASE), CONFIG)  # noqa: B023
+        first = {p.width: p.size for p in points if p.kind == "logits" and p.step == 0}
+        assert len({size == 0 for size in first.values()}) == 1, first
+
+
 def test_points_are_complete_and_repeatable() -> None:
     config = CoordConfig(widths=(16, 32), steps=2, seeds=2, batch_size=1)
 
@@ -169,29 +177,29 @@ def test_points_are_complete_and_repeatable() -> None:
 
 # --- the verb ---------------------------------------------------------------------------------------------------------
 
-SMALL = ["--widths", "32", "64", "--steps", "4", "--seeds", "1"]
+SMALL = ["--widths", "64", "128", "256", "--steps", "4", "--seeds", "1"]
 
 
 def test_verb_passes_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "coord", "gpt", *SMALL, "--out", str(tmp_path / "c")]) == 0
     page = capsys.readouterr().out
-    assert "gpt, mup" in page and ": pass" in page and "beyond the limit" not in page
+    assert "gpt, mup" in page and ": pass" in page and "beyond a limit" not in page
     record = json.loads((tmp_path / "c" / "coord.json").read_text())
-    assert record["passed"] and record["param"]["rules"] == "mup" and record["param"]["base_width"] == 16
-    assert record["limit"] == 0.3 and len(record["points"]) == 2 * 5 * len(KINDS)
+    assert record["passed"] and record["param"]["rules"] == "mup" and record["param"]["base_width"] == 64
+    assert record["limit"] == 0.3 and len(record["points"]) == 3 * 5 * len(KINDS)
     assert (tmp_path / "c" / "coord.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_verb_fails_with_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "coord", "gpt", "--param", "sp", *SMALL, "--out", str(tmp_path)]) == 1
     page = capsys.readouterr().out
-    assert ": FAIL" in page and "<- beyond the limit" in page
+    assert ": FAIL" in page and "<- beyond a limit" in page
 
 
 def test_verb_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "table", "gpt", "--param", "mup", "--width", "256", "--base", "64"]) == 0
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
-    assert lines["E_out"][1:] == ["unembedding", "257", "x", "256", "0", "0.001953", "0.1"]
+    assert lines["E_out"][1:] == ["unembedding", "257", "x", "256", "0.02", "0.001953", "0.1"]
     assert lines["blocks.*.attn.W_q"][1:] == ["reader", "256", "x", "256", "0.01", "0.0004883", "0.4"]
 
 
@@ -203,8 +211,8 @@ def test_verb_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
         (["coord", "gpt", "--widths", "64", "32"], "ascending"),
         (["coord", "gpt", "--steps", "1"], "steps"),
         (["coord", "gpt", "--lr", "0"], "lr"),
-        (["coord", "gpt", "--base", "24"], "base_width 24 is no multiple"),
-        (["coord", "gpt", "--base", "0"], "give a base width"),
+        (["coord", "gpt", "--widths", "24", "48", "--base", "24"], "a multiple of the head width 16"),
+        (["coord", "gpt", "--base", "0"], "--base 0: not among --widths"),
         (["coord", "gpt", "--param", "mu"], "'sp', 'mup' or 'nugpt'"),
         (["coord", "gpt", "--param", "nugpt"], "constrain their weights"),
         (["coord", "gtp"], "did you mean 'gpt'"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ngptlab.analysis.doubts import Doubt
 from ngptlab.claims.evidence import Ends, Evidence, Setting
 
 Arms = Callable[..., Evidence]
@@ -16,7 +17,9 @@ Arms = Callable[..., Evidence]
 def arms() -> Arms:
     """Final losses of `new` and `old`, by seed, in one group."""
 
-    def make(new: list[float], old: list[float], *, doubts: tuple[str, ...] = (), **setting: Any) -> Evidence:
+    def make(
+        new: list[float], old: list[float], *, doubts: tuple[Doubt, ...] = (), **setting: Any
+    ) -> Evidence:
         where = Setting(
             origin="made", **{"params": 1000, "tokens": 5000, "context": 128, "data": "text", **setting}
         )

@@ -99,7 +99,7 @@ def test_arms_on_other_data_or_settings_are_no_pair(six: Six, make_run: MakeRun)
 
 def test_a_rate_on_the_edge_forbids_a_verdict(six: Six) -> None:
     reason = rules.LowerLoss(**PAIR).judge(evidence(*six(optim={"lr": 2**-8}))).reason
-    assert reason.startswith("learning rate of ngpt: highest of the grid")
+    assert "Learning rate of ngpt, 0.003906: highest of the grid" in reason
 
 
 def test_of_a_grid_s_runs_none_is_the_arm(six: Six) -> None:
@@ -153,6 +153,52 @@ def test_a_report_of_unequal_arms_decides_nothing(make_run: MakeRun, tmp_path: P
             and judged.verdict == "not yet tested"
             and "differ in more than" in judged.reason
         )
+
+
+GRIDS = {"gpt": [2**-10, 2**-9, 2**-8], "ngpt": [2**-10, 2**-9, 2**-8], "qk_norm": [2**-9]}
+
+
+def test_a_third_arm_does_not_speak_about_two_others(make_run: MakeRun, tmp_path: Path) -> None:
+    """It was not tuned, has another size and read other data: nothing of that is about gpt and ngpt."""
+    runs = [
+        make_run(
+            method,
+            {0: 5.0, 100: loss - seed / 1000 * (method == "ngpt")},
+            seed=seed,
+            optim={"lr": 2**-9, "lr_grid": GRIDS[method]},
+            env={"data_digest": "other" if method == "qk_norm" else "same"},
+        )
+        for seed in range(3)
+        for method, loss in (("gpt", 2.0), ("ngpt", 1.9), ("qk_norm", 1.95))
+    ]
+    write_report(runs, tmp_path / "report", title="made")
+    found = evidence(tmp_path / "report" / "report.json")
+    assert rules.LowerLoss(**PAIR).judge(found).verdict == "holds"
+    third = rules.LowerLoss(method="qk_norm", baseline="gpt").judge(found)
+    assert third.verdict == "not yet tested"
+    for words in ("not tuned", "different grids", "did not read the same data"):
+        assert words in third.reason
+
+
+def test_grids_that_differ_forbid_a_verdict(six: Six, tmp_path: Path) -> None:
+    """From runs and from their report: each arm inside its own grid, and one grid longer than the other."""
+    ours = [path for path in six(optim={"lr_grid": [2**-10, 2**-9, 2**-8, 2**-7]}) if "-ngpt-" in path.name]
+    theirs = [path for path in six(optim={"lr_grid": [2**-10, 2**-9, 2**-8]}) if "-gpt-" in path.name]
+    write_report([*theirs, *ours], tmp_path / "report", title="made")
+    for found in (evidence(*theirs, *ours), evidence(tmp_path / "report" / "report.json")):
+        judged = rules.LowerLoss(**PAIR).judge(found)
+        assert judged.verdict == "not yet tested" and "chosen from different grids" in judged.reason
+
+
+def test_a_file_without_kinds_of_doubts_decides_nothing(six: Six, tmp_path: Path) -> None:
+    """What an earlier version wrote has sentences only; nobody guesses from their words."""
+    write_report(six(), tmp_path / "report", title="made")
+    path = tmp_path / "report" / "report.json"
+    held = json.loads(path.read_text())
+    del held["doubts"]
+    path.write_text(json.dumps(held))
+    judged = rules.LowerLoss(**PAIR).judge(evidence(path))
+    assert judged.verdict == "not yet tested" and "write it again" in judged.reason
 
 
 def test_a_report_of_several_lengths_gives_the_same_factors(six: Six, tmp_path: Path) -> None:
@@ -214,7 +260,7 @@ def test_a_ladder(six: Six, tmp_path: Path) -> None:
     ladder = measure_ladder(untuned, recipe="made", base="gpt", target="ngpt", mode="cumulative")
     write_json(tmp_path / "ladder.json", ladder)
     judged = harmful.judge(evidence(tmp_path / "ladder.json"))
-    assert judged.verdict == "not yet tested" and judged.reason == "learning rate of ngpt: not tuned"
+    assert judged.verdict == "not yet tested" and judged.reason == "Learning rate of ngpt: not tuned"
 
 
 def of(method: str, seed: int) -> dict[str, Any]:

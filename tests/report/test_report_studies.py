@@ -299,7 +299,8 @@ def test_a_sweep_is_told(sweep: Make) -> None:
 def test_a_coordinate_check_is_told(coord: Make, power: float, verdict: str) -> None:
     said = answer(coord(power, passed=verdict == "fails"))
     assert said.startswith(f"a under mup {verdict}: "), "computed, not read"
-    assert f"'scores' at step 2, has {power:+.2f} ± 0.00 (widths 32 to 128, 2 seeds)" in said
+    assert f"'scores' at step 2, has {power:+.2f} ± 0.00, and {power:+.2f} at its steepest doubling" in said
+    assert said.endswith("(widths 32 to 128, 2 seeds).")
 
 
 def test_a_size_that_ran_away_fails_the_check(coord: Make) -> None:

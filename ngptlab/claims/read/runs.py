@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from ngptlab.analysis import doubts, gaps, stats
+from ngptlab.analysis.doubts import Doubt
 from ngptlab.analysis.records import RunRecord, load_runs
 from ngptlab.analysis.speedup_runs import LENGTH, by_length
 from ngptlab.analysis.tasks import HEADLINE
@@ -45,9 +46,12 @@ def read_runs(places: Mapping[Path, str]) -> Evidence:
     found, records = read_evals(places), _load(places)
     origins = {id(run): name for run, name in zip(records, places.values(), strict=True)}
     for key, arms in _grouped(records).items():
-        found.ends += [_ends(key, arm, origins[id(arm[0])]) for arm in arms.values()]
+        doubted = _doubts(arms)
+        found.ends += [_ends(key, arm, origins[id(arm[0])], doubted) for arm in arms.values()]
         found.turns += [
-            turn for ours, theirs in _ordered(arms) for turn in _turn(ours, theirs, origins[id(ours[0])])
+            turn
+            for ours, theirs in _ordered(arms)
+            for turn in _turn(ours, theirs, origins[id(ours[0])], doubted)
         ]
     for arms in _grouped(records, LENGTH).values():
         found.savings += [
@@ -87,6 +91,7 @@ def _setting(run: RunRecord, origin: str) -> Setting:
     return Setting(
         origin=origin,
         params=run.params,
+        vocabulary_params=2 * run.config.model.vocab_size * run.config.model.d_model,
         tokens=train.tokens,
         context=train.context,
         data=shown(run.config.data.source),
@@ -101,16 +106,12 @@ def _hashes(*arms: Sequence[RunRecord]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(run.config.hash for arm in arms for run in arm))
 
 
-def _doubts(*arms: Sequence[RunRecord], ignored: Sequence[str] = ()) -> tuple[str, ...]:
-    """A rate that was not tuned, and an arm of several settings: of a grid's runs, none is the arm."""
-    found = []
-    for arm in arms:
-        method, optim = arm[0].method, arm[0].config.optim
-        if note := doubts.lr_note(optim.lr, optim.lr_grid):
-            found.append(f"learning rate of {method}: {note}")
-        if fields := doubts.differing(arm, (*doubts.SEEDS, *ignored)):
-            found.append(f"runs of {method} differ in more than their seeds: {doubts.name_fields(fields)}")
-    return tuple(found)
+def _doubts(arms: Arms, ignored: Sequence[str] = ()) -> tuple[Doubt, ...]:
+    """Learning rates that were not tuned alike, and an arm of several settings: of a grid's runs, none is the arm."""
+    return (
+        *doubts.tuning({arm: runs[0].config for arm, runs in arms.items()}),
+        *doubts.settings(arms, ignored),
+    )
 
 
 def _cooldown(run: RunRecord) -> tuple[float | None, str]:
@@ -120,7 +121,7 @@ def _cooldown(run: RunRecord) -> tuple[float | None, str]:
     return 0.0 if schedule.shape == "constant" else None, schedule.shape
 
 
-def _ends(key: Key, arm: list[RunRecord], origin: str) -> Ends:
+def _ends(key: Key, arm: list[RunRecord], origin: str, doubted: tuple[Doubt, ...]) -> Ends:
     frac, shape = _cooldown(arm[0])
     return Ends(
         setting=_setting(arm[0], origin),
@@ -130,11 +131,13 @@ def _ends(key: Key, arm: list[RunRecord], origin: str) -> Ends:
         method=arm[0].method,
         losses={_label(run): run.val[-1].loss_nats for run in arm},
         hashes=_hashes(arm),
-        doubts=_doubts(arm),
+        doubts=doubted,
     )
 
 
-def _turn(ours: list[RunRecord], theirs: list[RunRecord], origin: str) -> Iterator[Turn]:
+def _turn(
+    ours: list[RunRecord], theirs: list[RunRecord], origin: str, doubted: tuple[Doubt, ...]
+) -> Iterator[Turn]:
     config = ours[0].config
     frac, shape = _cooldown(ours[0])
     track = gaps.track(ours, theirs)
@@ -158,7 +161,7 @@ def _turn(ours: list[RunRecord], theirs: list[RunRecord], origin: str) -> Iterat
             before=at[0],
             after=at[1],
             hashes=_hashes(theirs, ours),
-            doubts=_doubts(theirs, ours),
+            doubts=doubted,
         )
 
 
@@ -172,7 +175,7 @@ def _savings(ours: list[RunRecord], theirs: list[RunRecord], origin: str) -> Ite
             how=f"{speedup['runs']}, {speedup['schedule']}",
             factors=tuple(Factor(tokens=p["tokens"], by_seed=tuple(p["by_seed"])) for p in speedup["points"]),
             hashes=_hashes(theirs, ours),
-            doubts=_doubts(theirs, ours, ignored=LENGTH),
+            doubts=_doubts({theirs[0].method: theirs, ours[0].method: ours}, LENGTH),
         )
 
 
@@ -191,6 +194,7 @@ class _Scale(Read):
     place: str
     layer: int | None
     mean: float
+    std: float | None = Field(default=None, ge=0)
 
 
 class _Scales(Read):
@@ -238,7 +242,7 @@ class _Tasks(Read):
 def read_evals(places: Mapping[Path, str]) -> Evidence:
     """What was measured of trained models: at the end of training, and by `ngptlab eval`."""
     found, records = Evidence(), _load(places)
-    groups = _grouped(records)
+    doubted = {key: _doubts(arms) for key, arms in _grouped(records).items()}
     for (path, origin), run in zip(places.items(), records, strict=True):
         key = _key(run)
         frac, shape = _cooldown(run)
@@ -249,7 +253,7 @@ def read_evals(places: Mapping[Path, str]) -> Evidence:
             "method": run.method,
             "seed": _label(run),
             "hash": run.config.hash,
-            "doubts": _doubts(groups[key][run.method]),
+            "doubts": doubted[key],
         }
         if run.length:
             bins = tuple((b.start, b.stop, b.loss_nats) for b in run.length.bins)
@@ -273,8 +277,8 @@ def _add(found: Evidence, file: Path, steps: int, key: Key, whose: dict[str, Any
         stored = [m for m in _Spectra.model_validate(held).matrices if m.view == "stored"]
         found.conditions.append(Conditions(**whose, group=(key,), medians=medians(stored)))
     elif kind == "scales":
-        means = by_place(_Scales.model_validate(held).scales)
-        found.scales.append(Scales(**whose, group=(key,), means=means))
+        means, mean_squares = by_place(_Scales.model_validate(held).scales)
+        found.scales.append(Scales(**whose, group=(key,), means=means, mean_squares=mean_squares))
     elif kind == "length":
         read = _Length.model_validate(held)
         if (read.window, read.rope_base, read.rope_scale) == (None, None, None):

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
-from ngptlab.analysis import stats
+from ngptlab.analysis import doubts, stats
+from ngptlab.analysis.doubts import Doubt
 from ngptlab.analysis.speedup import Bounded
 from ngptlab.claims.evidence import Ends, Estimate, Evidence, Factor, Savings, Setting, Step, Turn
 from ngptlab.claims.read.fields import Read, hashes, shown
 
-GRAVE = ("Learning rate of", "did not read the same data", "differ in more than")
-"""What stands in a study's warnings that forbid a claim: those of `analysis.doubts`, `report.checks` and the studies."""
+UNRECORDED = Doubt(
+    kind="recording", text="What makes it doubtful is not recorded: write it again with this version."
+)
+
+
+class _Doubt(Read):
+    kind: doubts.Kind
+    text: str
+    arms: tuple[str, ...] = ()
+
+
+class _Doubted(Read):
+    """Base of what has doubts written beside it; a file of before they had kinds forbids every claim."""
+
+    doubts: tuple[_Doubt, ...] | None = None
+
+    @property
+    def doubted(self) -> tuple[Doubt, ...]:
+        if self.doubts is None:
+            return (UNRECORDED,)
+        return tuple(Doubt(kind=d.kind, text=shown(d.text), arms=d.arms) for d in self.doubts)
 
 
 class _Limit(Read):
@@ -30,16 +50,15 @@ class _Point(Read):
     by_seed: tuple[_Limit, ...] = ()
 
 
-class _SpeedUp(Read):
+class _SpeedUp(_Doubted):
     method: str
     baseline: str
     kind: str
     runs: str
     schedule: str
     points: tuple[_Point, ...]
-    warnings: tuple[str, ...] = ()
 
-    def savings(self, setting: Setting, runs: Sequence[str], doubts: Sequence[str]) -> list[Savings]:
+    def savings(self, setting: Setting, runs: Sequence[str], doubted: Sequence[Doubt]) -> list[Savings]:
         """Nothing of points within runs: a point half-way is not the end of a shorter run."""
         if self.kind != "by length" or not self.points:
             return []
@@ -60,7 +79,7 @@ class _SpeedUp(Read):
                     Factor(tokens=p.tokens, by_seed=tuple(e.plain for e in p.by_seed)) for p in points
                 ),
                 hashes=hashes(runs),
-                doubts=(*doubts, *grave(self.warnings)),
+                doubts=(*doubted, *self.doubted),
             )
         ]
 
@@ -93,11 +112,10 @@ class _CooldownRow(Read):
     params: int | None = None
 
 
-class _Cooldown(Read):
+class _Cooldown(_Doubted):
     baseline: str
     rows: tuple[_CooldownRow, ...]
     speedups: tuple[_SpeedUp, ...]
-    warnings: tuple[str, ...]
     context: int | None = None
     data: str = ""
 
@@ -105,7 +123,6 @@ class _Cooldown(Read):
 def cooldown(held: Any, origin: str) -> Evidence:
     """Losses of every row, gaps before and after, and the speed-ups."""
     study, found = _Cooldown.model_validate(held), Evidence()
-    doubts = grave(study.warnings)
     base = {(r.steps, r.frac, r.shape): r for r in study.rows if r.arm == study.baseline}
     for row in study.rows:
         setting = Setting(
@@ -123,7 +140,7 @@ def cooldown(held: Any, origin: str) -> Evidence:
                     method=row.arm,
                     losses={str(s): loss for s, loss in zip(row.seeds, row.losses, strict=True)},
                     hashes=hashes(row.runs),
-                    doubts=doubts,
+                    doubts=study.doubted,
                 )
             )
         theirs = base.get((row.steps, row.frac, row.shape))
@@ -138,7 +155,7 @@ def cooldown(held: Any, origin: str) -> Evidence:
                     before=row.gaps.before.estimate,
                     after=row.gaps.after.estimate,
                     hashes=hashes([*theirs.runs, *row.runs]),
-                    doubts=doubts,
+                    doubts=study.doubted,
                 )
             )
     for speedup in study.speedups:
@@ -147,13 +164,8 @@ def cooldown(held: Any, origin: str) -> Evidence:
         rows = [row for row in arms if speedup.schedule == f"cooldown {row.frac:g} {row.shape}"]
         params = max((row.params for row in rows if row.params), default=None)
         setting = Setting(origin=origin, params=params, context=study.context, data=shown(study.data))
-        found.savings += speedup.savings(setting, [run for row in rows for run in row.runs], doubts)
+        found.savings += speedup.savings(setting, [run for row in rows for run in row.runs], study.doubted)
     return found
-
-
-def grave(warnings: Sequence[str]) -> tuple[str, ...]:
-    """Warnings that forbid a claim, without their full stop."""
-    return tuple(shown(w).rstrip(".") for w in warnings if any(part in w for part in GRAVE))
 
 
 class _Adds(Read):
@@ -174,12 +186,11 @@ class _Rung(Read):
     final_loss_nats: float | None
 
 
-class _Ladder(Read):
+class _Ladder(_Doubted):
     base: str
     target: str
     mode: str
     rungs: tuple[_Rung, ...]
-    warnings: tuple[str, ...]
     context: int | None = None
     tokens: int | None = None
     data: str = ""
@@ -209,16 +220,21 @@ def ladder(held: Any, origin: str) -> Evidence:
                 adds=Estimate(mean=rung.adds.nats, half=rung.adds.ci95, pairs=rung.adds.pairs),
                 tuned=rung.tuned and against.tuned,
                 hashes=hashes([*against.runs, *rung.runs]),
-                doubts=grave(read.warnings) + _untuned(read, rung, against),
+                rungs=(rung.label, against.label),
+                doubts=read.doubted + _untuned(read, rung, against),
             )
         )
     return found
 
 
-def _untuned(ladder: _Ladder, *pair: _Rung) -> tuple[str, ...]:
+def _untuned(ladder: _Ladder, *pair: _Rung) -> tuple[Doubt, ...]:
     """A method itself must be tuned, whichever way a step goes; a mixture records no grid."""
     ends = (ladder.base, ladder.target)
-    return tuple(f"learning rate of {shown(r.arm)}: not tuned" for r in pair if r.arm in ends and not r.tuned)
+    return tuple(
+        Doubt(kind="tuning", arms=(rung.label,), text=f"Learning rate of {shown(rung.arm)}: not tuned.")
+        for rung in pair
+        if rung.arm in ends and not rung.tuned
+    )
 
 
 def _since(rungs: list[_Rung], against: _Rung, rung: _Rung) -> tuple[str, ...]:
@@ -230,7 +246,6 @@ def _since(rungs: list[_Rung], against: _Rung, rung: _Rung) -> tuple[str, ...]:
 class _Method(Read):
     params: int
     tokens: int
-    lr_note: str | None
     final_losses_by_seed: dict[str, float]
 
 
@@ -258,7 +273,7 @@ class _Run(Read):
     steps: int
 
 
-class _Report(Read):
+class _Report(_Doubted):
     baseline: str
     methods: dict[str, _Method]
     gaps: dict[str, _Gap]
@@ -266,13 +281,12 @@ class _Report(Read):
     runs: tuple[_Run, ...]
     config: dict[str, str]
     schedule: _Schedule
-    warnings: tuple[str, ...]
 
 
 def report(held: Any, origin: str) -> Evidence:
     """Final losses by seed, gaps where the cooldown begins, and the speed-ups."""
     read, found = _Report.model_validate(held), Evidence()
-    schedule, doubts = read.schedule, grave(read.warnings)
+    schedule = read.schedule
     data = shown(read.config.get("data.source", ""))
     known = schedule.cooldown_shape or schedule.shape == "constant"
     frac = schedule.cooldown_steps / schedule.steps if known else None
@@ -283,9 +297,13 @@ def report(held: Any, origin: str) -> Evidence:
     }
     for method, numbers in read.methods.items():
         setting = Setting(
-            origin=origin, params=numbers.params, tokens=numbers.tokens, context=schedule.context, data=data
+            origin=origin,
+            params=numbers.params,
+            vocabulary_params=_vocabulary(read.config),
+            tokens=numbers.tokens,
+            context=schedule.context,
+            data=data,
         )
-        note = f"learning rate of {method}: {numbers.lr_note}" if numbers.lr_note else ""
         found.ends.append(
             Ends(
                 setting=setting,
@@ -295,7 +313,7 @@ def report(held: Any, origin: str) -> Evidence:
                 method=method,
                 losses=numbers.final_losses_by_seed,
                 hashes=listed[method],
-                doubts=(*doubts, *([shown(note)] if note else [])),
+                doubts=read.doubted,
             )
         )
         both = [f"-{hash}" for hash in (*listed.get(read.baseline, ()), *listed[method])]
@@ -313,13 +331,21 @@ def report(held: Any, origin: str) -> Evidence:
                         before=turn[0],
                         after=turn[1],
                         hashes=hashes(both),
-                        doubts=found.ends[-1].doubts,
+                        doubts=read.doubted,
                     )
                 )
         for speedup in read.speedups:
             if speedup.method == method:
-                found.savings += speedup.savings(setting, both, found.ends[-1].doubts)
+                found.savings += speedup.savings(setting, both, read.doubted)
     return found
+
+
+def _vocabulary(config: Mapping[str, str]) -> int:
+    """Parameters of embedding and unembedding; 0 where the sizes are not recorded."""
+    sizes = [config.get(f"model.{name}", "") for name in ("vocab_size", "d_model")]
+    return (
+        2 * int(sizes[0]) * int(sizes[1]) if all(size.isdecimal() and size.isascii() for size in sizes) else 0
+    )
 
 
 def _turn(gap: _Gap, start: int) -> tuple[Estimate, Estimate] | None:

@@ -24,6 +24,7 @@ from ngptlab.claims.evidence import (
 )
 from ngptlab.claims.read.fields import Read, seed_label, shown
 
+ByPlace = dict[str, tuple[float, ...]]
 LABEL = re.compile(r"(?P<method>\S+?)(?: s(?P<seed>\d+))?")
 """How `ngptlab eval` names runs where tables have no columns for it: the arm, with its seed where several have one arm."""
 
@@ -162,6 +163,7 @@ class _Scale(_OfRun):
     place: str
     layer: int | None = None
     mean: float
+    std: float | None = Field(default=None, ge=0)
 
 
 class _Score(_OfRun):
@@ -210,19 +212,23 @@ def medians(matrices: Sequence[Any]) -> dict[str, float]:
 
 def scales(held: Any, origin: str) -> Evidence:
     """scales.csv: a line a learned scale."""
-    rows = TypeAdapter(list[_Scale]).validate_python(held)
-    return Evidence(scales=[Scales(**run[0].where(origin), means=by_place(run)) for run in _by_run(rows)])
+    found = Evidence()
+    for run in _by_run(TypeAdapter(list[_Scale]).validate_python(held)):
+        means, mean_squares = by_place(run)
+        found.scales.append(Scales(**run[0].where(origin), means=means, mean_squares=mean_squares))
+    return found
 
 
-def by_place(found: Sequence[Any]) -> dict[str, tuple[float, ...]]:
-    """Means by place, from the first block on."""
+def by_place(found: Sequence[Any]) -> tuple[ByPlace, ByPlace]:
+    """Means, and means of squares where the spread is recorded: by place, each from the first block on."""
     places: dict[str, list[Any]] = {}
-    for scale in found:
+    for scale in sorted(found, key=lambda s: s.layer or 0):
         places.setdefault(scale.place, []).append(scale)
-    return {
-        place: tuple(scale.mean for scale in sorted(every, key=lambda s: s.layer or 0))
-        for place, every in places.items()
-    }
+    spread = {place: every for place, every in places.items() if all(s.std is not None for s in every)}
+    return (
+        {place: tuple(s.mean for s in every) for place, every in places.items()},
+        {place: tuple(s.mean**2 + s.std**2 for s in every) for place, every in spread.items()},
+    )
 
 
 def accuracies(held: Any, origin: str) -> Evidence:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ngptlab.claims.claim import Outcome
+from ngptlab.analysis.doubts import forbidding
+from ngptlab.claims.claim import Outcome, Verdict
 from ngptlab.claims.evidence import Ends, Estimate, Evidence, Setting, Step, Turn
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, show, together
 
@@ -17,8 +18,9 @@ Match = tuple[Ends, Ends]
 class LowerLoss:
     """`method` ends at a lower validation loss than `baseline` after equal tokens.
 
-    Judged at the largest setting with three seeds (parameters times tokens); of several schedules there, at the one nearest
-    to a cooldown of `frac`. How many other settings have the same sign is told.
+    Judged at the largest setting with three seeds (`Setting.size`); of several schedules there, at the one nearest to a
+    cooldown of `frac`. Where another setting with three seeds decides the other way, nothing is decided, because the sign then
+    depends on the setting. How many settings have the same sign is told.
     """
 
     method: str
@@ -32,7 +34,9 @@ class LowerLoss:
             return nothing(f"runs of {self.method} and {self.baseline} with equal settings and a common seed")
         ours, theirs = _first(found, self.frac)
         gap = estimate(list(_gaps((ours, theirs)).values()))
-        verdict, reason = decide(gap, -math.inf, 0.0, [*ours.doubts, *theirs.doubts])
+        verdict, reason = unless_opposed(
+            _decided((ours, theirs)), [(match[0], _decided(match)[0]) for match in found]
+        )
         others = [estimate(list(_gaps(match).values())) for match in found]
         alike = sum((other.mean < 0) == (gap.mean < 0) for other in others)
         more = f"; the same sign in {alike} of {len(found)} settings" if len(found) > 1 else ""
@@ -63,7 +67,7 @@ class Costs:
             return nothing(f"runs of a method {self.method} beside {self.baseline}")
         ours, theirs = _first(found, self.frac)
         percent = estimate([100 * gap / theirs.losses[seed] for seed, gap in _gaps((ours, theirs)).items()])
-        verdict, reason = decide(percent, self.low, self.high, [*ours.doubts, *theirs.doubts])
+        verdict, reason = decide(percent, self.low, self.high, _against((ours, theirs)))
         return Outcome(
             verdict=verdict,
             reason=reason,
@@ -85,6 +89,29 @@ def matches(evidence: Evidence, method: str, baseline: str) -> list[Match]:
         and ours.frac != 0.0
         and ours.losses.keys() & theirs.losses.keys()
     ]
+
+
+def _decided(match: Match) -> tuple[Verdict, str]:
+    """Whether the first of two arms ends lower."""
+    gap = estimate(list(_gaps(match).values()))
+    return decide(gap, -math.inf, 0.0, _against(match))
+
+
+def _against(match: Match) -> list[str]:
+    """What forbids a claim about these two arms."""
+    ours, theirs = match
+    return forbidding([*ours.doubts, *theirs.doubts], ours.method, theirs.method)
+
+
+def unless_opposed(
+    decided: tuple[Verdict, str], at: Sequence[tuple[Ends | Turn, Verdict]]
+) -> tuple[Verdict, str]:
+    """A verdict, unless the same statistic decides the other way at another of the settings where it was measured."""
+    other = {"holds": "does not hold", "does not hold": "holds"}.get(decided[0])
+    opposed = [f"{each.setting.text}, {each.schedule}" for each, verdict in at if verdict == other]
+    if not opposed:
+        return decided
+    return "not yet tested", f"settings disagree: {decided[0]} here, {other} at {'; '.join(opposed)}"
 
 
 def _gaps(match: Match) -> dict[str, float]:
@@ -120,20 +147,32 @@ class TurnsInCooldown:
         if not found:
             return nothing(f"gaps of {self.method} to {self.baseline} before and after a cooldown")
         turn = max(found, key=self._rank)
-        verdict, reason = together(
-            [decide(turn.before, 0.0, math.inf, turn.doubts), decide(turn.after, -math.inf, 0.0, turn.doubts)]
+        verdict, reason = unless_opposed(
+            self._decided(turn),
+            [(each, self._decided(each)[0]) for each in found if self._comparable(each)],
         )
         turned = sum(t.before.mean > 0 > t.after.mean for t in found)
         more = f"; it turns in {turned} of {len(found)} cooldowns" if len(found) > 1 else ""
         return Outcome(
             verdict=verdict,
             reason=reason,
-            measured=f"gap before {show(turn.before)}; after {show(turn.after)} "
-            f"(cooldown {turn.frac:g} {turn.shape}){more}",
+            measured=f"gap before {show(turn.before)}; after {show(turn.after)} ({turn.schedule}){more}",
             settings=(turn.setting,),
             seeds=min(turn.before.pairs, turn.after.pairs),
             hashes=turn.hashes,
         )
+
+    @staticmethod
+    def _decided(turn: Turn) -> tuple[Verdict, str]:
+        """Behind before, and ahead after."""
+        against = forbidding(turn.doubts, turn.method, turn.baseline)
+        return together(
+            [decide(turn.before, 0.0, math.inf, against), decide(turn.after, -math.inf, 0.0, against)]
+        )
+
+    def _comparable(self, turn: Turn) -> bool:
+        """A cooldown like the claim's: another share or shape may well turn at another place."""
+        return turn.shape == self.shape and math.isclose(turn.frac, self.frac, abs_tol=0.05)
 
     def _rank(self, turn: Turn) -> tuple[object, ...]:
         seeds = min(turn.before.pairs, turn.after.pairs)
@@ -172,7 +211,7 @@ class StepNotNeeded:
             )
         step = max(found, key=lambda s: (s.adds.pairs >= MIN_SEEDS, s.mode == "leave-one-out", s.adds.pairs))
         back = _taken_back(step)
-        verdict, reason = decide(back, -self.margin, math.inf, step.doubts)
+        verdict, reason = decide(back, -self.margin, math.inf, forbidding(step.doubts, *step.rungs))
         if verdict == "holds" and not step.tuned:
             verdict, reason = "not yet tested", "the mixture's learning rate was not searched"
         return Outcome(

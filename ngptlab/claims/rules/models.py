@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ngptlab.analysis.doubts import Doubt, forbidding
 from ngptlab.claims.claim import Outcome, Verdict
 from ngptlab.claims.evidence import Evidence, OfRun, Positions, Scales
 from ngptlab.claims.rules.losses import nothing, settings
@@ -48,8 +49,11 @@ def _by_seed(found: Sequence[R]) -> Records[R]:
     """Where two models have one seed, neither is the method's."""
     runs = {(record.seed, record.hash) for record in found}
     seeds = {record.seed for record in found}
-    doubt = () if len(runs) == len(seeds) else (f"several models of {found[0].method} have one seed",)
-    return {r.seed: replace(r, doubts=(*r.doubts, *doubt)) for r in found}
+    if len(runs) == len(seeds):
+        return {r.seed: r for r in found}
+    method = found[0].method
+    twice = Doubt(kind="recording", arms=(method,), text=f"Several models of {method} have one seed.")
+    return {r.seed: replace(r, doubts=(*r.doubts, twice)) for r in found}
 
 
 def _finish(
@@ -58,7 +62,9 @@ def _finish(
     """The outcome, unless whose the models are is not recorded, or is in doubt."""
     every = [record for part in records for record in part.values()]
     verdict, reason = decided
-    doubts = list(dict.fromkeys(doubt for record in every for doubt in record.doubts))
+    doubts = forbidding(
+        (doubt for record in every for doubt in record.doubts), *(record.method for record in every)
+    )
     if not all(record.seed and record.hash for record in every):
         count = 0
         verdict, reason = "not yet tested", "the runs' seeds and hashes are not recorded"
@@ -85,17 +91,27 @@ def _rises(records: Records[Positions], contexts: int) -> dict[str, float]:
     return found
 
 
-def _telling(found: Sequence[Positions], contexts: int) -> list[Positions]:
-    """Those among whose equals some model's loss rises beyond its context.
+def _read_to(found: Sequence[Positions], contexts: int) -> list[Positions]:
+    """Those that go so far: what was read, not what came out."""
+    return [record for record in found if _rises({record.seed: record}, contexts)]
 
-    Where all fall, the documents' first tokens are harder than what follows, and nothing says what positions did.
+
+def _if_telling(
+    decided: tuple[Verdict, str], evidence: Evidence, records: Sequence[Records[Positions]], contexts: int
+) -> tuple[Verdict, str]:
+    """A verdict, unless no model's loss rises on that text: its first tokens are then harder than what follows.
+
+    The text is chosen before that is looked at. Choosing among texts by what came out would find one for every claim.
     """
-    rising = {r.group for r in found for rise in _rises({r.seed: r}, contexts).values() if rise > 0}
-    return [record for record in found if record.group in rising]
+    groups = {record.group for part in records for record in part.values()}
+    equals = [record for record in evidence.positions if record.group in groups]
+    if any(rise > 0 for record in equals for rise in _rises({record.seed: record}, contexts).values()):
+        return decided
+    return "not yet tested", "every model's loss falls on that text, so it says nothing of positions"
 
 
 def _no_reading(contexts: int, whose: str) -> Outcome:
-    return nothing(f"loss to {contexts} contexts of {whose}, on text where some model's rises")
+    return nothing(f"loss to {contexts} contexts of {whose}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +127,15 @@ class RisesLess:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From pairs of seeds."""
-        both = _group(_telling(evidence.positions, self.contexts), (self.method, self.baseline))
+        both = _group(_read_to(evidence.positions, self.contexts), (self.method, self.baseline))
         ours, theirs = (_rises(records, self.contexts) for records in both)
         values = pairs(ours, theirs)
         if not values:
             return _no_reading(self.contexts, f"{self.method} and {self.baseline}")
         gap = estimate(values)
         said = f"{self.method} {_mean(ours):+.3f}, {self.baseline} {_mean(theirs):+.3f} nats; difference {show(gap)}"
-        return _finish(both, decide(gap, -math.inf, 0.0), said, gap.pairs)
+        decided = _if_telling(decide(gap, -math.inf, 0.0), evidence, both, self.contexts)
+        return _finish(both, decided, said, gap.pairs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +148,13 @@ class StaysFlat:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From seeds."""
-        (records,) = _group(_telling(evidence.positions, self.contexts), (self.method,))
+        (records,) = _group(_read_to(evidence.positions, self.contexts), (self.method,))
         values = list(_rises(records, self.contexts).values())
         if not values:
             return _no_reading(self.contexts, self.method)
         rise = estimate(values)
-        return _finish((records,), decide(rise, -math.inf, self.most), f"rises by {show(rise)}", rise.pairs)
+        decided = _if_telling(decide(rise, -math.inf, self.most), evidence, [records], self.contexts)
+        return _finish((records,), decided, f"rises by {show(rise)}", rise.pairs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,14 +170,15 @@ class LevelsOff:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From seeds."""
-        (records,) = _group(_telling(evidence.positions, self.contexts), (self.method,))
+        (records,) = _group(_read_to(evidence.positions, 2 * self.contexts), (self.method,))
         near, far = (_rises(records, contexts) for contexts in (self.contexts, 2 * self.contexts))
         values = pairs(far, near)
         if not values:
             return _no_reading(2 * self.contexts, self.method)
         rise = estimate(values)
         said = f"from {self.contexts // 2}-{self.contexts} to {self.contexts}-{2 * self.contexts} contexts: {show(rise)}"
-        return _finish((records,), decide(rise, -math.inf, self.most), said, rise.pairs)
+        decided = _if_telling(decide(rise, -math.inf, self.most), evidence, [records], 2 * self.contexts)
+        return _finish((records,), decided, said, rise.pairs)
 
 
 def _mean(values: Mapping[str, float]) -> float:
@@ -198,21 +217,34 @@ class BetterConditioned:
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleBetween:
-    """The mean of a learned scale over all blocks is between `low` and `high`."""
+    """The mean of a learned scale over all blocks is between `low` and `high`.
+
+    `squared`: the root of the mean square instead, of a scale that multiplies both factors of a product, so that its sign has
+    no effect. The mean of signed values would count channels against each other that do the same.
+    """
 
     method: str
     place: str
     low: float
     high: float
+    squared: bool = False
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From seeds."""
         records = _scales(evidence, self.method, self.place)
-        if not records:
+        values = [value for r in records.values() if (value := self._of(r)) is not None]
+        if not values:
             return nothing(f"learned scales {self.place} of {self.method}")
-        mean = estimate([float(np.mean(np.abs(r.means[self.place]))) for r in records.values()])
-        said = f"{self.place} {show(mean, '.3g', '')}, held against {self.low:g} to {self.high:g}"
+        mean = estimate(values)
+        name = f"{self.place}, root mean square" if self.squared else self.place
+        said = f"{name} {show(mean, '.3g', '')}, held against {self.low:g} to {self.high:g}"
         return _finish((records,), decide(mean, self.low, self.high), said, mean.pairs)
+
+    def _of(self, model: Scales) -> float | None:
+        if not self.squared:
+            return float(np.mean(np.abs(model.means[self.place])))
+        mean_squares = model.mean_squares.get(self.place)
+        return None if mean_squares is None else math.sqrt(float(np.mean(mean_squares)))
 
 
 @dataclass(frozen=True, kw_only=True)

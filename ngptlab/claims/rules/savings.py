@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ngptlab.analysis.doubts import forbidding
 from ngptlab.analysis.speedup import Bounded
 from ngptlab.claims.claim import Outcome, Verdict
 from ngptlab.claims.evidence import Evidence, Factor, Savings
@@ -20,9 +21,10 @@ NO_SEEDS = "the factors of single seeds are not recorded"
 class SavesTokens:
     """For the loss of `method`, `baseline` needs `low` to `high` times the tokens.
 
-    Judged at the greatest length of the method at which every seed's factor lies between measured losses. Where there is
-    none, a bound of all seeds on the wrong side of the limit is evidence against the claim; no bound is evidence for it,
-    but for "at least" above `low` where there is no `high`.
+    Judged at the greatest length of the method, whatever came out there: to pass over a length because its factor lies beyond
+    what the baseline was trained for is to choose lengths by their outcome, and drops the greatest factors. Beyond, a bound of
+    all seeds on the wrong side of the limit is evidence against the claim; no bound is evidence for it, but for "at least"
+    above `low` where there is no `high`.
     """
 
     method: str
@@ -41,7 +43,7 @@ class SavesTokens:
         if not logs:
             return _outcome(saving, factor, NO_SEEDS)
         mean = estimate(logs)
-        verdict, reason = decide(mean, _log(self.low), _log(self.high), saving.doubts)
+        verdict, reason = decide(mean, _log(self.low), _log(self.high), against(saving))
         bounds = {each["bound"] for each in factor.by_seed}
         said = f"{show_ratio(mean)} the tokens"
         if bounds != {"measured"}:
@@ -70,6 +72,11 @@ class SavesTokens:
         return None
 
 
+def against(saving: Savings) -> list[str]:
+    """What forbids a claim about these two arms."""
+    return forbidding(saving.doubts, saving.method, saving.baseline)
+
+
 def _above(each: Bounded, low: float) -> bool:
     return each["bound"] != "at most" and each["value"] >= low
 
@@ -81,9 +88,8 @@ def rank(saving: Savings) -> tuple[object, ...]:
 
 
 def judged(saving: Savings) -> Factor:
-    """The factor at the greatest length at which it was measured; the last one where it never was."""
-    inside = [f for f in saving.factors if f.by_seed and all(e["bound"] == "measured" for e in f.by_seed)]
-    return (inside or list(saving.factors))[-1]
+    """The factor at the greatest length at which the seeds' own are recorded; the last one where none is."""
+    return ([f for f in saving.factors if f.by_seed] or list(saving.factors))[-1]
 
 
 def _log(limit: float) -> float:
@@ -110,8 +116,8 @@ def _outcome(saving: Savings, factor: Factor, reason: str) -> Outcome:
 class FactorGrows:
     """The factor of `method` over `baseline` grows with the training length.
 
-    The slope of its logarithm over that of the tokens, by least squares for each seed, over the lengths at which every
-    seed's factor lies between measured losses; three such lengths at least.
+    The slope of its logarithm over that of the tokens, by least squares for each seed; three lengths at least. Nothing is
+    decided where a seed's factor lies beyond measured losses at any of them, because the rest would be chosen by outcome.
     """
 
     method: str
@@ -126,17 +132,21 @@ class FactorGrows:
         seeds = max(len(f.by_seed) for f in saving.factors)
         if not seeds:
             return _outcome(saving, saving.factors[-1], NO_SEEDS)
-        measured = [f for f in saving.factors if all(e["bound"] == "measured" for e in f.by_seed)]
-        inside = [f for f in measured if len(f.by_seed) == seeds]
+        inside = [f for f in saving.factors if len(f.by_seed) == seeds]
         if len(inside) < 3:
-            few = f"the factor lies between measured losses at {len(inside)} lengths, three are needed"
+            few = f"all seeds' factors are recorded at {len(inside)} lengths, three are needed"
             return _outcome(saving, saving.factors[-1], few)
+        if beyond := [f for f in inside if any(e["bound"] != "measured" for e in f.by_seed)]:
+            where = ", ".join(f"{f.tokens:,}" for f in beyond)
+            return _outcome(
+                saving, saving.factors[-1], f"the factor lies beyond measured losses at {where} tokens"
+            )
         x = np.log2([f.tokens for f in inside])
         values = [
             float(np.polyfit(x, np.log2([f.by_seed[s]["value"] for f in inside]), 1)[0]) for s in range(seeds)
         ]
         slope = estimate(values)
-        verdict, reason = decide(slope, 0.0, math.inf, saving.doubts)
+        verdict, reason = decide(slope, 0.0, math.inf, against(saving))
         ends = [math.exp(estimate([math.log(e["value"]) for e in f.by_seed]).mean) for f in inside]
         return Outcome(
             verdict=verdict,

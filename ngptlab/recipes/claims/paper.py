@@ -164,7 +164,7 @@ SOURCE = Source(
             statement="s_qk stays near 1.5.",
             source="learned scales, after figure 6; 1.25 to 1.75 is our reading",
             scale=HALF,
-            rule=ScaleBetween(method="ngpt", place="attn.qk.s_qk", low=1.25, high=1.75),
+            rule=ScaleBetween(method="ngpt", place="attn.qk.s_qk", low=1.25, high=1.75, squared=True),
         ),
         Claim(
             id="s-z",

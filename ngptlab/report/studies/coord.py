@@ -11,17 +11,17 @@ from typing_extensions import TypedDict
 
 from ngptlab.analysis import figures
 from ngptlab.analysis.coord_figure import draw
-from ngptlab.analysis.slopes import FIRST_STEP, LIMIT, Point, Slope, passed, slopes, worst
+from ngptlab.analysis.slopes import FIRST_STEP, LIMIT, STEP_LIMIT, Point, Slope, passed, slopes, worst
 from ngptlab.analysis.tables import as_text, writing
 from ngptlab.report.studies.reading import damaged, read
 from ngptlab.report.studies.shown import Cell, Study, number, word
 
-COLUMNS = ("activation", "of", "steepest slope", "standard error", "at step", "within the limit")
+COLUMNS = ("activation", "of", "slope", "standard error", "steepest doubling", "at step", "within the limits")
 CAPTION = (
     "Top: the size of each kind of activation against width, a line a step; bottom: how far it has moved since the start. Flat "
     "lines say that the rules hold with width; a rising one explodes, a falling one vanishes."
 )
-CSV = ("kind", "quantity", "step", "slope", "stderr")
+CSV = ("kind", "quantity", "step", "slope", "stderr", "steepest")
 
 
 class Rules(TypedDict):
@@ -85,13 +85,14 @@ def answer(whose: str, points: Sequence[Point], found: Sequence[Slope]) -> str:
         return f"{whose}: no verdict, for steps before {FIRST_STEP} are not judged ({where})."
     if broken := [slope for slope in judged if slope.slope is None]:
         return f"{whose}: fails, for the {broken[0].quantity} of '{broken[0].kind}' is zero or not finite ({where})."
-    steepest = max(judged, key=lambda slope: abs(slope.slope or 0.0))
-    error = "" if steepest.stderr is None else f" ± {steepest.stderr:.2f}"
+    worst_one = max(judged, key=lambda slope: slope.excess)
+    error = "" if worst_one.stderr is None else f" ± {worst_one.stderr:.2f}"
     verdict = "passes" if passed(found) else "fails"
     return (
-        f"{whose} {verdict}: over width no activation may grow or shrink by a power above {LIMIT}, and the steepest, the "
-        f"{steepest.quantity} of '{steepest.kind}' at step {steepest.step}, has {number(steepest.slope, '+.2f').text}{error} "
-        f"({where})."
+        f"{whose} {verdict}: over width no activation may grow or shrink by a power above {LIMIT}, nor above {STEP_LIMIT} "
+        f"between two widths. Nearest to that or farthest beyond, the {worst_one.quantity} of '{worst_one.kind}' at step "
+        f"{worst_one.step}, has {number(worst_one.slope, '+.2f').text}{error}, and "
+        f"{number(worst_one.steepest, '+.2f').text} at its steepest doubling ({where})."
     )
 
 
@@ -101,6 +102,7 @@ def _row(slope: Slope) -> tuple[Cell, ...]:
         word(slope.quantity),
         number(slope.slope, "+.3f"),
         number(slope.stderr if slope.stderr is None or math.isfinite(slope.stderr) else None, ".3f"),
+        number(slope.steepest, "+.3f"),
         number(slope.step),
         word("yes" if slope.passed else "no"),
     )
