@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import ngptlab
 from ngptlab import methods
 from ngptlab.config import RunConfig
+from ngptlab.data.adopt import more_tokens
 from ngptlab.data.batches import Batches, fixed_windows
 from ngptlab.data.corpus import Corpus, open_corpus
 from ngptlab.data.known import check_there
@@ -116,6 +117,7 @@ def open_batches(config: RunConfig, corpus: Corpus) -> Batches:
         batch_size=config.train.batch_size,
         seed=config.data.seed,
         shuffled=config.data.order == "shuffled",
+        remedy=more_tokens(config.data, "train"),
     )
 
 
@@ -199,7 +201,10 @@ def open_data(config: RunConfig) -> Corpus:
 def hold_out(config: RunConfig, corpus: Corpus) -> HeldOut:
     """The validation windows and the long documents of a config."""
     inputs_NT, targets_NT = fixed_windows(
-        corpus.val, context=config.train.context, tokens=config.eval.val_tokens
+        corpus.val,
+        context=config.train.context,
+        tokens=config.eval.val_tokens,
+        remedy=more_tokens(config.data, "val"),
     )
     documents_NT = long_documents(
         corpus.long,

@@ -13,10 +13,11 @@ import logging
 import shutil
 import uuid
 from pathlib import Path
+from typing import NamedTuple
 
 from ngptlab.config import DataConfig
 from ngptlab.data import sources
-from ngptlab.data.adopt import SCHEME, adopt, adopted_tokens
+from ngptlab.data.adopt import SCHEME, adopt, adopted_stream
 from ngptlab.data.cache import cache_folder
 from ngptlab.data.manifest import (
     FORMAT_VERSION,
@@ -29,7 +30,7 @@ from ngptlab.data.manifest import (
     read_manifest,
 )
 from ngptlab.data.prepare import prepare
-from ngptlab.data.shards import TokenStream
+from ngptlab.data.shards import HEADER_BYTES, TokenStream
 from ngptlab.data.tokenize import check_vocabulary, tokenizer, tokenizer_name
 from ngptlab.errors import DataError, nearest
 
@@ -104,7 +105,15 @@ def open_corpus(data: DataConfig, *, vocab_size: int, long_min_tokens: int) -> C
     return corpus
 
 
-def known_tokens(data: DataConfig, *, long_min_tokens: int) -> int | None:
+class Size(NamedTuple):
+    """How much there is."""
+
+    tokens: int
+    bytes: int
+    """Of the tokens on the disk."""
+
+
+def known_size(data: DataConfig, *, long_min_tokens: int) -> Size | None:
     """Training tokens of `data` as far as known without work: None where they are not prepared yet. Reads no content.
 
     Raises:
@@ -112,13 +121,13 @@ def known_tokens(data: DataConfig, *, long_min_tokens: int) -> int | None:
             shard's header is damaged.
     """
     if data.source.startswith(SCHEME):
-        return adopted_tokens(data)
+        stream = adopted_stream(data)
+        return Size(len(stream), stream.nbytes)
     path = _place(data, long_min_tokens) / MANIFEST
     if not path.exists():
         return None
-    return (
-        read_manifest(path, f"delete the folder {path.parent} to have it made again").splits["train"].tokens
-    )
+    train = read_manifest(path, f"delete the folder {path.parent} to have it made again").splits["train"]
+    return Size(train.tokens, sum(shard.bytes - HEADER_BYTES for shard in train.shards))
 
 
 def _adopted(data: DataConfig, vocab_size: int) -> Corpus:

@@ -20,6 +20,7 @@ from ngptlab.data.drafts import Drafts
 from ngptlab.data.encode import Batch, encoded
 from ngptlab.data.journal import Journal, clear, read_hashes, read_journal, write_journal
 from ngptlab.data.manifest import MANIFEST, Manifest, Split, fsync_folder, write_manifest
+from ngptlab.data.shards import shard_format
 from ngptlab.data.sources import Source
 from ngptlab.data.splits import Extremes, Rule, enough
 from ngptlab.data.tokenize import Tokenizer
@@ -111,7 +112,7 @@ class _Work:
         found, done, unsaved = journal.found, journal.documents, b""
         batches = _batches(self.source, journal.position, set(read_hashes(self.folder, journal)))
         with (
-            Drafts(self.folder, journal.drafts) as drafts,
+            Drafts(self.folder, journal.drafts, form=shard_format(self.tokens.vocab_size)) as drafts,
             # Closed by name: with an error or Ctrl-C in here, its threads would go on for as long as there is a traceback.
             contextlib.closing(encoded(batches, self.tokens, self.workers)) as encodings,
         ):

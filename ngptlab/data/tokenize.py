@@ -1,4 +1,4 @@
-"""Text to tokens and back. Tokens fit 16 bits, as the shards store them. tokenizer_file.py has those of the user's own."""
+"""Text to tokens and back. Tokens are as wide as shards store them. tokenizer_file.py has those of the user's own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ngptlab.data.shards import token_dtype
 from ngptlab.errors import DataError, nearest
 
 if TYPE_CHECKING:
     import tiktoken
 
-Tokens = npt.NDArray[np.uint16]
+Tokens = npt.NDArray[np.unsignedinteger]
 END_OF_TEXT = "<|endoftext|>"
 FILE_SUFFIX = ".json"
 FILE_NAME = "tokenizers:"
@@ -37,7 +38,7 @@ class Tokenizer(Protocol):
 
     def encode_documents(self, texts: Sequence[str]) -> Tokens:
         """Tokens of several texts, one at least, end after end, `end_of_text` before each."""
-        before = np.array([self.end_of_text], dtype=np.uint16)
+        before = np.array([self.end_of_text], dtype=token_dtype(self.vocab_size))
         return np.concatenate([piece for text in texts for piece in (before, self.encode(text))])
 
     def copy(self) -> Tokenizer:
@@ -219,7 +220,8 @@ def _gpt2_encoding() -> tiktoken.Encoding:
         state = f"TIKTOKEN_CACHE_DIR={folder} lacks it" if folder else "TIKTOKEN_CACHE_DIR is not set"
         raise DataError(
             f"gpt2: the vocabulary can't be fetched ({type(error).__name__}) and {state}; without a network, "
-            "set TIKTOKEN_CACHE_DIR to a folder that tiktoken filled elsewhere, or --data.tokenizer bytes"
+            "set TIKTOKEN_CACHE_DIR to a folder that tiktoken filled elsewhere; for text that is not tokenized yet, "
+            "the tokenizer `bytes` needs none"
         ) from None
 
 

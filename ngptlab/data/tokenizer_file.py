@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ngptlab.data.shards import token_dtype
 from ngptlab.data.tokenize import FILE_NAME, Tokenizer, Tokens, checked
 from ngptlab.errors import DataError
 
@@ -23,7 +24,8 @@ NAME_DIGITS = 16
 KNOWN_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]")
 OFF = ("padding", "truncation", "post_processor")
 """Fields of a file that cut a text or put tokens around it; `encode` goes without them."""
-MOST_TOKENS = 2**16  # what a shard's 16 bits can tell apart
+MOST_TOKENS = 2**24
+"""Tables of a vocabulary take 8 bytes a token; the largest of published ones have a million tokens."""
 
 
 class FileTokenizer(Tokenizer):
@@ -33,7 +35,7 @@ class FileTokenizer(Tokenizer):
     file. Markers in a text are plain text, padding, truncation and the file's own begin and end tokens are off.
 
     Raises:
-        DataError: the file can't be read, its tokens don't fit 16 bits, or no end-of-text token is found in it.
+        DataError: the file can't be read, its tokens are numbered too high, or no end-of-text token is found in it.
     """
 
     def __init__(self, file: str, end_of_text: str = "") -> None:
@@ -45,7 +47,7 @@ class FileTokenizer(Tokenizer):
         self.vocab_size = max(vocabulary.values()) + 1  # numbers may have gaps
         if self.vocab_size > MOST_TOKENS:
             raise DataError(
-                f"{file}: has tokens up to {self.vocab_size - 1}, a shard's are 0..{MOST_TOKENS - 1}; "
+                f"{file}: has tokens up to {self.vocab_size - 1}, allowed are 0..{MOST_TOKENS - 1}; "
                 "give a tokenizer with a smaller vocabulary"
             )
         self.marker = _find_end(vocabulary, end_of_text, file)
@@ -79,7 +81,7 @@ class FileTokenizer(Tokenizer):
         Raises:
             DataError: as for `encode`.
         """
-        before = np.array([self.end_of_text], dtype=np.uint16)
+        before = np.array([self.end_of_text], dtype=token_dtype(self.vocab_size))
         pieces = []
         for text, ids in zip(texts, self._all_ids(texts), strict=True):
             pieces += [before, self.encode(text) if (ids == self.end_of_text).any() else ids]
@@ -124,7 +126,8 @@ class FileTokenizer(Tokenizer):
     def _all_ids(self, texts: Sequence[str]) -> list[Tokens]:
         # The `fast` call leaves out each token's place in the text, which nobody asks for here.
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, dtype=np.uint16) for encoding in encodings]
+        dtype = token_dtype(self.vocab_size)
+        return [np.array(encoding.ids, dtype=dtype) for encoding in encodings]
 
 
 def file_name(file: str) -> str:

@@ -25,6 +25,7 @@ from ngptlab.data.drafts import Drafts
 from ngptlab.data.formats import TEXT_COLUMN
 from ngptlab.data.manifest import MANIFEST, Split, fsync_folder, read_manifest
 from ngptlab.data.prepare import finish, hashed
+from ngptlab.data.shards import shard_format, token_dtype
 from ngptlab.data.sources import Source
 from ngptlab.data.splits import Extremes, Rule, enough
 from ngptlab.data.tokenize import Tokenizer, tokenizer
@@ -103,7 +104,7 @@ class Encode:
         record.unlink(missing_ok=True)
         self.job.scratch.mkdir(parents=True, exist_ok=True)
         rows: list[tuple[Any, int, int]] = []
-        before = np.array([tokens.end_of_text], dtype="<u2")
+        before = np.array([tokens.end_of_text], dtype=token_dtype(tokens.vocab_size))
         with self.job.path(rank, world_size, ".tokens").open("wb") as file:
             # Blocks of consecutive parts, so that the ranks' order is the source's.
             for part in range(
@@ -147,7 +148,8 @@ class Merge:
         temporary = out.with_name(f".{out.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        finish(temporary, source, tokens, self._write(temporary, num_ranks, source.label))
+        splits = self._write(temporary, num_ranks, source.label, tokens.vocab_size)
+        finish(temporary, source, tokens, splits)
         temporary.rename(out)
         fsync_folder(out.parent)
 
@@ -176,7 +178,7 @@ class Merge:
                 )
         return count
 
-    def _write(self, folder: Path, num_ranks: int, label: str) -> dict[str, Split]:
+    def _write(self, folder: Path, num_ranks: int, label: str, vocab_size: int) -> dict[str, Split]:
         indices = [
             np.load(self.job.path(rank, num_ranks, ".npy"), allow_pickle=False) for rank in range(num_ranks)
         ]
@@ -190,11 +192,12 @@ class Merge:
             val_share=data.val_share, long_share=data.long_share, long_min_tokens=self.job.long_min_tokens
         )
         seen: set[bytes] = set()
-        with Drafts(folder, {}) as drafts:
+        dtype = token_dtype(vocab_size)
+        with Drafts(folder, {}, form=shard_format(vocab_size)) as drafts:
             for rank, index in enumerate(indices):
                 if not len(index):  # an empty map is an error in the operating system
                     continue
-                flat = np.memmap(self.job.path(rank, num_ranks, ".tokens"), dtype="<u2", mode="r")
+                flat = np.memmap(self.job.path(rank, num_ranks, ".tokens"), dtype=dtype, mode="r")
                 starts = np.concatenate([[0], np.cumsum(index["tokens"])])
                 for number, row in enumerate(index):
                     digest = row["digest"].tobytes()

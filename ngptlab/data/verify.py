@@ -95,7 +95,7 @@ def _check_overlap(folder: Path, manifest: Manifest) -> dict[str, int]:
         compared[name] = 0
         stream = split_stream(folder, manifest, name)
         for number, document in enumerate(stream.documents(1, manifest.end_of_text)):
-            digest = hashlib.sha256(document.astype("<u2").tobytes()).digest()[:HASH_BYTES]
+            digest = hashlib.sha256(document.astype("<u4").tobytes()).digest()[:HASH_BYTES]
             if digest in seen:
                 problem = f"splits overlap, document {number} of {name} is also in {seen[digest]}"
                 raise damaged(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ngptlab.config import Frozen
-from ngptlab.data.shards import HEADER_BYTES, MAGIC, TOKEN_BYTES, VERSION, Shard, file_sha256
+from ngptlab.data.shards import FORMATS, HEADER_BYTES, Format, Shard, file_sha256, header
 from ngptlab.errors import DataError
 
 
@@ -40,11 +40,13 @@ class ShardWriter:
         folder: Path,
         split: str,
         *,
+        form: Format = FORMATS[0],
         shard_tokens: int = 100_000_000,
         state: WriterState | None = None,
     ) -> None:
         assert 0 < shard_tokens < 2**31, shard_tokens  # the header counts in int32
         self.shards: list[Shard] = []
+        self._form = form
         self._folder, self._split, self._shard_tokens = Path(folder), split, shard_tokens
         self._file: BinaryIO | None = None
         self._tokens = 0
@@ -53,7 +55,7 @@ class ShardWriter:
             self.shards += state.shards
             if state.tokens:
                 self._file = self._path().open("r+b")
-                self._file.truncate(HEADER_BYTES + TOKEN_BYTES * state.tokens)
+                self._file.truncate(HEADER_BYTES + self._form.token_bytes * state.tokens)
                 self._file.seek(0, os.SEEK_END)
                 self._tokens, self._max_token = state.tokens, state.max_token
 
@@ -82,16 +84,17 @@ class ShardWriter:
         """Append tokens (any integer dtype, shape [N]).
 
         Raises:
-            DataError: a token doesn't fit 16 bits.
+            DataError: a token doesn't fit the format.
         """
-        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < 2**16:
+        most = 2 ** (8 * self._form.token_bytes) - 1
+        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) <= most:
             raise DataError(
-                f"tokens {tokens.min()}..{tokens.max()} don't fit a shard; its tokens are 0..65535"
+                f"tokens {tokens.min()}..{tokens.max()} don't fit a shard; its tokens are 0..{most}"
             )
         while len(tokens):
             file = self._file or self._begin()
             piece = tokens[: self._shard_tokens - self._tokens]
-            file.write(np.ascontiguousarray(piece, dtype="<u2").data)
+            file.write(np.ascontiguousarray(piece, dtype=f"<u{self._form.token_bytes}").data)
             self._tokens += len(piece)
             self._max_token = max(self._max_token, int(piece.max()))
             tokens = tokens[len(piece) :]
@@ -101,7 +104,7 @@ class ShardWriter:
     def _begin(self) -> BinaryIO:
         self._tokens = self._max_token = 0
         self._file = self._path().open("wb")
-        self._file.write(_header(0))
+        self._file.write(header(self._form, 0))
         return self._file
 
     def _path(self) -> Path:
@@ -111,7 +114,7 @@ class ShardWriter:
         self._file = None
         with file:  # closed even where the disk is full
             file.seek(0)
-            file.write(_header(self._tokens))
+            file.write(header(self._form, self._tokens))
             file.flush()
             os.fsync(file.fileno())
             size = os.fstat(file.fileno()).st_size
@@ -121,9 +124,3 @@ class ShardWriter:
         self.shards.append(
             Shard(file=path.name, sha256=digest, bytes=size, tokens=self._tokens, max_token=self._max_token)
         )
-
-
-def _header(tokens: int) -> bytes:
-    header = np.zeros(HEADER_BYTES // 4, dtype="<i4")
-    header[:3] = MAGIC, VERSION, tokens
-    return header.tobytes()
