@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import logging
 import os
-import uuid
 from pathlib import Path
 
 from ngptlab.config import DataConfig
@@ -32,6 +30,7 @@ from ngptlab.data.manifest import (
 from ngptlab.data.scan import scan
 from ngptlab.data.shards import TokenStream, is_evaluation
 from ngptlab.data.tokenize import check_vocabulary, given_as, tokenizer, tokenizer_name
+from ngptlab.disk import read_json, write_json
 from ngptlab.errors import DataError
 
 SCHEME = "shards:"
@@ -164,7 +163,7 @@ def _check_files(folder: Path, manifest: Manifest, remedy: str) -> None:
     for shard in shards:
         check_size(folder, shard, remedy)
     try:
-        known = json.loads(_record(folder, manifest).read_bytes())
+        known = read_json(_record(folder, manifest))
     except (OSError, ValueError):
         known = {}
     if not isinstance(known, dict) or known.keys() != {shard.file for shard in shards}:
@@ -190,9 +189,7 @@ def _remember(folder: Path, manifest: Manifest) -> None:
     path = _record(folder, manifest)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-        temporary.write_text(json.dumps(tails), encoding="utf-8")
-        temporary.replace(path)
+        write_json(path, tails)
     except OSError as error:
         log.info("%s: can't be written (%s), so digests will be compared again", path, error.strerror)
 

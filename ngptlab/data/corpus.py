@@ -26,13 +26,13 @@ from ngptlab.data.manifest import (
     Split,
     check_digest,
     check_size,
-    fsync_folder,
     read_manifest,
 )
 from ngptlab.data.prepare import prepare
 from ngptlab.data.shards import HEADER_BYTES, TokenStream
 from ngptlab.data.tokenize import check_vocabulary, tokenizer, tokenizer_name
-from ngptlab.errors import DataError, nearest
+from ngptlab.disk import fsync_folder
+from ngptlab.errors import DataError
 
 __all__ = ["Corpus", "Manifest", "Split", "open_corpus"]
 
@@ -62,21 +62,6 @@ class Corpus:
     def end_of_text(self) -> int:
         """The token before every document."""
         return self.manifest.end_of_text
-
-    def bytes_per_token(self, split: str) -> float:
-        """UTF-8 bytes of text per token of a split; nats per token divided by it are nats per byte.
-
-        End-of-text tokens count as tokens without bytes: predicting them is part of the cost of the text.
-
-        Raises:
-            DataError: the split is unknown or empty.
-        """
-        splits = self.manifest.splits
-        if split not in splits:
-            raise DataError(f"split {split!r} is unknown; {nearest(split, splits)}")
-        if not splits[split].tokens:
-            raise DataError(f"split {split!r} is empty; give more text through --data.source")
-        return splits[split].text_bytes / splits[split].tokens
 
     def _stream(self, folder: Path, split: str) -> TokenStream:
         return TokenStream([folder / shard.file for shard in self.manifest.splits[split].shards])

@@ -77,9 +77,13 @@ def is_evaluation(path: Path) -> bool:
     """Whether a file is one of llm.c's evaluations; no where it can't be read."""
     try:
         with open_regular(path) as file:
-            return int.from_bytes(file.read(4), "little") == EVALUATION_MAGIC
-    except OSError:
+            size = os.fstat(file.fileno()).st_size
+            numbers = np.frombuffer(file.read(HEADER_BYTES), dtype="<i4", count=4)
+    except (OSError, ValueError):  # too short is no evaluation, either
         return False
+    # One bit makes this number of a shard's. Such a damaged shard must not be passed over; its length tells.
+    lengths = [HEADER_BYTES + form.token_bytes * int(numbers[2]) for form in FORMATS]
+    return bool(numbers[0] == EVALUATION_MAGIC and numbers[3] > 0) and size not in lengths
 
 
 def file_sha256(path: Path) -> str:
@@ -183,7 +187,7 @@ def _checked_format(path: Path, raw: bytes, size: int) -> Format:
     magic, version, tokens = (int(value) for value in np.frombuffer(raw, dtype="<i4")[:3])
     form = next((form for form in FORMATS if form.magic == magic), None)
     if form is None:
-        known = " (an evaluation of llm.c, not text: move it away)" if magic == EVALUATION_MAGIC else ""
+        known = " (that of llm.c's evaluations, which are no text)" if magic == EVALUATION_MAGIC else ""
         read = " or ".join(f"{form.magic} ({8 * form.token_bytes} bits a token)" for form in FORMATS)
         raise DataError(
             f"{path}: not a shard, wrong magic number {magic}{known}; a .bin shard of tokens begins with {read}, "

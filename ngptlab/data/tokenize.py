@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 Tokens = npt.NDArray[np.unsignedinteger]
 END_OF_TEXT = "<|endoftext|>"
 FILE_SUFFIX = ".json"
+GPT2_LENGTHS = Path(__file__).with_name("gpt2_lengths.txt")
+"""A character for each token of GPT-2: "1" for one byte, and so on in the order of Unicode."""
 FILE_NAME = "tokenizers:"
 """Begins the name of a file's tokenizer in manifests."""
 
@@ -90,6 +93,8 @@ class Gpt2Tokenizer(Tokenizer):
     name = "gpt2"
     vocab_size = 50257
     end_of_text = 50256
+    longest = 128
+    """Most bytes of a token."""
 
     def __init__(self, encoding: tiktoken.Encoding) -> None:
         self._encoding = encoding
@@ -145,11 +150,17 @@ class Gpt2Tokenizer(Tokenizer):
 
     def byte_lengths(self) -> npt.NDArray[np.int64]:
         """See `Tokenizer.byte_lengths`."""
-        return np.array([*map(len, self.pieces()), 0])
+        return gpt2_lengths()
 
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """See `Tokenizer.decode`."""
         return self._encoding.decode(checked(ids, self), errors="replace")
+
+
+def gpt2_lengths() -> npt.NDArray[np.int64]:
+    """`byte_lengths` of GPT-2's tokens, from a table of our own: training on shards needs no vocabulary otherwise."""
+    lengths = GPT2_LENGTHS.read_text(encoding="utf-8").replace("\n", "")
+    return np.array([ord(letter) - ord("0") for letter in lengths] + [0])
 
 
 def tokenizer(given: str, end_of_text: str = "") -> Tokenizer:

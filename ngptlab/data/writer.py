@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ngptlab.config import Frozen
+from ngptlab.data.manifest import check_digest, check_size, damaged
 from ngptlab.data.shards import FORMATS, HEADER_BYTES, Format, Shard, file_sha256, header
+from ngptlab.disk import open_regular
 from ngptlab.errors import DataError
+
+PIECE_BYTES = 1 << 18
+
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 
 class WriterState(Frozen):
@@ -24,6 +33,8 @@ class WriterState(Frozen):
     """Tokens in the file after them; 0: it isn't begun."""
     max_token: int = 0
     """The largest of those."""
+    sha256: str = ""
+    """Of those, as they are stored, without a header."""
 
 
 class ShardWriter:
@@ -33,6 +44,9 @@ class ShardWriter:
     later is written again. After it, `shards` has a record of each file, in order; no token, no file. A file is on
     the disk (fsync) when its record is made. An exception leaves the last file without its count, which
     `TokenStream` refuses.
+
+    Raises:
+        DataError: on opening, if what `state` has written isn't there as it was written.
     """
 
     def __init__(
@@ -51,13 +65,9 @@ class ShardWriter:
         self._file: BinaryIO | None = None
         self._tokens = 0
         self._max_token = 0
+        self._digest = hashlib.sha256()
         if state:
-            self.shards += state.shards
-            if state.tokens:
-                self._file = self._path().open("r+b")
-                self._file.truncate(HEADER_BYTES + self._form.token_bytes * state.tokens)
-                self._file.seek(0, os.SEEK_END)
-                self._tokens, self._max_token = state.tokens, state.max_token
+            self._take_up(state)
 
     def state(self) -> WriterState:
         """Where the writer is. Everything before it is on the disk when this returns."""
@@ -65,9 +75,18 @@ class ShardWriter:
             return WriterState(shards=tuple(self.shards))
         self._file.flush()
         os.fsync(self._file.fileno())
-        return WriterState(shards=tuple(self.shards), tokens=self._tokens, max_token=self._max_token)
+        return WriterState(
+            shards=tuple(self.shards),
+            tokens=self._tokens,
+            max_token=self._max_token,
+            sha256=self._digest.hexdigest(),
+        )
 
     def __enter__(self) -> Self:
+        if self._tokens:
+            self._file = self._path().open("r+b")
+            self._file.truncate(HEADER_BYTES + self._form.token_bytes * self._tokens)
+            self._file.seek(0, os.SEEK_END)
         return self
 
     def __exit__(
@@ -94,15 +113,42 @@ class ShardWriter:
         while len(tokens):
             file = self._file or self._begin()
             piece = tokens[: self._shard_tokens - self._tokens]
-            file.write(np.ascontiguousarray(piece, dtype=f"<u{self._form.token_bytes}").data)
+            stored = np.ascontiguousarray(piece, dtype=f"<u{self._form.token_bytes}").data
+            file.write(stored)
+            self._digest.update(stored)
             self._tokens += len(piece)
             self._max_token = max(self._max_token, int(piece.max()))
             tokens = tokens[len(piece) :]
             if self._tokens == self._shard_tokens:
                 self._finish(file)
 
+    def _take_up(self, state: WriterState) -> None:
+        """Hold what is there against what was written; changes no file."""
+        for shard in state.shards:
+            check_size(self._folder, shard, self._remedy)
+            check_digest(self._folder, shard, self._remedy)
+        self.shards += state.shards
+        if not state.tokens:
+            return
+        path, size = self._path(), self._form.token_bytes * state.tokens
+        digest, there = _tokens_digest(path, size, self._remedy)
+        if there < size:
+            raise damaged(
+                path, f"is truncated, {there} bytes of tokens where {size} were written", self._remedy
+            )
+        if digest.hexdigest() != state.sha256:
+            raise damaged(
+                path, f"has changed, its first {state.tokens} tokens are not those written", self._remedy
+            )
+        self._tokens, self._max_token, self._digest = state.tokens, state.max_token, digest
+
+    @property
+    def _remedy(self) -> str:
+        return f"delete the folder {self._folder} to begin again"
+
     def _begin(self) -> BinaryIO:
         self._tokens = self._max_token = 0
+        self._digest = hashlib.sha256()
         self._file = self._path().open("wb")
         self._file.write(header(self._form, 0))
         return self._file
@@ -119,8 +165,29 @@ class ShardWriter:
             os.fsync(file.fileno())
             size = os.fstat(file.fileno()).st_size
         path = Path(file.name)
+        written, _ = _tokens_digest(path, size - HEADER_BYTES, self._remedy)
+        if written.digest() != self._digest.digest():
+            raise damaged(path, "holds other tokens than were written", self._remedy)
         # Read again for the digest: the header comes first and its count was known last.
         digest = file_sha256(path)
         self.shards.append(
             Shard(file=path.name, sha256=digest, bytes=size, tokens=self._tokens, max_token=self._max_token)
         )
+
+
+def _tokens_digest(path: Path, size: int, remedy: str) -> tuple[_Hash, int]:
+    """The digest of the first `size` bytes of tokens of an unfinished file, and how many there are of them.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    digest, there = hashlib.sha256(), 0
+    try:
+        with open_regular(path) as file:
+            file.seek(HEADER_BYTES)
+            while piece := file.read(min(PIECE_BYTES, size - there)):
+                digest.update(piece)
+                there += len(piece)
+    except OSError as error:
+        raise damaged(path, f"can't be read ({error.strerror})", remedy) from None
+    return digest, there

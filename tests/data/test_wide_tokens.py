@@ -194,8 +194,15 @@ def test_an_evaluation_of_llm_c_is_no_validation_text(mixed: Path) -> None:
     said = message(lambda: opened(mixed))
     assert "no *val*.bin among hellaswag_val.bin, train.bin" in said
     assert "(hellaswag_val.bin is an evaluation of llm.c, not text)" in said
+    (mixed / "val.bin").write_bytes(shard([EOT, 1, 2]))
+    (mixed / "train.bin").write_bytes(
+        (20240522).to_bytes(4, "little") + shard([EOT, 1])[4:]
+    )  # of one flipped bit
+    assert f"{mixed / 'train.bin'}: not a shard, wrong magic number 20240522" in message(
+        lambda: opened(mixed)
+    )
     said = message(lambda: TokenStream([mixed / "hellaswag_val.bin"]))
-    assert "wrong magic number 20240522 (an evaluation of llm.c, not text: move it away)" in said
+    assert "wrong magic number 20240522 (that of llm.c's evaluations, which are no text)" in said
 
 
 def test_too_short_a_validation_file_has_advice_that_works(
