@@ -28,7 +28,7 @@ from benchmarks.machine import Spread, ratios, table, write
 from benchmarks.sizes import SIZES, Size
 from benchmarks.steps import bench_device, ours
 from ngptlab.data.batches import Batches
-from ngptlab.data.shards import HEADER_BYTES, MAGIC, TOKEN_BYTES, VERSION, TokenStream
+from ngptlab.data.shards import FORMATS, HEADER_BYTES, TokenStream, header
 from ngptlab.methods import names
 
 SIZE = "gpt2-7m"
@@ -84,11 +84,9 @@ def read_here(tokens: int) -> tuple[float, float]:
     size = SIZES[SIZE]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.bin"
-        header = np.zeros(HEADER_BYTES // 4, dtype="<i4")
-        header[:3] = MAGIC, VERSION, tokens
         with path.open("wb") as file:
-            file.write(header.data)
-            file.truncate(HEADER_BYTES + TOKEN_BYTES * tokens)
+            file.write(header(FORMATS[0], tokens))
+            file.truncate(HEADER_BYTES + FORMATS[0].token_bytes * tokens)
         before = status()
         batches = Batches(TokenStream([path]), context=size.context, batch_size=size.batch, seed=0)
         for step in range(RESIDENT_BATCHES):

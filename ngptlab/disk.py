@@ -18,6 +18,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -33,7 +34,7 @@ KINDS = (
 )
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading; a link to one is followed.
 
     Raises:
@@ -66,8 +67,11 @@ def read_bytes(path: Path, *, limit: int = RECORD_BYTES) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        # One byte more than allowed: a file may grow, and /proc has files of size 0.
-        content = file.read(limit + 1) if size <= limit else b""
+        # One byte more than there should be: a file may grow, and /proc has files of size 0. Never the limit at once, because
+        # so much memory would be taken for it.
+        content = file.read(size + 1) if size <= limit else b""
+        if len(content) > size:
+            content += file.read(limit + 1 - len(content))
     if size > limit or len(content) > limit:
         raise OSError(
             errno.EFBIG, f"has {max(size, len(content))} bytes, at most {limit} are read", str(path)

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 import ngptlab
 from ngptlab import methods
 from ngptlab.config import RunConfig
+from ngptlab.data.adopt import more_tokens
 from ngptlab.data.batches import Batches, fixed_windows
 from ngptlab.data.corpus import Corpus, open_corpus
 from ngptlab.data.known import check_there
+from ngptlab.data.token_bytes import token_bytes
 from ngptlab.device import Device, describe, open_device
 from ngptlab.disk import write_json
-from ngptlab.errors import ConfigError, LabError
+from ngptlab.errors import ConfigError, DataError, LabError
 from ngptlab.evals.length import length_loss, long_documents
 from ngptlab.evals.loss import validation_loss
 from ngptlab.evals.scales import scales
@@ -40,8 +42,9 @@ class HeldOut:
 
     inputs_NT: NDArray[np.int64]
     targets_NT: NDArray[np.int64]
+    target_bytes: int
+    """UTF-8 bytes of the text that the targets stand for."""
     documents_NT: NDArray[np.int64]
-    bytes_per_token: float
 
 
 def train(
@@ -116,6 +119,7 @@ def open_batches(config: RunConfig, corpus: Corpus) -> Batches:
         batch_size=config.train.batch_size,
         seed=config.data.seed,
         shuffled=config.data.order == "shuffled",
+        remedy=more_tokens(config.data, "train"),
     )
 
 
@@ -168,9 +172,7 @@ def conclude(trainer: Trainer, setting: Setting) -> None:
 
 
 def _validate(model: Decoder, held_out: HeldOut) -> dict[str, Any]:
-    return validation_loss(
-        model, held_out.inputs_NT, held_out.targets_NT, bytes_per_token=held_out.bytes_per_token
-    )
+    return validation_loss(model, held_out.inputs_NT, held_out.targets_NT, text_bytes=held_out.target_bytes)
 
 
 def initial_model(config: RunConfig) -> Decoder:
@@ -202,17 +204,30 @@ def open_data(config: RunConfig) -> Corpus:
 
 
 def hold_out(config: RunConfig, corpus: Corpus) -> HeldOut:
-    """The validation windows and the long documents of a config."""
+    """The validation windows and the long documents of a config.
+
+    Raises:
+        DataError: validation is shorter than a window or has no text in it; the tokenizer's file can't be read.
+    """
     inputs_NT, targets_NT = fixed_windows(
-        corpus.val, context=config.train.context, tokens=config.eval.val_tokens
+        corpus.val,
+        context=config.train.context,
+        tokens=config.eval.val_tokens,
+        remedy=more_tokens(config.data, "val"),
     )
+    target_bytes = token_bytes(config.data.tokenizer, corpus.manifest).of(inputs_NT, targets_NT)
+    if not target_bytes:
+        raise DataError(
+            f"the {targets_NT.size} validation tokens that are measured stand for no text, so there are no bits per byte; "
+            f"raise --eval.val-tokens, or give {more_tokens(config.data, 'val')}"
+        )
     documents_NT = long_documents(
         corpus.long,
         end_of_text=corpus.end_of_text,
         tokens=_longest(config),
         limit=config.eval.length_documents,
     )
-    return HeldOut(inputs_NT, targets_NT, documents_NT, corpus.bytes_per_token("val"))
+    return HeldOut(inputs_NT, targets_NT, target_bytes, documents_NT)
 
 
 def _longest(config: RunConfig) -> int:

@@ -2,10 +2,11 @@
 
 sources.py   documents, one at a time, in a fixed order: from files.py (formats.py reads one) or stream.py
 tokenize.py  text to tokens and back; tokenizer_file.py has tokenizers of the user's own
+token_bytes.py  how many bytes of text tokens stand for
 detokenize.py  tokens to text as they come
 encode.py    documents to tokens by several processes, in order
 shards.py    tokens on disk, in the format that others' tools read too; writer.py writes them
-manifest.py  what a folder of shards holds, as a record beside them
+manifest.py  what a folder of shards holds, as a record beside them; sealed.py: records that carry their own digest
 prepare.py   documents to split shards (splits.py, drafts.py) and their manifest; journal.py has how far it is
 make.py      the same in a folder of the user's own; progress.py shows it
 trove.py     the same over many machines

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import logging
 import os
-import uuid
 from pathlib import Path
 
 from ngptlab.config import DataConfig
@@ -30,8 +28,9 @@ from ngptlab.data.manifest import (
     write_manifest,
 )
 from ngptlab.data.scan import scan
-from ngptlab.data.shards import TokenStream
+from ngptlab.data.shards import TokenStream, is_evaluation
 from ngptlab.data.tokenize import check_vocabulary, given_as, tokenizer, tokenizer_name
+from ngptlab.disk import read_json, write_json
 from ngptlab.errors import DataError
 
 SCHEME = "shards:"
@@ -74,20 +73,28 @@ def adopt(data: DataConfig, *, vocab_size: int) -> tuple[Path, Manifest]:
     return folder, manifest
 
 
+def more_tokens(data: DataConfig, split: str) -> str:
+    """What gives a source more tokens in a split, for the end of a message."""
+    folder = shards_folder(data)
+    if folder is not None:
+        return f"another *{split}*.bin in {folder} (delete its {MANIFEST}, which is made anew)"
+    return "more text, or a larger --data.val-share" if split == "val" else "more text through --data.source"
+
+
 def shards_folder(data: DataConfig) -> Path | None:
     """The folder that a `shards:DIR` source names; None for other sources."""
     place = data.source.removeprefix(SCHEME)
     return Path(os.path.expanduser(place)) if place and place != data.source else None
 
 
-def adopted_tokens(data: DataConfig) -> int:
-    """Training tokens of a `shards:DIR` source by the headers of its files, whose content is not read.
+def adopted_stream(data: DataConfig) -> TokenStream:
+    """Training tokens of a `shards:DIR` source, of whose files only the headers are read.
 
     Raises:
         DataError: the folder lacks a split, or a shard is damaged.
     """
     folder = _folder(data)
-    return len(TokenStream([folder / name for name in _files(folder, data.source)["train"]]))
+    return TokenStream([folder / name for name in _files(folder, data.source)["train"]])
 
 
 def _folder(data: DataConfig) -> Path:
@@ -101,6 +108,7 @@ def _files(folder: Path, source: str) -> dict[str, list[str]]:
     """Names by split, in order."""
     try:
         names = sorted(path.name for path in folder.iterdir() if path.suffix == ".bin")
+        evaluations = [name for name in names if is_evaluation(folder / name)]
     except OSError as error:
         raise DataError(
             f"data.source {source!r}: {folder} can't be read as a folder ({error.strerror}); give shards: and "
@@ -108,6 +116,8 @@ def _files(folder: Path, source: str) -> dict[str, list[str]]:
         ) from None
     files: dict[str, list[str]] = {split: [] for split in SPLITS}
     for name in names:
+        if name in evaluations:  # `hellaswag_val.bin` is validation by its name alone
+            continue
         matching = [split for split in SPLITS if split in name.lower()]
         if len(matching) > 1:
             raise DataError(
@@ -118,8 +128,9 @@ def _files(folder: Path, source: str) -> dict[str, list[str]]:
     for split in ("train", "val"):
         if not files[split]:
             there = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") if names else "no .bin file"
+            but = f" ({evaluations[0]} is an evaluation of llm.c, not text)" if evaluations else ""
             raise DataError(
-                f"{folder}: no *{split}*.bin among {there}; {NAMING}; the first two are needed, so move or "
+                f"{folder}: no *{split}*.bin among {there}{but}; {NAMING}; the first two are needed, so move or "
                 "link a shard there, or make some with `ngptlab data prepare`"
             )
     return files
@@ -152,7 +163,7 @@ def _check_files(folder: Path, manifest: Manifest, remedy: str) -> None:
     for shard in shards:
         check_size(folder, shard, remedy)
     try:
-        known = json.loads(_record(folder, manifest).read_bytes())
+        known = read_json(_record(folder, manifest))
     except (OSError, ValueError):
         known = {}
     if not isinstance(known, dict) or known.keys() != {shard.file for shard in shards}:
@@ -178,9 +189,7 @@ def _remember(folder: Path, manifest: Manifest) -> None:
     path = _record(folder, manifest)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-        temporary.write_text(json.dumps(tails), encoding="utf-8")
-        temporary.replace(path)
+        write_json(path, tails)
     except OSError as error:
         log.info("%s: can't be written (%s), so digests will be compared again", path, error.strerror)
 

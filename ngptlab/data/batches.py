@@ -29,17 +29,27 @@ class Batches:
 
     Every window is used once before any is used twice; if `shuffled`, in a new order each time.
 
+    Args:
+        remedy: what gives the source of the stream more tokens, for the error's message.
+
     Raises:
         DataError: the stream is shorter than one window.
     """
 
     def __init__(
-        self, stream: TokenStream, *, context: int, batch_size: int, seed: int, shuffled: bool = True
+        self,
+        stream: TokenStream,
+        *,
+        context: int,
+        batch_size: int,
+        seed: int,
+        shuffled: bool = True,
+        remedy: str = "more text",
     ) -> None:
         assert context > 0 and batch_size > 0, (context, batch_size)
         self._shuffled = shuffled
         self._stream, self._context, self._batch_size, self._seed = stream, context, batch_size, seed
-        self.num_windows = _num_windows(stream, context, "training", "more text through --data.source")
+        self.num_windows = _num_windows(stream, context, "training", remedy)
 
     def at(self, step: int, rows: slice = slice(None)) -> tuple[I64, I64]:
         """Inputs and targets of a step, targets one token later. Shape [B, T] each.
@@ -54,13 +64,18 @@ class Batches:
         return _cut(self._stream, positions.tolist(), self._context)
 
 
-def fixed_windows(stream: TokenStream, *, context: int, tokens: int) -> tuple[I64, I64]:
+def fixed_windows(
+    stream: TokenStream, *, context: int, tokens: int, remedy: str = "more text"
+) -> tuple[I64, I64]:
     """The first `tokens // context` windows, at least one, at most all. Inputs and targets, [N, T] each.
+
+    Args:
+        remedy: as for `Batches`.
 
     Raises:
         DataError: the stream is shorter than one window.
     """
-    available = _num_windows(stream, context, "validation", "more text, or a larger --data.val-share")
+    available = _num_windows(stream, context, "validation", remedy)
     return _cut(stream, list(range(min(max(1, tokens // context), available))), context)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from ngptlab.data import sources
 from ngptlab.data.extend import extend
 from ngptlab.data.hub import explained, hub_errors
+from ngptlab.data.shards import shard_format
 from ngptlab.data.stream import load
 from ngptlab.data.tokenize import tokenizer
 from ngptlab.data.writer import ShardWriter
@@ -55,7 +56,7 @@ def _write(texts: Iterator[str], name: str, folder: Path, vocabulary: str, tell:
     temporary.mkdir(parents=True)
     text_bytes = 0
     try:
-        with ShardWriter(temporary, name) as writer:
+        with ShardWriter(temporary, name, form=shard_format(tokens.vocab_size)) as writer:
             for text in _distinct(texts):
                 writer.write(np.array([tokens.end_of_text]))
                 writer.write(tokens.encode(text))

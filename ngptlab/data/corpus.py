@@ -13,10 +13,11 @@ import logging
 import shutil
 import uuid
 from pathlib import Path
+from typing import NamedTuple
 
 from ngptlab.config import DataConfig
 from ngptlab.data import sources
-from ngptlab.data.adopt import SCHEME, adopt, adopted_tokens
+from ngptlab.data.adopt import SCHEME, adopt, adopted_stream
 from ngptlab.data.cache import cache_folder
 from ngptlab.data.manifest import (
     FORMAT_VERSION,
@@ -25,13 +26,13 @@ from ngptlab.data.manifest import (
     Split,
     check_digest,
     check_size,
-    fsync_folder,
     read_manifest,
 )
 from ngptlab.data.prepare import prepare
-from ngptlab.data.shards import TokenStream
+from ngptlab.data.shards import HEADER_BYTES, TokenStream
 from ngptlab.data.tokenize import check_vocabulary, tokenizer, tokenizer_name
-from ngptlab.errors import DataError, nearest
+from ngptlab.disk import fsync_folder
+from ngptlab.errors import DataError
 
 __all__ = ["Corpus", "Manifest", "Split", "open_corpus"]
 
@@ -62,21 +63,6 @@ class Corpus:
         """The token before every document."""
         return self.manifest.end_of_text
 
-    def bytes_per_token(self, split: str) -> float:
-        """UTF-8 bytes of text per token of a split; nats per token divided by it are nats per byte.
-
-        End-of-text tokens count as tokens without bytes: predicting them is part of the cost of the text.
-
-        Raises:
-            DataError: the split is unknown or empty.
-        """
-        splits = self.manifest.splits
-        if split not in splits:
-            raise DataError(f"split {split!r} is unknown; {nearest(split, splits)}")
-        if not splits[split].tokens:
-            raise DataError(f"split {split!r} is empty; give more text through --data.source")
-        return splits[split].text_bytes / splits[split].tokens
-
     def _stream(self, folder: Path, split: str) -> TokenStream:
         return TokenStream([folder / shard.file for shard in self.manifest.splits[split].shards])
 
@@ -104,7 +90,15 @@ def open_corpus(data: DataConfig, *, vocab_size: int, long_min_tokens: int) -> C
     return corpus
 
 
-def known_tokens(data: DataConfig, *, long_min_tokens: int) -> int | None:
+class Size(NamedTuple):
+    """How much there is."""
+
+    tokens: int
+    bytes: int
+    """Of the tokens on the disk."""
+
+
+def known_size(data: DataConfig, *, long_min_tokens: int) -> Size | None:
     """Training tokens of `data` as far as known without work: None where they are not prepared yet. Reads no content.
 
     Raises:
@@ -112,13 +106,13 @@ def known_tokens(data: DataConfig, *, long_min_tokens: int) -> int | None:
             shard's header is damaged.
     """
     if data.source.startswith(SCHEME):
-        return adopted_tokens(data)
+        stream = adopted_stream(data)
+        return Size(len(stream), stream.nbytes)
     path = _place(data, long_min_tokens) / MANIFEST
     if not path.exists():
         return None
-    return (
-        read_manifest(path, f"delete the folder {path.parent} to have it made again").splits["train"].tokens
-    )
+    train = read_manifest(path, f"delete the folder {path.parent} to have it made again").splits["train"]
+    return Size(train.tokens, sum(shard.bytes - HEADER_BYTES for shard in train.shards))
 
 
 def _adopted(data: DataConfig, vocab_size: int) -> Corpus:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ngptlab.config import Frozen
 from ngptlab.data.manifest import SPLITS, Split
+from ngptlab.data.shards import FORMATS, Format
 from ngptlab.data.tokenize import Tokens
 from ngptlab.data.writer import ShardWriter, WriterState
 
@@ -29,10 +30,15 @@ class Drafts:
     """All splits of a folder. A context manager; shards and counts are complete after it.
 
     Shards there that `states` doesn't know are deleted, so that none is left of a longer draft.
+
+    Raises:
+        DataError: what `states` knows isn't there as it was written.
     """
 
-    def __init__(self, folder: Path, states: Mapping[str, DraftState]) -> None:
-        self._drafts = {name: _Draft(folder, name, states.get(name) or DraftState()) for name in SPLITS}
+    def __init__(self, folder: Path, states: Mapping[str, DraftState], *, form: Format = FORMATS[0]) -> None:
+        self._drafts = {name: _Draft(folder, name, states.get(name) or DraftState(), form) for name in SPLITS}
+        for draft in self._drafts.values():  # now that all are known to be what was written
+            draft.forget()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -82,13 +88,17 @@ class Drafts:
 
 
 class _Draft:
-    def __init__(self, folder: Path, split: str, state: DraftState) -> None:
+    def __init__(self, folder: Path, split: str, state: DraftState, form: Format) -> None:
+        self.writer = ShardWriter(folder, split, form=form, state=state.writer)
         known = len(state.writer.shards) + (state.writer.tokens > 0)
-        for path in sorted(folder.glob(f"{split}_{'[0-9]' * 6}.bin"))[known:]:
-            path.unlink()
-        self.writer = ShardWriter(folder, split, state=state.writer)
+        self._unknown = sorted(folder.glob(f"{split}_{'[0-9]' * 6}.bin"))[known:]
         self.documents, self.tokens, self.text_bytes = state.documents, state.tokens, state.text_bytes
         self.pending: list[Tokens] = []
+
+    def forget(self) -> None:
+        """Delete what came after the state."""
+        for path in self._unknown:
+            path.unlink()
 
     def state(self) -> DraftState:
         return DraftState(

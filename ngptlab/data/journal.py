@@ -1,24 +1,26 @@
 """How far a preparation has come, so that one that was killed goes on.
 
 `progress.json` is the last entry, `progress.hashes` the content hashes of the documents done, so that their copies are
-known without reading them again. Both are gone when all is done.
+known without reading them again. Both are gone when all is done. An entry has digests of everything that it says was
+written, and of itself: what goes on from it begins with comparing them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from ngptlab.config import Frozen
 from ngptlab.data.drafts import Drafts, DraftState
-from ngptlab.data.manifest import fsync_folder
+from ngptlab.data.sealed import BrokenSealError, read_sealed, write_sealed
 from ngptlab.data.splits import Extremes
+from ngptlab.disk import is_temporary, open_regular
 from ngptlab.errors import DataError
 
 JOURNAL = "progress.json"
-TEMPORARY = f".{JOURNAL}.tmp"
 HASHES = "progress.hashes"
 HASH_BYTES = 32
 
@@ -36,6 +38,8 @@ class Journal(Frozen):
     """The source is read up to here: number of a part, documents of it."""
     documents: int = 0
     """Distinct documents done."""
+    hashes_sha256: str = ""
+    """Digest of their content hashes; empty where there are none."""
     drafts: dict[str, DraftState] = Field(default_factory=dict)
     """By split."""
 
@@ -44,17 +48,22 @@ def read_journal(folder: Path, job: str) -> Journal | None:
     """The last entry; None in an empty folder, and where another job had begun and done nothing.
 
     Raises:
-        DataError: the entry is of another job or damaged, or the folder holds something else.
+        DataError: the entry is of another job, damaged or of an earlier version, or the folder holds something else.
     """
     path = folder / JOURNAL
     try:
-        journal = Journal.model_validate_json(path.read_bytes())
+        journal = read_sealed(path, Journal)
     except FileNotFoundError:
-        others = sorted(entry.name for entry in folder.iterdir() if entry.name != TEMPORARY)
+        others = sorted(entry.name for entry in folder.iterdir() if not is_temporary(entry))
         if others:
             raise DataError(f"{folder}: holds {others[0]}; give --out a new or empty folder") from None
         return None
-    except ValidationError:
+    except BrokenSealError as error:
+        raise DataError(
+            f"{path}: damaged, or of an earlier version ({error}), so it can't be gone on from; delete the folder {folder} "
+            "to begin again"
+        ) from None
+    except (OSError, ValueError):
         raise DataError(f"{path}: damaged; delete the folder {folder} to begin again") from None
     if journal.job != job and journal.documents:  # where nothing is done, nothing is lost
         raise DataError(
@@ -66,35 +75,31 @@ def read_journal(folder: Path, job: str) -> Journal | None:
 def write_journal(folder: Path, journal: Journal, hashes: bytes = b"") -> None:
     """Replace the entry, as a whole or not at all, after adding the hashes of the documents since the last one."""
     if journal.documents:
-        with os.fdopen(os.open(folder / HASHES, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(folder / HASHES, flags, 0o666), "r+b") as file:
             file.truncate(HASH_BYTES * journal.documents - len(hashes))
             file.seek(0, os.SEEK_END)
             file.write(hashes)
             file.flush()
             os.fsync(file.fileno())
-    with (folder / TEMPORARY).open("w", encoding="utf-8") as entry:
-        entry.write(journal.model_dump_json())
-        entry.flush()
-        os.fsync(entry.fileno())
-    (folder / TEMPORARY).replace(folder / JOURNAL)
-    fsync_folder(folder)
+    write_sealed(folder / JOURNAL, journal)
 
 
 def read_hashes(folder: Path, journal: Journal) -> list[bytes]:
     """The content hashes of the documents done, in order.
 
     Raises:
-        DataError: some are missing.
+        DataError: some are missing, or not what was written.
     """
     if not journal.documents:
         return []
     size = HASH_BYTES * journal.documents
     try:
-        with (folder / HASHES).open("rb") as file:
+        with open_regular(folder / HASHES) as file:
             raw = file.read(size)
-    except FileNotFoundError:
+    except OSError:
         raw = b""
-    if len(raw) < size:
+    if len(raw) < size or hashlib.sha256(raw).hexdigest() != journal.hashes_sha256:
         raise DataError(f"{folder / HASHES}: damaged; delete the folder {folder} to begin again")
     return [raw[low : low + HASH_BYTES] for low in range(0, size, HASH_BYTES)]
 
@@ -102,5 +107,5 @@ def read_hashes(folder: Path, journal: Journal) -> list[bytes]:
 def clear(folder: Path) -> None:
     """Leave nothing of a preparation."""
     Drafts(folder, {})
-    for name in (HASHES, TEMPORARY, JOURNAL):
+    for name in (HASHES, JOURNAL):
         (folder / name).unlink(missing_ok=True)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ngptlab.data.cache import cache_folder
-from ngptlab.data.manifest import MANIFEST, Manifest, Split, write_manifest
+from ngptlab.data.manifest import MADE_UP, MANIFEST, Manifest, Split, write_manifest
 from ngptlab.data.tokenize import tokenizer_name
 from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
@@ -41,7 +41,7 @@ def made_shards(tokenizer: str, vocab_size: int) -> Path:
     """
     name = tokenizer_name(tokenizer)
     vocabulary = min(vocab_size, GPT2_TOKENS)
-    folder = cache_folder() / "made" / f"{vocabulary}-{name.replace(':', '-')}"
+    folder = cache_folder() / "made" / f"{MADE_UP}-{vocabulary}-{name.replace(':', '-')}"
     if folder.exists():
         return folder
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
@@ -76,7 +76,7 @@ def _fill(folder: Path, tokenizer: str, vocabulary: int) -> None:
             max_token=largest,
         )
     manifest = Manifest(
-        source="shards:made-up",
+        source=MADE_UP,
         tokenizer=tokenizer,
         vocab_size=vocabulary,
         end_of_text=vocabulary - 1,

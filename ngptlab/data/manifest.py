@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,12 +14,16 @@ from pydantic import ValidationError
 
 from ngptlab.config import Frozen
 from ngptlab.data.cache import cache_folder
-from ngptlab.data.shards import Shard, file_sha256
+from ngptlab.data.sealed import BrokenSealError, read_sealed, write_sealed
+from ngptlab.data.shards import FORMATS, HEADER_BYTES, Shard, file_sha256
+from ngptlab.data.tokenize import ByteTokenizer, Gpt2Tokenizer
 from ngptlab.errors import DataError
 
 FORMAT_VERSION: Final = 1
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "long")
+MADE_UP = "made-up"
+"""Source of shards whose tokens mean nothing (made.py); each but the end of text counts as one byte."""
 
 
 class Split(Frozen):
@@ -44,7 +46,8 @@ class Manifest(Frozen):
 
     format_version: Literal[1] = FORMAT_VERSION
     source: str
-    """`stdlib`, or `text:` or `shards:` and the last name of the path, or `hf:`, the data set, its split and commit."""
+    """`stdlib`, or `text:` or `shards:` and the last name of the path, or `hf:`, the data set, its split and commit, or
+    `MADE_UP`."""
     tokenizer: str
     """`bytes`, `gpt2`, or `tokenizers:` and the beginning of a file's digest."""
     vocab_size: int
@@ -67,16 +70,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     Raises:
         OSError: the file can't be written.
     """
-    temporary = path.with_name(f".{MANIFEST}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(manifest.model_dump_json(indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_sealed(path, manifest)
 
 
 def cached_manifest(folder: Path) -> Path:
@@ -92,20 +86,56 @@ def locate_manifest(folder: Path) -> Path:
 
 
 def read_manifest(path: Path, remedy: str) -> Manifest:
-    """The manifest of that name.
+    """The manifest of that name, whose numbers agree with one another.
 
     Raises:
-        DataError: it is missing or no manifest; ends with the remedy.
+        DataError: it is missing, no manifest, or not what was written; ends with the remedy.
     """
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = read_sealed(path, Manifest, required=False)
     except OSError as error:
         raise damaged(path, f"can't be read ({error.strerror})", remedy) from None
+    except BrokenSealError:
+        raise damaged(path, "has changed since it was written, by its own SHA-256", remedy) from None
     except ValidationError as error:
         raise damaged(path, f"is no manifest ({error.error_count()} fields wrong)", remedy) from None
+    except ValueError as error:
+        raise damaged(path, f"is no manifest ({error})", remedy) from None
     if set(manifest.splits) != set(SPLITS):
         raise damaged(path, f"has splits {sorted(manifest.splits)}, not {sorted(SPLITS)}", remedy)
+    for name, split in manifest.splits.items():
+        if problem := _contradiction(name, split, _text_token_bytes(manifest)):
+            raise damaged(path, problem, remedy)
     return manifest
+
+
+def _contradiction(name: str, split: Split, of_a_token: tuple[int, int] | None) -> str:
+    """What a split's numbers can't be, as far as they alone show it; empty where they can.
+
+    Args:
+        of_a_token: least and most bytes of text that a token stands for, ends of texts left out; None: not known.
+    """
+    shards = split.shards
+    if (tokens := sum(shard.tokens for shard in shards)) != split.tokens:
+        return f"says {split.tokens} tokens for {name}, its shards add up to {tokens}"
+    if (largest := max((shard.max_token for shard in shards), default=0)) != split.max_token:
+        return f"says {split.max_token} is the largest token of {name}, by its shards it is {largest}"
+    for shard in shards:
+        if shard.bytes not in [HEADER_BYTES + form.token_bytes * shard.tokens for form in FORMATS]:
+            return f"says {shard.bytes} bytes for {shard.file}, which its {shard.tokens} tokens can't take"
+    if not 0 <= split.documents <= tokens:
+        return f"says {split.documents} documents for {name}, which has {tokens} tokens"
+    words = tokens - split.documents
+    least, most = of_a_token or (0, split.text_bytes)
+    if not least * words <= split.text_bytes <= most * words:
+        return f"says {split.text_bytes} bytes of text for {name}, which its {words} tokens of text can't be"
+    return ""
+
+
+def _text_token_bytes(manifest: Manifest) -> tuple[int, int] | None:
+    if manifest.source == MADE_UP or manifest.tokenizer == ByteTokenizer.name:
+        return 1, 1
+    return (1, Gpt2Tokenizer.longest) if manifest.tokenizer == Gpt2Tokenizer.name else None
 
 
 def check_size(folder: Path, shard: Shard, remedy: str) -> None:
@@ -142,12 +172,3 @@ def check_digest(folder: Path, shard: Shard, remedy: str) -> None:
 def damaged(path: Path, damage: str, remedy: str) -> DataError:
     """The error for a file that isn't what it should be: what is wrong, then what to do."""
     return DataError(f"{path}: {damage}; {remedy}")
-
-
-def fsync_folder(folder: Path) -> None:
-    """Put a folder's entries on the disk; fsync of a file doesn't do that for its name."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

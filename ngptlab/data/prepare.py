@@ -19,10 +19,12 @@ from ngptlab.data import sources
 from ngptlab.data.drafts import Drafts
 from ngptlab.data.encode import Batch, encoded
 from ngptlab.data.journal import Journal, clear, read_hashes, read_journal, write_journal
-from ngptlab.data.manifest import MANIFEST, Manifest, Split, fsync_folder, write_manifest
+from ngptlab.data.manifest import MANIFEST, Manifest, Split, write_manifest
+from ngptlab.data.shards import shard_format
 from ngptlab.data.sources import Source
 from ngptlab.data.splits import Extremes, Rule, enough
 from ngptlab.data.tokenize import Tokenizer
+from ngptlab.disk import fsync_folder
 from ngptlab.errors import DataError
 
 SAVE_BYTES = 64 * 2**20
@@ -54,7 +56,7 @@ def prepare(
 
     Raises:
         DataError: the source can't be read, has fewer than two different documents, or changed meanwhile; the
-            folder was begun from other text or with other settings.
+            folder was begun from other text or with other settings, or holds other tokens than were written.
         OSError: the folder can't be written.
     """
     source = source or sources.find(data.source)
@@ -106,21 +108,23 @@ class _Work:
 
     def write(self, journal: Journal) -> tuple[dict[str, Split], Extremes | None]:
         """Write all shards, from where the journal is. Also gives the extremes of all documents, none if there are none."""
+        hashes = read_hashes(self.folder, journal)
         if self.resumable:
             write_journal(self.folder, journal)  # first, for what it doesn't know is deleted next
         found, done, unsaved = journal.found, journal.documents, b""
-        batches = _batches(self.source, journal.position, set(read_hashes(self.folder, journal)))
+        digest = hashlib.sha256(b"".join(hashes))
+        batches = _batches(self.source, journal.position, set(hashes))
         with (
-            Drafts(self.folder, journal.drafts) as drafts,
+            Drafts(self.folder, journal.drafts, form=shard_format(self.tokens.vocab_size)) as drafts,
             # Closed by name: with an error or Ctrl-C in here, its threads would go on for as long as there is a traceback.
             contextlib.closing(encoded(batches, self.tokens, self.workers)) as encodings,
         ):
             saved_bytes = drafts.text_bytes
             for batch, pieces in encodings:
-                for text, digest, ids in zip(batch.texts, batch.digests, pieces, strict=True):
+                for text, name, ids in zip(batch.texts, batch.digests, pieces, strict=True):
                     num_tokens = len(ids) - 1
-                    found = (found or Extremes.of(digest, num_tokens)).including(digest, num_tokens)
-                    drafts.add(self.rule.place(digest, num_tokens, journal.extremes), ids, len(text))
+                    found = (found or Extremes.of(name, num_tokens)).including(name, num_tokens)
+                    drafts.add(self.rule.place(name, num_tokens, journal.extremes), ids, len(text))
                 drafts.flush()
                 done += len(pieces)
                 if self.tell:
@@ -129,10 +133,12 @@ class _Work:
                     continue
                 unsaved += b"".join(batch.digests)
                 if drafts.text_bytes - saved_bytes >= SAVE_BYTES:
+                    digest.update(unsaved)
                     entry = {
                         "found": found,
                         "position": batch.position,
                         "documents": done,
+                        "hashes_sha256": digest.hexdigest(),
                         "drafts": drafts.states(),
                     }
                     write_journal(self.folder, journal.model_copy(update=entry), unsaved)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ngptlab.data.manifest import Manifest, Split
 from ngptlab.data.shards import SCAN_TOKENS, Shard, TokenStream, file_sha256
-from ngptlab.data.tokenize import Tokenizer
+from ngptlab.data.tokenize import Gpt2Tokenizer, Tokenizer
 from ngptlab.errors import DataError
 
 I64 = npt.NDArray[np.int64]
@@ -31,11 +31,14 @@ def scan(folder: Path, files: dict[str, list[str]], vocabulary: Tokenizer, *, so
     byte_lengths = vocabulary.byte_lengths()
     splits = {}
     for split, names in files.items():
-        counted = [(name, _count(folder / name, vocabulary)) for name in names]
-        shards = tuple(_shard(folder / name, counts_V) for name, counts_V in counted)
-        total_V = sum((counts_V for _, counts_V in counted), np.zeros(vocabulary.vocab_size, dtype=np.int64))
+        shards = []
+        total_V = np.zeros(vocabulary.vocab_size, dtype=np.int64)
+        for name in names:  # one table of counts at a time, because there may be a thousand files
+            counts_V = _count(folder / name, vocabulary)
+            shards.append(_shard(folder / name, counts_V))
+            total_V += counts_V
         splits[split] = Split(
-            shards=shards,
+            shards=tuple(shards),
             documents=int(total_V[vocabulary.end_of_text]),
             tokens=int(total_V.sum()),
             text_bytes=int(total_V @ byte_lengths),
@@ -55,7 +58,8 @@ def _count(path: Path, vocabulary: Tokenizer) -> I64:
     counts_V = np.zeros(vocabulary.vocab_size, dtype=np.int64)
     for piece in pieces(TokenStream([path])):
         if (largest := int(piece.max())) >= vocabulary.vocab_size:
-            other = "; if these are GPT-2's, give --data.tokenizer gpt2" if vocabulary.name == "bytes" else ""
+            fits_gpt2 = vocabulary.name == "bytes" and largest < Gpt2Tokenizer.vocab_size
+            other = "; if these are GPT-2's, give --data.tokenizer gpt2" if fits_gpt2 else ""
             raise DataError(
                 f"{path}: holds token {largest}, data.tokenizer {vocabulary.name} has "
                 f"{vocabulary.vocab_size} tokens; name the tokenizer that the shards were made with{other}"

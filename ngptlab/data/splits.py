@@ -86,9 +86,7 @@ def enough(found: Extremes | None, label: str) -> Extremes:
         DataError: it has fewer than two different ones.
     """
     if not found:
-        raise DataError(
-            f"{label}: an empty corpus, no document in it has any text; give another --data.source"
-        )
+        raise DataError(f"{label}: an empty corpus, no document in it has any text; give other text")
     if found.smallest == found.largest:
         raise DataError(
             f"{label}: holds one document (exact copies count once), and validation is by document, so at least two "

@@ -1,22 +1,26 @@
-"""Text to tokens and back. Tokens fit 16 bits, as the shards store them. tokenizer_file.py has those of the user's own."""
+"""Text to tokens and back. Tokens are as wide as shards store them. tokenizer_file.py has those of the user's own."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from ngptlab.data.shards import token_dtype
 from ngptlab.errors import DataError, nearest
 
 if TYPE_CHECKING:
     import tiktoken
 
-Tokens = npt.NDArray[np.uint16]
+Tokens = npt.NDArray[np.unsignedinteger]
 END_OF_TEXT = "<|endoftext|>"
 FILE_SUFFIX = ".json"
+GPT2_LENGTHS = Path(__file__).with_name("gpt2_lengths.txt")
+"""A character for each token of GPT-2: "1" for one byte, and so on in the order of Unicode."""
 FILE_NAME = "tokenizers:"
 """Begins the name of a file's tokenizer in manifests."""
 UNKNOWN = "unknown"
@@ -39,7 +43,7 @@ class Tokenizer(Protocol):
 
     def encode_documents(self, texts: Sequence[str]) -> Tokens:
         """Tokens of several texts, one at least, end after end, `end_of_text` before each."""
-        before = np.array([self.end_of_text], dtype=np.uint16)
+        before = np.array([self.end_of_text], dtype=token_dtype(self.vocab_size))
         return np.concatenate([piece for text in texts for piece in (before, self.encode(text))])
 
     def copy(self) -> Tokenizer:
@@ -91,6 +95,8 @@ class Gpt2Tokenizer(Tokenizer):
     name = "gpt2"
     vocab_size = 50257
     end_of_text = 50256
+    longest = 128
+    """Most bytes of a token."""
 
     def __init__(self, encoding: tiktoken.Encoding) -> None:
         self._encoding = encoding
@@ -146,11 +152,17 @@ class Gpt2Tokenizer(Tokenizer):
 
     def byte_lengths(self) -> npt.NDArray[np.int64]:
         """See `Tokenizer.byte_lengths`."""
-        return np.array([*map(len, self.pieces()), 0])
+        return gpt2_lengths()
 
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """See `Tokenizer.decode`."""
         return self._encoding.decode(checked(ids, self), errors="replace")
+
+
+def gpt2_lengths() -> npt.NDArray[np.int64]:
+    """`byte_lengths` of GPT-2's tokens, from a table of our own: training on shards needs no vocabulary otherwise."""
+    lengths = GPT2_LENGTHS.read_text(encoding="utf-8").replace("\n", "")
+    return np.array([ord(letter) - ord("0") for letter in lengths] + [0])
 
 
 def tokenizer(given: str, end_of_text: str = "") -> Tokenizer:
@@ -226,7 +238,8 @@ def _gpt2_encoding() -> tiktoken.Encoding:
         state = f"TIKTOKEN_CACHE_DIR={folder} lacks it" if folder else "TIKTOKEN_CACHE_DIR is not set"
         raise DataError(
             f"gpt2: the vocabulary can't be fetched ({type(error).__name__}) and {state}; without a network, "
-            "set TIKTOKEN_CACHE_DIR to a folder that tiktoken filled elsewhere, or --data.tokenizer bytes"
+            "set TIKTOKEN_CACHE_DIR to a folder that tiktoken filled elsewhere; for text that is not tokenized yet, "
+            "the tokenizer `bytes` needs none"
         ) from None
 
 

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ngptlab.data.shards import token_dtype
 from ngptlab.data.tokenize import FILE_NAME, Tokenizer, Tokens, checked
 from ngptlab.errors import DataError
 
@@ -21,9 +23,14 @@ if TYPE_CHECKING:
 
 NAME_DIGITS = 16
 KNOWN_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]")
+BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""A token of byte fallback."""
+BYTE_STEPS = {"ByteLevel", "Sequence", "Split", "Digits", "Punctuation"}
+"""Steps before the cut into tokens that leave every byte where it is."""
 OFF = ("padding", "truncation", "post_processor")
 """Fields of a file that cut a text or put tokens around it; `encode` goes without them."""
-MOST_TOKENS = 2**16  # what a shard's 16 bits can tell apart
+MOST_TOKENS = 2**24
+"""Tables of a vocabulary take 8 bytes a token; the largest of published ones have a million tokens."""
 
 
 class FileTokenizer(Tokenizer):
@@ -33,10 +40,10 @@ class FileTokenizer(Tokenizer):
     file. Markers in a text are plain text, padding, truncation and the file's own begin and end tokens are off.
 
     Raises:
-        DataError: the file can't be read, its tokens don't fit 16 bits, or no end-of-text token is found in it.
+        DataError: the file can't be read, its tokens are numbered too high, or no end-of-text token is found in it.
     """
 
-    def __init__(self, file: str, end_of_text: str = "") -> None:
+    def __init__(self, file: str, end_of_text: str | int = "") -> None:
         raw = _read(file)
         self.name = _name(raw)
         self._tokenizer = _parse(raw, file)
@@ -45,12 +52,14 @@ class FileTokenizer(Tokenizer):
         self.vocab_size = max(vocabulary.values()) + 1  # numbers may have gaps
         if self.vocab_size > MOST_TOKENS:
             raise DataError(
-                f"{file}: has tokens up to {self.vocab_size - 1}, a shard's are 0..{MOST_TOKENS - 1}; "
+                f"{file}: has tokens up to {self.vocab_size - 1}, allowed are 0..{MOST_TOKENS - 1}; "
                 "give a tokenizer with a smaller vocabulary"
             )
         self.marker = _find_end(vocabulary, end_of_text, file)
         """How `end_of_text` is written."""
         self.end_of_text = vocabulary[self.marker]
+        self.of_bytes = _of_bytes(self._fields, vocabulary)
+        """Whether tokens are made of bytes, and of exactly those of the text."""
 
     def encode(self, text: str) -> Tokens:
         """Tokens of a text, none of them `end_of_text`.
@@ -79,7 +88,7 @@ class FileTokenizer(Tokenizer):
         Raises:
             DataError: as for `encode`.
         """
-        before = np.array([self.end_of_text], dtype=np.uint16)
+        before = np.array([self.end_of_text], dtype=token_dtype(self.vocab_size))
         pieces = []
         for text, ids in zip(texts, self._all_ids(texts), strict=True):
             pieces += [before, self.encode(text) if (ids == self.end_of_text).any() else ids]
@@ -101,18 +110,49 @@ class FileTokenizer(Tokenizer):
         Raises:
             DataError: the tokens are not of bytes, so a token stands for no certain number of them.
         """
-        if not _of_bytes(self._fields):
+        if not self.of_bytes:
             raise DataError(
                 f"{self.name}: its tokens stand for no certain number of bytes, so shards without a manifest can't be "
                 "measured in bytes; make them with `ngptlab data prepare`, or give a byte-level tokenizer"
             )
+        return self.text_lengths()[0]
+
+    def text_lengths(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """UTF-8 bytes of the text that each token decodes to, behind another one and as the first of a document.
+
+        0 for `end_of_text`. Shape [V] each. What each token decodes to by itself: token_bytes.py has where that is exact.
+        """
+        if _decoder_kinds(self._fields) & {"ByteLevel"}:
+            within_V = first_V = self._letters()
+        else:
+            within_V, first_V = self._decoded()
+        within_V[self.end_of_text] = first_V[self.end_of_text] = 0
+        return within_V, first_V
+
+    def _letters(self) -> npt.NDArray[np.int64]:
+        """Of byte-level tokens: they are written with one character a byte; an added token is written as it is."""
         added = self._tokenizer.get_added_tokens_decoder()
-        lengths = np.zeros(self.vocab_size, dtype=np.int64)
+        lengths_V = np.zeros(self.vocab_size, dtype=np.int64)
         for token, number in self._tokenizer.get_vocab(with_added_tokens=True).items():
-            # A byte-level token is written with one character a byte; an added token is written as it is.
-            lengths[number] = len(token.encode()) if number in added else len(token)
-        lengths[self.end_of_text] = 0
-        return lengths
+            lengths_V[number] = len(token.encode()) if number in added else len(token)
+        return lengths_V
+
+    def _decoded(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Of other tokens: what the decoder makes of one alone, and what a second one adds to it."""
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        numbers = sorted(vocabulary.values())
+        once, twice = (
+            self._tokenizer.decode_batch([[number] * times for number in numbers], skip_special_tokens=False)
+            for times in (1, 2)
+        )
+        first_V, within_V = (np.zeros(self.vocab_size, dtype=np.int64) for _ in range(2))
+        first_V[numbers] = [len(text.encode()) for text in once]
+        within_V[numbers] = [len(text.encode()) for text in twice]
+        within_V -= first_V
+        if "ByteFallback" in _decoder_kinds(self._fields):  # a part of a character decodes to U+FFFD
+            parts = [number for token, number in vocabulary.items() if BYTE.fullmatch(token)]
+            first_V[parts] = within_V[parts] = 1
+        return within_V, first_V
 
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """See `Tokenizer.decode`; `end_of_text` becomes its own marker."""
@@ -124,7 +164,8 @@ class FileTokenizer(Tokenizer):
     def _all_ids(self, texts: Sequence[str]) -> list[Tokens]:
         # The `fast` call leaves out each token's place in the text, which nobody asks for here.
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, dtype=np.uint16) for encoding in encodings]
+        dtype = token_dtype(self.vocab_size)
+        return [np.array(encoding.ids, dtype=dtype) for encoding in encodings]
 
 
 def file_name(file: str) -> str:
@@ -166,7 +207,12 @@ def _parse(raw: bytes, file: str) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _find_end(vocabulary: dict[str, int], given: str, file: str) -> str:
+def _find_end(vocabulary: dict[str, int], given: str | int, file: str) -> str:
+    if isinstance(given, int):
+        token = next((token for token, number in vocabulary.items() if number == given), None)
+        if token is None:
+            raise DataError(f"{file}: has no token {given}, with which documents begin in the shards")
+        return token
     if given:
         if given not in vocabulary:
             raise DataError(f"{file}: has no token {given!r}; give another end-of-text token")
@@ -184,8 +230,28 @@ def _find_end(vocabulary: dict[str, int], given: str, file: str) -> str:
     return found[0]
 
 
-def _of_bytes(fields: dict[str, Any]) -> bool:
+def _of_bytes(fields: dict[str, Any], vocabulary: dict[str, int]) -> bool:
     """Whether tokens are made of bytes, and of exactly those of the text."""
+    from tokenizers import pre_tokenizers  # late, as in `_parse`
+
     decoder = fields.get("decoder") or {}
-    adds_space = '"add_prefix_space": true' in json.dumps(fields.get("pre_tokenizer"))
-    return decoder.get("type") == "ByteLevel" and not fields.get("normalizer") and not adds_space
+    steps = json.dumps(fields.get("pre_tokenizer"))
+    adds_space, removes = '"add_prefix_space": true' in steps, '"Removed"' in steps
+    strips = any(
+        not token["special"] and (token["lstrip"] or token["rstrip"])
+        for token in fields.get("added_tokens") or []
+    )
+    return (
+        decoder.get("type") == "ByteLevel"
+        and not fields.get("normalizer")
+        and set(re.findall(r'"type": "(\w+)"', steps)) <= BYTE_STEPS
+        and not (adds_space or removes or strips)
+        and set(pre_tokenizers.ByteLevel.alphabet())
+        <= vocabulary.keys()  # a byte without a token would be dropped
+    )
+
+
+def _decoder_kinds(fields: dict[str, Any]) -> set[str]:
+    """The decoder, or the decoders that it is a sequence of."""
+    decoder = fields.get("decoder") or {}
+    return {str(part.get("type")) for part in (decoder, *decoder.get("decoders", ()))}

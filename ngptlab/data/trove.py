@@ -12,6 +12,7 @@ callable.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,14 @@ from ngptlab.config import DataConfig, Frozen
 from ngptlab.data import sources
 from ngptlab.data.drafts import Drafts
 from ngptlab.data.formats import TEXT_COLUMN
-from ngptlab.data.manifest import MANIFEST, Split, fsync_folder, read_manifest
+from ngptlab.data.manifest import MANIFEST, Split, read_manifest
 from ngptlab.data.prepare import finish, hashed
+from ngptlab.data.sealed import read_sealed, write_sealed
+from ngptlab.data.shards import file_sha256, shard_format, token_dtype
 from ngptlab.data.sources import Source
 from ngptlab.data.splits import Extremes, Rule, enough
 from ngptlab.data.tokenize import Tokenizer, tokenizer
+from ngptlab.disk import fsync_folder
 from ngptlab.errors import DataError
 
 INDEX = np.dtype([("digest", "u1", (32,)), ("tokens", "<i8"), ("text_bytes", "<i8")])
@@ -39,6 +43,10 @@ class Block(Frozen):
 
     job: str
     """Stands for the source and the tokenizer."""
+    tokens_sha256: str
+    """Of the file of tokens."""
+    index_sha256: str
+    """Of the file with a row for each document."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class Encode:
     job: Job
 
     def __call__(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
-        """Encode the rank's block. A rank that was killed begins again; one that is done already does nothing.
+        """Encode the rank's block. A rank that was killed begins again; one that is done, and undamaged, does nothing.
 
         Raises:
             DataError: the source can't be read.
@@ -98,12 +106,14 @@ class Encode:
         """
         source, tokens, job = self.job.open()
         record = self.job.path(rank, world_size, ".json")
-        if record.exists() and Block.model_validate_json(record.read_bytes()).job == job:
+        block = _block(record)
+        if block and block.job == job and not _damage(record, block):
             return
         record.unlink(missing_ok=True)
         self.job.scratch.mkdir(parents=True, exist_ok=True)
         rows: list[tuple[Any, int, int]] = []
-        before = np.array([tokens.end_of_text], dtype="<u2")
+        digest_of_tokens = hashlib.sha256()
+        before = np.array([tokens.end_of_text], dtype=token_dtype(tokens.vocab_size))
         with self.job.path(rank, world_size, ".tokens").open("wb") as file:
             # Blocks of consecutive parts, so that the ranks' order is the source's.
             for part in range(
@@ -113,10 +123,11 @@ class Encode:
                     ids = np.concatenate([before, tokens.encode(text.decode())])
                     file.write(ids.data)
                     rows.append((np.frombuffer(digest, dtype=np.uint8), len(ids), len(text)))
-        np.save(self.job.path(rank, world_size, ".npy"), np.array(rows, dtype=INDEX), allow_pickle=False)
-        temporary = record.with_suffix(".tmp")
-        temporary.write_text(Block(job=job).model_dump_json(), encoding="utf-8")
-        temporary.replace(record)
+                    digest_of_tokens.update(ids.data)
+        index = self.job.path(rank, world_size, ".npy")
+        np.save(index, np.array(rows, dtype=INDEX), allow_pickle=False)
+        block = Block(job=job, tokens_sha256=digest_of_tokens.hexdigest(), index_sha256=file_sha256(index))
+        write_sealed(record, block)
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,7 @@ class Merge:
         """Write the shards and the manifest; the folder is there as a whole or not at all.
 
         Raises:
-            DataError: a rank of the first step isn't done, or the folder holds something else.
+            DataError: a rank of the first step isn't done or its block is damaged, or the folder holds something else.
             OSError: the folder can't be written.
         """
         if rank:
@@ -147,20 +158,18 @@ class Merge:
         temporary = out.with_name(f".{out.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        finish(temporary, source, tokens, self._write(temporary, num_ranks, source.label))
+        splits = self._write(temporary, num_ranks, source.label, tokens.vocab_size)
+        finish(temporary, source, tokens, splits)
         temporary.rename(out)
         fsync_folder(out.parent)
 
     def _num_ranks(self, job: str) -> int:
         """How many blocks there are, all of them of this job."""
-        records = {
-            path.name: Block.model_validate_json(path.read_bytes())
-            for path in self.job.scratch.glob("block_*.json")
-        }
+        records = {path.name: _block(path) for path in self.job.scratch.glob("block_*.json")}
         counts = {
             int(name.removesuffix(".json").rpartition("_")[2])
             for name, block in records.items()
-            if block.job == job
+            if block and block.job == job
         }
         if len(counts) != 1:
             found = f"blocks of {sorted(counts)} ranks" if counts else "no block of this source and tokenizer"
@@ -169,14 +178,17 @@ class Merge:
             )
         (count,) = counts
         for rank in range(count):
-            block = records.get(self.job.path(rank, count, ".json").name)
+            record = self.job.path(rank, count, ".json")
+            block = records.get(record.name)
+            if block and block.job == job and (damage := _damage(record, block)):
+                raise DataError(f"{damage}; run the first step again, which makes it anew")
             if block is None or block.job != job:
                 raise DataError(
                     f"{self.job.scratch}: rank {rank} of {count} isn't done; run the first step again"
                 )
         return count
 
-    def _write(self, folder: Path, num_ranks: int, label: str) -> dict[str, Split]:
+    def _write(self, folder: Path, num_ranks: int, label: str, vocab_size: int) -> dict[str, Split]:
         indices = [
             np.load(self.job.path(rank, num_ranks, ".npy"), allow_pickle=False) for rank in range(num_ranks)
         ]
@@ -190,11 +202,12 @@ class Merge:
             val_share=data.val_share, long_share=data.long_share, long_min_tokens=self.job.long_min_tokens
         )
         seen: set[bytes] = set()
-        with Drafts(folder, {}) as drafts:
+        dtype = token_dtype(vocab_size)
+        with Drafts(folder, {}, form=shard_format(vocab_size)) as drafts:
             for rank, index in enumerate(indices):
                 if not len(index):  # an empty map is an error in the operating system
                     continue
-                flat = np.memmap(self.job.path(rank, num_ranks, ".tokens"), dtype="<u2", mode="r")
+                flat = np.memmap(self.job.path(rank, num_ranks, ".tokens"), dtype=dtype, mode="r")
                 starts = np.concatenate([[0], np.cumsum(index["tokens"])])
                 for number, row in enumerate(index):
                     digest = row["digest"].tobytes()
@@ -207,3 +220,24 @@ class Merge:
                         drafts.flush()
                 drafts.flush()
         return drafts.splits()
+
+
+def _block(record: Path) -> Block | None:
+    """The record of a block; None where there is none, or none that can be believed: its block isn't done."""
+    try:
+        return read_sealed(record, Block)
+    except (OSError, ValueError):
+        return None
+
+
+def _damage(record: Path, block: Block) -> str:
+    """What is wrong with the files of a block; empty where they are as they were written."""
+    for suffix, expected in ((".tokens", block.tokens_sha256), (".npy", block.index_sha256)):
+        path = record.with_suffix(suffix)
+        try:
+            found = file_sha256(path)
+        except OSError as error:
+            return f"{path}: can't be read ({error.strerror})"
+        if found != expected:
+            return f"{path}: has changed since it was written"
+    return ""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from ngptlab.data.manifest import (
+    MADE_UP,
     MANIFEST,
     SPLITS,
     Manifest,
@@ -18,8 +23,12 @@ from ngptlab.data.manifest import (
 )
 from ngptlab.data.scan import pieces
 from ngptlab.data.shards import Shard, TokenStream
+from ngptlab.data.token_bytes import token_bytes
+from ngptlab.data.tokenize import FILE_NAME, given_as, tokenizer_name
+from ngptlab.errors import DataError
 
-NO_MANIFEST = "the first run with --data.source shards:DIR makes one beside the shards of others"
+I64 = npt.NDArray[np.int64]
+NO_MANIFEST = "fetch or make it again; the first run with --data.source shards:DIR makes one beside shards that have none"
 REMEDY = "fetch or make it again"
 HASH_BYTES = 16  # of each held-out document, in memory: two that differ agree once in 2**128
 
@@ -30,22 +39,40 @@ class Checked(NamedTuple):
     manifest: Manifest
     compared: dict[str, int]
     """Documents by split; each was looked for in the other splits."""
+    unchecked: str
+    """Why the manifest's bytes of text weren't counted; empty where they were."""
 
 
-def verify(folder: Path) -> Checked:
-    """Check the manifest, then every shard, then that no document is in two splits.
+class _Counted(NamedTuple):
+    documents: int
+    text_bytes: int
+
+
+def verify(folder: Path, *, vocabulary: str = "") -> Checked:
+    """Check the manifest, then every shard and what is counted in them, then that no document is in two splits.
 
     A shard's damage is named by its most telling sign: a wrong header before a wrong digest.
 
+    Args:
+        vocabulary: a tokenizer's file, as `data.tokenizer`, where the manifest is of one: bytes of text are counted with it.
+
     Raises:
-        DataError: the first damage found, in one line.
+        DataError: the first damage found, in one line; the file is of another tokenizer.
     """
-    manifest = read_manifest(locate_manifest(folder), NO_MANIFEST)
-    _check_listing(folder, manifest)
-    for split in manifest.splits.values():
-        for shard in split.shards:
-            _check_shard(folder, shard, manifest)
-    return Checked(manifest, _check_overlap(folder, manifest))
+    path = locate_manifest(folder)
+    manifest = read_manifest(path, NO_MANIFEST)
+    _check_listing(path, manifest)
+    counting, unchecked = _counting(path, manifest, vocabulary)
+    for name, split in manifest.splits.items():
+        counted = [_check_shard(folder, shard, manifest, counting) for shard in split.shards]
+        documents, text_bytes = (sum(counts) for counts in zip(*counted, (0, 0), strict=True))
+        if documents != split.documents:
+            problem = f"says {split.documents} documents for {name}, {documents} begin in its shards"
+            raise damaged(path, problem, REMEDY)
+        if not unchecked and text_bytes != split.text_bytes:
+            problem = f"says {split.text_bytes} bytes of text for {name}, its tokens are of {text_bytes}"
+            raise damaged(path, problem, REMEDY)
+    return Checked(manifest, _check_overlap(folder, manifest), unchecked)
 
 
 def split_stream(folder: Path, manifest: Manifest, split: str) -> TokenStream:
@@ -57,33 +84,53 @@ def split_stream(folder: Path, manifest: Manifest, split: str) -> TokenStream:
     return TokenStream([folder / shard.file for shard in manifest.splits[split].shards])
 
 
-def _check_listing(folder: Path, manifest: Manifest) -> None:
+def _check_listing(path: Path, manifest: Manifest) -> None:
     files = [shard.file for split in manifest.splits.values() for shard in split.shards]
-    for file in files:
-        if files.count(file) > 1:
-            raise damaged(folder / MANIFEST, f"lists {file} twice", REMEDY)
-    for name, split in manifest.splits.items():
-        tokens = sum(shard.tokens for shard in split.shards)
-        if tokens != split.tokens:
-            problem = f"says {split.tokens} tokens for {name}, its shards add up to {tokens}"
-            raise damaged(folder / MANIFEST, problem, REMEDY)
+    twice = [file for file, count in Counter(files).items() if count > 1]
+    if twice:
+        raise damaged(path, f"lists {twice[0]} twice", REMEDY)
 
 
-def _check_shard(folder: Path, shard: Shard, manifest: Manifest) -> None:
+def _counting(path: Path, manifest: Manifest, vocabulary: str) -> tuple[I64, str]:
+    """Bytes of text of each token, and why they say nothing, if so. Shape [V]."""
+    given = vocabulary or manifest.tokenizer
+    if vocabulary and tokenizer_name(vocabulary) != manifest.tokenizer:
+        raise DataError(
+            f"--tokenizer {vocabulary}: the shards hold tokens of {manifest.tokenizer}; give {given_as(manifest.tokenizer)}"
+        )
+    nothing = np.zeros(manifest.vocab_size, dtype=np.int64)
+    if given.startswith(FILE_NAME) and manifest.source != MADE_UP:
+        return nothing, f"that takes --tokenizer FILE, {given_as(manifest.tokenizer)}"
+    found = token_bytes(given, manifest)
+    if not found.exact:
+        return nothing, f"tokens of {manifest.tokenizer} stand for no certain number of bytes"
+    if len(found.within_V) != manifest.vocab_size or manifest.end_of_text >= manifest.vocab_size:
+        problem = f"says {manifest.vocab_size} tokens and end of text {manifest.end_of_text} for {manifest.tokenizer}"
+        raise damaged(path, problem, REMEDY)
+    return found.within_V, ""
+
+
+def _check_shard(folder: Path, shard: Shard, manifest: Manifest, bytes_V: I64) -> _Counted:
+    """Check a file's content; gives what is counted in it."""
     path = folder / shard.file
     # Opening reads the header and compares it with the length. A missing file is named there too.
     stream = TokenStream([path])
     check_size(folder, shard, REMEDY)
     if len(stream) != shard.tokens:
         raise damaged(path, f"holds {len(stream)} tokens where the manifest says {shard.tokens}", REMEDY)
-    largest = max((int(piece.max()) for piece in pieces(stream)), default=0)
-    if largest >= manifest.vocab_size:
-        beyond = f"holds token {largest}, the {manifest.tokenizer} tokenizer has {manifest.vocab_size}"
-        raise damaged(path, beyond, f"{REMEDY}, or name the tokenizer it was made with")
+    largest = documents = text_bytes = 0
+    for piece in pieces(stream):
+        largest = max(largest, int(piece.max()))
+        if largest >= manifest.vocab_size:
+            beyond = f"holds token {largest}, the {manifest.tokenizer} tokenizer has {manifest.vocab_size}"
+            raise damaged(path, beyond, f"{REMEDY}, or name the tokenizer it was made with")
+        documents += int((piece == manifest.end_of_text).sum())
+        text_bytes += int(bytes_V[piece].sum())
     check_digest(folder, shard, REMEDY)
     if largest != shard.max_token:
         problem = f"says {shard.max_token} is the largest token of {shard.file}, it is {largest}"
         raise damaged(folder / MANIFEST, problem, REMEDY)
+    return _Counted(documents, text_bytes)
 
 
 def _check_overlap(folder: Path, manifest: Manifest) -> dict[str, int]:
@@ -95,7 +142,7 @@ def _check_overlap(folder: Path, manifest: Manifest) -> dict[str, int]:
         compared[name] = 0
         stream = split_stream(folder, manifest, name)
         for number, document in enumerate(stream.documents(1, manifest.end_of_text)):
-            digest = hashlib.sha256(document.astype("<u2").tobytes()).digest()[:HASH_BYTES]
+            digest = hashlib.sha256(document.astype("<u4").tobytes()).digest()[:HASH_BYTES]
             if digest in seen:
                 problem = f"splits overlap, document {number} of {name} is also in {seen[digest]}"
                 raise damaged(

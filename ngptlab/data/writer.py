@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ngptlab.config import Frozen
-from ngptlab.data.shards import HEADER_BYTES, MAGIC, TOKEN_BYTES, VERSION, Shard, file_sha256
+from ngptlab.data.manifest import check_digest, check_size, damaged
+from ngptlab.data.shards import FORMATS, HEADER_BYTES, Format, Shard, file_sha256, header
+from ngptlab.disk import open_regular
 from ngptlab.errors import DataError
+
+PIECE_BYTES = 1 << 18
+
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 
 class WriterState(Frozen):
@@ -24,6 +33,8 @@ class WriterState(Frozen):
     """Tokens in the file after them; 0: it isn't begun."""
     max_token: int = 0
     """The largest of those."""
+    sha256: str = ""
+    """Of those, as they are stored, without a header."""
 
 
 class ShardWriter:
@@ -33,6 +44,9 @@ class ShardWriter:
     later is written again. After it, `shards` has a record of each file, in order; no token, no file. A file is on
     the disk (fsync) when its record is made. An exception leaves the last file without its count, which
     `TokenStream` refuses.
+
+    Raises:
+        DataError: on opening, if what `state` has written isn't there as it was written.
     """
 
     def __init__(
@@ -40,22 +54,20 @@ class ShardWriter:
         folder: Path,
         split: str,
         *,
+        form: Format = FORMATS[0],
         shard_tokens: int = 100_000_000,
         state: WriterState | None = None,
     ) -> None:
         assert 0 < shard_tokens < 2**31, shard_tokens  # the header counts in int32
         self.shards: list[Shard] = []
+        self._form = form
         self._folder, self._split, self._shard_tokens = Path(folder), split, shard_tokens
         self._file: BinaryIO | None = None
         self._tokens = 0
         self._max_token = 0
+        self._digest = hashlib.sha256()
         if state:
-            self.shards += state.shards
-            if state.tokens:
-                self._file = self._path().open("r+b")
-                self._file.truncate(HEADER_BYTES + TOKEN_BYTES * state.tokens)
-                self._file.seek(0, os.SEEK_END)
-                self._tokens, self._max_token = state.tokens, state.max_token
+            self._take_up(state)
 
     def state(self) -> WriterState:
         """Where the writer is. Everything before it is on the disk when this returns."""
@@ -63,9 +75,18 @@ class ShardWriter:
             return WriterState(shards=tuple(self.shards))
         self._file.flush()
         os.fsync(self._file.fileno())
-        return WriterState(shards=tuple(self.shards), tokens=self._tokens, max_token=self._max_token)
+        return WriterState(
+            shards=tuple(self.shards),
+            tokens=self._tokens,
+            max_token=self._max_token,
+            sha256=self._digest.hexdigest(),
+        )
 
     def __enter__(self) -> Self:
+        if self._tokens:
+            self._file = self._path().open("r+b")
+            self._file.truncate(HEADER_BYTES + self._form.token_bytes * self._tokens)
+            self._file.seek(0, os.SEEK_END)
         return self
 
     def __exit__(
@@ -82,26 +103,54 @@ class ShardWriter:
         """Append tokens (any integer dtype, shape [N]).
 
         Raises:
-            DataError: a token doesn't fit 16 bits.
+            DataError: a token doesn't fit the format.
         """
-        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < 2**16:
+        most = 2 ** (8 * self._form.token_bytes) - 1
+        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) <= most:
             raise DataError(
-                f"tokens {tokens.min()}..{tokens.max()} don't fit a shard; its tokens are 0..65535"
+                f"tokens {tokens.min()}..{tokens.max()} don't fit a shard; its tokens are 0..{most}"
             )
         while len(tokens):
             file = self._file or self._begin()
             piece = tokens[: self._shard_tokens - self._tokens]
-            file.write(np.ascontiguousarray(piece, dtype="<u2").data)
+            stored = np.ascontiguousarray(piece, dtype=f"<u{self._form.token_bytes}").data
+            file.write(stored)
+            self._digest.update(stored)
             self._tokens += len(piece)
             self._max_token = max(self._max_token, int(piece.max()))
             tokens = tokens[len(piece) :]
             if self._tokens == self._shard_tokens:
                 self._finish(file)
 
+    def _take_up(self, state: WriterState) -> None:
+        """Hold what is there against what was written; changes no file."""
+        for shard in state.shards:
+            check_size(self._folder, shard, self._remedy)
+            check_digest(self._folder, shard, self._remedy)
+        self.shards += state.shards
+        if not state.tokens:
+            return
+        path, size = self._path(), self._form.token_bytes * state.tokens
+        digest, there = _tokens_digest(path, size, self._remedy)
+        if there < size:
+            raise damaged(
+                path, f"is truncated, {there} bytes of tokens where {size} were written", self._remedy
+            )
+        if digest.hexdigest() != state.sha256:
+            raise damaged(
+                path, f"has changed, its first {state.tokens} tokens are not those written", self._remedy
+            )
+        self._tokens, self._max_token, self._digest = state.tokens, state.max_token, digest
+
+    @property
+    def _remedy(self) -> str:
+        return f"delete the folder {self._folder} to begin again"
+
     def _begin(self) -> BinaryIO:
         self._tokens = self._max_token = 0
+        self._digest = hashlib.sha256()
         self._file = self._path().open("wb")
-        self._file.write(_header(0))
+        self._file.write(header(self._form, 0))
         return self._file
 
     def _path(self) -> Path:
@@ -111,11 +160,14 @@ class ShardWriter:
         self._file = None
         with file:  # closed even where the disk is full
             file.seek(0)
-            file.write(_header(self._tokens))
+            file.write(header(self._form, self._tokens))
             file.flush()
             os.fsync(file.fileno())
             size = os.fstat(file.fileno()).st_size
         path = Path(file.name)
+        written, _ = _tokens_digest(path, size - HEADER_BYTES, self._remedy)
+        if written.digest() != self._digest.digest():
+            raise damaged(path, "holds other tokens than were written", self._remedy)
         # Read again for the digest: the header comes first and its count was known last.
         digest = file_sha256(path)
         self.shards.append(
@@ -123,7 +175,19 @@ class ShardWriter:
         )
 
 
-def _header(tokens: int) -> bytes:
-    header = np.zeros(HEADER_BYTES // 4, dtype="<i4")
-    header[:3] = MAGIC, VERSION, tokens
-    return header.tobytes()
+def _tokens_digest(path: Path, size: int, remedy: str) -> tuple[_Hash, int]:
+    """The digest of the first `size` bytes of tokens of an unfinished file, and how many there are of them.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    digest, there = hashlib.sha256(), 0
+    try:
+        with open_regular(path) as file:
+            file.seek(HEADER_BYTES)
+            while piece := file.read(min(PIECE_BYTES, size - there)):
+                digest.update(piece)
+                there += len(piece)
+    except OSError as error:
+        raise damaged(path, f"can't be read ({error.strerror})", remedy) from None
+    return digest, there

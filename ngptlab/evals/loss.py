@@ -30,11 +30,15 @@ def losses(model: Decoder, inputs_NT: NDArray[np.int64], targets_NT: NDArray[np.
 
 
 def validation_loss(
-    model: Decoder, inputs_NT: NDArray[np.int64], targets_NT: NDArray[np.int64], *, bytes_per_token: float
+    model: Decoder, inputs_NT: NDArray[np.int64], targets_NT: NDArray[np.int64], *, text_bytes: int
 ) -> dict[str, Any]:
     """Mean loss with its standard error over windows.
 
-    Units: loss_nats and stderr_nats a token; bits_per_byte of text, by the split's mean bytes per token.
+    Units: loss_nats and stderr_nats a token; bits_per_byte: the loss of all targets over the bytes of their text. An end of
+    text has no byte, and its loss counts: predicting it is part of the cost of the text.
+
+    Args:
+        text_bytes: UTF-8 bytes of the text that the targets stand for, at least one.
     """
     by_window_N = losses(model, inputs_NT, targets_NT).mean(dim=1)
     mean = by_window_N.mean().item()
@@ -43,7 +47,7 @@ def validation_loss(
         "eval": "val",
         "loss_nats": mean,
         "stderr_nats": stderr,
-        "bits_per_byte": mean / math.log(2) / bytes_per_token,
+        "bits_per_byte": mean * targets_NT.size / math.log(2) / text_bytes,
         "tokens": inputs_NT.size,
         "windows": len(inputs_NT),
     }

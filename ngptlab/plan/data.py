@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ngptlab.config import RunConfig
-from ngptlab.data.corpus import known_tokens
+from ngptlab.data.corpus import known_size
 from ngptlab.data.known import check_there, get_command
-from ngptlab.data.shards import TOKEN_BYTES
+from ngptlab.data.shards import shard_format
 from ngptlab.errors import DataError
 
 
@@ -31,12 +31,13 @@ class PlannedData:
 def planned_data(config: RunConfig) -> PlannedData:
     """The data of a config as they are on this machine."""
     needed = config.train.tokens
-    tokens, missing = None, ""
+    size, missing = None, ""
     try:
         check_there(config.data, tokens=needed)
-        tokens = known_tokens(config.data, long_min_tokens=config.eval.length_factor * config.train.context)
+        size = known_size(config.data, long_min_tokens=config.eval.length_factor * config.train.context)
     except DataError as error:
         missing = str(error)
+    tokens = size.tokens if size else None
     windows = (tokens - 1) // config.train.context if tokens else 0
     epochs = config.train.steps * config.train.batch_size / windows if windows else None
     enough = tokens is not None and tokens >= needed
@@ -44,7 +45,7 @@ def planned_data(config: RunConfig) -> PlannedData:
         source=config.data.source,
         train_tokens=tokens,
         epochs=epochs,
-        bytes=TOKEN_BYTES * (tokens if tokens is not None else needed),
+        bytes=size.bytes if size else needed * shard_format(config.model.vocab_size).token_bytes,
         missing=missing,
         command="" if enough else get_command(config.data, tokens=needed) or "",
     )

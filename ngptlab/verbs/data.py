@@ -36,6 +36,12 @@ def add_verbs(data: argparse.ArgumentParser) -> None:
 
     verify = verb("verify", _verify, "Check every byte, token and document of a folder of shards.")
     verify.add_argument("folder", type=Path, metavar="DIR", help="a folder of shards with its manifest.json")
+    verify.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FILE",
+        help="the tokenizer.json of the shards, if they are of one: bytes of text are counted with it",
+    )
     stats = verb("stats", _stats, "Count documents, tokens and bytes, and show how long documents are.")
     stats.add_argument("folder", type=Path, metavar="DIR", help="a folder of shards with its manifest.json")
     stats.add_argument("--out", type=Path, metavar="PNG", help="also draw the histograms into this file")
@@ -87,12 +93,18 @@ def _no_action(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from ngptlab.data.verify import verify
 
-    checked = verify(options.folder)
+    checked = verify(options.folder, vocabulary=str(options.tokenizer or ""))
     manifest = checked.manifest
     data_get.print_splits(manifest)
     print(
         f"checked: digests, headers, lengths; all tokens below {manifest.vocab_size} ({manifest.tokenizer})"
     )
+    if checked.unchecked:
+        print(
+            f"checked: documents are as many as the manifest says; not its bytes of text: {checked.unchecked}"
+        )
+    else:
+        print("checked: documents and bytes of text are as many as the manifest says")
     counts = ", ".join(f"{documents:,} of {name}" for name, documents in checked.compared.items())
     print(f"checked: no document is in two splits ({counts} compared)")
     print(f"{options.folder}: all is well")

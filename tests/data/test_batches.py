@@ -174,9 +174,10 @@ def test_fixed_windows_are_the_first(tokens: int, count: int) -> None:
 
 def test_fixed_windows_of_too_short_a_stream() -> None:
     with pytest.raises(
-        DataError, match=r"validation tokens are 10, one window takes 11 .*val-share.*train\.context"
+        DataError,
+        match=r"validation tokens are 10, one window takes 11 .*give a longer book, .*train\.context",
     ):
-        fixed_windows(Counting(10), context=10, tokens=100)
+        fixed_windows(Counting(10), context=10, tokens=100, remedy="a longer book")
 
 
 @given(num_windows=st.integers(1, 60), batch_size=st.integers(1, 40), seed=SEEDS, step=st.integers(0, 2**40))

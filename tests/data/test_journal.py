@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,15 @@ from ngptlab.errors import DataError
 HASHED = [bytes([number]) * 32 for number in range(9)]
 
 
-def entry(documents: int) -> Journal:
-    return Journal(job="job", documents=documents)
+def entry(documents: int, hashed: list[bytes] = HASHED) -> Journal:
+    digest = hashlib.sha256(b"".join(hashed[:documents])).hexdigest()
+    return Journal(job="job", documents=documents, hashes_sha256=digest)
 
 
 def test_hashes_behind_the_last_entry_are_replaced(tmp_path: Path) -> None:
     """Killed between the two files, the next process writes other hashes in their place."""
     write_journal(tmp_path, entry(2), b"".join(HASHED[:2]))
-    write_journal(tmp_path, entry(6), b"".join(HASHED[5:9]))
+    write_journal(tmp_path, entry(6, HASHED[:2] + HASHED[5:9]), b"".join(HASHED[5:9]))
     assert read_hashes(tmp_path, entry(2)) == HASHED[:2]
     write_journal(tmp_path, entry(5), b"".join(HASHED[2:5]))
     assert read_hashes(tmp_path, entry(5)) == HASHED[:5]

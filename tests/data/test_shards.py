@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ngptlab.data import shards, writer
+from ngptlab.data import shards
 from ngptlab.data.shards import Shard, TokenStream
 from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
@@ -138,7 +138,7 @@ def test_documents_need_no_more_memory_than_the_largest(
 def test_empty_streams(tmp_path: Path) -> None:
     assert len(TokenStream([])) == 0
     assert list(TokenStream([]).documents(0, EOT)) == []
-    (tmp_path / "a.bin").write_bytes(writer._header(0))  # others' tools may write such
+    (tmp_path / "a.bin").write_bytes(shards.header(shards.FORMATS[0], 0))  # others' tools may write such
     write(tmp_path, [[5]])
     stream = TokenStream([tmp_path / "a.bin", tmp_path / "train_000000.bin", tmp_path / "a.bin"])
     assert stream.window(0, 2).tolist() == [EOT, 5]

@@ -158,9 +158,12 @@ def test_a_file_that_is_none(tmp_path: Path, content: bytes | None) -> None:
     assert str(path) in said and ("can't be read" in said or "is no file of the tokenizers library" in said)
 
 
-def test_tokens_must_fit_a_shard(tmp_path: Path) -> None:
-    path = words(tmp_path / "large.json", "[UNK]", *map(str, range(2**16 - 1)), END)
-    assert "has tokens up to 65536, a shard's are 0..65535" in message(lambda: tokenizer(str(path)))
+def test_tokens_of_a_number_that_no_vocabulary_has(tmp_path: Path) -> None:
+    """Tables are as long as the largest number."""
+    library = Library(models.WordLevel({"[UNK]": 0, END: 2**24}, unk_token="[UNK]"))
+    library.save(str(tmp_path / "large.json"))
+    said = message(lambda: tokenizer(str(tmp_path / "large.json")))
+    assert "has tokens up to 16777216, allowed are 0..16777215" in said
 
 
 @pytest.mark.parametrize(

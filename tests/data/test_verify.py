@@ -46,6 +46,7 @@ def damage(capsys: Captured) -> Callable[[Path], str]:
 def change_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path = folder / "manifest.json"
     fields = json.loads(path.read_text())
+    fields.pop("sha256", None)  # as in a manifest of before
     change(fields)
     path.write_text(json.dumps(fields))
 
@@ -61,6 +62,8 @@ def rewrite(folder: Path, split: str, tokens: list[int]) -> None:
         record, shard = fields["splits"][split], fields["splits"][split]["shards"][0]
         record["tokens"] = shard["tokens"] = len(tokens)
         record["max_token"] = shard["max_token"] = max(tokens)
+        record["documents"] = tokens.count(EOT)
+        record["text_bytes"] = len(tokens) - tokens.count(EOT)
         shard["bytes"] = path.stat().st_size
         shard["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -135,6 +138,8 @@ def test_a_wrong_manifest(corpus: Path, damage: Callable[[Path], str]) -> None:
     assert "says 5 tokens for val" in damage(corpus)
     (corpus / "manifest.json").write_text(good)
     change_manifest(corpus, lambda fields: val(fields)["shards"][0].update(max_token=3))
+    assert "says 256 is the largest token of val, by its shards it is 3" in damage(corpus)
+    change_manifest(corpus, lambda fields: val(fields).update(max_token=3))
     assert "says 3 is the largest token of val_000000.bin, it is 256" in damage(corpus)
     (corpus / "manifest.json").write_text(good)
     change_manifest(corpus, lambda fields: val(fields).update(fields["splits"]["train"]))

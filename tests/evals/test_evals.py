@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer as Library
+from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from ngptlab import methods
 from ngptlab.config import Dims, RunConfig
 from ngptlab.data.shards import TokenStream
 from ngptlab.data.writer import ShardWriter
+from ngptlab.errors import DataError
 from ngptlab.evals import loss as loss_module
 from ngptlab.evals.length import length_loss, long_documents
 from ngptlab.evals.loss import validation_loss
@@ -59,34 +63,34 @@ TOLERANCE = 2e-6
 
 def test_validation_loss(model: Decoder) -> None:
     tokens = draw(7, 13)
-    found = validation_loss(model, tokens[:, :-1], tokens[:, 1:], bytes_per_token=0.8)
+    found = validation_loss(model, tokens[:, :-1], tokens[:, 1:], text_bytes=70)
     by_window = plain_losses(model, tokens).mean(1)
     assert found["loss_nats"] == pytest.approx(by_window.mean(), rel=TOLERANCE)
     deviation = math.sqrt(((by_window - by_window.mean()) ** 2).sum() / 6)
     assert found["stderr_nats"] == pytest.approx(deviation / math.sqrt(7), rel=1e-4)
-    assert found["bits_per_byte"] == pytest.approx(found["loss_nats"] / math.log(2) / 0.8, rel=1e-12)
+    assert found["bits_per_byte"] == pytest.approx(found["loss_nats"] * 84 / math.log(2) / 70, rel=1e-12)
     assert (found["eval"], found["tokens"], found["windows"]) == ("val", 7 * 12, 7)
 
 
 def test_validation_loss_in_several_passes(model: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = draw(7, 13)
-    whole = validation_loss(model, tokens[:, :-1], tokens[:, 1:], bytes_per_token=1.0)
+    whole = validation_loss(model, tokens[:, :-1], tokens[:, 1:], text_bytes=84)
     for budget in (1, 24, 36):  # 1, 2 and 3 rows; the last pass is a short one
         monkeypatch.setattr(loss_module, "BATCH_TOKENS", budget)
-        parts = validation_loss(model, tokens[:, :-1], tokens[:, 1:], bytes_per_token=1.0)
+        parts = validation_loss(model, tokens[:, :-1], tokens[:, 1:], text_bytes=84)
         assert parts["loss_nats"] == pytest.approx(whole["loss_nats"], rel=TOLERANCE)
         assert parts["windows"] == 7
 
 
 def test_one_window_has_no_error(model: Decoder) -> None:
     tokens = draw(1, 13)
-    assert validation_loss(model, tokens[:, :-1], tokens[:, 1:], bytes_per_token=1.0)["stderr_nats"] == 0.0
+    assert validation_loss(model, tokens[:, :-1], tokens[:, 1:], text_bytes=84)["stderr_nats"] == 0.0
 
 
 def test_evaluation_leaves_no_gradient(model: Decoder) -> None:
     tokens = draw(2, 13)
     before = [p.detach().clone() for p in model.parameters()]
-    validation_loss(model, tokens[:, :-1], tokens[:, 1:], bytes_per_token=1.0)
+    validation_loss(model, tokens[:, :-1], tokens[:, 1:], text_bytes=84)
     assert all(p.grad is None and torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
 
 
@@ -175,7 +179,55 @@ def test_recorded_numbers_are_those_of_the_final_weights(make_config: MakeConfig
     corpus = open_data(config)
     held = hold_out(config, corpus)
     val = validation_loss(
-        model, held.inputs_NT, held.targets_NT, bytes_per_token=corpus.bytes_per_token("val")
+        model, held.inputs_NT, held.targets_NT, text_bytes=int((held.targets_NT != EOT).sum())
     )
     length = length_loss(model, held.documents_NT, context=16)
     assert run.read("evals")[-2:] == [{"step": 8, **val}, {"step": 8, **length}]
+
+
+def write_split(folder: Path, split: str, tokens: list[int]) -> None:
+    with ShardWriter(folder, split) as writer:
+        writer.write(np.array(tokens))
+
+
+def test_bits_per_byte_are_of_the_targets_that_are_measured(make_config: MakeConfig, tmp_path: Path) -> None:
+    """A validation split whose beginning, the part that is measured, has longer tokens than the rest."""
+    library = Library(models.BPE())
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=270,
+        special_tokens=["</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    library.train_from_iterator(["abcdefgh" * 9], trainer)
+    library.save(str(tmp_path / "tokenizer.json"))
+    long, short = library.token_to_id("abcdefgh"), library.token_to_id("z")
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    write_split(shards, "train", [0, *[short] * 200])
+    write_split(shards, "val", [0, *[long] * 30, 0, *[long] * 40, 0, *[short] * 900])
+    data = {"source": f"shards:{shards}", "tokenizer": str(tmp_path / "tokenizer.json")}
+    config = make_config(data=data, model={"vocab_size": 271})
+    measured = 63 * len("abcdefgh")  # of 64 targets one is an end of text
+    assert hold_out(config, open_data(config)).target_bytes == measured
+    run = train(config, tmp_path / "run")
+    for record in [record for record in run.read("evals") if record["eval"] == "val"]:
+        bits = record["loss_nats"] * record["tokens"] / math.log(2)
+        assert record["tokens"] == 64
+        assert record["bits_per_byte"] == pytest.approx(bits / measured, rel=1e-12)
+    # A manifest that says something else changes nothing.
+    manifest = json.loads((shards / "manifest.json").read_text())
+    manifest.pop("sha256", None)
+    manifest["splits"]["val"]["text_bytes"] *= 10
+    (shards / "manifest.json").write_text(json.dumps(manifest))
+    assert hold_out(config, open_data(config)).target_bytes == measured
+
+
+def test_targets_without_text_are_refused(make_config: MakeConfig, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_split(tmp_path, split, [EOT] * 70)
+    config = make_config(data={"source": f"shards:{tmp_path}"})
+    with pytest.raises(DataError, match=r"64 validation tokens that are measured stand for no text"):
+        hold_out(config, open_data(config))
