@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from ngptlab.analysis.cooldown_figure import draw
 from ngptlab.analysis.speedup_files import print_speedups, write_speedups
 from ngptlab.analysis.stats import Difference, in_words
 from ngptlab.analysis.tables import as_text, with_error, writing
+from ngptlab.console import Console
 from ngptlab.disk import write_json
 
 GAPS = ("before", "after", "change")

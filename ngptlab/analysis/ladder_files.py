@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +12,7 @@ from ngptlab.analysis import figures
 from ngptlab.analysis.ladder import Ladder, RungNumbers
 from ngptlab.analysis.ladder_figure import draw
 from ngptlab.analysis.tables import as_text, with_error, writing
+from ngptlab.console import Console
 from ngptlab.disk import write_json
 
 COLUMNS = (

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +13,7 @@ from ngptlab.analysis import figures
 from ngptlab.analysis.speedup_figure import draw
 from ngptlab.analysis.speedup_runs import SpeedUp, show
 from ngptlab.analysis.tables import as_text
+from ngptlab.console import Console
 
 BOUNDED = (
     "baseline_tokens",

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ngptlab.analysis.tables import as_csv
 from ngptlab.analysis.tasks import ScoreRow
+from ngptlab.console import Console
 from ngptlab.disk import write_json
 from ngptlab.errors import ConfigError
 

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ngptlab.analysis.tables import writing
 from ngptlab.claims.claim import VERDICTS, Claim, Outcome, Source, Verdict, judge
 from ngptlab.claims.evidence import Evidence
+from ngptlab.console import Console
 from ngptlab.disk import write_json
 
 STANDARD = """\

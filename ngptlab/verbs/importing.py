@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ngptlab.errors import ConfigError
+from ngptlab.terminal import say, say_path
 from ngptlab.verbs.types import count
 
 IMPLEMENTATIONS = ("modded-nanogpt", "nvidia-ngpt")
@@ -57,11 +58,11 @@ def act(options: argparse.Namespace) -> int:
             Told(**told),
             may_unpickle=options.allow_pickle,
         )
-        print(f"method {run.config.method}; note: {note}")
+        say(f"method {run.config.method}; note: {note}")
     else:
         if told or options.allow_pickle:
             name = "allow-pickle" if options.allow_pickle else next(iter(told)).replace("_", "-")
             raise ConfigError(f"--{name}: is for checkpoints of other implementations; give --from too")
         run = import_export(options.source, options.out)
-    print(run.path)
+    say_path(run.path)
     return 0
