@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from ngptlab.terminal import printable
 
@@ -32,6 +33,10 @@ class Console(RichConsole):
             emoji=False,
             highlight=False,
         )
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As rich does it, of a printable text: its width is told before it is shown."""
+        return super().render_str(printable(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """As rich does it. Whatever is shown comes through here; rich's own control codes are kept apart from text."""

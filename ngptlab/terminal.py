@@ -13,6 +13,7 @@ import io
 import os
 import sys
 import unicodedata
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,7 +75,10 @@ def say_path(path: Path) -> None:
 
 @contextlib.contextmanager
 def any_text() -> Iterator[None]:
-    """Have stdout and stderr take any text meanwhile, whatever their encoding; where they are closed, it goes nowhere."""
+    """Have stdout and stderr take any text meanwhile, whatever their encoding; where they are closed, it goes nowhere.
+
+    Warnings of libraries, which may quote a stranger, become printable, too.
+    """
     before: list[tuple[io.TextIOWrapper, str | None]] = []
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -84,9 +88,12 @@ def any_text() -> Iterator[None]:
         elif isinstance(stream, io.TextIOWrapper):
             before.append((stream, stream.errors))
             _set_errors(stream, SPELLED)
+    written = warnings.formatwarning
+    warnings.formatwarning = lambda *parts, **more: printable(written(*parts, **more))
     try:
         yield
     finally:
+        warnings.formatwarning = written
         for stream, errors in before:
             _set_errors(stream, errors)
 

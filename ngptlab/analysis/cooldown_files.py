@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from rich.table import Table
-from rich.text import Text
 
 from ngptlab.analysis import figures
 from ngptlab.analysis.cooldown import Row, Study
@@ -75,7 +74,7 @@ def print_study(study: Study, console: Console) -> None:
             heading, no_wrap=True, justify="left" if heading in ("method", "cooldown") else "right"
         )
     for row in study["rows"]:
-        table.add_row(*(Text(cell) for cell in _cells(row)))
+        table.add_row(*_cells(row))
     console.print(table)
     for row in study["rows"]:
         if row["gaps"] and row["gaps"]["change"]:

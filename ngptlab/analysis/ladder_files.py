@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from rich.table import Table
-from rich.text import Text
 
 from ngptlab.analysis import figures
 from ngptlab.analysis.ladder import Ladder, RungNumbers
@@ -75,7 +74,7 @@ def print_ladder(ladder: Ladder, console: Console) -> None:
         named = heading == "rung"
         table.add_column(heading, overflow="fold", no_wrap=not named, justify="left" if named else "right")
     for rung in ladder["rungs"]:
-        table.add_row(*(Text(cell) for cell in _cells(rung)))
+        table.add_row(*_cells(rung))
     console.print(table)
     for rung in ladder["rungs"]:
         if rung["reason"]:

@@ -9,6 +9,7 @@ from typing import Protocol, Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from ngptlab.console import Console
+from ngptlab.terminal import one_line
 from ngptlab.train.speed import Speed
 
 WAITING_SHARE = 0.01
@@ -60,7 +61,7 @@ class ConsoleReporter:
     """A bar where stderr is a terminal; otherwise a line every few seconds and at the last step."""
 
     def __init__(self, title: str, steps: int, *, every_seconds: float = 10.0) -> None:
-        self.title, self.steps, self.every_seconds = title, steps, every_seconds
+        self.title, self.steps, self.every_seconds = one_line(title), steps, every_seconds
         self.console = Console(stderr=True, soft_wrap=True)
         self._printed = -float("inf")
         self._bar: Progress | None = None

@@ -116,7 +116,7 @@ def test_a_terminal_gets_no_control_characters(
     prompt = "\x1b[31m\r\tx\n"
     assert said(capsys, str(run.path), prompt, "--max-tokens", "1").startswith(prompt)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    assert said(capsys, str(run.path), prompt, "--max-tokens", "1").startswith("\ufffd[31m\ufffd\tx\n")
+    assert said(capsys, str(run.path), prompt, "--max-tokens", "1").startswith("\\x1b[31m\\r\tx\n")
 
 
 def test_a_note_where_training_never_was(run: Run, capsys: Captured) -> None:

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from ngptlab.analysis.records import printable
 from ngptlab.config import explain
 from ngptlab.errors import DataError, LabError
+from ngptlab.terminal import printable
 
 T = TypeVar("T")
 
