@@ -77,6 +77,8 @@ def _act(options: argparse.Namespace) -> None:
     context = trained.config.train.context
     if len(tokens) + options.max_tokens > context:
         remark(f"trained on {context} tokens at a time; what comes later is extrapolated")
+    if vocabulary.spelling == "whole":
+        remark("this tokenizer's decoder looks at a text as a whole, so all of it comes at its end")
     page = _Page(prompt, options.num)
     texts = [detokenizer(vocabulary, tokens) for _ in range(options.num)]
     made, start = 0, time.perf_counter()

@@ -87,6 +87,10 @@ def test_the_text_goes_on_where_the_prompt_ends(
     monkeypatch.setattr("ngptlab.evals.generate.generate", fixed)
     assert said(capsys, str(run.path), "Hello") == "Hello Priority!\n"
     assert prompts == [[1, 2]]
+    vocabulary.spelling = "whole"  # type: ignore[misc]
+    main(["sample", str(run.path), "Hello"])
+    shown = capsys.readouterr()
+    assert shown.out == "Hello Priority!\n" and "all of it comes at its end" in shown.err
 
 
 def test_each_token_is_on_the_screen_before_the_next_one_is_computed(
