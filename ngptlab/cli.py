@@ -18,6 +18,7 @@ from typing import NoReturn
 from ngptlab import __version__
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
+from ngptlab.terminal import any_text, one_line, remark, say, say_path
 from ngptlab.verbs import (
     bench,
     check,
@@ -50,6 +51,7 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; `{self.prog} --help` says what is allowed")
 
 
+@any_text()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except LabError as error:
-        print(f"ngptlab: {error}", file=sys.stderr)
+        remark(one_line(f"ngptlab: {error}"))
         return 1 if isinstance(error, DivergedError) else 2
     except BrokenPipeError:
         # Nobody reads our output any more, as after `| head`. What is left of it would be tried again at exit, with a complaint.
@@ -66,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:
         # Disk full or no permission, in the middle of a run: what is saved stays, the same command goes on.
-        print(f"ngptlab: {error}; mend that and give the same command again", file=sys.stderr)
+        remark(one_line(f"ngptlab: {error}; mend that and give the same command again"))
         return 2
     except KeyboardInterrupt:
-        print("ngptlab: interrupted", file=sys.stderr)
+        remark("ngptlab: interrupted")
         return 130
 
 
@@ -205,9 +207,9 @@ class _FieldHelp(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *rest: object
     ) -> NoReturn:
-        from rich.console import Console
         from rich.table import Table
 
+        from ngptlab.console import Console
         from ngptlab.overrides import field_help
         from ngptlab.recipes import recipe
 
@@ -220,7 +222,7 @@ class _FieldHelp(argparse.Action):
             table.add_column(heading, overflow="fold")
         for row in field_help(recipe(name).config):
             table.add_row(*row)
-        console = Console(highlight=False)
+        console = Console()
         console.print()
         console.print(table)
         raise SystemExit(0)
@@ -242,7 +244,7 @@ def _train_one(config: RunConfig, out: Path | None, profile_steps: int) -> None:
 
     with console_reporter(config) as tell:
         run = train(config, out, reporter=tell, profile_steps=profile_steps)
-    print(run.path)
+    say_path(run.path)
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -285,8 +287,8 @@ def _report(options: argparse.Namespace) -> int:
 def _print_headline(page: Path) -> None:
     summary = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
     for line in dict.fromkeys([summary["headline"], *(study["answer"] for study in summary["studies"])]):
-        print(line)
-    print(f"The page: {page}")
+        say(one_line(line))
+    say(f"The page: {page}")
 
 
 def _methods(options: argparse.Namespace) -> int:
@@ -295,7 +297,7 @@ def _methods(options: argparse.Namespace) -> int:
     if options.diff:
         texts = [(name, methods.path(name).read_text(encoding="utf-8").splitlines()) for name in options.diff]
         (a, left), (b, right) = texts
-        print(
+        say(
             "\n".join(
                 difflib.unified_diff(left, right, f"methods/{a}.py", f"methods/{b}.py", lineterm="", n=0)
             )
@@ -315,7 +317,7 @@ def _recipes(options: argparse.Namespace) -> int:
 def _print_claims(names: Sequence[str], claim: Callable[[str], str]) -> None:
     width = max(map(len, names))
     for name in names:
-        print(f"{name:{width}}  {claim(name)}")
+        say(f"{name:{width}}  {claim(name)}")
 
 
 def _no_action(options: argparse.Namespace) -> int:

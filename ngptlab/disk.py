@@ -92,10 +92,12 @@ def read_text(path: Path, *, limit: int = RECORD_BYTES) -> str:
 def parse_json(text: str | bytes) -> Any:
     """The value of a JSON text. Unlike `json.loads`: finite numbers only, no key twice in an object, one kind of error.
 
+    A byte order mark before it, as some editors put there, is passed over.
+
     Raises:
         ValueError: it is not that, or nested too deeply; UnicodeDecodeError is one, too.
     """
-    text = text.decode("utf-8") if isinstance(text, bytes) else text
+    text = (text.decode("utf-8") if isinstance(text, bytes) else text).removeprefix("\ufeff")
     try:
         return json.loads(
             text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys

@@ -21,7 +21,7 @@ PACKAGE = Path(ngptlab.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 ROOT = "__init__"
 
-BASE = {"errors", "disk", "config"}
+BASE = {"errors", "disk", "config", "terminal", "console"}
 MODEL = BASE | {"nn"}
 RUNNING = MODEL | {ROOT, "runs", "device", "param", "optim", "methods", "data", "train", "evals", "tracking"}
 
@@ -30,6 +30,8 @@ ALLOWED: dict[str, set[str]] = {
     ROOT: set(),
     "errors": set(),
     "disk": set(),
+    "terminal": set(),
+    "console": {"terminal"},
     "config": {"errors", "disk"},
     "overrides": BASE,
     "runs": BASE,
@@ -70,6 +72,8 @@ NO_TORCH = {
     ROOT,
     "errors",
     "disk",
+    "terminal",
+    "console",
     "config",
     "flops",
     "overrides",
@@ -201,6 +205,27 @@ def test_the_table_has_no_circle_and_no_dead_entry() -> None:
 def test_no_code_from_data(path: Path) -> None:
     may = path.relative_to(PACKAGE).as_posix() in READ_TENSORS
     assert forbidden(ast.parse(path.read_text(encoding="utf-8")), may_read_tensors=may) == []
+
+
+def prints(tree: ast.AST) -> list[str]:
+    """Ways to a terminal around terminal.py and console.py."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if called in ("print", "sys.stdout.write", "sys.stderr.write", "rich.print"):
+                found.append(f"line {node.lineno}: {called}; use ngptlab.terminal")
+    for line, module, name in imports(tree):
+        if (module == "rich.console" and name == "Console") or f"{module}.{name}" == "rich.print":
+            found.append(f"line {line}: rich's Console; use that of ngptlab.console")
+    return found
+
+
+@by_file
+def test_text_reaches_the_terminal_in_one_way(path: Path) -> None:
+    """What is written may be a stranger's, and the stream's encoding may lack it."""
+    if path.name not in ("terminal.py", "console.py"):
+        assert prints(ast.parse(path.read_text(encoding="utf-8"))) == []
 
 
 @by_file

@@ -59,6 +59,10 @@ def test_what_is_no_sound_json_is_one_kind_of_error(text: str | bytes, why: str)
         disk.parse_json(text)
 
 
+def test_a_byte_order_mark_before_json_is_passed_over() -> None:
+    assert disk.parse_json(b'\xef\xbb\xbf{"a": 1}') == disk.parse_json('\ufeff{"a": 1}') == {"a": 1}
+
+
 def test_json_goes_through_a_file(tmp_path: Path) -> None:
     value = {"a": [1, 2.5, None, True, {"b": "é"}]}
     disk.write_json(tmp_path / "x.json", value)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 
 from ngptlab.analysis.drawing import after_steps, curve, depth_axis, legend, logarithmic, tiles, write
 from ngptlab.analysis.tables import Row, flat, write_table
+from ngptlab.console import Console
 
 Measured = Mapping[str, Mapping[str, Any]]
 """Label of a run -> what `evals.activations` found, with its step."""

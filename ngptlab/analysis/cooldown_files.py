@@ -5,9 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ngptlab.analysis import figures
 from ngptlab.analysis.cooldown import Row, Study
@@ -15,6 +13,7 @@ from ngptlab.analysis.cooldown_figure import draw
 from ngptlab.analysis.speedup_files import print_speedups, write_speedups
 from ngptlab.analysis.stats import Difference, in_words
 from ngptlab.analysis.tables import as_text, with_error, writing
+from ngptlab.console import Console
 from ngptlab.disk import write_json
 
 GAPS = ("before", "after", "change")
@@ -75,7 +74,7 @@ def print_study(study: Study, console: Console) -> None:
             heading, no_wrap=True, justify="left" if heading in ("method", "cooldown") else "right"
         )
     for row in study["rows"]:
-        table.add_row(*(Text(cell) for cell in _cells(row)))
+        table.add_row(*_cells(row))
     console.print(table)
     for row in study["rows"]:
         if row["gaps"] and row["gaps"]["change"]:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from ngptlab.analysis.figures import SERIES
+from ngptlab.analysis.figures import SERIES, any_names
 
 MARKERS = "os^Dv<>"
 """Markers repeat what colour says, for print in grey. A colour is a run."""
@@ -49,10 +49,11 @@ def write(out: Path, name: str, build: Callable[[], Figure], *, style: dict[Any,
     """Write <name>.png and <name>.svg into `out`."""
     with matplotlib.style.context(["default", style]):  # whatever the user's matplotlibrc says
         figure = build()
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # it stands; each file would compute it again
-        figure.savefig(out / f"{name}.svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(out / f"{name}.png", dpi=150, metadata={"Software": None})
+        with any_names(figure):
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # it stands; each file would compute it again
+            figure.savefig(out / f"{name}.svg", metadata={"Date": None, "Creator": None})
+            figure.savefig(out / f"{name}.png", dpi=150, metadata={"Software": None})
 
 
 def panels(rows: int, columns: int, caption: str, **shared: Any) -> tuple[Figure, list[list[Axes]]]:

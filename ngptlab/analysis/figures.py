@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib.style
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from ngptlab.terminal import printable
 
 INK, GRID = "#333333", "#dddddd"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080")
@@ -53,7 +58,22 @@ def render(fill: Callable[[Figure], None], *, size: tuple[float, float], ending:
     with matplotlib.style.context(["default", style]):  # whatever the user's matplotlibrc says
         figure = Figure(figsize=size, layout="constrained")
         fill(figure)
-        return saved(figure, ending)
+        with any_names(figure):
+            return saved(figure, ending)
+
+
+@contextmanager
+def any_names(figure: Figure) -> Iterator[None]:
+    """Around its drawing: control characters in its texts are escaped, which no SVG may hold.
+
+    A name may be written in a script that the font lacks; it is shown as boxes, and tables and page have it.
+    """
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text(printable(text.get_text()))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
 
 
 def saved(figure: Figure, ending: str) -> bytes:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ngptlab.analysis import figures
 from ngptlab.analysis.ladder import Ladder, RungNumbers
 from ngptlab.analysis.ladder_figure import draw
 from ngptlab.analysis.tables import as_text, with_error, writing
+from ngptlab.console import Console
 from ngptlab.disk import write_json
 
 COLUMNS = (
@@ -75,7 +74,7 @@ def print_ladder(ladder: Ladder, console: Console) -> None:
         named = heading == "rung"
         table.add_column(heading, overflow="fold", no_wrap=not named, justify="left" if named else "right")
     for rung in ladder["rungs"]:
-        table.add_row(*(Text(cell) for cell in _cells(rung)))
+        table.add_row(*_cells(rung))
     console.print(table)
     for rung in ladder["rungs"]:
         if rung["reason"]:

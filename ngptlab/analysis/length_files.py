@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from ngptlab.analysis.length_figure import Measured, describe, draw
 from ngptlab.analysis.stats import perplexity
 from ngptlab.analysis.tables import write_table
+from ngptlab.console import Console
 from ngptlab.disk import replacing
 
 

@@ -14,6 +14,7 @@ from ngptlab.analysis import series
 from ngptlab.config import Frozen, RunConfig, explain
 from ngptlab.errors import ConfigError, DataError
 from ngptlab.runs import Run
+from ngptlab.terminal import printable
 
 
 class Row(Frozen):
@@ -113,11 +114,6 @@ def load_runs(paths: Iterable[str | Path]) -> list[RunRecord]:
 def steady_seconds(runs: Sequence[RunRecord]) -> list[float]:
     """Times of the steady steps of all these runs."""
     return [second for run in runs for second in series.steady([row.step_seconds for row in run.timing])]
-
-
-def printable(text: str) -> str:
-    """Text that UTF-8 can hold: undecodable bytes of a file's name, or lone surrogates, become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _load(path: Path) -> RunRecord:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ngptlab.analysis.scales_figure import Courses, Measured, draw, places, title
 from ngptlab.analysis.tables import Row, flat, write_table
+from ngptlab.console import Console
 
 
 def write_scales(measured: Measured, courses: Courses, out: Path) -> None:

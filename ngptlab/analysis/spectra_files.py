@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ngptlab.analysis.spectra_figure import Measured, by_layer, condition, draw
 from ngptlab.analysis.tables import Row, flat, write_table
+from ngptlab.console import Console
 
 
 def write_spectra(measured: Measured, out: Path) -> None:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ngptlab.analysis import figures
 from ngptlab.analysis.speedup_figure import draw
 from ngptlab.analysis.speedup_runs import SpeedUp, show
 from ngptlab.analysis.tables import as_text
+from ngptlab.console import Console
 
 BOUNDED = (
     "baseline_tokens",
@@ -77,7 +76,7 @@ def print_speedups(speedups: Sequence[SpeedUp], console: Console) -> None:
                 interval,
                 seconds,
             )
-            table.add_row(*(Text(cell) for cell in cells))
+            table.add_row(*cells)
         console.print(table)
         console.print(speedup["summary"], markup=False)
     for warning in dict.fromkeys(warning for speedup in speedups for warning in speedup["warnings"]):

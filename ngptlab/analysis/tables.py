@@ -11,6 +11,7 @@ from typing import Any
 
 from ngptlab.disk import write_json
 from ngptlab.errors import ConfigError
+from ngptlab.terminal import printable
 
 Row = dict[str, Any]
 
@@ -32,11 +33,13 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def as_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV; what has no column stays out, and None or what is missing is an empty cell."""
+    """Rows as CSV, their texts printable; what has no column stays out, and None or what is missing is an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(
+        {key: printable(cell) if isinstance(cell, str) else cell for key, cell in row.items()} for row in rows
+    )
     return text.getvalue()
 
 

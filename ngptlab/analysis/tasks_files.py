@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ngptlab.analysis.tables import as_csv
 from ngptlab.analysis.tasks import ScoreRow
+from ngptlab.console import Console
 from ngptlab.disk import write_json
 from ngptlab.errors import ConfigError
 
@@ -40,7 +39,7 @@ def print_tasks(lines: Sequence[ScoreRow], console: Console) -> None:
     for heading in ("task", "metric", "rows", "chance"):
         table.add_column(heading, justify="left" if heading in ("task", "metric") else "right", no_wrap=True)
     for run, step in runs:
-        table.add_column(Text(f"{run}, step {step}"), justify="right", overflow="fold")
+        table.add_column(f"{run}, step {step}", justify="right", overflow="fold")
     for task, metric in dict.fromkeys((line.task, line.metric) for line in lines):
         row = [line for line in lines if (line.task, line.metric) == (task, metric)]
         chance = "" if row[0].chance is None else f"{row[0].chance:.4f}"

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ngptlab.analysis.tables import writing
 from ngptlab.claims.claim import VERDICTS, Claim, Outcome, Source, Verdict, judge
 from ngptlab.claims.evidence import Evidence
+from ngptlab.console import Console
 from ngptlab.disk import write_json
+from ngptlab.terminal import printable
 
 STANDARD = """\
 Made by `ngptlab claims`; edit nothing here. Verdicts follow from recorded runs by rules in `ngptlab/claims/rules/`. Statements
@@ -168,7 +168,7 @@ def _runs(group: Group) -> str:
 
 def _cell(text: str) -> str:
     """A text of a stranger's file in a cell of Markdown."""
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    return " ".join(printable(text).replace("|", "\\|").replace("<", "&lt;").split())
 
 
 def print_claims(groups: Sequence[Group], console: Console) -> None:
@@ -181,7 +181,7 @@ def print_claims(groups: Sequence[Group], console: Console) -> None:
             listed.add_column(heading, no_wrap=narrow, overflow="fold")
         for row in group["rows"]:
             why = "; ".join(part for part in (row["measured"], row["reason"]) if part)
-            listed.add_row(Text(row["id"]), Text(row["verdict"]), Text(why))
+            listed.add_row(row["id"], row["verdict"], why)
         console.print(listed)
         console.print()
     console.print(counts(groups), markup=False)

@@ -8,6 +8,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
+from ngptlab.terminal import remark, rewrite
+
 
 class Line:
     """Says on stderr how far something is; `due` says when. A context manager, which ends the line."""
@@ -24,7 +26,7 @@ class Line:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live and self._shown > -float("inf"):
-            print(file=sys.stderr)
+            remark("")
 
     def due(self, now: float) -> bool:
         """Whether it is time for another line, at first and then every so often. `now` is of `time.monotonic`."""
@@ -36,9 +38,9 @@ class Line:
     def show(self, line: str) -> None:
         """Replace the line on a terminal; elsewhere add one."""
         if self._live:
-            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+            rewrite(line)
         else:
-            print(line, file=sys.stderr, flush=True)
+            remark(line, flush=True)
 
 
 class Progress(Line):

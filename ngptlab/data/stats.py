@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from ngptlab.data.manifest import Manifest, locate_manifest, read_manifest
 from ngptlab.data.shards import TokenStream
 from ngptlab.data.verify import NO_MANIFEST
+from ngptlab.terminal import printable
 
 I64 = npt.NDArray[np.int64]
 
@@ -76,6 +78,9 @@ def draw(splits: list[SplitStats], path: Path, *, title: str) -> None:
         ax.set_title(f"{split.name}: {facts}", fontsize=9, loc="left")
         ax.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel("tokens in a document")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(printable(title), fontsize=10, parse_math=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with warnings.catch_warnings():
+        # The title names a folder, perhaps in a script that the font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure.savefig(path, dpi=150)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ngptlab.data.decoders import Spelling
 from ngptlab.data.shards import token_dtype
 from ngptlab.errors import DataError, nearest
 
@@ -37,6 +38,11 @@ class Tokenizer(Protocol):
     end_of_text: int
     """The token that stands before every document."""
 
+    @property
+    def spelling(self) -> Spelling:
+        """What a token's text depends on; detokenize.py streams text by it."""
+        return "whole"
+
     def encode(self, text: str) -> Tokens:
         """Tokens of a text; control strings in it are plain text."""
         ...
@@ -54,6 +60,14 @@ class Tokenizer(Protocol):
         """UTF-8 bytes that each token stands for; 0 for `end_of_text`. Shape [V]."""
         ...
 
+    def bytes_of(self, token: int) -> bytes:
+        """What a token stands for, where `spelling` is `bytes`; the marker for `end_of_text`.
+
+        Raises:
+            DataError: the token is outside the vocabulary.
+        """
+        raise NotImplementedError
+
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """Text of tokens; bytes that are no UTF-8 become U+FFFD, `end_of_text` becomes `<|endoftext|>`.
 
@@ -69,6 +83,7 @@ class ByteTokenizer(Tokenizer):
     name = "bytes"
     vocab_size = 257
     end_of_text = 256
+    spelling: Spelling = "bytes"
 
     def encode(self, text: str) -> Tokens:
         """One token a byte."""
@@ -82,11 +97,14 @@ class ByteTokenizer(Tokenizer):
         """See `Tokenizer.byte_lengths`."""
         return np.array([1] * 256 + [0])
 
+    def bytes_of(self, token: int) -> bytes:
+        """See `Tokenizer.bytes_of`."""
+        (byte,) = checked([token], self)
+        return END_OF_TEXT.encode() if byte == self.end_of_text else bytes((byte,))
+
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """See `Tokenizer.decode`."""
-        marker = END_OF_TEXT.encode()
-        pieces = (marker if i == self.end_of_text else bytes((i,)) for i in checked(ids, self))
-        return b"".join(pieces).decode("utf-8", "replace")
+        return b"".join(self.bytes_of(i) for i in checked(ids, self)).decode("utf-8", "replace")
 
 
 class Gpt2Tokenizer(Tokenizer):
@@ -97,6 +115,7 @@ class Gpt2Tokenizer(Tokenizer):
     end_of_text = 50256
     longest = 128
     """Most bytes of a token."""
+    spelling: Spelling = "bytes"
 
     def __init__(self, encoding: tiktoken.Encoding) -> None:
         self._encoding = encoding
@@ -153,6 +172,10 @@ class Gpt2Tokenizer(Tokenizer):
     def byte_lengths(self) -> npt.NDArray[np.int64]:
         """See `Tokenizer.byte_lengths`."""
         return gpt2_lengths()
+
+    def bytes_of(self, token: int) -> bytes:
+        """See `Tokenizer.bytes_of`."""
+        return self._encoding.decode_single_token_bytes(checked([token], self)[0])
 
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """See `Tokenizer.decode`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ngptlab.data.decoders import BYTE_TOKEN, Spelling, byte_letters, spelling
 from ngptlab.data.shards import token_dtype
 from ngptlab.data.tokenize import FILE_NAME, Tokenizer, Tokens, checked
 from ngptlab.errors import DataError
@@ -23,12 +25,11 @@ if TYPE_CHECKING:
 
 NAME_DIGITS = 16
 KNOWN_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]")
-BYTE = re.compile("<0x[0-9A-F]{2}>")
-"""A token of byte fallback."""
 BYTE_STEPS = {"ByteLevel", "Sequence", "Split", "Digits", "Punctuation"}
 """Steps before the cut into tokens that leave every byte where it is."""
 OFF = ("padding", "truncation", "post_processor")
 """Fields of a file that cut a text or put tokens around it; `encode` goes without them."""
+LETTERS = {letter: byte for byte, letter in enumerate(byte_letters())}
 MOST_TOKENS = 2**24
 """Tables of a vocabulary take 8 bytes a token; the largest of published ones have a million tokens."""
 
@@ -150,13 +151,57 @@ class FileTokenizer(Tokenizer):
         within_V[numbers] = [len(text.encode()) for text in twice]
         within_V -= first_V
         if "ByteFallback" in _decoder_kinds(self._fields):  # a part of a character decodes to U+FFFD
-            parts = [number for token, number in vocabulary.items() if BYTE.fullmatch(token)]
+            parts = [number for token, number in vocabulary.items() if BYTE_TOKEN.fullmatch(token)]
             first_V[parts] = within_V[parts] = 1
         return within_V, first_V
 
+    @functools.cached_property
+    def spelling(self) -> Spelling:
+        """See `Tokenizer.spelling`."""
+        found = spelling(self._fields.get("decoder"), self.marker)
+        if found != "pieces":
+            return found
+        one, two, three = (self.decode([self.end_of_text] * count) for count in (1, 2, 3))
+        # Texts are told by what is between ends of text, which must be the same wherever one stands.
+        even = one and two.startswith(one) and three == two + two[len(one) :]
+        return "pieces" if even and not self.is_byte(self.end_of_text) else "whole"
+
+    def bytes_of(self, token: int) -> bytes:
+        """See `Tokenizer.bytes_of`; none for a number without a token."""
+        (number,) = checked([token], self)
+        piece = self._tokenizer.id_to_token(number) or ""
+        if any(letter not in LETTERS for letter in piece):
+            return piece.encode()  # an added token, written as it is
+        return bytes(LETTERS[letter] for letter in piece)
+
+    def has_text(self, token: int) -> bool:
+        """Whether the vocabulary has a token of this number; `decode` passes over the others.
+
+        Raises:
+            DataError: it is outside the vocabulary.
+        """
+        return self._tokenizer.id_to_token(*checked([token], self)) is not None
+
+    def is_byte(self, token: int) -> bool:
+        """Whether the token is written as a byte, as in `<0xE4>`."""
+        return bool(BYTE_TOKEN.fullmatch(self._tokenizer.id_to_token(token) or ""))
+
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
-        """See `Tokenizer.decode`; `end_of_text` becomes its own marker."""
-        return self._tokenizer.decode(checked(ids, self), skip_special_tokens=False)
+        """See `Tokenizer.decode`; `end_of_text` becomes its own marker.
+
+        Raises:
+            DataError: as `Tokenizer.decode`, or the library breaks down on the tokens.
+        """
+        tokens = checked(ids, self)
+        try:
+            return self._tokenizer.decode(tokens, skip_special_tokens=False)
+        except BaseException as error:
+            # A panic of Rust is no `Exception`, and its class can't be imported.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise DataError(
+                f"{self.name}: the tokenizers library can't decode these tokens ({error}); mend the file's decoder"
+            ) from None
 
     def _ids(self, text: str) -> Tokens:
         return self._all_ids([text])[0]
@@ -195,7 +240,7 @@ def _parse(raw: bytes, file: str) -> tokenizers.Tokenizer:
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # how many threads there are is up to --workers
     try:
-        tokenizer = tokenizers.Tokenizer.from_str(raw.decode())
+        tokenizer = tokenizers.Tokenizer.from_str(raw.decode("utf-8-sig"))
     except Exception as error:  # the library raises nothing more special
         why = " ".join(str(error).split())
         raise DataError(

@@ -32,8 +32,8 @@ def long_documents(stream: TokenStream, *, end_of_text: int, tokens: int, limit:
 
 
 def long_texts(texts: Iterable[str], tokenizer: Tokenizer, *, tokens: int, limit: int) -> NDArray[np.int64]:
-    """The same of texts."""
-    encoded = (tokenizer.encode(text).astype(np.int64) for text in texts)
+    """The same of texts. A byte order mark before one, as some editors put there, is no part of it."""
+    encoded = (tokenizer.encode(text.removeprefix("\ufeff")).astype(np.int64) for text in texts)
     return _beginnings((ids for ids in encoded if len(ids) >= tokens), tokenizer.end_of_text, tokens, limit)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
+from ngptlab.data.decoders import byte_letters
 from ngptlab.data.tokenize import END_OF_TEXT, ByteTokenizer, Gpt2Tokenizer, Tokenizer
 from ngptlab.data.tokenizer_file import FileTokenizer
 
@@ -47,7 +48,7 @@ def _byte_level(vocabulary: ByteTokenizer | Gpt2Tokenizer) -> str:
 
 def _byte_pairs(ranks: dict[bytes, int]) -> Library:
     """Byte pairs merged in the order of their ranks, which are also their ids."""
-    letters = _letters()
+    letters = byte_letters()
     spelled = {piece: "".join(letters[byte] for byte in piece) for piece in ranks}
     longer = sorted((piece for piece in ranks if len(piece) > 1), key=ranks.__getitem__)
     merges = [(spelled[left], spelled[right]) for left, right in (_halves(piece, ranks) for piece in longer)]
@@ -71,10 +72,3 @@ def _halves(piece: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
         parts[first : first + 2] = [parts[first] + parts[first + 1]]
     left, right = parts
     return left, right
-
-
-def _letters() -> list[str]:
-    """GPT-2's letter for each byte value: printable ones stand for themselves, the others for letters from U+0100 on."""
-    own = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = iter(range(0x100, 0x200))
-    return [chr(byte) if byte in own else chr(next(others)) for byte in range(256)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -51,16 +50,14 @@ def inline(label: str, draw: Draw) -> str:
         draw(figure.add_subplot())
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+        with figures.any_names(figure):
+            figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     return element(buffer.getvalue(), label)
 
 
 def write(out: Path, name: str, title: str, methods: Sequence[str], draw: Draw) -> None:
     """Write <name>.png and <name>.svg into `out`."""
-    with warnings.catch_warnings():
-        # A name may be written in a script that the font lacks; it is shown as boxes, and the page has it.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        drawing.write(out, name, partial(_standalone, title, methods, draw), style=STYLE)
+    drawing.write(out, name, partial(_standalone, title, methods, draw), style=STYLE)
 
 
 def _standalone(title: str, methods: Sequence[str], draw: Draw) -> Figure:

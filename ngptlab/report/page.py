@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ngptlab.analysis.records import load_runs, printable
+from ngptlab.analysis.records import load_runs
 from ngptlab.claims.table import Group
 from ngptlab.disk import write_json, write_text
 from ngptlab.errors import ConfigError
@@ -30,12 +29,10 @@ from ngptlab.report.studies import given, speedup
 from ngptlab.report.studies.shown import Placed
 from ngptlab.report.summary import summarize
 from ngptlab.report.views import View
+from ngptlab.terminal import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPT = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
-
-TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
-"""Unicode's embeddings, overrides and isolates: a name could make the sentence around it read otherwise."""
 
 
 def write_report(
@@ -149,10 +146,8 @@ def _chart(curves: Curves, view: View) -> str:
 
 
 def _visible(value: object) -> object:
-    """Text in which characters that would turn the order of what follows them are written out as escapes."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return TURNING.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+    """Text without raw control characters, nor those that would turn the order of what follows them."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _bins(summary: Summary) -> list[dict[str, object]]:

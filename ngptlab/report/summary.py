@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ngptlab.analysis import doubts, gaps, series, stats
 from ngptlab.analysis.costs import Measure, Meter, elapsed
-from ngptlab.analysis.records import RunRecord, Seeds, ValRow, printable, steady_seconds
+from ngptlab.analysis.records import RunRecord, Seeds, ValRow, steady_seconds
 from ngptlab.config import cooldown_steps
 from ngptlab.errors import ConfigError
 from ngptlab.report import checks, lengths, wording
@@ -26,6 +26,7 @@ from ngptlab.report.schema import (
     TrainPoint,
     ValPoint,
 )
+from ngptlab.terminal import printable
 
 EQUAL: tuple[Measure, ...] = ("tokens", "seconds", "flops")
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from ngptlab.console import Console
 from ngptlab.sweep.plan import Cell
 from ngptlab.sweep.progress import Progress, eta_seconds
 from ngptlab.train.progress import clock
@@ -27,7 +27,7 @@ class Board:
     """States of all cells. `set` as often as one likes; it shows what changed."""
 
     def __init__(self, cells: Sequence[Cell], console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or Console(stderr=True)
         self._cells = {cell.config.hash: cell for cell in cells}
         self._state = {key: "waiting" for key in self._cells}
         self._progress = {

@@ -20,6 +20,7 @@ from ngptlab.errors import CheckpointError, DivergedError, LabError
 from ngptlab.experiment import train
 from ngptlab.runs import Run
 from ngptlab.stack import train as stack
+from ngptlab.terminal import any_text, one_line, remark
 from ngptlab.train.progress import Silent
 from ngptlab.train.stop import Stopped
 
@@ -27,6 +28,7 @@ PATIENCE_SECONDS = 120.0
 """How long a worker waits for its predecessor, of a sweep that was killed, to save and let go of the run."""
 
 
+@any_text()
 def main(*paths: str) -> int:
     """Train the cell or the stack; returns the exit code."""
     threading.Thread(target=_stop_with_the_sweep, daemon=True).start()
@@ -39,10 +41,10 @@ def main(*paths: str) -> int:
         else:
             train(*jobs[0])
     except Stopped as stopped:
-        print(f"ngptlab: {stopped}", file=sys.stderr)
+        remark(f"ngptlab: {stopped}")
         return stopped.exit_code
     except LabError as error:
-        print(f"ngptlab: {error}", file=sys.stderr)
+        remark(one_line(f"ngptlab: {error}"))
         return 1 if isinstance(error, DivergedError) else 2
     return 0
 
@@ -51,7 +53,7 @@ class _Log(Silent):
     """Notes of a stack: its log's last line is what the sweep tells where the stack broke off."""
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr)
+        remark(text)
 
 
 def wait_for(run_path: Path, patience_seconds: float = PATIENCE_SECONDS) -> None:

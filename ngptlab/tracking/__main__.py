@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 from ngptlab.runs import Run
+from ngptlab.terminal import any_text
 from ngptlab.tracking.mirror import alone, mirror
 from ngptlab.tracking.sink import open_sink
 
@@ -22,6 +23,7 @@ FINISH_SECONDS = 600
 """After the training's end; a tracker that hangs then is left to the kernel's alarm."""
 
 
+@any_text()
 def main(tracker: str, path: str) -> None:
     """Mirror until the training ends."""
     ended = threading.Event()

@@ -6,9 +6,10 @@ import time
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from ngptlab.console import Console
+from ngptlab.terminal import one_line
 from ngptlab.train.speed import Speed
 
 WAITING_SHARE = 0.01
@@ -60,8 +61,8 @@ class ConsoleReporter:
     """A bar where stderr is a terminal; otherwise a line every few seconds and at the last step."""
 
     def __init__(self, title: str, steps: int, *, every_seconds: float = 10.0) -> None:
-        self.title, self.steps, self.every_seconds = title, steps, every_seconds
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.title, self.steps, self.every_seconds = one_line(title), steps, every_seconds
+        self.console = Console(stderr=True, soft_wrap=True)
         self._printed = -float("inf")
         self._bar: Progress | None = None
         self._task = TaskID(0)
@@ -69,10 +70,10 @@ class ConsoleReporter:
     def __enter__(self) -> Self:
         if self.console.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(None),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[facts]}"),
+                TextColumn("{task.fields[facts]}", markup=False),
             )
             self._bar = Progress(*columns, console=self.console)
             self._task = self._bar.add_task(self.title, total=self.steps, facts="")
@@ -86,7 +87,7 @@ class ConsoleReporter:
             self._bar.stop()
 
     def note(self, text: str) -> None:
-        self.console.print(f"{self.title}: {text}", markup=False)
+        self.console.print(f"{self.title}: {text}")
 
     def step(self, step: int, *, loss_nats: float, lr: float, speed: Speed, eta_seconds: float) -> None:
         facts = f"loss {loss_nats:.3f}  lr {lr:.2e}  {pace(speed)}  ETA {clock(eta_seconds)}"

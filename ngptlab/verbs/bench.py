@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
+from ngptlab.terminal import remark, say, say_path
 from ngptlab.verbs.types import count
 
 
@@ -57,8 +57,8 @@ def act(options: argparse.Namespace) -> int:
         turns=options.turns,
         quick=options.quick,
         out=options.out,
-        tell=lambda text: print(text, file=sys.stderr),
+        tell=remark,
     )
-    print(table)
-    print(options.out)
+    say(table)
+    say_path(options.out)
     return 0

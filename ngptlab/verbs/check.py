@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from ngptlab.config import Dims, OptimConfig, ParamConfig, explain
 from ngptlab.errors import ConfigError
+from ngptlab.terminal import say
 
 
 def add(check: argparse.ArgumentParser) -> None:
@@ -98,14 +99,14 @@ def _coord(options: argparse.Namespace) -> int:
     (out / "coord.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     title = f"{options.method}, {param.rules}, lr {config.lr:g}: {'pass' if verdict else 'FAIL'}"
     figures.write(out, "coord", partial(draw, points, title=title))
-    print(f"{'slope over width, at its steepest step':40}{'size':16}change")
+    say(f"{'slope over width, at its steepest step':40}{'size':16}change")
     steepest = {(slope.kind, slope.quantity): slope for slope in worst(found)}
     for kind in dict.fromkeys(slope.kind for slope in found):
         size, change = steepest[kind, "size"], steepest[kind, "change"]
         mark = "" if size.passed and change.passed else "   <- beyond a limit"
-        print(f"  {kind:38}{_shown(size):16}{_shown(change):16}{mark}".rstrip())
-    print(f"{title} (limit ± {LIMIT}, widths {' '.join(map(str, config.widths))}, {config.seeds} seeds)")
-    print(f"Written: {out / 'coord.json'}, {out / 'coord.png'}, .svg")
+        say(f"  {kind:38}{_shown(size):16}{_shown(change):16}{mark}".rstrip())
+    say(f"{title} (limit ± {LIMIT}, widths {' '.join(map(str, config.widths))}, {config.seeds} seeds)")
+    say(f"Written: {out / 'coord.json'}, {out / 'coord.png'}, .svg")
     return 0 if verdict else 1
 
 
@@ -137,7 +138,7 @@ def _table(options: argparse.Namespace) -> int:
         raise ConfigError("check: --tokens and --base-tokens go together; give both, or neither")
     model = methods.build_model(options.method, dims, param=param)
     optim = _made(OptimConfig, lr=options.lr, weight_decay=model.parts.weight_decay)
-    print(text(model, optim, rules(param, dims, tokens=options.tokens)))
+    say(text(model, optim, rules(param, dims, tokens=options.tokens)))
     return 0
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngptlab.errors import ConfigError
+from ngptlab.terminal import remark, say
 
 if TYPE_CHECKING:
     from ngptlab.claims.table import Group
@@ -46,16 +46,15 @@ def judged(paths: Sequence[Path]) -> tuple[list[Group], list[str]]:
 
 def act(options: argparse.Namespace) -> int:
     """Read, judge, print, write."""
-    from rich.console import Console
-
     from ngptlab.claims.table import print_claims, write_claims
+    from ngptlab.console import Console
 
     if not options.paths and not RECORDED.is_dir():
         raise ConfigError("claims: no path given and no folder results here; give runs, studies or tables")
     groups, mute = judged(options.paths or [RECORDED])
     write_claims(groups, options.out)
-    print_claims(groups, Console(highlight=False))
+    print_claims(groups, Console())
     if mute:
-        print(f"Speaks to no claim: {', '.join(mute)}", file=sys.stderr)
-    print(f"The table: {options.out / 'claims.md'}, .json")
+        remark(f"Speaks to no claim: {', '.join(mute)}")
+    say(f"The table: {options.out / 'claims.md'}, .json")
     return 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import get_args
 
 from ngptlab.config import ScheduleConfig
+from ngptlab.terminal import remark, say
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import count
 
@@ -60,9 +60,8 @@ def add(cooldown: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Train what is missing, print the table, write numbers and figure."""
-    from rich.console import Console
-
     from ngptlab.analysis.cooldown_files import print_study
+    from ngptlab.console import Console
     from ngptlab.cooldown.plan import Design, arms
     from ngptlab.cooldown.study import cooldown
 
@@ -76,11 +75,9 @@ def act(options: argparse.Namespace) -> int:
     out: Path = options.out or Path("out") / f"{found[0].name}-cooldown"
 
     def work() -> int:
-        study, failed = cooldown(
-            found, design, out=out, workers=options.workers, tell=lambda line: print(line, file=sys.stderr)
-        )
-        print_study(study, Console(highlight=False))
-        print(f"Numbers and figure: {out / 'cooldown.json'}, .csv, .png, .svg")
+        study, failed = cooldown(found, design, out=out, workers=options.workers, tell=remark)
+        print_study(study, Console())
+        say(f"Numbers and figure: {out / 'cooldown.json'}, .csv, .png, .svg")
         return failed
 
     return until_stopped(work)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from ngptlab.config import DataConfig, explain
 from ngptlab.data.progress import Progress
 from ngptlab.errors import ConfigError
+from ngptlab.terminal import say
 from ngptlab.verbs import data_get
 from ngptlab.verbs.types import count
 
@@ -96,30 +97,27 @@ def _verify(options: argparse.Namespace) -> int:
     checked = verify(options.folder, vocabulary=str(options.tokenizer or ""))
     manifest = checked.manifest
     data_get.print_splits(manifest)
-    print(
-        f"checked: digests, headers, lengths; all tokens below {manifest.vocab_size} ({manifest.tokenizer})"
-    )
+    say(f"checked: digests, headers, lengths; all tokens below {manifest.vocab_size} ({manifest.tokenizer})")
     if checked.unchecked:
-        print(
+        say(
             f"checked: documents are as many as the manifest says; not its bytes of text: {checked.unchecked}"
         )
     else:
-        print("checked: documents and bytes of text are as many as the manifest says")
+        say("checked: documents and bytes of text are as many as the manifest says")
     counts = ", ".join(f"{documents:,} of {name}" for name, documents in checked.compared.items())
-    print(f"checked: no document is in two splits ({counts} compared)")
-    print(f"{options.folder}: all is well")
+    say(f"checked: no document is in two splits ({counts} compared)")
+    say(f"{options.folder}: all is well")
     return 0
 
 
 def _stats(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
+    from ngptlab.console import Console
     from ngptlab.data.stats import draw, histogram, stats
 
     if options.out and options.out.suffix.lower() not in PICTURES:
         raise ConfigError(f"--out {options.out}: a picture's name ends in {', '.join(PICTURES)}")
     manifest, splits = stats(options.folder)
-    console = Console(highlight=False)
+    console = Console()
     totals = _table("split", "documents", "tokens", "bytes per token", "median length", "longest")
     for split in splits:
         ends = (
@@ -144,7 +142,7 @@ def _stats(options: argparse.Namespace) -> int:
         console.print(table)
     if options.out:
         draw(splits, options.out, title=f"{manifest.source}, tokens of {manifest.tokenizer}")
-        print(f"The picture: {options.out}")
+        say(f"The picture: {options.out}")
     return 0
 
 
@@ -186,5 +184,5 @@ def _prepare(options: argparse.Namespace) -> int:
         )
     data_get.print_splits(manifest)
     end = f" --data.end-of-text {shlex.quote(options.end_of_text)}" if options.end_of_text else ""
-    print(f"to train on them: --data.source shards:{options.out} --data.tokenizer {options.tokenizer}{end}")
+    say(f"to train on them: --data.source shards:{options.out} --data.tokenizer {options.tokenizer}{end}")
     return 0

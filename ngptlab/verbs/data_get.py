@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from ngptlab.data.adopt import SCHEME
 from ngptlab.data.known import KNOWN, PG19, PG19_LABELS, default_folder
 from ngptlab.data.manifest import Manifest
+from ngptlab.terminal import remark, say
 from ngptlab.verbs.types import count
 
 
@@ -87,17 +87,17 @@ def _shards(options: argparse.Namespace) -> int:
             shards=options.shards,
             revision=options.revision,
             tell=arrivals.tell,
-            note=lambda line: print(line, file=sys.stderr),
+            note=remark,
         )
     print_splits(manifest)
-    print(f"to train on them: {_training(options.out, manifest.tokenizer)}")
+    say(f"to train on them: {_training(options.out, manifest.tokenizer)}")
     return 0
 
 
 def print_splits(manifest: Manifest) -> None:
     """A line for each split, of how much it holds."""
     for name, split in manifest.splits.items():
-        print(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
+        say(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
 
 
 def _pg19(options: argparse.Namespace) -> int:
@@ -121,7 +121,7 @@ def _add_books(options: argparse.Namespace, texts: Iterator[str], label: str) ->
         names = add_books(
             texts, label, options.out, vocabulary=options.tokenizer, tell=lambda done: arrivals.tell(done, 0)
         )
-    print(
+    say(
         f"long   {', '.join(names)} in {options.out}; runs on {SCHEME}{options.out} measure loss by position on them"
     )
     return 0

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ngptlab.errors import ConfigError
+from ngptlab.terminal import say, say_path
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,7 @@ def act(options: argparse.Namespace) -> int:
     if options.public and not options.push:
         raise ConfigError("--public: says how --push makes a repository, and there is no --push")
     trained = open_trained(options.run, step=options.step, device=DeviceConfig(kind="cpu"))
-    print(export(trained, options.folder, options.form))
+    say_path(export(trained, options.folder, options.form))
     if options.push:
-        print(push(options.folder, options.push, public=options.public))
+        say(push(options.folder, options.push, public=options.public))
     return 0

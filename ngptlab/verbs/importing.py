@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ngptlab.errors import ConfigError
+from ngptlab.terminal import say, say_path
 from ngptlab.verbs.types import count, positive
 
 IMPLEMENTATIONS = ("modded-nanogpt", "nvidia-ngpt")
@@ -80,7 +81,7 @@ def act(options: argparse.Namespace) -> int:
             Told(**told),
             may_unpickle=options.allow_pickle,
         )
-        print(f"method {run.config.method}")
+        say(f"method {run.config.method}")
         for note in notes:
             _tell(note)
     else:
@@ -89,9 +90,9 @@ def act(options: argparse.Namespace) -> int:
             name = "allow-pickle" if options.allow_pickle else foreign[0].replace("_", "-")
             raise ConfigError(f"--{name}: is for checkpoints of other implementations; give --from too")
         run = import_export(options.source, options.out, options.tokenizer, options.end_of_text, tell=_tell)
-    print(run.path)
+    say_path(run.path)
     return 0
 
 
 def _tell(note: str) -> None:
-    print(f"note: {note}")
+    say(f"note: {note}")

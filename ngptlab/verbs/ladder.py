@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ngptlab.errors import ConfigError
+from ngptlab.terminal import remark, say
 from ngptlab.verbs.runs import no_seeds
 from ngptlab.verbs.stopping import until_stopped
 
@@ -38,9 +38,8 @@ def add(ladder: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Train the rungs that are missing, print the table, write numbers and figure."""
-    from rich.console import Console
-
     from ngptlab.analysis.ladder_files import print_ladder
+    from ngptlab.console import Console
     from ngptlab.ladder.climb import ladder
     from ngptlab.recipes import recipe
 
@@ -60,10 +59,10 @@ def act(options: argparse.Namespace) -> int:
             out=out,
             workers=options.workers,
             overrides=options.overrides,
-            tell=lambda line: print(line, file=sys.stderr),
+            tell=remark,
         )
-        print_ladder(result, Console(highlight=False))
-        print(f"Numbers and figure: {out / 'ladder.json'}, .csv, .png, .svg")
+        print_ladder(result, Console())
+        say(f"Numbers and figure: {out / 'ladder.json'}, .csv, .png, .svg")
         return failed
 
     return until_stopped(work)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ngptlab.errors import ConfigError
+from ngptlab.terminal import say
 from ngptlab.verbs.types import count
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def act(options: argparse.Namespace) -> int:
         speed = gpu_speed(options.gpu, options.mfu)
     place = "cuda" if options.gpu or on_cuda(arms[0].device) else "cpu"
     made = plan(arms, seeds=options.seeds, place=place, flops_per_second=speed)
-    print(json.dumps(dataclasses.asdict(made), indent=1) if options.json else text(made))
+    say(json.dumps(dataclasses.asdict(made), indent=1) if options.json else text(made))
     return 0
 
 

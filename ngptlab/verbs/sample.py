@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import time
 from pathlib import Path
 
 from ngptlab.errors import DataError
+from ngptlab.terminal import pass_on, remark
 from ngptlab.verbs.types import count
-
-UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Control characters but tab and line feed: a model of bytes may write them, and a terminal would obey."""
 
 
 def add(sample: argparse.ArgumentParser) -> None:
@@ -61,7 +58,7 @@ def act(options: argparse.Namespace) -> int:
 
 def _act(options: argparse.Namespace) -> None:
     from ngptlab.config import DeviceConfig
-    from ngptlab.data.detokenize import Detokenizer
+    from ngptlab.data.detokenize import detokenizer
     from ngptlab.data.tokenize import tokenizer
     from ngptlab.evals.generate import generate
     from ngptlab.evals.sampling import Sampling
@@ -79,9 +76,11 @@ def _act(options: argparse.Namespace) -> None:
     )  # fmt: skip
     context = trained.config.train.context
     if len(tokens) + options.max_tokens > context:
-        print(f"trained on {context} tokens at a time; what comes later is extrapolated", file=sys.stderr)
+        remark(f"trained on {context} tokens at a time; what comes later is extrapolated")
+    if vocabulary.spelling == "whole":
+        remark("this tokenizer's decoder looks at a text as a whole, so all of it comes at its end")
     page = _Page(prompt, options.num)
-    texts = [Detokenizer(vocabulary) for _ in range(options.num)]
+    texts = [detokenizer(vocabulary, tokens) for _ in range(options.num)]
     made, start = 0, time.perf_counter()
     for row_tokens in rows:
         for row, token in enumerate(row_tokens):
@@ -93,12 +92,12 @@ def _act(options: argparse.Namespace) -> None:
     seconds = time.perf_counter() - start
     for row, text in enumerate(texts):
         page.end(row, text.end())
-    print(f"{made} tokens in {seconds:.1f} s, {made / seconds:.0f} a second", file=sys.stderr)
+    remark(f"{made} tokens in {seconds:.1f} s, {made / seconds:.0f} a second")
 
 
 def _prompt(given: str) -> str:
     try:
-        text = sys.stdin.buffer.read().decode() if given == "-" else given
+        text = sys.stdin.buffer.read().decode("utf-8-sig") if given == "-" else given
         text.encode()
     except UnicodeError:
         raise DataError("the prompt is not UTF-8; convert it first") from None
@@ -136,5 +135,4 @@ class _Page:
         return (f"--- {self.current + 1} of {self.num}\n" if self.num > 1 else "") + self.prompt
 
     def _write(self, text: str) -> None:
-        shown = UNSHOWN.sub("\ufffd", text) if sys.stdout.isatty() else text
-        print(shown, end="", flush=True)
+        pass_on(text)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from ngptlab.recipes import Recipe
+from ngptlab.terminal import remark
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,5 +26,5 @@ def apply(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     shrunk = smoke(recipe)
     model = "the model is whole" if shrunk.config.model == recipe.config.model else "the model is smaller"
     changes = ", ".join(changed(recipe.config, shrunk.config))
-    print(f"smoke test, its losses mean nothing; {model}; {changes}", file=sys.stderr)
+    remark(f"smoke test, its losses mean nothing; {model}; {changes}")
     return shrunk

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+
+from ngptlab.terminal import remark
 
 
 def until_stopped(work: Callable[[], int | None]) -> int:
@@ -13,12 +14,11 @@ def until_stopped(work: Callable[[], int | None]) -> int:
     try:
         failed = work()
     except Stopped as stopped:
-        print(f"ngptlab: {stopped}; the same command goes on from there", file=sys.stderr)
+        remark(f"ngptlab: {stopped}; the same command goes on from there")
         return stopped.exit_code
     if not failed:
         return 0
-    print(
+    remark(
         f"ngptlab: {failed} run{'s' * (failed > 1)} failed; the table says why. Mend that and give the same command again",
-        file=sys.stderr,
     )
     return 1

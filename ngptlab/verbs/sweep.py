@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
 from ngptlab.config import ParamConfig
+from ngptlab.terminal import remark, say
 from ngptlab.verbs.stopping import until_stopped
 
 RULES = get_args(ParamConfig.model_fields["rules"].annotation)
@@ -77,15 +77,14 @@ def act(options: argparse.Namespace) -> int:
             overrides=options.overrides,
         )
         for finding in findings:
-            print(finding.verdict)
-        print(f"The table: {out / 'sweep.csv'}")
+            say(finding.verdict)
+        say(f"The table: {out / 'sweep.csv'}")
         failed = sum(row.status == "failed" for row in table)
 
     code = until_stopped(work)
     if failed:
-        print(
+        remark(
             f"ngptlab: {failed} cell{'s' * (failed > 1)} failed; column `reason` of the table says why. Mend that and give "
             "the same command again",
-            file=sys.stderr,
         )
     return code or (1 if failed else 0)

@@ -8,6 +8,7 @@ from typing import get_args
 
 from ngptlab.config import RunConfig
 from ngptlab.errors import DataError
+from ngptlab.terminal import say
 
 TRACKERS = [name for name in get_args(RunConfig.model_fields["track"].annotation) if name != "off"]
 
@@ -36,5 +37,5 @@ def act(options: argparse.Namespace) -> int:
                 raise DataError(
                     f"{path}: {options.to} failed ({' '.join(str(error).split())[:300]})"
                 ) from error
-        print(f"{path}: in {options.to} up to step {last}")
+        say(f"{path}: in {options.to} up to step {last}")
     return 0

@@ -23,9 +23,8 @@ def add(watch: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Show the runs until Ctrl-C."""
-    from rich.console import Console
-
+    from ngptlab.console import Console
     from ngptlab.watch.watch import watch
 
-    watch(options.folder, every_seconds=options.every, once=options.once, console=Console(highlight=False))
+    watch(options.folder, every_seconds=options.every, once=options.once, console=Console())
     return 0

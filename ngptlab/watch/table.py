@@ -9,10 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from rich.cells import cell_len
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ngptlab.console import Console
+from ngptlab.terminal import one_line
 from ngptlab.train.progress import clock
 from ngptlab.watch.state import State, View
 
@@ -60,19 +62,11 @@ def sparkline(losses: Sequence[float], width: int = SPARK_WIDTH) -> str:
     return "".join(BLOCKS[round(top * (mean - low) / (high - low)) if high > low else 0] for mean in means)
 
 
-def plain(text: str) -> str:
-    """Text that a terminal can show: control characters and undecodable bytes become escapes."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in text
-    )
-
-
 def _heading(views: Sequence[View], folder: Path) -> str:
     if not views:
-        return f"no runs in {plain(str(folder))} yet"
+        return f"no runs in {one_line(str(folder))} yet"
     # The folder last: a long path is what may be cut.
-    return f"{len(views)} run{'s' * (len(views) > 1)}, {_counts(views)}, in {plain(str(folder))}"
+    return f"{len(views)} run{'s' * (len(views) > 1)}, {_counts(views)}, in {one_line(str(folder))}"
 
 
 def _counts(views: Sequence[View]) -> str:
@@ -130,4 +124,4 @@ def _cells(view: View, folder: Path) -> list[str]:
         "" if view.tokens_per_second is None else f"{view.tokens_per_second:,.0f}",
         "" if view.eta_seconds is None else clock(view.eta_seconds),
     ]
-    return [plain(cell) for cell in cells]
+    return [one_line(cell) for cell in cells]

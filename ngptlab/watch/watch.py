@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 
+from ngptlab.console import Console
 from ngptlab.errors import ConfigError
 from ngptlab.watch.find import find
 from ngptlab.watch.state import View, Watched, locked_inodes

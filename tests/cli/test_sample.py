@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer as Library
+from tokenizers import decoders, models, normalizers
 
 from ngptlab import Run, RunConfig
 from ngptlab.cli import main
-from ngptlab.data.tokenize import ByteTokenizer
+from ngptlab.data.tokenize import ByteTokenizer, tokenizer
 from ngptlab.evals.generate import generate
 from ngptlab.evals.sampling import Sampling
 from ngptlab.experiment import train
@@ -54,9 +56,41 @@ def test_a_prompt_from_standard_input_is_taken_as_it_is(
     as_option = said(capsys, str(run.path), " é\n", "--max-tokens", "10")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(" é\n".encode())))
     assert said(capsys, str(run.path), "-", "--max-tokens", "10") == as_option
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeff é\n".encode())))
+    assert said(capsys, str(run.path), "-", "--max-tokens", "10") == as_option  # a byte order mark is no text
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
     assert main(["sample", str(run.path), "-"]) == 2
     assert "not UTF-8" in capsys.readouterr().err
+
+
+def test_the_text_goes_on_where_the_prompt_ends(
+    run: Run, capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Decoders of Llama 2's kind drop the space before the first token that they are given."""
+    words = ["<unk>", "</s>", "▁Hello", "▁Priority", "!"]
+    library = Library(
+        models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>")
+    )
+    library.normalizer = normalizers.Prepend("▁")
+    library.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    library.save(str(tmp_path / "llama.json"))
+    vocabulary = tokenizer(str(tmp_path / "llama.json"))
+    prompts = []
+
+    def fixed(model: object, prompt: list[int], **options: object) -> list[list[int]]:
+        prompts.append(prompt)
+        return [[3], [4], [1]]
+
+    monkeypatch.setattr("ngptlab.data.tokenize.tokenizer", lambda *given: vocabulary)
+    monkeypatch.setattr("ngptlab.evals.generate.generate", fixed)
+    assert said(capsys, str(run.path), "Hello") == "Hello Priority!\n"
+    assert prompts == [[1, 2]]
+    vocabulary.spelling = "whole"  # type: ignore[misc]
+    main(["sample", str(run.path), "Hello"])
+    shown = capsys.readouterr()
+    assert shown.out == "Hello Priority!\n" and "all of it comes at its end" in shown.err
 
 
 def test_each_token_is_on_the_screen_before_the_next_one_is_computed(
@@ -86,7 +120,7 @@ def test_a_terminal_gets_no_control_characters(
     prompt = "\x1b[31m\r\tx\n"
     assert said(capsys, str(run.path), prompt, "--max-tokens", "1").startswith(prompt)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    assert said(capsys, str(run.path), prompt, "--max-tokens", "1").startswith("\ufffd[31m\ufffd\tx\n")
+    assert said(capsys, str(run.path), prompt, "--max-tokens", "1").startswith("\\x1b[31m\\r\tx\n")
 
 
 def test_a_note_where_training_never_was(run: Run, capsys: Captured) -> None:

@@ -196,6 +196,14 @@ def test_added_tokens_that_are_text_count_their_bytes(tmp_path: Path) -> None:
     assert vocabulary.byte_lengths()[ids].sum() == len("the 数é cat".encode())
 
 
+def test_a_byte_order_mark_before_the_file(file: Path, tmp_path: Path) -> None:
+    marked = tmp_path / "marked.json"
+    marked.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    found, plain = tokenizer(str(marked)), tokenizer(str(file))
+    assert found.encode("the cat").tolist() == plain.encode("the cat").tolist()
+    assert found.text() == plain.text()  # type: ignore[attr-defined]
+
+
 # --- in a run -----------------------------------------------------------------------------------------------------------
 
 

@@ -48,6 +48,11 @@ def test_edges_cover_every_position_once(length: int, context: int) -> None:
     assert len(widths) == 41 and widths[-1] > 10 * widths[1]
 
 
+def test_a_byte_order_mark_is_no_text() -> None:
+    found = [long_texts([text], ByteTokenizer(), tokens=3, limit=1).tolist() for text in ("\ufeffabc", "abc")]
+    assert found[0] == found[1] == [[256, *b"abc"]]
+
+
 def test_texts_that_are_too_short_are_passed_over() -> None:
     texts = iter(["ab", "abcdef", "abc", "xyz", "never read"])
     found = long_texts(texts, ByteTokenizer(), tokens=3, limit=3)

@@ -81,6 +81,28 @@ def test_files_that_hold_nothing_readable(tmp_path: Path) -> None:
         files.options("wsc273", str(tmp_path))
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", [True, False], ids=["ended", "cut"])
+def test_what_editors_do_to_a_file_changes_no_row(mark: bytes, end: str, last: bool, tmp_path: Path) -> None:
+    """A byte order mark at the beginning, CR LF at the ends of lines, no end at the last."""
+
+    def edited(name: str, lines: list[str]) -> Path:
+        raw = mark + (end.join(lines) + end * last).encode()
+        (tmp_path / name).write_bytes(bz2.compress(raw) if name.endswith(".bz2") else raw)
+        return tmp_path / name
+
+    rows = [GOOD, {**GOOD, "gold": 1}]
+    path = edited("arc_easy.jsonl", [json.dumps(row) for row in rows])
+    assert files._from_json(path, files.Choices) == rows
+    lines = ["Roof: é.", "1", "a", "b", "c", "d", "Two", "3", "e", "f", "g", "h"]
+    for name in ("hellaswag_val_full.txt", "hellaswag_val_full.txt.bz2"):
+        assert files._from_text(edited(name, lines)) == [
+            {"query": "Roof: é.", "choices": ["a", "b", "c", "d"], "gold": 1},
+            {"query": "Two", "choices": ["e", "f", "g", "h"], "gold": 3},
+        ]
+
+
 def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
     path = write(tmp_path / "wsc273.jsonl", GOOD)
     assert files.find("wsc273", tmp_path) == path

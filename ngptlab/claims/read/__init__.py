@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ngptlab.analysis.records import printable
 from ngptlab.claims.evidence import Evidence
 from ngptlab.claims.read.files import READABLE, kind_of, read_file
 from ngptlab.claims.read.runs import read_evals, read_runs
 from ngptlab.errors import ConfigError
 from ngptlab.runs import Run
+from ngptlab.terminal import printable
 
 STUDIES = ("cooldown.json", "ladder.json", "report.json", "sweep.json")
 """Files that say all that a folder's runs say of losses; of these runs only evaluations are read besides."""

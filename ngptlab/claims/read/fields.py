@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from pydantic import ConfigDict
 
-from ngptlab.analysis.records import printable
 from ngptlab.config import Frozen
+from ngptlab.terminal import printable
 
 HASH = re.compile(r"-([0-9a-f]{8})$")
 

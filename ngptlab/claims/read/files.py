@@ -68,7 +68,7 @@ def read_file(path: Path, name: str) -> Evidence:
 def load(path: Path) -> Any:
     """What a file holds: a CSV as rows whose empty cells are left out."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if path.suffix != ".csv":
             return json.loads(text, parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:

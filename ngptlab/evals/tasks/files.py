@@ -153,9 +153,11 @@ def _from_text(path: Path) -> list[dict[str, Any]]:
 
 
 def _read(path: Path) -> str:
+    """The text as it would be had no editor put a byte order mark before it, or CR LF at its lines' ends."""
     try:
         content = path.read_bytes()
-        return (bz2.decompress(content) if path.suffix == ".bz2" else content).decode("utf-8")
+        text = (bz2.decompress(content) if path.suffix == ".bz2" else content).decode("utf-8-sig")
+        return text.replace("\r\n", "\n")
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: can't be read ({error}); fetch it again") from None
 

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from ngptlab.analysis.records import printable
 from ngptlab.config import explain
 from ngptlab.errors import DataError, LabError
+from ngptlab.terminal import printable
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def read(path: Path, kind: type[T], *, finite: bool = True) -> T:
         DataError: it can't be read, or isn't such a record; where `finite`, also if a number is not.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         record = json.loads(text, parse_float=_finite, parse_constant=_finite) if finite else json.loads(text)
         # As JSON again: in strict mode pydantic takes a dataclass from nothing else.
         return TypeAdapter(kind).validate_json(json.dumps(_printable(record)), strict=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from typing_extensions import TypedDict
 
-from ngptlab.analysis.records import printable
 from ngptlab.analysis.rows import CellRow, as_csv
 from ngptlab.analysis.tables import writing
 from ngptlab.analysis.transfer import Curve, Finding, transfer
@@ -16,6 +15,7 @@ from ngptlab.analysis.verdict import judge
 from ngptlab.report.studies.reading import damaged, read
 from ngptlab.report.studies.shown import Cell, Study, loss, number, word
 from ngptlab.report.wording import rate
+from ngptlab.terminal import printable
 
 COLUMNS = (
     "method",

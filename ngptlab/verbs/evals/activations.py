@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ngptlab.terminal import say
 from ngptlab.verbs.evals.labels import labels
 from ngptlab.verbs.types import count
 
@@ -30,9 +31,8 @@ def add(options: argparse._ArgumentGroup) -> None:
 
 def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
     """Measure each model, keep the numbers in its run, print a summary, write table and figure."""
-    from rich.console import Console
-
     from ngptlab.analysis.activations_files import print_activations, write_activations
+    from ngptlab.console import Console
     from ngptlab.evals.activations import activations
     from ngptlab.experiment import hold_out, open_data
 
@@ -45,5 +45,5 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
         measured[label] = {"step": trained.step, "eval": "activations", **found}
         trained.run.keep_eval("activations", measured[label])
     write_activations(measured, out)
-    print_activations(measured, Console(highlight=False))
-    print(f"Table and figure: {out / 'activations'}.csv, .json, .png, .svg")
+    print_activations(measured, Console())
+    say(f"Table and figure: {out / 'activations'}.csv, .json, .png, .svg")

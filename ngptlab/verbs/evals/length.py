@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ngptlab.errors import DataError
+from ngptlab.terminal import say
 from ngptlab.verbs.evals.labels import identity, labels
 from ngptlab.verbs.evals.progress import Progress
 from ngptlab.verbs.types import count, positive
@@ -61,9 +62,8 @@ def add(options: argparse._ArgumentGroup) -> None:
 
 def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
     """Read, keep raw losses and means in each run, print, write tables and figure over all."""
-    from rich.console import Console
-
     from ngptlab.analysis.length_files import print_length, write_length
+    from ngptlab.console import Console
 
     texts = [
         _documents(trained, options) for trained in models
@@ -71,11 +71,11 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
     measured = {}
     for label, trained, documents_NS in zip(labels(models), models, texts, strict=True):
         measured[label] = _measure(label, trained, documents_NS, options)
-        print_length(label, measured[label], Console(highlight=False))
+        print_length(label, measured[label], Console())
     write_length(measured, out)
     for warning in _warnings(models, measured, options):
-        print(f"Warning: {warning}")
-    print(f"Tables and figure: {out / 'length'}.csv, .json, .png, .svg")
+        say(f"Warning: {warning}")
+    say(f"Tables and figure: {out / 'length'}.csv, .json, .png, .svg")
 
 
 def _documents(trained: Trained, options: argparse.Namespace) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ngptlab.terminal import say
 from ngptlab.verbs.evals.labels import identity, labels
 
 if TYPE_CHECKING:
@@ -19,9 +20,8 @@ def add(options: argparse._ArgumentGroup) -> None:
 
 def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
     """Measure each model, keep the numbers in its run, print a summary, write tables and figures."""
-    from rich.console import Console
-
     from ngptlab.analysis.scales_files import print_scales, write_scales
+    from ngptlab.console import Console
     from ngptlab.evals.scales import scales
 
     measured, courses = {}, {}
@@ -31,10 +31,8 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
         measured[label] = {**record, "of": identity(trained)}
         courses[label] = [line for line in trained.run.read("scales") if line["step"] <= trained.step]
     write_scales(measured, courses, out)
-    print_scales(measured, Console(highlight=False))
+    print_scales(measured, Console())
     for label, course in courses.items():
         if measured[label]["scales"] and not course:
-            print(
-                f"{label}: no scales.jsonl, it was trained before scales were logged; its course is left out"
-            )
-    print(f"Tables and figures: {out / 'scales'}*.csv, .json, .png, .svg")
+            say(f"{label}: no scales.jsonl, it was trained before scales were logged; its course is left out")
+    say(f"Tables and figures: {out / 'scales'}*.csv, .json, .png, .svg")

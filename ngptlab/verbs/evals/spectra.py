@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ngptlab.terminal import say
 from ngptlab.verbs.evals.labels import identity, labels
 
 if TYPE_CHECKING:
@@ -33,10 +34,11 @@ def add(options: argparse._ArgumentGroup) -> None:
 
 def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
     """Measure each model, keep the numbers in its run, print a summary, write tables and figures."""
-    from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
     from ngptlab.analysis.spectra_files import print_spectra, write_spectra
+    from ngptlab.console import Console
     from ngptlab.evals.spectra import spectra
 
     measured = {}
@@ -44,12 +46,12 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
     stderr = Console(stderr=True)
     for label, trained in zip(labels(models), models, strict=True):
         progress = partial(
-            track, description=f"spectra of {label}", console=stderr, disable=not stderr.is_terminal
+            track, description=f"spectra of {escape(label)}", console=stderr, disable=not stderr.is_terminal
         )
         found = spectra(trained.model, views=views, track=progress)
         record = {"step": trained.step, "eval": "spectra", **found}
         trained.run.keep_eval("spectra", record)
         measured[label] = {**record, "of": identity(trained)}
     write_spectra(measured, out)
-    print_spectra(measured, Console(highlight=False))
-    print(f"Tables and figures: {out / 'spectra'}*.csv, .json, .png, .svg")
+    print_spectra(measured, Console())
+    say(f"Tables and figures: {out / 'spectra'}*.csv, .json, .png, .svg")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ngptlab.evals.tasks.files import FILES
+from ngptlab.terminal import remark, say
 from ngptlab.verbs.evals.labels import labels
 from ngptlab.verbs.evals.progress import Progress
 from ngptlab.verbs.types import count
@@ -96,7 +96,7 @@ def _score(label: str, trained: Trained, loaded: Sequence[LoadedTask], options: 
     )
     if model.cut:
         cut = f"{model.cut:,} of {model.requests:,} inputs were cut to {max_length} tokens; see --max-length"
-        print(f"{label}: {cut}", file=sys.stderr)
+        remark(f"{label}: {cut}")
     measured = [part for score in scores for part in _measured(score)]
     return Scores(run=label, step=trained.step, max_length=max_length, measured=measured)
 
@@ -132,12 +132,11 @@ def _record(score: TaskScore) -> dict[str, Any]:
 
 
 def _table(runs: Sequence[Scores], out: Path) -> None:
-    from rich.console import Console
-
     from ngptlab.analysis.tasks import compare
     from ngptlab.analysis.tasks_files import print_tasks, write_tasks
+    from ngptlab.console import Console
 
     lines = compare(runs)
-    print_tasks(lines, Console(highlight=False))
+    print_tasks(lines, Console())
     write_tasks(lines, out)
-    print(f"The table: {out / 'tasks.csv'}")
+    say(f"The table: {out / 'tasks.csv'}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ngptlab.terminal import say
 from ngptlab.verbs.evals.labels import labels
 from ngptlab.verbs.types import count
 
@@ -37,7 +38,7 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
             trained.model, held_out.inputs_NT, held_out.targets_NT, text_bytes=held_out.target_bytes
         )
         trained.run.keep_eval("val", {"step": trained.step, **result})
-        print(
+        say(
             f"{label}  step {trained.step}  {result['loss_nats']:.4f} nats ± "
             f"{result['stderr_nats']:.4f} over {result['tokens']:,} tokens"
         )
