@@ -68,6 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Disk full or no permission, in the middle of a run: what is saved stays, the same command goes on.
         print(f"ngptlab: {error}; mend that and give the same command again", file=sys.stderr)
         return 2
+    except MemoryError:
+        print(
+            "ngptlab: not enough memory; give a smaller model, batch or text, or a larger machine",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("ngptlab: interrupted", file=sys.stderr)
         return 130

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, NoReturn
 
 RECORD_BYTES = 64 << 20
 """Limit for a file that is read as a whole and parsed: configs, manifests, results. Ours have kilobytes."""
+PIECE_BYTES = 1 << 20
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -66,8 +67,13 @@ def read_bytes(path: Path, *, limit: int = RECORD_BYTES) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        # One byte more than allowed: a file may grow, and /proc has files of size 0.
-        content = file.read(limit + 1) if size <= limit else b""
+        # One byte more than it has, because as much memory is taken as is asked for; more only where it grew meanwhile, or
+        # lies in /proc, whose files have size 0.
+        content = file.read(size + 1) if size <= limit else b""
+        while size < len(content) <= limit and (
+            more := file.read(min(PIECE_BYTES, limit + 1 - len(content)))
+        ):
+            content += more
     if size > limit or len(content) > limit:
         raise OSError(
             errno.EFBIG, f"has {max(size, len(content))} bytes, at most {limit} are read", str(path)

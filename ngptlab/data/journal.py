@@ -35,7 +35,9 @@ class Journal(Frozen):
     position: tuple[int, int] = (0, 0)
     """The source is read up to here: number of a part, documents of it."""
     documents: int = 0
-    """Distinct documents done."""
+    """Distinct documents done, those that the tokenizer can't take included."""
+    left_out: int = 0
+    """Documents up to here that can't be used."""
     drafts: dict[str, DraftState] = Field(default_factory=dict)
     """By split."""
 

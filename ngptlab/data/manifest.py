@@ -10,10 +10,11 @@ import json
 import os
 import uuid
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import ValidationError
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
+from ngptlab import disk
 from ngptlab.config import Frozen
 from ngptlab.data.cache import cache_folder
 from ngptlab.data.shards import Shard, file_sha256
@@ -53,12 +54,22 @@ class Manifest(Frozen):
     """The token before every document."""
     splits: dict[str, Split]
     """train, val and long; long may be empty."""
+    left_out: int = 0
+    """Documents of the source that couldn't be used, and were left out as --bad-documents skip asks for."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything but `source`: equal digests mean the same tokens in the same splits."""
-        fields = self.model_dump(mode="json", exclude={"source"})
+        """SHA-256 of all that says what the tokens are: equal digests mean the same tokens in the same splits."""
+        fields = self.model_dump(mode="json", exclude={"source", "left_out"})
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+    @model_serializer(mode="wrap")
+    def _older_form(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What came later stays out where it says nothing, so that manifests are what they were."""
+        fields: dict[str, Any] = dump(self)
+        if not self.left_out:
+            fields.pop("left_out", None)
+        return fields
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -98,7 +109,7 @@ def read_manifest(path: Path, remedy: str) -> Manifest:
         DataError: it is missing or no manifest; ends with the remedy.
     """
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(disk.read_bytes(path))
     except OSError as error:
         raise damaged(path, f"can't be read ({error.strerror})", remedy) from None
     except ValidationError as error:

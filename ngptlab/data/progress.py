@@ -40,6 +40,12 @@ class Line:
         else:
             print(line, file=sys.stderr, flush=True)
 
+    def note(self, line: str) -> None:
+        """Say something that stays, above the line."""
+        if self._live and self._shown > -float("inf"):
+            print("\r\x1b[K", end="", file=sys.stderr)
+        print(line, file=sys.stderr, flush=True)
+
 
 class Progress(Line):
     """A preparation. Speeds are over this process's own time, so that a resumed one isn't made to look fast."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ngptlab.data.formats import TEXT_COLUMN, Document
+from ngptlab.data.formats import TEXT_COLUMN, Document, document, valid
 from ngptlab.data.hub import ANSWER_SECONDS
 from ngptlab.errors import DataError
 
@@ -80,9 +80,8 @@ class Stream:
                 self._done = part + 1
                 return
             number += 1
-            text = self._text(row, f"{self.label}, row {number} of part {part + 1}")
-            if text is not None:
-                yield Document(f"{part}:{number}", text)
+            place = f"{self.label}, row {number} of part {part + 1}"
+            yield from document(f"{part}:{number}", self._text, row, place)
 
     def share_read(self) -> float:
         """See `Source`: by finished parts."""
@@ -98,11 +97,7 @@ class Stream:
             raise DataError(
                 f"{place}: {self._column!r} holds {type(text).__name__}, not text; name another --column"
             )
-        try:
-            (text or "").encode()
-        except UnicodeEncodeError as error:
-            raise DataError(f"{place}: {self._column!r} is not valid Unicode ({error.reason})") from None
-        return text
+        return text if text is None else valid(text, f"{place}: {self._column!r}")
 
     def _resolve(self, revision: str) -> str:
         from huggingface_hub import HfApi  # late: slow to load

@@ -104,8 +104,8 @@ class Gpt2Tokenizer(Tokenizer):
             return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint16)
         except ValueError as error:
             raise DataError(
-                f"gpt2: tiktoken can't take a text of {len(text):,} characters ({error}), as with a very long run of "
-                f"blanks; shorten or drop the text that begins with {text[:40]!r}"
+                f"gpt2: tiktoken can't take a text of {len(text):,} characters ({error}), as with a run of a million "
+                "blanks; shorten such runs, or drop the text"
             ) from None
 
     def encode_documents(self, texts: Sequence[str]) -> Tokens:

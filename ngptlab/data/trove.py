@@ -12,17 +12,23 @@ callable.
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
 
+from ngptlab import disk
 from ngptlab.config import DataConfig, Frozen
 from ngptlab.data import sources
 from ngptlab.data.drafts import Drafts
+from ngptlab.data.encode import encode_one
 from ngptlab.data.formats import TEXT_COLUMN
+from ngptlab.data.left_out import LeftOut
 from ngptlab.data.manifest import MANIFEST, Split, fsync_folder, read_manifest
 from ngptlab.data.prepare import finish, hashed
 from ngptlab.data.sources import Source
@@ -32,6 +38,7 @@ from ngptlab.errors import DataError
 
 INDEX = np.dtype([("digest", "u1", (32,)), ("tokens", "<i8"), ("text_bytes", "<i8")])
 FLUSH_DOCUMENTS = 1000
+BLOCK = re.compile(r"block_\d{5,}_of_\d{5,}\.json", re.ASCII)
 
 
 class Block(Frozen):
@@ -39,6 +46,8 @@ class Block(Frozen):
 
     job: str
     """Stands for the source and the tokenizer."""
+    left_out: int = 0
+    """Documents without a text that can be used. Those that the tokenizer can't take have rows of no tokens."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class Job:
     column: str
     split: str
     revision: str
+    skip_bad: bool
 
     def open(self) -> tuple[Source, Tokenizer, str]:
         """The source, the tokenizer, and what stands for both in the records of blocks."""
@@ -73,13 +83,16 @@ def steps(
     column: str = TEXT_COLUMN,
     split: str = "",
     revision: str = "",
+    bad_documents: Literal["stop", "skip"] = "stop",
 ) -> tuple[Encode, Merge]:
     """The two steps. `out` is a folder that isn't there yet; `scratch` is left to be deleted by hand.
 
     Args:
         column, split, revision: as for `sources.find`.
+        bad_documents: as `data prepare` has it.
     """
-    job = Job(data, Path(out), Path(scratch), long_min_tokens, column, split, revision)
+    skip = bad_documents == "skip"
+    job = Job(data, Path(out), Path(scratch), long_min_tokens, column, split, revision, skip)
     return Encode(job), Merge(job)
 
 
@@ -98,24 +111,30 @@ class Encode:
         """
         source, tokens, job = self.job.open()
         record = self.job.path(rank, world_size, ".json")
-        if record.exists() and Block.model_validate_json(record.read_bytes()).job == job:
+        if record.exists() and _block(record).job == job:
             return
         record.unlink(missing_ok=True)
         self.job.scratch.mkdir(parents=True, exist_ok=True)
         rows: list[tuple[Any, int, int]] = []
-        before = np.array([tokens.end_of_text], dtype="<u2")
+        unread, refused = LeftOut(skip=self.job.skip_bad), LeftOut(skip=self.job.skip_bad)
         with self.job.path(rank, world_size, ".tokens").open("wb") as file:
             # Blocks of consecutive parts, so that the ranks' order is the source's.
             for part in range(
                 source.num_parts * rank // world_size, source.num_parts * (rank + 1) // world_size
             ):
-                for _, text, digest in hashed(source, part):
-                    ids = np.concatenate([before, tokens.encode(text.decode())])
+                for read in hashed(source, part):
+                    if read.fault:
+                        unread.add(read.fault)
+                        continue
+                    ids = encode_one(read.text, read.name, tokens)
+                    if isinstance(ids, str):
+                        refused.add(ids)
+                        ids = np.zeros(0, dtype=np.uint16)  # its copies in other blocks count once
                     file.write(ids.data)
-                    rows.append((np.frombuffer(digest, dtype=np.uint8), len(ids), len(text)))
+                    rows.append((np.frombuffer(read.digest, dtype=np.uint8), len(ids), len(read.text)))
         np.save(self.job.path(rank, world_size, ".npy"), np.array(rows, dtype=INDEX), allow_pickle=False)
         temporary = record.with_suffix(".tmp")
-        temporary.write_text(Block(job=job).model_dump_json(), encoding="utf-8")
+        temporary.write_text(Block(job=job, left_out=unread.count).model_dump_json(), encoding="utf-8")
         temporary.replace(record)
 
 
@@ -147,15 +166,16 @@ class Merge:
         temporary = out.with_name(f".{out.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        finish(temporary, source, tokens, self._write(temporary, num_ranks, source.label))
+        finish(temporary, source, tokens, *self._write(temporary, num_ranks, source.label))
         temporary.rename(out)
         fsync_folder(out.parent)
 
     def _num_ranks(self, job: str) -> int:
         """How many blocks there are, all of them of this job."""
         records = {
-            path.name: Block.model_validate_json(path.read_bytes())
+            path.name: _block(path)
             for path in self.job.scratch.glob("block_*.json")
+            if BLOCK.fullmatch(path.name)
         }
         counts = {
             int(name.removesuffix(".json").rpartition("_")[2])
@@ -176,12 +196,12 @@ class Merge:
                 )
         return count
 
-    def _write(self, folder: Path, num_ranks: int, label: str) -> dict[str, Split]:
-        indices = [
-            np.load(self.job.path(rank, num_ranks, ".npy"), allow_pickle=False) for rank in range(num_ranks)
-        ]
+    def _write(self, folder: Path, num_ranks: int, label: str) -> tuple[dict[str, Split], int]:
+        """The splits, and how many documents were left out."""
+        indices = [_rows(self.job.path(rank, num_ranks, ".npy")) for rank in range(num_ranks)]
+        left_out = sum(_block(self.job.path(rank, num_ranks, ".json")).left_out for rank in range(num_ranks))
         found = None
-        for row in (row for index in indices for row in index):
+        for row in (row for index in indices for row in index if row["tokens"]):
             digest, num_tokens = row["digest"].tobytes(), int(row["tokens"]) - 1
             found = (found or Extremes.of(digest, num_tokens)).including(digest, num_tokens)
         extremes = enough(found, label)
@@ -192,18 +212,53 @@ class Merge:
         seen: set[bytes] = set()
         with Drafts(folder, {}) as drafts:
             for rank, index in enumerate(indices):
-                if not len(index):  # an empty map is an error in the operating system
-                    continue
-                flat = np.memmap(self.job.path(rank, num_ranks, ".tokens"), dtype="<u2", mode="r")
+                flat = _tokens(self.job.path(rank, num_ranks, ".tokens"))
                 starts = np.concatenate([[0], np.cumsum(index["tokens"])])
                 for number, row in enumerate(index):
                     digest = row["digest"].tobytes()
                     if digest in seen:
                         continue
                     seen.add(digest)
+                    if not row["tokens"]:
+                        left_out += 1
+                        continue
                     ids = flat[starts[number] : starts[number + 1]]
                     drafts.add(rule.place(digest, len(ids) - 1, extremes), ids, int(row["text_bytes"]))
                     if number % FLUSH_DOCUMENTS == 0:
                         drafts.flush()
                 drafts.flush()
-        return drafts.splits()
+        return drafts.splits(), left_out
+
+
+def _block(path: Path) -> Block:
+    try:
+        return Block.model_validate_json(disk.read_bytes(path))
+    except (OSError, ValidationError):
+        raise _damaged(path) from None
+
+
+def _rows(path: Path) -> npt.NDArray[np.void]:
+    try:
+        disk.check_regular(path)
+        rows: npt.NDArray[np.void] = np.load(
+            path, mmap_mode="r", allow_pickle=False
+        )  # mapped: a wrong header costs no memory
+    except (OSError, ValueError):
+        raise _damaged(path) from None
+    if rows.dtype != INDEX or rows.ndim != 1:
+        raise _damaged(path)
+    return rows
+
+
+def _tokens(path: Path) -> npt.NDArray[np.uint16]:
+    try:
+        disk.check_regular(path)
+        # An empty map is an error in the operating system.
+        empty = not path.stat().st_size
+        return np.zeros(0, dtype="<u2") if empty else np.memmap(path, dtype="<u2", mode="r")
+    except (OSError, ValueError):
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(f"{path}: damaged or not there; run the first step again, in an empty folder")

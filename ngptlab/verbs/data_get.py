@@ -98,6 +98,8 @@ def print_splits(manifest: Manifest) -> None:
     """A line for each split, of how much it holds."""
     for name, split in manifest.splits.items():
         print(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
+    if manifest.left_out:
+        print(f"left out: {manifest.left_out:,} documents of the source that can't be read or encoded")
 
 
 def _pg19(options: argparse.Namespace) -> int:
