@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ngptlab import __version__
+from ngptlab import __version__, disk
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.verbs import (
@@ -289,7 +288,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _print_headline(page: Path) -> None:
-    summary = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
+    summary = disk.read_json(page.with_name("report.json"))
     for line in dict.fromkeys([summary["headline"], *(study["answer"] for study in summary["studies"])]):
         print(line)
     print(f"The page: {page}")
@@ -299,7 +298,7 @@ def _methods(options: argparse.Namespace) -> int:
     from ngptlab import methods
 
     if options.diff:
-        texts = [(name, methods.path(name).read_text(encoding="utf-8").splitlines()) for name in options.diff]
+        texts = [(name, disk.read_text(methods.path(name)).splitlines()) for name in options.diff]
         (a, left), (b, right) = texts
         print(
             "\n".join(

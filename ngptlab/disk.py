@@ -18,12 +18,14 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 RECORD_BYTES = 64 << 20
 """Limit for a file that is read as a whole and parsed: configs, manifests, results. Ours have kilobytes."""
 PIECE_BYTES = 1 << 20
+END_BYTES = 1 << 16
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -34,7 +36,7 @@ KINDS = (
 )
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading; a link to one is followed.
 
     Raises:
@@ -89,6 +91,17 @@ def read_text(path: Path, *, limit: int = RECORD_BYTES) -> str:
         UnicodeDecodeError: it is not UTF-8.
     """
     return read_bytes(path, limit=limit).decode("utf-8")
+
+
+def read_end(path: Path, *, most: int = END_BYTES) -> str:
+    """The last `most` bytes of a log, as text; what is no UTF-8 becomes U+FFFD.
+
+    Raises:
+        OSError: it can't be read, or is no regular file.
+    """
+    with open_regular(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - most))
+        return file.read(most).decode("utf-8", "replace")
 
 
 def parse_json(text: str | bytes) -> Any:

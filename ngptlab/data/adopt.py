@@ -15,6 +15,7 @@ import os
 import uuid
 from pathlib import Path
 
+from ngptlab import disk
 from ngptlab.config import DataConfig
 from ngptlab.data.cache import cache_folder
 from ngptlab.data.manifest import (
@@ -152,7 +153,7 @@ def _check_files(folder: Path, manifest: Manifest, remedy: str) -> None:
     for shard in shards:
         check_size(folder, shard, remedy)
     try:
-        known = json.loads(_record(folder, manifest).read_bytes())
+        known = disk.read_json(_record(folder, manifest))
     except (OSError, ValueError):
         known = {}
     if not isinstance(known, dict) or known.keys() != {shard.file for shard in shards}:
@@ -186,7 +187,7 @@ def _remember(folder: Path, manifest: Manifest) -> None:
 
 
 def _tail_sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with disk.open_regular(path) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
         return hashlib.sha256(file.read()).hexdigest()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from ngptlab import disk
 from ngptlab.config import Frozen
 from ngptlab.data.drafts import Drafts, DraftState
 from ngptlab.data.manifest import fsync_folder
@@ -50,7 +51,7 @@ def read_journal(folder: Path, job: str) -> Journal | None:
     """
     path = folder / JOURNAL
     try:
-        journal = Journal.model_validate_json(path.read_bytes())
+        journal = Journal.model_validate_json(disk.read_bytes(path))
     except FileNotFoundError:
         others = sorted(entry.name for entry in folder.iterdir() if entry.name != TEMPORARY)
         if others:
@@ -92,7 +93,7 @@ def read_hashes(folder: Path, journal: Journal) -> list[bytes]:
         return []
     size = HASH_BYTES * journal.documents
     try:
-        with (folder / HASHES).open("rb") as file:
+        with disk.open_regular(folder / HASHES) as file:
             raw = file.read(size)
     except FileNotFoundError:
         raw = b""

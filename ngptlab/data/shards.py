@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ngptlab import disk
 from ngptlab.config import Frozen
 from ngptlab.errors import DataError
 
@@ -45,7 +46,7 @@ class Shard(Frozen):
 
 def file_sha256(path: Path) -> str:
     """Digest of a file, in hex."""
-    with path.open("rb") as file:
+    with disk.open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -118,7 +119,7 @@ class TokenStream:
 def _map(path: Path) -> mmap.mmap:
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with disk.open_regular(path) as file:
             raw = file.read(HEADER_BYTES)
     except OSError as error:
         raise DataError(f"{path}: the shard can't be read ({error.strerror}); is the path right?") from None
@@ -140,5 +141,5 @@ def _map(path: Path) -> mmap.mmap:
         raise DataError(
             f"{path}: {damage}, {size} bytes where {tokens} tokens take {expected}; make or fetch it again"
         )
-    with path.open("rb") as file:
+    with disk.open_regular(path) as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

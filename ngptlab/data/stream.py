@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from ngptlab.data.formats import TEXT_COLUMN, Document, document, valid
 from ngptlab.data.hub import ANSWER_SECONDS
+from ngptlab.disk import check_regular
 from ngptlab.errors import DataError
 
 SCHEME = "hf:"
@@ -39,6 +40,7 @@ class Stream:
             if revision:
                 raise DataError(f"--revision {revision}: {self._folder} is a folder, which has no revisions")
             self._commit, self._dataset = "", str(self._folder.resolve())
+            self._check_folder()
         else:
             self._commit = self._resolve(revision)
         self._rows = self._load()
@@ -86,6 +88,14 @@ class Stream:
     def share_read(self) -> float:
         """See `Source`: by finished parts."""
         return self._done / self.num_parts
+
+    def _check_folder(self) -> None:
+        """The library opens whatever has a fitting name, and waits for a FIFO for ever."""
+        for file in sorted(path for path in Path(self._dataset).rglob("*") if not path.is_dir()):
+            try:
+                check_regular(file)
+            except OSError as error:
+                raise DataError(f"{SCHEME}{self._dataset}: {file}: {error.strerror}; remove it") from None
 
     def _text(self, row: dict[str, Any], place: str) -> str | None:
         if self._column not in row:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from ngptlab import disk
 from ngptlab.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -209,6 +211,7 @@ def check_vocabulary(name: str, needed: int, vocab_size: int) -> None:
 def _gpt2_encoding() -> tiktoken.Encoding:
     import tiktoken  # late: only this tokenizer needs it, and it loads an HTTP client
 
+    _check_cache()
     try:
         return tiktoken.get_encoding("gpt2")
     except (
@@ -221,6 +224,17 @@ def _gpt2_encoding() -> tiktoken.Encoding:
             f"gpt2: the vocabulary can't be fetched ({type(error).__name__}) and {state}; without a network, "
             "set TIKTOKEN_CACHE_DIR to a folder that tiktoken filled elsewhere, or --data.tokenizer bytes"
         ) from None
+
+
+def _check_cache() -> None:
+    """What tiktoken finds in its folder it reads as a whole, and waits for a FIFO for ever."""
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
+    for file in Path(folder).glob("*") if folder else ():
+        try:
+            if not file.is_dir():
+                disk.check_regular(file)
+        except OSError as error:
+            raise DataError(f"{file}: {error.strerror}; tiktoken would read it, so remove it") from None
 
 
 def checked(ids: Sequence[int] | npt.NDArray[np.integer], vocabulary: Tokenizer) -> list[int]:

@@ -10,6 +10,7 @@ import safetensors
 import torch
 
 import ngptlab
+from ngptlab import disk
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.trained import Trained
 
@@ -58,7 +59,10 @@ def measured(trained: Trained) -> list[dict[str, Any]]:
     for name in ("val", "length"):
         path = trained.run.path / "evals" / f"{name}.json"
         if path.is_file():
-            record = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                record = disk.read_json(path)
+            except (OSError, ValueError) as error:
+                raise CheckpointError(f"{path}: damaged ({error}); measure it again, or remove it") from None
             if isinstance(record, dict) and record.get("step") == trained.step and record.get("eval") == name:
                 records[name] = record
     return list(records.values())
@@ -78,8 +82,8 @@ def read_provenance(folder: Path) -> dict[str, Any]:
             "--from for a checkpoint of another implementation"
         )
     try:
-        found: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        found: dict[str, Any] = dict(disk.read_json(path))
+    except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path}: damaged ({type(error).__name__}: {error}); export the run again"
         ) from None

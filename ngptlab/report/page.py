@@ -17,6 +17,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ngptlab import disk
 from ngptlab.analysis.records import load_runs, printable
 from ngptlab.claims.table import Group
 from ngptlab.disk import write_json, write_text
@@ -32,7 +33,7 @@ from ngptlab.report.summary import summarize
 from ngptlab.report.views import View
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPT = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
+SCRIPT = disk.read_text(TEMPLATES / "sort.js")
 
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 """Unicode's embeddings, overrides and isolates: a name could make the sentence around it read otherwise."""
