@@ -182,6 +182,20 @@ def replacing(path: Path, *, size: int | None = None) -> Iterator[BinaryIO]:
         fsync_folder(path.parent)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can hold a text. The name of a file can be any bytes, and Python's text of it then can't."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def name_of(path: Path) -> str:
+    """The last name of a path, as text that UTF-8 can hold, and so a record: a byte that is none becomes an escape."""
+    return path.resolve().name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def temporary_beside(path: Path) -> Path:
     """A name that nothing has, in the same folder; `is_temporary` knows it."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")

@@ -100,7 +100,7 @@ READS: dict[str, dict[str, str]] = {
     "export/foreign.py": {"load_file": "of what is_file() says is one"},
     "export/pickled.py": {"torch.load": "of what is_file() says is one"},
     "train/checkpoint.py": {
-        "load_file": "of what was hashed just before",
+        "load_file": "of what open_regular opened",
         "os.open": "of a folder, for fsync",
     },
     "data/formats.py": {"parquet.ParquetFile": "after check_regular"},

@@ -68,7 +68,7 @@ def adopt(data: DataConfig, *, vocab_size: int) -> tuple[Path, Manifest]:
         vocabulary = tokenizer(data.tokenizer, data.end_of_text)
         check_vocabulary(vocabulary.name, vocabulary.vocab_size, vocab_size)
         log.info("reading %s for its manifest, once", folder)
-        source = f"{SCHEME}{folder.resolve().name}"
+        source = f"{SCHEME}{disk.name_of(folder)}"
         manifest = scan(folder, files, vocabulary, source=source)
         _write(manifest, folder)
         _remember(folder, manifest)
@@ -169,7 +169,8 @@ def _check_files(folder: Path, manifest: Manifest, remedy: str) -> None:
 
 def _record(folder: Path, manifest: Manifest) -> Path:
     """Where this machine keeps the tails of a folder whose digests it has compared."""
-    key = hashlib.sha256(f"{folder.resolve()}\0{manifest.model_dump_json()}".encode()).hexdigest()[:16]
+    names = f"{folder.resolve()}\0{manifest.model_dump_json()}"
+    key = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return cache_folder() / "checked" / f"{key}.json"
 
 

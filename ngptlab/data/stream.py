@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from ngptlab.data.formats import TEXT_COLUMN, Document, document, valid
 from ngptlab.data.hub import ANSWER_SECONDS
-from ngptlab.disk import check_regular
+from ngptlab.disk import check_regular, name_of
 from ngptlab.errors import DataError
 
 SCHEME = "hf:"
@@ -49,7 +49,7 @@ class Stream:
     @property
     def label(self) -> str:
         """See `Source`."""
-        name = self._dataset if self._commit else self._folder.resolve().name
+        name = self._dataset if self._commit else name_of(self._folder)
         config = f":{self._config}" if self._config else ""
         commit = f" of {self._commit[:12]}" if self._commit else ""
         return f"{SCHEME}{name}{config}, {self._split}{commit}"

@@ -24,7 +24,7 @@ class WandbSink:
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=identity(run),
             resume="allow",
-            name=run.path.name,
+            name=disk.name_of(run.path),
             group=config.name,
             tags=tags(run),
             config={"hash": config.hash, **config.model_dump(mode="json")},

@@ -145,7 +145,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
             with disk.open_regular(path / name) as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != facts["sha256"]:
                     raise CheckpointError(f"{path}: damaged ({name} does not match its sha256)")
-        return manifest, {name: load_file(path / name) for name in manifest["files"]}
+        return manifest, {name: _load(path / name) for name in manifest["files"]}
     # RuntimeError and MemoryError are torch's, of a stranger's shapes and dtypes.
     except (
         *(OSError, ValueError, KeyError, TypeError, AttributeError),
@@ -154,6 +154,12 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    with disk.open_regular(path) as file:
+        # safetensors takes paths in UTF-8 only. By its descriptor a file has such a path, whatever its folder is called.
+        return load_file(path if disk.is_utf8(str(path)) else f"/dev/fd/{file.fileno()}")
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -168,6 +168,7 @@ def _prepare(options: argparse.Namespace) -> int:
         )
     except ValidationError as error:
         raise ConfigError(f"data prepare: {explain(error)}") from None
+    data_get.check_out(options.out)
     source = find(place, column=options.column, split=options.split, revision=options.revision)
     with Progress() as progress:
         manifest = make(
