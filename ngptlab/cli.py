@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ngptlab import __version__
+from ngptlab import __version__, disk
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.terminal import any_text, one_line, remark, say, say_path
@@ -69,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Disk full or no permission, in the middle of a run: what is saved stays, the same command goes on.
         remark(one_line(f"ngptlab: {error}; mend that and give the same command again"))
+        return 2
+    except MemoryError:
+        remark("ngptlab: not enough memory; give a smaller model, batch or text, or a larger machine")
         return 2
     except KeyboardInterrupt:
         remark("ngptlab: interrupted")
@@ -285,7 +287,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _print_headline(page: Path) -> None:
-    summary = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
+    summary = disk.read_json(page.with_name("report.json"))
     for line in dict.fromkeys([summary["headline"], *(study["answer"] for study in summary["studies"])]):
         say(one_line(line))
     say(f"The page: {page}")
@@ -295,7 +297,7 @@ def _methods(options: argparse.Namespace) -> int:
     from ngptlab import methods
 
     if options.diff:
-        texts = [(name, methods.path(name).read_text(encoding="utf-8").splitlines()) for name in options.diff]
+        texts = [(name, disk.read_text(methods.path(name)).splitlines()) for name in options.diff]
         (a, left), (b, right) = texts
         say(
             "\n".join(

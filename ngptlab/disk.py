@@ -24,6 +24,8 @@ from typing import Any, BinaryIO, NoReturn
 
 RECORD_BYTES = 64 << 20
 """Limit for a file that is read as a whole and parsed: configs, manifests, results. Ours have kilobytes."""
+PIECE_BYTES = 1 << 20
+END_BYTES = 1 << 16
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -67,11 +69,13 @@ def read_bytes(path: Path, *, limit: int = RECORD_BYTES) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        # One byte more than there should be: a file may grow, and /proc has files of size 0. Never the limit at once, because
-        # so much memory would be taken for it.
+        # One byte more than it has, because as much memory is taken as is asked for; more only where it grew meanwhile, or
+        # lies in /proc, whose files have size 0.
         content = file.read(size + 1) if size <= limit else b""
-        if len(content) > size:
-            content += file.read(limit + 1 - len(content))
+        while size < len(content) <= limit and (
+            more := file.read(min(PIECE_BYTES, limit + 1 - len(content)))
+        ):
+            content += more
     if size > limit or len(content) > limit:
         raise OSError(
             errno.EFBIG, f"has {max(size, len(content))} bytes, at most {limit} are read", str(path)
@@ -80,13 +84,24 @@ def read_bytes(path: Path, *, limit: int = RECORD_BYTES) -> bytes:
 
 
 def read_text(path: Path, *, limit: int = RECORD_BYTES) -> str:
-    """The text of a regular file in UTF-8, line ends as they stand.
+    """The text of a regular file in UTF-8, line ends as they stand, without a byte order mark before it.
 
     Raises:
         OSError: as `read_bytes`.
         UnicodeDecodeError: it is not UTF-8.
     """
-    return read_bytes(path, limit=limit).decode("utf-8")
+    return read_bytes(path, limit=limit).decode("utf-8-sig")
+
+
+def read_end(path: Path, *, most: int = END_BYTES) -> str:
+    """The last `most` bytes of a log, as text; what is no UTF-8 becomes U+FFFD.
+
+    Raises:
+        OSError: it can't be read, or is no regular file.
+    """
+    with open_regular(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - most))
+        return file.read(most).decode("utf-8", "replace")
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -167,6 +182,20 @@ def replacing(path: Path, *, size: int | None = None) -> Iterator[BinaryIO]:
                 temporary.unlink(missing_ok=True)
             raise
         fsync_folder(path.parent)
+
+
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can hold a text. The name of a file can be any bytes, and Python's text of it then can't."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def name_of(path: Path) -> str:
+    """The last name of a path, as text that UTF-8 can hold, and so a record: a byte that is none becomes an escape."""
+    return path.resolve().name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def temporary_beside(path: Path) -> Path:

@@ -159,7 +159,7 @@ class Run:
         for stream in STREAMS:
             path = self.path / f"{stream}.jsonl"
             if path.exists():
-                with path.open("rb") as file:
+                with disk.open_regular(path) as file:
                     os.fsync(file.fileno())
 
     def rewind(self, step: int) -> None:

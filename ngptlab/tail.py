@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ngptlab import disk
+
 PIECE_BYTES = 1 << 20
 """Most that one call reads: a long file comes in several, and never stands in memory as a whole."""
 GUARD_BYTES = 64
@@ -36,7 +38,7 @@ class Tail:
     def read(self) -> list[dict[str, Any]]:
         """The next whole records, at most a piece; empty where there are none yet. A line that is no record is left out."""
         try:
-            with self.path.open("rb") as file:
+            with disk.open_regular(self.path) as file:
                 return self._read(file)
         except OSError:
             self.fresh = self._inode != -1
@@ -75,6 +77,6 @@ class Tail:
 def _record(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"errors", "disk"},
     "overrides": BASE,
     "runs": BASE,
-    "tail": set(),
+    "tail": {"disk"},
     "tracking": BASE | {"runs", "tail"},
     "recipes": BASE | {"claims"},
     "flops": {"config"},
@@ -98,6 +98,47 @@ LOADS_BY_NAME = {
 
 READ_TENSORS = {"export/pickled.py"}
 """Files that may read a pickle's tensors: checkpoints of other implementations come as nothing else."""
+
+READS: dict[str, dict[str, str]] = {
+    "disk.py": {"os.open": "with O_NONBLOCK, then held against the rule", "read_bytes": "its own"},
+    "export/foreign_state.py": {"load_file": "of what check_regular() says is one"},
+    "export/pickled.py": {"torch.load": "of what open_regular() opened"},
+    "train/checkpoint.py": {
+        "load_file": "of what open_regular opened",
+        "os.open": "of a folder, for fsync",
+    },
+    "data/formats.py": {"parquet.ParquetFile": "after check_regular"},
+    "data/trove.py": {
+        "np.load": "mapped, after check_regular",
+        "np.memmap": "after check_regular",
+        "self.job.open": "opens no file",
+    },
+    "data/tokenize.py": {"tiktoken.get_encoding": "its cache was looked through"},
+    "data/make.py": {"os.open": "of a folder, to lock it"},
+    "data/journal.py": {"os.open": "its own file, read and written in place"},
+    "data/writer.py": {"self._path().open": "its own file, read and written in place"},
+}
+"""Calls that read files without disk.py, and why they may. A FIFO blocks for ever, and a file may have any size."""
+READING = {
+    "read_text",
+    "read_bytes",
+    "load_file",
+    "safe_open",
+    "from_file",
+    "ParquetFile",
+    "fromfile",
+    "memmap",
+    "genfromtxt",
+}
+READING_OF = {
+    "np.load",
+    "numpy.load",
+    "torch.load",
+    "loadtxt",
+    "gzip.open",
+    "bz2.open",
+    "tiktoken.get_encoding",
+}
 
 # (file, line) of mentions that stand although they name a method outside methods/ and recipes/.
 MAX_LINES = 400
@@ -175,6 +216,25 @@ def forbidden(tree: ast.AST, *, may_read_tensors: bool = False) -> list[str]:
     return found
 
 
+def raw_reads(tree: ast.AST) -> list[str]:
+    """Calls that open a file for reading by another way than disk.py, as 'line 3: path.open'."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        owner, _, name = called.rpartition(".")
+        modes = [*node.args[: 1 if owner else 2][-1:], *(k.value for k in node.keywords if k.arg == "mode")]
+        writes = any(isinstance(m, ast.Constant) and str(m.value)[:1] in {"w", "x", "a"} for m in modes)
+        opens = name == "open" and owner not in {"disk", "os", "Run", "tarfile"} and not writes
+        if called == "os.open":
+            flags = ast.unparse(node.args[1])
+            opens = "O_WRONLY" not in flags and "O_DIRECTORY" not in flags
+        if (owner != "disk" and (name in READING or opens)) or called in READING_OF:
+            found.append(f"line {node.lineno}: {called}")
+    return found
+
+
 def mentions(text: str) -> list[str]:
     """Lines that hold a method's name as a whole word, as itself or with dashes."""
     names = {spelling for name in methods.names() for spelling in (name, name.replace("_", "-"))}
@@ -226,6 +286,15 @@ def test_text_reaches_the_terminal_in_one_way(path: Path) -> None:
     """What is written may be a stranger's, and the stream's encoding may lack it."""
     if path.name not in ("terminal.py", "console.py"):
         assert prints(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+@by_file
+def test_files_are_read_through_disk(path: Path) -> None:
+    """Regular files only, and of a bounded size."""
+    may = READS.get(path.relative_to(PACKAGE).as_posix(), {})
+    found = raw_reads(ast.parse(path.read_text(encoding="utf-8")))
+    assert [call for call in found if call.partition(": ")[2] not in may] == [], "use disk.py"
+    assert set(may) <= {call.partition(": ")[2] for call in found}, "an exception that nothing needs"
 
 
 @by_file
@@ -358,3 +427,41 @@ def test_mentions_are_whole_words() -> None:
     assert mentions('if method == "ngpt":') and mentions("# gpt only") and mentions("--method qk-norm")
     assert not mentions("import ngptlab") and not mentions('"gpt2"') and not mentions("nGPT and GPT in prose")
     assert not mentions("ngptlab train")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "path.read_text()",
+        "Path(name).read_bytes()",
+        "open(path)",
+        "open(path, 'rb')",
+        "path.open()",
+        "path.open('rb')",
+        "path.open(mode='r+b')",
+        "os.open(path, os.O_RDONLY)",
+        "load_file(path)",
+        "np.load(path, allow_pickle=False)",
+        "np.memmap(path)",
+        "parquet.ParquetFile(path)",
+        "tokenizers.Tokenizer.from_file(path)",
+    ],
+)
+def test_raw_reads_are_found(code: str) -> None:
+    assert len(raw_reads(ast.parse(code))) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "disk.read_text(path)",
+        "disk.open_regular(path)",
+        "path.open('wb')",
+        "path.open(mode='a')",
+        "open(path, 'w')",
+        "Run.open(path, config)",
+        "load(content)",
+    ],
+)
+def test_other_calls_are_no_raw_reads(code: str) -> None:
+    assert raw_reads(ast.parse(code)) == []

@@ -17,11 +17,13 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from ngptlab.config.draws import Initial, initial
+from ngptlab.disk import is_utf8
 from ngptlab.errors import nearest
 
 
@@ -83,6 +85,17 @@ class DataConfig(Frozen):
     """Seed of the order of training windows."""
     order: Literal["shuffled", "sequential"] = "shuffled"
     """`shuffled`: a new order each epoch. `sequential`: as in the files, the replication's; `seed` has no effect."""
+
+    @field_validator("source", "tokenizer", "end_of_text")
+    @classmethod
+    def _is_utf8(cls, text: str, info: ValidationInfo) -> str:
+        """A config is a file in UTF-8. A path's bytes may be anything, and would fail when it is written, after all work."""
+        if not is_utf8(text):
+            raise ValueError(
+                f"data.{info.field_name} {text!r}: not UTF-8, which a config must be; rename it, or give a link to it of another "
+                "name (`ln -s`)"
+            )
+        return text
 
     @model_validator(mode="after")
     def _check_tokenizer(self) -> Self:

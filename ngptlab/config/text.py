@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from ngptlab import disk
 from ngptlab.config.records import Dims, Frozen, RunConfig
 from ngptlab.errors import ConfigError, nearest
 
@@ -68,7 +69,7 @@ def load(path: Path) -> RunConfig:
         ConfigError: the file can't be read or parsed, or a field is wrong.
     """
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = yaml.safe_load(disk.read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}: can't be read ({error}); give a recipe's name or a .json or .yaml file"

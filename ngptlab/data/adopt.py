@@ -13,6 +13,7 @@ import logging
 import os
 from pathlib import Path
 
+from ngptlab import disk
 from ngptlab.config import DataConfig
 from ngptlab.data.cache import cache_folder
 from ngptlab.data.manifest import (
@@ -30,7 +31,7 @@ from ngptlab.data.manifest import (
 from ngptlab.data.scan import scan
 from ngptlab.data.shards import TokenStream, is_evaluation
 from ngptlab.data.tokenize import check_vocabulary, given_as, tokenizer, tokenizer_name
-from ngptlab.disk import read_json, write_json
+from ngptlab.disk import write_json
 from ngptlab.errors import DataError
 
 SCHEME = "shards:"
@@ -66,7 +67,7 @@ def adopt(data: DataConfig, *, vocab_size: int) -> tuple[Path, Manifest]:
         vocabulary = tokenizer(data.tokenizer, data.end_of_text)
         check_vocabulary(vocabulary.name, vocabulary.vocab_size, vocab_size)
         log.info("reading %s for its manifest, once", folder)
-        source = f"{SCHEME}{folder.resolve().name}"
+        source = f"{SCHEME}{disk.name_of(folder)}"
         manifest = scan(folder, files, vocabulary, source=source)
         _write(manifest, folder)
         _remember(folder, manifest)
@@ -163,7 +164,7 @@ def _check_files(folder: Path, manifest: Manifest, remedy: str) -> None:
     for shard in shards:
         check_size(folder, shard, remedy)
     try:
-        known = read_json(_record(folder, manifest))
+        known = disk.read_json(_record(folder, manifest))
     except (OSError, ValueError):
         known = {}
     if not isinstance(known, dict) or known.keys() != {shard.file for shard in shards}:
@@ -179,7 +180,8 @@ def _check_files(folder: Path, manifest: Manifest, remedy: str) -> None:
 
 def _record(folder: Path, manifest: Manifest) -> Path:
     """Where this machine keeps the tails of a folder whose digests it has compared."""
-    key = hashlib.sha256(f"{folder.resolve()}\0{manifest.model_dump_json()}".encode()).hexdigest()[:16]
+    names = f"{folder.resolve()}\0{manifest.model_dump_json()}"
+    key = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return cache_folder() / "checked" / f"{key}.json"
 
 
@@ -195,7 +197,7 @@ def _remember(folder: Path, manifest: Manifest) -> None:
 
 
 def _tail_sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with disk.open_regular(path) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
         return hashlib.sha256(file.read()).hexdigest()
 

@@ -101,6 +101,8 @@ def pg19(split: str, *, repository: str, revision: str) -> Iterator[str]:
     mendable: tuple[type[Exception], ...] = (*hub_errors(), RuntimeError)
     try:
         for row in _streamed(repository, split, revision):
+            if "text" in row and row["text"] is None:  # no text, no document
+                continue
             if not isinstance(row.get("text"), str):
                 raise DataError(f"{what}: has columns {', '.join(row)}, no string text; give another --repo")
             yield row["text"]

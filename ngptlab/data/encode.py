@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ngptlab.data.tokenize import Tokenizer, Tokens
+from ngptlab.errors import DataError
 
 WAITING = 6  # batches in flight for each worker: enough to bridge the time that a save takes
 
@@ -28,12 +29,18 @@ class Batch(NamedTuple):
     """SHA-256 of each."""
     position: tuple[int, int]
     """Number of a part, and how many of its documents are read, those left out included."""
+    names: list[str]
+    """Of each: where it came from."""
+    faults: list[str]
+    """What is wrong with documents between them that have no text."""
 
 
-def encoded(
-    batches: Iterator[Batch], tokens: Tokenizer, workers: int
-) -> Generator[tuple[Batch, list[Tokens]]]:
-    """Batches with the tokens of each document, its end-of-text first, in order. Holds a fixed number of them.
+Pieces = list[Tokens | str]
+"""The tokens of each document, its end-of-text first; what is wrong with it where the tokenizer can't take it."""
+
+
+def encoded(batches: Iterator[Batch], tokens: Tokenizer, workers: int) -> Generator[tuple[Batch, Pieces]]:
+    """Batches with the tokens of each document, in order. Holds a fixed number of them.
 
     Args:
         workers: 1: between reading one batch and the next; more: so many threads, beside the reading.
@@ -41,21 +48,21 @@ def encoded(
     assert workers > 0, workers
     if workers == 1:
         for batch in batches:
-            yield batch, _encode(batch.texts, tokens)
+            yield batch, _encode(batch, tokens)
         return
     own = threading.local()
 
     def begin() -> None:
         own.tokens = tokens.copy()
 
-    def work(texts: list[bytes]) -> list[Tokens]:
-        return _encode(texts, own.tokens)
+    def work(batch: Batch) -> Pieces:
+        return _encode(batch, own.tokens)
 
     pool = ThreadPoolExecutor(workers, initializer=begin)
-    waiting: deque[tuple[Batch, Future[list[Tokens]]]] = deque()
+    waiting: deque[tuple[Batch, Future[Pieces]]] = deque()
     try:
         for batch in batches:
-            waiting.append((batch, pool.submit(work, batch.texts)))
+            waiting.append((batch, pool.submit(work, batch)))
             if len(waiting) > WAITING * workers:
                 batch, future = waiting.popleft()
                 yield batch, future.result()
@@ -66,6 +73,21 @@ def encoded(
         pool.shutdown(cancel_futures=True)
 
 
-def _encode(texts: list[bytes], tokens: Tokenizer) -> list[Tokens]:
-    flat = tokens.encode_documents([text.decode() for text in texts])
-    return np.split(flat, np.flatnonzero(flat == tokens.end_of_text)[1:])
+def encode_one(text: bytes, name: str, tokens: Tokenizer) -> Tokens | str:
+    """The tokens of a document, its end-of-text first; what is wrong with it where the tokenizer can't take it."""
+    decoded = text.decode()
+    try:
+        return tokens.encode_documents([decoded])
+    except DataError as error:
+        return f"{name}: its {len(decoded):,} characters can't be encoded ({error})"
+
+
+def _encode(batch: Batch, tokens: Tokenizer) -> Pieces:
+    if not batch.texts:
+        return []
+    try:
+        flat = tokens.encode_documents([text.decode() for text in batch.texts])
+    except DataError:  # one of them is at fault
+        return [encode_one(text, name, tokens) for text, name in zip(batch.texts, batch.names, strict=True)]
+    pieces: Pieces = [*np.split(flat, np.flatnonzero(flat == tokens.end_of_text)[1:])]
+    return pieces

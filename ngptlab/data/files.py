@@ -12,6 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from ngptlab.data.formats import KINDS, SUFFIXES, TEXT_COLUMN, Document, has_suffix, read_file
+from ngptlab.disk import name_of
 from ngptlab.errors import DataError
 
 ADVICE = f"give stdlib, text:PATH with a file or folder of {KINDS}, or shards:DIR with .bin shards"
@@ -44,7 +45,7 @@ class Files:
     @property
     def label(self) -> str:
         """See `Source`."""
-        return "stdlib" if self._stdlib else f"text:{self._root.resolve().name}"
+        return "stdlib" if self._stdlib else f"text:{name_of(self._root)}"
 
     @property
     def num_parts(self) -> int:

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from ngptlab import disk
 from ngptlab.data.shards import file_sha256
 from ngptlab.errors import DataError
 
 ANSWER_SECONDS = 30
+NAME_BYTES = 1000
 AGAIN = "files that arrived whole are kept, the same command goes on"
 
 Arrived = Callable[[int], None]
@@ -118,7 +120,7 @@ def _cached_commit(name: str, revision: str) -> str | None:
     folder = hub_cache() / f"datasets--{name.replace('/', '--')}"
     ref = folder / "refs" / revision
     if ref.is_file():
-        return ref.read_text(encoding="ascii").strip()
+        return disk.read_text(ref, limit=NAME_BYTES).strip()
     commits = [path.name for path in folder.glob("snapshots/*")]
     return revision if revision in commits else commits[0] if len(commits) == 1 else None
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from pydantic import Field
 
+from ngptlab import disk
 from ngptlab.config import Frozen
 from ngptlab.data.drafts import Drafts, DraftState
 from ngptlab.data.sealed import BrokenSealError, read_sealed, write_sealed
 from ngptlab.data.splits import Extremes
-from ngptlab.disk import is_temporary, open_regular
+from ngptlab.disk import is_temporary
 from ngptlab.errors import DataError
 
 JOURNAL = "progress.json"
@@ -37,9 +38,11 @@ class Journal(Frozen):
     position: tuple[int, int] = (0, 0)
     """The source is read up to here: number of a part, documents of it."""
     documents: int = 0
-    """Distinct documents done."""
+    """Distinct documents done, those that the tokenizer can't take included."""
     hashes_sha256: str = ""
     """Digest of their content hashes; empty where there are none."""
+    left_out: int = 0
+    """Documents up to here that can't be used."""
     drafts: dict[str, DraftState] = Field(default_factory=dict)
     """By split."""
 
@@ -95,7 +98,7 @@ def read_hashes(folder: Path, journal: Journal) -> list[bytes]:
         return []
     size = HASH_BYTES * journal.documents
     try:
-        with open_regular(folder / HASHES) as file:
+        with disk.open_regular(folder / HASHES) as file:
             raw = file.read(size)
     except OSError:
         raw = b""

@@ -11,6 +11,7 @@ from pathlib import Path
 from ngptlab.config import DataConfig
 from ngptlab.data import sources
 from ngptlab.data.journal import HASHES, JOURNAL
+from ngptlab.data.left_out import Note
 from ngptlab.data.manifest import MANIFEST, Manifest, read_manifest
 from ngptlab.data.prepare import Tell, prepare
 from ngptlab.data.sources import Source
@@ -26,11 +27,14 @@ def make(
     workers: int,
     tell: Tell | None = None,
     source: Source | None = None,
+    skip_bad: bool = False,
+    note: Note | None = None,
 ) -> Manifest:
     """Shards and manifest of `data` in `folder`, which is new, empty, or begun by the same call.
 
     Args:
         source: what is read; none: `data.source`.
+        skip_bad, note: as for `prepare`.
 
     Raises:
         DataError: as for `prepare`; the folder holds something else, or another process is at it.
@@ -57,6 +61,8 @@ def make(
                 resumable=True,
                 tell=tell,
                 source=source,
+                skip_bad=skip_bad,
+                note=note,
             )
         # Last, for as long as it is there the folder is known to be ours.
         for left in (folder / HASHES, folder / JOURNAL, *folder.glob(".*.tmp")):

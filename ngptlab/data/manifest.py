@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import ValidationError
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from ngptlab.config import Frozen
 from ngptlab.data.cache import cache_folder
@@ -56,12 +56,22 @@ class Manifest(Frozen):
     """The token before every document."""
     splits: dict[str, Split]
     """train, val and long; long may be empty."""
+    left_out: int = 0
+    """Documents of the source that couldn't be used, and were left out as --bad-documents skip asks for."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything but `source`: equal digests mean the same tokens in the same splits."""
-        fields = self.model_dump(mode="json", exclude={"source"})
+        """SHA-256 of all that says what the tokens are: equal digests mean the same tokens in the same splits."""
+        fields = self.model_dump(mode="json", exclude={"source", "left_out"})
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+    @model_serializer(mode="wrap")
+    def _older_form(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What came later stays out where it says nothing, so that manifests are what they were."""
+        fields: dict[str, Any] = dump(self)
+        if not self.left_out:
+            fields.pop("left_out", None)
+        return fields
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:

@@ -13,12 +13,14 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ngptlab.config import DataConfig
 from ngptlab.data import sources
 from ngptlab.data.drafts import Drafts
 from ngptlab.data.encode import Batch, encoded
 from ngptlab.data.journal import Journal, clear, read_hashes, read_journal, write_journal
+from ngptlab.data.left_out import LeftOut, Note
 from ngptlab.data.manifest import MANIFEST, Manifest, Split, write_manifest
 from ngptlab.data.shards import shard_format
 from ngptlab.data.sources import Source
@@ -31,6 +33,7 @@ SAVE_BYTES = 64 * 2**20
 """Text between two entries of the journal: at most so much is tokenized again after a kill."""
 BATCH_BYTES = 1 << 20
 """Text that a worker gets at once: large against the cost of handing it over, small against memory."""
+BATCH_FAULTS = 1000
 
 Tell = Callable[[float, int, int], None]
 """Called with the share of the source that is read, bytes of text done, tokens done."""
@@ -46,6 +49,8 @@ def prepare(
     resumable: bool = False,
     tell: Tell | None = None,
     source: Source | None = None,
+    skip_bad: bool = False,
+    note: Note | None = None,
 ) -> Manifest:
     """Fill an empty folder with the shards of `data` and a manifest, all of it on the disk when this returns.
 
@@ -53,10 +58,13 @@ def prepare(
 
     Args:
         source: what is read; none: `data.source`.
+        skip_bad: whether documents that can't be used are left out, and counted in the manifest.
+        note: is told of the first of those.
 
     Raises:
-        DataError: the source can't be read, has fewer than two different documents, or changed meanwhile; the
-            folder was begun from other text or with other settings, or holds other tokens than were written.
+        DataError: the source can't be read, has fewer than two different documents, or changed meanwhile; a document
+            can't be used; the folder was begun from other text or with other settings, or holds other tokens than were
+            written.
         OSError: the folder can't be written.
     """
     source = source or sources.find(data.source)
@@ -65,7 +73,8 @@ def prepare(
     job = f"{before} {tokens.name} {tokens.end_of_text} {data.val_share} {data.long_share} {long_min_tokens}"
     work = _Work(source, tokens, rule, folder, workers, resumable, tell)
     journal = (read_journal(folder, job) if resumable else None) or Journal(job=job)
-    splits, found = work.write(journal)
+    left_out = LeftOut(skip=skip_bad, count=journal.left_out, note=note)
+    splits, found = work.write(journal, left_out)
     if source.fingerprint() != before:
         raise DataError(f"{source.label}: changed while it was read; start again once nothing writes to it")
     try:
@@ -75,11 +84,14 @@ def prepare(
             clear(folder)
         raise
     if journal.extremes is None and not rule.fills(found):
-        splits, _ = work.write(Journal(job=job, extremes=found))
-    return finish(folder, source, tokens, splits)
+        left_out = LeftOut(skip=skip_bad)  # the same ones once more
+        splits, _ = work.write(Journal(job=job, extremes=found), left_out)
+    return finish(folder, source, tokens, splits, left_out.count)
 
 
-def finish(folder: Path, source: Source, tokens: Tokenizer, splits: dict[str, Split]) -> Manifest:
+def finish(
+    folder: Path, source: Source, tokens: Tokenizer, splits: dict[str, Split], left_out: int
+) -> Manifest:
     """Write the manifest, the last thing that a folder of shards is given."""
     manifest = Manifest(
         source=source.label,
@@ -87,6 +99,7 @@ def finish(folder: Path, source: Source, tokens: Tokenizer, splits: dict[str, Sp
         vocab_size=tokens.vocab_size,
         end_of_text=tokens.end_of_text,
         splits=splits,
+        left_out=left_out,
     )
     assert splits["train"].documents and splits["val"].documents, manifest
     write_manifest(manifest, folder / MANIFEST)
@@ -106,7 +119,7 @@ class _Work:
     resumable: bool
     tell: Tell | None
 
-    def write(self, journal: Journal) -> tuple[dict[str, Split], Extremes | None]:
+    def write(self, journal: Journal, left_out: LeftOut) -> tuple[dict[str, Split], Extremes | None]:
         """Write all shards, from where the journal is. Also gives the extremes of all documents, none if there are none."""
         hashes = read_hashes(self.folder, journal)
         if self.resumable:
@@ -121,7 +134,12 @@ class _Work:
         ):
             saved_bytes = drafts.text_bytes
             for batch, pieces in encodings:
+                for fault in batch.faults:
+                    left_out.add(fault)
                 for text, name, ids in zip(batch.texts, batch.digests, pieces, strict=True):
+                    if isinstance(ids, str):
+                        left_out.add(ids)
+                        continue
                     num_tokens = len(ids) - 1
                     found = (found or Extremes.of(name, num_tokens)).including(name, num_tokens)
                     drafts.add(self.rule.place(name, num_tokens, journal.extremes), ids, len(text))
@@ -139,6 +157,7 @@ class _Work:
                         "position": batch.position,
                         "documents": done,
                         "hashes_sha256": digest.hexdigest(),
+                        "left_out": left_out.count,
                         "drafts": drafts.states(),
                     }
                     write_journal(self.folder, journal.model_copy(update=entry), unsaved)
@@ -148,28 +167,47 @@ class _Work:
 
 def _batches(source: Source, position: tuple[int, int], seen: set[bytes]) -> Iterator[Batch]:
     """Documents that are no copies, from a position on. `seen` is all memory that grows with the corpus."""
-    texts: list[bytes] = []
-    digests: list[bytes] = []
-    size, (first, skipped) = 0, position
+    first, skipped = position
+    batch, size = Batch([], [], position, [], []), 0
     for part in range(first, source.num_parts):
-        for number, text, digest in hashed(source, part, skipped):
-            if digest in seen:
+        for read in hashed(source, part, skipped):
+            if read.fault:
+                batch.faults.append(read.fault)
+            elif read.digest in seen:
                 continue
-            seen.add(digest)
-            texts.append(text)
-            digests.append(digest)
-            size += len(text)
-            if size >= BATCH_BYTES:
-                yield Batch(texts, digests, (part, number))
-                texts, digests, size = [], [], 0
+            else:
+                seen.add(read.digest)
+                batch.texts.append(read.text)
+                batch.digests.append(read.digest)
+                batch.names.append(read.name)
+                size += len(read.text)
+            if size >= BATCH_BYTES or len(batch.faults) >= BATCH_FAULTS:
+                yield batch._replace(position=(part, read.number))
+                batch, size = Batch([], [], position, [], []), 0
         skipped = 0
-    if texts:
-        yield Batch(texts, digests, (source.num_parts, 0))
+    if batch.texts or batch.faults:
+        yield batch._replace(position=(source.num_parts, 0))
 
 
-def hashed(source: Source, part: int, skipped: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
-    """Number in the part from 1, UTF-8 and SHA-256 of each document that isn't blank, the first `skipped` left out."""
+class Read(NamedTuple):
+    """A document as it is hashed and counted."""
+
+    number: int
+    """In its part, from 1 on."""
+    name: str
+    """The source's, and the document's own: where to look for it."""
+    text: bytes
+    """In UTF-8."""
+    digest: bytes
+    """SHA-256 of the text."""
+    fault: str
+    """See `Document`."""
+
+
+def hashed(source: Source, part: int, skipped: int = 0) -> Iterator[Read]:
+    """The documents of a part that aren't blank, the first `skipped` left out."""
     for number, document in enumerate(itertools.islice(source.read(part), skipped, None), start=skipped + 1):
-        if document.text.strip():
+        if document.text.strip() or document.fault:
             text = document.text.encode()
-            yield number, text, hashlib.sha256(text).digest()
+            name = f"{source.label}, {document.name}"
+            yield Read(number, name, text, hashlib.sha256(text).digest(), document.fault)

@@ -42,6 +42,12 @@ class Line:
         else:
             remark(line, flush=True)
 
+    def note(self, line: str) -> None:
+        """Say something that stays, above the line."""
+        if self._live and self._shown > -float("inf"):
+            rewrite("")
+        remark(line, flush=True)
+
 
 class Progress(Line):
     """A preparation. Speeds are over this process's own time, so that a resumed one isn't made to look fast."""

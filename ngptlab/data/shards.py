@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ngptlab import disk
 from ngptlab.config import Frozen
 from ngptlab.disk import open_regular
 from ngptlab.errors import DataError
@@ -88,7 +89,7 @@ def is_evaluation(path: Path) -> bool:
 
 def file_sha256(path: Path) -> str:
     """Digest of a regular file, in hex."""
-    with open_regular(path) as file:
+    with disk.open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -168,7 +169,7 @@ class TokenStream:
 
 def _map(path: Path) -> tuple[mmap.mmap, Format]:
     try:
-        with open_regular(path) as file:
+        with disk.open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             form = _checked_format(path, file.read(HEADER_BYTES), size)
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), form

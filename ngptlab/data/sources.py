@@ -31,7 +31,9 @@ class Source(Protocol):
         ...
 
     def read(self, part: int) -> Iterator[Document]:
-        """The documents of a part, always the same in the same order. Holds one of them in memory at a time.
+        """The documents of a part, always the same in the same order, those that can't be used with their `fault`.
+
+        Holds one of them in memory at a time. Where the text is null there is no document.
 
         Raises:
             DataError: the part can't be read or holds no text.
@@ -83,10 +85,22 @@ def documents(source: str) -> Iterator[Document]:
     """Every document of a source, part after part.
 
     Raises:
-        DataError: as for `find`, at once; as for `Source.read`, when reached.
+        DataError: as for `find`, at once; as for `Source.read`, and for a document that can't be used, when reached.
     """
-    found = find(source)
-    return (document for part in range(found.num_parts) for document in found.read(part))
+    return usable(find(source))
+
+
+def usable(source: Source) -> Iterator[Document]:
+    """The documents of all parts.
+
+    Raises:
+        DataError: as for `Source.read`, and for a document that can't be used.
+    """
+    for part in range(source.num_parts):
+        for document in source.read(part):
+            if document.fault:
+                raise DataError(document.fault)
+            yield document
 
 
 def fingerprint(source: str) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ngptlab.data.formats import TEXT_COLUMN, Document
+from ngptlab.data.formats import TEXT_COLUMN, Document, document, valid
 from ngptlab.data.hub import ANSWER_SECONDS
+from ngptlab.disk import check_regular, name_of
 from ngptlab.errors import DataError
 
 SCHEME = "hf:"
@@ -39,6 +40,7 @@ class Stream:
             if revision:
                 raise DataError(f"--revision {revision}: {self._folder} is a folder, which has no revisions")
             self._commit, self._dataset = "", str(self._folder.resolve())
+            self._check_folder()
         else:
             self._commit = self._resolve(revision)
         self._rows = self._load()
@@ -47,7 +49,7 @@ class Stream:
     @property
     def label(self) -> str:
         """See `Source`."""
-        name = self._dataset if self._commit else self._folder.resolve().name
+        name = self._dataset if self._commit else name_of(self._folder)
         config = f":{self._config}" if self._config else ""
         commit = f" of {self._commit[:12]}" if self._commit else ""
         return f"{SCHEME}{name}{config}, {self._split}{commit}"
@@ -80,13 +82,20 @@ class Stream:
                 self._done = part + 1
                 return
             number += 1
-            text = self._text(row, f"{self.label}, row {number} of part {part + 1}")
-            if text is not None:
-                yield Document(f"{part}:{number}", text)
+            place = f"{self.label}, row {number} of part {part + 1}"
+            yield from document(f"{part}:{number}", self._text, row, place)
 
     def share_read(self) -> float:
         """See `Source`: by finished parts."""
         return self._done / self.num_parts
+
+    def _check_folder(self) -> None:
+        """The library opens whatever has a fitting name, and waits for a FIFO for ever."""
+        for file in sorted(path for path in Path(self._dataset).rglob("*") if not path.is_dir()):
+            try:
+                check_regular(file)
+            except OSError as error:
+                raise DataError(f"{SCHEME}{self._dataset}: {file}: {error.strerror}; remove it") from None
 
     def _text(self, row: dict[str, Any], place: str) -> str | None:
         if self._column not in row:
@@ -98,11 +107,7 @@ class Stream:
             raise DataError(
                 f"{place}: {self._column!r} holds {type(text).__name__}, not text; name another --column"
             )
-        try:
-            (text or "").encode()
-        except UnicodeEncodeError as error:
-            raise DataError(f"{place}: {self._column!r} is not valid Unicode ({error.reason})") from None
-        return text
+        return text if text is None else valid(text, f"{place}: {self._column!r}")
 
     def _resolve(self, revision: str) -> str:
         from huggingface_hub import HfApi  # late: slow to load

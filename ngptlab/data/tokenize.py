@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ngptlab import disk
 from ngptlab.data.decoders import Spelling
 from ngptlab.data.shards import token_dtype
 from ngptlab.errors import DataError, nearest
@@ -131,8 +132,8 @@ class Gpt2Tokenizer(Tokenizer):
             return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint16)
         except ValueError as error:
             raise DataError(
-                f"gpt2: tiktoken can't take a text of {len(text):,} characters ({error}), as with a very long run of "
-                f"blanks; shorten or drop the text that begins with {text[:40]!r}"
+                f"gpt2: tiktoken can't take a text of {len(text):,} characters ({error}), as with a run of a million "
+                "blanks; shorten such runs, or drop the text"
             ) from None
 
     def encode_documents(self, texts: Sequence[str]) -> Tokens:
@@ -184,7 +185,7 @@ class Gpt2Tokenizer(Tokenizer):
 
 def gpt2_lengths() -> npt.NDArray[np.int64]:
     """`byte_lengths` of GPT-2's tokens, from a table of our own: training on shards needs no vocabulary otherwise."""
-    lengths = GPT2_LENGTHS.read_text(encoding="utf-8").replace("\n", "")
+    lengths = disk.read_text(GPT2_LENGTHS).replace("\n", "")
     return np.array([ord(letter) - ord("0") for letter in lengths] + [0])
 
 
@@ -251,6 +252,7 @@ def check_vocabulary(name: str, needed: int, vocab_size: int) -> None:
 def _gpt2_encoding() -> tiktoken.Encoding:
     import tiktoken  # late: only this tokenizer needs it, and it loads an HTTP client
 
+    _check_cache()
     try:
         return tiktoken.get_encoding("gpt2")
     except (
@@ -264,6 +266,17 @@ def _gpt2_encoding() -> tiktoken.Encoding:
             "set TIKTOKEN_CACHE_DIR to a folder that tiktoken filled elsewhere; for text that is not tokenized yet, "
             "the tokenizer `bytes` needs none"
         ) from None
+
+
+def _check_cache() -> None:
+    """What tiktoken finds in its folder it reads as a whole, and waits for a FIFO for ever."""
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
+    for file in Path(folder).glob("*") if folder else ():
+        try:
+            if not file.is_dir():
+                disk.check_regular(file)
+        except OSError as error:
+            raise DataError(f"{file}: {error.strerror}; tiktoken would read it, so remove it") from None
 
 
 def checked(ids: Sequence[int] | npt.NDArray[np.integer], vocabulary: Tokenizer) -> list[int]:

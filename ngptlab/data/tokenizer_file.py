@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ngptlab import disk
 from ngptlab.data.decoders import BYTE_TOKEN, Spelling, byte_letters, spelling
 from ngptlab.data.shards import token_dtype
 from ngptlab.data.tokenize import FILE_NAME, Tokenizer, Tokens, checked
+from ngptlab.data.tokenizer_growth import check_growth
 from ngptlab.errors import DataError
 
 if TYPE_CHECKING:
     import tokenizers
 
 NAME_DIGITS = 16
+NO_FILE = "is no file of the tokenizers library"
+FILE_BYTES = 256 << 20  # the largest in use have 40 million
 KNOWN_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]")
 BYTE_STEPS = {"ByteLevel", "Sequence", "Split", "Digits", "Punctuation"}
 """Steps before the cut into tokens that leave every byte where it is."""
@@ -41,15 +46,18 @@ class FileTokenizer(Tokenizer):
     file. Markers in a text are plain text, padding, truncation and the file's own begin and end tokens are off.
 
     Raises:
-        DataError: the file can't be read, its tokens are numbered too high, or no end-of-text token is found in it.
+        DataError: the file can't be read, may make a text many times as long, has no tokens or lacks the one that it has for
+            unknown words, its tokens are numbered too high, or no end-of-text token is found in it.
     """
 
     def __init__(self, file: str, end_of_text: str | int = "") -> None:
         raw = _read(file)
         self.name = _name(raw)
+        self._fields = _fields(raw, file)
+        check_growth(self._fields, file)
         self._tokenizer = _parse(raw, file)
-        self._fields: dict[str, Any] = json.loads(raw)
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        _check_unknown(self._tokenizer.get_vocab(with_added_tokens=False), self._fields, file)
         self.vocab_size = max(vocabulary.values()) + 1  # numbers may have gaps
         if self.vocab_size > MOST_TOKENS:
             raise DataError(
@@ -78,8 +86,8 @@ class FileTokenizer(Tokenizer):
         ids = np.concatenate([self._ids(piece) for piece in pieces]) if len(parts) > 1 else ids
         if (ids == self.end_of_text).any():
             raise DataError(
-                f"{self.name}: takes a part of a text for its end-of-text token {self.marker!r} (the text begins with "
-                f"{text[:40]!r}); name another token with --end-of-text, or drop the text"
+                f"{self.name}: takes a part of a text of {len(text):,} characters for its end-of-text token "
+                f"{self.marker!r}; name another token with --end-of-text, or drop the text"
             )
         return ids
 
@@ -193,22 +201,17 @@ class FileTokenizer(Tokenizer):
             DataError: as `Tokenizer.decode`, or the library breaks down on the tokens.
         """
         tokens = checked(ids, self)
-        try:
+        with _explaining(f"{self.name}: can't decode {len(tokens)} tokens", "; mend the file's decoder"):
             return self._tokenizer.decode(tokens, skip_special_tokens=False)
-        except BaseException as error:
-            # A panic of Rust is no `Exception`, and its class can't be imported.
-            if type(error).__name__ != "PanicException":
-                raise
-            raise DataError(
-                f"{self.name}: the tokenizers library can't decode these tokens ({error}); mend the file's decoder"
-            ) from None
 
     def _ids(self, text: str) -> Tokens:
         return self._all_ids([text])[0]
 
     def _all_ids(self, texts: Sequence[str]) -> list[Tokens]:
         # The `fast` call leaves out each token's place in the text, which nobody asks for here.
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        size = sum(map(len, texts))
+        with _explaining(f"{self.name}: can't encode a text of {size:,} characters"):
+            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         dtype = token_dtype(self.vocab_size)
         return [np.array(encoding.ids, dtype=dtype) for encoding in encodings]
 
@@ -228,28 +231,62 @@ def _name(raw: bytes) -> str:
 
 def _read(file: str) -> bytes:
     try:
-        return Path(os.path.expanduser(file)).read_bytes()
+        return disk.read_bytes(Path(os.path.expanduser(file)), limit=FILE_BYTES)
     except OSError as error:
         raise DataError(
             f"data.tokenizer {file}: can't be read ({error.strerror}); give bytes, gpt2, or the path of a tokenizer.json"
         ) from None
 
 
+def _fields(raw: bytes, file: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"data.tokenizer {file}: {NO_FILE} (not JSON: {error}); give a tokenizer.json"
+        ) from None
+    if not isinstance(fields, dict):
+        raise DataError(f"data.tokenizer {file}: {NO_FILE}; give a tokenizer.json")
+    return fields
+
+
 def _parse(raw: bytes, file: str) -> tokenizers.Tokenizer:
     import tokenizers  # late: only such files need it
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # how many threads there are is up to --workers
-    try:
+    with _explaining(f"data.tokenizer {file}: {NO_FILE}", "; give a tokenizer.json"):
         tokenizer = tokenizers.Tokenizer.from_str(raw.decode("utf-8-sig"))
-    except Exception as error:  # the library raises nothing more special
-        why = " ".join(str(error).split())
-        raise DataError(
-            f"data.tokenizer {file}: is no file of the tokenizers library ({why}); give a tokenizer.json"
-        ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True  # a marker in a text is text
     return tokenizer
+
+
+@contextlib.contextmanager
+def _explaining(what: str, advice: str = "") -> Iterator[None]:
+    """Around a call of the library. It raises nothing more special than `Exception`, and panics that are none.
+
+    Raises:
+        DataError: it raised something.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        why = " ".join(str(error).split())[:300]
+        raise DataError(f"{what} ({why}){advice}") from None
+
+
+def _check_unknown(own: dict[str, int], fields: dict[str, Any], file: str) -> None:
+    """Hold a model's vocabulary against the token that it has for what it doesn't know."""
+    if not own:
+        raise DataError(f"{file}: its vocabulary is empty; give a tokenizer.json that was trained")
+    unknown = (fields.get("model") or {}).get("unk_token")
+    if isinstance(unknown, str) and unknown not in own:
+        raise DataError(
+            f"{file}: its token for unknown words, {unknown!r}, is not in its vocabulary; add it, or give another tokenizer.json"
+        )
 
 
 def _find_end(vocabulary: dict[str, int], given: str | int, file: str) -> str:

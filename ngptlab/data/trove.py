@@ -13,17 +13,22 @@ callable.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
+from ngptlab import disk
 from ngptlab.config import DataConfig, Frozen
 from ngptlab.data import sources
 from ngptlab.data.drafts import Drafts
+from ngptlab.data.encode import encode_one
 from ngptlab.data.formats import TEXT_COLUMN
+from ngptlab.data.left_out import LeftOut
 from ngptlab.data.manifest import MANIFEST, Split, read_manifest
 from ngptlab.data.prepare import finish, hashed
 from ngptlab.data.sealed import read_sealed, write_sealed
@@ -36,6 +41,7 @@ from ngptlab.errors import DataError
 
 INDEX = np.dtype([("digest", "u1", (32,)), ("tokens", "<i8"), ("text_bytes", "<i8")])
 FLUSH_DOCUMENTS = 1000
+BLOCK = re.compile(r"block_\d{5,}_of_\d{5,}\.json", re.ASCII)
 
 
 class Block(Frozen):
@@ -47,6 +53,8 @@ class Block(Frozen):
     """Of the file of tokens."""
     index_sha256: str
     """Of the file with a row for each document."""
+    left_out: int = 0
+    """Documents without a text that can be used. Those that the tokenizer can't take have rows of no tokens."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,7 @@ class Job:
     column: str
     split: str
     revision: str
+    skip_bad: bool
 
     def open(self) -> tuple[Source, Tokenizer, str]:
         """The source, the tokenizer, and what stands for both in the records of blocks."""
@@ -81,13 +90,16 @@ def steps(
     column: str = TEXT_COLUMN,
     split: str = "",
     revision: str = "",
+    bad_documents: Literal["stop", "skip"] = "stop",
 ) -> tuple[Encode, Merge]:
     """The two steps. `out` is a folder that isn't there yet; `scratch` is left to be deleted by hand.
 
     Args:
         column, split, revision: as for `sources.find`.
+        bad_documents: as `data prepare` has it.
     """
-    job = Job(data, Path(out), Path(scratch), long_min_tokens, column, split, revision)
+    skip = bad_documents == "skip"
+    job = Job(data, Path(out), Path(scratch), long_min_tokens, column, split, revision, skip)
     return Encode(job), Merge(job)
 
 
@@ -113,20 +125,33 @@ class Encode:
         self.job.scratch.mkdir(parents=True, exist_ok=True)
         rows: list[tuple[Any, int, int]] = []
         digest_of_tokens = hashlib.sha256()
-        before = np.array([tokens.end_of_text], dtype=token_dtype(tokens.vocab_size))
+        unread, refused = LeftOut(skip=self.job.skip_bad), LeftOut(skip=self.job.skip_bad)
         with self.job.path(rank, world_size, ".tokens").open("wb") as file:
             # Blocks of consecutive parts, so that the ranks' order is the source's.
             for part in range(
                 source.num_parts * rank // world_size, source.num_parts * (rank + 1) // world_size
             ):
-                for _, text, digest in hashed(source, part):
-                    ids = np.concatenate([before, tokens.encode(text.decode())])
+                for read in hashed(source, part):
+                    if read.fault:
+                        unread.add(read.fault)
+                        continue
+                    ids = encode_one(read.text, read.name, tokens)
+                    if isinstance(ids, str):
+                        refused.add(ids)
+                        ids = np.zeros(
+                            0, dtype=token_dtype(tokens.vocab_size)
+                        )  # its copies in other blocks count once
                     file.write(ids.data)
-                    rows.append((np.frombuffer(digest, dtype=np.uint8), len(ids), len(text)))
+                    rows.append((np.frombuffer(read.digest, dtype=np.uint8), len(ids), len(read.text)))
                     digest_of_tokens.update(ids.data)
         index = self.job.path(rank, world_size, ".npy")
         np.save(index, np.array(rows, dtype=INDEX), allow_pickle=False)
-        block = Block(job=job, tokens_sha256=digest_of_tokens.hexdigest(), index_sha256=file_sha256(index))
+        block = Block(
+            job=job,
+            tokens_sha256=digest_of_tokens.hexdigest(),
+            index_sha256=file_sha256(index),
+            left_out=unread.count,
+        )
         write_sealed(record, block)
 
 
@@ -158,14 +183,17 @@ class Merge:
         temporary = out.with_name(f".{out.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        splits = self._write(temporary, num_ranks, source.label, tokens.vocab_size)
-        finish(temporary, source, tokens, splits)
+        finish(temporary, source, tokens, *self._write(temporary, num_ranks, source.label, tokens.vocab_size))
         temporary.rename(out)
         fsync_folder(out.parent)
 
     def _num_ranks(self, job: str) -> int:
         """How many blocks there are, all of them of this job."""
-        records = {path.name: _block(path) for path in self.job.scratch.glob("block_*.json")}
+        records = {
+            path.name: _block(path)
+            for path in self.job.scratch.glob("block_*.json")
+            if BLOCK.fullmatch(path.name)
+        }
         counts = {
             int(name.removesuffix(".json").rpartition("_")[2])
             for name, block in records.items()
@@ -188,12 +216,15 @@ class Merge:
                 )
         return count
 
-    def _write(self, folder: Path, num_ranks: int, label: str, vocab_size: int) -> dict[str, Split]:
-        indices = [
-            np.load(self.job.path(rank, num_ranks, ".npy"), allow_pickle=False) for rank in range(num_ranks)
-        ]
+    def _write(
+        self, folder: Path, num_ranks: int, label: str, vocab_size: int
+    ) -> tuple[dict[str, Split], int]:
+        """The splits, and how many documents were left out."""
+        indices = [_rows(self.job.path(rank, num_ranks, ".npy")) for rank in range(num_ranks)]
+        blocks = [_block(self.job.path(rank, num_ranks, ".json")) for rank in range(num_ranks)]
+        left_out = sum(block.left_out for block in blocks if block)
         found = None
-        for row in (row for index in indices for row in index):
+        for row in (row for index in indices for row in index if row["tokens"]):
             digest, num_tokens = row["digest"].tobytes(), int(row["tokens"]) - 1
             found = (found or Extremes.of(digest, num_tokens)).including(digest, num_tokens)
         extremes = enough(found, label)
@@ -205,21 +236,22 @@ class Merge:
         dtype = token_dtype(vocab_size)
         with Drafts(folder, {}, form=shard_format(vocab_size)) as drafts:
             for rank, index in enumerate(indices):
-                if not len(index):  # an empty map is an error in the operating system
-                    continue
-                flat = np.memmap(self.job.path(rank, num_ranks, ".tokens"), dtype=dtype, mode="r")
+                flat = _tokens(self.job.path(rank, num_ranks, ".tokens"), dtype)
                 starts = np.concatenate([[0], np.cumsum(index["tokens"])])
                 for number, row in enumerate(index):
                     digest = row["digest"].tobytes()
                     if digest in seen:
                         continue
                     seen.add(digest)
+                    if not row["tokens"]:
+                        left_out += 1
+                        continue
                     ids = flat[starts[number] : starts[number + 1]]
                     drafts.add(rule.place(digest, len(ids) - 1, extremes), ids, int(row["text_bytes"]))
                     if number % FLUSH_DOCUMENTS == 0:
                         drafts.flush()
                 drafts.flush()
-        return drafts.splits()
+        return drafts.splits(), left_out
 
 
 def _block(record: Path) -> Block | None:
@@ -241,3 +273,30 @@ def _damage(record: Path, block: Block) -> str:
         if found != expected:
             return f"{path}: has changed since it was written"
     return ""
+
+
+def _rows(path: Path) -> npt.NDArray[np.void]:
+    try:
+        disk.check_regular(path)
+        rows: npt.NDArray[np.void] = np.load(
+            path, mmap_mode="r", allow_pickle=False
+        )  # mapped: a wrong header costs no memory
+    except (OSError, ValueError):
+        raise _damaged(path) from None
+    if rows.dtype != INDEX or rows.ndim != 1:
+        raise _damaged(path)
+    return rows
+
+
+def _tokens(path: Path, dtype: np.dtype[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
+    try:
+        disk.check_regular(path)
+        # An empty map is an error in the operating system.
+        empty = not path.stat().st_size
+        return np.zeros(0, dtype=dtype) if empty else np.memmap(path, dtype=dtype, mode="r")
+    except (OSError, ValueError):
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(f"{path}: damaged or not there; run the first step again, in an empty folder")

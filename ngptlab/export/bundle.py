@@ -12,7 +12,7 @@ import ast
 from pathlib import Path
 
 import ngptlab
-from ngptlab import methods
+from ngptlab import disk, methods
 from ngptlab.errors import ConfigError
 from ngptlab.export.plain_config import plain_config
 from ngptlab.export.records import name_of, records_in
@@ -46,7 +46,7 @@ def bundle(parts: Parts) -> dict[str, str]:
         module = waiting.pop()
         if _flat(module) in sources or module == CONFIG:
             continue
-        source = _part_kinds(parts) if module == PART_KINDS else _path(module).read_text(encoding="utf-8")
+        source = _part_kinds(parts) if module == PART_KINDS else disk.read_text(_path(module))
         sources[_flat(module)], imported = _relative(source, module)
         waiting += imported
         from_config |= imported.get(CONFIG, set())

@@ -13,8 +13,8 @@ from safetensors.torch import load
 from torch import Tensor
 
 from ngptlab import config as configs
+from ngptlab import disk
 from ngptlab.config import RunConfig
-from ngptlab.disk import open_regular, write_json
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.experiment import initial_model
 from ngptlab.export.config_file import check_config_file
@@ -25,6 +25,9 @@ from ngptlab.export.write import WEIGHTS
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import load_weights, save_checkpoint
+
+WEIGHTS_BYTES = 1 << 38
+"""Most that a file of weights may have: 69 billion parameters in float32."""
 
 
 def import_export(
@@ -90,16 +93,18 @@ def import_export(
 
 def _read(path: Path, sha256: str) -> dict[str, Tensor]:
     try:
-        with open_regular(path) as file:
-            content = file.read()
+        content = disk.read_bytes(path, limit=WEIGHTS_BYTES)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise CheckpointError(
                 f"{path}: not the weights that were exported (its sha256 is not that in {FILE}); trained on, they are no "
                 "longer that run's"
             )
         return load(content)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: can't be read ({error})") from None
+    except CheckpointError:
+        raise
+    # What safetensors says of a damaged file, and torch of shapes and dtypes that it lacks.
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+        raise CheckpointError(f"{path}: can't be read ({type(error).__name__}: {error})") from None
 
 
 def write_run(
@@ -134,7 +139,7 @@ def write_run(
         run.path / "checkpoints", step=step, config_hash=config.hash, model=model, optimizer=optimizer, keep=2
     )
     if env:
-        write_json(run.path / "env.json", dict(env))
+        disk.write_json(run.path / "env.json", dict(env))
     for record in measured:
         run.append("evals", dict(record))
     run.finish("done", step=step, params=model.num_params(), imported_from=origin)

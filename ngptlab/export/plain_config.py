@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable
 from pathlib import Path
 
+from ngptlab import disk
 from ngptlab.config import records
 from ngptlab.errors import ConfigError
 
@@ -24,7 +25,7 @@ def plain_config(names: Iterable[str]) -> str:
     Raises:
         ConfigError: a name is no record of `ngptlab.config`.
     """
-    tree = ast.parse(Path(records.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(disk.read_text(Path(records.__file__)))
     found = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef) and _is_record(node)}
     if unknown := sorted(set(names) - set(found)):
         raise ConfigError(

@@ -11,7 +11,7 @@ import safetensors
 import torch
 
 import ngptlab
-from ngptlab.disk import read_json
+from ngptlab import disk
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.export.pickled import shown
 from ngptlab.trained import Trained
@@ -66,7 +66,10 @@ def measured(trained: Trained) -> list[dict[str, Any]]:
     for name in ("val", "length"):
         path = trained.run.path / "evals" / f"{name}.json"
         if path.is_file():
-            record = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                record = disk.read_json(path)
+            except (OSError, ValueError) as error:
+                raise CheckpointError(f"{path}: damaged ({error}); measure it again, or remove it") from None
             if isinstance(record, dict) and record.get("step") == trained.step and record.get("eval") == name:
                 records[name] = record
     return list(records.values())
@@ -86,7 +89,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
             "--from for a checkpoint of another implementation"
         )
     try:
-        found: dict[str, Any] = dict(read_json(path))
+        found: dict[str, Any] = dict(disk.read_json(path))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged ({shown(str(error))}); export the run again") from None
     if found.get("format") != FORMAT:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pkgutil
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ngptlab import disk
 from ngptlab.config import Dims, OptimConfig, ParamConfig, RunConfig, parse
 from ngptlab.errors import ConfigError, nearest
 from ngptlab.nn.decoder import Decoder, Parts
@@ -61,7 +61,7 @@ def claim(name: str) -> str:
 
 def counterpart(implementation: str, kind: str) -> str:
     """The method that a public implementation's `plain` or `normalized` model is an instance of (counterparts.json)."""
-    table = json.loads((Path(__file__).parent / "counterparts.json").read_text(encoding="utf-8"))
+    table = disk.read_json(Path(__file__).parent / "counterparts.json")
     return str(table[implementation][kind])
 
 

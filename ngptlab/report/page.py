@@ -16,6 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ngptlab import disk
 from ngptlab.analysis.records import load_runs
 from ngptlab.claims.table import Group
 from ngptlab.disk import write_json, write_text
@@ -32,7 +33,7 @@ from ngptlab.report.views import View
 from ngptlab.terminal import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPT = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
+SCRIPT = disk.read_text(TEMPLATES / "sort.js")
 
 
 def write_report(

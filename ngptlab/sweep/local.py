@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ngptlab import config as configs
+from ngptlab import disk
 from ngptlab.config import DeviceConfig
 from ngptlab.device import on_cuda
 from ngptlab.errors import ConfigError
@@ -189,7 +190,7 @@ def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) ->
 
 def last_words(log: Path, code: int) -> str:
     """The last line of a log, without our own prefix; how the process ended where it said nothing."""
-    lines = [line.strip() for line in log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in disk.read_end(log).splitlines() if line.strip()]
     if lines:
         return lines[-1].removeprefix("ngptlab: ")
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

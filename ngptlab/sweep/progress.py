@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ngptlab import disk
+
 TAIL_BYTES = 4096
 
 
@@ -58,7 +60,7 @@ def eta_seconds(cells: Iterable[tuple[int, Progress]], workers: int) -> float | 
 def _tail(path: Path) -> list[dict[str, Any]]:
     """The last whole records of a JSON-lines file."""
     try:
-        with path.open("rb") as file:
+        with disk.open_regular(path) as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - TAIL_BYTES))
             lines = file.read().split(b"\n")
@@ -67,5 +69,5 @@ def _tail(path: Path) -> list[dict[str, Any]]:
     whole = lines[:-1] if size <= TAIL_BYTES else lines[1:-1]
     try:
         return [json.loads(line) for line in whole]
-    except ValueError:  # damaged: the worker that opens the run will say so
+    except (ValueError, RecursionError):  # damaged: the worker that opens the run will say so
         return []

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from ngptlab import disk
 from ngptlab.runs import Run
 
 PATIENCE_SECONDS = 30.0
@@ -75,7 +76,7 @@ class Beside:
         assert self._process is not None
         if self._process.wait():
             try:
-                lines = (self.run.path / LOG).read_text("utf-8", errors="replace").split("\n")
+                lines = disk.read_end(self.run.path / LOG).split("\n")
             except OSError as error:
                 lines = [str(error)]
             self._failed(next((line.strip() for line in reversed(lines) if line.strip()), "no word of it"))

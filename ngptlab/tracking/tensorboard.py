@@ -36,6 +36,7 @@ class TensorboardSink:
         steps = (
             event.step
             for path in sorted(self._folder.glob("events.out.tfevents.*"))
+            if path.is_file()  # a FIFO would block for ever
             for event in EventFileLoader(str(path)).Load()
             if any(value.tag not in ("config", "summary") for value in event.summary.value)
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import trackio
 
+from ngptlab import disk
 from ngptlab.runs import Run
 from ngptlab.tracking.sink import PROJECT, Numbers, identity, tags
 
@@ -17,7 +18,7 @@ class TrackioSink:
         config = run.config
         self._run = trackio.init(
             project=PROJECT,
-            name=f"{run.path.name} {identity(run)}",
+            name=f"{disk.name_of(run.path)} {identity(run)}",
             group=config.name,
             config={"hash": config.hash, "tags": tags(run), **config.model_dump(mode="json")},
             resume="allow",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 import wandb
 
-from ngptlab.disk import write_json
+from ngptlab import disk
 from ngptlab.runs import Run
 from ngptlab.tracking.sink import PROJECT, Numbers, identity, tags
 
@@ -25,7 +24,7 @@ class WandbSink:
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=identity(run),
             resume="allow",
-            name=run.path.name,
+            name=disk.name_of(run.path),
             group=config.name,
             tags=tags(run),
             config={"hash": config.hash, **config.model_dump(mode="json")},
@@ -39,8 +38,8 @@ class WandbSink:
 
     def _noted(self) -> int:
         try:
-            return int(json.loads(self._cursor.read_text(encoding="utf-8"))["step"])
-        except (OSError, ValueError, KeyError):
+            return int(disk.read_json(self._cursor)["step"])
+        except (OSError, ValueError, KeyError, TypeError):
             return -1
 
     def last_step(self) -> int:
@@ -53,7 +52,7 @@ class WandbSink:
     def flush(self) -> None:
         if self._run.offline and self._last >= 0:
             self._cursor.parent.mkdir(exist_ok=True)
-            write_json(self._cursor, {"step": self._last})
+            disk.write_json(self._cursor, {"step": self._last})
 
     def finish(self, summary: dict[str, Any]) -> None:
         self._run.summary.update(summary)

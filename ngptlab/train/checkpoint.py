@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -23,10 +24,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from ngptlab import disk
 from ngptlab.errors import CheckpointError
 
 FORMAT = 1
 PREFIX = "step_"
+STEP = re.compile(rf"{PREFIX}\d+", re.ASCII)
 FILES = ("model.safetensors", "optimizer.safetensors")
 
 
@@ -80,7 +83,7 @@ def save_checkpoint(
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Published checkpoints, oldest first."""
-    found = [path for path in folder.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdigit()]
+    found = [path for path in folder.glob(f"{PREFIX}*") if STEP.fullmatch(path.name)]
     return sorted(found, key=step_of)
 
 
@@ -131,7 +134,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
         CheckpointError: something is missing, cut, or changed.
     """
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        manifest = disk.read_json(path / "manifest.json")
         if manifest["format"] != FORMAT:
             raise CheckpointError(f"{path}: format {manifest['format']}, this version reads {FORMAT}")
         if path.name != f"{PREFIX}{manifest['step']:06d}":
@@ -139,14 +142,24 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
         if set(manifest["files"]) != set(FILES) or not isinstance(manifest["config_hash"], str):
             raise CheckpointError(f"{path}: damaged (its manifest lists other files, or no config)")
         for name, facts in manifest["files"].items():
-            with (path / name).open("rb") as file:
+            with disk.open_regular(path / name) as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != facts["sha256"]:
                     raise CheckpointError(f"{path}: damaged ({name} does not match its sha256)")
-        return manifest, {name: load_file(path / name) for name in manifest["files"]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        return manifest, {name: _load(path / name) for name in manifest["files"]}
+    # RuntimeError and MemoryError are torch's, of a stranger's shapes and dtypes.
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError),
+        *(SafetensorError, RuntimeError, MemoryError),
+    ) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    with disk.open_regular(path) as file:
+        # safetensors takes paths in UTF-8 only. By its descriptor a file has such a path, whatever its folder is called.
+        return load_file(path if disk.is_utf8(str(path)) else f"/dev/fd/{file.fileno()}")
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -186,6 +199,8 @@ def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors:
     state: dict[int, dict[str, Tensor]] = {}
     for entry, tensor in tensors.items():
         name, _, key = entry.rpartition(":")
+        if name not in order:
+            raise CheckpointError(f"the checkpoint's optimizer has {entry!r}, which the model lacks")
         state.setdefault(order.index(name), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

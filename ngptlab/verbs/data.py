@@ -75,6 +75,12 @@ def add_verbs(data: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="of hf:DATASET: branch, tag or commit (default: the newest)",
     )
+    prepare.add_argument(
+        "--bad-documents",
+        choices=("stop", "skip"),
+        default="stop",
+        help="of those that can't be read or encoded: stop at the first (default), or skip and count them",
+    )
     prepare.add_argument("--workers", type=count, default=1, metavar="N", help="threads (default: 1)")
     for name, meaning in (("val", "validation"), ("long", "the length evaluation")):
         prepare.add_argument(
@@ -172,6 +178,7 @@ def _prepare(options: argparse.Namespace) -> int:
         )
     except ValidationError as error:
         raise ConfigError(f"data prepare: {explain(error)}") from None
+    data_get.check_out(options.out)
     source = find(place, column=options.column, split=options.split, revision=options.revision)
     with Progress() as progress:
         manifest = make(
@@ -181,6 +188,8 @@ def _prepare(options: argparse.Namespace) -> int:
             workers=options.workers,
             tell=progress.tell,
             source=source,
+            skip_bad=options.bad_documents == "skip",
+            note=progress.note,
         )
     data_get.print_splits(manifest)
     end = f" --data.end-of-text {shlex.quote(options.end_of_text)}" if options.end_of_text else ""

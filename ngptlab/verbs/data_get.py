@@ -6,9 +6,13 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from ngptlab.config import DataConfig, explain
 from ngptlab.data.adopt import SCHEME
 from ngptlab.data.known import KNOWN, PG19, PG19_LABELS, default_folder
 from ngptlab.data.manifest import Manifest
+from ngptlab.errors import ConfigError
 from ngptlab.terminal import remark, say
 from ngptlab.verbs.types import count
 
@@ -76,7 +80,20 @@ def _books(
     return made
 
 
+def check_out(folder: Path) -> None:
+    """Hold a folder for shards against what a config can name.
+
+    Raises:
+        ConfigError: no run could read it.
+    """
+    try:
+        DataConfig(source=f"{SCHEME}{folder}")
+    except ValidationError as error:
+        raise ConfigError(f"--out: {explain(error)}") from None
+
+
 def _shards(options: argparse.Namespace) -> int:
+    check_out(options.out)
     from ngptlab.data.arrivals import Arrivals
     from ngptlab.data.get import get_shards
 
@@ -98,6 +115,8 @@ def print_splits(manifest: Manifest) -> None:
     """A line for each split, of how much it holds."""
     for name, split in manifest.splits.items():
         say(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
+    if manifest.left_out:
+        say(f"left out: {manifest.left_out:,} documents of the source that can't be read or encoded")
 
 
 def _pg19(options: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ where that list can't tell (another system, another machine's process), the age 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ngptlab import disk
 from ngptlab.runs import Run
 from ngptlab.tail import Tail
 
@@ -149,7 +149,7 @@ class Watched:
 def locked_inodes() -> set[int] | None:
     """Inodes of the files that processes of this machine hold locked; None where the system doesn't say."""
     try:
-        text = LOCKS.read_text(encoding="ascii")
+        text = disk.read_text(LOCKS)
     except (OSError, UnicodeDecodeError):
         return None
     return {int(inode) for inode in re.findall(r"FLOCK .*:(\d+) ", text)}
@@ -165,7 +165,7 @@ def _number(record: dict[str, Any], name: str) -> float | None:
 def _json(path: Path) -> dict[str, Any]:
     """A small JSON file; empty where it is missing or damaged, which is not for a spectator to judge."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = disk.read_json(path)
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -189,7 +189,9 @@ def test_a_text_that_stops_a_worker_is_one_line(texts: Path, tmp_path: Path) -> 
     library.save(str(tmp_path / "words.json"))
     (texts / "0100.txt").write_text("a </S>")
     data = DataConfig(source=f"text:{texts}", tokenizer=str(tmp_path / "words.json"))
-    with pytest.raises(DataError, match=r"takes a part of a text for its end-of-text token '</s>'") as caught:
+    with pytest.raises(
+        DataError, match=r"text:texts, 0100.txt: its 6 characters can't be encoded \(tokenizers:.*'</s>'"
+    ) as caught:
         make(data, tmp_path / "out", long_min_tokens=60, workers=3)
     assert "\n" not in str(caught.value)
     assert pool_threads() == []
@@ -234,7 +236,7 @@ def test_few_batches_are_in_flight() -> None:
         nonlocal read
         for number in range(1000):
             read += 1
-            yield Batch([b"text %d" % number], [bytes(32)], (0, number))
+            yield Batch([b"text %d" % number], [bytes(32)], (0, number), [f"{number}"], [])
 
     with contextlib.closing(encoded(batches(), ByteTokenizer(), 2)) as found:
         for written, (batch, (ids,)) in enumerate(found, start=1):

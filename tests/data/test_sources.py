@@ -163,8 +163,11 @@ def test_no_matching_file(tmp_path: Path) -> None:
     [
         (b'["text"]', "holds list"),
         (b'"text"', "holds str"),
-        (b'{"content": "a", "id": 1}', "keys ['content', 'id']"),
-        (b'{"text": 3}', "keys ['text']"),
+        (
+            b'{"content": "a", "id": 1}',
+            "keys ['content', 'id'], none is 'text'; name one with --column, an option of",
+        ),
+        (b'{"text": 3}', "'text' holds int"),
         (b'{"text": "a"', "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b"9" * 5_000, "not JSON"),

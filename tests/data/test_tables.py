@@ -34,7 +34,7 @@ def table(file: Path, rows: list[Any], row_group: int = 7, column: str = "text",
 
 def read(place: Path, column: str = "text") -> list[Document]:
     source = sources.find(f"text:{place}", column=column)
-    return [document for part in range(source.num_parts) for document in source.read(part)]
+    return list(sources.usable(source))
 
 
 def failure(place: Path, column: str = "text") -> str:
@@ -48,9 +48,7 @@ def test_another_column_of_lines(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text(json.dumps({"text": "no", "content": "yes"}) + "\n")
     assert read(file, "content") == [Document("a.jsonl:1", "yes")]
-    assert "keys ['content', 'text']; each line must be an object with a string 'body'" in failure(
-        file, "body"
-    )
+    assert "holds keys ['content', 'text'], none is 'body'; name one with --column" in failure(file, "body")
     assert sources.find(f"text:{file}", column="content").fingerprint() != sources.fingerprint(f"text:{file}")
 
 
@@ -104,7 +102,8 @@ def test_a_damaged_table_is_named(tmp_path: Path, kept: float) -> None:
 def test_text_that_is_no_unicode_is_named(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow", reason="needs ngptlab[data]")
     broken = pa.array([b"good", b"\xff"], pa.binary()).view(pa.string())
-    assert "a.parquet: damaged parquet ('utf-8' codec" in failure(table(tmp_path / "a.parquet", broken))
+    file = table(tmp_path / "a.parquet", broken)
+    assert f"{file}, row 2: not UTF-8 (byte 0: invalid start byte)" in failure(file)
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

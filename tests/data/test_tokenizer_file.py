@@ -124,7 +124,7 @@ def test_a_marker_that_is_a_word_of_the_vocabulary(tmp_path: Path) -> None:
     cased.normalizer = normalizers.Lowercase()
     cased.save(str(tmp_path / "cased.json"))
     said = message(lambda: tokenizer(str(tmp_path / "cased.json")).encode("a </S> a"))
-    assert "takes a part of a text for its end-of-text token '</s>'" in said
+    assert "takes a part of a text of 8 characters for its end-of-text token '</s>'" in said
 
 
 @pytest.mark.parametrize(

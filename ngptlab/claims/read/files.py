@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ngptlab import disk
 from ngptlab.claims.evidence import Evidence
 from ngptlab.claims.read import studies, tables
 from ngptlab.config import explain
@@ -68,7 +69,7 @@ def read_file(path: Path, name: str) -> Evidence:
 def load(path: Path) -> Any:
     """What a file holds: a CSV as rows whose empty cells are left out."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = disk.read_text(path)
         if path.suffix != ".csv":
             return json.loads(text, parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ngptlab import disk
 from ngptlab.data.shards import file_sha256
 from ngptlab.errors import DataError
 
@@ -24,6 +25,8 @@ FILES = {
 }
 """Every task by lm-eval's name of it, and the names under which its file is looked for; the first that is there counts."""
 
+TASK_BYTES = 256 << 20
+"""Most that a task's file has, unpacked. The largest that is known, HellaSwag's, has 8 million."""
 ENDING_LINES = 6
 """Lines of a row of HellaSwag as text: context, number of the right ending, four endings."""
 
@@ -155,11 +158,25 @@ def _from_text(path: Path) -> list[dict[str, Any]]:
 def _read(path: Path) -> str:
     """The text as it would be had no editor put a byte order mark before it, or CR LF at its lines' ends."""
     try:
-        content = path.read_bytes()
-        text = (bz2.decompress(content) if path.suffix == ".bz2" else content).decode("utf-8-sig")
+        content = disk.read_bytes(path, limit=TASK_BYTES)
+        text = (_unpacked(content) if path.suffix == ".bz2" else content).decode("utf-8-sig")
         return text.replace("\r\n", "\n")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: can't be read ({error}); fetch it again") from None
+
+
+def _unpacked(content: bytes) -> bytes:
+    pieces, left = [], TASK_BYTES
+    while content:  # a file may be several, end after end
+        unpacker = bz2.BZ2Decompressor()
+        pieces.append(unpacker.decompress(content, max_length=left + 1))
+        left -= len(pieces[-1])
+        if left < 0:
+            raise ValueError(f"it unpacks to more than {TASK_BYTES} bytes")
+        if not unpacker.eof:
+            raise ValueError("its bzip2 data ends in the middle")
+        content = unpacker.unused_data
+    return b"".join(pieces)
 
 
 def _check_gold(gold: int, count: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from ngptlab import disk
 from ngptlab.config import explain
 from ngptlab.errors import DataError, LabError
 from ngptlab.terminal import printable
@@ -26,7 +27,7 @@ def read(path: Path, kind: type[T], *, finite: bool = True) -> T:
         DataError: it can't be read, or isn't such a record; where `finite`, also if a number is not.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = disk.read_text(path)
         record = json.loads(text, parse_float=_finite, parse_constant=_finite) if finite else json.loads(text)
         # As JSON again: in strict mode pydantic takes a dataclass from nothing else.
         return TypeAdapter(kind).validate_json(json.dumps(_printable(record)), strict=True)
