@@ -90,7 +90,7 @@ def answer(whose: str, points: Sequence[Point], found: Sequence[Slope]) -> str:
     verdict = "passes" if passed(found) else "fails"
     return (
         f"{whose} {verdict}: over width no activation may grow or shrink by a power above {LIMIT}, and the steepest, the "
-        f"{steepest.quantity} of '{steepest.kind}' at step {steepest.step}, has {number(steepest.slope, '+.2f').text}{error} "
+        f"{steepest.quantity} of '{steepest.kind}' at step {steepest.step}, has {number(steepest.slope, '+z.2f').text}{error} "
         f"({where})."
     )
 
@@ -99,7 +99,7 @@ def _row(slope: Slope) -> tuple[Cell, ...]:
     return (
         word(slope.kind),
         word(slope.quantity),
-        number(slope.slope, "+.3f"),
+        number(slope.slope, "+z.3f"),
         number(slope.stderr if slope.stderr is None or math.isfinite(slope.stderr) else None, ".3f"),
         number(slope.step),
         word("yes" if slope.passed else "no"),
