@@ -10,7 +10,7 @@ import wandb
 
 from ngptlab.disk import write_json
 from ngptlab.runs import Run
-from ngptlab.tracking.sink import PROJECT, Numbers, identity, tags
+from ngptlab.tracking.sink import PROJECT, Numbers, identity, shown_name, tags
 
 CURSOR = "mirrored.json"
 
@@ -25,7 +25,7 @@ class WandbSink:
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=identity(run),
             resume="allow",
-            name=run.path.name,
+            name=shown_name(run),
             group=config.name,
             tags=tags(run),
             config={"hash": config.hash, **config.model_dump(mode="json")},
