@@ -104,4 +104,4 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _gap(gap: Difference | None) -> str:
-    return with_error(f"{gap['mean']:+.4f}", gap["stderr"]) if gap else ""
+    return with_error(f"{gap['mean']:+z.4f}", gap["stderr"]) if gap else ""

@@ -93,6 +93,6 @@ def _cells(rung: RungNumbers) -> tuple[str, ...]:
         f"{rung['lr']:.4g}",
         str(len(rung["seeds"])),
         with_error(f"{rung['final_loss_nats']:.4f}", rung["final_loss_stderr"]),
-        with_error(f"{adds['nats']:+.4f}", adds["stderr"]) if adds else "",
+        with_error(f"{adds['nats']:+z.4f}", adds["stderr"]) if adds else "",
         f"{seconds * 1e3:.1f}" if seconds else "",
     )

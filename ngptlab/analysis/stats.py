@@ -136,12 +136,12 @@ def welch95(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
 
 def in_words(found: Difference) -> str:
     """A difference of losses as a sentence's part: with its interval, test and seeds, or that there is one seed."""
-    value = f"{found['mean']:+.4f} nats"
+    value = f"{found['mean']:+z.4f} nats"
     half, n = found["ci95"], found["pairs"]
     if half is None:
         return f"{value}, from one seed: nothing says how far another would move it"
     low, high = found["mean"] - half, found["mean"] + half
-    said = f"{value}, 95% interval {low:+.4f} to {high:+.4f} (Student's t, {n} paired seeds)"
+    said = f"{value}, 95% interval {low:+z.4f} to {high:+z.4f} (Student's t, {n} paired seeds)"
     tests = [f"p = {found['p_t']:.2g} by the paired t test"] if found["p_t"] is not None else []
     if found["p_signs"] is not None:
         tests.append(

@@ -22,7 +22,7 @@ def verdict(method: str, param: str, curves: Sequence[Curve], shift: Shift | Non
     else:
         parts = [
             f"{method} under {param}, widths {curves[0].width} to {curves[-1].width}: {judge(curves, shift)}; "
-            f"the optimum moves by {_with_error(shift.slope, shift.stderr, '+.2f')} powers of two per doubling of width."
+            f"the optimum moves by {_with_error(shift.slope, shift.stderr, '+z.2f')} powers of two per doubling of width."
         ]
     if cost is not None:
         parts.append(_cost_sentence(curves, cost))

@@ -39,12 +39,12 @@ def draw(found: dict[str, Axis], path: Path) -> None:
 def _time(panel: Axes, axis: Axis) -> None:
     for index, (method, at) in enumerate(axis.methods.items()):
         values = [1e3 * seconds for seconds in at.step_seconds_median]
-        _series(panel, index, axis.sizes, values, f"{method}: {at.time.value:.2f}")
+        _series(panel, index, axis.sizes, values, f"{method}: {at.time.value:z.2f}")
     # The counted operations have no time; they are drawn to end where the first method does.
     fitted, flops = upper_half(axis.sizes), upper_half(axis.step_flops)
     last = 1e3 * next(iter(axis.methods.values())).step_seconds_median[-1]
     counted = [last * n / flops[-1] for n in flops]
-    label = f"counted: {axis.expected_time.value:.2f}"
+    label = f"counted: {axis.expected_time.value:z.2f}"
     panel.plot(fitted, counted, color="black", linestyle="dashed", linewidth=1.0, label=label)
     _frame(panel)
 
@@ -52,7 +52,7 @@ def _time(panel: Axes, axis: Axis) -> None:
 def _memory(panel: Axes, axis: Axis) -> None:
     for index, (method, at) in enumerate(axis.methods.items()):
         values = [size / 1e6 for size in at.peak_bytes]
-        _series(panel, index, axis.sizes, values, f"{method}: {at.memory.value:.2f}")
+        _series(panel, index, axis.sizes, values, f"{method}: {at.memory.value:z.2f}")
     _frame(panel)
 
 

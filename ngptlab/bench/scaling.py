@@ -118,14 +118,14 @@ def table(found: dict[str, Axis]) -> str:
         for method, at in axis.methods.items():
             lines.append(
                 f"{name:10}  {f'{fitted[0]}..{fitted[-1]}':>12}  {method:14}  {_words(at.time):>14}  {expected:7.2f}  "
-                f"{at.time.value - expected:+6.2f}  {_words(at.memory):>14}  {1e3 * at.step_seconds_median[-1]:8.1f}  "
+                f"{at.time.value - expected:+z6.2f}  {_words(at.memory):>14}  {1e3 * at.step_seconds_median[-1]:8.1f}  "
                 f"{at.peak_bytes[-1] / 1e6:7.1f}  {at.flops_per_second[-1] / 1e9:7.1f}"
             )
     return "\n".join([*lines, "The last three columns are of the largest size; ± is one standard error."])
 
 
 def _words(found: Exponent) -> str:
-    return f"{found.value:.2f}" + ("" if found.stderr is None else f" ± {found.stderr:.2f}")
+    return f"{found.value:z.2f}" + ("" if found.stderr is None else f" ± {found.stderr:.2f}")
 
 
 def _write(found: dict[str, Axis], out: Path, facts: dict[str, Any]) -> None:

@@ -77,7 +77,7 @@ def pairs(ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[float]
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
 
 
-def show(found: Estimate, form: str = "+.4f", unit: str = " nats") -> str:
+def show(found: Estimate, form: str = "+z.4f", unit: str = " nats") -> str:
     """'-0.0123 nats, 95% interval -0.0200 to -0.0046'."""
     value = f"{found.mean:{form}}{unit}"
     if found.half is None:

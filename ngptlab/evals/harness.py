@@ -130,13 +130,20 @@ def load_hub(names: Sequence[str]) -> list[LoadedTask]:
 
 
 def score(model: LabLM, loaded: LoadedTask, *, limit: int | None = None) -> TaskScore:
-    """Score a task, on its first `limit` rows if so asked."""
+    """Score a task, on its first `limit` rows if so asked.
+
+    Raises:
+        DataError: a request can't be scored; the task and the request are named.
+    """
     from lm_eval.evaluator import evaluate
 
     asked, cut = model.requests, model.cut
     # Errors come from values by row below, not from a bootstrap.
     with _without_bar():
-        found = evaluate(model, {"tasks": {loaded.name: loaded.task}}, limit=limit, bootstrap_iters=0)
+        try:
+            found = evaluate(model, {"tasks": {loaded.name: loaded.task}}, limit=limit, bootstrap_iters=0)
+        except DataError as error:
+            raise DataError(f"{loaded.name} ({loaded.data}), {error}") from None
     samples = sorted(found["samples"][loaded.name], key=lambda sample: sample["doc_id"])
     choices = [len(sample["arguments"]) for sample in samples]
     guess = float(np.mean([1 / count for count in choices]))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ngptlab.errors import DivergedError
+from ngptlab.errors import ConfigError, DataError, DivergedError
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.loss import token_scores
 
@@ -16,7 +16,7 @@ BATCH_TOKENS = 16_384
 """Tokens in one forward pass, padding included; bounds the memory."""
 
 Pair = tuple[Sequence[int], Sequence[int]]
-"""Tokens of a context, at least one, and of its continuation."""
+"""Tokens of a context and of its continuation, at least one each."""
 Tell = Callable[[int, int], None]
 """Told (tokens done, all tokens) after every forward pass."""
 
@@ -35,7 +35,7 @@ def windows(context: Sequence[int], continuation: Sequence[int], max_length: int
     Where all of it doesn't fit, the context loses its beginning. A continuation that doesn't fit by itself is divided: its
     first piece has one token before it, and the last piece is again preceded by as much as fits.
     """
-    assert context, "nothing to predict the first token from"
+    assert context and continuation and max_length > 0, "see `_check`"
     tokens, first = [*context, *continuation], len(context)
     found = []
     while first < len(tokens):
@@ -60,8 +60,11 @@ def log_likelihoods(
     are formed for continuations only: with a large vocabulary, they would be most of the work.
 
     Raises:
+        ConfigError: the model is to read less than one token.
+        DataError: a request has no context to predict from, or no continuation: an empty one would score best of all.
         DivergedError: the model's logits are not finite.
     """
+    _check(pairs, max_length)
     weight = model.E_out
     rows_VD = model.logits_map.rows(weight).to(model.compute_dtype or weight.dtype)
     totals, all_greedy = np.zeros(len(pairs)), np.ones(len(pairs), dtype=bool)
@@ -85,6 +88,27 @@ def log_likelihoods(
             "the model gives logits that are not finite; evaluate an earlier checkpoint: --step N"
         )
     return list(zip(totals.tolist(), all_greedy.tolist(), strict=True))
+
+
+def _check(pairs: Sequence[Pair], max_length: int) -> None:
+    if max_length < 1:
+        raise ConfigError(f"max_length {max_length}: a model reads one token at least; give 1 or more")
+    for number, (context, continuation) in enumerate(pairs):
+        if not len(context):
+            raise DataError(
+                f"request {number}: its context has no tokens, so nothing predicts the continuation's first; "
+                "give the end-of-text token at least"
+            )
+        if not len(continuation):
+            raise DataError(
+                f"request {number}: its continuation has no tokens, after the context {_end_of(context)}; "
+                "give one at least, because log p of nothing is 0 and beats every other answer"
+            )
+
+
+def _end_of(tokens: Sequence[int]) -> str:
+    shown = ", ".join(str(int(token)) for token in tokens[-8:])
+    return f"[{'..., ' if len(tokens) > 8 else ''}{shown}]"
 
 
 def _batches(todo: list[Window]) -> Iterator[list[Window]]:

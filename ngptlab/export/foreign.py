@@ -17,8 +17,8 @@ from ngptlab.export.foreign_fields import Said, check_tensors, read_fields
 from ngptlab.export.foreign_names import NVIDIA_SCALED, State, from_modded_nanogpt, from_nvidia, rescaled
 from ngptlab.export.foreign_state import read_file, state_of
 from ngptlab.export.imported import write_run
+from ngptlab.export.imported_tokenizer import find_tokenizer
 from ngptlab.export.pickled import shown
-from ngptlab.export.vocabulary import find_tokenizer
 from ngptlab.runs import Run
 
 CONTEXT = 1024

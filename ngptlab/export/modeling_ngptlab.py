@@ -21,6 +21,15 @@ from ngptlab.errors import ConfigError
 from ngptlab.export.part_kinds import part_kinds
 from ngptlab.export.past import KeptCache, Layout, padded_layout
 from ngptlab.export.records import checked, parts_from
+from ngptlab.export.vocabulary import (
+    as_embedding,
+    as_head,
+    constrain_rows,
+    draw_rows,
+    matrix_of,
+    resized_logits,
+    suppressed,
+)
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.param.apply import apply
 from ngptlab.param.rules import rules
@@ -135,9 +144,53 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
         output = CausalLMOutputWithPast(loss=loss, logits=logits_BTV, **{CACHE: kept})
         return output.to_tuple() if return_dict is False else output
 
+    def get_input_embeddings(self) -> nn.Embedding:
+        """A module whose weight is the embedding's own, [V, D]; the model does not call it."""
+        return as_embedding(self.model.E_in)
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Take the weight of a module, [V, D]. Raises ConfigError where it has none such."""
+        self.model.E_in = matrix_of(value, self.model.dims)
+
+    def get_output_embeddings(self) -> nn.Linear:
+        """A module whose weight is the head's own, [V, D], before what the method does to logits."""
+        return as_head(self.model.E_out)
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Take the weight of a module, [V, D]. Raises ConfigError where it has none such."""
+        self.model.E_out = matrix_of(new_embeddings, self.model.dims)
+
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
+    ) -> nn.Embedding:
+        """As in transformers; new rows are then constrained as the method's are, and known tokens keep all they had.
+
+        Raises:
+            ConfigError: no vocabulary is of that size, or the method's logits don't follow the vocabulary.
+        """
+        if new_num_tokens is not None and new_num_tokens < 1:
+            raise ConfigError(f"resize_token_embeddings: given {new_num_tokens} tokens, give 1 or more")
+        before = self.model.dims.vocab_size
+        after = len(super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing).weight)
+        if after != before:
+            dims = self.config.sizes()
+            self.model.logits_map = resized_logits(self.model, dims, mean=mean_resizing)
+            self.model.dims = dims
+            # transformers swaps the data of the old parameter, whose gradient and graph keep the old shape.
+            self.model.E_in = nn.Parameter(self.model.E_in.detach(), self.model.E_in.requires_grad)
+            constrain_rows(self.model, before)
+            kept = self.generation_config.suppress_tokens
+            self.generation_config.suppress_tokens = suppressed(kept, before, after, new_num_tokens)
+        return self.get_input_embeddings()
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Start values for weights that no file gave; those of a file stay."""
+        if isinstance(module, nn.Embedding | nn.Linear):
+            draw_rows(self.model, module)
         if not isinstance(module, Decoder) or module.E_in.is_meta:
             return
         weights = module.parameters()

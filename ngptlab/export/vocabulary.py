@@ -1,77 +1,119 @@
-"""Which tokenizer an imported model's tokens are of."""
+"""An exported model's vocabulary by the names of `transformers`, which resizes one through modules of torch.
+
+The embedding and the head are parameters of the decoder. Here they are shown as modules that share them.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
-from ngptlab.config import RunConfig, parse
-from ngptlab.data.tokenize import FILE_SUFFIX, UNKNOWN, ByteTokenizer, Gpt2Tokenizer, tokenizer
-from ngptlab.data.tokenizer_file import FileTokenizer
-from ngptlab.errors import ConfigError, DataError
+import torch
+from torch import Tensor, nn
 
-PADDED_GPT2 = 50304
-"""Rows that the public trainers give GPT-2's 50,257 tokens."""
-KNOWN_SIZES = {kind.name: kind.vocab_size for kind in (Gpt2Tokenizer, ByteTokenizer)}
-"""Known without loading GPT-2's vocabulary, which takes a network."""
+from ngptlab.config import Dims
+from ngptlab.errors import ConfigError
+from ngptlab.nn.decoder import Decoder
+from ngptlab.nn.parts import Logits, Scale
+from ngptlab.nn.roles import Role
 
 
-def find_tokenizer(given: str | None, end_of_text: str, rows: int) -> tuple[str, str]:
-    """The value for `data.tokenizer` of a model whose vocabulary has so many rows, and a note on it.
+class _Embedding(nn.Embedding):
+    def register_forward_hook(self, *_: Any, **__: Any) -> Any:
+        raise ConfigError(
+            "hooks on the embedding (NEFTune, enable_input_require_grads): this model reads the weight without calling the "
+            "module, so a hook would never run; train without it"
+        )
+
+
+def as_embedding(E_in: nn.Parameter) -> nn.Embedding:
+    """A module whose weight is `E_in` itself."""
+    tokens, width = E_in.shape
+    module = _Embedding(tokens, width, device="meta")
+    module.weight = E_in
+    return module
+
+
+def as_head(E_out: nn.Parameter) -> nn.Linear:
+    """A module whose weight is `E_out` itself."""
+    tokens, width = E_out.shape
+    module = nn.Linear(width, tokens, bias=False, device="meta")
+    module.weight = E_out
+    return module
+
+
+def matrix_of(module: Any, dims: Dims) -> nn.Parameter:
+    """The weight of an embedding or a head.
 
     Raises:
-        ConfigError: the given one has more tokens than the model has rows, or is of no use.
+        ConfigError: the module has no weight [V, D], or a bias.
     """
-    if given is None:
-        return _guessed(rows)
-    try:
-        size = KNOWN_SIZES[given] if given in KNOWN_SIZES else tokenizer(given, end_of_text).vocab_size
-    except DataError as error:
-        raise ConfigError(f"--tokenizer: {error}") from None
-    if size > rows:
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, nn.Parameter) or weight.ndim != 2 or weight.shape[1] != dims.d_model:
         raise ConfigError(
-            f"--tokenizer {given}: has {size:,} tokens, the checkpoint's vocabulary has {rows:,} rows; give the tokenizer "
-            "that it was trained with: FILE.json, gpt2 or bytes"
+            f"embeddings: given {module}; give a module whose weight is a parameter [tokens, {dims.d_model}]"
         )
-    return (
-        given,
-        f"tokenizer {given}: {size:,} tokens; {rows - size:,} rows of the vocabulary stand for none of them",
-    )
+    if getattr(module, "bias", None) is not None:
+        raise ConfigError("embeddings: given a head with a bias, and this model has none; give one without")
+    return weight
 
 
-def moved_tokenizer(config: RunConfig, folder: Path, given: str | None, end_of_text: str | None) -> RunConfig:
-    """The config of an exported run with the path that its tokenizer file has here.
+@torch.no_grad()
+def draw_rows(model: Decoder, module: nn.Embedding | nn.Linear) -> None:
+    """Fill the embedding or head that new rows are taken from, as `Decoder.reset` fills the model's own."""
+    role = Role.EMBEDDING if isinstance(module, nn.Embedding) else Role.UNEMBEDDING
+    module.weight.normal_(0.0, model.init_std(role, module.weight.shape[-1]))
+
+
+def resized_logits(model: Decoder, dims: Dims, *, mean: bool) -> Logits:
+    """The model's map of logits for the vocabulary of `dims`: known tokens keep their scales.
+
+    New ones start at the mean of these, or at the method's initial value where not `mean`.
 
     Raises:
-        ConfigError: the run's tokenizer is no file, or the given one gives other tokens.
+        ConfigError: the map holds something of another shape than a value for each token.
     """
-    trained_with = config.data.tokenizer
-    if given is None or not trained_with.endswith(FILE_SUFFIX):
-        option = "--end-of-text" if given is None else "--tokenizer"
-        raise ConfigError(
-            f"{option}: the export names its tokenizer, {trained_with}; the option is for a tokenizer.json that lies elsewhere"
-        )
-    token = config.data.end_of_text if end_of_text is None else end_of_text
-    there = FileTokenizer(str(folder / "tokenizer.json"), token)
-    try:
-        here = tokenizer(given, token)
-    except DataError as error:
-        raise ConfigError(f"--tokenizer: {error}") from None
-    if not isinstance(here, FileTokenizer) or here.text() != there.text():
-        raise ConfigError(
-            f"--tokenizer {given}: is not the one that the export was trained with; {folder / 'tokenizer.json'} is"
-        )
-    fields = config.model_dump()
-    fields["data"] |= {"tokenizer": given, "end_of_text": token}
-    return parse(fields, origin=f"{folder}: config")
+    before, after = model.dims.vocab_size, dims.vocab_size
+    with torch.device(model.E_out.device):
+        made: Logits = model.parts.logits.build(dims)
+    old = {name: module for name, module in model.logits_map.named_modules() if isinstance(module, Scale)}
+    for name, scale in ((name, module) for name, module in made.named_modules() if isinstance(module, Scale)):
+        known, shape = old[name], scale.stored.shape
+        if shape != known.stored.shape and (known.stored.shape[0], shape[0]) != (before, after):
+            raise ConfigError(
+                f"resize_token_embeddings: the scale {name} of this model's logits has the shape {list(known.stored.shape)}, "
+                f"which does not follow the vocabulary of {before}; train a model of the vocabulary you need"
+            )
+        scale.init, scale.scale = known.init, known.scale
+        scale.stored = nn.Parameter(_resized(known, shape[0], mean), known.stored.requires_grad)
+    return made.train(model.training)
 
 
-def _guessed(rows: int) -> tuple[str, str]:
-    if Gpt2Tokenizer.vocab_size <= rows <= PADDED_GPT2:
-        return (
-            Gpt2Tokenizer.name,
-            f"tokenizer gpt2: assumed, because {rows:,} rows are what it is given; --tokenizer names another",
-        )
-    return UNKNOWN, (
-        f"tokenizer {UNKNOWN}: a vocabulary of {rows:,} rows is not GPT-2's; to sample, measure or export, import again with "
-        "--tokenizer FILE.json, gpt2 or bytes"
-    )
+@torch.no_grad()
+def _resized(scale: Scale, length: int, mean: bool) -> Tensor:
+    known = scale.stored[:length]
+    new = known.new_empty(length - len(known), *known.shape[1:])
+    new[:] = scale.stored.mean(0) if mean else scale.scale
+    return torch.cat((known, new))
+
+
+@torch.no_grad()
+def constrain_rows(model: Decoder, first: int) -> None:
+    """Put the method's constraint on the embedding's and the head's rows from `first` on, and on nothing else."""
+    rows = nn.Module()
+    rows.E_in, rows.E_out = (nn.Parameter(weight[first:].clone()) for weight in (model.E_in, model.E_out))
+    model.parts.after_step.build(model.dims)(rows)
+    model.E_in[first:], model.E_out[first:] = rows.E_in, rows.E_out
+
+
+def suppressed(tokens: list[int] | None, before: int, after: int, asked: int | None) -> list[int] | None:
+    """Tokens that generation never gives, once a vocabulary of `before` has the size `after`; None where there are none.
+
+    Rows at the end of an exported vocabulary that stand for no text are among `tokens`. Who asks for a vocabulary of `asked`
+    has a text for each; rows beyond, up to a multiple, have none.
+    """
+    padding, others = before, set(tokens or ())
+    while padding - 1 in others:
+        padding -= 1
+        others.remove(padding)
+    padding = padding if asked is None else asked
+    return sorted({token for token in others if token < after} | set(range(padding, after))) or None

@@ -2,8 +2,8 @@
 
 Eagerly on a CPU every elementwise operation is a pass over memory, and autograd makes more of them than the mathematics
 needs. There, functions of this package use `torch.autograd.Function`s with few passes. On CUDA, three of them have kernels,
-compiled or not, for the compiler needs more passes. Everywhere else (compiled, in bfloat16 on a CPU, under torch.func) they
-use the plain formula beside it, which is also what tests compare with.
+compiled or not, for the compiler needs more passes. Everywhere else (compiled, in bfloat16 or under autocast on a CPU, under
+torch.func) they use the plain formula beside it, which is also what tests compare with.
 """
 
 from __future__ import annotations
@@ -98,4 +98,6 @@ class _Nothing:
 
 
 def _wide_on_cpu(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    # Under autocast products are narrower than what they are made of, and derivatives by hand take all of one dtype.
+    wide = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return wide and not torch.is_autocast_enabled("cpu")

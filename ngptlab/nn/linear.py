@@ -39,6 +39,7 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     small = not torch.is_grad_enabled() and x.numel() * len(weight) < SMALL
     if on_cpu(x) and x.dtype == torch.float32 and HAS_ONEDNN and not small:
         function: type[Function] = _Linear
+        weight = weight.to(x.dtype)
     elif _narrow_on_cuda(x, weight):
         function = _NarrowLinear
     elif is_stacked_on_cuda(x):

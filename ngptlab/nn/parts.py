@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ngptlab.config import Dims
-from ngptlab.nn.norms import NORM_FLOOR, rms_norm
+from ngptlab.nn.norms import NORM_FLOOR, rms_norm, wide
 from ngptlab.nn.queries_keys import scaled_units
 from ngptlab.nn.roles import d_model_axis
 from ngptlab.nn.rope import Rope, rotate
@@ -45,8 +45,8 @@ class Scale(nn.Module):
         nn.init.constant_(self.stored, self.scale)
 
     def effective(self) -> Tensor:
-        """The values that forward passes use."""
-        return self.stored * (self.init / self.scale)
+        """The values that forward passes use, in float32 at least: in bfloat16 they would be rounded once more."""
+        return wide(self.stored) * (self.init / self.scale)
 
 
 # --- norm: before each branch and before the head ---------------------------------------------------------------------
@@ -101,7 +101,10 @@ def _unit_weights(model: nn.Module) -> None:
     for name, weight in model.named_parameters():
         axis = d_model_axis(name)
         if axis is not None:
-            weight.div_(torch.linalg.vector_norm(weight, dim=axis, keepdim=True).clamp_min_(NORM_FLOOR))
+            # Norms in float32 at least: rounded to bfloat16 they would leave each row off by the same up to 2^-9.
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            norms = torch.linalg.vector_norm(weight, dim=axis, keepdim=True, dtype=dtype)
+            weight.div_(norms.clamp_min_(NORM_FLOOR))
 
 
 # --- residual: how a branch's output enters the stream ----------------------------------------------------------------

@@ -11,18 +11,24 @@ from torch.autograd.function import once_differentiable
 
 from ngptlab.nn.by_hand import by_hand, call, has_kernel
 from ngptlab.nn.gain import column_dot
-from ngptlab.nn.norms import NORM_FLOOR, lengths, normed_backward, unit_norm, wide
+from ngptlab.nn.norms import NORM_FLOOR, lengths, normed_backward, unit_norm
 from ngptlab.nn.operators import operator
 
 
 def sphere_step(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
-    """Norm(h + rate (Norm(branch) - h)) (arXiv:2410.01131, equations 10, 11), in the dtype of `h`."""
+    """Norm(h + rate (Norm(branch) - h)) (arXiv:2410.01131, equations 10, 11), in the dtype of `h`.
+
+    Computed in float32 at least. The three may differ in dtype, as they do under autocast.
+    """
+    dtype = torch.promote_types(h_BTD.dtype, torch.float32)
+    rate_D = rate_D.to(dtype)
     if by_hand(h_BTD):
         return call(_SphereStep, h_BTD, branch_BTD, rate_D)
     if has_kernel(h_BTD) and rate_D.shape == h_BTD.shape[-1:]:
         return _in_a_kernel(h_BTD, branch_BTD, rate_D)  # type: ignore[no-any-return]
-    target = unit_norm(wide(branch_BTD))
-    return unit_norm(torch.lerp(wide(h_BTD), target, rate_D)).to(h_BTD.dtype)
+    # lerp takes three of one dtype only.
+    target = unit_norm(branch_BTD.to(dtype))
+    return unit_norm(torch.lerp(h_BTD.to(dtype), target, rate_D)).to(h_BTD.dtype)
 
 
 class _SphereStep(Function):

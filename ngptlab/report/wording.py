@@ -17,7 +17,7 @@ def nats(value: float | None, error: float | None = None, *, sign: bool = False)
     if value is None:
         return "–"
     digits = 4 if not error else min(6, max(3, 1 - math.floor(math.log10(error))))
-    text = f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+    text = f"{value:{'+' if sign else ''}z.{digits}f}".replace("-", "−")
     return text if error is None else f"{text}\u00a0±\u00a0{error:.{digits}f}"
 
 

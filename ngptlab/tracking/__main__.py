@@ -2,7 +2,7 @@
 
 Standard input is a pipe that the training holds open and never writes to. However that ends, the pipe does, and what is
 written by then is handed on. A thread listens for it: a tracker that hangs, whatever it is at, must not outlive the training
-for good.
+for good. The line of the log that says why it failed is marked, because a tracker may go on talking after it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 from ngptlab.runs import Run
-from ngptlab.terminal import any_text
+from ngptlab.terminal import any_text, remark
+from ngptlab.tracking.beside import FAILED
+from ngptlab.tracking.limits import reason
 from ngptlab.tracking.mirror import alone, mirror
 from ngptlab.tracking.sink import open_sink
 
@@ -29,8 +32,13 @@ def main(tracker: str, path: str) -> None:
     ended = threading.Event()
     threading.Thread(target=_listen, args=(ended,), daemon=True).start()
     run = Run(Path(path))
-    with alone(run, tracker, wait=True):
-        mirror(run, open_sink(tracker, run), lambda: ended.wait(POLL_SECONDS))
+    try:
+        with alone(run, tracker, wait=True):
+            mirror(run, open_sink(tracker, run), lambda: ended.wait(POLL_SECONDS))
+    except Exception as error:  # a tracker's library raises what it likes
+        traceback.print_exc()
+        remark(f"{FAILED}{reason(error)}", flush=True)
+        sys.exit(1)
 
 
 def _listen(ended: threading.Event) -> None:

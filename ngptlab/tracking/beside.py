@@ -12,10 +12,15 @@ from typing import Self
 
 from ngptlab import disk
 from ngptlab.runs import Run
+from ngptlab.tracking.limits import one_line
 
 PATIENCE_SECONDS = 30.0
 """How long a finished run waits for its tracker; after that the tracker goes on alone."""
 LOG = "tracking.log"
+FAILED = "ngptlab: failed: "
+"""Begins the line of the log that says why."""
+SHOWN = 300
+"""Characters of that in a note."""
 
 
 class Beside:
@@ -79,10 +84,16 @@ class Beside:
                 lines = disk.read_end(self.run.path / LOG).split("\n")
             except OSError as error:
                 lines = [str(error)]
-            self._failed(next((line.strip() for line in reversed(lines) if line.strip()), "no word of it"))
+            self._failed(_why(lines))
 
     def _failed(self, why: str) -> None:
         self.note(
-            f"{self.tracker} failed ({why[:200]}); training goes on. `ngptlab track {self.run.path} --to {self.tracker}` "
+            f"{self.tracker} failed ({why[:SHOWN]}); training goes on. `ngptlab track {self.run.path} --to {self.tracker}` "
             f"hands on what is missing; more in {LOG}"
         )
+
+
+def _why(lines: list[str]) -> str:
+    """What a failed process says of it: the marked line, or the last one where it was killed before it could write that."""
+    said = [line for line in map(one_line, lines) if line] or ["no word of it"]
+    return next((line.removeprefix(FAILED) for line in said if line.startswith(FAILED)), said[-1])

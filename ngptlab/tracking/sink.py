@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from ngptlab.errors import ConfigError
 from ngptlab.runs import Run
+from ngptlab.tracking.limits import NAME, TAG, within
 
 Numbers = dict[str, float]
 
@@ -63,8 +64,13 @@ PROJECT = "ngptlab"
 
 
 def tags(run: Run) -> list[str]:
-    """What one filters by."""
-    return [run.config.arm, f"seed {run.config.seed}"]
+    """What one filters by. An arm that is lent many seams is longer than a tag may be."""
+    return [within(run.config.arm, TAG), f"seed {run.config.seed}"]
+
+
+def shown_name(run: Run) -> str:
+    """The tracked run's name: that of its directory."""
+    return within(run.path.name, NAME)
 
 
 def identity(run: Run) -> str:

@@ -17,7 +17,7 @@ from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from ngptlab.runs import Run
-from ngptlab.tracking.sink import Numbers, tags
+from ngptlab.tracking.sink import Numbers, shown_name, tags
 
 
 class TensorboardSink:
@@ -29,7 +29,7 @@ class TensorboardSink:
         self._writer = EventFileWriter(str(self._folder))
         if self._last < 0:
             config = run.config
-            about = {"name": run.path.name, "hash": config.hash, "group": config.name, "tags": tags(run)}
+            about = {"name": shown_name(run), "hash": config.hash, "group": config.name, "tags": tags(run)}
             self._text("config", {**about, **config.model_dump(mode="json")}, step=0)
 
     def _in_the_files(self) -> int:

@@ -6,9 +6,8 @@ from typing import Any
 
 import trackio
 
-from ngptlab import disk
 from ngptlab.runs import Run
-from ngptlab.tracking.sink import PROJECT, Numbers, identity, tags
+from ngptlab.tracking.sink import PROJECT, Numbers, identity, shown_name, tags
 
 
 class TrackioSink:
@@ -18,7 +17,7 @@ class TrackioSink:
         config = run.config
         self._run = trackio.init(
             project=PROJECT,
-            name=f"{disk.name_of(run.path)} {identity(run)}",
+            name=f"{shown_name(run)} {identity(run)}",
             group=config.name,
             config={"hash": config.hash, "tags": tags(run), **config.model_dump(mode="json")},
             resume="allow",

@@ -9,7 +9,7 @@ import wandb
 
 from ngptlab import disk
 from ngptlab.runs import Run
-from ngptlab.tracking.sink import PROJECT, Numbers, identity, tags
+from ngptlab.tracking.sink import PROJECT, Numbers, identity, shown_name, tags
 
 CURSOR = "mirrored.json"
 
@@ -24,7 +24,7 @@ class WandbSink:
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=identity(run),
             resume="allow",
-            name=disk.name_of(run.path),
+            name=shown_name(run),
             group=config.name,
             tags=tags(run),
             config={"hash": config.hash, **config.model_dump(mode="json")},

@@ -114,7 +114,7 @@ def _shown(slope: Any) -> str:
     if slope.slope is None:
         return f"none    @ {slope.step}"
     error = "" if slope.stderr is None else f" ± {slope.stderr:.2f}"
-    return f"{slope.slope:+.2f}{error}"
+    return f"{slope.slope:+z.2f}{error}"
 
 
 def _table(options: argparse.Namespace) -> int:

@@ -24,6 +24,8 @@ def add(track: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Hand on the steps that the tracker lacks."""
     from ngptlab.runs import Run
+    from ngptlab.tracking.beside import SHOWN
+    from ngptlab.tracking.limits import reason
     from ngptlab.tracking.mirror import alone, mirror
     from ngptlab.tracking.sink import check_installed, open_sink
 
@@ -34,8 +36,6 @@ def act(options: argparse.Namespace) -> int:
             try:
                 last = mirror(run, open_sink(options.to, run), lambda: True)
             except Exception as error:  # a tracker's library raises what it likes
-                raise DataError(
-                    f"{path}: {options.to} failed ({' '.join(str(error).split())[:300]})"
-                ) from error
+                raise DataError(f"{path}: {options.to} failed ({reason(error)[:SHOWN]})") from error
         say(f"{path}: in {options.to} up to step {last}")
     return 0

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.stats
 
+import ngptlab
 from ngptlab.analysis import stats
+from ngptlab.claims.evidence import Estimate
+from ngptlab.claims.standard import show
 
 PAIRS = {
     "three": [-0.021, -0.015, -0.03],
@@ -52,6 +57,22 @@ def test_one_pair_has_no_error_and_says_so() -> None:
     assert (found["mean"], found["pairs"]) == (-0.5, 1)
     assert {found[key] for key in ("stderr", "ci95", "p_t", "p_signs", "welch_ci95", "correlation")} == {None}  # type: ignore[literal-required]
     assert "one seed" in stats.in_words(found)
+
+
+def test_a_difference_that_is_shown_as_zero_has_no_sign() -> None:
+    assert stats.in_words(stats.difference([-1e-17, 0.0])).startswith("+0.0000 nats")
+    assert show(Estimate(mean=-1e-17, half=0.0, pairs=2)) == "+0.0000 nats, 95% interval +0.0000 to +0.0000"
+
+
+def test_no_signed_number_is_shown_as_minus_zero() -> None:
+    """`z` in a format says so; without it `f"{-1e-17:+.2f}"` is "-0.00"."""
+    package = Path(ngptlab.__file__).parent
+    plain = [
+        f"{path.relative_to(package)}: {found}"
+        for path in package.rglob("*.py")
+        for found in re.findall(r"[:'\"]\+\d*\.\d+f", path.read_text(encoding="utf-8"))
+    ]
+    assert plain == []
 
 
 def test_words_name_the_test_and_the_seeds() -> None:

@@ -12,7 +12,9 @@ import pytest
 from ngptlab import recipes
 from ngptlab.bench import scaling as module
 from ngptlab.bench.axes import AXES, QUICK, Point
+from ngptlab.bench.fit import Exponent
 from ngptlab.bench.measure import Cost
+from ngptlab.bench.scaling import Axis, Growth
 from ngptlab.cli import main
 from ngptlab.device import Device
 
@@ -67,6 +69,16 @@ def test_exponents_of_made_up_costs(made_up: None, capsys: Captured, tmp_path: P
     batch, twice = rows[2].split(), rows[3].split()
     assert batch[1] == "8..32" and batch[3:8] == ["1.00", "±", "0.00", "1.00", "+0.00"]
     assert twice[3:8] == ["2.00", "±", "0.00", "1.00", "+1.00"]
+
+
+def test_rounding_below_what_is_shown_has_no_sign() -> None:
+    """The last digit of a fit is another on another machine: what is shown as zero is "0.00" on each."""
+    below = Exponent(-1e-16, 0.0)
+    growth = Growth(((1.0,),), (1.0,), (1.0,), (1,), below, below)
+    _, row, _ = module.table(
+        {"width": Axis((8, 16, 32), (1, 2, 3), Exponent(0.0, None), {"gpt": growth})}
+    ).splitlines()
+    assert row.split()[3:11] == ["0.00", "±", "0.00", "0.00", "+0.00", "0.00", "±", "0.00"]
 
 
 def test_figure(made_up: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

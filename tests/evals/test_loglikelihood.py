@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ngptlab import methods
 from ngptlab.config import Dims
-from ngptlab.errors import DivergedError
+from ngptlab.errors import ConfigError, DataError, DivergedError
 from ngptlab.evals import loglikelihood as module
 from ngptlab.evals.loglikelihood import Pair, is_cut, log_likelihoods, windows
 from ngptlab.nn import loss as loss_module
@@ -174,4 +174,18 @@ def test_activations_in_bfloat16(model: Decoder) -> None:
 
 def test_nothing_asked_nothing_said(model: Decoder) -> None:
     assert log_likelihoods(model, [], max_length=8) == []
-    assert log_likelihoods(model, [([3], [])], max_length=8) == [(0.0, True)]
+
+
+def test_a_request_without_an_answer_is_named(model: Decoder) -> None:
+    """log p of nothing is 0, more than any answer has, and would win every comparison in silence."""
+    whole = ([5], [0])
+    with pytest.raises(
+        DataError, match=r"request 1: its continuation has no tokens, after the context \[25, 6\]"
+    ):
+        log_likelihoods(model, [whole, ([25, 6], [])], max_length=8)
+    with pytest.raises(DataError, match=r"the context \[\.\.\., 2, 3, 4, 5, 6, 7, 8, 9\]; give one at least"):
+        log_likelihoods(model, [(torch.arange(10), torch.tensor([]))], max_length=8)
+    with pytest.raises(DataError, match="request 2: its context has no tokens"):
+        log_likelihoods(model, [whole, whole, ([], [3])], max_length=8)
+    with pytest.raises(ConfigError, match="max_length 0"):  # it went on for ever
+        log_likelihoods(model, [whole], max_length=0)

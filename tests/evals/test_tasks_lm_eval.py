@@ -244,6 +244,40 @@ def test_requests_outside_the_tasks(model: Decoder) -> None:
         lm.generate_until([])
 
 
+class Merging(ByteTokenizer):
+    """Bytes, but "ab" is one token."""
+
+    def encode(self, text: str) -> np.ndarray:
+        return super().encode(text.replace("ab", "A"))
+
+
+class Losing(ByteTokenizer):
+    """Bytes, but of a word's there are none."""
+
+    def encode(self, text: str) -> np.ndarray:
+        return super().encode(text.replace(" signs", ""))
+
+
+def test_a_continuation_without_a_token_of_its_own_is_named(model: Decoder, local: Path) -> None:
+    """lm-eval's own adapter asserts; scored in silence, it would be the best of all answers."""
+    lm = LabLM(model, Merging(), max_length=64)
+    with pytest.raises(DataError) as error:
+        lm.loglikelihood([ask("a", "cat"), ask("xa", "b")])
+    assert "request 1: the continuation 'b' has no token of its own after the context 'xa'" in str(
+        error.value
+    )
+    assert "spans where they join" in str(error.value) and "\n" not in str(error.value)
+    for context in ("", "two\nlines of a context"):
+        with pytest.raises(DataError, match=r"request 0: the continuation '' .* \(it is empty\)"):
+            lm.loglikelihood([ask(context, "")])
+    assert lm.loglikelihood([ask(" ", "b")])[0][0] == pytest.approx(log_p(model, "", " b"))
+    (loaded,) = harness.load_local(["lambada_openai"], local)
+    with pytest.raises(
+        DataError, match=r"lambada_openai \(lambada_openai.jsonl\), request 0: the continuation ' signs'"
+    ):
+        harness.score(LabLM(model, Losing(), max_length=64), loaded)
+
+
 def test_gpt2_tokens_of_a_continuation_are_those_of_the_whole_text(monkeypatch: pytest.MonkeyPatch) -> None:
     if not (DATA / "tokenizer").is_dir():
         pytest.skip(f"needs GPT-2's tokenizer in {DATA}/tokenizer")

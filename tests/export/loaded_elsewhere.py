@@ -45,6 +45,8 @@ def check(folder: Path) -> None:
     check_generation(model, tokens)
     check_padding(model, tokens, logits)
     check_text(model, folder)
+    check_narrow(folder, tokens, logits)
+    check_resizing(model, tokens, logits)
     print(f"{folder.name}: all is well")
 
 
@@ -88,6 +90,28 @@ def check_text(model: Any, folder: Path) -> None:
     batch = tokenizer(["a", "bcd"], padding=True, return_tensors="pt")
     assert batch["input_ids"].tolist() == [[256, 256, 97], [98, 99, 100]]
     assert model.generate(**batch, **NEW).shape[1] > 3
+
+
+def check_narrow(folder: Path, tokens: torch.Tensor, logits: torch.Tensor) -> None:
+    """In half precision, and under autocast of float32 weights; why so close, says tests/conformance/test_half.py."""
+    for dtype, limit in ((torch.bfloat16, 0.06), (torch.float16, 0.0075)):
+        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, dtype=dtype)
+        assert {weight.dtype for weight in model.parameters()} == {dtype}
+        found = model(tokens).logits
+        assert (found - logits).norm() < limit * logits.norm()
+        assert model.generate(tokens[:, :7], **NEW).shape == (2, 21)
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model(tokens).logits
+        assert model.generate(tokens[:, :7], **NEW).shape == (2, 21)
+    assert (found - logits).norm() < 0.06 * logits.norm()
+
+
+def check_resizing(model: Any, tokens: torch.Tensor, logits: torch.Tensor) -> None:
+    model.resize_token_embeddings(270)
+    found = model(tokens).logits
+    assert found.shape[-1] == model.config.vocab_size == 270
+    torch.testing.assert_close(found[..., :263], logits, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()

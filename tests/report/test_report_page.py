@@ -290,5 +290,7 @@ def test_numbers_in_words() -> None:
     assert nats(3.328, 0.0031) == "3.3280\u00a0±\u00a00.0031"
     assert nats(-0.064, 0.03, sign=True) == "−0.064\u00a0±\u00a00.030"
     assert (nats(0.5, sign=True), nats(None), nats(2.0, 0.0)) == ("+0.5000", "–", "2.0000\u00a0±\u00a00.0000")
+    # The last digit of a sum is another on another machine, and must not turn the sign of what is shown as zero.
+    assert nats(-1e-17, sign=True) == "+0.0000" and nats(-1e-17) == "0.0000"
     assert [count(x) for x in (999, 12345, 2457600, 2.5e9, None)] == ["999", "12.3k", "2.46M", "2.5B", "–"]
     assert (rate(2**-9), rate(0.003), rate(2**-13)) == ("2⁻⁹", "0.003", "2⁻¹³")

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from made_runs import config_of, val
+from ngptlab.cli import main
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import train
@@ -174,6 +175,30 @@ def test_a_tracker_that_fails_is_told_of_once_and_changes_nothing(
     assert tracked.done and outcome(tracked.path) == outcome(plain.path)
     (failure,) = [line for line in told.lines if "trackio" in line]
     assert "quota is used up" in failure and "training goes on" in failure and "ngptlab track " in failure
+
+
+def test_the_note_has_the_reason_whatever_is_said_after_it(
+    tmp_path: Path,
+    make_config: MakeConfig,
+    make_fake: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """pydantic's errors end with the address of a page about pydantic, and wandb takes its leave when its process ends."""
+    make_fake(
+        "import atexit, typing, pydantic\n"
+        "class Settings(pydantic.BaseModel):\n"
+        "    run_tags: typing.Annotated[str, pydantic.Field(max_length=3)]\n"
+        "atexit.register(print, 'wandb: find logs at nowhere')\n"
+        "def init(**_):\n"
+        "    Settings(run_tags='long')\n"
+    )
+    told = Notes()
+    train(make_config(track="trackio"), tmp_path / "run", reporter=told)
+    (failure,) = [line for line in told.lines if "trackio" in line]
+    why = "trackio failed (ValidationError: run_tags: String should have at most 3 characters)"
+    assert why in failure and "Traceback" in (tmp_path / "run" / "tracking.log").read_text()
+    assert main(["track", str(tmp_path / "run"), "--to", "trackio"]) == 2
+    assert why in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ class Costs:
         return Outcome(
             verdict=verdict,
             reason=reason,
-            measured=f"{self.method} over {self.baseline}: {show(percent, '+.2f', '%')} ({ours.schedule})",
+            measured=f"{self.method} over {self.baseline}: {show(percent, '+z.2f', '%')} ({ours.schedule})",
             settings=(ours.setting,),
             seeds=percent.pairs,
             hashes=(*theirs.hashes, *ours.hashes),

@@ -133,7 +133,7 @@ class RisesLess:
         if not values:
             return _no_reading(self.contexts, f"{self.method} and {self.baseline}")
         gap = estimate(values)
-        said = f"{self.method} {_mean(ours):+.3f}, {self.baseline} {_mean(theirs):+.3f} nats; difference {show(gap)}"
+        said = f"{self.method} {_mean(ours):+z.3f}, {self.baseline} {_mean(theirs):+z.3f} nats; difference {show(gap)}"
         decided = _if_telling(decide(gap, -math.inf, 0.0), evidence, both, self.contexts)
         return _finish(both, decided, said, gap.pairs)
 
@@ -268,7 +268,7 @@ class FallsWithDepth:
                 return nothing(f"learned scales {place} of {self.method} in several blocks")
             slope = estimate(values)
             decided.append(decide(slope, -math.inf, 0.0))
-            said.append(f"{place} {show(slope, '+.3f', ' a block')}")
+            said.append(f"{place} {show(slope, '+z.3f', ' a block')}")
         return _finish((records,), together(decided), "; ".join(said), slope.pairs)
 
 
@@ -293,5 +293,5 @@ class BetterAtTasks:
         if not values:
             return nothing(f"{', '.join(self.tasks)} of {self.method} and {self.baseline}")
         gap = estimate(values)
-        said = f"{self.method} minus {self.baseline}: {show(gap, '+.4f', '')} over {', '.join(self.tasks)}"
+        said = f"{self.method} minus {self.baseline}: {show(gap, '+z.4f', '')} over {', '.join(self.tasks)}"
         return _finish(both, decide(gap, 0.0, math.inf), said, gap.pairs)

@@ -41,7 +41,7 @@ class RateMoves:
             return _outcome(grid, cells, (len(found), few), "")
         slope = estimate(slopes)
         verdict, reason = decide(slope, self.low, self.high, _doubts(cells))
-        said = f"{show(slope, '+.2f', '')} per doubling of width, {widths[0]} to {widths[-1]}"
+        said = f"{show(slope, '+z.2f', '')} per doubling of width, {widths[0]} to {widths[-1]}"
         return _outcome(grid, cells, (slope.pairs, reason), said, verdict)
 
 
@@ -74,7 +74,7 @@ class SameRate:
         verdict, reason = decide(
             apart, -self.within, self.within, [d for cells in both for d in _doubts(cells)]
         )
-        said = f"{self.method}'s over {self.baseline}'s, powers of two: {show(apart, '+.2f', '')}, at width {max(widths)}"
+        said = f"{self.method}'s over {self.baseline}'s, powers of two: {show(apart, '+z.2f', '')}, at width {max(widths)}"
         return _outcome(ours[0], [*both[0], *both[1]], (apart.pairs, reason), said, verdict)
 
 

@@ -152,7 +152,7 @@ class FactorGrows:
             verdict=verdict,
             reason=reason,
             measured=f"factor {ends[0]:.2f}× at {inside[0].tokens:,} tokens, {ends[-1]:.2f}× at {inside[-1].tokens:,}; "
-            f"powers of two a doubling: {show(slope, '+.2f', '')} ({saving.how})",
+            f"powers of two a doubling: {show(slope, '+z.2f', '')} ({saving.how})",
             settings=(saving.setting,),
             seeds=slope.pairs,
             hashes=saving.hashes,

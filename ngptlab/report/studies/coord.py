@@ -91,8 +91,8 @@ def answer(whose: str, points: Sequence[Point], found: Sequence[Slope]) -> str:
     return (
         f"{whose} {verdict}: over width no activation may grow or shrink by a power above {LIMIT}, nor above {STEP_LIMIT} "
         f"between two widths. Nearest to that or farthest beyond, the {worst_one.quantity} of '{worst_one.kind}' at step "
-        f"{worst_one.step}, has {number(worst_one.slope, '+.2f').text}{error}, and "
-        f"{number(worst_one.steepest, '+.2f').text} at its steepest doubling ({where})."
+        f"{worst_one.step}, has {number(worst_one.slope, '+z.2f').text}{error}, and "
+        f"{number(worst_one.steepest, '+z.2f').text} at its steepest doubling ({where})."
     )
 
 
@@ -100,7 +100,7 @@ def _row(slope: Slope) -> tuple[Cell, ...]:
     return (
         word(slope.kind),
         word(slope.quantity),
-        number(slope.slope, "+.3f"),
+        number(slope.slope, "+z.3f"),
         number(slope.stderr if slope.stderr is None or math.isfinite(slope.stderr) else None, ".3f"),
         number(slope.steepest, "+.3f"),
         number(slope.step),

@@ -75,7 +75,7 @@ def study(path: Path) -> list[Study]:
 def answer(findings: Sequence[Finding]) -> str:
     """The shift of each method under each set of rules, and what it means."""
     shifts = [
-        f"{number(finding.shift.slope, '+.2f').text}{_error(finding.shift.stderr)} for {_whose(finding)} "
+        f"{number(finding.shift.slope, '+z.2f').text}{_error(finding.shift.stderr)} for {_whose(finding)} "
         f"({judge(finding.curves, finding.shift)})"
         for finding in findings
         if finding.shift
