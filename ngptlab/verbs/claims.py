@@ -34,14 +34,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def judged(paths: Sequence[Path]) -> tuple[list[Group], list[str]]:
-    """Every claim, judged from these paths, and the files that speak to none."""
+def judged(paths: Sequence[Path]) -> tuple[list[Group], list[str], list[str]]:
+    """Every claim, judged from these paths; the files that speak to none; and what is wrong with damaged runs."""
     from ngptlab.claims.read import gather
     from ngptlab.claims.table import table
     from ngptlab.recipes.claims import sources
 
-    evidence, mute = gather(paths)
-    return table(sources(), evidence), mute
+    evidence, mute, damaged = gather(paths)
+    return table(sources(), evidence), mute, damaged
 
 
 def act(options: argparse.Namespace) -> int:
@@ -52,10 +52,12 @@ def act(options: argparse.Namespace) -> int:
 
     if not options.paths and not RECORDED.is_dir():
         raise ConfigError("claims: no path given and no folder results here; give runs, studies or tables")
-    groups, mute = judged(options.paths or [RECORDED])
+    groups, mute, damaged = judged(options.paths or [RECORDED])
     write_claims(groups, options.out)
     print_claims(groups, Console(highlight=False))
     if mute:
         print(f"Speaks to no claim: {', '.join(mute)}", file=sys.stderr)
+    for line in damaged:
+        print(f"Not counted: {line}", file=sys.stderr)
     print(f"The table: {options.out / 'claims.md'}, .json")
     return 0
