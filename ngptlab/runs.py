@@ -38,8 +38,9 @@ STREAM_BYTES = 1 << 30
 """Limit for a stream, which is read as a whole. A step has some 130 bytes in `metrics.jsonl`."""
 
 
+Fields = Mapping[str, type | tuple[type, ...]]
 NUMBER = (int, float)
-FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+FIELDS: dict[str, Fields] = {
     "metrics": {"step": int, "tokens": int, "loss_nats": NUMBER, "lr": NUMBER, "grad_norm": NUMBER},
     "timing": {"step": int, "step_seconds": NUMBER},
     "evals": {"step": int, "eval": str},
@@ -49,11 +50,11 @@ FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
 ANEW = "remove the run to train it anew"
 
 
-def parse_line(line: bytes, stream: str) -> dict[str, Any]:
-    """The record in a line of a stream.
+def record_of(line: bytes, fields: Fields) -> dict[str, Any]:
+    """The record in a line of a stream, which holds at least these fields.
 
     Raises:
-        ValueError: it is no record of that stream; says why, in a few words.
+        ValueError: it is no such record; says why, in a few words.
     """
     try:
         record = disk.parse_json(line)
@@ -65,11 +66,11 @@ def parse_line(line: bytes, stream: str) -> dict[str, Any]:
         ) from None
     if not isinstance(record, dict):
         raise ValueError(f"holds {type(record).__name__}, not an object")
-    check_fields(record, FIELDS[stream])
+    check_fields(record, fields)
     return record
 
 
-def check_fields(record: Mapping[str, Any], fields: Mapping[str, type | tuple[type, ...]]) -> None:
+def check_fields(record: Mapping[str, Any], fields: Fields) -> None:
     """Hold a record against the types of its fields.
 
     Raises:
@@ -193,7 +194,7 @@ class Run:
         records = []
         for number, line in enumerate(self.content(stream).split(b"\n")[:-1], start=1):
             try:
-                records.append(parse_line(line, stream))
+                records.append(record_of(line, FIELDS[stream]))
             except ValueError as error:
                 raise CheckpointError(
                     f"{self.path_of(stream)}, line {number}: damaged ({error}); {ANEW}"

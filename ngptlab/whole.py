@@ -15,7 +15,7 @@ from ngptlab import disk
 from ngptlab.config import RunConfig
 from ngptlab.config.due import validation_due
 from ngptlab.errors import CheckpointError
-from ngptlab.runs import ANEW, NUMBER, STREAMS, Run, check_fields, parse_line
+from ngptlab.runs import ANEW, FIELDS, NUMBER, STREAMS, Run, check_fields, record_of
 
 VALIDATION = {"loss_nats": NUMBER, "stderr_nats": NUMBER, "bits_per_byte": NUMBER}
 """What a validation in `evals.jsonl` holds besides."""
@@ -59,7 +59,7 @@ def check_finished(run: Run) -> None:
     if summary.get("status") != "done":
         return
     try:
-        _check_config(run, summary)
+        _check_config(run, summary["config_hash"] if "config_hash" in summary else _hash_of_checkpoint(run))
         _check_records(run, summary)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; restore it, or {ANEW}") from None
@@ -68,7 +68,7 @@ def check_finished(run: Run) -> None:
 def glance(run: Run, summary: Mapping[str, Any]) -> str:
     """What settings and sizes alone say of a finished run's damage, in words; empty where they say nothing. Reads no stream."""
     try:
-        _check_config(run, summary)
+        _check_config(run, summary.get("config_hash"))
         if (digests := summary.get("streams")) is not None:
             for stream in STREAMS:
                 path = run.path_of(stream)
@@ -78,8 +78,8 @@ def glance(run: Run, summary: Mapping[str, Any]) -> str:
     return ""
 
 
-def _check_config(run: Run, summary: Mapping[str, Any]) -> None:
-    trained_with = summary.get("config_hash", _hash_of_checkpoint(run))
+def _check_config(run: Run, trained_with: object) -> None:
+    """Hold the settings against the hash of those that the run was trained with; None: not known."""
     if trained_with not in (None, run.config.hash):
         raise CheckpointError(
             f"{run.path / 'config.json'}: changed (the run was trained with settings of the hash {trained_with}, these have "
@@ -121,7 +121,7 @@ def _lines(run: Run, stream: str, content: bytes) -> Lines:
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         end += len(line) + 1
         try:
-            lines.append((parse_line(line, stream), end))
+            lines.append((record_of(line, FIELDS[stream]), end))
         except ValueError as error:
             raise _damaged(run, f"{stream}.jsonl", f"{error}", line=number) from None
     return lines

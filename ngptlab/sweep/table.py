@@ -32,7 +32,8 @@ def status_of(run_path: Path, config_hash: str) -> tuple[Status, str]:
     try:
         run = Run(run_path)
         summary = run.summary
-        check_finished(run)
+        if run.config.hash == config_hash:
+            check_finished(run)
     except LabError as error:  # damaged: this cell's failure, and no other's
         return "failed", str(error)
     if run.config.hash != config_hash or not summary:

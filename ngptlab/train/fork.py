@@ -50,6 +50,10 @@ def fork(
             continue
         try:
             manifest, _ = read_checkpoint(checkpoint)
+            if manifest["config_hash"] != run.config.hash:
+                raise CheckpointError(
+                    f"{checkpoint}: belongs to run {manifest['config_hash']}, not {run.config.hash}"
+                )
             sizes_up_to(run, step_of(checkpoint), manifest.get("streams"), scales=None)
         except CheckpointError as error:
             warn(f"{error}; branches off at the one before")

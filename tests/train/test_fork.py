@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from made_runs import ending
+from ngptlab import config as configs
 from ngptlab import methods
 from ngptlab.config import RunConfig
 from ngptlab.errors import CheckpointError, ConfigError
@@ -123,6 +124,18 @@ def test_a_damaged_checkpoint_is_passed_over(trunk: Run, tmp_path: Path) -> None
     assert fork(trunk.path, config, tmp_path / "branch", warn=said.append) == 10
     assert len(said) == 1 and "step_000014: damaged" in said[0]
     assert sorted(path.name for path in tmp_path.iterdir() if "branch" in path.name) == ["branch"]
+
+
+def test_a_trunk_of_other_settings_than_its_checkpoints_is_left_alone(trunk: Run, tmp_path: Path) -> None:
+    """Its config.json was edited: a branch at the new learning rate would begin with steps at the old one."""
+    config = branch(trunk, start=14, schedule__cooldown_frac=0.3, optim__lr=0.5)
+    edited = trunk.config.model_copy(
+        update={"optim": trunk.config.optim.model_copy(update={"lr": 0.5, "lr_grid": config.optim.lr_grid})}
+    )
+    (trunk.path / "config.json").write_text(configs.dump(edited))
+    said: list[str] = []
+    assert fork(trunk.path, config, tmp_path / "branch", warn=said.append) == 0
+    assert said and all(f"belongs to run {trunk.config.hash}" in line for line in said)
 
 
 def test_only_length_and_schedule_may_differ(trunk: Run, tmp_path: Path) -> None:
