@@ -64,7 +64,7 @@ def run_maker(folder: Path) -> MakeRun:
         config = config_of(method, seed, **{"steps": last, **changes})
         run = Run.open(folder / "runs" / (name or config.run_name), config)
         run.rewind({})  # it may have been made before
-        for step, loss in losses.items():
+        for step, loss in sorted(losses.items()):
             run.append("evals", val(step, loss, stderr, bits_per_byte))
         run.replace("metrics", metrics(losses))
         for step, value in enumerate(seconds, start=1):
