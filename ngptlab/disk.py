@@ -224,6 +224,21 @@ def append(path: Path, text: str) -> None:
             os.close(descriptor)
 
 
+def truncate(path: Path, size: int) -> None:
+    """Cut a file down to its first `size` bytes, on the disk when this returns.
+
+    Raises:
+        OSError: it can't be written, or is a link or no regular file.
+    """
+    with naming(path):
+        descriptor = _open_own(path, os.O_WRONLY)
+        try:
+            os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a lock file, which is made where it is missing and never emptied; the kernel lets go of it when the process dies.

@@ -22,18 +22,20 @@ from ngptlab.data.known import check_there
 from ngptlab.data.token_bytes import token_bytes
 from ngptlab.device import Device, describe, open_device
 from ngptlab.disk import write_json
-from ngptlab.errors import ConfigError, DataError, LabError
+from ngptlab.errors import CheckpointError, ConfigError, DataError, LabError
 from ngptlab.evals.length import length_loss, long_documents
 from ngptlab.evals.loss import validation_loss
 from ngptlab.evals.scales import scales
 from ngptlab.nn.decoder import Decoder
-from ngptlab.runs import Run
+from ngptlab.runs import ANEW, Run
 from ngptlab.tracking.beside import Beside
 from ngptlab.tracking.sink import check_installed
+from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import Trainer
+from ngptlab.whole import check_finished
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,12 @@ def train(
     reporter = reporter or Silent()
     config = methods.resolve(config)
     path = out or Path("runs") / config.run_name
-    if (path / "config.json").exists() and Run.open(path, config).done:
+    if (path / "config.json").exists() and (there := Run.open(path, config)).done:
+        check_finished(there)
         if profile_steps:
             raise ConfigError(f"{path}: already done, no step is left to profile; give another --out")
         reporter.note(f"already done in {path}")
-        return Run(path)
+        return there
     # Device, data and model come first, so that a wrong setting leaves no directory behind.
     setting = open_setting(config)
     batches, model = open_batches(config, setting.corpus), initial_model(config)
@@ -258,6 +261,7 @@ def _record_environment(
 
     Raises:
         ConfigError: the data are not those that the run began with.
+        CheckpointError: `env.json` doesn't say which these were.
     """
     now: dict[str, Any] = {
         "ngptlab": ngptlab.__version__,
@@ -269,9 +273,13 @@ def _record_environment(
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     then = run.env
-    if not then:
+    if not then and not list_checkpoints(run.path / "checkpoints"):
         write_json(run.path / "env.json", now)
         return
+    if not isinstance(then.get("data_digest"), str):
+        raise CheckpointError(
+            f"{run.path / 'env.json'}: missing, or without the data_digest that says which data the run began with; {ANEW}"
+        )
     if then["data_digest"] != corpus.digest:
         raise ConfigError(
             f"{run.path}: began on data {then['data_digest'][:8]}, the source now gives {corpus.digest[:8]}; "

@@ -10,7 +10,8 @@
     evals/          val.json, ...: what `ngptlab eval` measured after training
     profile/        trace.json, top.txt, where asked for
     fork.json       {run, hash, step}: the run whose first steps these are, where it began as another's branch
-    summary.json    {status: done | stopped | failed, reason, step, ...}
+    summary.json    {status: done | stopped | failed, reason, step, ...}; of a finished run also {config_hash, streams}, which
+                    say what else is in the directory: {metrics: {bytes, sha256}, ...}
 
 `step` counts finished updates. Times, which are never the same twice, have a file of their own so that `metrics.jsonl` of
 an interrupted and resumed run has the same bytes as that of an uninterrupted one. `mfu` is there where the device's peak
@@ -20,9 +21,10 @@ is known.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +38,58 @@ STREAM_BYTES = 1 << 30
 """Limit for a stream, which is read as a whole. A step has some 130 bytes in `metrics.jsonl`."""
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Records of a JSON-lines file; a last line torn by a kill is left out."""
-    if not path.exists():
-        return
-    for number, line in enumerate(disk.read_bytes(path, limit=STREAM_BYTES).split(b"\n")[:-1], start=1):
-        try:
-            yield disk.parse_json(line)
-        except ValueError:
-            raise CheckpointError(
-                f"{path}, line {number}: damaged; remove the run to train it anew"
-            ) from None
+Fields = Mapping[str, type | tuple[type, ...]]
+NUMBER = (int, float)
+FIELDS: dict[str, Fields] = {
+    "metrics": {"step": int, "tokens": int, "loss_nats": NUMBER, "lr": NUMBER, "grad_norm": NUMBER},
+    "timing": {"step": int, "step_seconds": NUMBER},
+    "evals": {"step": int, "eval": str},
+    "scales": {"step": int, "scales": list},
+}
+"""What every line of a stream holds."""
+ANEW = "remove the run to train it anew"
+
+
+def record_of(line: bytes, fields: Fields) -> dict[str, Any]:
+    """The record in a line of a stream, which holds at least these fields.
+
+    Raises:
+        ValueError: it is no such record; says why, in a few words.
+    """
+    try:
+        record = disk.parse_json(line)
+    except ValueError as error:
+        # The parser's own "line 1 column 7" would be taken for a line of the file.
+        why = getattr(error, "msg", None) or error
+        raise ValueError(
+            "not in UTF-8" if isinstance(error, UnicodeDecodeError) else f"no JSON: {why}"
+        ) from None
+    if not isinstance(record, dict):
+        raise ValueError(f"holds {type(record).__name__}, not an object")
+    check_fields(record, fields)
+    return record
+
+
+def check_fields(record: Mapping[str, Any], fields: Fields) -> None:
+    """Hold a record against the types of its fields.
+
+    Raises:
+        ValueError: one is missing, or of another type.
+    """
+    for name, kind in fields.items():
+        value = record.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ValueError(f"{name} is {json.dumps(value)[:40]}" if name in record else f"no {name}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(disk.read_json(path)) if path.exists() else {}
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); remove the run to train it anew") from None
+        value = disk.read_json(path) if path.exists() else {}
+    except ValueError as error:
+        raise CheckpointError(f"{path}: damaged ({error}); {ANEW}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: damaged (holds {type(value).__name__}, not an object); {ANEW}")
+    return value
 
 
 class Run:
@@ -70,6 +106,7 @@ class Run:
                 f"{self.path}: not a run directory (no config.json); give one that `ngptlab train` made"
             )
         self.config: RunConfig = configs.load(self.path / "config.json")
+        self._written: dict[str, _Written] = {}
 
     @classmethod
     def open(cls, path: Path, config: RunConfig) -> Run:
@@ -138,14 +175,50 @@ class Run:
         run = _read_json(self.path / "fork.json").get("run")
         return None if run is None else str(run)
 
+    def path_of(self, stream: str) -> Path:
+        """The file of one of `STREAMS`."""
+        assert stream in STREAMS, stream
+        return self.path / f"{stream}.jsonl"
+
+    def content(self, stream: str) -> bytes:
+        """All bytes of one of `STREAMS`; none where the file is missing."""
+        path = self.path_of(stream)
+        return disk.read_bytes(path, limit=STREAM_BYTES) if path.exists() else b""
+
     def read(self, stream: str) -> list[dict[str, Any]]:
-        """All records of one of `STREAMS`."""
-        return list(read_lines(self.path / f"{stream}.jsonl"))
+        """All records of one of `STREAMS`; a last line torn by a kill is left out.
+
+        Raises:
+            CheckpointError: a line is no record of that stream.
+        """
+        records = []
+        for number, line in enumerate(self.content(stream).split(b"\n")[:-1], start=1):
+            try:
+                records.append(record_of(line, FIELDS[stream]))
+            except ValueError as error:
+                raise CheckpointError(
+                    f"{self.path_of(stream)}, line {number}: damaged ({error}); {ANEW}"
+                ) from None
+        return records
 
     def append(self, stream: str, record: dict[str, Any]) -> None:
         """Add one record; it is in the kernel's hands when this returns, so killing the process loses none."""
-        assert stream in STREAMS, stream
-        disk.append(self.path / f"{stream}.jsonl", json.dumps(record, allow_nan=False) + "\n")
+        written, text = self._written_to(stream), json.dumps(record, allow_nan=False) + "\n"
+        disk.append(self.path_of(stream), text)
+        written.add(text.encode("utf-8"))
+
+    def digests(self) -> dict[str, dict[str, Any]]:
+        """Size and SHA-256 of every stream as it was written, {metrics: {bytes, sha256}, ...}.
+
+        They are kept while lines are appended, so they cost the same however long the run is.
+        """
+        return {stream: self._written_to(stream).digest() for stream in STREAMS}
+
+    def _written_to(self, stream: str) -> _Written:
+        if stream not in self._written:
+            self._written[stream] = _Written()
+            self._written[stream].add(self.content(stream))
+        return self._written[stream]
 
     def keep_eval(self, name: str, result: dict[str, Any]) -> Path:
         """Write what was measured after training to `evals/<name>.json`, in place of an earlier result."""
@@ -162,17 +235,41 @@ class Run:
                 with disk.open_regular(path) as file:
                     os.fsync(file.fileno())
 
-    def rewind(self, step: int) -> None:
-        """Forget what was recorded after `step`, as a resume from that step's checkpoint will record it again."""
+    def rewind(self, sizes: Mapping[str, int]) -> None:
+        """Forget what was recorded beyond these bytes of each stream, as a resumed run will record it again.
+
+        Streams that are not named, or keep nothing, are removed: an uninterrupted run would not have them either.
+        """
         for stream in STREAMS:
-            if (self.path / f"{stream}.jsonl").exists():
-                self.replace(stream, [record for record in self.read(stream) if record["step"] <= step])
+            path, size = self.path_of(stream), sizes.get(stream, 0)
+            self._written.pop(stream, None)
+            if not size:
+                path.unlink(missing_ok=True)
+            elif path.stat().st_size != size:
+                disk.truncate(path, size)
 
     def replace(self, stream: str, records: Iterable[dict[str, Any]]) -> None:
         """Put these records in place of all that the stream holds."""
         text = "".join(json.dumps(r, allow_nan=False) + "\n" for r in records)
-        disk.write_text(self.path / f"{stream}.jsonl", text)
+        self._written.pop(stream, None)
+        disk.write_text(self.path_of(stream), text)
 
     def finish(self, status: str, **fields: Any) -> None:
-        """Write `summary.json`."""
+        """Write `summary.json`; of a finished run it also tells what its config and its streams are."""
+        if status == "done":
+            fields |= {"config_hash": self.config.hash, "streams": self.digests()}
         disk.write_json(self.path / "summary.json", {"status": status, **fields})
+
+
+class _Written:
+    """What a stream was given so far, as its digest."""
+
+    def __init__(self) -> None:
+        self._size, self._sha256 = 0, hashlib.sha256()
+
+    def add(self, content: bytes) -> None:
+        self._size += len(content)
+        self._sha256.update(content)
+
+    def digest(self) -> dict[str, Any]:
+        return {"bytes": self._size, "sha256": self._sha256.hexdigest()}

@@ -48,7 +48,8 @@ def open_trained(path: Path, *, step: int | None = None, device: DeviceConfig | 
     manifest, files = read_checkpoint(checkpoints[chosen])
     if manifest["config_hash"] != run.config.hash:
         raise CheckpointError(
-            f"{checkpoints[chosen]}: belongs to run {manifest['config_hash']}, not {run.config.hash}"
+            f"{checkpoints[chosen]}: belongs to run {manifest['config_hash']}, not {run.config.hash} as "
+            f"{run.path / 'config.json'} has it; restore the one that was changed"
         )
     place = open_device(device or run.config.device, run.config.train)
     model = initial_model(run.config)

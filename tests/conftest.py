@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from damaged_runs import trained  # noqa: F401  a fixture
 from made_runs import make_run  # noqa: F401  a fixture
 from ngptlab import methods
 from ngptlab.config import RunConfig, parse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def config_of(method: str, seed: int = 0, *, steps: int = 100, **changes: Any) -
         "optim": {"lr": 2**-9, "lr_grid": [2**-10, 2**-9, 2**-8], "weight_decay": 0.1},
         "schedule": {"warmup_steps": 5, "cooldown_frac": 0.3},
         "train": {"steps": steps, "batch_size": 8, "context": 16},
-        "eval": {"every": 10},
+        "eval": {"every": 1000},
     }
     for section, values in changes.items():
         fields[section] = {**fields.get(section, {}), **values} if isinstance(values, dict) else values
@@ -60,17 +60,15 @@ def run_maker(folder: Path) -> MakeRun:
         status: str = "done",
         **changes: Any,
     ) -> Path:
-        config = config_of(method, seed, **{"steps": max(losses), **changes})
+        last = max(losses)
+        config = config_of(method, seed, **{"steps": last, **changes})
         run = Run.open(folder / "runs" / (name or config.run_name), config)
-        for step, loss in losses.items():
+        run.rewind({})  # it may have been made before
+        for step, loss in sorted(losses.items()):
             run.append("evals", val(step, loss, stderr, bits_per_byte))
-            if step:
-                run.append(
-                    "metrics", {"step": step, "tokens": step * 128, "loss_nats": loss + 0.1, "lr": 0.1}
-                )
+        run.replace("metrics", metrics(losses))
         for step, value in enumerate(seconds, start=1):
             run.append("timing", {"step": step, "step_seconds": value, "data_seconds": 0.0})
-        last = max(losses)
         if length:
             bins = length_bins(length, length_stderr)
             row = {"step": last, "eval": "length", "context": 16, "documents": documents, "bins": bins}
@@ -80,6 +78,19 @@ def run_maker(folder: Path) -> MakeRun:
         return run.path
 
     return make
+
+
+def metrics(losses: dict[int, float]) -> Iterator[dict[str, Any]]:
+    """Lines of every step; between two validations the loss is that of the one to come."""
+    measured = sorted(losses)
+    for step in range(1, measured[-1] + 1):
+        loss = losses[next(at for at in measured if at >= step)]
+        yield {"step": step, "tokens": step * 128, "loss_nats": loss + 0.1, "lr": 0.1, "grad_norm": 1.0}
+
+
+def ending(run: Run) -> dict[str, Any]:
+    """The summary without digests, since one of them is of times."""
+    return {name: value for name, value in run.summary.items() if name != "streams"}
 
 
 def val(step: int, loss: float, stderr: float, bits_per_byte: float) -> dict[str, Any]:

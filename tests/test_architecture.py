@@ -23,7 +23,19 @@ ROOT = "__init__"
 
 BASE = {"errors", "disk", "config", "terminal", "console"}
 MODEL = BASE | {"nn"}
-RUNNING = MODEL | {ROOT, "runs", "device", "param", "optim", "methods", "data", "train", "evals", "tracking"}
+RUNNING = MODEL | {
+    ROOT,
+    "runs",
+    "whole",
+    "device",
+    "param",
+    "optim",
+    "methods",
+    "data",
+    "train",
+    "evals",
+    "tracking",
+}
 
 # A unit is a folder or a module right under ngptlab/. What it may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
@@ -35,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"errors", "disk"},
     "overrides": BASE,
     "runs": BASE,
+    "whole": BASE | {"runs"},
     "tail": {"disk"},
     "tracking": BASE | {"runs", "tail"},
     "recipes": BASE | {"claims"},
@@ -45,22 +58,22 @@ ALLOWED: dict[str, set[str]] = {
     "param": MODEL,
     "optim": MODEL | {"param"},
     "methods": MODEL | {"param"},
-    "train": MODEL | {"runs", "device", "param", "optim", "flops"},
+    "train": MODEL | {"runs", "whole", "device", "param", "optim", "flops"},
     "evals": MODEL | {"data", "device"},
     "check": MODEL | {ROOT, "param", "optim", "methods", "analysis"},
     "bench": MODEL | {"methods", "optim", "device", "flops"},
     "experiment": RUNNING,
     "trained": RUNNING | {"experiment"},
     "export": RUNNING | {"experiment", "trained"},
-    "analysis": BASE | {"runs", "flops"},
-    "claims": BASE | {"runs", "analysis"},
+    "analysis": BASE | {"runs", "whole", "flops"},
+    "claims": BASE | {"runs", "whole", "analysis"},
     "report": BASE | {"runs", "analysis", "claims"},
     "stack": RUNNING | {"experiment"},
     "sweep": RUNNING | {"overrides", "recipes", "experiment", "analysis", "stack"},
     "ladder": RUNNING | {"overrides", "recipes", "analysis", "sweep"},
     "cooldown": RUNNING | {"overrides", "recipes", "experiment", "analysis", "sweep"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
-    "watch": BASE | {"runs", "tail", "train"},
+    "watch": BASE | {"runs", "whole", "tail", "train"},
     "smoke": {"config", "data", "recipes"},
     "plan": MODEL | {"device", "methods", "data", "flops"},
 }
@@ -78,6 +91,7 @@ NO_TORCH = {
     "flops",
     "overrides",
     "runs",
+    "whole",
     "tail",
     "tracking",
     "recipes",

@@ -12,9 +12,10 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ngptlab.analysis import series
 from ngptlab.config import Frozen, RunConfig, explain
-from ngptlab.errors import ConfigError, DataError
+from ngptlab.errors import CheckpointError, ConfigError, DataError
 from ngptlab.runs import Run
 from ngptlab.terminal import printable
+from ngptlab.whole import check_finished
 
 
 class Row(Frozen):
@@ -119,14 +120,15 @@ def steady_seconds(runs: Sequence[RunRecord]) -> list[float]:
 def _load(path: Path) -> RunRecord:
     run = Run(path)
     try:
+        check_finished(run)
         summary, env, trunk = run.summary, run.env, run.trunk
         train, timing, evals = run.read("metrics"), run.read("timing"), run.read("evals")
-    except (OSError, ValueError, TypeError) as error:
+    except CheckpointError as error:
+        raise DataError(str(error)) from None
+    except OSError as error:
         raise _damaged(path, f"unreadable record: {error}") from None
     if summary.get("status") != "done":
         raise _unfinished(path, summary, run.config.train.steps)
-    if not all(isinstance(record, dict) for record in evals):
-        raise _damaged(path, "evals.jsonl holds a line that is no record")
     val = _rows(path, ValRow, [e for e in evals if e.get("eval") == "val"])
     length = _rows(path, LengthRow, [e for e in evals if e.get("eval") == "length"])
     if not val or val[-1].step != run.config.train.steps:
@@ -156,12 +158,12 @@ R = TypeVar("R", bound=Row)
 
 
 def _rows(path: Path, kind: type[R], records: list[Any]) -> tuple[R, ...]:
-    """Rows sorted by step; where a step was recorded twice, the later record stands."""
+    """Rows of a stream."""
     try:
         rows: list[R] = TypeAdapter(list[kind]).validate_python(records)  # type: ignore[valid-type]
     except ValidationError as error:
         raise _damaged(path, f"{kind.__name__}: {explain(error)}") from None
-    return tuple(row for _, row in sorted({row.step: row for row in rows}.items()))
+    return tuple(rows)
 
 
 def _text(value: object) -> str:

@@ -20,6 +20,7 @@ from ngptlab.export.llama import check_parts, llama_weights
 from ngptlab.export.provenance import FILE, provenance
 from ngptlab.export.tokenizer import tokenizer_files
 from ngptlab.trained import Trained
+from ngptlab.whole import check_finished
 
 WEIGHTS = "model.safetensors"
 
@@ -29,11 +30,12 @@ def export(trained: Trained, out: Path, form: Form = "ngptlab") -> Path:
 
     Raises:
         ConfigError: `out` is not empty, or the model is no Llama and is to be one.
-        CheckpointError: it can't be written, or a recorded evaluation is damaged.
+        CheckpointError: it can't be written, or the run is finished and damaged.
         DataError: the tokenizer is not to be had, or has more tokens than the model.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: is there and not empty; give a new folder")
+    check_finished(trained.run)  # its records go along, and its settings are the model card's
     files = _files(trained, form)
     out = out.resolve()
     temporary = out.with_name(f".{out.name}.tmp")

@@ -18,6 +18,7 @@ from ngptlab.tracking.beside import Beside
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, listen
 from ngptlab.train.trainer import Trainer
+from ngptlab.whole import check_finished
 
 
 def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None = None) -> None:
@@ -54,6 +55,7 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
             try:
                 run = Run.open(path, config)
                 if run.done:
+                    check_finished(run)
                     continue
                 held.enter_context(run.lock())
                 begin(run, setting, own, stacked=len(jobs))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ngptlab import disk
+from ngptlab.runs import NUMBER, Fields, record_of
 
 TAIL_BYTES = 4096
 
@@ -25,7 +25,8 @@ class Progress:
 
 def read_progress(run_path: Path, steps: int) -> Progress:
     """Progress of the run at this path."""
-    metrics, timing = _tail(run_path / "metrics.jsonl"), _tail(run_path / "timing.jsonl")
+    metrics = _tail(run_path / "metrics.jsonl", {"step": int, "loss_nats": NUMBER})
+    timing = _tail(run_path / "timing.jsonl", {"step_seconds": NUMBER})
     recent = [record["step_seconds"] for record in timing]
     return Progress(
         step=metrics[-1]["step"] if metrics else 0,
@@ -57,8 +58,8 @@ def eta_seconds(cells: Iterable[tuple[int, Progress]], workers: int) -> float | 
     return left / workers
 
 
-def _tail(path: Path) -> list[dict[str, Any]]:
-    """The last whole records of a JSON-lines file."""
+def _tail(path: Path, fields: Fields) -> list[dict[str, Any]]:
+    """The last whole records of a JSON-lines file; none where one of them lacks its fields."""
     try:
         with disk.open_regular(path) as file:
             size = file.seek(0, 2)
@@ -68,6 +69,6 @@ def _tail(path: Path) -> list[dict[str, Any]]:
         return []
     whole = lines[:-1] if size <= TAIL_BYTES else lines[1:-1]
     try:
-        return [json.loads(line) for line in whole]
-    except (ValueError, RecursionError):  # damaged: the worker that opens the run will say so
+        return [record_of(line, fields) for line in whole]
+    except ValueError:  # damaged: the worker that opens the run will say so
         return []

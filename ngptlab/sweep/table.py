@@ -12,6 +12,7 @@ from ngptlab.disk import write_json, write_text
 from ngptlab.errors import LabError
 from ngptlab.runs import Run
 from ngptlab.sweep.plan import Cell
+from ngptlab.whole import check_finished
 
 LAST_STEPS = 50
 
@@ -22,20 +23,26 @@ def run_of(out: Path, cell: Cell) -> Path:
 
 
 def status_of(run_path: Path, config_hash: str) -> tuple[Status, str]:
-    """What a run directory says of its end, and why; 'waiting' where it has not ended or is another run's."""
+    """What a run directory says of its end, and why; 'waiting' where it has not ended or is another run's.
+
+    One that says it is done and is damaged counts as failed.
+    """
     if not (run_path / "config.json").exists():
         return "waiting", ""
     try:
         run = Run(run_path)
         summary = run.summary
+        if run.config.hash == config_hash:
+            check_finished(run)
     except LabError as error:  # damaged: this cell's failure, and no other's
         return "failed", str(error)
     if run.config.hash != config_hash or not summary:
         return "waiting", ""
     reason = str(summary.get("reason", ""))
-    if summary["status"] == "failed":
+    status = summary.get("status")
+    if status == "failed":
         return ("diverged" if summary.get("error") == "DivergedError" else "failed"), reason
-    return ("done", "") if summary["status"] == "done" else ("stopped", reason)
+    return ("done", "") if status == "done" else ("stopped", reason)
 
 
 def rows(cells: Sequence[Cell], out: Path, failures: Mapping[str, str]) -> list[CellRow]:
@@ -61,9 +68,12 @@ def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
     if status == "failed" or not (run_path / "config.json").exists():
         return CellRow(**where, status=status, reason=reason)
     run = Run(run_path)
-    metrics, timing = run.read("metrics"), run.read("timing")
+    try:
+        metrics, timing, evals = run.read("metrics"), run.read("timing"), run.read("evals")
+    except LabError as error:
+        return CellRow(**where, status="failed", reason=str(error))
     last = [record["loss_nats"] for record in metrics[-LAST_STEPS:]]
-    finals = [e for e in run.read("evals") if e["eval"] == "val" and e["step"] == config.train.steps]
+    finals = [e for e in evals if e["eval"] == "val" and e["step"] == config.train.steps]
     final = finals[-1] if finals and status == "done" else {}
     return CellRow(
         **where,

@@ -25,7 +25,8 @@ def mirror(run: Run, sink: Sink, over: Callable[[], bool]) -> int:
             sink.log(step, numbers)
             last = step
         sink.flush()
-    sink.finish(run.summary)
+    # Digests of the files that were read here say nothing there.
+    sink.finish({name: value for name, value in run.summary.items() if name != "streams"})
     return last
 
 

@@ -2,7 +2,9 @@
 
     checkpoints/step_000200/model.safetensors      weights by name
                             optimizer.safetensors  'name:key' -> tensor, AdamW's moments
-                            manifest.json          {format, step, config_hash, files: {name: {bytes, sha256}}}
+                            manifest.json          {format, step, config_hash, files: {name: {bytes, sha256}}, streams}
+
+`streams` says the same of each stream of the run up to that step, so that a resumed run knows its records again.
 
 Order of a save: files, fsync each, manifest, fsync, fsync of the folder, rename, fsync of the parent. A kill at any point
 leaves the old checkpoints whole. safetensors has no checksum of its own, hence the manifest's.
@@ -15,7 +17,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +44,11 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     keep: int,
     forever: Collection[int] = (),
+    streams: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the checkpoint of `step` and remove all but the newest `keep` and those of the steps in `forever`.
+
+    `streams` is what the run has recorded so far, as `Run.digests` gives it; None where it has recorded nothing.
 
     Raises:
         CheckpointError: it can't be written (disk full, permissions); earlier checkpoints are untouched.
@@ -61,7 +66,7 @@ def save_checkpoint(
             _write(temporary / f"{name}.safetensors", content)
             digest = hashlib.sha256(content).hexdigest()
             files[f"{name}.safetensors"] = {"bytes": len(content), "sha256": digest}
-        _write_manifest(temporary, step=step, config_hash=config_hash, files=files)
+        _write_manifest(temporary, step=step, config_hash=config_hash, files=files, streams=streams)
         _fsync_folder(temporary)
         # A damaged checkpoint of the same step may stand there; it was passed over on resume, so it may go.
         shutil.rmtree(target, ignore_errors=True)
@@ -99,19 +104,24 @@ def resume(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     warn: Callable[[str], None],
+    check_records: Callable[[dict[str, Any]], object] = lambda manifest: None,
 ) -> int:
     """Load the newest sound checkpoint into model and optimizer; returns its step, 0 where there is none.
 
-    A damaged one is named through `warn` and the one before it is taken.
+    A damaged one is named through `warn` and the one before it is taken; so is one whose manifest `check_records` refuses
+    with a CheckpointError, since the run's records up to there are not sound.
     Raises:
         CheckpointError: there are checkpoints and none of them is sound.
     """
-    checkpoints = list_checkpoints(folder)
+    checkpoints, newest_fault = list_checkpoints(folder), ""
     for path in reversed(checkpoints):
         try:
             manifest, files = read_checkpoint(path)
+            if manifest["config_hash"] == config_hash:
+                check_records(manifest)
         except CheckpointError as error:
-            warn(f"{error}; falling back to the one before")
+            newest_fault = newest_fault or str(error)
+            warn(f"{path.name} is passed over ({error}); falling back to the one before")
             continue
         if manifest["config_hash"] != config_hash:
             raise CheckpointError(
@@ -122,7 +132,7 @@ def resume(
         return int(manifest["step"])
     if checkpoints:
         raise CheckpointError(
-            f"{folder}: no sound checkpoint among {len(checkpoints)}; remove the run to train it anew"
+            f"{folder}: no sound checkpoint among {len(checkpoints)} ({newest_fault}); remove the run to train it anew"
         )
     return 0
 
@@ -205,17 +215,25 @@ def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors:
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def copy_checkpoint(source: Path, manifest: dict[str, Any], folder: Path, *, config_hash: str) -> None:
-    """Copy a checkpoint that was found sound, with this manifest, into the `folder` of a run of another hash."""
+def copy_checkpoint(
+    source: Path, manifest: dict[str, Any], folder: Path, *, config_hash: str, streams: Mapping[str, Any]
+) -> None:
+    """Copy a checkpoint that was found sound, with this manifest, to a run of another hash, which has recorded `streams`."""
     target = folder / source.name
     target.mkdir(parents=True)
     for name in manifest["files"]:
         shutil.copyfile(source / name, target / name)
-    _write_manifest(target, step=manifest["step"], config_hash=config_hash, files=manifest["files"])
+    _write_manifest(
+        target, step=manifest["step"], config_hash=config_hash, files=manifest["files"], streams=streams
+    )
 
 
-def _write_manifest(folder: Path, *, step: int, config_hash: str, files: dict[str, Any]) -> None:
-    manifest = {"format": FORMAT, "step": step, "config_hash": config_hash, "files": files}
+def _write_manifest(
+    folder: Path, *, step: int, config_hash: str, files: dict[str, Any], streams: Mapping[str, Any] | None
+) -> None:
+    manifest: dict[str, Any] = {"format": FORMAT, "step": step, "config_hash": config_hash, "files": files}
+    if streams is not None:
+        manifest["streams"] = dict(streams)
     _write(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
 
 

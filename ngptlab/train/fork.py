@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ngptlab.config import RunConfig, differences
+from ngptlab.config.due import validation_due
 from ngptlab.disk import write_json
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.param.rules import Rules, rules
 from ngptlab.runs import STREAMS, Run
 from ngptlab.train.checkpoint import copy_checkpoint, list_checkpoints, read_checkpoint, step_of
-from ngptlab.train.due import validation_due
+from ngptlab.whole import sizes_up_to
 
 MAY_DIFFER = ("name", "schedule.", "train.steps")
 WITH_VALIDATION = ("evals", "scales")
@@ -49,6 +50,11 @@ def fork(
             continue
         try:
             manifest, _ = read_checkpoint(checkpoint)
+            if manifest["config_hash"] != run.config.hash:
+                raise CheckpointError(
+                    f"{checkpoint}: belongs to run {manifest['config_hash']}, not {run.config.hash}"
+                )
+            sizes_up_to(run, step_of(checkpoint), manifest.get("streams"), scales=None)
         except CheckpointError as error:
             warn(f"{error}; branches off at the one before")
             continue
@@ -88,11 +94,17 @@ def _make(run: Run, checkpoint: Path, manifest: dict[str, Any], config: RunConfi
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         made = Run.open(temporary, config)
-        copy_checkpoint(checkpoint, manifest, temporary / "checkpoints", config_hash=config.hash)
         for stream in STREAMS:
             records = [r for r in run.read(stream) if r["step"] <= step and _belongs(config, stream, r)]
             if records:
                 made.replace(stream, records)
+        copy_checkpoint(
+            checkpoint,
+            manifest,
+            temporary / "checkpoints",
+            config_hash=config.hash,
+            streams=made.digests(),
+        )
         write_json(temporary / "env.json", run.env)
         write_json(temporary / "fork.json", {"run": run.path.name, "hash": run.config.hash, "step": step})
         made.sync()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ngptlab.config import RunConfig
+from ngptlab.config.due import checkpoint_due, validation_due
 from ngptlab.device import Device, Fetched
 from ngptlab.errors import DivergedError
 from ngptlab.flops import token_flops
@@ -25,11 +26,11 @@ from ngptlab.optim.table import text
 from ngptlab.param.rules import rules
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import resume, save_checkpoint
-from ngptlab.train.due import checkpoint_due, validation_due
 from ngptlab.train.program import program
 from ngptlab.train.progress import Reporter
 from ngptlab.train.speed import Meter
 from ngptlab.train.stop import Stopped, StopRequest
+from ngptlab.whole import sizes_up_to
 
 TokenArray = NDArray[np.int64]
 
@@ -206,14 +207,21 @@ class Trainer:
         return total
 
     def _resume(self) -> int:
+        kept: dict[str, int] = {}
+
+        def check_records(manifest: dict[str, Any]) -> None:
+            step, streams = manifest["step"], manifest.get("streams")
+            kept.update(sizes_up_to(self.run, step, streams, scales=bool(self.scales())))
+
         step = resume(
             self._folder,
             config_hash=self.config.hash,
             model=self.model,
             optimizer=self.optimizer,
             warn=self.reporter.note,
+            check_records=check_records,
         )
-        self.run.rewind(step if step else -1)
+        self.run.rewind(kept)
         if step:
             self.reporter.note(f"goes on after step {step}")
         return step
@@ -242,6 +250,7 @@ class Trainer:
             optimizer=self.optimizer,
             keep=checkpoint.keep,
             forever=checkpoint.at,
+            streams=self.run.digests(),
         )
 
     def _diverged(self, what: str) -> DivergedError:

@@ -34,14 +34,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def judged(paths: Sequence[Path]) -> tuple[list[Group], list[str]]:
-    """Every claim, judged from these paths, and the files that speak to none."""
+def judged(paths: Sequence[Path]) -> tuple[list[Group], list[str], list[str]]:
+    """Every claim, judged from these paths; the files that speak to none; and what is wrong with damaged runs."""
     from ngptlab.claims.read import gather
     from ngptlab.claims.table import table
     from ngptlab.recipes.claims import sources
 
-    evidence, mute = gather(paths)
-    return table(sources(), evidence), mute
+    evidence, mute, damaged = gather(paths)
+    return table(sources(), evidence), mute, damaged
 
 
 def act(options: argparse.Namespace) -> int:
@@ -51,10 +51,12 @@ def act(options: argparse.Namespace) -> int:
 
     if not options.paths and not RECORDED.is_dir():
         raise ConfigError("claims: no path given and no folder results here; give runs, studies or tables")
-    groups, mute = judged(options.paths or [RECORDED])
+    groups, mute, damaged = judged(options.paths or [RECORDED])
     write_claims(groups, options.out)
     print_claims(groups, Console())
     if mute:
         remark(f"Speaks to no claim: {', '.join(mute)}")
+    for line in damaged:
+        remark(f"Not counted: {line}")
     say(f"The table: {options.out / 'claims.md'}, .json")
     return 0

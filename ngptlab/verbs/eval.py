@@ -47,12 +47,15 @@ def act(options: argparse.Namespace) -> int:
     """Look for the extras and open every run first, so that what is missing costs no measuring; then evaluate."""
     from ngptlab.config import DeviceConfig
     from ngptlab.trained import open_trained
+    from ngptlab.whole import check_finished
 
     if "tasks" in options.evals:
         tasks.need()
     device = DeviceConfig(kind=options.device) if options.device else None
     paths = dict.fromkeys(options.runs)  # a run given twice is measured once
     models = [open_trained(path, step=options.step, device=device) for path in paths]
+    for trained in models:
+        check_finished(trained.run)
     options.out.mkdir(parents=True, exist_ok=True)
     for name in dict.fromkeys(options.evals):
         EVALS[name].act(models, options, options.out)

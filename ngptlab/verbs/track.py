@@ -28,10 +28,12 @@ def act(options: argparse.Namespace) -> int:
     from ngptlab.tracking.limits import reason
     from ngptlab.tracking.mirror import alone, mirror
     from ngptlab.tracking.sink import check_installed, open_sink
+    from ngptlab.whole import check_finished
 
     check_installed(options.to)
     for path in options.runs:
         run = Run(path)
+        check_finished(run)
         with run.lock(), alone(run, options.to, wait=False):
             try:
                 last = mirror(run, open_sink(options.to, run), lambda: True)

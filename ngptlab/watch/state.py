@@ -18,6 +18,7 @@ from typing import Any, Literal
 from ngptlab import disk
 from ngptlab.runs import Run
 from ngptlab.tail import Tail
+from ngptlab.whole import glance
 
 State = Literal["running", "stale", "waiting", "failed", "stopped", "diverged", "done"]
 
@@ -121,7 +122,8 @@ class Watched:
         reason = str(summary.get("reason") or "")
         match summary.get("status"):
             case "done":
-                return "done", ""
+                damage = glance(self.run, summary)
+                return ("failed", damage) if damage else ("done", "")
             case "stopped":
                 return "stopped", reason
             case "failed":

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from made_runs import metrics
 from ngptlab import config as configs
 from ngptlab.analysis.ladder import Ladder, Mode, Rung, measure
 from ngptlab.analysis.ladder_files import as_csv, print_ladder, write_ladder
@@ -31,13 +32,14 @@ def make_run(folder: Path, arm: str, seed: int, loss: float, *, seconds: float, 
         "seams": {} if arm == "a" else {"norm": arm.replace("+ ", "")},
         "model": {"vocab_size": 8, "num_layers": 1, "num_heads": 1, "d_model": 4},
         "data": {"seed": seed},
-        "train": {"steps": 10},
+        "train": {"steps": 10, "batch_size": 8, "context": 16},
     }
     config = configs.parse(fields, origin="a test")
     run = Run.open(folder / config.run_name, config)
     for step, value in ((0, 5.0), (10, loss)):
         row = {"step": step, "eval": "val", "loss_nats": value, "stderr_nats": 0.25, "bits_per_byte": 1.0}
         run.append("evals", row)
+    run.replace("metrics", metrics({0: 5.0, 10: loss}))
     for step in range(1, 11):
         # The first steps are slow, as with compilation; they must not count.
         run.append("timing", {"step": step, "step_seconds": seconds if step > 1 else 100.0})

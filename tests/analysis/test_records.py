@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import pytest
 
 from ngptlab.analysis.records import load_runs
 from ngptlab.errors import ConfigError, DataError, LabError
+from ngptlab.runs import Run
 
 MakeRun = Callable[..., Path]
 
@@ -29,19 +29,21 @@ def test_a_record_holds_what_was_recorded(make_run: MakeRun) -> None:
     assert run.env["data_digest"] == "d1"
 
 
-def test_the_later_record_of_a_step_stands(make_run: MakeRun) -> None:
+def test_a_step_measured_twice_is_refused(make_run: MakeRun) -> None:
     path = make_run("a", {0: 3.0, 100: 1.0})
-    again = json.loads((path / "evals.jsonl").read_text().splitlines()[0])
     with (path / "evals.jsonl").open("a") as file:
-        file.write(json.dumps({**again, "loss_nats": 2.5}) + "\n")
-    (run,) = load_runs([path])
-    assert [(row.step, row.loss_nats) for row in run.val] == [(0, 2.5), (100, 1.0)]
+        file.write((path / "evals.jsonl").read_text().splitlines()[0] + "\n")
+    with pytest.raises(
+        DataError, match=r"evals\.jsonl, line 3: damaged \(validation of step 0 after that of 100"
+    ):
+        load_runs([path])
 
 
 def test_records_of_other_evaluations_are_left_alone(make_run: MakeRun) -> None:
     path = make_run("a", {0: 3.0, 100: 1.0})
-    with (path / "evals.jsonl").open("a") as file:
-        file.write('{"step": 100, "eval": "spectra", "condition": {"w": 3}}\n')
+    run = Run(path)
+    run.append("evals", {"step": 100, "eval": "spectra", "condition": {"w": 3}})
+    run.finish("done", step=100, params=1)
     assert len(load_runs([path])[0].val) == 2
 
 

@@ -367,7 +367,8 @@ def test_what_was_measured_half_way_is_not_of_the_trained_model(make_run: MakeRu
 
 
 def test_what_is_committed_can_be_read() -> None:
-    found, mute = gather([RESULTS])
+    found, mute, damaged = gather([RESULTS])
+    assert not damaged
     assert (
         found.grids
         and found.step_times

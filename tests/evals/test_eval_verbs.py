@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from made_runs import ending
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
 from ngptlab.evals.activations import activations
@@ -119,6 +120,7 @@ def test_a_run_from_before_scales_were_logged(
     runs: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (runs[1].path / "scales.jsonl").unlink()
+    (runs[1].path / "summary.json").write_text(json.dumps(ending(runs[1])))
     out = tmp_path / "out"
     assert main(["eval", str(runs[1].path), "--evals", "scales", "--out", str(out)]) == 0
     assert "ngpt: no scales.jsonl" in capsys.readouterr().out

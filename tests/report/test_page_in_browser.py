@@ -55,7 +55,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page of four methods and a ladder, as a file's address."""
     folder = tmp_path_factory.mktemp("page")
     make = run_maker(folder)
-    env = {"commit": SCRIPT, IMAGE: {"deep": [STYLE, LONG]}}
+    env = {"data_digest": "d", "commit": SCRIPT, IMAGE: {"deep": [STYLE, LONG]}}
     runs = [
         make(
             method,

@@ -178,7 +178,7 @@ def test_ids_are_unique_and_references_lead_somewhere(paths: list[Path], tmp_pat
 
 def test_hostile_text_is_text(make_run: MakeRun, tmp_path: Path) -> None:
     losses = {0: 3.0, 50: 2.5, 100: 2.0}
-    env = {"commit": HOSTILE, HOSTILE: {"deep": [HOSTILE, 1e308]}, "odd": "\ud800"}
+    env = {"data_digest": HOSTILE, "commit": HOSTILE, HOSTILE: {"deep": [HOSTILE, 1e308]}, "odd": "\ud800"}
     name = HOSTILE.replace("/", "_") + "\udcff"
     runs = [
         make_run("_" + HOSTILE, losses, name=name, env=env, length=[1.0, 2.0]),

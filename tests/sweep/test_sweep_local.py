@@ -193,3 +193,13 @@ def test_wrong_use_starts_nothing(tiny: list[str], tmp_path: Path, capsys: Captu
         err = capsys.readouterr().err
         assert message in err and err.count("\n") == 1, err
         assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "line", ["5", '{"step": "x", "loss_nats": 1}', '{"step": 1}', '"\udc80"', "[" * 3000]
+)
+def test_progress_of_damaged_files_is_unknown(tmp_path: Path, line: str) -> None:
+    """The sweep goes on; the worker that opens the run says what is wrong with it."""
+    for stream in ("metrics", "timing"):
+        (tmp_path / f"{stream}.jsonl").write_bytes(line.encode("utf-8", "surrogateescape") + b"\n")
+    assert read_progress(tmp_path, 9) == Progress(step=0, steps=9)

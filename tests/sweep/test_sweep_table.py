@@ -66,6 +66,9 @@ def test_statuses(make_config: Make, tmp_path: Path) -> None:
     run.finish("failed", error="CheckpointError", reason="disk")
     assert status_of(path, config.hash) == ("failed", "disk")
     run.finish("done", step=8)
+    assert status_of(path, config.hash)[0] == "failed", "it says so, and has no steps"
+    (path / "summary.json").unlink()
+    finished(config, tmp_path)
     assert status_of(path, config.hash) == ("done", "")
     assert status_of(path, "00000000") == ("waiting", ""), "another run's directory says nothing"
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from made_runs import ending
+from ngptlab import config as configs
 from ngptlab import methods
 from ngptlab.config import RunConfig
 from ngptlab.errors import CheckpointError, ConfigError
@@ -76,7 +78,7 @@ def test_a_branch_is_the_straight_run(
     streams = [(run.path / "scales.jsonl").read_bytes() for run in (finished, straight) if method == "ngpt"]
     assert len(set(streams)) == len(streams) / 2
     assert (finished.path / "scales.jsonl").exists() == (method == "ngpt")
-    assert finished.summary == straight.summary and finished.path.name != straight.path.name
+    assert ending(finished) == ending(straight) and finished.path.name != straight.path.name
     assert [r["step"] for r in finished.read("timing")] == [r["step"] for r in straight.read("timing")]
     assert {r["step"] for r in finished.read("evals")} >= {0, changes["start"], config.train.steps}
     said = json.loads((finished.path / "fork.json").read_text())
@@ -122,6 +124,18 @@ def test_a_damaged_checkpoint_is_passed_over(trunk: Run, tmp_path: Path) -> None
     assert fork(trunk.path, config, tmp_path / "branch", warn=said.append) == 10
     assert len(said) == 1 and "step_000014: damaged" in said[0]
     assert sorted(path.name for path in tmp_path.iterdir() if "branch" in path.name) == ["branch"]
+
+
+def test_a_trunk_of_other_settings_than_its_checkpoints_is_left_alone(trunk: Run, tmp_path: Path) -> None:
+    """Its config.json was edited: a branch at the new learning rate would begin with steps at the old one."""
+    config = branch(trunk, start=14, schedule__cooldown_frac=0.3, optim__lr=0.5)
+    edited = trunk.config.model_copy(
+        update={"optim": trunk.config.optim.model_copy(update={"lr": 0.5, "lr_grid": config.optim.lr_grid})}
+    )
+    (trunk.path / "config.json").write_text(configs.dump(edited))
+    said: list[str] = []
+    assert fork(trunk.path, config, tmp_path / "branch", warn=said.append) == 0
+    assert said and all(f"belongs to run {trunk.config.hash}" in line for line in said)
 
 
 def test_only_length_and_schedule_may_differ(trunk: Run, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from made_runs import ending
 from ngptlab import config as configs
 from ngptlab import methods
 from ngptlab.config import RunConfig
@@ -24,6 +25,7 @@ from ngptlab.data.batches import Batches
 from ngptlab.device import Device, Fetched
 from ngptlab.errors import ConfigError, DivergedError
 from ngptlab.experiment import train
+from ngptlab.runs import Run
 from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.progress import Silent
 from ngptlab.train.stop import Stopped
@@ -354,7 +356,7 @@ def test_signal_in_the_last_step(make_config: MakeConfig, outcome: Outcome, tmp_
         train(make_config(), tmp_path / "run", reporter=Signals())
     assert train(make_config(), tmp_path / "run").done
     assert outcome(tmp_path / "run") == outcome(straight.path)
-    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == straight.summary
+    assert ending(Run(tmp_path / "run")) == ending(straight)
 
 
 def test_straight_runs_agree(make_config: MakeConfig, outcome: Outcome, tmp_path: Path) -> None:

@@ -155,7 +155,8 @@ def test_runs_come_go_and_begin_again(tmp_path: Path) -> None:
     run = begun(tmp_path / "runs" / "one")
     begun(tmp_path / "runs" / "two")
     assert [view.step for view in watching.look()] == [5, 5]
-    run.rewind(3)  # a resume
+    streams = {stream: run.content(stream).splitlines(keepends=True) for stream in ("metrics", "timing")}
+    run.rewind({stream: len(b"".join(lines[:3])) for stream, lines in streams.items()})  # a resume
     (one, _) = watching.look()
     assert one.step == 3 and len(one.losses) == 3
     for path in (run.path / "metrics.jsonl", run.path / "timing.jsonl"):

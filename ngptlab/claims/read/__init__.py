@@ -9,9 +9,10 @@ from pathlib import Path
 from ngptlab.claims.evidence import Evidence
 from ngptlab.claims.read.files import READABLE, kind_of, read_file
 from ngptlab.claims.read.runs import read_evals, read_runs
-from ngptlab.errors import ConfigError
+from ngptlab.errors import ConfigError, DataError, LabError
 from ngptlab.runs import Run
 from ngptlab.terminal import printable
+from ngptlab.whole import check_finished
 
 STUDIES = ("cooldown.json", "ladder.json", "report.json", "sweep.json")
 """Files that say all that a folder's runs say of losses; of these runs only evaluations are read besides."""
@@ -28,14 +29,16 @@ class _Walk:
     """The same, of those whose losses a study's file holds."""
     mute: list[str] = field(default_factory=list)
     """Files that speak to no claim."""
+    damaged: list[str] = field(default_factory=list)
+    """What is wrong with runs that a folder holds among others, a line each. They count for nothing."""
 
 
-def gather(paths: Sequence[Path]) -> tuple[Evidence, list[str]]:
-    """All evidence of these paths, and the names of files that speak to no claim.
+def gather(paths: Sequence[Path]) -> tuple[Evidence, list[str], list[str]]:
+    """All evidence of these paths, the names of files that speak to no claim, and what damaged runs of a folder lack.
 
     Raises:
         ConfigError: a path is not there, or holds nothing that can be read.
-        DataError: a file or a run is damaged.
+        DataError: a file is damaged, or a run that was given itself.
     """
     walk = _Walk()
     for path in {Path(given).resolve(): Path(given) for given in paths}.values():
@@ -46,7 +49,7 @@ def gather(paths: Sequence[Path]) -> tuple[Evidence, list[str]]:
         _visit(path.resolve(), path.resolve().parent, walk)
     walk.evidence.add(read_runs(walk.runs))
     walk.evidence.add(read_evals({p: name for p, name in walk.of_studies.items() if p not in walk.runs}))
-    return walk.evidence, walk.mute
+    return walk.evidence, walk.mute, walk.damaged
 
 
 def _visit(path: Path, root: Path, walk: _Walk) -> None:
@@ -58,7 +61,11 @@ def _visit(path: Path, root: Path, walk: _Walk) -> None:
     if _is_run(path):
         walk.runs[path] = path.parent.name
         return
-    files, runs = _tables(path), _run_folders(path)
+    damaged: list[str] = []
+    files, runs = _tables(path), _run_folders(path, damaged)
+    if not files and not runs and damaged:
+        raise DataError(damaged[0])
+    walk.damaged += damaged
     if not files and not runs:
         raise ConfigError(f"{path}: holds no finished run and no .json or .csv; give another folder")
     study = False
@@ -77,14 +84,22 @@ def _tables(folder: Path) -> list[Path]:
     return [p for p in files if p.suffix == ".json" or p.with_suffix(".json") not in files]
 
 
-def _run_folders(folder: Path) -> list[Path]:
+def _run_folders(folder: Path, damaged: list[str]) -> list[Path]:
     """Finished runs in a folder, or in its `runs`."""
     places: Iterable[Path] = (folder, folder / "runs")
-    return [path for place in places if place.is_dir() for path in _finished(place)]
+    return [path for place in places if place.is_dir() for path in _finished(place, damaged)]
 
 
-def _finished(place: Path) -> Iterator[Path]:
-    return (p for p in sorted(place.iterdir()) if _is_run(p) and Run(p).done)
+def _finished(place: Path, damaged: list[str]) -> Iterator[Path]:
+    for path in filter(_is_run, sorted(place.iterdir())):
+        try:
+            run = Run(path)
+            check_finished(run)
+        except LabError as error:
+            damaged.append(printable(str(error)))
+            continue
+        if run.done:
+            yield path
 
 
 def _is_run(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ngptlab.config import RunConfig
+from ngptlab.config.records import RunConfig
 
 
 def validation_due(config: RunConfig, step: int) -> bool:
