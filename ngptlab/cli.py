@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import NoReturn
 from ngptlab import __version__
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
+from ngptlab.output import discard, flushed, guarded
+from ngptlab.train.stop import Interrupted, interrupting
 from ngptlab.verbs import (
     bench,
     check,
@@ -53,6 +55,11 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    with guarded(), interrupting():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str]) -> int:
     try:
         code = run(arguments)
         sys.stdout.flush()
@@ -61,16 +68,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ngptlab: {error}", file=sys.stderr)
         return 1 if isinstance(error, DivergedError) else 2
     except BrokenPipeError:
-        # Nobody reads our output any more, as after `| head`. What is left of it would be tried again at exit, with a complaint.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Nobody reads our output any more, as after `| head`.
+        discard(sys.stdout)
         return 141
     except OSError as error:
-        # Disk full or no permission, in the middle of a run: what is saved stays, the same command goes on.
-        print(f"ngptlab: {error}; mend that and give the same command again", file=sys.stderr)
+        why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        if flushed(sys.stdout):
+            # Disk full or no permission, in the middle of a run: what is saved stays, the same command goes on.
+            print(f"ngptlab: {why}; mend that and give the same command again", file=sys.stderr)
+        else:
+            print(
+                f"ngptlab: standard output can't be written ({why}); what was done is kept", file=sys.stderr
+            )
         return 2
-    except KeyboardInterrupt:
-        print("ngptlab: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
+        name = signal.Signals(number).name
+        print(
+            f"ngptlab: stopped by {name}; what is finished stays, and the same command does the rest",
+            file=sys.stderr,
+        )
+        return 128 + number
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -69,6 +69,9 @@ def train(
     run = Run.open(path, config)
     # Signals go unheard no longer than there is something to save: waiting for a tracker ends with any of them.
     with run.lock(), Beside(config.track, run, reporter.note) as tracker, listen() as request:
+        if run.done:
+            reporter.note(f"another process has just finished it in {path}")
+            return run
         try:
             begin(run, setting, reporter)
             tracker.start()

@@ -21,7 +21,7 @@ PACKAGE = Path(ngptlab.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 ROOT = "__init__"
 
-BASE = {"errors", "disk", "config"}
+BASE = {"errors", "disk", "folders", "output", "config"}
 MODEL = BASE | {"nn"}
 RUNNING = MODEL | {ROOT, "runs", "device", "param", "optim", "methods", "data", "train", "evals", "tracking"}
 
@@ -30,6 +30,8 @@ ALLOWED: dict[str, set[str]] = {
     ROOT: set(),
     "errors": set(),
     "disk": set(),
+    "folders": {"disk"},
+    "output": set(),
     "config": {"errors", "disk"},
     "overrides": BASE,
     "runs": BASE,
@@ -70,6 +72,8 @@ NO_TORCH = {
     ROOT,
     "errors",
     "disk",
+    "folders",
+    "output",
     "config",
     "flops",
     "overrides",

@@ -10,6 +10,8 @@ from typing import Any
 import matplotlib.style
 from matplotlib.figure import Figure
 
+from ngptlab.disk import write_bytes
+
 INK, GRID = "#333333", "#dddddd"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080")
 """Okabe and Ito's palette, which colour-blind readers tell apart."""
@@ -69,4 +71,4 @@ def saved(figure: Figure, ending: str) -> bytes:
 def write(out: Path, name: str, draw: Callable[[str], bytes]) -> None:
     """Write <name>.png and <name>.svg into `out`; `draw` gives the bytes of a file with an ending."""
     for ending in ("png", "svg"):
-        (out / f"{name}.{ending}").write_bytes(draw(ending))
+        write_bytes(out / f"{name}.{ending}", draw(ending))

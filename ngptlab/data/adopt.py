@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import uuid
 from pathlib import Path
 
 from ngptlab.config import DataConfig
@@ -32,6 +31,7 @@ from ngptlab.data.manifest import (
 from ngptlab.data.scan import scan
 from ngptlab.data.shards import TokenStream
 from ngptlab.data.tokenize import check_vocabulary, given_as, tokenizer, tokenizer_name
+from ngptlab.disk import write_text
 from ngptlab.errors import DataError
 
 SCHEME = "shards:"
@@ -178,9 +178,7 @@ def _remember(folder: Path, manifest: Manifest) -> None:
     path = _record(folder, manifest)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-        temporary.write_text(json.dumps(tails), encoding="utf-8")
-        temporary.replace(path)
+        write_text(path, json.dumps(tails))
     except OSError as error:
         log.info("%s: can't be written (%s), so digests will be compared again", path, error.strerror)
 

@@ -25,12 +25,12 @@ from ngptlab.data.manifest import (
     Split,
     check_digest,
     check_size,
-    fsync_folder,
     read_manifest,
 )
 from ngptlab.data.prepare import prepare
 from ngptlab.data.shards import TokenStream
 from ngptlab.data.tokenize import check_vocabulary, tokenizer, tokenizer_name
+from ngptlab.disk import fsync_folder
 from ngptlab.errors import DataError, nearest
 
 __all__ = ["Corpus", "Manifest", "Split", "open_corpus"]

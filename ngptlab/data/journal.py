@@ -13,12 +13,12 @@ from pydantic import Field, ValidationError
 
 from ngptlab.config import Frozen
 from ngptlab.data.drafts import Drafts, DraftState
-from ngptlab.data.manifest import fsync_folder
 from ngptlab.data.splits import Extremes
+from ngptlab.disk import is_temporary, naming, update, write_text
 from ngptlab.errors import DataError
+from ngptlab.folders import remove_temporaries
 
 JOURNAL = "progress.json"
-TEMPORARY = f".{JOURNAL}.tmp"
 HASHES = "progress.hashes"
 HASH_BYTES = 32
 
@@ -50,7 +50,7 @@ def read_journal(folder: Path, job: str) -> Journal | None:
     try:
         journal = Journal.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        others = sorted(entry.name for entry in folder.iterdir() if entry.name != TEMPORARY)
+        others = sorted(entry.name for entry in folder.iterdir() if not is_temporary(entry))
         if others:
             raise DataError(f"{folder}: holds {others[0]}; give --out a new or empty folder") from None
         return None
@@ -66,18 +66,13 @@ def read_journal(folder: Path, job: str) -> Journal | None:
 def write_journal(folder: Path, journal: Journal, hashes: bytes = b"") -> None:
     """Replace the entry, as a whole or not at all, after adding the hashes of the documents since the last one."""
     if journal.documents:
-        with os.fdopen(os.open(folder / HASHES, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+        with naming(folder / HASHES, len(hashes)), update(folder / HASHES) as file:
             file.truncate(HASH_BYTES * journal.documents - len(hashes))
             file.seek(0, os.SEEK_END)
             file.write(hashes)
             file.flush()
             os.fsync(file.fileno())
-    with (folder / TEMPORARY).open("w", encoding="utf-8") as entry:
-        entry.write(journal.model_dump_json())
-        entry.flush()
-        os.fsync(entry.fileno())
-    (folder / TEMPORARY).replace(folder / JOURNAL)
-    fsync_folder(folder)
+    write_text(folder / JOURNAL, journal.model_dump_json())
 
 
 def read_hashes(folder: Path, journal: Journal) -> list[bytes]:
@@ -102,5 +97,6 @@ def read_hashes(folder: Path, journal: Journal) -> list[bytes]:
 def clear(folder: Path) -> None:
     """Leave nothing of a preparation."""
     Drafts(folder, {})
-    for name in (HASHES, TEMPORARY, JOURNAL):
+    remove_temporaries(folder)
+    for name in (HASHES, JOURNAL):
         (folder / name).unlink(missing_ok=True)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,6 +15,7 @@ from pydantic import ValidationError
 from ngptlab.config import Frozen
 from ngptlab.data.cache import cache_folder
 from ngptlab.data.shards import Shard, file_sha256
+from ngptlab.disk import write_text
 from ngptlab.errors import DataError
 
 FORMAT_VERSION: Final = 1
@@ -67,16 +66,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     Raises:
         OSError: the file can't be written.
     """
-    temporary = path.with_name(f".{MANIFEST}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(manifest.model_dump_json(indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_text(path, manifest.model_dump_json(indent=2) + "\n")
 
 
 def cached_manifest(folder: Path) -> Path:
@@ -142,12 +132,3 @@ def check_digest(folder: Path, shard: Shard, remedy: str) -> None:
 def damaged(path: Path, damage: str, remedy: str) -> DataError:
     """The error for a file that isn't what it should be: what is wrong, then what to do."""
     return DataError(f"{path}: {damage}; {remedy}")
-
-
-def fsync_folder(folder: Path) -> None:
-    """Put a folder's entries on the disk; fsync of a file doesn't do that for its name."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

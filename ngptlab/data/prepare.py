@@ -19,10 +19,11 @@ from ngptlab.data import sources
 from ngptlab.data.drafts import Drafts
 from ngptlab.data.encode import Batch, encoded
 from ngptlab.data.journal import Journal, clear, read_hashes, read_journal, write_journal
-from ngptlab.data.manifest import MANIFEST, Manifest, Split, fsync_folder, write_manifest
+from ngptlab.data.manifest import MANIFEST, Manifest, Split, write_manifest
 from ngptlab.data.sources import Source
 from ngptlab.data.splits import Extremes, Rule, enough
 from ngptlab.data.tokenize import Tokenizer
+from ngptlab.disk import fsync_folder
 from ngptlab.errors import DataError
 
 SAVE_BYTES = 64 * 2**20
@@ -32,6 +33,10 @@ BATCH_BYTES = 1 << 20
 
 Tell = Callable[[float, int, int], None]
 """Called with the share of the source that is read, bytes of text done, tokens done."""
+
+
+class Paused(Exception):
+    """A preparation was asked to stop, and has kept what it did. Not an error of anybody's."""
 
 
 def prepare(
@@ -44,6 +49,7 @@ def prepare(
     resumable: bool = False,
     tell: Tell | None = None,
     source: Source | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Manifest:
     """Fill an empty folder with the shards of `data` and a manifest, all of it on the disk when this returns.
 
@@ -51,8 +57,10 @@ def prepare(
 
     Args:
         source: what is read; none: `data.source`.
+        stopped: asked after every batch of documents whether to end here; for a resumable one.
 
     Raises:
+        Paused: it was to end; what is done is in the journal.
         DataError: the source can't be read, has fewer than two different documents, or changed meanwhile; the
             folder was begun from other text or with other settings.
         OSError: the folder can't be written.
@@ -61,7 +69,7 @@ def prepare(
     before = source.fingerprint()
     rule = Rule(val_share=data.val_share, long_share=data.long_share, long_min_tokens=long_min_tokens)
     job = f"{before} {tokens.name} {tokens.end_of_text} {data.val_share} {data.long_share} {long_min_tokens}"
-    work = _Work(source, tokens, rule, folder, workers, resumable, tell)
+    work = _Work(source, tokens, rule, folder, workers, resumable, tell, stopped)
     journal = (read_journal(folder, job) if resumable else None) or Journal(job=job)
     splits, found = work.write(journal)
     if source.fingerprint() != before:
@@ -103,6 +111,7 @@ class _Work:
     workers: int
     resumable: bool
     tell: Tell | None
+    stopped: Callable[[], bool]
 
     def write(self, journal: Journal) -> tuple[dict[str, Split], Extremes | None]:
         """Write all shards, from where the journal is. Also gives the extremes of all documents, none if there are none."""
@@ -128,7 +137,8 @@ class _Work:
                 if not self.resumable:
                     continue
                 unsaved += b"".join(batch.digests)
-                if drafts.text_bytes - saved_bytes >= SAVE_BYTES:
+                stop = self.stopped()
+                if stop or drafts.text_bytes - saved_bytes >= SAVE_BYTES:
                     entry = {
                         "found": found,
                         "position": batch.position,
@@ -137,6 +147,8 @@ class _Work:
                     }
                     write_journal(self.folder, journal.model_copy(update=entry), unsaved)
                     saved_bytes, unsaved = drafts.text_bytes, b""
+                if stop:
+                    raise Paused(f"{done:,} documents are in {self.folder}")
         return drafts.splits(), found
 
 

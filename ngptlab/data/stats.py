@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ngptlab.data.manifest import Manifest, locate_manifest, read_manifest
 from ngptlab.data.shards import TokenStream
 from ngptlab.data.verify import NO_MANIFEST
+from ngptlab.disk import replacing
 
 I64 = npt.NDArray[np.int64]
 
@@ -78,4 +79,5 @@ def draw(splits: list[SplitStats], path: Path, *, title: str) -> None:
     axes[-1].set_xlabel("tokens in a document")
     figure.suptitle(title, fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=150)

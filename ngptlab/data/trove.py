@@ -12,7 +12,6 @@ callable.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,14 @@ from ngptlab.config import DataConfig, Frozen
 from ngptlab.data import sources
 from ngptlab.data.drafts import Drafts
 from ngptlab.data.formats import TEXT_COLUMN
-from ngptlab.data.manifest import MANIFEST, Split, fsync_folder, read_manifest
+from ngptlab.data.manifest import MANIFEST, Split, read_manifest
 from ngptlab.data.prepare import finish, hashed
 from ngptlab.data.sources import Source
 from ngptlab.data.splits import Extremes, Rule, enough
 from ngptlab.data.tokenize import Tokenizer, tokenizer
+from ngptlab.disk import create, replacing, write_text
 from ngptlab.errors import DataError
+from ngptlab.folders import filling
 
 INDEX = np.dtype([("digest", "u1", (32,)), ("tokens", "<i8"), ("text_bytes", "<i8")])
 FLUSH_DOCUMENTS = 1000
@@ -104,7 +105,7 @@ class Encode:
         self.job.scratch.mkdir(parents=True, exist_ok=True)
         rows: list[tuple[Any, int, int]] = []
         before = np.array([tokens.end_of_text], dtype="<u2")
-        with self.job.path(rank, world_size, ".tokens").open("wb") as file:
+        with create(self.job.path(rank, world_size, ".tokens")) as file:
             # Blocks of consecutive parts, so that the ranks' order is the source's.
             for part in range(
                 source.num_parts * rank // world_size, source.num_parts * (rank + 1) // world_size
@@ -113,10 +114,9 @@ class Encode:
                     ids = np.concatenate([before, tokens.encode(text.decode())])
                     file.write(ids.data)
                     rows.append((np.frombuffer(digest, dtype=np.uint8), len(ids), len(text)))
-        np.save(self.job.path(rank, world_size, ".npy"), np.array(rows, dtype=INDEX), allow_pickle=False)
-        temporary = record.with_suffix(".tmp")
-        temporary.write_text(Block(job=job).model_dump_json(), encoding="utf-8")
-        temporary.replace(record)
+        with replacing(self.job.path(rank, world_size, ".npy")) as index:
+            np.save(index, np.array(rows, dtype=INDEX), allow_pickle=False)
+        write_text(record, Block(job=job).model_dump_json())
 
 
 @dataclass(frozen=True)
@@ -144,12 +144,9 @@ class Merge:
                 )
             return
         num_ranks = self._num_ranks(job)
-        temporary = out.with_name(f".{out.name}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        finish(temporary, source, tokens, self._write(temporary, num_ranks, source.label))
-        temporary.rename(out)
-        fsync_folder(out.parent)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with filling(out) as temporary:
+            finish(temporary, source, tokens, self._write(temporary, num_ranks, source.label))
 
     def _num_ranks(self, job: str) -> int:
         """How many blocks there are, all of them of this job."""

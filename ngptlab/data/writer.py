@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from ngptlab.config import Frozen
 from ngptlab.data.shards import HEADER_BYTES, MAGIC, TOKEN_BYTES, VERSION, Shard, file_sha256
+from ngptlab.disk import create, naming, update
 from ngptlab.errors import DataError
 
 
@@ -52,7 +54,7 @@ class ShardWriter:
         if state:
             self.shards += state.shards
             if state.tokens:
-                self._file = self._path().open("r+b")
+                self._file = update(self._path())
                 self._file.truncate(HEADER_BYTES + TOKEN_BYTES * state.tokens)
                 self._file.seek(0, os.SEEK_END)
                 self._tokens, self._max_token = state.tokens, state.max_token
@@ -61,8 +63,9 @@ class ShardWriter:
         """Where the writer is. Everything before it is on the disk when this returns."""
         if self._file is None:
             return WriterState(shards=tuple(self.shards))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self._path(), self._file_bytes()):
+            self._file.flush()
+            os.fsync(self._file.fileno())
         return WriterState(shards=tuple(self.shards), tokens=self._tokens, max_token=self._max_token)
 
     def __enter__(self) -> Self:
@@ -76,7 +79,8 @@ class ShardWriter:
         if kind is None:
             self._finish(self._file)
         else:
-            self._file.close()
+            with contextlib.suppress(OSError):  # of a full disk, upon which it tries what is left once more
+                self._file.close()
 
     def write(self, tokens: npt.NDArray[np.integer]) -> None:
         """Append tokens (any integer dtype, shape [N]).
@@ -91,7 +95,8 @@ class ShardWriter:
         while len(tokens):
             file = self._file or self._begin()
             piece = tokens[: self._shard_tokens - self._tokens]
-            file.write(np.ascontiguousarray(piece, dtype="<u2").data)
+            with naming(self._path(), piece.size * TOKEN_BYTES):
+                file.write(np.ascontiguousarray(piece, dtype="<u2").data)
             self._tokens += len(piece)
             self._max_token = max(self._max_token, int(piece.max()))
             tokens = tokens[len(piece) :]
@@ -100,22 +105,24 @@ class ShardWriter:
 
     def _begin(self) -> BinaryIO:
         self._tokens = self._max_token = 0
-        self._file = self._path().open("wb")
+        self._file = create(self._path())
         self._file.write(_header(0))
         return self._file
 
     def _path(self) -> Path:
         return self._folder / f"{self._split}_{len(self.shards):06d}.bin"
 
+    def _file_bytes(self) -> int:
+        return HEADER_BYTES + TOKEN_BYTES * self._tokens
+
     def _finish(self, file: BinaryIO) -> None:
-        self._file = None
-        with file:  # closed even where the disk is full
+        self._file, path = None, self._path()
+        with naming(path, self._file_bytes()), file:  # closed even where the disk is full
             file.seek(0)
             file.write(_header(self._tokens))
             file.flush()
             os.fsync(file.fileno())
             size = os.fstat(file.fileno()).st_size
-        path = Path(file.name)
         # Read again for the digest: the header comes first and its count was known last.
         digest = file_sha256(path)
         self.shards.append(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from ngptlab.disk import create
 from ngptlab.runs import Run
 
 PATIENCE_SECONDS = 30.0
@@ -37,7 +38,7 @@ class Beside:
         if self.tracker == "off":
             return
         try:
-            with (self.run.path / LOG).open("wb") as log:
+            with create(self.run.path / LOG) as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "ngptlab.tracking", self.tracker, str(self.run.path)],
                     stdin=subprocess.PIPE,

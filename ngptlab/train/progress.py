@@ -9,6 +9,7 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from ngptlab.output import unfailing_stderr
 from ngptlab.train.speed import Speed
 
 WAITING_SHARE = 0.01
@@ -61,7 +62,7 @@ class ConsoleReporter:
 
     def __init__(self, title: str, steps: int, *, every_seconds: float = 10.0) -> None:
         self.title, self.steps, self.every_seconds = title, steps, every_seconds
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = Console(file=unfailing_stderr(), highlight=False, soft_wrap=True)
         self._printed = -float("inf")
         self._bar: Progress | None = None
         self._task = TaskID(0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -147,7 +149,9 @@ def _table(*headings: str) -> Table:
 
 def _prepare(options: argparse.Namespace) -> int:
     from ngptlab.data.make import make
+    from ngptlab.data.prepare import Paused
     from ngptlab.data.sources import find
+    from ngptlab.train.stop import listen
 
     place = options.source
     if place != "stdlib" and not place.startswith(("text:", "hf:")):
@@ -163,15 +167,24 @@ def _prepare(options: argparse.Namespace) -> int:
     except ValidationError as error:
         raise ConfigError(f"data prepare: {explain(error)}") from None
     source = find(place, column=options.column, split=options.split, revision=options.revision)
-    with Progress() as progress:
-        manifest = make(
-            data,
-            options.out,
-            long_min_tokens=options.long_min_tokens,
-            workers=options.workers,
-            tell=progress.tell,
-            source=source,
+    try:
+        with listen() as request, Progress() as progress:
+            manifest = make(
+                data,
+                options.out,
+                long_min_tokens=options.long_min_tokens,
+                workers=options.workers,
+                tell=progress.tell,
+                source=source,
+                stopped=lambda: request.signal_number is not None,
+            )
+    except Paused as paused:
+        assert request.signal_number is not None
+        name = signal.Signals(request.signal_number).name
+        print(
+            f"ngptlab: stopped by {name}; {paused}, and the same command goes on from there", file=sys.stderr
         )
+        return 128 + request.signal_number
     data_get.print_splits(manifest)
     end = f" --data.end-of-text {shlex.quote(options.end_of_text)}" if options.end_of_text else ""
     print(f"to train on them: --data.source shards:{options.out} --data.tokenizer {options.tokenizer}{end}")
