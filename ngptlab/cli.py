@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import json
 import signal
 import sys
@@ -18,7 +19,7 @@ from typing import NoReturn
 from ngptlab import __version__
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
-from ngptlab.output import discard, flushed, guarded
+from ngptlab.output import discard, guarded
 from ngptlab.train.stop import Interrupted, interrupting
 from ngptlab.verbs import (
     bench,
@@ -72,14 +73,15 @@ def _main(arguments: Sequence[str]) -> int:
         discard(sys.stdout)
         return 141
     except OSError as error:
-        why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        if flushed(sys.stdout):
-            # Disk full or no permission, in the middle of a run: what is saved stays, the same command goes on.
-            print(f"ngptlab: {why}; mend that and give the same command again", file=sys.stderr)
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            # Files are written by disk.py, which names them.
+            discard(sys.stdout)
+            why = f"standard output can't be written ({error.strerror}); what was done is kept"
         else:
-            print(
-                f"ngptlab: standard output can't be written ({why}); what was done is kept", file=sys.stderr
-            )
+            # Disk full or no permission, in the middle of a run: what is saved stays, the same command goes on.
+            why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            why += "; mend that and give the same command again"
+        print(f"ngptlab: {why}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
