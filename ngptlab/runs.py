@@ -188,3 +188,8 @@ class Run:
     def finish(self, status: str, **fields: Any) -> None:
         """Write `summary.json`."""
         disk.write_json(self.path / "summary.json", {"status": status, **fields})
+
+    def break_off(self, status: str, **fields: Any) -> None:
+        """`finish`, while an exception is under way: it says more than that there is no room for the summary either."""
+        with contextlib.suppress(OSError):
+            self.finish(status, **fields)
