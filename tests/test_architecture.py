@@ -99,6 +99,9 @@ LOADS_BY_NAME = {
 READ_TENSORS = {"export/pickled.py"}
 """Files that may read a pickle's tensors: checkpoints of other implementations come as nothing else."""
 
+WRITE_THEMSELVES = {"disk.py", "folders.py", "output.py"}
+"""Files that open files for writing; all others do so through the first two. (The third opens /dev/null.)"""
+
 # (file, line) of mentions that stand although they name a method outside methods/ and recipes/.
 MAX_LINES = 400
 
@@ -175,6 +178,28 @@ def forbidden(tree: ast.AST, *, may_read_tensors: bool = False) -> list[str]:
     return found
 
 
+def own_writes(tree: ast.AST) -> list[str]:
+    """Files written otherwise than by disk.py: they may follow a link, be left half written, or fail without a name."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        modes = [*node.args[:2], *(k.value for k in node.keywords if k.arg == "mode")]
+        writes = any(
+            isinstance(mode, ast.Constant) and re.fullmatch("[rwax+bt]*[wax+][bt+]*", str(mode.value))
+            for mode in modes
+        )
+        if re.search(
+            r"(?<!\bdisk)\.(write_text|write_bytes|touch)$|^tempfile\.|^shutil\.(copy2?|copyfile|copytree|move)$",
+            called,
+        ):
+            found.append(f"line {node.lineno}: {called}(...)")
+        elif re.search(r"(^|\.)open$", called) and writes:
+            found.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return found
+
+
 def mentions(text: str) -> list[str]:
     """Lines that hold a method's name as a whole word, as itself or with dashes."""
     names = {spelling for name in methods.names() for spelling in (name, name.replace("_", "-"))}
@@ -205,6 +230,12 @@ def test_the_table_has_no_circle_and_no_dead_entry() -> None:
 def test_no_code_from_data(path: Path) -> None:
     may = path.relative_to(PACKAGE).as_posix() in READ_TENSORS
     assert forbidden(ast.parse(path.read_text(encoding="utf-8")), may_read_tensors=may) == []
+
+
+@by_file
+def test_files_are_written_through_disk(path: Path) -> None:
+    if path.relative_to(PACKAGE).as_posix() not in WRITE_THEMSELVES:
+        assert own_writes(ast.parse(path.read_text(encoding="utf-8"))) == []
 
 
 @by_file
@@ -306,6 +337,38 @@ def test_wrong_imports_are_found(unit: str, code: str) -> None:
 )
 def test_forbidden_calls_are_found(code: str) -> None:
     assert len(forbidden(ast.parse(code))) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "path.write_text(text)",
+        "(out / name).write_bytes(content)",
+        "path.touch()",
+        "path.open('wb')",
+        "open(path, 'a')",
+        "path.open(mode='r+b')",
+        "open(path, mode='x')",
+        "shutil.copyfile(a, b)",
+        "tempfile.mkdtemp()",
+    ],
+)
+def test_own_writes_are_found(code: str) -> None:
+    assert len(own_writes(ast.parse(code))) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "disk.write_text(p, t)",
+        "write_json(p, v)",
+        "path.open('rb')",
+        "open(path)",
+        "shutil.copyfileobj(a, b)",
+    ],
+)
+def test_other_writes_are_not(code: str) -> None:
+    assert own_writes(ast.parse(code)) == []
 
 
 def test_tensors_are_read_in_one_way_only() -> None:

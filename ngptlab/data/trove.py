@@ -27,7 +27,7 @@ from ngptlab.data.prepare import finish, hashed
 from ngptlab.data.sources import Source
 from ngptlab.data.splits import Extremes, Rule, enough
 from ngptlab.data.tokenize import Tokenizer, tokenizer
-from ngptlab.disk import create, replacing, write_text
+from ngptlab.disk import create, naming, replacing, write_text
 from ngptlab.errors import DataError
 from ngptlab.folders import filling
 
@@ -105,7 +105,8 @@ class Encode:
         self.job.scratch.mkdir(parents=True, exist_ok=True)
         rows: list[tuple[Any, int, int]] = []
         before = np.array([tokens.end_of_text], dtype="<u2")
-        with create(self.job.path(rank, world_size, ".tokens")) as file:
+        path = self.job.path(rank, world_size, ".tokens")
+        with naming(path), create(path) as file:
             # Blocks of consecutive parts, so that the ranks' order is the source's.
             for part in range(
                 source.num_parts * rank // world_size, source.num_parts * (rank + 1) // world_size

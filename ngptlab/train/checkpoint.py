@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from ngptlab.disk import naming
+from ngptlab.disk import create, naming, open_regular
 from ngptlab.errors import CheckpointError
 from ngptlab.folders import filling, own, remove
 
@@ -194,8 +194,11 @@ def copy_checkpoint(source: Path, manifest: dict[str, Any], folder: Path, *, con
     """Copy a checkpoint that was found sound, with this manifest, into the `folder` of a run of another hash."""
     target = own(own(folder) / source.name)
     for name in manifest["files"]:
-        with naming(target / name, (source / name).stat().st_size):
-            shutil.copyfile(source / name, target / name)
+        size = (source / name).stat().st_size
+        with naming(target / name, size), open_regular(source / name) as old, create(target / name) as new:
+            shutil.copyfileobj(old, new)
+            new.flush()
+            os.fsync(new.fileno())
     _write_manifest(target, step=manifest["step"], config_hash=config_hash, files=manifest["files"])
 
 
@@ -205,8 +208,7 @@ def _write_manifest(folder: Path, *, step: int, config_hash: str, files: dict[st
 
 
 def _write(path: Path, content: bytes) -> None:
-    with naming(path, len(content)), path.open("xb", buffering=0) as file:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[file.write(rest) :]
+    with naming(path, len(content)), create(path) as file:
+        file.write(content)
+        file.flush()
         os.fsync(file.fileno())
