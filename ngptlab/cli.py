@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
+import errno
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import NoReturn
 from ngptlab import __version__, disk
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError, LabError
+from ngptlab.output import discard, guarded
 from ngptlab.terminal import any_text, one_line, remark, say, say_path
+from ngptlab.train.stop import Interrupted, interrupting
 from ngptlab.verbs import (
     bench,
     check,
@@ -54,6 +57,11 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    with guarded(), interrupting():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str]) -> int:
     try:
         code = run(arguments)
         sys.stdout.flush()
@@ -62,19 +70,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         remark(one_line(f"ngptlab: {error}"))
         return 1 if isinstance(error, DivergedError) else 2
     except BrokenPipeError:
-        # Nobody reads our output any more, as after `| head`. What is left of it would be tried again at exit, with a complaint.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Nobody reads our output any more, as after `| head`.
+        discard(sys.stdout)
         return 141
     except OSError as error:
-        # Disk full or no permission, in the middle of a run: what is saved stays, the same command goes on.
-        remark(one_line(f"ngptlab: {error}; mend that and give the same command again"))
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            # Files are written by disk.py, which names them.
+            discard(sys.stdout)
+            why = f"standard output can't be written ({error.strerror}); what was done is kept"
+        else:
+            # Disk full or no permission, in the middle of a run: what is saved stays, the same command goes on.
+            why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            why += "; mend that and give the same command again"
+        remark(one_line(f"ngptlab: {why}"))
         return 2
     except MemoryError:
         remark("ngptlab: not enough memory; give a smaller model, batch or text, or a larger machine")
         return 2
-    except KeyboardInterrupt:
-        remark("ngptlab: interrupted")
-        return 130
+    except KeyboardInterrupt as error:
+        number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
+        name = signal.Signals(number).name
+        remark(f"ngptlab: stopped by {name}; what is finished stays, and the same command does the rest")
+        return 128 + number
 
 
 def run(arguments: Sequence[str]) -> int:

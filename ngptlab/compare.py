@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from ngptlab import folders
 from ngptlab import methods as all_methods
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError
@@ -49,12 +50,25 @@ def compare(
     """Train what is missing under out/runs, evaluate, and write out/report.html and out/report.json.
 
     Raises:
-        LabError: wrong settings or data; finished runs stay and are not trained again.
+        LabError: wrong settings or data, or a link where a run is to be trained; finished runs stay and are not trained again.
         Stopped: a signal asked for it; the run under way was saved.
     """
     configs = plan(recipe, methods=methods or recipe.methods, seeds=seeds, overrides=overrides or {})
     runs: list[Run] = []
     for config in configs:
         with reporter(config) as tell:
-            runs.append(train(config, out / "runs" / config.run_name, reporter=tell))
+            runs.append(train(config, _place(out, config), reporter=tell))
     return write_report([run.path for run in runs], out, title=recipe.config.name)
+
+
+def _place(out: Path, config: RunConfig) -> Path:
+    """The directory of a run; no link where it is to be trained, because a comparison may be a stranger's."""
+    path = out / "runs" / config.run_name
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        folders.own(out / "runs")
+        if not (path / "config.json").exists() or not Run(path).done:
+            folders.refuse_link(path)
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}; or give another --out") from None
+    return path

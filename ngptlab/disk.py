@@ -26,6 +26,10 @@ RECORD_BYTES = 64 << 20
 """Limit for a file that is read as a whole and parsed: configs, manifests, results. Ours have kilobytes."""
 PIECE_BYTES = 1 << 20
 END_BYTES = 1 << 16
+LINK = "a link, through which nothing is written; remove it"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+"""From file systems that have no hard links."""
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -34,6 +38,10 @@ KINDS = (
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISLNK, "a link"),
 )
+
+
+class NoRoom(OSError):
+    """The disk or the quota is full, or the file is larger than the system lets it be; says how much was to be written."""
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -208,6 +216,51 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
+def write_new(path: Path, text: str) -> bool:
+    """Put a new file on the disk, all of it when it is there; False where something has its name already.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    temporary, content = temporary_beside(path), text.encode("utf-8")
+    with naming(path, len(content)):
+        try:
+            write_bytes(temporary, content)
+            os.link(temporary, path, follow_symlinks=False)  # unlike a rename, it replaces nothing
+        except (FileExistsError, FileNotFoundError):  # the writer of what is there may clear up after others
+            if not os.path.lexists(path):
+                raise
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        fsync_folder(path.parent)
+    return True
+
+
+def create(path: Path) -> BinaryIO:
+    """Open a new file in place of the file or link that has its name. For what is written over a long time.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    with naming(path):
+        path.unlink(missing_ok=True)
+        return path.open("xb")
+
+
+def update(path: Path) -> BinaryIO:
+    """Open a file for reading and writing in place; made where it is missing.
+
+    Raises:
+        OSError: it can't be opened, or is a link or no regular file.
+    """
+    return os.fdopen(_open_own(path, os.O_RDWR), "r+b")
+
+
 def append(path: Path, text: str) -> None:
     """Add a text at a file's end in one write; it is in the kernel's hands when this returns.
 
@@ -257,13 +310,18 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def naming(path: Path, size: int | None = None) -> Iterator[None]:
-    """Have the errors of a block name `path`, and `size`, in bytes, where the disk is full."""
+    """Have the errors of a block name `path`, and `size`, in bytes, where there is no room for them.
+
+    Of nested blocks the inner one's words stand.
+    """
     try:
         yield
+    except NoRoom:
+        raise
     except OSError as error:
         named = error if error.filename is not None else OSError(error.errno, error.strerror, str(path))
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            named = OSError(error.errno, f"{error.strerror}{_room(path, size)}", named.filename)
+        if error.errno in NO_ROOM:
+            named = NoRoom(error.errno, f"{error.strerror}{_room(path, size)}", named.filename)
         raise named from None
 
 
@@ -278,7 +336,11 @@ def fsync_folder(path: Path) -> None:
 
 def _open_own(path: Path, flags: int) -> int:
     """A file that we write in place: made where it is missing, never through a link."""
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        why = LINK if error.errno == errno.ELOOP else error.strerror
+        raise OSError(error.errno, why, str(path)) from None
     try:
         _check_regular(path, os.fstat(descriptor))
     except BaseException:
@@ -296,7 +358,8 @@ def _check_regular(path: Path, status: os.stat_result) -> None:
 def _room(path: Path, size: int | None) -> str:
     facts = [] if size is None else [f"{size} bytes to write"]
     with contextlib.suppress(OSError):
-        facts.append(f"{shutil.disk_usage(path.parent).free} free")
+        place = next(folder for folder in path.parents if folder.exists())
+        facts.append(f"{shutil.disk_usage(place).free} free")
     return f" ({', '.join(facts)})" if facts else ""
 
 

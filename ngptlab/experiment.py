@@ -75,6 +75,9 @@ def train(
     run = Run.open(path, config)
     # Signals go unheard no longer than there is something to save: waiting for a tracker ends with any of them.
     with run.lock(), Beside(config.track, run, reporter.note) as tracker, listen() as request:
+        if run.done:
+            reporter.note(f"another process has just finished it in {path}")
+            return run
         try:
             begin(run, setting, reporter)
             tracker.start()
@@ -82,10 +85,10 @@ def train(
             fit_profiled(trainer, profile_steps) if profile_steps else trainer.fit()
             conclude(trainer, setting)
         except Stopped as stopped:
-            run.finish("stopped", reason=str(stopped), step=stopped.step)
+            run.break_off("stopped", reason=str(stopped), step=stopped.step)
             raise
         except LabError as error:
-            run.finish("failed", error=type(error).__name__, reason=str(error))
+            run.break_off("failed", error=type(error).__name__, reason=str(error))
             raise
         if request.signal_number is not None:
             # Asked for during the last step or the evaluation: this run is done, whatever comes after it must not start.

@@ -29,11 +29,12 @@ from pathlib import Path
 from typing import Any
 
 from ngptlab import config as configs
-from ngptlab import disk
+from ngptlab import disk, folders
 from ngptlab.config import RunConfig
 from ngptlab.errors import CheckpointError, ConfigError
 
 STREAMS = ("metrics", "timing", "evals", "scales")
+LOCK = ".lock"
 STREAM_BYTES = 1 << 30
 """Limit for a stream, which is read as a whole. A step has some 130 bytes in `metrics.jsonl`."""
 
@@ -92,6 +93,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def _unwritable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"{error.filename or path}: can't be written ({error.strerror}); mend that, or give another --out"
+    )
+
+
 class Run:
     """A run directory.
 
@@ -117,41 +124,44 @@ class Run:
             CheckpointError: the directory can't be made or written.
         """
         path = Path(path)
-        if (path / "config.json").exists():
-            run = cls(path)
-            if run.config.hash != config.hash:
-                changed = "; ".join(configs.differences(run.config, config))
-                raise ConfigError(f"{path}: holds another run ({changed}); give another --out, or remove it")
-            return run
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            if not all(map(disk.is_temporary, path.iterdir())):
-                raise ConfigError(f"{path}: neither empty nor a run directory; give a new folder as --out")
-            disk.write_text(path / "config.json", configs.dump(config))
+            if not (path / "config.json").exists():
+                path.mkdir(parents=True, exist_ok=True)
+                there = [entry for entry in path.iterdir() if not disk.is_temporary(entry)]
+                if there and not (path / "config.json").exists():
+                    raise ConfigError(
+                        f"{path}: neither empty nor a run directory; give a new folder as --out"
+                    )
+                # Of several first starts, one writes; what it wrote decides what the others are told.
+                disk.write_new(path / "config.json", configs.dump(config))
         except OSError as error:
-            raise CheckpointError(
-                f"{path}: can't be written ({error.strerror}); give another --out"
-            ) from None
-        return cls(path)
+            raise _unwritable(path, error) from None
+        run = cls(path)
+        if run.config.hash != config.hash:
+            changed = "; ".join(configs.differences(run.config, config))
+            raise ConfigError(f"{path}: holds another run ({changed}); give another --out, or remove it")
+        return run
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the directory for writing; released by the kernel when the process dies.
+        """Hold the directory for writing, and clear it of what killed writers left half done.
+
+        The kernel lets go of it when the process dies.
 
         Raises:
             CheckpointError: another process holds it, or it can't be written.
         """
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(disk.locked(self.path / ".lock"))
+                stack.enter_context(disk.locked(self.path / LOCK))
+                for folder in (self.path, self.path / "checkpoints"):
+                    folders.remove_temporaries(folder)
             except BlockingIOError:
                 raise CheckpointError(
                     f"{self.path}: another process is training this run; wait for it or stop it"
                 ) from None
             except OSError as error:
-                raise CheckpointError(
-                    f"{self.path}: can't be written ({error.strerror}); give another --out"
-                ) from None
+                raise _unwritable(self.path, error) from None
             yield
 
     @property
@@ -222,9 +232,11 @@ class Run:
 
     def keep_eval(self, name: str, result: dict[str, Any]) -> Path:
         """Write what was measured after training to `evals/<name>.json`, in place of an earlier result."""
-        folder = self.path / "evals"
-        folder.mkdir(exist_ok=True)
-        disk.write_json(folder / f"{name}.json", result)
+        folder = folders.own(self.path / "evals")
+        # Held for the moment of writing: evaluations may run side by side.
+        with disk.locked(folder / LOCK, wait=True):
+            folders.remove_temporaries(folder)
+            disk.write_json(folder / f"{name}.json", result)
         return folder / f"{name}.json"
 
     def sync(self) -> None:
@@ -259,6 +271,11 @@ class Run:
         if status == "done":
             fields |= {"config_hash": self.config.hash, "streams": self.digests()}
         disk.write_json(self.path / "summary.json", {"status": status, **fields})
+
+    def break_off(self, status: str, **fields: Any) -> None:
+        """`finish`, while an exception is under way: it says more than that there is no room for the summary either."""
+        with contextlib.suppress(OSError):
+            self.finish(status, **fields)
 
 
 class _Written:

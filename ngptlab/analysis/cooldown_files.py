@@ -14,7 +14,7 @@ from ngptlab.analysis.speedup_files import print_speedups, write_speedups
 from ngptlab.analysis.stats import Difference, in_words
 from ngptlab.analysis.tables import as_text, with_error, writing
 from ngptlab.console import Console
-from ngptlab.disk import write_json
+from ngptlab.disk import write_json, write_text
 
 GAPS = ("before", "after", "change")
 COLUMNS = (
@@ -43,7 +43,7 @@ def write_study(study: Study, out: Path) -> None:
     """
     with writing(out):
         write_json(out / "cooldown.json", study)
-        (out / "cooldown.csv").write_text(as_csv(study), encoding="utf-8")
+        write_text(out / "cooldown.csv", as_csv(study))
         figures.write(out, "cooldown", partial(draw, study))
         write_speedups(study["speedups"], out)
 

@@ -19,6 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ngptlab.analysis.figures import SERIES, any_names
+from ngptlab.disk import replacing
 
 MARKERS = "os^Dv<>"
 """Markers repeat what colour says, for print in grey. A colour is a run."""
@@ -52,8 +53,10 @@ def write(out: Path, name: str, build: Callable[[], Figure], *, style: dict[Any,
         with any_names(figure):
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # it stands; each file would compute it again
-            figure.savefig(out / f"{name}.svg", metadata={"Date": None, "Creator": None})
-            figure.savefig(out / f"{name}.png", dpi=150, metadata={"Software": None})
+            with replacing(out / f"{name}.svg") as file:
+                figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+            with replacing(out / f"{name}.png") as file:
+                figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
 
 
 def panels(rows: int, columns: int, caption: str, **shared: Any) -> tuple[Figure, list[list[Axes]]]:

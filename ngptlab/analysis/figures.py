@@ -13,6 +13,7 @@ import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from ngptlab.disk import write_bytes
 from ngptlab.terminal import printable
 
 INK, GRID = "#333333", "#dddddd"
@@ -89,4 +90,4 @@ def saved(figure: Figure, ending: str) -> bytes:
 def write(out: Path, name: str, draw: Callable[[str], bytes]) -> None:
     """Write <name>.png and <name>.svg into `out`; `draw` gives the bytes of a file with an ending."""
     for ending in ("png", "svg"):
-        (out / f"{name}.{ending}").write_bytes(draw(ending))
+        write_bytes(out / f"{name}.{ending}", draw(ending))

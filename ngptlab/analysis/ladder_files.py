@@ -12,7 +12,7 @@ from ngptlab.analysis.ladder import Ladder, RungNumbers
 from ngptlab.analysis.ladder_figure import draw
 from ngptlab.analysis.tables import as_text, with_error, writing
 from ngptlab.console import Console
-from ngptlab.disk import write_json
+from ngptlab.disk import write_json, write_text
 
 COLUMNS = (
     "rung",
@@ -40,7 +40,7 @@ def write_ladder(ladder: Ladder, out: Path) -> None:
     """
     with writing(out):
         write_json(out / "ladder.json", ladder)
-        (out / "ladder.csv").write_text(as_csv(ladder), encoding="utf-8")
+        write_text(out / "ladder.csv", as_csv(ladder))
         figures.write(out, "ladder", partial(draw, ladder))
 
 

@@ -13,6 +13,7 @@ from ngptlab.analysis.speedup_figure import draw
 from ngptlab.analysis.speedup_runs import SpeedUp, show
 from ngptlab.analysis.tables import as_text
 from ngptlab.console import Console
+from ngptlab.disk import write_text
 
 BOUNDED = (
     "baseline_tokens",
@@ -34,7 +35,7 @@ def write_speedups(speedups: Sequence[SpeedUp], out: Path) -> None:
         for ending in ("csv", "png", "svg"):
             (out / f"speedup.{ending}").unlink(missing_ok=True)
         return
-    (out / "speedup.csv").write_text(as_csv(speedups), encoding="utf-8")
+    write_text(out / "speedup.csv", as_csv(speedups))
     figures.write(out, "speedup", partial(draw, speedups))
 
 

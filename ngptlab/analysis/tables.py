@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ngptlab.disk import write_json
+from ngptlab.disk import write_json, write_text
 from ngptlab.errors import ConfigError
 from ngptlab.terminal import printable
 
@@ -45,7 +45,7 @@ def as_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 def write_table(out: Path, name: str, rows: Sequence[Row]) -> None:
     """Write both files into `out`."""
-    (out / f"{name}.csv").write_text(as_csv(rows), encoding="utf-8")
+    write_text(out / f"{name}.csv", as_csv(rows))
     write_json(out / f"{name}.json", list(rows))
 
 
@@ -60,7 +60,8 @@ def writing(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise ConfigError(f"{out}: can't be written ({error.strerror}); give another --out") from None
+        where = error.filename or out
+        raise ConfigError(f"{where}: can't be written ({error.strerror}); give another --out") from None
 
 
 def with_error(value: str, error: float | None) -> str:

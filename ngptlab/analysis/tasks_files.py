@@ -11,7 +11,7 @@ from rich.table import Table
 from ngptlab.analysis.tables import as_csv
 from ngptlab.analysis.tasks import ScoreRow
 from ngptlab.console import Console
-from ngptlab.disk import write_json
+from ngptlab.disk import write_json, write_text
 from ngptlab.errors import ConfigError
 
 
@@ -24,7 +24,7 @@ def write_tasks(lines: Sequence[ScoreRow], out: Path) -> None:
     rows = [asdict(line) for line in lines]
     try:
         write_json(out / "tasks.json", {"rows": rows})
-        (out / "tasks.csv").write_text(as_csv(rows), encoding="utf-8")
+        write_text(out / "tasks.csv", as_csv(rows))
     except OSError as error:
         raise ConfigError(f"{out}: can't be written ({error.strerror}); give another --out") from None
 

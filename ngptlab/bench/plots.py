@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ngptlab.bench.fit import upper_half
+from ngptlab.disk import replacing
 
 if TYPE_CHECKING:
     from ngptlab.bench.scaling import Axis
@@ -33,7 +34,8 @@ def draw(found: dict[str, Axis], path: Path) -> None:
             panels[1][column].set_xlabel(name)
         panels[0][0].set_ylabel("step (ms)")
         panels[1][0].set_ylabel("peak memory (MB)")
-        figure.savefig(path, dpi=120)
+        with replacing(path) as file:
+            figure.savefig(file, format="png", dpi=120)
 
 
 def _time(panel: Axes, axis: Axis) -> None:

@@ -6,7 +6,6 @@ or 1 for vocabulary, because parts that don't grow are counted too. Memory has n
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,9 @@ from ngptlab.bench.fit import Exponent, exponent, upper_half
 from ngptlab.bench.measure import Cost, measure
 from ngptlab.config import DeviceConfig, TrainConfig
 from ngptlab.device import Device, describe, open_device
+from ngptlab.disk import write_json
 from ngptlab.errors import ConfigError
+from ngptlab.folders import check_writable
 from ngptlab.methods import load
 
 
@@ -66,8 +67,7 @@ def scaling(
     for method in methods:
         load(method)
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("scaling.json", "scaling.png"):
-        (out / name).touch()
+    check_writable(out)
     grid = QUICK if quick else FULL
     turns = turns or grid.turns
     device = open_device(DeviceConfig(compile="off"), TrainConfig())
@@ -132,5 +132,5 @@ def _write(found: dict[str, Axis], out: Path, facts: dict[str, Any]) -> None:
     from ngptlab.bench.plots import draw
 
     record = {**facts, "axes": {name: asdict(axis) for name, axis in found.items()}}
-    (out / "scaling.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(out / "scaling.json", record)
     draw(found, out / "scaling.png")

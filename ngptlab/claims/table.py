@@ -13,7 +13,7 @@ from ngptlab.analysis.tables import writing
 from ngptlab.claims.claim import VERDICTS, Claim, Outcome, Source, Verdict, judge
 from ngptlab.claims.evidence import Evidence
 from ngptlab.console import Console
-from ngptlab.disk import write_json
+from ngptlab.disk import write_json, write_text
 from ngptlab.terminal import printable
 
 STANDARD = """\
@@ -121,7 +121,7 @@ def write_claims(groups: Sequence[Group], out: Path) -> None:
         ConfigError: `out` can't be written.
     """
     with writing(out):
-        (out / "claims.md").write_text(markdown(groups), encoding="utf-8")
+        write_text(out / "claims.md", markdown(groups))
         write_json(out / "claims.json", list(groups))
 
 

@@ -10,8 +10,9 @@ from ngptlab.analysis.cooldown import Study, measure
 from ngptlab.analysis.cooldown_files import write_study
 from ngptlab.config import RunConfig
 from ngptlab.cooldown.plan import Design, Leg, Trunk, plan
+from ngptlab.folders import own
 from ngptlab.sweep.board import Board
-from ngptlab.sweep.local import execute, prepare, share_out
+from ngptlab.sweep.local import alone, execute, prepare, share_out
 from ngptlab.sweep.plan import Cell
 from ngptlab.sweep.table import run_of, status_of
 from ngptlab.train.fork import fork
@@ -47,7 +48,7 @@ def cooldown(
         with Board(cells) as board:
             return execute(cells, out, workers=workers, threads=threads, board=board, request=request)
 
-    with listen() as request:
+    with alone(out), listen() as request:
         failures = run_all([trunk.leg for trunk in trunks], request)
         whole = [trunk for trunk in trunks if trunk.leg.config.hash not in failures]
         for trunk in whole:
@@ -75,7 +76,7 @@ def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
         path = run_of(out, leg)
         if path.exists() or not source.exists():
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
+        own(path.parent)
         step = fork(source, leg.config, path, warn=tell)
         if step < leg.start:
             tell(f"{leg.title}: leaves the trunk at step {step}, which has no checkpoint at {leg.start}")

@@ -18,8 +18,9 @@ from ngptlab.config import Frozen
 from ngptlab.data.drafts import Drafts, DraftState
 from ngptlab.data.sealed import BrokenSealError, read_sealed, write_sealed
 from ngptlab.data.splits import Extremes
-from ngptlab.disk import is_temporary
+from ngptlab.disk import is_temporary, naming, update
 from ngptlab.errors import DataError
+from ngptlab.folders import remove_temporaries
 
 JOURNAL = "progress.json"
 HASHES = "progress.hashes"
@@ -78,8 +79,7 @@ def read_journal(folder: Path, job: str) -> Journal | None:
 def write_journal(folder: Path, journal: Journal, hashes: bytes = b"") -> None:
     """Replace the entry, as a whole or not at all, after adding the hashes of the documents since the last one."""
     if journal.documents:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(folder / HASHES, flags, 0o666), "r+b") as file:
+        with naming(folder / HASHES, len(hashes)), update(folder / HASHES) as file:
             file.truncate(HASH_BYTES * journal.documents - len(hashes))
             file.seek(0, os.SEEK_END)
             file.write(hashes)
@@ -110,5 +110,6 @@ def read_hashes(folder: Path, journal: Journal) -> list[bytes]:
 def clear(folder: Path) -> None:
     """Leave nothing of a preparation."""
     Drafts(folder, {})
+    remove_temporaries(folder)
     for name in (HASHES, JOURNAL):
         (folder / name).unlink(missing_ok=True)

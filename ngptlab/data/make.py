@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ngptlab.config import DataConfig
@@ -17,6 +17,7 @@ from ngptlab.data.prepare import Tell, prepare
 from ngptlab.data.sources import Source
 from ngptlab.data.tokenize import tokenizer
 from ngptlab.errors import DataError
+from ngptlab.folders import remove_temporaries
 
 
 def make(
@@ -29,14 +30,17 @@ def make(
     source: Source | None = None,
     skip_bad: bool = False,
     note: Note | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Manifest:
     """Shards and manifest of `data` in `folder`, which is new, empty, or begun by the same call.
 
     Args:
         source: what is read; none: `data.source`.
         skip_bad, note: as for `prepare`.
+        stopped: as for `prepare`.
 
     Raises:
+        Paused: as for `prepare`; the same call goes on.
         DataError: as for `prepare`; the folder holds something else, or another process is at it.
         OSError: the folder can't be written.
     """
@@ -63,9 +67,11 @@ def make(
                 source=source,
                 skip_bad=skip_bad,
                 note=note,
+                stopped=stopped,
             )
         # Last, for as long as it is there the folder is known to be ours.
-        for left in (folder / HASHES, folder / JOURNAL, *folder.glob(".*.tmp")):
+        remove_temporaries(folder)
+        for left in (folder / HASHES, folder / JOURNAL):
             left.unlink(missing_ok=True)
     return manifest
 

@@ -39,6 +39,10 @@ Tell = Callable[[float, int, int], None]
 """Called with the share of the source that is read, bytes of text done, tokens done."""
 
 
+class Paused(Exception):
+    """A preparation was asked to stop, and has kept what it did. Not an error of anybody's."""
+
+
 def prepare(
     data: DataConfig,
     tokens: Tokenizer,
@@ -51,6 +55,7 @@ def prepare(
     source: Source | None = None,
     skip_bad: bool = False,
     note: Note | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Manifest:
     """Fill an empty folder with the shards of `data` and a manifest, all of it on the disk when this returns.
 
@@ -60,8 +65,10 @@ def prepare(
         source: what is read; none: `data.source`.
         skip_bad: whether documents that can't be used are left out, and counted in the manifest.
         note: is told of the first of those.
+        stopped: asked after every batch of documents whether to end here; for a resumable one.
 
     Raises:
+        Paused: it was to end; what is done is in the journal.
         DataError: the source can't be read, has fewer than two different documents, or changed meanwhile; a document
             can't be used; the folder was begun from other text or with other settings, or holds other tokens than were
             written.
@@ -71,7 +78,7 @@ def prepare(
     before = source.fingerprint()
     rule = Rule(val_share=data.val_share, long_share=data.long_share, long_min_tokens=long_min_tokens)
     job = f"{before} {tokens.name} {tokens.end_of_text} {data.val_share} {data.long_share} {long_min_tokens}"
-    work = _Work(source, tokens, rule, folder, workers, resumable, tell)
+    work = _Work(source, tokens, rule, folder, workers, resumable, tell, stopped)
     journal = (read_journal(folder, job) if resumable else None) or Journal(job=job)
     left_out = LeftOut(skip=skip_bad, count=journal.left_out, note=note)
     splits, found = work.write(journal, left_out)
@@ -118,6 +125,7 @@ class _Work:
     workers: int
     resumable: bool
     tell: Tell | None
+    stopped: Callable[[], bool]
 
     def write(self, journal: Journal, left_out: LeftOut) -> tuple[dict[str, Split], Extremes | None]:
         """Write all shards, from where the journal is. Also gives the extremes of all documents, none if there are none."""
@@ -150,7 +158,8 @@ class _Work:
                 if not self.resumable:
                     continue
                 unsaved += b"".join(batch.digests)
-                if drafts.text_bytes - saved_bytes >= SAVE_BYTES:
+                stop = self.stopped()
+                if stop or drafts.text_bytes - saved_bytes >= SAVE_BYTES:
                     digest.update(unsaved)
                     entry = {
                         "found": found,
@@ -162,6 +171,8 @@ class _Work:
                     }
                     write_journal(self.folder, journal.model_copy(update=entry), unsaved)
                     saved_bytes, unsaved = drafts.text_bytes, b""
+                if stop:
+                    raise Paused(f"{done:,} documents are in {self.folder}")
         return drafts.splits(), found
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ngptlab.data.manifest import Manifest, locate_manifest, read_manifest
 from ngptlab.data.shards import TokenStream
 from ngptlab.data.verify import NO_MANIFEST
+from ngptlab.disk import replacing
 from ngptlab.terminal import printable
 
 I64 = npt.NDArray[np.int64]
@@ -83,4 +84,5 @@ def draw(splits: list[SplitStats], path: Path, *, title: str) -> None:
     with warnings.catch_warnings():
         # The title names a folder, perhaps in a script that the font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure.savefig(path, dpi=150)
+        with replacing(path) as file:
+            figure.savefig(file, format=path.suffix[1:], dpi=150)

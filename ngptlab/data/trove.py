@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -36,8 +35,9 @@ from ngptlab.data.shards import file_sha256, shard_format, token_dtype
 from ngptlab.data.sources import Source
 from ngptlab.data.splits import Extremes, Rule, enough
 from ngptlab.data.tokenize import Tokenizer, tokenizer
-from ngptlab.disk import fsync_folder
+from ngptlab.disk import create, naming, replacing
 from ngptlab.errors import DataError
+from ngptlab.folders import filling
 
 INDEX = np.dtype([("digest", "u1", (32,)), ("tokens", "<i8"), ("text_bytes", "<i8")])
 FLUSH_DOCUMENTS = 1000
@@ -126,7 +126,8 @@ class Encode:
         rows: list[tuple[Any, int, int]] = []
         digest_of_tokens = hashlib.sha256()
         unread, refused = LeftOut(skip=self.job.skip_bad), LeftOut(skip=self.job.skip_bad)
-        with self.job.path(rank, world_size, ".tokens").open("wb") as file:
+        path = self.job.path(rank, world_size, ".tokens")
+        with naming(path), create(path) as file:
             # Blocks of consecutive parts, so that the ranks' order is the source's.
             for part in range(
                 source.num_parts * rank // world_size, source.num_parts * (rank + 1) // world_size
@@ -145,7 +146,8 @@ class Encode:
                     rows.append((np.frombuffer(read.digest, dtype=np.uint8), len(ids), len(read.text)))
                     digest_of_tokens.update(ids.data)
         index = self.job.path(rank, world_size, ".npy")
-        np.save(index, np.array(rows, dtype=INDEX), allow_pickle=False)
+        with replacing(index) as file:
+            np.save(file, np.array(rows, dtype=INDEX), allow_pickle=False)
         block = Block(
             job=job,
             tokens_sha256=digest_of_tokens.hexdigest(),
@@ -180,12 +182,11 @@ class Merge:
                 )
             return
         num_ranks = self._num_ranks(job)
-        temporary = out.with_name(f".{out.name}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        finish(temporary, source, tokens, *self._write(temporary, num_ranks, source.label, tokens.vocab_size))
-        temporary.rename(out)
-        fsync_folder(out.parent)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with filling(out) as temporary:
+            finish(
+                temporary, source, tokens, *self._write(temporary, num_ranks, source.label, tokens.vocab_size)
+            )
 
     def _num_ranks(self, job: str) -> int:
         """How many blocks there are, all of them of this job."""

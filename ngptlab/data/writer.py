@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from ngptlab.config import Frozen
 from ngptlab.data.manifest import check_digest, check_size, damaged
 from ngptlab.data.shards import FORMATS, HEADER_BYTES, Format, Shard, file_sha256, header
-from ngptlab.disk import open_regular
+from ngptlab.disk import create, naming, open_regular, update
 from ngptlab.errors import DataError
 
 PIECE_BYTES = 1 << 18
@@ -73,8 +74,9 @@ class ShardWriter:
         """Where the writer is. Everything before it is on the disk when this returns."""
         if self._file is None:
             return WriterState(shards=tuple(self.shards))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self._path(), self._file_bytes()):
+            self._file.flush()
+            os.fsync(self._file.fileno())
         return WriterState(
             shards=tuple(self.shards),
             tokens=self._tokens,
@@ -84,7 +86,7 @@ class ShardWriter:
 
     def __enter__(self) -> Self:
         if self._tokens:
-            self._file = self._path().open("r+b")
+            self._file = update(self._path())
             self._file.truncate(HEADER_BYTES + self._form.token_bytes * self._tokens)
             self._file.seek(0, os.SEEK_END)
         return self
@@ -97,7 +99,8 @@ class ShardWriter:
         if kind is None:
             self._finish(self._file)
         else:
-            self._file.close()
+            with contextlib.suppress(OSError):  # of a full disk, upon which it tries what is left once more
+                self._file.close()
 
     def write(self, tokens: npt.NDArray[np.integer]) -> None:
         """Append tokens (any integer dtype, shape [N]).
@@ -114,7 +117,8 @@ class ShardWriter:
             file = self._file or self._begin()
             piece = tokens[: self._shard_tokens - self._tokens]
             stored = np.ascontiguousarray(piece, dtype=f"<u{self._form.token_bytes}").data
-            file.write(stored)
+            with naming(self._path(), len(stored.cast("B"))):
+                file.write(stored)
             self._digest.update(stored)
             self._tokens += len(piece)
             self._max_token = max(self._max_token, int(piece.max()))
@@ -149,22 +153,24 @@ class ShardWriter:
     def _begin(self) -> BinaryIO:
         self._tokens = self._max_token = 0
         self._digest = hashlib.sha256()
-        self._file = self._path().open("wb")
+        self._file = create(self._path())
         self._file.write(header(self._form, 0))
         return self._file
 
     def _path(self) -> Path:
         return self._folder / f"{self._split}_{len(self.shards):06d}.bin"
 
+    def _file_bytes(self) -> int:
+        return HEADER_BYTES + self._form.token_bytes * self._tokens
+
     def _finish(self, file: BinaryIO) -> None:
-        self._file = None
-        with file:  # closed even where the disk is full
+        self._file, path = None, self._path()
+        with naming(path, self._file_bytes()), file:  # closed even where the disk is full
             file.seek(0)
             file.write(header(self._form, self._tokens))
             file.flush()
             os.fsync(file.fileno())
             size = os.fstat(file.fileno()).st_size
-        path = Path(file.name)
         written, _ = _tokens_digest(path, size - HEADER_BYTES, self._remedy)
         if written.digest() != self._digest.digest():
             raise damaged(path, "holds other tokens than were written", self._remedy)

@@ -127,20 +127,29 @@ def write_run(
         CheckpointError: the weights do not fit the config's model.
         ConfigError: `out` is not empty.
     """
+    taken = ConfigError(f"{out}: is there and not empty; give a new run directory")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: is there and not empty; give a new run directory")
+        raise taken
     model = initial_model(config)
     load_weights(model, dict(tensors))
     check(model)
     run = Run.open(out, config)
     # No optimizer comes with them: its file in the checkpoint is empty.
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    save_checkpoint(
-        run.path / "checkpoints", step=step, config_hash=config.hash, model=model, optimizer=optimizer, keep=2
-    )
-    if env:
-        disk.write_json(run.path / "env.json", dict(env))
-    for record in measured:
-        run.append("evals", dict(record))
-    run.finish("done", step=step, params=model.num_params(), imported_from=origin)
+    with run.lock():
+        if run.done:  # another import was faster
+            raise taken
+        save_checkpoint(
+            run.path / "checkpoints",
+            step=step,
+            config_hash=config.hash,
+            model=model,
+            optimizer=optimizer,
+            keep=2,
+        )
+        if env:
+            disk.write_json(run.path / "env.json", dict(env))
+        for record in measured:
+            run.append("evals", dict(record))
+        run.finish("done", step=step, params=model.num_params(), imported_from=origin)
     return run

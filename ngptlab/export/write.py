@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ngptlab.data.tokenize import tokenizer
+from ngptlab.disk import write_bytes
 from ngptlab.errors import CheckpointError, ConfigError, DataError
 from ngptlab.export.bundle import bundle
 from ngptlab.export.card import card
@@ -19,6 +20,7 @@ from ngptlab.export.config_file import CONFIG_FILE, Form, model_config
 from ngptlab.export.llama import check_parts, llama_weights
 from ngptlab.export.provenance import FILE, provenance
 from ngptlab.export.tokenizer import tokenizer_files
+from ngptlab.folders import filling
 from ngptlab.trained import Trained
 from ngptlab.whole import check_finished
 
@@ -33,20 +35,20 @@ def export(trained: Trained, out: Path, form: Form = "ngptlab") -> Path:
         CheckpointError: it can't be written, or the run is finished and damaged.
         DataError: the tokenizer is not to be had, or has more tokens than the model.
     """
+    taken = ConfigError(f"{out}: is there and not empty; give a new folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: is there and not empty; give a new folder")
+        raise taken
     check_finished(trained.run)  # its records go along, and its settings are the model card's
     files = _files(trained, form)
     out = out.resolve()
-    temporary = out.with_name(f".{out.name}.tmp")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        for name, content in files.items():
-            (temporary / name).write_bytes(content)
-        temporary.replace(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with filling(out) as temporary:
+            for name, content in files.items():
+                write_bytes(temporary / name, content)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if error.errno == errno.ENOTEMPTY:  # another export was faster
+            raise taken from None
         raise CheckpointError(
             f"{out}: can't be written ({error.strerror or error}); give another folder"
         ) from None

@@ -14,7 +14,7 @@ from ngptlab.ladder.rungs import Planned, plan
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.sweep.board import Board
-from ngptlab.sweep.local import execute, prepare, share_out
+from ngptlab.sweep.local import alone, execute, prepare, share_out
 from ngptlab.sweep.plan import Cell
 from ngptlab.sweep.table import run_of, status_of
 from ngptlab.train.stop import listen
@@ -68,7 +68,7 @@ def ladder(
         if not rung.reason
     ]
     prepare(attempts, out)
-    with listen() as request, Board(attempts) as board:
+    with alone(out), listen() as request, Board(attempts) as board:
         failures = execute(attempts, out, workers=workers, threads=threads, board=board, request=request)
     climbed = [
         _climbed(rung, [a for a in attempts if a.rung == rung.label], out, failures) for rung in planned

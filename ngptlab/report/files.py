@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ngptlab.analysis.speedup_files import write_speedups
 from ngptlab.analysis.tables import as_csv
+from ngptlab.disk import write_text
+from ngptlab.folders import own
 from ngptlab.report import drawn
 from ngptlab.report.curves import NAMES, curves
 from ngptlab.report.schema import Summary
@@ -19,13 +21,13 @@ def write_figures(summary: Summary, out: Path) -> None:
 
     An OSError is the caller's to explain.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    own(out)
     found = curves(summary)
     for name in NAMES - {figure.name for figure in found}:
         for ending in ENDINGS:
             (out / f"{name}.{ending}").unlink(missing_ok=True)
     for figure in found:
-        (out / f"{figure.name}.csv").write_text(as_csv(figure.rows), encoding="utf-8")
+        write_text(out / f"{figure.name}.csv", as_csv(figure.rows))
         draw = partial(figure.draw, figure.views[0])
         drawn.write(out, figure.name, figure.title, list(summary["methods"]), draw)
     write_speedups(summary["speedups"], out)

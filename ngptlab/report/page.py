@@ -77,7 +77,7 @@ def write_report(
         given.write(placed, path.parent)
     except OSError as error:
         raise ConfigError(
-            f"{out}: can't be written ({error.strerror}); give another folder for the report"
+            f"{error.filename or out}: can't be written ({error.strerror}); give another folder for the report"
         ) from None
     return path
 

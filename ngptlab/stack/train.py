@@ -47,7 +47,7 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
 
     def fail(trainer: Trainer, error: LabError) -> None:
         failed.append(trainer)
-        trainer.run.finish("failed", error=type(error).__name__, reason=str(error))
+        trainer.run.break_off("failed", error=type(error).__name__, reason=str(error))
 
     with ExitStack() as held, listen() as request:
         for config, (_, path) in zip(configs, jobs, strict=True):
@@ -79,7 +79,7 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
         except Stopped as stopped:
             for trainer in trainers:
                 if trainer not in failed:
-                    trainer.run.finish("stopped", reason=str(stopped), step=stopped.step)
+                    trainer.run.break_off("stopped", reason=str(stopped), step=stopped.step)
             raise
         if request.signal_number is not None:
             raise Stopped(request.signal_number, configs[0].train.steps)

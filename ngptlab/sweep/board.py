@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from ngptlab.console import Console
+from ngptlab.output import unfailing_stderr
 from ngptlab.sweep.plan import Cell
 from ngptlab.sweep.progress import Progress, eta_seconds
 from ngptlab.train.progress import clock
@@ -27,7 +28,7 @@ class Board:
     """States of all cells. `set` as often as one likes; it shows what changed."""
 
     def __init__(self, cells: Sequence[Cell], console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or Console(file=unfailing_stderr())
         self._cells = {cell.config.hash: cell for cell in cells}
         self._state = {key: "waiting" for key in self._cells}
         self._progress = {

@@ -7,13 +7,14 @@ from their checkpoint. Cells that a stack left unfinished, for whatever reason, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from ngptlab import config as configs
 from ngptlab import disk
 from ngptlab.config import DeviceConfig
 from ngptlab.device import on_cuda
+from ngptlab.disk import create, locked, write_text
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import open_data
+from ngptlab.folders import own, refuse_link
 from ngptlab.sweep.board import Board
 from ngptlab.sweep.plan import Cell
 from ngptlab.sweep.progress import Progress, read_progress
@@ -80,6 +83,24 @@ def prepare(cells: Sequence[Cell], out: Path) -> None:
             open_data(cell.config)
             break
     out.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Be the only command that trains cells into the folder of a study: of two, each would start the other's, and wait.
+
+    Raises:
+        ConfigError: another one is at it.
+        OSError: the folder can't be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(out / ".lock"))
+        except BlockingIOError:
+            raise ConfigError(
+                f"{out}: another command is training there; wait for it or stop it, or give another --out"
+            ) from None
+        yield
 
 
 def one_by_one(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
@@ -147,17 +168,18 @@ def _progress(out: Path, cell: Cell) -> Progress:
 
 def _start(cells: tuple[Cell, ...], out: Path, threads: int) -> Worker:
     for folder in ("configs", "logs", "runs"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+        own(out / folder)
     arguments = []
     for cell in cells:
+        refuse_link(run_of(out, cell))
         device = cell.config.device.model_copy(update={"threads": cell.config.device.threads or threads})
         config = cell.config.model_copy(update={"device": device})
         path = out / "configs" / f"{config.run_name}.json"
-        path.write_text(configs.dump(config), encoding="utf-8")
+        write_text(path, configs.dump(config))
         arguments += [str(path), str(run_of(out, cell))]
     more = f"+{len(cells) - 1}" if len(cells) > 1 else ""
     log_path = out / "logs" / f"{cells[0].config.run_name}{more}.log"
-    with log_path.open("wb") as log:
+    with create(log_path) as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "ngptlab.sweep.worker", *arguments],
             stdin=subprocess.PIPE,

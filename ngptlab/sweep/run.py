@@ -16,7 +16,7 @@ from ngptlab.experiment import initial_model
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.sweep.board import Board
-from ngptlab.sweep.local import SweepStopped, execute, prepare, share_out
+from ngptlab.sweep.local import SweepStopped, alone, execute, prepare, share_out
 from ngptlab.sweep.plan import changed, grid_of, plan
 from ngptlab.sweep.stacks import stacks
 from ngptlab.sweep.table import rows, run_of, write
@@ -53,7 +53,7 @@ def sweep(
     workers, threads = share_out(workers, recipe.config.device)
     prepare(cells, out)
     failures: dict[str, str] = {}
-    with listen() as request, Board(cells) as board:
+    with alone(out), listen() as request, Board(cells) as board:
         try:
             failures = execute(
                 cells,

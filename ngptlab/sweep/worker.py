@@ -18,6 +18,7 @@ from pathlib import Path
 from ngptlab.config import load
 from ngptlab.errors import CheckpointError, DivergedError, LabError
 from ngptlab.experiment import train
+from ngptlab.output import guarded
 from ngptlab.runs import Run
 from ngptlab.stack import train as stack
 from ngptlab.terminal import any_text, one_line, remark
@@ -75,4 +76,6 @@ def _stop_with_the_sweep() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    with guarded():  # its log may be on a full disk, and the cell on another one
+        code = main(*sys.argv[1:])
+    sys.exit(code)

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from ngptlab import disk
+from ngptlab.disk import create
 from ngptlab.runs import Run
 from ngptlab.tracking.limits import one_line
 
@@ -43,7 +44,7 @@ class Beside:
         if self.tracker == "off":
             return
         try:
-            with (self.run.path / LOG).open("wb") as log:
+            with create(self.run.path / LOG) as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "ngptlab.tracking", self.tracker, str(self.run.path)],
                     stdin=subprocess.PIPE,

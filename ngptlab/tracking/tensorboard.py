@@ -16,6 +16,7 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from ngptlab.folders import own
 from ngptlab.runs import Run
 from ngptlab.tracking.sink import Numbers, shown_name, tags
 
@@ -24,7 +25,7 @@ class TensorboardSink:
     """Event files. One more with each resume, as TensorBoard expects it."""
 
     def __init__(self, run: Run) -> None:
-        self._folder = run.path / "tensorboard"
+        self._folder = own(run.path / "tensorboard")
         self._last = self._in_the_files()
         self._writer = EventFileWriter(str(self._folder))
         if self._last < 0:

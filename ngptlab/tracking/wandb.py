@@ -8,6 +8,7 @@ from typing import Any
 import wandb
 
 from ngptlab import disk
+from ngptlab.folders import own
 from ngptlab.runs import Run
 from ngptlab.tracking.sink import PROJECT, Numbers, identity, shown_name, tags
 
@@ -19,7 +20,7 @@ class WandbSink:
 
     def __init__(self, run: Run) -> None:
         config = run.config
-        self._cursor = run.path / "wandb" / CURSOR
+        self._cursor = own(run.path / "wandb") / CURSOR
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=identity(run),
@@ -51,7 +52,6 @@ class WandbSink:
 
     def flush(self) -> None:
         if self._run.offline and self._last >= 0:
-            self._cursor.parent.mkdir(exist_ok=True)
             disk.write_json(self._cursor, {"step": self._last})
 
     def finish(self, summary: dict[str, Any]) -> None:

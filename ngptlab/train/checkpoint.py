@@ -12,6 +12,7 @@ leaves the old checkpoints whole. safetensors has no checksum of its own, hence 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -27,7 +28,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ngptlab import disk
+from ngptlab.disk import create, naming, open_regular
 from ngptlab.errors import CheckpointError
+from ngptlab.folders import filling, own, remove
 
 FORMAT = 1
 PREFIX = "step_"
@@ -53,36 +56,33 @@ def save_checkpoint(
     Raises:
         CheckpointError: it can't be written (disk full, permissions); earlier checkpoints are untouched.
     """
-    target, temporary = folder / f"{PREFIX}{step:06d}", folder / f".tmp-{PREFIX}{step:06d}"
+    target = folder / f"{PREFIX}{step:06d}"
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        files = {}
-        for name, tensors in (
-            ("model", _weights(model)),
-            ("optimizer", _optimizer_tensors(model, optimizer)),
-        ):
-            content = save(tensors)
-            _write(temporary / f"{name}.safetensors", content)
-            digest = hashlib.sha256(content).hexdigest()
-            files[f"{name}.safetensors"] = {"bytes": len(content), "sha256": digest}
-        _write_manifest(temporary, step=step, config_hash=config_hash, files=files, streams=streams)
-        _fsync_folder(temporary)
-        # A damaged checkpoint of the same step may stand there; it was passed over on resume, so it may go.
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.rename(target)
-        _fsync_folder(folder)
+        with filling(own(folder) / target.name) as temporary:
+            files = {}
+            for name, tensors in (
+                ("model", _weights(model)),
+                ("optimizer", _optimizer_tensors(model, optimizer)),
+            ):
+                content = save(tensors)
+                _write(temporary / f"{name}.safetensors", content)
+                digest = hashlib.sha256(content).hexdigest()
+                files[f"{name}.safetensors"] = {"bytes": len(content), "sha256": digest}
+            _write_manifest(temporary, step=step, config_hash=config_hash, files=files, streams=streams)
+            # A damaged checkpoint of the same step may stand there; it was passed over on resume, so it may go.
+            remove(target)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        where = error.filename if error.filename == str(folder) else target
         raise CheckpointError(
-            f"{target}: can't be saved ({error.strerror or error}); free space or give another --out, then run again"
+            f"{where}: can't be saved ({error.strerror or error}); free space or give another --out, then run again"
         ) from None
     # Later ones are damaged: they were passed over on resume, and must not count among those kept.
     published = list_checkpoints(folder)
     newest = published.index(target) + 1
     passed = [path for path in published[: max(0, newest - keep)] if step_of(path) not in forever]
     for old in passed + published[newest:]:
-        shutil.rmtree(old, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(old)
     return target
 
 
@@ -219,10 +219,13 @@ def copy_checkpoint(
     source: Path, manifest: dict[str, Any], folder: Path, *, config_hash: str, streams: Mapping[str, Any]
 ) -> None:
     """Copy a checkpoint that was found sound, with this manifest, to a run of another hash, which has recorded `streams`."""
-    target = folder / source.name
-    target.mkdir(parents=True)
+    target = own(own(folder) / source.name)
     for name in manifest["files"]:
-        shutil.copyfile(source / name, target / name)
+        size = (source / name).stat().st_size
+        with naming(target / name, size), open_regular(source / name) as old, create(target / name) as new:
+            shutil.copyfileobj(old, new)
+            new.flush()
+            os.fsync(new.fileno())
     _write_manifest(
         target, step=manifest["step"], config_hash=config_hash, files=manifest["files"], streams=streams
     )
@@ -238,15 +241,7 @@ def _write_manifest(
 
 
 def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
+    with naming(path, len(content)), create(path) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _fsync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,6 @@ config, the records up to there, the checkpoint. Training goes on in it as in an
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ngptlab.config import RunConfig, differences
 from ngptlab.config.due import validation_due
 from ngptlab.disk import write_json
 from ngptlab.errors import CheckpointError, ConfigError
+from ngptlab.folders import filling
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.param.rules import Rules, rules
 from ngptlab.runs import STREAMS, Run
@@ -42,7 +42,7 @@ def fork(
     run = Run(source)
     if fields := [line for line in differences(run.config, config) if not line.startswith(MAY_DIFFER)]:
         raise ConfigError(f"{path}: can't branch off {source}, for they differ in {'; '.join(fields)}")
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise ConfigError(f"{path}: is there already; give another --out")
     last = min(_common_updates(run.config, config), _measured(run, config))
     for checkpoint in reversed(list_checkpoints(source / "checkpoints")):
@@ -90,9 +90,8 @@ def _measured(run: Run, config: RunConfig) -> int:
 
 def _make(run: Run, checkpoint: Path, manifest: dict[str, Any], config: RunConfig, path: Path) -> None:
     """Everything in a folder beside, then one rename: a kill leaves no half of a run behind."""
-    temporary, step = path.with_name(f".tmp-{path.name}"), step_of(checkpoint)
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    step = step_of(checkpoint)
+    with filling(path) as temporary:
         made = Run.open(temporary, config)
         for stream in STREAMS:
             records = [r for r in run.read(stream) if r["step"] <= step and _belongs(config, stream, r)]
@@ -108,9 +107,6 @@ def _make(run: Run, checkpoint: Path, manifest: dict[str, Any], config: RunConfi
         write_json(temporary / "env.json", run.env)
         write_json(temporary / "fork.json", {"run": run.path.name, "hash": run.config.hash, "step": step})
         made.sync()
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _belongs(config: RunConfig, stream: str, record: dict[str, Any]) -> bool:

@@ -18,7 +18,9 @@ from typing import Any, Self
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from ngptlab.device import quiet_profiler
+from ngptlab.disk import temporary_beside, write_text
 from ngptlab.errors import CheckpointError
+from ngptlab.folders import own
 from ngptlab.train.trainer import Trainer
 
 WARMUP_STEPS = 3
@@ -60,11 +62,9 @@ class StepProfiler:
         self._profile: profile | None = None
         self._done = 0
         try:
-            folder.mkdir(exist_ok=True)
+            own(folder)
             for name in ("trace.json", "top.txt"):
-                (folder / name).write_text(
-                    ""
-                )  # now, so that a folder that can't be written costs no training
+                write_text(folder / name, "")  # now, so that a folder that can't be written costs no training
         except OSError as error:
             raise self._unwritable(error.strerror) from None
 
@@ -106,12 +106,14 @@ class StepProfiler:
         finished.stop()
         table = top(finished.key_averages(), steps=max(1, self._done))
         try:
-            (self.folder / "top.txt").write_text(table, encoding="utf-8")
-            finished.export_chrome_trace(str(self.folder / "trace.json"))
+            write_text(self.folder / "top.txt", table)
+            temporary = temporary_beside(self.folder / "trace.json")
+            finished.export_chrome_trace(str(temporary))
+            if not temporary.exists() or not temporary.stat().st_size:
+                raise self._unwritable("trace.json stayed empty")  # the writer itself tells only its log
+            temporary.replace(self.folder / "trace.json")
         except OSError as error:
             raise self._unwritable(error.strerror) from None
-        if not (self.folder / "trace.json").stat().st_size:
-            raise self._unwritable("trace.json stayed empty")  # the writer itself tells only its log
         told = "\n".join(table.splitlines()[:TOLD_LINES])
         self.tell(f"profile of {self._done} steps in {self.folder}\n{told}")
 

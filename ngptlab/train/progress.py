@@ -9,6 +9,7 @@ from typing import Protocol, Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from ngptlab.console import Console
+from ngptlab.output import unfailing_stderr
 from ngptlab.terminal import one_line
 from ngptlab.train.speed import Speed
 
@@ -62,7 +63,7 @@ class ConsoleReporter:
 
     def __init__(self, title: str, steps: int, *, every_seconds: float = 10.0) -> None:
         self.title, self.steps, self.every_seconds = one_line(title), steps, every_seconds
-        self.console = Console(stderr=True, soft_wrap=True)
+        self.console = Console(file=unfailing_stderr(), soft_wrap=True)
         self._printed = -float("inf")
         self._bar: Progress | None = None
         self._task = TaskID(0)

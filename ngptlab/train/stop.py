@@ -1,10 +1,14 @@
-"""Ctrl-C and SIGTERM ask the loop to save and stop; a second Ctrl-C quits at once."""
+"""Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 ask the loop to save and stop; a second Ctrl-C quits at once.
+
+A closed terminal sends SIGHUP, Slurm what `--signal` names. What somebody ignores (`nohup`) or handles otherwise stays so, but
+for SIGINT and SIGTERM: a script's shell has what it starts in the background ignore the first.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -16,6 +20,17 @@ class Stopped(Exception):
         super().__init__(f"stopped by {signal.Signals(signal_number).name} after step {step}; saved")
         self.step = step
         self.exit_code = 128 + signal_number
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended work that has nothing to save, as Ctrl-C does."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal.Signals(signal_number).name)
+        self.signal_number = signal_number
+
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class StopRequest:
@@ -31,15 +46,43 @@ class StopRequest:
 
 @contextmanager
 def listen() -> Iterator[StopRequest]:
-    """Catch SIGINT and SIGTERM for a while. Outside the main thread signals are left alone."""
+    """Catch the signals of `STOPS` for a while. Outside the main thread signals are left alone."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
     # Handlers only set a flag: saving inside one could interrupt a save.
-    before = {number: signal.signal(number, request._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handling([number for number in STOPS if _may_be_taken(number)], request._ask):
         yield request
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Have the signals of `STOPS` raise `Interrupted` wherever nobody listens, so that a program says how it ended, and
+    removes what it has half written. Python does so for SIGINT.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _handling([number for number in STOPS if signal.getsignal(number) is signal.SIG_DFL], _interrupt):
+        yield
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+def _may_be_taken(number: int) -> bool:
+    handler = signal.getsignal(number)
+    ours = getattr(handler, "__func__", handler) in (_interrupt, StopRequest._ask)
+    return number in (signal.SIGINT, signal.SIGTERM) or handler is signal.SIG_DFL or ours
+
+
+@contextmanager
+def _handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -65,6 +65,7 @@ def _coord(options: argparse.Namespace) -> int:
     from ngptlab.analysis.coord_figure import draw
     from ngptlab.analysis.slopes import LIMIT, passed, slopes, worst
     from ngptlab.check.coord import CoordConfig, measure
+    from ngptlab.disk import write_text
     from ngptlab.param.rules import rules
 
     base = options.base if options.base is not None else min(options.widths)
@@ -96,7 +97,7 @@ def _coord(options: argparse.Namespace) -> int:
         "slopes": [dataclasses.asdict(slope) for slope in found],
         "points": [dataclasses.asdict(point) for point in points],
     }
-    (out / "coord.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "coord.json", json.dumps(record, indent=1) + "\n")
     title = f"{options.method}, {param.rules}, lr {config.lr:g}: {'pass' if verdict else 'FAIL'}"
     figures.write(out, "coord", partial(draw, points, title=title))
     say(f"{'slope over width, at its steepest step':40}{'size':16}change")

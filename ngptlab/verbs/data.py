@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from ngptlab.config import DataConfig, explain
 from ngptlab.data.progress import Progress
 from ngptlab.errors import ConfigError
-from ngptlab.terminal import say
+from ngptlab.terminal import remark, say
 from ngptlab.verbs import data_get
 from ngptlab.verbs.types import count
 
@@ -163,7 +164,9 @@ def _table(*headings: str) -> Table:
 
 def _prepare(options: argparse.Namespace) -> int:
     from ngptlab.data.make import make
+    from ngptlab.data.prepare import Paused
     from ngptlab.data.sources import find
+    from ngptlab.train.stop import listen
 
     place = options.source
     if place != "stdlib" and not place.startswith(("text:", "hf:")):
@@ -180,17 +183,24 @@ def _prepare(options: argparse.Namespace) -> int:
         raise ConfigError(f"data prepare: {explain(error)}") from None
     data_get.check_out(options.out)
     source = find(place, column=options.column, split=options.split, revision=options.revision)
-    with Progress() as progress:
-        manifest = make(
-            data,
-            options.out,
-            long_min_tokens=options.long_min_tokens,
-            workers=options.workers,
-            tell=progress.tell,
-            source=source,
-            skip_bad=options.bad_documents == "skip",
-            note=progress.note,
-        )
+    try:
+        with listen() as request, Progress() as progress:
+            manifest = make(
+                data,
+                options.out,
+                long_min_tokens=options.long_min_tokens,
+                workers=options.workers,
+                tell=progress.tell,
+                source=source,
+                skip_bad=options.bad_documents == "skip",
+                note=progress.note,
+                stopped=lambda: request.signal_number is not None,
+            )
+    except Paused as paused:
+        assert request.signal_number is not None
+        name = signal.Signals(request.signal_number).name
+        remark(f"ngptlab: stopped by {name}; {paused}, and the same command goes on from there")
+        return 128 + request.signal_number
     data_get.print_splits(manifest)
     end = f" --data.end-of-text {shlex.quote(options.end_of_text)}" if options.end_of_text else ""
     say(f"to train on them: --data.source shards:{options.out} --data.tokenizer {options.tokenizer}{end}")

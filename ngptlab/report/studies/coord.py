@@ -13,6 +13,7 @@ from ngptlab.analysis import figures
 from ngptlab.analysis.coord_figure import draw
 from ngptlab.analysis.slopes import FIRST_STEP, LIMIT, STEP_LIMIT, Point, Slope, passed, slopes, worst
 from ngptlab.analysis.tables import as_text, writing
+from ngptlab.disk import write_text
 from ngptlab.report.studies.reading import damaged, read
 from ngptlab.report.studies.shown import Cell, Study, number, word
 
@@ -57,7 +58,7 @@ def study(path: Path) -> list[Study]:
 
     def write(out: Path) -> None:
         with writing(out):
-            (out / "coord.csv").write_text(as_text(CSV, map(vars, found)), encoding="utf-8")
+            write_text(out / "coord.csv", as_text(CSV, map(vars, found)))
             figures.write(out, "coord", paint)
 
     return [

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ngptlab.errors import ConfigError
+from ngptlab.folders import own, refuse_link
 from ngptlab.report.studies import cooldown, coord, ladder, sweep
 from ngptlab.report.studies.reading import sensible
 from ngptlab.report.studies.shown import Placed, Study
@@ -80,18 +81,22 @@ def write(placed: Sequence[Placed], out: Path) -> None:
 
     Raises:
         DataError: a study's numbers make no sense together.
+        OSError: they can't be written, or a link stands where they go.
     """
     _clear(out / FOLDER)
     for each in placed:
         with sensible(each.source):
             if each.study.write:
-                each.study.write(out / each.folder)
+                own(out / FOLDER)
+                each.study.write(own(out / each.folder))
 
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier page wrote, and nothing else."""
     stems = "|".join(name.removesuffix(".json") for name in KINDS)
+    refuse_link(folder)
     for inner in folder.glob("*-*"):
+        refuse_link(inner)
         if re.fullmatch(rf"\d+-({stems})", inner.name):
             for file in inner.iterdir():
                 if re.fullmatch(rf"({stems}|speedup)\.(csv|json|png|svg)", file.name):

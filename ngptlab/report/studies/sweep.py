@@ -12,6 +12,7 @@ from ngptlab.analysis.tables import writing
 from ngptlab.analysis.transfer import Curve, Finding, transfer
 from ngptlab.analysis.transfer_plot import NAMES, draw, page_svg
 from ngptlab.analysis.verdict import judge
+from ngptlab.disk import write_text
 from ngptlab.report.studies.reading import damaged, read
 from ngptlab.report.studies.shown import Cell, Study, loss, number, word
 from ngptlab.report.wording import rate
@@ -52,7 +53,7 @@ def study(path: Path) -> list[Study]:
 
     def write(out: Path) -> None:
         with writing(out):
-            (out / "sweep.csv").write_text(as_csv(cells), encoding="utf-8")
+            write_text(out / "sweep.csv", as_csv(cells))
             draw(findings, out, title=name)
 
     drawn = ("sweep.png", "sweep.svg") if svg else ()

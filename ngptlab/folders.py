@@ -1,0 +1,134 @@
+"""Folders, made, filled and removed so that no link that a stranger left leads us elsewhere. Imports no torch.
+
+The folder that a user names may be a link. What stands in it may not, because such a folder may come from anybody: a
+comparison that was downloaded, a run that was handed on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import glob
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ngptlab.disk import LINK, fsync_folder, naming, temporary_beside
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
+"""Names that `temporary_beside` gives. What merely looks temporary may be somebody's."""
+YOUNG_SECONDS = 60.0
+
+
+def own(path: Path) -> Path:
+    """A folder inside the one that the user named, made where it is missing.
+
+    Raises:
+        OSError: it can't be made, or is a link or no folder.
+    """
+    with naming(path):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+        refuse_link(path)
+        if not path.is_dir():
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    return path
+
+
+def refuse_link(path: Path) -> None:
+    """Hold a place inside the folder that the user named, at which something will be written, against the rule.
+
+    Raises:
+        OSError: it is a link.
+    """
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, LINK, str(path))
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before long work, not after it, whether its results can be written.
+
+    Raises:
+        OSError: they can't.
+    """
+    probe = temporary_beside(folder / "probe")
+    with naming(folder):
+        probe.touch()
+        probe.unlink()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link, which is not followed; nothing there is no error.
+
+    Raises:
+        OSError: it can't be removed.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed writers left in a folder; for its only writer, who holds a lock. A folder that is a link is left.
+
+    Raises:
+        OSError: one can't be removed.
+    """
+    if folder.is_dir() and not folder.is_symlink():
+        for left in [path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)]:
+            remove(left)
+
+
+@contextlib.contextmanager
+def filling(path: Path) -> Iterator[Path]:
+    """A new folder to write files into, which takes the name `path` when the block ends without an error.
+
+    To fsync the files is the block's. Folders that killed writers of `path` left are removed.
+
+    Raises:
+        OSError: it can't be written, or something else than an empty folder has the name by then.
+    """
+    temporary = temporary_beside(path)
+    with naming(path):
+        _remove_abandoned(path)
+        temporary.mkdir()
+        try:
+            with _held(temporary):
+                yield temporary
+                fsync_folder(temporary)
+                temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Show that a folder's writer lives. NFS locks no folders; what is left there stays."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove temporary folders of `path` that nobody holds. Young ones stay: a folder is there before its lock."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if left.is_symlink() or time.time() - left.stat().st_mtime < YOUNG_SECONDS:
+                continue
+            descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(left)
+            finally:
+                os.close(descriptor)
