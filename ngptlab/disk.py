@@ -23,6 +23,8 @@ from typing import Any, BinaryIO, NoReturn
 
 RECORD_BYTES = 64 << 20
 """Limit for a file that is read as a whole and parsed: configs, manifests, results. Ours have kilobytes."""
+MAX_DIGITS = 100
+"""Of a whole number in JSON. Ours have 20 at most; Python itself refuses to read, or to print, some thousands."""
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -94,7 +96,11 @@ def parse_json(text: str | bytes) -> Any:
     text = text.decode("utf-8") if isinstance(text, bytes) else text
     try:
         return json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_unique_keys,
         )
     except RecursionError:
         raise ValueError("lists or objects are nested too deeply") from None
@@ -252,6 +258,12 @@ def _room(path: Path, size: int | None) -> str:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _finite(digits: str) -> float:

@@ -12,6 +12,7 @@ from ngptlab.config.records import (
     RunConfig,
     ScheduleConfig,
     SeamsConfig,
+    Section,
     TrainConfig,
     cooldown_steps,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "RunConfig",
     "ScheduleConfig",
     "SeamsConfig",
+    "Section",
     "TrainConfig",
     "cooldown_steps",
     "differences",

@@ -17,9 +17,12 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
+from ngptlab.config.numbers import number_kind, plain_number
 from ngptlab.errors import nearest
 
 
@@ -29,7 +32,18 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-class Dims(Frozen):
+class Section(Frozen):
+    """Base of a config's records: their numbers are numbers, as `numbers` has it, whoever gives them."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        assert info.field_name is not None
+        kind = number_kind(cls.model_fields[info.field_name].annotation)
+        return value if kind is None else plain_number(value, kind)
+
+
+class Dims(Section):
     """Sizes of a model. Axis letters in tensor names: V, D, H, K = D / H, F (docs/notation.md)."""
 
     vocab_size: int = Field(gt=0)
@@ -64,7 +78,7 @@ class Dims(Frozen):
         return self.d_model // self.num_heads
 
 
-class DataConfig(Frozen):
+class DataConfig(Section):
     """The corpus, its tokens, and the order in which they are met."""
 
     source: str = "stdlib"
@@ -100,7 +114,7 @@ class DataConfig(Frozen):
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
-class OptimConfig(Frozen):
+class OptimConfig(Section):
     """AdamW and gradient clipping."""
 
     lr: float = Field(default=2**-9, gt=0)
@@ -117,7 +131,7 @@ class OptimConfig(Frozen):
     """Largest global gradient norm."""
 
 
-class ParamConfig(Frozen):
+class ParamConfig(Section):
     """How initial values, learning rates, decay and multipliers depend on width, and under nuGPT on depth and horizon."""
 
     rules: Literal["sp", "mup", "nugpt"] = "sp"
@@ -151,7 +165,7 @@ class ParamConfig(Frozen):
         return self
 
 
-class ScheduleConfig(Frozen):
+class ScheduleConfig(Section):
     """Learning rate over the steps, relative to its peak."""
 
     shape: Literal["wsd", "cosine", "constant"] = "wsd"
@@ -164,7 +178,7 @@ class ScheduleConfig(Frozen):
     """Shape of the cooldown (`wsd` only); 1-sqrt is arXiv:2405.18392's."""
 
 
-class TrainConfig(Frozen):
+class TrainConfig(Section):
     """How much is trained on, and in what precision."""
 
     steps: int = Field(default=600, gt=0)
@@ -189,7 +203,7 @@ class TrainConfig(Frozen):
         return self.steps * self.step_tokens
 
 
-class EvalConfig(Frozen):
+class EvalConfig(Section):
     """What is measured on held-out text."""
 
     every: int = Field(default=50, gt=0)
@@ -204,7 +218,7 @@ class EvalConfig(Frozen):
     """Held-out long documents read by the length evaluation. 0: none."""
 
 
-class CheckpointConfig(Frozen):
+class CheckpointConfig(Section):
     """When weights are saved. Does not change numbers, so it is no part of the hash."""
 
     every: int = Field(default=200, gt=0)
@@ -215,7 +229,7 @@ class CheckpointConfig(Frozen):
     """Steps saved besides, and kept for good: where other runs branch off."""
 
 
-class DeviceConfig(Frozen):
+class DeviceConfig(Section):
     """Where and how a run is computed. Meant to change speed only, so it is no part of the hash."""
 
     kind: Literal["auto", "cpu", "cuda"] = "auto"
@@ -230,7 +244,7 @@ class DeviceConfig(Frozen):
     """CUDA graphs. auto: compiled for CUDA, forward and backward of a run, or a stack's whole update, are one; off: none."""
 
 
-class SeamsConfig(Frozen):
+class SeamsConfig(Section):
     """Which seams another method fills: the run's method with some of its parts replaced. The names are those of `Parts`."""
 
     norm: str | None = None
@@ -260,7 +274,7 @@ class SeamsConfig(Frozen):
         return {name: value for name, value in self if value is not None}
 
 
-class RunConfig(Frozen):
+class RunConfig(Section):
     """Everything that decides a run's numbers, and where it is computed."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
