@@ -12,6 +12,10 @@ SHOWN = 80
 """Characters of a value that a message repeats. What is wrong may be a megabyte."""
 
 
+MAX_BITS = 1024
+"""Python refuses to print whole numbers of some thousand digits."""
+
+
 class LabError(Exception):
     """Base of every error that a user can mend."""
 
@@ -41,6 +45,8 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
 
 def shown(value: object, *, quoted: bool = True) -> str:
     """A value for a message: one line of some 80 characters. `quoted` False: a word without quotes, where it can be printed."""
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return f"a number of {value.bit_length()} bits"
     text = value if isinstance(value, str) else repr(value)
     text = text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
     return repr(text) if isinstance(value, str) and (quoted or not text.isprintable()) else text

@@ -22,8 +22,20 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ROOT = "__init__"
 
 BASE = {"errors", "disk", "config"}
-MODEL = BASE | {"nn"}
-RUNNING = MODEL | {ROOT, "runs", "device", "param", "optim", "methods", "data", "train", "evals", "tracking"}
+MODEL = BASE | {"nn", "sizes"}
+RUNNING = MODEL | {
+    ROOT,
+    "learned",
+    "runs",
+    "device",
+    "param",
+    "optim",
+    "methods",
+    "data",
+    "train",
+    "evals",
+    "tracking",
+}
 
 # A unit is a folder or a module right under ngptlab/. What it may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
@@ -37,8 +49,10 @@ ALLOWED: dict[str, set[str]] = {
     "tracking": BASE | {"runs", "tail"},
     "recipes": BASE | {"claims"},
     "flops": {"config"},
+    "sizes": {"config", "errors"},
+    "learned": set(),
     "data": BASE,
-    "device": BASE,
+    "device": BASE | {"sizes"},
     "nn": BASE,
     "param": MODEL,
     "optim": MODEL | {"param"},
@@ -50,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     "experiment": RUNNING,
     "trained": RUNNING | {"experiment"},
     "export": RUNNING | {"experiment", "trained"},
-    "analysis": BASE | {"runs", "flops"},
+    "analysis": BASE | {"runs", "flops", "learned"},
     "claims": BASE | {"runs", "analysis"},
     "report": BASE | {"runs", "analysis", "claims"},
     "stack": RUNNING | {"experiment"},
@@ -59,7 +73,7 @@ ALLOWED: dict[str, set[str]] = {
     "cooldown": RUNNING | {"overrides", "recipes", "experiment", "analysis", "sweep"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
     "watch": BASE | {"runs", "tail", "train"},
-    "smoke": {"config", "data", "recipes"},
+    "smoke": {"config", "data", "recipes", "sizes"},
     "plan": MODEL | {"device", "methods", "data", "flops"},
 }
 ALLOWED["verbs"] = set(ALLOWED)
@@ -72,6 +86,8 @@ NO_TORCH = {
     "disk",
     "config",
     "flops",
+    "sizes",
+    "learned",
     "overrides",
     "runs",
     "tail",
@@ -229,6 +245,8 @@ def test_no_method_is_named_outside_its_file_and_the_recipes() -> None:
     [
         "config",
         "flops",
+        "sizes",
+        "learned",
         "overrides",
         "runs",
         "recipes",

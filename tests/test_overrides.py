@@ -79,9 +79,9 @@ def test_missing_value(option: str, rest: list[str]) -> None:
     ("arguments", "expected"),
     [
         (["--train.steps", "many"], "train.steps: given 'many'"),
-        (["--train.steps", "0"], "train.steps: given 0"),
+        (["--train.steps", "0"], "train.steps: given '0'"),
         (["--optim.lr", "nan"], "optim.lr: given 'nan'"),
-        (["--optim.lr", "-1"], "optim.lr: given -1"),
+        (["--optim.lr", "-1"], "optim.lr: given '-1'"),
         (["--optim.betas", "0.9"], "optim.betas"),
         (["--schedule.shape", "wds"], "'wsd'"),
         (["--train.steps", "none"], "train.steps: given None"),

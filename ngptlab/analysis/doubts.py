@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ngptlab.analysis.records import RunRecord
 from ngptlab.config import flatten
+from ngptlab.learned import nothing_learned
 
 SEEDS = ("seed", "data.seed")
 ARM = (*SEEDS, "method", "schedule.warmup_steps")
@@ -57,6 +58,17 @@ def lr_note(lr: float, grid: Sequence[float]) -> str | None:
         if math.isclose(lr, value, rel_tol=1e-6):
             return f"{edge} of the grid: the optimum may lie beyond"
     return None
+
+
+def learned_nothing(arms: Arms) -> list[str]:
+    """Runs whose last validation is no better than no training."""
+    return [f"{run.name}: {why}." for arm in arms.values() for run in arm if (why := no_better(run))]
+
+
+def no_better(run: RunRecord) -> str:
+    """Why a run learned nothing; '' where it did."""
+    val = [(row.step, row.loss_nats, row.stderr_nats) for row in run.val]
+    return nothing_learned(val, run.config.model.vocab_size)
 
 
 def provenance(arms: Arms) -> list[str]:

@@ -207,7 +207,8 @@ def _warnings(
                 f"{len(seeds)} seeds: a bootstrap interval over so few can't cover more often than {limit:.0%}, "
                 "whatever it is called."
             )
-    return [*found, *doubts.provenance({ours[0].method: list(ours), theirs[0].method: list(theirs)})]
+    arms = {ours[0].method: list(ours), theirs[0].method: list(theirs)}
+    return [*doubts.learned_nothing(arms), *found, *doubts.provenance(arms)]
 
 
 def summary(speedup: SpeedUp) -> str:

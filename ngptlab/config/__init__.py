@@ -1,6 +1,7 @@
 """What a run is: its records (`records`), and how they are read, written and compared (`text`). Imports no torch."""
 
 from ngptlab.config.records import (
+    SEEDS,
     CheckpointConfig,
     DataConfig,
     DeviceConfig,
@@ -19,6 +20,7 @@ from ngptlab.config.records import (
 from ngptlab.config.text import differences, dump, explain, flatten, load, parse
 
 __all__ = [
+    "SEEDS",
     "CheckpointConfig",
     "DataConfig",
     "DeviceConfig",

@@ -27,33 +27,35 @@ def number_kind(annotation: Any) -> type[int] | type[float] | None:
     return next((kind for part in get_args(annotation) if (kind := number_kind(part))), None)
 
 
-def plain_number(value: Any, kind: type[int] | type[float]) -> Any:
-    """A value that was given for a field of numbers, with text read as a number; what is no number is handed on.
+def plain_number(value: Any, kind: type[int] | type[float], *, bounded: bool = False) -> Any:
+    """What was given for a field of numbers, or a tuple of them; as it is where pydantic's own types take it so.
+
+    `bounded`: the field has an upper bound of its own, which its message shall name.
 
     Raises:
         PydanticCustomError: it is a truth value, a text that is no number, or beyond what training can hold.
     """
     if isinstance(value, list | tuple):
-        return tuple(plain_number(item, kind) for item in value)
+        return tuple(plain_number(item, kind, bounded=bounded) for item in value)
     if isinstance(value, bool):
         raise _refused("input should be a number, not true or false")
-    if isinstance(value, str):
-        value = _read(value.strip())
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        return value
-    if kind is int and abs(value) > LARGEST:
-        raise _refused("input should be at most 2**53")
-    if kind is float:
-        _check_float32(value)
-        return value + 0.0  # no -0.0, which would have another hash than 0.0
-    return int(value) if value == int(value) else value
+    number = _read(value.strip()) if isinstance(value, str) else value
+    if not isinstance(number, int | float) or not math.isfinite(number):
+        return number
+    if kind is int:
+        if abs(number) > LARGEST and not bounded:
+            raise _refused("input should be at most 2**53")
+        # Of a text, pydantic takes 1000 for a whole number, and not 1e3.
+        return int(number) if isinstance(number, float) and number == int(number) else value
+    _check_float32(number)
+    return value if number else 0.0  # 0 and -0.0 would have hashes of their own
 
 
 def _read(text: str) -> int | float:
     found = NUMBER.fullmatch(text) if len(text) <= MAX_CHARACTERS else None
     if found is None:
         raise _refused("input should be a number in decimals, as 600, 0.5 or 1e-3")
-    return int(text) if found["whole"] and text.lstrip("+-") == found["whole"] else float(text)
+    return int(text) if text.lstrip("+-") == found["whole"] else float(text)
 
 
 def _check_float32(value: float) -> None:

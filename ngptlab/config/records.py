@@ -25,6 +25,13 @@ from pydantic import (
 from ngptlab.config.numbers import number_kind, plain_number
 from ngptlab.errors import nearest
 
+SEEDS = 2**32
+"""Seeds are below it. torch's generator takes no more bits: seed 2**32 would give the weights of seed 0."""
+MAX_LAYERS = 4096
+"""Building them takes seconds, and deeper models have not been trained."""
+MAX_THREADS = 1024
+"""Far more end the process without a word where the system refuses them."""
+
 
 class Frozen(BaseModel):
     """Base of every record: immutable, no unknown field, no NaN, docstrings under fields become their help."""
@@ -39,8 +46,12 @@ class Section(Frozen):
     @classmethod
     def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
         assert info.field_name is not None
-        kind = number_kind(cls.model_fields[info.field_name].annotation)
-        return value if kind is None else plain_number(value, kind)
+        field = cls.model_fields[info.field_name]
+        kind = number_kind(field.annotation)
+        bounded = any(
+            getattr(limit, name, None) is not None for limit in field.metadata for name in ("lt", "le")
+        )
+        return value if kind is None else plain_number(value, kind, bounded=bounded)
 
 
 class Dims(Section):
@@ -48,7 +59,7 @@ class Dims(Section):
 
     vocab_size: int = Field(gt=0)
     """V: size of the vocabulary, padding included."""
-    num_layers: int = Field(gt=0)
+    num_layers: int = Field(gt=0, le=MAX_LAYERS)
     """L: number of blocks, each attention then MLP."""
     num_heads: int = Field(gt=0)
     """H: attention heads; d_model must be an even multiple of it, for RoPE turns pairs of channels."""
@@ -91,7 +102,7 @@ class DataConfig(Section):
     """Share of documents, chosen by hash of their content, kept for validation."""
     long_share: float = Field(default=0.05, ge=0, lt=0.5)
     """Share of documents, among those long enough for the length evaluation, kept for it."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=SEEDS)
     """Seed of the order of training windows."""
     order: Literal["shuffled", "sequential"] = "shuffled"
     """`shuffled`: a new order each epoch. `sequential`: as in the files, the replication's; `seed` has no effect."""
@@ -111,7 +122,8 @@ class DataConfig(Section):
         return self
 
 
-Decay = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Field(ge=0, lt=1 - 2**-25)]
+"""A share that is kept at each step; from the bound on it is 1 in float32."""
 
 
 class OptimConfig(Section):
@@ -234,7 +246,7 @@ class DeviceConfig(Section):
 
     kind: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where there is one."""
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=MAX_THREADS)
     """CPU threads. 0: torch's own choice. Bit-exact resume needs the same number."""
     micro_batch: int = Field(default=0, ge=0)
     """Sequences in one forward and backward; must divide batch_size. 0: all of them."""
@@ -281,7 +293,7 @@ class RunConfig(Section):
     """Name of the recipe."""
     method: str
     """A file in ngptlab/methods/."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=SEEDS)
     """Seed of the initial weights."""
     seams: SeamsConfig = SeamsConfig()
     model: Dims

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ngptlab.analysis.doubts import SEEDS, Arms, differing, name_fields, provenance, unequal
+from ngptlab.analysis.doubts import SEEDS, Arms, differing, learned_nothing, name_fields, provenance, unequal
 from ngptlab.report.schema import MethodNumbers
 
 
 def warnings(arms: Arms, methods: dict[str, MethodNumbers]) -> list[str]:
     """Every doubt about this comparison, the gravest first."""
-    about_runs = [*_settings(arms), *_tuning(methods), *_seeds(arms, methods)]
+    about_runs = [*learned_nothing(arms), *_settings(arms), *_tuning(methods), *_seeds(arms, methods)]
     return [*about_runs, *provenance(arms), *_length(arms, methods)]
 
 

@@ -22,7 +22,7 @@ def run_of(out: Path, cell: Cell) -> Path:
 
 
 def status_of(run_path: Path, config_hash: str) -> tuple[Status, str]:
-    """What a run directory says of its end, and why; 'waiting' where it has not ended or is another run's."""
+    """What a run directory says of its end, and why or with what warning; 'waiting' where it has none, or is another run's."""
     if not (run_path / "config.json").exists():
         return "waiting", ""
     try:
@@ -35,7 +35,7 @@ def status_of(run_path: Path, config_hash: str) -> tuple[Status, str]:
     reason = str(summary.get("reason", ""))
     if summary["status"] == "failed":
         return ("diverged" if summary.get("error") == "DivergedError" else "failed"), reason
-    return ("done", "") if summary["status"] == "done" else ("stopped", reason)
+    return ("done", str(summary.get("warning", ""))) if summary["status"] == "done" else ("stopped", reason)
 
 
 def rows(cells: Sequence[Cell], out: Path, failures: Mapping[str, str]) -> list[CellRow]:

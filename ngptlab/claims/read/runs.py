@@ -102,12 +102,13 @@ def _hashes(*arms: Sequence[RunRecord]) -> tuple[str, ...]:
 
 
 def _doubts(*arms: Sequence[RunRecord], ignored: Sequence[str] = ()) -> tuple[str, ...]:
-    """A rate that was not tuned, and an arm of several settings: of a grid's runs, none is the arm."""
+    """A rate that was not tuned, a run that learned nothing, an arm of several settings: of a grid's runs, none is the arm."""
     found = []
     for arm in arms:
         method, optim = arm[0].method, arm[0].config.optim
         if note := doubts.lr_note(optim.lr, optim.lr_grid):
             found.append(f"learning rate of {method}: {note}")
+        found += [f"{_label(run)} of {method}: {why}" for run in arm if (why := doubts.no_better(run))]
         if fields := doubts.differing(arm, (*doubts.SEEDS, *ignored)):
             found.append(f"runs of {method} differ in more than their seeds: {doubts.name_fields(fields)}")
     return tuple(found)
