@@ -103,10 +103,9 @@ def check_fits(parts: Sequence[Part], there: int, *, what: str, where: str) -> N
     needed = sum(part.bytes for part in parts)
     if needed > there:
         largest = max(parts, key=lambda part: part.bytes)
-        options = " or ".join(f"--{field.replace('_', '-')}" for field in largest.fields)
         raise ConfigError(
             f"{what} takes {in_bytes(needed)} at least, {in_bytes(largest.bytes)} of them for {largest.name}; {where} has "
-            f"{in_bytes(there)}: lower {options}"
+            f"{in_bytes(there)}: lower {' or '.join(largest.fields)}"
         )
 
 

@@ -51,7 +51,7 @@ def test_the_message_names_sizes_and_fields() -> None:
     with pytest.raises(ConfigError) as caught:
         check_fits(parts, 24 * 10**9, what="a step", where="this machine")
     assert str(caught.value) == (
-        "a step takes 3 TB at least, 3 TB of them for large; this machine has 24 GB: lower --train.batch-size or --train.context"
+        "a step takes 3 TB at least, 3 TB of them for large; this machine has 24 GB: lower train.batch_size or train.context"
     )
     check_fits(parts, 3 * 10**12 + 10, what="a step", where="this machine")
 
@@ -81,10 +81,10 @@ def test_a_container_has_less_than_its_machine(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"d_model": 10**9, "num_heads": 1}, "--model.d-model"),
-        ({"vocab_size": 10**9}, "--model.vocab-size"),
-        ({"d_ff": 10**9}, "--model.d-ff"),
-        ({"d_model": 2**53, "num_heads": 1}, "--model.d-model"),
+        ({"d_model": 10**9, "num_heads": 1}, "model.d_model"),
+        ({"vocab_size": 10**9}, "model.vocab_size"),
+        ({"d_ff": 10**9}, "model.d_ff"),
+        ({"d_model": 2**53, "num_heads": 1}, "model.d_model"),
     ],
 )
 def test_a_model_that_no_machine_holds_is_not_built(changes: dict[str, int], field: str) -> None:
