@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,16 @@ HALF = 2
 """Bytes of an activation in the narrowest compute dtype."""
 
 
+USUAL = {
+    "model.d_model": 1024,
+    "model.d_ff": 8 * 1024 // 3,
+    "model.num_layers": 24,
+    "model.vocab_size": 50_000,
+    "train.batch_size": 64,
+    "device.micro_batch": 64,
+    "train.context": 1024,
+}
+"""Sizes of a model of some 300M parameters: what is far beyond is what a message names."""
 CONTAINER_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -31,11 +41,18 @@ CONTAINER_LIMITS = (
 
 @dataclass(frozen=True)
 class Part:
-    """Bytes, and the fields on which they depend."""
+    """What takes memory."""
 
     name: str
     bytes: int
-    fields: tuple[str, ...]
+    fields: Mapping[str, int]
+    """Settings on which they depend, with their values."""
+
+    @property
+    def to_lower(self) -> str:
+        """The setting that is furthest beyond what is usual."""
+        name = max(self.fields, key=lambda field: self.fields[field] / USUAL.get(field, 1))
+        return f"{name} ({self.fields[name]:,})"
 
 
 def block_values(dims: Dims) -> int:
@@ -51,29 +68,32 @@ def embedding_values(dims: Dims) -> int:
 
 def model_parts(dims: Dims, *, blocks: int = 1, embeddings: int = 1) -> list[Part]:
     """What a model's matrices take in float32, that many times."""
-    sizes = ("model.d_model", "model.d_ff", "model.num_layers")
+    vocabulary = {"model.vocab_size": dims.vocab_size, "model.d_model": dims.d_model}
     return [
-        Part("the blocks", blocks * FLOAT32 * block_values(dims), sizes),
-        Part(
-            "the embeddings",
-            embeddings * FLOAT32 * embedding_values(dims),
-            ("model.vocab_size", "model.d_model"),
-        ),
+        Part("the blocks", blocks * FLOAT32 * block_values(dims), _of_blocks(dims)),
+        Part("the embeddings", embeddings * FLOAT32 * embedding_values(dims), vocabulary),
     ]
 
 
 def training_parts(config: RunConfig) -> list[Part]:
     """What a training step keeps: weights, gradients, moments, and activations of a micro-batch; and the batch's tokens."""
-    dims, train = config.model, config.train
-    positions = (config.device.micro_batch or train.batch_size) * train.context
+    dims, train, micro = config.model, config.train, config.device.micro_batch
+    positions = (micro or train.batch_size) * train.context
     kept = dims.num_layers * (4 * dims.d_model + 2 * dims.d_ff)
+    batch = {"train.batch_size": train.batch_size, "train.context": train.context}
+    sequences = {"device.micro_batch": micro, "train.context": train.context} if micro else batch
     return [
         *model_parts(dims, blocks=STATE_BLOCKS, embeddings=STATE_EMBEDDINGS),
-        Part(
-            "activations", HALF * positions * kept, ("device.micro_batch", "train.context", "model.d_model")
-        ),
-        Part("a batch", 2 * INT64 * train.step_tokens, ("train.batch_size", "train.context")),
+        Part("activations", HALF * positions * kept, {**sequences, **_of_blocks(dims)}),
+        Part("a batch", 2 * INT64 * train.step_tokens, batch),
     ]
+
+
+def _of_blocks(dims: Dims) -> dict[str, int]:
+    sizes = {"model.d_model": dims.d_model, "model.num_layers": dims.num_layers}
+    # A width of the MLP that follows from d_model is nothing that anybody set.
+    derived = dims.d_ff == Dims.default_d_ff(dims.d_model)
+    return sizes if derived else {**sizes, "model.d_ff": dims.d_ff}
 
 
 def host_bytes() -> int:
@@ -98,14 +118,14 @@ def check_fits(parts: Sequence[Part], there: int, *, what: str, where: str) -> N
     """Hold what is needed against the memory that is there, in bytes.
 
     Raises:
-        ConfigError: it is less; the message names the fields of the largest part.
+        ConfigError: it is less; the message names the largest part, and what to lower.
     """
     needed = sum(part.bytes for part in parts)
     if needed > there:
         largest = max(parts, key=lambda part: part.bytes)
         raise ConfigError(
             f"{what} takes {in_bytes(needed)} at least, {in_bytes(largest.bytes)} of them for {largest.name}; {where} has "
-            f"{in_bytes(there)}: lower {' or '.join(largest.fields)}"
+            f"{in_bytes(there)}: lower {largest.to_lower}"
         )
 
 

@@ -34,7 +34,10 @@ class Notes(Silent):
 @pytest.mark.parametrize(
     ("validations", "expected"),
     [
-        ([(0, 5.6, 0.01), (9, 1e13, 0.5)], "1e+13 ± 0.5 nats, is no better than the untrained model's 5.6000"),
+        (
+            [(0, 5.6, 0.01), (9, 1e13, 0.5)],
+            "1e+13 ± 0.5 nats, is no better than the untrained model's 5.6000",
+        ),
         ([(0, 5.6, 0.01), (5, 3.0, 0.01), (9, 5.7, 0.01)], "5.7000 ± 0.01 nats"),
         ([(9, 5.595, 0.01), (0, 5.6, 0.01)], "is no better"),
         ([(0, 5.6, 0.01), (9, 5.6, 0.0)], "is no better"),

@@ -47,11 +47,14 @@ def test_it_is_a_lower_bound_and_not_a_far_one(method: str, shape: tuple[Dims, i
 
 
 def test_the_message_names_sizes_and_fields() -> None:
-    parts = [Part("small", 10, ("a.b",)), Part("large", 3 * 10**12, ("train.batch_size", "train.context"))]
+    parts = [
+        Part("small", 10, {"a.b": 3}),
+        Part("large", 3 * 10**12, {"train.batch_size": 8, "train.context": 10**6}),
+    ]
     with pytest.raises(ConfigError) as caught:
         check_fits(parts, 24 * 10**9, what="a step", where="this machine")
     assert str(caught.value) == (
-        "a step takes 3 TB at least, 3 TB of them for large; this machine has 24 GB: lower train.batch_size or train.context"
+        "a step takes 3 TB at least, 3 TB of them for large; this machine has 24 GB: lower train.context (1,000,000)"
     )
     check_fits(parts, 3 * 10**12 + 10, what="a step", where="this machine")
 

@@ -61,8 +61,8 @@ def generate(
 def _check_room(model: Decoder, length: int, num: int) -> None:
     dims = model.dims
     parts = [
-        Part("probabilities", num * VALUES_OF_A_DRAW * 8 * dims.vocab_size, ("num",)),
-        Part("keys and values", num * 2 * 4 * length * dims.num_layers * dims.d_model, ("num",)),
+        Part("probabilities", num * VALUES_OF_A_DRAW * 8 * dims.vocab_size, {"num": num}),
+        Part("keys and values", num * 2 * 4 * length * dims.num_layers * dims.d_model, {"num": num}),
     ]
     check_fits(parts, host_bytes(), what=f"{num} continuations at once", where="this machine")
 
