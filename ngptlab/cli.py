@@ -40,16 +40,20 @@ from ngptlab.verbs import (
 )
 from ngptlab.verbs.runs import console_reporter, no_seeds
 from ngptlab.verbs.stopping import until_stopped
-from ngptlab.verbs.types import count
+from ngptlab.verbs.types import count, runs
 
 WITH_FIELDS = ("train", "compare", "sweep", "ladder", "cooldown", "plan")
 """Verbs that take a recipe and any field of its config."""
+
+LONGEST_MESSAGE = 400
+"""Of argparse, which repeats what it was given however long that is."""
 
 
 class Parser(argparse.ArgumentParser):
     """argparse with one-line errors and no abbreviations."""
 
     def error(self, message: str) -> NoReturn:
+        message = message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 3]}..."
         raise ConfigError(f"{message}; `{self.prog} --help` says what is allowed")
 
 
@@ -153,7 +157,7 @@ def parser() -> Parser:
         help="methods, the baseline first (default: the recipe's)",
     )
     compare.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="runs of each method (default: 1; a claim needs 3)"
+        "--seeds", type=runs, default=1, metavar="N", help="runs of each method (default: 1; a claim needs 3)"
     )
     compare.add_argument(
         "--out", type=Path, help="folder of the runs and of report.html (default: out/<recipe>)"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ngptlab.config import DeviceConfig, TrainConfig
 from ngptlab.errors import ConfigError
+from ngptlab.sizes import host_bytes
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -135,6 +136,13 @@ def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
         compile=config.compile == "on" or (config.compile == "auto" and on_cuda),
         graphs=config.graphs == "auto",
     )
+
+
+def memory_bytes(config: DeviceConfig) -> tuple[int, str]:
+    """Memory of where these settings compute, and what to call it."""
+    if on_cuda(config):
+        return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory, "the GPU"
+    return host_bytes(), "this machine"
 
 
 def keep_freed_memory() -> None:

@@ -30,6 +30,8 @@ LINK = "a link, through which nothing is written; remove it"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 """From file systems that have no hard links."""
+MAX_DIGITS = 100
+"""Of a whole number in JSON. Ours have 20 at most; Python itself refuses to read, or to print, some thousands."""
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -123,7 +125,11 @@ def parse_json(text: str | bytes) -> Any:
     text = (text.decode("utf-8") if isinstance(text, bytes) else text).removeprefix("\ufeff")
     try:
         return json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_unique_keys,
         )
     except RecursionError:
         raise ValueError("lists or objects are nested too deeply") from None
@@ -365,6 +371,12 @@ def _room(path: Path, size: int | None) -> str:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _finite(digits: str) -> float:

@@ -8,6 +8,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+SHOWN = 80
+"""Characters of a value that a message repeats. What is wrong may be a megabyte."""
+
+
+MAX_BITS = 1024
+"""Python refuses to print whole numbers of some thousand digits."""
+
 
 class LabError(Exception):
     """Base of every error that a user can mend."""
@@ -34,3 +41,12 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
     names = sorted(allowed)
     close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(names)}"
+
+
+def shown(value: object, *, quoted: bool = True) -> str:
+    """A value for a message: one line of some 80 characters. `quoted` False: a word without quotes, where it can be printed."""
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return f"a number of {value.bit_length()} bits"
+    text = value if isinstance(value, str) else repr(value)
+    text = text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+    return repr(text) if isinstance(value, str) and (quoted or not text.isprintable()) else text

@@ -20,14 +20,16 @@ from ngptlab.data.batches import Batches, fixed_windows
 from ngptlab.data.corpus import Corpus, open_corpus
 from ngptlab.data.known import check_there
 from ngptlab.data.token_bytes import token_bytes
-from ngptlab.device import Device, describe, open_device
+from ngptlab.device import Device, describe, memory_bytes, open_device
 from ngptlab.disk import write_json
 from ngptlab.errors import CheckpointError, ConfigError, DataError, LabError
 from ngptlab.evals.length import length_loss, long_documents
 from ngptlab.evals.loss import validation_loss
 from ngptlab.evals.scales import scales
+from ngptlab.learned import nothing_learned
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import ANEW, Run
+from ngptlab.sizes import check_fits, training_parts
 from ngptlab.tracking.beside import Beside
 from ngptlab.tracking.sink import check_installed
 from ngptlab.train.checkpoint import list_checkpoints
@@ -69,6 +71,7 @@ def train(
             raise ConfigError(f"{path}: already done, no step is left to profile; give another --out")
         reporter.note(f"already done in {path}")
         return there
+    check_memory(config)
     # Device, data and model come first, so that a wrong setting leaves no directory behind.
     setting = open_setting(config)
     batches, model = open_batches(config, setting.corpus), initial_model(config)
@@ -94,6 +97,17 @@ def train(
             # Asked for during the last step or the evaluation: this run is done, whatever comes after it must not start.
             raise Stopped(request.signal_number, config.train.steps)
     return run
+
+
+def check_memory(config: RunConfig, runs: int = 1) -> None:
+    """Hold what so many runs of a config take together against the memory that there is, before anything is built.
+
+    Raises:
+        ConfigError: they take more.
+    """
+    there, where = memory_bytes(config.device)
+    what = "a training step" if runs == 1 else f"a step of {runs} runs at once"
+    check_fits(training_parts(config) * runs, there, what=what, where=where)
 
 
 @dataclass(frozen=True)
@@ -168,13 +182,23 @@ def conclude(trainer: Trainer, setting: Setting) -> None:
     config, run, model = trainer.config, trainer.run, trainer.model
     _evaluate_length(config, run, model, setting.held_out, trainer.reporter)
     windows = config.train.steps * config.train.batch_size
+    warning = _warning(run, config)
+    if warning:
+        trainer.reporter.note(f"warning: {warning}")
     run.finish(
         "done",
         step=config.train.steps,
         params=model.num_params(),
         tokens=config.train.tokens,
         epochs=windows / trainer.batches.num_windows,
+        **({"warning": warning} if warning else {}),
     )
+
+
+def _warning(run: Run, config: RunConfig) -> str:
+    """What a reader of the finished run must be told; empty where there is nothing."""
+    val = [(e["step"], e["loss_nats"], e["stderr_nats"]) for e in run.read("evals") if e["eval"] == "val"]
+    return nothing_learned(val, config.model.vocab_size)
 
 
 def _validate(model: Decoder, held_out: HeldOut) -> dict[str, Any]:

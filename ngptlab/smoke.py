@@ -11,6 +11,7 @@ from typing import Any
 from ngptlab.config import Dims, RunConfig, ScheduleConfig, flatten
 from ngptlab.data.made import made_shards
 from ngptlab.recipes import Recipe
+from ngptlab.sizes import block_values, embedding_values
 
 STEPS = 20
 BATCH_SIZE = 2
@@ -64,10 +65,10 @@ def changed(before: RunConfig, after: RunConfig) -> list[str]:
 
 def shrink(dims: Dims) -> Dims:
     """The model as it is, or of two layers and as many heads as leave it 200M parameters at most; one head if none do."""
-    if _matrix_values(dims) <= MAX_PARAMS:
+    if _values(dims) <= MAX_PARAMS:
         return dims
     heads = dims.num_heads
-    while _matrix_values(smaller := _narrowed(dims, heads)) > MAX_PARAMS and heads > 1:
+    while _values(smaller := _narrowed(dims, heads)) > MAX_PARAMS and heads > 1:
         heads //= 2
     return smaller
 
@@ -83,9 +84,8 @@ def _narrowed(dims: Dims, heads: int) -> Dims:
     )
 
 
-def _matrix_values(dims: Dims) -> int:
-    L, D, F, V = dims.num_layers, dims.d_model, dims.d_ff, dims.vocab_size
-    return L * (4 * D * D + 3 * D * F) + 2 * V * D
+def _values(dims: Dims) -> int:
+    return block_values(dims) + embedding_values(dims)
 
 
 def _shrink_schedule(schedule: ScheduleConfig) -> ScheduleConfig:

@@ -22,9 +22,10 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ROOT = "__init__"
 
 BASE = {"errors", "disk", "folders", "config", "terminal", "console", "output"}
-MODEL = BASE | {"nn"}
+MODEL = BASE | {"nn", "sizes"}
 RUNNING = MODEL | {
     ROOT,
+    "learned",
     "runs",
     "whole",
     "device",
@@ -54,8 +55,10 @@ ALLOWED: dict[str, set[str]] = {
     "tracking": BASE | {"runs", "tail"},
     "recipes": BASE | {"claims"},
     "flops": {"config"},
+    "sizes": {"config", "errors"},
+    "learned": set(),
     "data": BASE,
-    "device": BASE,
+    "device": BASE | {"sizes"},
     "nn": BASE,
     "param": MODEL,
     "optim": MODEL | {"param"},
@@ -67,7 +70,7 @@ ALLOWED: dict[str, set[str]] = {
     "experiment": RUNNING,
     "trained": RUNNING | {"experiment"},
     "export": RUNNING | {"experiment", "trained"},
-    "analysis": BASE | {"runs", "whole", "flops"},
+    "analysis": BASE | {"runs", "whole", "flops", "learned"},
     "claims": BASE | {"runs", "whole", "analysis"},
     "report": BASE | {"runs", "analysis", "claims"},
     "stack": RUNNING | {"experiment"},
@@ -76,7 +79,7 @@ ALLOWED: dict[str, set[str]] = {
     "cooldown": RUNNING | {"overrides", "recipes", "experiment", "analysis", "sweep"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
     "watch": BASE | {"runs", "whole", "tail", "train"},
-    "smoke": {"config", "data", "recipes"},
+    "smoke": {"config", "data", "recipes", "sizes"},
     "plan": MODEL | {"device", "methods", "data", "flops"},
 }
 ALLOWED["verbs"] = set(ALLOWED)
@@ -93,6 +96,8 @@ NO_TORCH = {
     "output",
     "config",
     "flops",
+    "sizes",
+    "learned",
     "overrides",
     "runs",
     "whole",
@@ -367,6 +372,8 @@ def test_no_method_is_named_outside_its_file_and_the_recipes() -> None:
     [
         "config",
         "flops",
+        "sizes",
+        "learned",
         "overrides",
         "runs",
         "recipes",

@@ -267,7 +267,7 @@ def _doubts(legs: Sequence[Leg], rows: list[Row], records: dict[str, RunRecord])
     by_arm: doubts.Arms = {}
     for record in records.values():
         by_arm.setdefault(record.method, []).append(record)
-    return [*found, *doubts.provenance(by_arm)]
+    return [*doubts.learned_nothing(by_arm), *found, *doubts.provenance(by_arm)]
 
 
 def _words(row: Row) -> str:

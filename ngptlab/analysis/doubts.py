@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ngptlab.analysis.records import RunRecord
 from ngptlab.config import RunConfig, flatten
+from ngptlab.learned import nothing_learned
 
 SEEDS = ("seed", "data.seed")
 ARM = (*SEEDS, "method", "schedule.warmup_steps")
@@ -21,6 +22,7 @@ FREE = ("optim.", "seams.")
 
 Kind = Literal[
     "missing",
+    "learning",
     "settings",
     "tuning",
     "grids",
@@ -33,7 +35,7 @@ Kind = Literal[
     "machine",
     "length",
 ]
-FORBIDS: tuple[Kind, ...] = ("settings", "tuning", "grids", "data", "recording")
+FORBIDS: tuple[Kind, ...] = ("learning", "settings", "tuning", "grids", "data", "recording")
 """Kinds that forbid a claim about the arms concerned: what differs between them is then not the method alone."""
 
 DATA_KEYS = ("data_digest",)
@@ -145,6 +147,22 @@ def lr_note(lr: float, grid: Sequence[float]) -> str | None:
         if math.isclose(lr, value, rel_tol=1e-6):
             return f"{edge} of the grid: the optimum may lie beyond"
     return None
+
+
+def learned_nothing(arms: Arms) -> list[Doubt]:
+    """Runs whose last validation is no better than no training."""
+    return [
+        Doubt(kind="learning", arms=(arm,), text=f"{run.name}: {why}.")
+        for arm, runs in arms.items()
+        for run in runs
+        if (why := no_better(run))
+    ]
+
+
+def no_better(run: RunRecord) -> str:
+    """Why a run learned nothing; '' where it did."""
+    val = [(row.step, row.loss_nats, row.stderr_nats) for row in run.val]
+    return nothing_learned(val, run.config.model.vocab_size)
 
 
 def provenance(arms: Arms) -> list[Doubt]:

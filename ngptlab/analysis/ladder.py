@@ -160,7 +160,13 @@ def _doubts(
     rungs: Sequence[Rung], mode: Mode, numbers: Sequence[RungNumbers], arms: dict[str, list[RunRecord]]
 ) -> list[Doubt]:
     """Every doubt about this ladder, the gravest first."""
-    return [*_absent(rungs), *_tuning(rungs, mode), *_seeds(numbers), *doubts.provenance(arms)]
+    return [
+        *_absent(rungs),
+        *doubts.learned_nothing(arms),
+        *_tuning(rungs, mode),
+        *_seeds(numbers),
+        *doubts.provenance(arms),
+    ]
 
 
 def _absent(rungs: Sequence[Rung]) -> list[Doubt]:

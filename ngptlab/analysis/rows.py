@@ -34,7 +34,7 @@ class CellRow:
     seconds: float = 0.0
     """Time in training steps; the only column that a repetition changes."""
     reason: str = ""
-    """Why it is not done."""
+    """Why it is not done; of one that is, what makes it doubtful."""
 
 
 def as_csv(table: Sequence[CellRow]) -> str:

@@ -200,7 +200,7 @@ def _doubts(
     if len(seeds) == 1:
         text = "One seed: nothing says how far another would move the factor."
         found.append(Doubt(kind="seeds", text=text))
-    return [*found, *doubts.provenance(arms)]
+    return [*doubts.learned_nothing(arms), *found, *doubts.provenance(arms)]
 
 
 def summary(speedup: SpeedUp) -> str:

@@ -16,16 +16,17 @@ from torch import Tensor
 
 from ngptlab.analysis.slopes import FIRST_STEP, Point
 from ngptlab.check.probes import KINDS, STREAM, Activations, activations, unit_stream
-from ngptlab.config import Dims, Frozen, Initial, OptimConfig
+from ngptlab.config import Dims, Initial, OptimConfig, Section
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.optim.groups import make_optimizer
 from ngptlab.param.apply import apply
 from ngptlab.param.rules import Rules
+from ngptlab.sizes import STATE_EMBEDDINGS, check_fits, host_bytes, model_parts
 
 RulesAt = Callable[[Dims], Rules]
 
 
-class CoordConfig(Frozen):
+class CoordConfig(Section):
     """What is trained, how long, at which widths."""
 
     widths: tuple[PositiveInt, ...] = (64, 128, 256, 512)
@@ -69,7 +70,17 @@ def measure(parts: Parts, rules_at: RulesAt, config: CoordConfig) -> Iterator[Po
 
     All runs see one batch of random tokens, at each step again: gradients of successive steps then add up, which is
     where wrong exponents show. In float32, with AdamW, without clipping, and with the method's constraint after each step.
+
+    Raises:
+        ConfigError: the machine has less memory than the widest model takes.
     """
+    largest = config.dims(config.widths[-1])
+    check_fits(
+        model_parts(largest, blocks=STATE_EMBEDDINGS, embeddings=STATE_EMBEDDINGS),
+        host_bytes(),
+        what="a training step of the widest model",
+        where="this machine",
+    )
     generator = torch.Generator().manual_seed(0)
     tokens_BT = torch.randint(config.vocab_size, (config.batch_size, config.context + 1), generator=generator)
     for width in config.widths:

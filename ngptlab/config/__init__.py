@@ -2,6 +2,7 @@
 
 from ngptlab.config.draws import Initial, initial
 from ngptlab.config.records import (
+    SEEDS,
     CheckpointConfig,
     DataConfig,
     DeviceConfig,
@@ -13,12 +14,14 @@ from ngptlab.config.records import (
     RunConfig,
     ScheduleConfig,
     SeamsConfig,
+    Section,
     TrainConfig,
     cooldown_steps,
 )
 from ngptlab.config.text import differences, dump, explain, flatten, load, parse
 
 __all__ = [
+    "SEEDS",
     "CheckpointConfig",
     "DataConfig",
     "DeviceConfig",
@@ -31,6 +34,7 @@ __all__ = [
     "RunConfig",
     "ScheduleConfig",
     "SeamsConfig",
+    "Section",
     "TrainConfig",
     "cooldown_steps",
     "differences",

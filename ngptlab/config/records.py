@@ -23,8 +23,16 @@ from pydantic import (
 )
 
 from ngptlab.config.draws import Initial, initial
+from ngptlab.config.numbers import number_kind, plain_number
 from ngptlab.disk import is_utf8
 from ngptlab.errors import nearest
+
+SEEDS = 2**32
+"""Seeds are below it. torch's generator takes no more bits: seed 2**32 would give the weights of seed 0."""
+MAX_LAYERS = 4096
+"""Building them takes seconds, and deeper models have not been trained."""
+MAX_THREADS = 1024
+"""Far more end the process without a word where the system refuses them."""
 
 
 class Frozen(BaseModel):
@@ -33,12 +41,27 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-class Dims(Frozen):
+class Section(Frozen):
+    """Base of a config's records: their numbers are numbers, as `numbers` has it, whoever gives them."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        assert info.field_name is not None
+        field = cls.model_fields[info.field_name]
+        kind = number_kind(field.annotation)
+        bounded = any(
+            getattr(limit, name, None) is not None for limit in field.metadata for name in ("lt", "le")
+        )
+        return value if kind is None else plain_number(value, kind, bounded=bounded)
+
+
+class Dims(Section):
     """Sizes of a model. Axis letters in tensor names: V, D, H, K = D / H, F (docs/notation.md)."""
 
     vocab_size: int = Field(gt=0)
     """V: size of the vocabulary, padding included."""
-    num_layers: int = Field(gt=0)
+    num_layers: int = Field(gt=0, le=MAX_LAYERS)
     """L: number of blocks, each attention then MLP."""
     num_heads: int = Field(gt=0)
     """H: attention heads; d_model must be an even multiple of it, for RoPE turns pairs of channels."""
@@ -68,7 +91,7 @@ class Dims(Frozen):
         return self.d_model // self.num_heads
 
 
-class DataConfig(Frozen):
+class DataConfig(Section):
     """The corpus, its tokens, and the order in which they are met."""
 
     source: str = "stdlib"
@@ -81,7 +104,7 @@ class DataConfig(Frozen):
     """Share of documents, chosen by hash of their content, kept for validation."""
     long_share: float = Field(default=0.05, ge=0, lt=0.5)
     """Share of documents, among those long enough for the length evaluation, kept for it."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=SEEDS)
     """Seed of the order of training windows."""
     order: Literal["shuffled", "sequential"] = "shuffled"
     """`shuffled`: a new order each epoch. `sequential`: as in the files, the replication's; `seed` has no effect."""
@@ -113,10 +136,11 @@ class DataConfig(Frozen):
         return self
 
 
-Decay = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Field(ge=0, lt=1 - 2**-25)]
+"""A share that is kept at each step; from the bound on it is 1 in float32."""
 
 
-class OptimConfig(Frozen):
+class OptimConfig(Section):
     """AdamW and gradient clipping."""
 
     lr: float = Field(default=2**-9, gt=0)
@@ -142,7 +166,7 @@ class OptimConfig(Frozen):
         return initial(value).text
 
 
-class ParamConfig(Frozen):
+class ParamConfig(Section):
     """How initial values, learning rates, decay and multipliers depend on width, and under nuGPT on depth and horizon."""
 
     rules: Literal["sp", "mup", "nugpt"] = "sp"
@@ -176,7 +200,7 @@ class ParamConfig(Frozen):
         return self
 
 
-class ScheduleConfig(Frozen):
+class ScheduleConfig(Section):
     """Learning rate over the steps, relative to its peak."""
 
     shape: Literal["wsd", "cosine", "constant"] = "wsd"
@@ -189,7 +213,7 @@ class ScheduleConfig(Frozen):
     """Shape of the cooldown (`wsd` only); 1-sqrt is arXiv:2405.18392's."""
 
 
-class TrainConfig(Frozen):
+class TrainConfig(Section):
     """How much is trained on, and in what precision."""
 
     steps: int = Field(default=600, gt=0)
@@ -214,7 +238,7 @@ class TrainConfig(Frozen):
         return self.steps * self.step_tokens
 
 
-class EvalConfig(Frozen):
+class EvalConfig(Section):
     """What is measured on held-out text."""
 
     every: int = Field(default=50, gt=0)
@@ -229,7 +253,7 @@ class EvalConfig(Frozen):
     """Held-out long documents read by the length evaluation. 0: none."""
 
 
-class CheckpointConfig(Frozen):
+class CheckpointConfig(Section):
     """When weights are saved. Does not change numbers, so it is no part of the hash."""
 
     every: int = Field(default=200, gt=0)
@@ -240,12 +264,12 @@ class CheckpointConfig(Frozen):
     """Steps saved besides, and kept for good: where other runs branch off."""
 
 
-class DeviceConfig(Frozen):
+class DeviceConfig(Section):
     """Where and how a run is computed. Meant to change speed only, so it is no part of the hash."""
 
     kind: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where there is one."""
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=MAX_THREADS)
     """CPU threads. 0: torch's own choice. Bit-exact resume needs the same number."""
     micro_batch: int = Field(default=0, ge=0)
     """Sequences in one forward and backward; must divide batch_size. 0: all of them."""
@@ -255,7 +279,7 @@ class DeviceConfig(Frozen):
     """CUDA graphs. auto: compiled for CUDA, forward and backward of a run, or a stack's whole update, are one; off: none."""
 
 
-class SeamsConfig(Frozen):
+class SeamsConfig(Section):
     """Which seams another method fills: the run's method with some of its parts replaced. The names are those of `Parts`."""
 
     norm: str | None = None
@@ -285,14 +309,14 @@ class SeamsConfig(Frozen):
         return {name: value for name, value in self if value is not None}
 
 
-class RunConfig(Frozen):
+class RunConfig(Section):
     """Everything that decides a run's numbers, and where it is computed."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     """Name of the recipe."""
     method: str
     """A file in ngptlab/methods/."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=SEEDS)
     """Seed of the initial weights."""
     seams: SeamsConfig = SeamsConfig()
     model: Dims

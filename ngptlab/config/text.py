@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from ngptlab import disk
+from ngptlab.config.loading import read_fields
 from ngptlab.config.records import Dims, Frozen, RunConfig
-from ngptlab.errors import ConfigError, nearest
+from ngptlab.errors import ConfigError, nearest, shown
+
+MAX_FINDINGS = 5
+"""That one message repeats."""
 
 
 def flatten(record: Frozen | dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -45,21 +47,34 @@ def parse(fields: dict[str, Any], *, origin: str) -> RunConfig:
 
 
 def explain(error: ValidationError) -> str:
-    """One line for all of pydantic's findings, with the nearest field for an unknown one."""
+    """One line for pydantic's findings, the first few of many, with the nearest field for an unknown one."""
     blank = RunConfig(name="x", method="x", model=Dims(vocab_size=1, num_layers=1, num_heads=1, d_model=2))
     known = [path for path, _ in flatten(blank)]
+    found = error.errors(include_url=False)
     lines = []
-    for item in error.errors():
-        path = ".".join(str(part) for part in item["loc"])
+    for item in found[:MAX_FINDINGS]:
+        path = shown(".".join(str(part) for part in item["loc"]), quoted=False)
         if item["type"] == "extra_forbidden":
-            lines.append(f"{path} is not a field; {nearest(path, known)}")
+            lines.append(f"{path or repr(path)} is not a field; {_nearest(path, known)}")
+        elif item["type"] == "missing":
+            lines.append(f"{path} is missing")
         elif item["type"] == "value_error":
             lines.append(item["msg"].removeprefix("Value error, "))
         else:
             lines.append(
-                f"{path or 'the record'}: given {item['input']!r}; {item['msg'][0].lower()}{item['msg'][1:]}"
+                f"{path or 'the record'}: given {shown(item['input'])}; {item['msg'][0].lower()}{item['msg'][1:]}"
             )
-    return "; ".join(lines)
+    more = len(found) - len(lines)
+    return "; ".join([*lines, f"and {more} more"] if more else lines)
+
+
+def _nearest(path: str, known: list[str]) -> str:
+    """The nearest field of all; where none is near, those of the same section."""
+    hint = nearest(path, known)
+    section = path.rpartition(".")[0]
+    own = f"{section}." if any(field.startswith(f"{section}.") for field in known) else ""
+    fields = {field.removeprefix(own).partition(".")[0] for field in known if field.startswith(own)}
+    return f"allowed: {', '.join(sorted(fields))}" if hint.startswith("allowed") else hint
 
 
 def load(path: Path) -> RunConfig:
@@ -68,17 +83,7 @@ def load(path: Path) -> RunConfig:
     Raises:
         ConfigError: the file can't be read or parsed, or a field is wrong.
     """
-    try:
-        fields = yaml.safe_load(disk.read_text(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: can't be read ({error}); give a recipe's name or a .json or .yaml file"
-        ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid JSON or YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(fields, dict):
-        raise ConfigError(f"{path}: holds {type(fields).__name__}, a config is a mapping of fields")
-    return parse(fields, origin=str(path))
+    return parse(read_fields(path), origin=str(path))
 
 
 def dump(config: RunConfig) -> str:

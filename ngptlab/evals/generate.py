@@ -13,8 +13,11 @@ from ngptlab.evals.sampling import Sampling, draw, probabilities
 from ngptlab.nn.cache import Cache
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.folded import folded
+from ngptlab.sizes import Part, check_fits, host_bytes
 
 AS_IT_IS = Sampling()
+VALUES_OF_A_DRAW = 3
+"""float64 for each token of the vocabulary: logits, probabilities, and their running sum."""
 
 
 def generate(
@@ -41,17 +44,27 @@ def generate(
         cached: whether keys and values are kept. If not, all tokens are read again for each new one: the reference.
 
     Raises:
-        ConfigError: no prompt, or a negative seed.
+        ConfigError: no prompt, a negative seed, or more continuations than fit into memory.
         DataError: a token is outside the model's vocabulary.
     """
     if not len(prompt):
         raise ConfigError("generate: the prompt is empty; give at least an end of text")
     if seed < 0:
         raise ConfigError(f"seed: given {seed}; allowed: 0 or more")
+    _check_room(model, len(prompt), num)
     draws = [np.random.default_rng((seed, row)) for row in range(num)]
     prompt_1T = torch.tensor([list(prompt)], device=model.E_in.device)
     read = _Cached(folded(model)) if cached else _Again(model)
     return _go_on(read, prompt_1T, max_tokens, sampling, draws, end, vocab_size)
+
+
+def _check_room(model: Decoder, length: int, num: int) -> None:
+    dims = model.dims
+    parts = [
+        Part("probabilities", num * VALUES_OF_A_DRAW * 8 * dims.vocab_size, {"num": num}),
+        Part("keys and values", num * 2 * 4 * length * dims.num_layers * dims.d_model, {"num": num}),
+    ]
+    check_fits(parts, host_bytes(), what=f"{num} continuations at once", where="this machine")
 
 
 @torch.inference_mode()

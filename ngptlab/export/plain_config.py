@@ -36,7 +36,7 @@ def plain_config(names: Iterable[str]) -> str:
 
 
 def _is_record(node: ast.ClassDef) -> bool:
-    return any(ast.unparse(base) == "Frozen" for base in node.bases)
+    return any(ast.unparse(base) == "Section" for base in node.bases)
 
 
 def _plain(node: ast.ClassDef) -> str:

@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 
 from ngptlab import disk
-from ngptlab.config import Dims, OptimConfig, ParamConfig, RunConfig, parse
-from ngptlab.errors import ConfigError, nearest
+from ngptlab.config import SEEDS, Dims, OptimConfig, ParamConfig, RunConfig, parse
+from ngptlab.errors import ConfigError, nearest, shown
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.param.apply import apply
 from ngptlab.param.rules import rules
+from ngptlab.sizes import check_model
 
 WARMUP_SHARE = 0.05
 """A method's own warm-up is never a larger share of a run than this; a warm-up that the user sets is never changed."""
@@ -79,8 +80,12 @@ def build_model(
     `stored_dtype`: digits that the blocks' matrices keep from step to step; None: all of float32.
 
     Raises:
-        ConfigError: there is no such method, or the rules don't fit it or its sizes.
+        ConfigError: there is no such method, the rules don't fit it or its sizes, the machine has less memory, or the
+            seed is none.
     """
+    if not 0 <= seed < SEEDS:
+        raise ConfigError(f"seed: given {shown(seed)}; give a whole number from 0 to {SEEDS - 1}")
+    check_model(dims)
     model = Decoder(dims, load(method) if isinstance(method, str) else method)
     apply(model, rules(param or ParamConfig(), dims, tokens=None), optim)
     model.stored_dtype = stored_dtype

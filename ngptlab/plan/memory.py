@@ -12,6 +12,7 @@ graphs (`device.graphs`) gradients and activations stay between steps, so that a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,8 @@ from ngptlab.nn.roles import role
 
 FLOAT32 = 4
 """Bytes of a value."""
+FEW_LAYERS = 3
+"""Deeper models are counted from this depth and the one before."""
 
 
 @dataclass(frozen=True)
@@ -51,28 +54,46 @@ class Memory:
 
 def num_params(config: RunConfig) -> int:
     """Number of trained values."""
-    return _without_values(config).num_params()
+    return _by_layer(config, lambda model: model.num_params())
 
 
 def num_moments(config: RunConfig) -> int:
     """Number of values that the optimizer keeps from step to step."""
-    model = _without_values(config)
-    kept = model.optimizers.state_values
-    return sum(kept(role(name)) * weight.numel() for name, weight in model.named_parameters())
+
+    def count(model: Decoder) -> int:
+        kept = model.optimizers.state_values
+        return sum(kept(role(name)) * weight.numel() for name, weight in model.named_parameters())
+
+    return _by_layer(config, count)
 
 
-def _without_values(config: RunConfig) -> Decoder:
-    with torch.device("meta"):
-        return Decoder(config.model, load(config.method, config.seams.given))
+def _by_layer(config: RunConfig, count: Callable[[Decoder], int]) -> int:
+    """What is counted of a model without values. All blocks are alike, so a few of thousands are enough."""
+    parts = load(config.method, config.seams.given)
+
+    def at(dims: Dims) -> int:
+        with torch.device("meta"):
+            return count(Decoder(dims, parts))
+
+    return extrapolated(at, config.model)
+
+
+def extrapolated(count: Callable[[Dims], int], dims: Dims) -> int:
+    """A count that grows by the same with every block, taken at two depths where there are more."""
+    if dims.num_layers <= FEW_LAYERS:
+        return count(dims)
+    few, more = (count(dims.model_copy(update={"num_layers": FEW_LAYERS + n})) for n in (-1, 0))
+    return more + (dims.num_layers - FEW_LAYERS) * (more - few)
 
 
 def step_memory(config: RunConfig, *, place: str, value_bytes: int) -> Memory:
     """Memory of a step of a resolved config on `place` (cpu or cuda), whose activations have values of so many bytes."""
     params = num_params(config)
     sequences = config.device.micro_batch or config.train.batch_size
-    kept = kept_bytes(config.model, load(config.method, config.seams.given), sequences, config.train.context)
+    parts, context = load(config.method, config.seams.given), config.train.context
+    kept = extrapolated(lambda dims: kept_bytes(dims, parts, sequences, context), config.model)
     copies = value_bytes * params if value_bytes != FLOAT32 else 0
-    dims, positions = config.model, sequences * config.train.context
+    dims, positions = config.model, sequences * context
     chunk = min(max(16, CHUNK_VALUES[place] // dims.vocab_size), positions)
     return Memory(
         weights=FLOAT32 * params + copies,

@@ -12,7 +12,10 @@ from ngptlab.errors import ConfigError
 from ngptlab.flops import token_flops
 from ngptlab.plan.data import PlannedData, planned_data
 from ngptlab.plan.memory import FLOAT32, Memory, num_params, step_memory
+from ngptlab.sizes import check_fits, training_parts
 
+LARGEST = 2**60
+"""Bytes that no machine exceeds, and that torch can count, in signed 64 bits, with room for what it multiplies them by."""
 CHECKPOINT_VALUES = 3
 """Weights and two moments, float32, of every parameter."""
 
@@ -60,9 +63,10 @@ def plan(arms: Sequence[RunConfig], *, seeds: int, place: str, flops_per_second:
     """The plan of resolved configs that differ in their method only.
 
     Raises:
-        ConfigError: a config doesn't fit its method.
+        ConfigError: a config doesn't fit its method, or no machine.
     """
     first = arms[0]
+    check_fits(training_parts(first), LARGEST, what="a training step", where="any machine")
     per_token = token_flops(first.model, first.train.context).total
     tokens = first.train.tokens
     dtype = compute_dtype(first.train, on_cuda=place == "cuda")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ngptlab.analysis.doubts import Arms, Doubt, provenance, settings, tuning
+from ngptlab.analysis.doubts import Arms, Doubt, learned_nothing, provenance, settings, tuning
 from ngptlab.report.schema import MethodNumbers
 
 
 def doubts(arms: Arms, methods: dict[str, MethodNumbers]) -> list[Doubt]:
     """Every doubt about this comparison, the gravest first."""
-    about_runs = [*settings(arms), *tuning({name: runs[0].config for name, runs in arms.items()})]
+    configs = {name: runs[0].config for name, runs in arms.items()}
+    about_runs = [*learned_nothing(arms), *settings(arms), *tuning(configs)]
     return [*about_runs, *_seeds(arms, methods), *provenance(arms), *_length(arms, methods)]
 
 

@@ -10,7 +10,15 @@ from ngptlab import methods
 from ngptlab.config import RunConfig
 from ngptlab.data.batches import Batches
 from ngptlab.errors import ConfigError, LabError
-from ngptlab.experiment import begin, conclude, initial_model, open_batches, open_setting, trainer_of
+from ngptlab.experiment import (
+    begin,
+    check_memory,
+    conclude,
+    initial_model,
+    open_batches,
+    open_setting,
+    trainer_of,
+)
 from ngptlab.runs import Run
 from ngptlab.stack.alike import check
 from ngptlab.stack.trainer import StackTrainer
@@ -39,6 +47,7 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
         raise ConfigError(
             f"stack: it has AdamW alone, and the optimizer here is {optimizer}; train the runs one by one"
         )
+    check_memory(configs[0], runs=len(configs))
     setting = open_setting(configs[0])
     batches: dict[int, Batches] = {}
     trainers: list[Trainer] = []

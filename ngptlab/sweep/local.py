@@ -125,9 +125,11 @@ def execute(
     """
     unfinished: list[Cell] = []
     for cell in cells:
-        status = "not applicable" if cell.refusal else status_of(run_of(out, cell), cell.config.hash)[0]
-        if status in ("done", "diverged", "not applicable"):
-            board.set(cell, status, _progress(out, cell), cell.refusal)
+        status, reason = status_of(run_of(out, cell), cell.config.hash)
+        if cell.refusal:
+            board.set(cell, "not applicable", _progress(out, cell), cell.refusal)
+        elif status in ("done", "diverged"):
+            board.set(cell, status, _progress(out, cell), reason)
         else:
             unfinished.append(cell)
     waiting = deque(group(unfinished))

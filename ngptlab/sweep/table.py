@@ -23,7 +23,7 @@ def run_of(out: Path, cell: Cell) -> Path:
 
 
 def status_of(run_path: Path, config_hash: str) -> tuple[Status, str]:
-    """What a run directory says of its end, and why; 'waiting' where it has not ended or is another run's.
+    """What a run directory says of its end, and why or with what warning; 'waiting' where it has none, or is another run's.
 
     One that says it is done and is damaged counts as failed.
     """
@@ -42,7 +42,7 @@ def status_of(run_path: Path, config_hash: str) -> tuple[Status, str]:
     status = summary.get("status")
     if status == "failed":
         return ("diverged" if summary.get("error") == "DivergedError" else "failed"), reason
-    return ("done", "") if status == "done" else ("stopped", reason)
+    return ("done", str(summary.get("warning", ""))) if status == "done" else ("stopped", reason)
 
 
 def rows(cells: Sequence[Cell], out: Path, failures: Mapping[str, str]) -> list[CellRow]:

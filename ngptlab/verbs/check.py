@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from ngptlab.config import Dims, OptimConfig, ParamConfig, explain
 from ngptlab.errors import ConfigError
 from ngptlab.terminal import say
+from ngptlab.verbs.types import count, runs, size
 
 
 def add(check: argparse.ArgumentParser) -> None:
@@ -24,12 +25,12 @@ def add(check: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     _common(coord)
-    coord.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256, 512], metavar="D")
-    coord.add_argument("--steps", type=int, default=10, metavar="N")
-    coord.add_argument("--seeds", type=int, default=3, metavar="N", help="at each width (default: 3)")
+    coord.add_argument("--widths", type=size, nargs="+", default=[64, 128, 256, 512], metavar="D")
+    coord.add_argument("--steps", type=size, default=10, metavar="N")
+    coord.add_argument("--seeds", type=runs, default=3, metavar="N", help="at each width (default: 3)")
     coord.add_argument("--lr", type=float, default=2**-8, help="the base width's (default: 2^-8)")
-    coord.add_argument("--base", type=int, metavar="D", help="one of the widths (default: the smallest)")
-    coord.add_argument("--head-width", type=int, default=16, metavar="K", help="at all widths (default: 16)")
+    coord.add_argument("--base", type=size, metavar="D", help="one of the widths (default: the smallest)")
+    coord.add_argument("--head-width", type=size, default=16, metavar="K", help="at all widths (default: 16)")
     coord.add_argument(
         "--out", type=Path, help="folder of coord.json, .png and .svg (default: out/coord-...)"
     )
@@ -40,14 +41,14 @@ def add(check: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     _common(table)
-    table.add_argument("--width", type=int, default=256, metavar="D", help="d_model (default: 256)")
-    table.add_argument("--base", type=int, default=64, metavar="D", help="base width (default: 64)")
-    table.add_argument("--head-width", type=int, default=64, metavar="K", help="d_head (default: 64)")
-    table.add_argument("--layers", type=int, default=4, metavar="L", help="blocks (default: 4)")
-    table.add_argument("--base-layers", type=int, default=0, metavar="L", help="nugpt only (default: none)")
-    table.add_argument("--tokens", type=int, metavar="N", help="of the whole training; nugpt only")
-    table.add_argument("--base-tokens", type=int, default=0, metavar="N", help="nugpt only (default: none)")
-    table.add_argument("--vocab-size", type=int, default=257, metavar="V", help="default: 257, bytes")
+    table.add_argument("--width", type=size, default=256, metavar="D", help="d_model (default: 256)")
+    table.add_argument("--base", type=size, default=64, metavar="D", help="base width (default: 64)")
+    table.add_argument("--head-width", type=size, default=64, metavar="K", help="d_head (default: 64)")
+    table.add_argument("--layers", type=size, default=4, metavar="L", help="blocks (default: 4)")
+    table.add_argument("--base-layers", type=size, default=0, metavar="L", help="nugpt only (default: none)")
+    table.add_argument("--tokens", type=count, metavar="N", help="of the whole training; nugpt only")
+    table.add_argument("--base-tokens", type=size, default=0, metavar="N", help="nugpt only (default: none)")
+    table.add_argument("--vocab-size", type=size, default=257, metavar="V", help="default: 257, bytes")
     table.add_argument("--lr", type=float, default=OptimConfig().lr, help="the base width's (default: 2^-9)")
     table.set_defaults(action=_table)
 

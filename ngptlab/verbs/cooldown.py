@@ -9,7 +9,7 @@ from typing import get_args
 from ngptlab.config import ScheduleConfig
 from ngptlab.terminal import remark, say
 from ngptlab.verbs.stopping import until_stopped
-from ngptlab.verbs.types import count
+from ngptlab.verbs.types import count, runs
 
 SHAPES = get_args(ScheduleConfig.model_fields["cooldown_shape"].annotation)
 FRACS = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -44,11 +44,11 @@ def add(cooldown: argparse.ArgumentParser) -> None:
         help="methods, the baseline first (default: the recipe's)",
     )
     cooldown.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="runs of each cell (default: 1; a claim needs 3)"
+        "--seeds", type=runs, default=1, metavar="N", help="runs of each cell (default: 1; a claim needs 3)"
     )
     cooldown.add_argument(
         "--workers",
-        type=int,
+        type=runs,
         default=0,
         metavar="K",
         help="runs trained at once, each on cores/K threads (default: one a core; with a GPU 1)",

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ngptlab.verbs.evals import activations, length, scales, spectra, tasks, val
+from ngptlab.verbs.types import size
 
 EVALS = {
     "val": val,
@@ -29,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="E",
         help=f"what to measure: {', '.join(EVALS)}",
     )
-    parser.add_argument("--step", type=int, metavar="N", help="checkpoint to measure (default: the newest)")
+    parser.add_argument("--step", type=size, metavar="N", help="checkpoint to measure (default: the newest)")
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), help="where to compute (default: the run's)"
     )

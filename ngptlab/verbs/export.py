@@ -7,13 +7,14 @@ from pathlib import Path
 
 from ngptlab.errors import ConfigError
 from ngptlab.terminal import say, say_path
+from ngptlab.verbs.types import size
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Give the verb's parser its options."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     parser.add_argument("folder", type=Path, metavar="DIR", help="a new folder for the model")
-    parser.add_argument("--step", type=int, metavar="N", help="checkpoint to export (default: the newest)")
+    parser.add_argument("--step", type=size, metavar="N", help="checkpoint to export (default: the newest)")
     parser.add_argument(
         "--as",
         dest="form",

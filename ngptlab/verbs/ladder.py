@@ -9,6 +9,7 @@ from ngptlab.errors import ConfigError
 from ngptlab.terminal import remark, say
 from ngptlab.verbs.runs import no_seeds
 from ngptlab.verbs.stopping import until_stopped
+from ngptlab.verbs.types import runs
 
 
 def add(ladder: argparse.ArgumentParser) -> None:
@@ -22,11 +23,11 @@ def add(ladder: argparse.ArgumentParser) -> None:
         help="one step of B more at each rung, or B with one step at a time taken back (default: cumulative)",
     )
     ladder.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="runs of each rung (default: 1; a claim needs 3)"
+        "--seeds", type=runs, default=1, metavar="N", help="runs of each rung (default: 1; a claim needs 3)"
     )
     ladder.add_argument(
         "--workers",
-        type=int,
+        type=runs,
         default=0,
         metavar="K",
         help="runs trained at once, each on cores/K threads (default: one a core; with a GPU 1)",

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from ngptlab.errors import ConfigError
 from ngptlab.terminal import say
-from ngptlab.verbs.types import count
+from ngptlab.verbs.types import count, positive
 
 if TYPE_CHECKING:
     from ngptlab.plan.plan import Plan
 
+LONGEST = timedelta(days=365_250)
+"""That is written in days; what takes longer, in years."""
 USUAL_SHARE = 0.4
 """Of a GPU's peak, where `--mfu` says nothing: an assumption, no measurement."""
 
@@ -25,7 +27,7 @@ def add(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--seeds", type=count, default=1, metavar="N", help="runs of each method (default: 1)")
     plan.add_argument(
         "--flops-per-second",
-        type=float,
+        type=positive,
         metavar="X",
         help="speed for the estimate of time, as `train` shows it",
     )
@@ -59,8 +61,8 @@ def act(options: argparse.Namespace) -> int:
     speed = options.flops_per_second
     if speed is not None and options.gpu:
         raise ConfigError("--flops-per-second and --gpu: give one of them")
-    if not 0 < options.mfu <= 1 or (speed is not None and not speed > 0):
-        raise ConfigError("--mfu is a share between 0 and 1, --flops-per-second a number above 0")
+    if not 0 < options.mfu <= 1:
+        raise ConfigError("--mfu is a share between 0 and 1")
     if options.gpu:
         speed = gpu_speed(options.gpu, options.mfu)
     place = "cuda" if options.gpu or on_cuda(arms[0].device) else "cpu"
@@ -113,8 +115,14 @@ def _each(plan: Plan, values: list[str]) -> str:
 def _time(plan: Plan) -> str:
     if plan.seconds is None:
         return "not estimated; give --flops-per-second, as the line of progress shows it, or --gpu"
-    one, every = (timedelta(seconds=round(seconds)) for seconds in (plan.seconds, plan.seconds * plan.runs))
+    one, every = (_duration(seconds) for seconds in (plan.seconds, plan.seconds * plan.runs))
     return f"{one} a run, {every} for {plan.runs}, at {plan.flops_per_second:.3g} operations a second; evaluations not counted"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < LONGEST.total_seconds():
+        return str(timedelta(seconds=round(seconds)))
+    return f"{seconds / timedelta(days=365.25).total_seconds():.3g} years"
 
 
 def _gb(size: int) -> str:

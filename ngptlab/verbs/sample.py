@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ngptlab.errors import DataError
 from ngptlab.terminal import pass_on, remark
-from ngptlab.verbs.types import count
+from ngptlab.verbs.types import count, seed, size
 
 
 def add(sample: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add(sample: argparse.ArgumentParser) -> None:
     )
     sample.add_argument("--max-tokens", type=count, default=200, metavar="N", help="at most (default: 200)")
     sample.add_argument("--num", type=count, default=1, metavar="N", help="continuations (default: 1)")
-    sample.add_argument("--seed", type=int, default=0, help="of the random numbers (default: 0)")
+    sample.add_argument("--seed", type=seed, default=0, help="of the random numbers (default: 0)")
     sample.add_argument(
         "--temperature",
         type=float,
@@ -29,7 +29,7 @@ def add(sample: argparse.ArgumentParser) -> None:
         metavar="T",
         help="0: always the likeliest token (default: 1)",
     )
-    sample.add_argument("--top-k", type=int, default=0, metavar="K", help="only the K likeliest tokens")
+    sample.add_argument("--top-k", type=size, default=0, metavar="K", help="only the K likeliest tokens")
     sample.add_argument(
         "--top-p", type=float, default=1.0, metavar="P", help="only the likeliest, up to a mass of P"
     )
@@ -40,7 +40,7 @@ def add(sample: argparse.ArgumentParser) -> None:
         metavar="P",
         help="only tokens at least P times as likely as the likeliest",
     )
-    sample.add_argument("--step", type=int, metavar="N", help="checkpoint to use (default: the newest)")
+    sample.add_argument("--step", type=size, metavar="N", help="checkpoint to use (default: the newest)")
     sample.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), help="where to compute (default: the run's)"
     )

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from ngptlab.config import ParamConfig
 from ngptlab.terminal import remark, say
 from ngptlab.verbs.stopping import until_stopped
+from ngptlab.verbs.types import runs, size
 
 RULES = get_args(ParamConfig.model_fields["rules"].annotation)
 
@@ -24,16 +25,16 @@ def add(sweep: argparse.ArgumentParser) -> None:
         "--params", "rules of parametrization", nargs="+", default=[], choices=RULES, metavar="sp|mup|nugpt"
     )
     option(
-        "--widths", "d_model of each model, heads as wide as the recipe's", nargs="+", default=[], type=int
+        "--widths", "d_model of each model, heads as wide as the recipe's", nargs="+", default=[], type=size
     )
     option("--lrs", "learning rates: 2^-9, 2**-9 or 0.002", nargs="+", default=[], metavar="LR")
-    option("--base-width", "width at which all rules agree", type=int, default=0, metavar="W")
+    option("--base-width", "width at which all rules agree", type=size, default=0, metavar="W")
     sweep.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="runs of each cell (default: 1; a claim needs 3)"
+        "--seeds", type=runs, default=1, metavar="N", help="runs of each cell (default: 1; a claim needs 3)"
     )
     sweep.add_argument(
         "--workers",
-        type=int,
+        type=runs,
         default=0,
         metavar="K",
         help="cells trained at once, each on cores/K threads (default: one a core; with a GPU 1)",

@@ -1,24 +1,84 @@
-"""Types of options."""
+"""Types of options. Each has an upper end, because what no machine can count ends in a traceback somewhere."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import re
+
+from ngptlab.config import SEEDS
+from ngptlab.errors import shown
+
+MOST = 2**40
+"""Of anything that is counted: products of two such numbers are still within what libraries count with."""
+MOST_RUNS = 10_000
+"""Of one setting, or of one size."""
+LONGEST_SECONDS = 86_400.0
+"""Of a wait."""
+MAX_DIGITS = 50
+LEAST, GREATEST = 1e-37, 1e38
+"""Of real numbers: float32 holds no others."""
 
 
 def count(text: str) -> int:
     """A whole number from 1 on, as an option's type."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"given {text!r}, give a whole number from 1 on")
-    return int(text)
+    value = _whole(text)
+    if value is None or value < 1:
+        raise argparse.ArgumentTypeError(f"given {shown(text)}, give a whole number from 1 on")
+    return _at_most(MOST, value)
+
+
+def runs(text: str) -> int:
+    """A number of runs, as an option's type. The verb says how few are too few."""
+    value = _whole(text)
+    if value is None:
+        raise argparse.ArgumentTypeError(f"given {shown(text)}, give a whole number")
+    return _at_most(MOST_RUNS, value)
+
+
+def size(text: str) -> int:
+    """A whole number, as an option's type, that a config's own rules say more of."""
+    value = _whole(text)
+    if value is None:
+        raise argparse.ArgumentTypeError(f"given {shown(text)}, give a whole number")
+    return _at_most(MOST, value)
+
+
+def seed(text: str) -> int:
+    """A seed, as an option's type."""
+    value = _whole(text)
+    if value is None or not 0 <= value < SEEDS:
+        raise argparse.ArgumentTypeError(f"given {shown(text)}, give a whole number from 0 to {SEEDS - 1}")
+    return value
 
 
 def positive(text: str) -> float:
-    """A finite number above 0, as an option's type."""
+    """A number above 0 that float32 holds, as an option's type."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"given {text!r}, give a number above 0")
+        raise argparse.ArgumentTypeError(f"given {shown(text)}, give a number above 0")
+    if not LEAST <= value <= GREATEST:
+        raise argparse.ArgumentTypeError(f"given {shown(text)}, give a number from {LEAST:g} to {GREATEST:g}")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A time to wait, as an option's type."""
+    value = positive(text)
+    if value > LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"given {shown(text)}, give at most {LONGEST_SECONDS:g} seconds")
+    return value
+
+
+def _whole(text: str) -> int | None:
+    plain = re.fullmatch(r"\s*[-+]?[0-9]+\s*", text) and len(text) <= MAX_DIGITS
+    return int(text) if plain else None
+
+
+def _at_most(limit: int, value: int) -> int:
+    if value > limit:
+        raise argparse.ArgumentTypeError(f"given {value}, give at most {limit}")
     return value

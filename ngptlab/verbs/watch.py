@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ngptlab.verbs.types import positive
+from ngptlab.verbs.types import seconds
 
 
 def add(watch: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def add(watch: argparse.ArgumentParser) -> None:
         "folder", type=Path, metavar="DIR", help="a run directory, or a folder with runs below it"
     )
     watch.add_argument(
-        "--every", type=positive, default=2.0, metavar="SECONDS", help="time between two looks (default: 2)"
+        "--every", type=seconds, default=2.0, metavar="SECONDS", help="time between two looks (default: 2)"
     )
     watch.add_argument(
         "--once", action="store_true", help="show it once and end, as where there is no terminal"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from ngptlab import methods
 from ngptlab.bench.axes import Point
 from ngptlab.bench.measure import Stepper, most_allocated
 from ngptlab.cli import main
@@ -18,7 +20,7 @@ from ngptlab.device import Device
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import train
 from ngptlab.methods import resolve
-from ngptlab.plan.memory import num_params, step_memory
+from ngptlab.plan.memory import extrapolated, kept_bytes, num_params, step_memory
 from ngptlab.plan.plan import Plan, gpu_speed, plan
 
 CPU = Device(torch.device("cpu"), torch.float32, compile=False)
@@ -159,3 +161,19 @@ def test_the_command(
     capsys.readouterr()
     assert main(["plan", "demo", *tiny, "--method", "qk_norm", "--json"]) == 0
     assert [arm["name"] for arm in json.loads(capsys.readouterr().out)["arms"]] == ["qk_norm"]
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_a_few_layers_tell_of_all(method: str) -> None:
+    dims = Dims(vocab_size=17, num_layers=6, num_heads=2, d_model=16)
+    parts = methods.load(method)
+    whole = kept_bytes(dims, parts, 2, 8)
+    assert extrapolated(lambda few: kept_bytes(few, parts, 2, 8), dims) == whole
+    assert num_params(config(method, dims, 2, 8)) == methods.build_model(method, dims).num_params()
+
+
+def test_a_plan_of_thousands_of_layers_is_made_at_once() -> None:
+    deep = config("gpt", Dims(vocab_size=17, num_layers=4096, num_heads=1, d_model=2), 2, 8)
+    start = time.perf_counter()
+    assert step_memory(deep, place="cpu", value_bytes=4).total > 4096 * 2 * 8 * 4
+    assert time.perf_counter() - start < 10

@@ -107,8 +107,9 @@ def _hashes(*arms: Sequence[RunRecord]) -> tuple[str, ...]:
 
 
 def _doubts(arms: Arms, ignored: Sequence[str] = ()) -> tuple[Doubt, ...]:
-    """Learning rates that were not tuned alike, and an arm of several settings: of a grid's runs, none is the arm."""
+    """Runs that learned nothing, learning rates that were not tuned alike, and an arm of several settings: none of these is it."""
     return (
+        *doubts.learned_nothing(arms),
         *doubts.tuning({arm: runs[0].config for arm, runs in arms.items()}),
         *doubts.settings(arms, ignored),
     )

@@ -1,0 +1,69 @@
+"""What counts as a number in a config, the same in a file, on a command line and from Python. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, get_args
+
+from pydantic_core import PydanticCustomError
+
+NUMBER = re.compile(
+    r"[-+]?(?:(?P<whole>0|[1-9][0-9]*(?:_[0-9]+)*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?", re.ASCII
+)
+"""600, 1_000, 1e3, 0.5, .5: no leading zero, because it means eight in other places; no hexadecimal, no 1:30, no yes."""
+MAX_CHARACTERS = 100
+"""Of a number that is given as text."""
+LARGEST = 2**53
+"""Of a whole number: beyond, other readers of our JSON round it."""
+SMALLEST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+"""The smallest normal and the largest value of float32, in which models are trained: below is 0, above infinity."""
+
+
+def number_kind(annotation: Any) -> type[int] | type[float] | None:
+    """Whether a field of this type, or of a tuple or a union of it, takes whole numbers, real ones or neither."""
+    if annotation in (int, float):
+        return annotation  # type: ignore[no-any-return]
+    return next((kind for part in get_args(annotation) if (kind := number_kind(part))), None)
+
+
+def plain_number(value: Any, kind: type[int] | type[float], *, bounded: bool = False) -> Any:
+    """What was given for a field of numbers, or a tuple of them; as it is where pydantic's own types take it so.
+
+    `bounded`: the field has an upper bound of its own, which its message shall name.
+
+    Raises:
+        PydanticCustomError: it is a truth value, a text that is no number, or beyond what training can hold.
+    """
+    if isinstance(value, list | tuple):
+        return tuple(plain_number(item, kind, bounded=bounded) for item in value)
+    if isinstance(value, bool):
+        raise _refused("input should be a number, not true or false")
+    number = _read(value.strip()) if isinstance(value, str) else value
+    if not isinstance(number, int | float) or not math.isfinite(number):
+        return number
+    if kind is int:
+        if abs(number) > LARGEST and not bounded:
+            raise _refused("input should be at most 2**53")
+        # Of a text, pydantic takes 1000 for a whole number, and not 1e3.
+        return int(number) if isinstance(number, float) and number == int(number) else value
+    _check_float32(number)
+    return value if number else 0.0  # 0 and -0.0 would have hashes of their own
+
+
+def _read(text: str) -> int | float:
+    found = NUMBER.fullmatch(text) if len(text) <= MAX_CHARACTERS else None
+    if found is None:
+        raise _refused("input should be a number in decimals, as 600, 0.5 or 1e-3")
+    return int(text) if text.lstrip("+-") == found["whole"] else float(text)
+
+
+def _check_float32(value: float) -> None:
+    if value and abs(value) < SMALLEST_FLOAT32:
+        raise _refused(f"in float32 that is 0, whose smallest normal number is {SMALLEST_FLOAT32:.4g}")
+    if abs(value) > LARGEST_FLOAT32:
+        raise _refused(f"in float32 that is infinite, whose largest number is {LARGEST_FLOAT32:.4g}")
+
+
+def _refused(message: str) -> PydanticCustomError:
+    return PydanticCustomError("number", message)
