@@ -35,6 +35,8 @@ class CellRow:
     """Time in training steps; the only column that a repetition changes."""
     reason: str = ""
     """Why it is not done; of one that is, what makes it doubtful."""
+    settings: str = ""
+    """Other fields that the grid crosses, as 'optim.init=fan_in optim.weight_decay=0.1'."""
 
 
 def as_csv(table: Sequence[CellRow]) -> str:

@@ -17,6 +17,9 @@ from ngptlab.analysis.optimum import Array, Optimum, optimum
 from ngptlab.analysis.rows import CellRow
 from ngptlab.analysis.verdict import verdict
 
+NAMES = {"sp": "SP", "mup": "muP", "nugpt": "nuGPT"}
+"""Rules as the field writes them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
@@ -65,32 +68,40 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """All of one method under one set of rules."""
+    """All of one method under one set of rules, with one set of other settings where the grid crosses some."""
 
     method: str
     param: str
+    settings: str
     curves: tuple[Curve, ...]
     shift: Shift | None
     cost: Cost | None
     verdict: str
 
+    @property
+    def rules(self) -> str:
+        """Rules and settings in a line, as a heading has them."""
+        return ", ".join([NAMES.get(self.param, self.param), *self.settings.split()])
+
 
 def transfer(table: Sequence[CellRow]) -> list[Finding]:
-    """What a sweep's table says, for each method and rules in the table's order; cells not applicable are left out."""
-    groups: dict[tuple[str, str], list[CellRow]] = {}
+    """What a sweep's table says, for each method, rules and settings in the table's order; without cells not applicable."""
+    groups: dict[tuple[str, str, str], list[CellRow]] = {}
     for row in table:
         if row.status != "not applicable":
-            groups.setdefault((row.method, row.param), []).append(row)
-    return [_finding(method, param, rows) for (method, param), rows in groups.items()]
+            groups.setdefault((row.method, row.param, row.settings), []).append(row)
+    return [_finding(*key, rows) for key, rows in groups.items()]
 
 
-def _finding(method: str, param: str, rows: Sequence[CellRow]) -> Finding:
+def _finding(method: str, param: str, settings: str, rows: Sequence[CellRow]) -> Finding:
     curves = tuple(
         _curve([row for row in rows if row.width == w]) for w in sorted({row.width for row in rows})
     )
     shift, cost = _shift(curves), _cost(curves)
-    text = verdict(method, param, curves, shift, cost)
-    return Finding(method=method, param=param, curves=curves, shift=shift, cost=cost, verdict=text)
+    text = verdict(method, f"{param}, {settings}" if settings else param, curves, shift, cost)
+    return Finding(
+        method=method, param=param, settings=settings, curves=curves, shift=shift, cost=cost, verdict=text
+    )
 
 
 def _curve(rows: Sequence[CellRow]) -> Curve:

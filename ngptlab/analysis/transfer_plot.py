@@ -25,9 +25,6 @@ HEADROOM = 0.75
 
 CAPTION_INCHES = 0.45
 
-NAMES = {"sp": "SP", "mup": "muP", "nugpt": "nuGPT"}
-"""Rules as the field writes them."""
-
 
 def draw(findings: Sequence[Finding], out: Path, *, title: str) -> None:
     """Write sweep.png and sweep.svg into `out`; the same findings give the same bytes. Nothing where there is no loss."""
@@ -46,7 +43,7 @@ def page_svg(findings: Sequence[Finding], *, title: str) -> bytes:
 
 def _figure(findings: Sequence[Finding], title: str) -> Figure:
     methods = list(dict.fromkeys(f.method for f in findings))
-    params = list(dict.fromkeys(f.param for f in findings))
+    params = list(dict.fromkeys(f.rules for f in findings))
     widths = sorted({curve.width for f in findings for curve in f.curves})
     height = 1.1 + 2.7 * len(methods)
     # A foot that the layout keeps clear of axes, for the caption.
@@ -58,8 +55,8 @@ def _figure(findings: Sequence[Finding], title: str) -> Figure:
         of_row = [f for f in findings if f.method == method]
         for column, param in enumerate(params):
             axes = grid[row, column]
-            found = [f for f in of_row if f.param == param]
-            axes.set_title(f"{method}, {NAMES.get(param, param)}" + ("" if found else ": not applicable"))
+            found = [f for f in of_row if f.rules == param]
+            axes.set_title(f"{method}, {param}" + ("" if found else ": not applicable"))
             for curve in found[0].curves if found else ():
                 _curve(axes, curve, widths.index(curve.width))
             _axes(axes, row == len(methods) - 1, column == 0)

@@ -6,7 +6,7 @@ such a run differs from SP's in a field under the hash, so both are trained and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -41,6 +41,14 @@ class Grid:
     lrs: tuple[float, ...]
     seeds: int
     base_width: int
+    fields: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Any other fields by their paths, and the values that each is given."""
+
+    @property
+    def settings(self) -> list[dict[str, str]]:
+        """Every combination of values of `fields`; one, of nothing, where there are none."""
+        paths = [path for path, _ in self.fields]
+        return [dict(zip(paths, values, strict=True)) for values in product(*(v for _, v in self.fields))]
 
 
 @dataclass(frozen=True)
@@ -49,13 +57,21 @@ class Cell:
 
     config: RunConfig
     refusal: str = ""
+    settings: str = ""
+    """What of `Grid.fields` it has, in a line."""
 
     @property
     def title(self) -> str:
         """Its place in the grid, for people."""
         config = self.config
         rules, width = config.param.rules, config.model.d_model
-        return f"{config.method} {rules} width {width} lr {show_rate(config.optim.lr)} seed {config.seed}"
+        return " ".join(
+            [
+                f"{config.method} {rules} width {width} lr {show_rate(config.optim.lr)}",
+                *self.settings.split(),
+                f"seed {config.seed}",
+            ]
+        )
 
 
 def changed(recipe: Recipe, overrides: Overrides) -> Recipe:
@@ -68,7 +84,7 @@ def changed(recipe: Recipe, overrides: Overrides) -> Recipe:
     return replace(recipe, config=apply(recipe.config, overrides), tuned={})
 
 
-def check_free(verb: str, set_by: Mapping[str, str], overrides: Overrides) -> None:
+def check_free(verb: str, set_by: Mapping[str, str], overrides: Iterable[str]) -> None:
     """Raises ConfigError where a field is overridden that the verb decides."""
     for field in overrides:
         if field in set_by:
@@ -93,6 +109,7 @@ def grid_of(
     lrs: Sequence[float] = (),
     seeds: int = 1,
     base_width: int = 0,
+    fields: Mapping[str, Sequence[str]] | None = None,
 ) -> Grid:
     """The grid asked for; what is not given comes from the recipe's own.
 
@@ -113,7 +130,10 @@ def grid_of(
         lrs=tuple(sorted(lrs or (own.lrs if own else ()))),
         seeds=seeds,
         base_width=chosen_base,
+        fields=tuple((path, tuple(values)) for path, values in (fields or {}).items()),
     )
+    check_free("sweep", SET_BY, fields or {})
+    check_parts({f"grid {path}": values for path, values in grid.fields}, seeds)
     check_parts({option: getattr(grid, option) for option in ("methods", "params", "widths")}, seeds)
     return grid
 
@@ -132,24 +152,24 @@ def plan(recipe: Recipe, grid: Grid, *, resolve: Resolve) -> list[Cell]:
     for arm in arms.values():
         resolve(arm)
     cells: dict[str, Cell] = {}
-    for config in _configs(arms, grid):
-        cell = _cell(config, resolve)
+    for config, settings in _configs(arms, grid):
+        cell = _cell(config, settings, resolve)
         cells.setdefault(cell.config.hash, cell)
     if all(cell.refusal for cell in cells.values()):
         raise ConfigError(f"no cell of the grid can be trained: {next(iter(cells.values())).refusal}")
     return list(cells.values())
 
 
-def _cell(config: RunConfig, resolve: Resolve) -> Cell:
+def _cell(config: RunConfig, settings: str, resolve: Resolve) -> Cell:
     try:
-        return Cell(resolve(config))
+        return Cell(resolve(config), settings=settings)
     except ConfigError as error:
-        return Cell(config, refusal=str(error))
+        return Cell(config, refusal=str(error), settings=settings)
 
 
-def _configs(arms: dict[str, RunConfig], grid: Grid) -> Iterator[RunConfig]:
-    for width, method, rules, lr, seed in product(
-        grid.widths, grid.methods, grid.params, grid.lrs, range(grid.seeds)
+def _configs(arms: dict[str, RunConfig], grid: Grid) -> Iterator[tuple[RunConfig, str]]:
+    for width, method, rules, given, lr, seed in product(
+        grid.widths, grid.methods, grid.params, grid.settings, grid.lrs, range(grid.seeds)
     ):
         changes: Overrides = {
             "seed": seed,
@@ -158,8 +178,10 @@ def _configs(arms: dict[str, RunConfig], grid: Grid) -> Iterator[RunConfig]:
             "optim.lr_grid": (),
             "param.rules": rules,
             "param.base_width": 0 if rules == "sp" else grid.base_width,
+            **given,
         }
-        yield apply(arms[method].model_copy(update={"model": widened(arms[method].model, width)}), changes)
+        wide = arms[method].model_copy(update={"model": widened(arms[method].model, width)})
+        yield apply(wide, changes), " ".join(f"{path}={value}" for path, value in given.items())
 
 
 def widened(model: Dims, width: int) -> Dims:

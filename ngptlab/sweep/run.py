@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -33,12 +33,14 @@ def sweep(
     lrs: Sequence[float] = (),
     seeds: int = 1,
     base_width: int = 0,
+    fields: Mapping[str, Sequence[str]] | None = None,
     workers: int = 0,
     stack: int | None = None,
     overrides: Overrides | None = None,
 ) -> tuple[list[CellRow], list[Finding]]:
     """Train every cell of the grid that is missing, under out/runs; write sweep.csv, .json, .png and .svg into `out`.
 
+    `fields` are crossed with the rest: any field of the config by its path, and the values that it is given.
     `stack` cells of one shape are trained as one program; 1: none; None: as many as pays.
 
     Raises:
@@ -47,7 +49,14 @@ def sweep(
     """
     recipe = changed(recipe, overrides or {})
     grid = grid_of(
-        recipe, methods=methods, params=params, widths=widths, lrs=lrs, seeds=seeds, base_width=base_width
+        recipe,
+        methods=methods,
+        params=params,
+        widths=widths,
+        lrs=lrs,
+        seeds=seeds,
+        base_width=base_width,
+        fields=fields,
     )
     cells = plan(recipe, grid, resolve=_Fitting())
     workers, threads = share_out(workers, recipe.config.device)
@@ -77,14 +86,15 @@ def sweep(
 
 
 class _Fitting:
-    """Resolves a config, and builds its model once for each method, rules and size, since that is what can be refused."""
+    """Resolves a config, and builds its model once for each method, rules, size and start of alpha: what can be refused."""
 
     def __init__(self) -> None:
-        self._refusals: dict[tuple[str, str, int, Dims], str] = {}
+        self._refusals: dict[tuple[str, str, int, Dims, float | None], str] = {}
 
     def __call__(self, config: RunConfig) -> RunConfig:
         resolved = all_methods.resolve(config)
-        key = (config.method, config.param.rules, config.param.base_width, config.model)
+        param = config.param
+        key = (config.method, param.rules, param.base_width, config.model, config.optim.alpha_init)
         if key not in self._refusals:
             try:
                 initial_model(resolved)

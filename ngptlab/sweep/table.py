@@ -59,6 +59,7 @@ def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
         "lr": config.optim.lr,
         "seed": config.seed,
         "hash": config.hash,
+        "settings": cell.settings,
     }
     if cell.refusal:
         return CellRow(**where, status="not applicable", reason=cell.refusal)

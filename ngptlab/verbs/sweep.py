@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any, get_args
 
-from ngptlab.config import ParamConfig
+from ngptlab.config import Dims, ParamConfig, RunConfig, flatten
+from ngptlab.errors import ConfigError, nearest
 from ngptlab.terminal import remark, say
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import runs, size
@@ -28,6 +29,14 @@ def add(sweep: argparse.ArgumentParser) -> None:
         "--widths", "d_model of each model, heads as wide as the recipe's", nargs="+", default=[], type=size
     )
     option("--lrs", "learning rates: 2^-9, 2**-9 or 0.002", nargs="+", default=[], metavar="LR")
+    sweep.add_argument(
+        "--grid",
+        nargs="+",
+        default=[],
+        metavar="FIELD=V,V",
+        help="cross any other fields too, as --grid optim.weight_decay=0,0.1 optim.init='std:0.02;fan_in' (';' where a value has "
+        "commas)",
+    )
     option("--base-width", "width at which all rules agree", type=size, default=0, metavar="W")
     sweep.add_argument(
         "--seeds", type=runs, default=1, metavar="N", help="runs of each cell (default: 1; a claim needs 3)"
@@ -50,15 +59,38 @@ def add(sweep: argparse.ArgumentParser) -> None:
     )
 
 
+def _fields(given: list[str]) -> dict[str, list[str]]:
+    """FIELD=V,V of each `--grid`.
+
+    Raises:
+        ConfigError: one is none of that, or names no field.
+    """
+    blank = RunConfig(name="x", method="x", model=Dims(vocab_size=1, num_layers=1, num_heads=1, d_model=2))
+    known = [path for path, _ in flatten(blank)]
+    found: dict[str, list[str]] = {}
+    for text in given:
+        path, equals, values = text.partition("=")
+        path = path.replace("-", "_")
+        parts = [value.strip() for value in values.split(";" if ";" in values else ",")]
+        if not equals or not all(parts):
+            raise ConfigError(f"--grid: given {text!r}; give FIELD=VALUE,VALUE, as optim.weight_decay=0,0.1")
+        if path not in known or path in found:
+            problem = "given twice" if path in found else f"no such field; {nearest(path, known)}"
+            raise ConfigError(f"--grid: {path}: {problem}")
+        found[path] = parts
+    return found
+
+
 def act(options: argparse.Namespace) -> int:
     """Train what is missing, write table and figure, print the verdicts."""
     from ngptlab.analysis.rates import parse_rate
+    from ngptlab.analysis.tuning import searched
     from ngptlab.recipes import recipe
     from ngptlab.sweep.run import sweep
     from ngptlab.sweep.stacks import stack_choice
 
     found, lrs = recipe(options.recipe), [parse_rate(text) for text in options.lrs]
-    stack = stack_choice(options.stack)
+    stack, fields = stack_choice(options.stack), _fields(options.grid)
     out: Path = options.out or Path("out") / f"{found.config.name}-sweep"
     failed = 0
 
@@ -73,12 +105,15 @@ def act(options: argparse.Namespace) -> int:
             lrs=lrs,
             seeds=options.seeds,
             base_width=options.base_width,
+            fields=fields,
             workers=options.workers,
             stack=stack,
             overrides=options.overrides,
         )
         for finding in findings:
             say(finding.verdict)
+        for line in searched(table):
+            say(line)
         say(f"The table: {out / 'sweep.csv'}")
         failed = sum(row.status == "failed" for row in table)
 

@@ -9,10 +9,12 @@ import pytest
 
 from ngptlab import methods
 from ngptlab.analysis.rates import parse_rate, show_rate
+from ngptlab.cli import main
 from ngptlab.config import Dims, RunConfig
 from ngptlab.errors import ConfigError
 from ngptlab.recipes import Recipe, Sweep, names, recipe
 from ngptlab.sweep.plan import Cell, changed, grid_of, plan, widened
+from ngptlab.verbs.sweep import _fields as fields_of
 
 SMALL = recipe("mup-bytes-small")
 
@@ -178,3 +180,43 @@ def test_wrong_rates(text: str) -> None:
 
 def test_rates_are_shown_as_powers() -> None:
     assert (show_rate(2**-9), show_rate(1.0), show_rate(0.003)) == ("2^-9", "2^0", "0.003")
+
+
+def test_any_field_can_be_crossed() -> None:
+    crossed = {"optim.weight_decay": ["0", "0.1"], "optim.init": ["std:0.02", "fan_in,unembedding=zero"]}
+    cells = cells_of(methods=["gpt"], params=["sp"], widths=[32], lrs=[2**-9, 2**-8], seeds=2, fields=crossed)
+    assert len(cells) == 2 * 2 * 2 * 2 and len({cell.config.hash for cell in cells}) == len(cells)
+    found = {(c.config.optim.weight_decay, c.config.optim.init) for c in cells}
+    assert found == {(d, i) for d in (0.0, 0.1) for i in crossed["optim.init"]}
+    one = cells[-1]
+    assert one.settings == "optim.weight_decay=0.1 optim.init=fan_in,unembedding=zero"
+    assert one.title.endswith("lr 2^-8 optim.weight_decay=0.1 optim.init=fan_in,unembedding=zero seed 1")
+    with pytest.raises(ConfigError, match=r"optim\.lr: sweep sets it; give --lrs"):
+        cells_of(fields={"optim.lr": ["1"]})
+    with pytest.raises(ConfigError, match="name each once"):
+        cells_of(fields={"optim.eps": ["1e-8", "1e-8"]})
+    with pytest.raises(ConfigError, match="weight_decay: given '-1'"):
+        cells_of(fields={"optim.weight_decay": ["-1"]})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["optim.decay=0,1"], "no such field; did you mean"),
+        (["optim.eps"], "give FIELD=VALUE,VALUE"),
+        (["optim.eps=1e-8,,1e-9"], "give FIELD=VALUE,VALUE"),
+        (["optim.eps=1e-8", "optim.eps=1e-9"], "given twice"),
+    ],
+)
+def test_a_wrong_grid_is_one_line(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "demo", "--lrs", "2^-9", "--grid", *given]) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1
+
+
+def test_a_value_with_commas_takes_semicolons() -> None:
+    found = fields_of(["optim.init=std:0.02;fan_in,unembedding=zero", "optim.weight-decay=0,0.1"])
+    assert found == {
+        "optim.init": ["std:0.02", "fan_in,unembedding=zero"],
+        "optim.weight_decay": ["0", "0.1"],
+    }

@@ -128,7 +128,10 @@ def _best(evidence: Evidence, method: str, params: tuple[str, ...]) -> tuple[Gri
         cells = [
             row
             for row in grid.cells
-            if row.method == method and row.param in params and row.status != "not applicable"
+            if row.method == method
+            and row.param in params
+            and row.status != "not applicable"
+            and not row.settings
         ]
         if {row.param for row in cells} == set(params):
             found.append((grid, cells))

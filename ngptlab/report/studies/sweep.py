@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from ngptlab.analysis.rows import CellRow, as_csv
 from ngptlab.analysis.tables import writing
 from ngptlab.analysis.transfer import Curve, Finding, transfer
-from ngptlab.analysis.transfer_plot import NAMES, draw, page_svg
+from ngptlab.analysis.transfer_plot import draw, page_svg
 from ngptlab.analysis.verdict import judge
 from ngptlab.disk import write_text
 from ngptlab.report.studies.reading import damaged, read
@@ -91,13 +91,13 @@ def _error(stderr: float | None) -> str:
 
 
 def _whose(finding: Finding) -> str:
-    return f"{finding.method} under {NAMES.get(finding.param, finding.param)}"
+    return f"{finding.method} under {finding.rules}"
 
 
 def _rows(findings: Sequence[Finding]) -> Iterator[tuple[Cell, ...]]:
     for finding in findings:
         for curve in finding.curves:
-            yield word(finding.method), word(finding.param), number(curve.width), *_optimum(curve)
+            yield word(finding.method), word(finding.rules), number(curve.width), *_optimum(curve)
 
 
 def _optimum(curve: Curve) -> Iterator[Cell]:

@@ -1,0 +1,112 @@
+"""What a search found for each method, and how much it was given: the best cell, the runs spent, and what sits on an edge."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ngptlab.analysis.rates import show_rate
+from ngptlab.analysis.rows import CellRow
+from ngptlab.analysis.stats import mean
+
+Point = tuple[float, str]
+"""A learning rate, and the other settings in a line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """One method at one width, under one set of rules."""
+
+    method: str
+    param: str
+    width: int
+    lr: float
+    settings: str
+    loss_nats: float
+    """Mean over the seeds of the best cell. The seeds that chose it flatter it: report others."""
+    seeds: int
+    runs: int
+    """All runs that this arm was given, those that diverged included."""
+    edges: tuple[str, ...]
+    """Fields whose best value is the first or last of several numbers that were tried."""
+
+
+def best(table: Sequence[CellRow]) -> list[Searched]:
+    """The best point of every arm whose cells ended. A point counts where all of its seeds are done."""
+    arms: dict[tuple[str, str, int], list[CellRow]] = {}
+    for row in table:
+        if row.status in ("done", "diverged"):
+            arms.setdefault((row.method, row.param, row.width), []).append(row)
+    found = []
+    for (method, param, width), rows in arms.items():
+        points: dict[Point, list[float]] = {}
+        for row in rows:
+            loss = row.final_loss_nats if row.status == "done" else None
+            points.setdefault((row.lr, row.settings), []).append(math.inf if loss is None else loss)
+        lr, settings = min(points, key=lambda point: mean(points[point]))
+        losses = points[lr, settings]
+        if math.isfinite(mean(losses)):
+            found.append(
+                Searched(
+                    method=method,
+                    param=param,
+                    width=width,
+                    lr=lr,
+                    settings=settings,
+                    loss_nats=mean(losses),
+                    seeds=len(losses),
+                    runs=len(rows),
+                    edges=_edges(rows, lr, settings),
+                )
+            )
+    return found
+
+
+def _edges(rows: Sequence[CellRow], lr: float, settings: str) -> tuple[str, ...]:
+    tried: dict[str, set[float]] = {"optim.lr": {row.lr for row in rows}}
+    for row in rows:
+        for path, value in _numbers(row.settings):
+            tried.setdefault(path, set()).add(value)
+    chosen = {"optim.lr": lr, **dict(_numbers(settings))}
+    return tuple(
+        path
+        for path, value in chosen.items()
+        if len(tried[path]) > 1 and value in (min(tried[path]), max(tried[path]))
+    )
+
+
+def _numbers(settings: str) -> list[tuple[str, float]]:
+    found = []
+    for part in settings.split():
+        path, _, value = part.partition("=")
+        try:
+            found.append((path, float(value)))
+        except ValueError:
+            continue
+    return found
+
+
+def table_hash(table: Sequence[CellRow]) -> str:
+    """Eight hex digits over the cells' hashes, in any order: what a search can be cited by."""
+    cells = ",".join(sorted(row.hash for row in table))
+    return hashlib.sha256(cells.encode()).hexdigest()[:8]
+
+
+def searched(table: Sequence[CellRow]) -> list[str]:
+    """A line for each method and width, then whether all were given the same."""
+    arms = best(table)
+    lines = [
+        f"Best of {arm.runs} runs for {arm.method} ({arm.param}, width {arm.width}): {arm.loss_nats:.4f} nats at "
+        f"lr {show_rate(arm.lr)}{f', {arm.settings}' if arm.settings else ''}"
+        + (f"; on the edge of what was tried: {', '.join(arm.edges)}" if arm.edges else "")
+        for arm in arms
+    ]
+    budgets = {arm.runs for arm in arms}
+    if len(budgets) > 1:
+        lines.append("The arms were not given equally many runs: they are not tuned alike.")
+    if arms:
+        flattered = "The best is flattered by the seeds that chose it: train it again with others."
+        lines.append(f"Search {table_hash(table)}. {flattered}")
+    return lines
