@@ -79,6 +79,7 @@ def train(
     # Signals go unheard no longer than there is something to save: waiting for a tracker ends with any of them.
     with run.lock(), Beside(config.track, run, reporter.note) as tracker, listen() as request:
         if run.done:
+            check_finished(run)
             reporter.note(f"another process has just finished it in {path}")
             return run
         try:
