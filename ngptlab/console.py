@@ -34,6 +34,10 @@ class Console(RichConsole):
             highlight=False,
         )
 
+    def on_broken_pipe(self) -> None:
+        """Leave it to whoever runs the program; rich would end it with its own code."""
+        raise BrokenPipeError
+
     def render_str(self, text: str, **options: Any) -> Text:
         """As rich does it, of a printable text: its width is told before it is shown."""
         return super().render_str(printable(text), **options)
