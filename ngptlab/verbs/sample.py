@@ -12,6 +12,7 @@ from pathlib import Path
 from ngptlab.errors import DataError
 from ngptlab.verbs.types import count
 
+PROMPT_BYTES = 1 << 20
 UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters but tab and line feed: a model of bytes may write them, and a terminal would obey."""
 
@@ -98,11 +99,12 @@ def _act(options: argparse.Namespace) -> None:
 
 def _prompt(given: str) -> str:
     try:
-        text = sys.stdin.buffer.read().decode() if given == "-" else given
-        text.encode()
+        raw = sys.stdin.buffer.read(PROMPT_BYTES + 1) if given == "-" else given.encode()
+        if len(raw) > PROMPT_BYTES:
+            raise DataError(f"the prompt has more than {PROMPT_BYTES} bytes; give the end of it")
+        return raw.decode()
     except UnicodeError:
         raise DataError("the prompt is not UTF-8; convert it first") from None
-    return text
 
 
 class _Page:

@@ -57,6 +57,10 @@ def test_a_prompt_from_standard_input_is_taken_as_it_is(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
     assert main(["sample", str(run.path), "-"]) == 2
     assert "not UTF-8" in capsys.readouterr().err
+    with Path("/dev/zero").open() as endless:
+        monkeypatch.setattr(sys, "stdin", endless)
+        assert main(["sample", str(run.path), "-"]) == 2
+    assert "the prompt has more than 1048576 bytes" in capsys.readouterr().err
 
 
 def test_each_token_is_on_the_screen_before_the_next_one_is_computed(
