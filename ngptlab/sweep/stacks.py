@@ -94,6 +94,6 @@ def stack_choice(text: str) -> int | None:
         return None
     if text == "off":
         return 1
-    if text.isdecimal() and int(text) > 1:
+    if text.isdecimal() and len(text) < 10 and int(text) > 1:
         return int(text)
     raise ConfigError(f"--stack: given {text!r}; give auto, off, or a number from 2 on")

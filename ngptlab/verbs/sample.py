@@ -12,6 +12,9 @@ from ngptlab.errors import DataError
 from ngptlab.terminal import pass_on, remark
 from ngptlab.verbs.types import count, seed, size
 
+PROMPT_BYTES = 1 << 20
+"""Most that is read of a prompt from standard input."""
+
 
 def add(sample: argparse.ArgumentParser) -> None:
     """Give the verb's parser its options."""
@@ -97,11 +100,12 @@ def _act(options: argparse.Namespace) -> None:
 
 def _prompt(given: str) -> str:
     try:
-        text = sys.stdin.buffer.read().decode("utf-8-sig") if given == "-" else given
-        text.encode()
+        raw = sys.stdin.buffer.read(PROMPT_BYTES + 1) if given == "-" else given.encode()
+        if len(raw) > PROMPT_BYTES:
+            raise DataError(f"the prompt has more than {PROMPT_BYTES} bytes; give the end of it")
+        return raw.decode("utf-8-sig" if given == "-" else "utf-8")
     except UnicodeError:
         raise DataError("the prompt is not UTF-8; convert it first") from None
-    return text
 
 
 class _Page:

@@ -61,6 +61,10 @@ def test_a_prompt_from_standard_input_is_taken_as_it_is(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
     assert main(["sample", str(run.path), "-"]) == 2
     assert "not UTF-8" in capsys.readouterr().err
+    with Path("/dev/zero").open() as endless:
+        monkeypatch.setattr(sys, "stdin", endless)
+        assert main(["sample", str(run.path), "-"]) == 2
+    assert "the prompt has more than 1048576 bytes" in capsys.readouterr().err
 
 
 def test_the_text_goes_on_where_the_prompt_ends(

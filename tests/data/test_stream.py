@@ -200,3 +200,11 @@ def test_a_run_is_told_to_prepare_it_first(cache: Path) -> None:
 
 def test_other_sources_have_no_splits() -> None:
     assert "stdlib has no splits and no revisions" in failure(lambda: sources.find("stdlib", split="test"))
+
+
+@pytest.mark.timeout(60)
+def test_a_fifo_in_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "a"}) + "\n")
+    os.mkfifo(tmp_path / "b.jsonl")
+    with pytest.raises(DataError, match=r"b\.jsonl: a FIFO, not a regular file; remove it"):
+        sources.find(f"hf:{tmp_path}")

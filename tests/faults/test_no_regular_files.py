@@ -13,10 +13,11 @@ import pytest
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
 from ngptlab.data.tokenize import tokenizer
-from ngptlab.errors import CheckpointError, DataError
+from ngptlab.errors import CheckpointError, ConfigError, DataError
 from ngptlab.evals.tasks import files as task_files
 from ngptlab.experiment import train
 from ngptlab.export.provenance import read_provenance
+from ngptlab.sweep.stacks import stack_choice
 from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint
 
 pytestmark = pytest.mark.timeout(60)
@@ -144,3 +145,8 @@ def test_a_task_file_that_unpacks_without_end(tmp_path: Path, monkeypatch: pytes
             task_files._read(path)
     path.write_bytes(bz2.compress(b"one ") + bz2.compress(b"two"))
     assert task_files._read(path) == "one two"
+
+
+def test_a_number_of_too_many_digits() -> None:
+    with pytest.raises(ConfigError, match="give auto, off, or a number"):
+        stack_choice("9" * 5000)

@@ -19,6 +19,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from made_runs import MakeRun, config_of, val
+from ngptlab import disk
 from ngptlab.cli import main
 from ngptlab.runs import Run
 from ngptlab.watch import state
@@ -127,16 +128,12 @@ def test_a_long_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.Monke
             read.append(len(got))
             return got
 
-    true_open = Path.open
+    true_open = disk.open_regular
 
-    def counting(self: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
-        return (
-            Counted(self, mode)
-            if self.name == "metrics.jsonl" and mode == "rb"
-            else true_open(self, mode, *rest, **named)
-        )
+    def counting(path: Path) -> Any:
+        return Counted(path) if path.name == "metrics.jsonl" else true_open(path)
 
-    monkeypatch.setattr(Path, "open", counting)
+    monkeypatch.setattr(disk, "open_regular", counting)
     watching = Watch(tmp_path)
     watching.look()
     assert 0 < sum(read) <= 64 * 1024
