@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ngptlab import disk
 from ngptlab.config import Dims, RunConfig
 from ngptlab.errors import ConfigError
 
@@ -101,7 +102,7 @@ def host_bytes() -> int:
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for limit in CONTAINER_LIMITS:
         with contextlib.suppress(OSError, ValueError):  # no such file, or the word `max`
-            found.append(int(limit.read_text(encoding="ascii")))
+            found.append(int(disk.read_text(limit)))
     return min(found)
 
 

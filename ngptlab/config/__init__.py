@@ -1,6 +1,7 @@
 """What a run is: its records (`records`), and how they are read, written and compared (`text`). Imports no torch."""
 
 from ngptlab.config.draws import Initial, initial
+from ngptlab.config.frozen import Frozen, Section
 from ngptlab.config.records import (
     SEEDS,
     CheckpointConfig,
@@ -8,13 +9,11 @@ from ngptlab.config.records import (
     DeviceConfig,
     Dims,
     EvalConfig,
-    Frozen,
     OptimConfig,
     ParamConfig,
     RunConfig,
     ScheduleConfig,
     SeamsConfig,
-    Section,
     TrainConfig,
     cooldown_steps,
 )

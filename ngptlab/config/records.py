@@ -12,8 +12,6 @@ import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -23,7 +21,7 @@ from pydantic import (
 )
 
 from ngptlab.config.draws import Initial, initial
-from ngptlab.config.numbers import number_kind, plain_number
+from ngptlab.config.frozen import Section
 from ngptlab.disk import is_utf8
 from ngptlab.errors import nearest
 
@@ -33,27 +31,6 @@ MAX_LAYERS = 4096
 """Building them takes seconds, and deeper models have not been trained."""
 MAX_THREADS = 1024
 """Far more end the process without a word where the system refuses them."""
-
-
-class Frozen(BaseModel):
-    """Base of every record: immutable, no unknown field, no NaN, docstrings under fields become their help."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class Section(Frozen):
-    """Base of a config's records: their numbers are numbers, as `numbers` has it, whoever gives them."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        assert info.field_name is not None
-        field = cls.model_fields[info.field_name]
-        kind = number_kind(field.annotation)
-        bounded = any(
-            getattr(limit, name, None) is not None for limit in field.metadata for name in ("lt", "le")
-        )
-        return value if kind is None else plain_number(value, kind, bounded=bounded)
 
 
 class Dims(Section):

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ngptlab.config.frozen import Frozen
 from ngptlab.config.loading import read_fields
-from ngptlab.config.records import Dims, Frozen, RunConfig
+from ngptlab.config.records import Dims, RunConfig
 from ngptlab.errors import ConfigError, nearest, shown
 
 MAX_FINDINGS = 5
