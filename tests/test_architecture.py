@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "tracking": BASE | {"runs", "tail"},
     "recipes": BASE | {"claims"},
     "flops": {"config"},
-    "sizes": {"config", "errors"},
+    "sizes": {"config", "disk", "errors"},
     "learned": set(),
     "data": BASE,
     "device": BASE | {"sizes"},
