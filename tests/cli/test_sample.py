@@ -100,7 +100,7 @@ def test_wrong_use_is_one_line(run: Run, capsys: Captured, tmp_path: Path) -> No
     for arguments, reason in (
         ([str(tmp_path), "x"], "not a run directory"),
         ([str(run.path), "x", "--top-p", "0"], "top_p: given 0.0; allowed: above 0, at most 1"),
-        ([str(run.path), "x", "--seed", "-1"], "seed: given -1; allowed: 0 or more"),
+        ([str(run.path), "x", "--seed", "-1"], "--seed: given '-1', give a whole number from 0 to"),
         ([str(run.path), "x", "--max-tokens", "0"], "give a whole number from 1 on"),
         ([str(run.path), "\udcff"], "not UTF-8"),
     ):
