@@ -150,6 +150,6 @@ def in_words(found: Difference) -> str:
     unpaired = []
     if found["welch_ci95"] is not None and found["correlation"] is not None:
         unpaired.append(
-            f"unpaired ± {found['welch_ci95']:.4f} (Welch; the arms correlate by {found['correlation']:+.2f} over seeds)"
+            f"unpaired ± {found['welch_ci95']:.4f} (Welch; the arms correlate by {found['correlation']:+z.2f} over seeds)"
         )
     return "; ".join([said, *([", ".join(tests)] if tests else []), *unpaired])

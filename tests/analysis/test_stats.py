@@ -60,7 +60,7 @@ def test_one_pair_has_no_error_and_says_so() -> None:
 
 
 def test_a_difference_that_is_shown_as_zero_has_no_sign() -> None:
-    assert stats.in_words(stats.difference([-1e-17, 0.0])).startswith("+0.0000 nats")
+    assert stats.in_words(stats.difference([-1e-17, 0.0], [0.0, 0.0])).startswith("+0.0000 nats")
     assert show(Estimate(mean=-1e-17, half=0.0, pairs=2)) == "+0.0000 nats, 95% interval +0.0000 to +0.0000"
 
 

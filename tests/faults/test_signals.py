@@ -19,6 +19,7 @@ from ngptlab.config import RunConfig
 from ngptlab.data import prepare as prepare_module
 from ngptlab.data.journal import Journal
 from ngptlab.data.progress import Progress
+from ngptlab.data.sealed import read_sealed
 from ngptlab.evals import loss
 from ngptlab.experiment import train
 from ngptlab.export import write
@@ -126,7 +127,7 @@ def test_a_preparation_enters_what_it_did(
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "tell", tell)
         assert main([*prepare, "shards"]) == 128 + number
-    journal = Journal.model_validate_json((work / "shards" / "progress.json").read_bytes())
+    journal = read_sealed(work / "shards" / "progress.json", Journal)
     assert sum(draft.text_bytes for draft in journal.drafts.values()) == told[-1] and len(told) == 9
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"ngptlab: stopped by {number.name}; {journal.documents} documents are in shards, and the same command "

@@ -80,7 +80,7 @@ OPTIONS: dict[tuple[str, ...], dict[str, dict[str, str]]] = {
         "--widths": {"1000000000 2000000000": "at least", f"16 {BIG}": TOO_MANY, "16": "two or more"},
         "--seeds": {BIG: TOO_MANY, "0": "greater than 0"},
         "--lr": {"nan": "finite", "1e300": "infinite", "1e-300": "in float32 that is 0"},
-        "--base": {"-1": "greater than or equal to 0"},
+        "--base": {"-1": "not among --widths"},
         "--head-width": {"0": "greater than 0", BIG: TOO_MANY},
     },
     ("check", "table", "gpt"): {

@@ -103,7 +103,7 @@ def _row(slope: Slope) -> tuple[Cell, ...]:
         word(slope.quantity),
         number(slope.slope, "+z.3f"),
         number(slope.stderr if slope.stderr is None or math.isfinite(slope.stderr) else None, ".3f"),
-        number(slope.steepest, "+.3f"),
+        number(slope.steepest, "+z.3f"),
         number(slope.step),
         word("yes" if slope.passed else "no"),
     )
