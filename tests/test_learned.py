@@ -11,6 +11,7 @@ import pytest
 
 from made_runs import MakeRun
 from ngptlab import RunConfig
+from ngptlab.analysis.doubts import forbidding
 from ngptlab.claims.read.runs import read_runs
 from ngptlab.experiment import train
 from ngptlab.learned import nothing_learned
@@ -74,7 +75,7 @@ def test_a_run_that_trains_nothing_says_so_at_its_end(
 def test_a_run_that_learned_has_no_warning(make_config: Callable[..., RunConfig], tmp_path: Path) -> None:
     config, notes = make_config(optim={"lr": 0.02}, train={"steps": 30}), Notes()
     run = train(config, tmp_path / "run", reporter=notes)
-    assert list(run.summary) == ["status", "step", "params", "tokens", "epochs"]
+    assert list(run.summary) == ["status", "step", "params", "tokens", "epochs", "config_hash", "streams"]
     assert not any("warning" in line for line in notes.lines)
 
 
@@ -87,5 +88,5 @@ def test_page_and_claims_say_so_of_older_runs_too(make_run: MakeRun, tmp_path: P
     assert sum("it learned nothing" in warning for warning in warnings) == 1
     assert warnings[0].startswith(f"{bad.name}: it learned nothing: its last validation, 1e+13")
     ends = {end.method: end.doubts for end in read_runs({good: "good", bad: "bad"}).ends}
-    assert not any("learned nothing" in doubt for doubt in ends["a"])
-    assert any("0 of b: it learned nothing" in doubt for doubt in ends["b"])
+    assert not any("learned nothing" in why for why in forbidding(ends["a"], "a"))
+    assert any(f"{bad.name}: it learned nothing" in why for why in forbidding(ends["b"], "b"))

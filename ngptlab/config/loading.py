@@ -24,8 +24,8 @@ MAX_DEPTH = 16
 """Of mappings and lists in each other. A config has three."""
 MAX_NODES = 10_000
 """Of a YAML file, whose reader is slow: keys, values, mappings and lists."""
-UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-"""Characters that no name, path or token of a config has: control characters but tab and line ends, halves of surrogate pairs."""
+UNREADABLE = re.compile("[\x00\ud800-\udfff]")
+"""Characters that no name, path or token of a config can have: the system ends a path at the first, UTF-8 lacks the others."""
 TAG = "tag:yaml.org,2002:"
 SCALARS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
     f"{TAG}null": (re.compile(r"(?:~|null|Null|NULL|)\Z"), lambda _: None),

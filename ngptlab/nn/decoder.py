@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ngptlab.config import Dims, Initial
+from ngptlab.config import Dims
+from ngptlab.config.draws import Initial
 from ngptlab.errors import DataError
 from ngptlab.nn.attention import causal_attention
 from ngptlab.nn.by_hand import is_stacked
