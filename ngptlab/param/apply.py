@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ngptlab.config import OptimConfig, initial
+from ngptlab.config import OptimConfig
+from ngptlab.config.draws import initial
 from ngptlab.errors import ConfigError
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.parts import FreeWeights, Scale
