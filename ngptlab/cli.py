@@ -78,7 +78,7 @@ def _main(arguments: Sequence[str]) -> int:
         discard(sys.stdout)
         return 141
     except OSError as error:
-        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        if error.filename is None and error.errno in (*disk.NO_ROOM, errno.EIO):
             # Files are written by disk.py, which names them.
             discard(sys.stdout)
             why = f"standard output can't be written ({error.strerror}); what was done is kept"

@@ -218,7 +218,7 @@ def temporary_beside(path: Path) -> Path:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file is one that a killed writer left half done."""
+    """Whether a killed writer, of an earlier version too, may have left it half done: passed over, not removed for that."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 

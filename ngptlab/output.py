@@ -55,7 +55,7 @@ def unfailing_stderr() -> TextIO:
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
     """Make standard error unfailing for as long as a program runs, and put what it lacks of the standard streams in place."""
-    _open_missing()
+    open_missing()
     before = sys.stderr
     sys.stderr = unfailing_stderr()
     try:
@@ -83,7 +83,7 @@ def discard(stream: TextIO) -> None:
         os.close(null)
 
 
-def _open_missing() -> None:
+def open_missing() -> None:
     """Give a program that was started without one of the standard streams one that leads nowhere.
 
     Otherwise the next file that is opened gets its number, and what a library writes to standard error goes into that file.

@@ -85,7 +85,11 @@ def check_fields(record: Mapping[str, Any], fields: Fields) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = disk.read_json(path) if path.exists() else {}
+        value = disk.read_json(path)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read ({error.strerror}); mend that, or {ANEW}") from None
     except ValueError as error:
         raise CheckpointError(f"{path}: damaged ({error}); {ANEW}") from None
     if not isinstance(value, dict):

@@ -17,6 +17,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from ngptlab.output import open_missing
+
 STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories: control characters, C1's among them; formats, which reverse or hide text; halves of surrogate pairs,
 which stand for bytes that are no UTF-8; ends of lines and paragraphs."""
@@ -79,13 +81,11 @@ def any_text() -> Iterator[None]:
 
     Warnings of libraries, which may quote a stranger, become printable, too.
     """
+    open_missing()
     before: list[tuple[io.TextIOWrapper, str | None]] = []
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:
-            # Open for as long as the program runs.
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
-        elif isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper):
             before.append((stream, stream.errors))
             _set_errors(stream, SPELLED)
     written = warnings.formatwarning

@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     ROOT: set(),
     "errors": set(),
     "disk": set(),
-    "terminal": set(),
+    "terminal": {"output"},
     "console": {"terminal"},
     "folders": {"disk"},
     "output": set(),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ngptlab.data.shards import shard_format
 from ngptlab.data.stream import load
 from ngptlab.data.tokenize import tokenizer
 from ngptlab.data.writer import ShardWriter
+from ngptlab.disk import temporary_beside
 from ngptlab.errors import DataError
 
 CONVERTED = "refs/convert/parquet"
@@ -52,7 +52,7 @@ def add_books(texts: Iterator[str], label: str, folder: Path, *, vocabulary: str
 
 def _write(texts: Iterator[str], name: str, folder: Path, vocabulary: str, tell: Tell) -> list[str]:
     tokens = tokenizer(vocabulary)
-    temporary = folder / f".{name}.{uuid.uuid4().hex}.tmp"
+    temporary = temporary_beside(folder / name)
     temporary.mkdir(parents=True)
     text_bytes = 0
     try:

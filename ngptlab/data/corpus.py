@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
-import uuid
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,8 +29,8 @@ from ngptlab.data.manifest import (
 from ngptlab.data.prepare import prepare
 from ngptlab.data.shards import HEADER_BYTES, TokenStream
 from ngptlab.data.tokenize import check_vocabulary, tokenizer, tokenizer_name
-from ngptlab.disk import fsync_folder
 from ngptlab.errors import DataError
+from ngptlab.folders import filling
 
 __all__ = ["Corpus", "Manifest", "Split", "open_corpus"]
 
@@ -168,17 +166,11 @@ def _make(data: DataConfig, folder: Path, vocab_size: int, long_min_tokens: int)
     tokens = tokenizer(data.tokenizer, data.end_of_text)
     check_vocabulary(tokens.name, tokens.vocab_size, vocab_size)  # before the work, not after it
     log.info("preparing %s in %s, once", data.source, folder)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    temporary.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        prepare(data, tokens, temporary, long_min_tokens=long_min_tokens)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise
-            # Another process was faster. Its corpus is the same, so ours goes.
-        else:
-            fsync_folder(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with filling(folder) as temporary:
+            prepare(data, tokens, temporary, long_min_tokens=long_min_tokens)
+    except OSError:
+        if not folder.exists():
+            raise
+        # Another process was faster. Its corpus is the same, so ours goes.

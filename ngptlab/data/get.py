@@ -7,7 +7,6 @@ is known to be the hub's, and a shard: after a stop or an error, the same comman
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ngptlab.data.known import Known
 from ngptlab.data.manifest import Manifest, locate_manifest, read_manifest
 from ngptlab.data.shards import TokenStream
 from ngptlab.data.tokenize import tokenizer
+from ngptlab.disk import temporary_beside
 from ngptlab.errors import DataError
 
 Tell = Callable[[int, int], None]
@@ -117,6 +117,6 @@ def _checked(path: Path, what: str) -> Path:
 
 
 def _link(target: Path, place: Path) -> None:
-    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
+    temporary = temporary_beside(place)
     temporary.symlink_to(target.absolute())
     temporary.replace(place)  # over a link whose target is gone, too

@@ -6,8 +6,6 @@ that learns the rule falls from log(vocabulary) nats towards 1.3.
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from ngptlab.data.manifest import MADE_UP, MANIFEST, Manifest, Split, write_mani
 from ngptlab.data.tokenize import tokenizer_name
 from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
+from ngptlab.folders import filling
 
 GPT2_TOKENS = 50_257
 STATES = 64
@@ -44,18 +43,15 @@ def made_shards(tokenizer: str, vocab_size: int) -> Path:
     folder = cache_folder() / "made" / f"{MADE_UP}-{vocabulary}-{name.replace(':', '-')}"
     if folder.exists():
         return folder
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        _fill(temporary, name, vocabulary)
-        temporary.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with filling(folder) as temporary:
+            _fill(temporary, name, vocabulary)
     except OSError as error:
         if not folder.exists():  # no other process was faster
             raise DataError(
                 f"{folder}: made-up shards can't be written ({error.strerror}); set NGPTLAB_CACHE to a folder that can be"
             ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

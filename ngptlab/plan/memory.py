@@ -25,9 +25,8 @@ from ngptlab.methods import load
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.loss import CHUNK_VALUES
 from ngptlab.nn.roles import role
+from ngptlab.sizes import FLOAT32
 
-FLOAT32 = 4
-"""Bytes of a value."""
 FEW_LAYERS = 3
 """Deeper models are counted from this depth and the one before."""
 

@@ -11,8 +11,8 @@ from ngptlab.device import COMPUTE_DTYPES, PEAK_FLOPS, compute_dtype
 from ngptlab.errors import ConfigError
 from ngptlab.flops import token_flops
 from ngptlab.plan.data import PlannedData, planned_data
-from ngptlab.plan.memory import FLOAT32, Memory, num_params, step_memory
-from ngptlab.sizes import check_fits, training_parts
+from ngptlab.plan.memory import Memory, num_params, step_memory
+from ngptlab.sizes import FLOAT32, check_fits, training_parts
 
 LARGEST = 2**60
 """Bytes that no machine exceeds, and that torch can count, in signed 64 bits, with room for what it multiplies them by."""

@@ -67,6 +67,9 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
                     check_finished(run)
                     continue
                 held.enter_context(run.lock())
+                if run.done:  # another process has just finished it
+                    check_finished(run)
+                    continue
                 begin(run, setting, own, stacked=len(jobs))
                 tracker = held.enter_context(Beside(config.track, run, own.note))
                 tracker.start()

@@ -30,6 +30,7 @@ PATIENCE_SECONDS = 120.0
 
 
 @any_text()
+@guarded()  # its log may be on a full disk, and the cell on another one
 def main(*paths: str) -> int:
     """Train the cell or the stack; returns the exit code."""
     threading.Thread(target=_stop_with_the_sweep, daemon=True).start()
@@ -76,6 +77,4 @@ def _stop_with_the_sweep() -> None:
 
 
 if __name__ == "__main__":
-    with guarded():  # its log may be on a full disk, and the cell on another one
-        code = main(*sys.argv[1:])
-    sys.exit(code)
+    sys.exit(main(*sys.argv[1:]))

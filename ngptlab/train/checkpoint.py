@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ngptlab import disk
-from ngptlab.disk import create, naming, open_regular
+from ngptlab.disk import create, naming, open_regular, replacing
 from ngptlab.errors import CheckpointError
 from ngptlab.folders import filling, own, remove
 
@@ -222,10 +222,8 @@ def copy_checkpoint(
     target = own(own(folder) / source.name)
     for name in manifest["files"]:
         size = (source / name).stat().st_size
-        with naming(target / name, size), open_regular(source / name) as old, create(target / name) as new:
+        with open_regular(source / name) as old, replacing(target / name, size=size) as new:
             shutil.copyfileobj(old, new)
-            new.flush()
-            os.fsync(new.fileno())
     _write_manifest(
         target, step=manifest["step"], config_hash=config_hash, files=manifest["files"], streams=streams
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
 
 from ngptlab.errors import DataError
+from ngptlab.output import discard
 from ngptlab.terminal import pass_on, remark
 from ngptlab.verbs.types import count, seed, size
 
@@ -55,7 +55,7 @@ def act(options: argparse.Namespace) -> int:
         _act(options)
     except BrokenPipeError:
         # Who read it has seen enough, as `head` does. Nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,7 @@ from ngptlab.analysis.spectra_files import write_spectra
 from ngptlab.claims import rules
 from ngptlab.claims.evidence import Evidence
 from ngptlab.claims.read import gather
+from ngptlab.cli import main
 from ngptlab.disk import write_json
 from ngptlab.errors import LabError
 from ngptlab.report.page import write_report
@@ -431,6 +433,20 @@ def test_paths_that_hold_nothing(tmp_path: Path) -> None:
     for path, said in ((tmp_path / "nowhere", "not there"), (tmp_path / "empty", "holds no finished run")):
         with pytest.raises(LabError, match=said):
             evidence(path)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "env.json", "metrics.jsonl"])
+def test_a_run_that_cant_be_read_is_named_and_the_others_count(
+    name: str, six: Six, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = six()[0]
+    (path / name).unlink()
+    os.mkfifo(path / name)
+    assert main(["claims", str(path.parent), "--out", str(tmp_path / "out")]) == 0
+    err = capsys.readouterr().err
+    assert "Not counted" in err and f"{name}: can't be read (a FIFO, not a regular file)" in " ".join(
+        err.split()
+    )
 
 
 def test_a_damaged_evaluation_of_a_run_is_one_line(six: Six) -> None:

@@ -33,8 +33,8 @@ STEERS = "\x1b[31m\x07\x08\x9b2J\u202e\u2066\x1b]8;;http:e\x1b\\"
 """Color, bell, backspace, an erased screen by C1, reversed text, a link."""
 FOLDER = f"é{STEERS}[red]:smile: ± 你\r"
 HOSTILE = f"{FOLDER}[/bold]"
-METHOD = HOSTILE.replace("\x9b", "")
-"""YAML, as which configs are read, has no C1."""
+METHOD = re.sub("[\x00-\x08\x0e-\x1f\x7f\x9b]", "", HOSTILE)
+"""A config with control characters is not read; what reverses text gets through."""
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
 GRID = "--methods gpt --params sp --widths 16 --base-width 16 --lrs 2^-9 --workers 1 --out"
 PREPARED = "--tokenizer bytes --val-share 0.2 --long-min-tokens 20 --out"

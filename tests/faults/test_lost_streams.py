@@ -155,11 +155,12 @@ def test_standard_streams_that_are_missing() -> None:
     assert shell('exec "$@" >&- 2>&- <&-', "methods").returncode == 0
     wrong = shell('exec "$@" 2>&-', "train", "no such recipe")
     assert wrong.returncode == 2 and wrong.stdout == ""
-    code = "import os; from ngptlab.output import guarded\nwith guarded(): os._exit(os.open('/dev/null', 0))"
-    numbered = subprocess.run(
-        ["bash", "-c", 'exec "$@" >&- 2>&- <&-', "bash", sys.executable, "-c", code], timeout=60
-    )
-    assert numbered.returncode > 2
+    for guard in ("output.guarded", "terminal.any_text"):
+        code = f"import os; from ngptlab import output, terminal\nwith {guard}(): os._exit(os.open('/dev/null', 0))"
+        numbered = subprocess.run(
+            ["bash", "-c", 'exec "$@" >&- 2>&- <&-', "bash", sys.executable, "-c", code], timeout=60
+        )
+        assert numbered.returncode > 2, guard
 
 
 @pytest.mark.slow

@@ -392,11 +392,11 @@ def test_hostile_text_is_text(ladder: Make, sweep: Make, coord: Make, tmp_path: 
     ("name", "text", "said"),
     [
         ("ladder.json", "", "Expecting value"),
-        ("ladder.json", "[" * 100_000, "recursion"),
+        ("ladder.json", "[" * 100_000, "nested too deeply"),
         ("ladder.json", '{"recipe": "x"}', "base"),
-        ("cooldown.json", '{"name": NaN}', "no finite number"),
+        ("cooldown.json", '{"name": NaN}', "no JSON number"),
         ("sweep.json", '{"cells": [1]}', "cells.0"),
-        ("sweep.json", '{"cells": [], "x": 1e999}', "no finite number"),
+        ("sweep.json", '{"cells": [], "x": 1e999}', "too large a number"),
         (
             "coord.json",
             '{"method": "a", "param": {"rules": "sp"}, "config": {"lr": 1}, "points": []}',

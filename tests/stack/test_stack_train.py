@@ -91,6 +91,22 @@ def test_each_run_is_as_if_trained_alone(method: str, make_config: Make, tmp_pat
     assert len(finals) == len(configs), "each has its own rate, seed and rules"
 
 
+def test_a_run_that_another_process_finishes_meanwhile_is_left_alone(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = jobs(grid(make_config)[:2], tmp_path)
+    (config, path), _ = together
+    experiment.train(config, path)
+    before = (path / "summary.json").stat()
+    early = iter([False])  # what the first look says, before the lock is had
+    real = Run.done.fget
+    assert real is not None
+    monkeypatch.setattr(Run, "done", property(lambda run: next(early, None) is None and real(run)))
+    train(together)
+    assert (path / "summary.json").stat() == before
+    assert all(Run(path).done for _, path in together)
+
+
 def test_marks_and_a_horizon_are_those_of_runs_alone(make_config: Make, tmp_path: Path) -> None:
     """Validations and checkpoints at steps of their own, scales at each validation, and rates by the length of the run."""
     marks = {"eval": {"at": (5,)}, "checkpoint": {"at": (2,)}}

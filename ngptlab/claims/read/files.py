@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,8 +70,8 @@ def load(path: Path) -> Any:
     try:
         text = disk.read_text(path)
         if path.suffix != ".csv":
-            return json.loads(text, parse_constant=_refuse)
-    except (OSError, ValueError, RecursionError) as error:
+            return disk.parse_json(text)
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: can't be read ({' '.join(str(error).split())[:200]}); write it again, or leave it out"
         ) from None
@@ -83,10 +82,6 @@ def load(path: Path) -> Any:
         ]
     except csv.Error as error:
         raise DataError(f"{path}: damaged ({error}); write it again, or leave it out") from None
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"it holds {constant}, which is no number")
 
 
 def _rows(held: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ def read(path: Path, kind: type[T], *, finite: bool = True) -> T:
     """
     try:
         text = disk.read_text(path)
-        record = json.loads(text, parse_float=_finite, parse_constant=_finite) if finite else json.loads(text)
+        record = disk.parse_json(text) if finite else json.loads(text)
         # As JSON again: in strict mode pydantic takes a dataclass from nothing else.
         return TypeAdapter(kind).validate_json(json.dumps(_printable(record)), strict=True)
     except ValidationError as error:
@@ -60,13 +59,6 @@ def sensible(path: Path) -> Iterator[None]:
         raise
     except (ValueError, LookupError, ArithmeticError) as error:
         raise damaged(path, f"its numbers make no sense together: {type(error).__name__}: {error}") from None
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
-    return value
 
 
 def _printable(value: Any) -> Any:
