@@ -52,8 +52,9 @@ def read_fields(path: Path) -> dict[str, Any]:
     try:
         text = disk.read_bytes(path, limit=FILE_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
-            f"{path}: can't be read ({error}); give a recipe's name or a .json or .yaml file"
+            f"{path}: can't be read ({why}); give a recipe's name or a .json or .yaml file"
         ) from None
     try:
         fields = disk.parse_json(text) if path.suffix == ".json" else parse_yaml(text)

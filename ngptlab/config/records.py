@@ -132,7 +132,7 @@ class OptimConfig(Section):
     """Decoupled decay of every matrix. None: the method's own."""
     grad_clip: float = Field(default=1.0, gt=0)
     """Largest global gradient norm."""
-    init: str = Initial().text
+    init: str = "std:0.02"
     """How matrices are drawn: `std:0.02`, `fan_in` (d_in^-1/2), `fan_in:0.5`; for a role besides: `std:0.02,unembedding=zero`."""
     alpha_init: float | None = Field(default=None, gt=0, le=1)
     """Where the learned rates alpha start, of a method that has them. None: the method's own."""
