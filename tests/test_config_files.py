@@ -76,7 +76,6 @@ YAMLS = {
     "set": ("? a\n? b\n", "is not a field"),
     "NUL": (f"{HEAD}track: 'o\0f'\n", "U+0000"),
     "NUL, escaped": (HEAD + 'track: "o\\0f"\n', "U+0000"),
-    "ESC, escaped": (HEAD + 'data: {source: "\\e[31m"}\n', "U+001B"),
     "half a pair": (HEAD + 'track: "\\ud800"\n', "U+D800"),
     "half a pair in a key": (HEAD + '"\\ud800": 1\n', "U+D800"),
     "not UTF-8": (b"name: \xff\n", "can't be read"),
@@ -312,3 +311,16 @@ def test_no_text_is_a_traceback(tmp_path: Path, text: str | bytes, suffix: str) 
         load(path)
     except ConfigError as error:
         assert len(str(error)) < len(str(path)) + 1_200 and str(error).isprintable()
+
+
+def test_a_path_may_have_any_character_that_the_system_lets_it_have(tmp_path: Path) -> None:
+    """A folder's name may hold ESC or C1; a run that was trained on it must be readable again, and messages escape it."""
+    odd = f"text:{tmp_path}/\x1b[31m\x9b\u202e"
+    config = load(_written(tmp_path / "run.yaml", HEAD + 'data: {source: "text:x"}\n'))
+    config = config.model_copy(update={"data": config.data.model_copy(update={"source": odd})})
+    assert load(_written(tmp_path / "config.json", dump(config))).data.source == odd
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
