@@ -69,11 +69,16 @@ def load_module(path: Path) -> ModuleType:
         ConfigError: as `model_source`.
     """
     source = model_source(path.read_text(encoding="utf-8"))
-    for stub in STUBS:
-        sys.modules.setdefault(stub, ModuleType(stub))
     module = ModuleType(f"benchmarks_peer_{path.stem}_{len(sys.modules)}")
     sys.modules[module.__name__] = module  # dataclasses look their module up
-    exec(compile(source, path.name, "exec"), module.__dict__)
+    stubs = {stub: ModuleType(stub) for stub in STUBS if stub not in sys.modules}
+    sys.modules |= stubs
+    try:
+        exec(compile(source, path.name, "exec"), module.__dict__)
+    finally:
+        # Whoever imports the real one later must not get an empty one.
+        for stub in stubs:
+            del sys.modules[stub]
     return module
 
 

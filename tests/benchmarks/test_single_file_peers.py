@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -91,6 +92,14 @@ def test_a_trainer_takes_a_step_with_its_constraint(trainer: Path) -> None:
     stepper.step(*SIZE.sample(device.place))
     assert all(not p.equal(old) for p, old in zip(stepper.model.parameters(), before, strict=True))
     assert stepper.model.normed == 1
+
+
+def test_stand_ins_do_not_stay(trainer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever imports the real package later in this process would get an empty one."""
+    for stub in single_file.STUBS:
+        monkeypatch.delitem(sys.modules, stub, raising=False)
+    single_file.load_module(trainer)
+    assert not set(single_file.STUBS) & set(sys.modules)
 
 
 def test_what_is_not_installed_or_fails_is_left_out(
