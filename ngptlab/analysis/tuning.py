@@ -34,7 +34,8 @@ class Searched:
 
 
 def best(table: Sequence[CellRow]) -> list[Searched]:
-    """The best point of every arm whose cells ended. A point counts where all of its seeds are done."""
+    """The best point of every arm. A point counts where all seeds of the table ended: the lucky one of three is no mean."""
+    seeds = {row.seed for row in table}
     arms: dict[tuple[str, str, int], list[CellRow]] = {}
     for row in table:
         if row.status in ("done", "diverged"):
@@ -45,8 +46,10 @@ def best(table: Sequence[CellRow]) -> list[Searched]:
         for row in rows:
             loss = row.final_loss_nats if row.status == "done" else None
             points.setdefault((row.lr, row.settings), []).append(math.inf if loss is None else loss)
-        lr, settings = min(points, key=lambda point: mean(points[point]))
-        losses = points[lr, settings]
+        whole = {point: losses for point, losses in points.items() if len(losses) == len(seeds)}
+        (lr, settings), losses = min(
+            whole.items(), key=lambda item: mean(item[1]), default=((0.0, ""), [math.inf])
+        )
         if math.isfinite(mean(losses)):
             found.append(
                 Searched(

@@ -61,7 +61,20 @@ def test_a_seed_that_diverged_rules_a_point_out_and_counts_as_a_run() -> None:
     ]
     (found,) = best(table)
     assert (found.lr, found.loss_nats, found.seeds, found.runs) == (2**-9, 1.6, 2, 4)
-    assert best(table[1:2]) == [] and searched([]) == []
+    assert best(table[:2]) == [] and searched([]) == []
+
+
+def test_a_point_that_lacks_a_seed_is_not_the_best() -> None:
+    """The seed that is there may be the lucky one."""
+    table = [
+        cell("a", -8, "", 1.0),
+        cell("a", -8, "", None, seed=1, status="failed"),
+        cell("a", -9, "", 1.5),
+        cell("a", -9, "", 1.7, seed=1),
+    ]
+    (found,) = best(table)
+    assert (found.lr, found.seeds) == (2**-9, 2)
+    assert best(table[:2]) == []
 
 
 def test_a_search_is_cited_by_its_cells_in_any_order() -> None:
