@@ -1,6 +1,7 @@
 "use strict";
 // Column heads of `table.sortable` become buttons: ascending, descending, as it was. Numbers are a cell's data-value; one
-// that is empty is not known, and comes last. Without this script the tables stand as they are.
+// that is empty is not known, and comes last. Text sorts as people count (run2 before run10), but a hash in <code> is no
+// number, whatever digits it starts with. Without this script the tables stand as they are.
 const NEXT = { none: "ascending", ascending: "descending", descending: "none" };
 
 function order(a, b, direction) {
@@ -8,7 +9,8 @@ function order(a, b, direction) {
   if (x === "" || y === "") return (x === "") - (y === "");
   const sign = direction === "ascending" ? 1 : -1;
   const numbers = a.dataset.value !== undefined && b.dataset.value !== undefined;
-  return sign * (numbers ? Number(x) - Number(y) : x.localeCompare(y, "en", { numeric: true }));
+  if (numbers) return sign * (Number(x) - Number(y));
+  return sign * x.localeCompare(y, "en", { numeric: a.querySelector("code") === null });
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {
