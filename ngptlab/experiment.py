@@ -16,7 +16,7 @@ import ngptlab
 from ngptlab import methods
 from ngptlab.config import RunConfig
 from ngptlab.data.adopt import more_tokens
-from ngptlab.data.batches import Batches, fixed_windows
+from ngptlab.data.batches import Batches, documents_of_windows, fixed_windows
 from ngptlab.data.corpus import Corpus, open_corpus
 from ngptlab.data.known import check_there
 from ngptlab.data.token_bytes import token_bytes
@@ -24,7 +24,7 @@ from ngptlab.device import Device, describe, memory_bytes, open_device
 from ngptlab.disk import write_json
 from ngptlab.errors import CheckpointError, ConfigError, DataError, LabError
 from ngptlab.evals.length import length_loss, long_documents
-from ngptlab.evals.loss import validation_loss
+from ngptlab.evals.loss import document_losses, validation_loss
 from ngptlab.evals.scales import scales
 from ngptlab.learned import nothing_learned
 from ngptlab.nn.decoder import Decoder
@@ -48,7 +48,10 @@ class HeldOut:
     targets_NT: NDArray[np.int64]
     target_bytes: int
     """UTF-8 bytes of the text that the targets stand for."""
+    of_document_NT: NDArray[np.int64]
+    """Which of the validation documents each target belongs to."""
     documents_NT: NDArray[np.int64]
+    """Long documents, a row each."""
 
 
 def train(
@@ -181,6 +184,7 @@ def trainer_of(
 def conclude(trainer: Trainer, setting: Setting) -> None:
     """The evaluation after the last step, and the word that the run is done."""
     config, run, model = trainer.config, trainer.run, trainer.model
+    _evaluate_parts(config, run, model, setting.held_out)
     _evaluate_length(config, run, model, setting.held_out, trainer.reporter)
     windows = config.train.steps * config.train.batch_size
     warning = _warning(run, config)
@@ -203,7 +207,13 @@ def _warning(run: Run, config: RunConfig) -> str:
 
 
 def _validate(model: Decoder, held_out: HeldOut) -> dict[str, Any]:
-    return validation_loss(model, held_out.inputs_NT, held_out.targets_NT, text_bytes=held_out.target_bytes)
+    return validation_loss(
+        model,
+        held_out.inputs_NT,
+        held_out.targets_NT,
+        text_bytes=held_out.target_bytes,
+        documents_NT=held_out.of_document_NT,
+    )
 
 
 def initial_model(config: RunConfig) -> Decoder:
@@ -240,12 +250,13 @@ def hold_out(config: RunConfig, corpus: Corpus) -> HeldOut:
     Raises:
         DataError: validation is shorter than a window or has no text in it; the tokenizer's file can't be read.
     """
-    inputs_NT, targets_NT = fixed_windows(
-        corpus.val,
-        context=config.train.context,
-        tokens=config.eval.val_tokens,
-        remedy=more_tokens(config.data, "val"),
-    )
+    where: dict[str, Any] = {
+        "context": config.train.context,
+        "tokens": config.eval.val_tokens,
+        "spread": config.eval.windows == "spread",
+    }
+    inputs_NT, targets_NT = fixed_windows(corpus.val, **where, remedy=more_tokens(config.data, "val"))
+    of_document_NT = documents_of_windows(corpus.val, **where, end_of_text=corpus.end_of_text)
     target_bytes = token_bytes(config.data.tokenizer, corpus.manifest).of(inputs_NT, targets_NT)
     if not target_bytes:
         raise DataError(
@@ -258,11 +269,18 @@ def hold_out(config: RunConfig, corpus: Corpus) -> HeldOut:
         tokens=_longest(config),
         limit=config.eval.length_documents,
     )
-    return HeldOut(inputs_NT, targets_NT, target_bytes, documents_NT)
+    return HeldOut(inputs_NT, targets_NT, target_bytes, of_document_NT, documents_NT)
 
 
 def _longest(config: RunConfig) -> int:
     return config.eval.length_factor * config.train.context
+
+
+def _evaluate_parts(config: RunConfig, run: Run, model: Decoder, held_out: HeldOut) -> None:
+    if any(record["eval"] == "parts" for record in run.read("evals")):
+        return
+    result = document_losses(model, held_out.inputs_NT, held_out.targets_NT, held_out.of_document_NT)
+    run.append("evals", {"step": config.train.steps, **result})
 
 
 def _evaluate_length(

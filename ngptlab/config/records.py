@@ -223,7 +223,9 @@ class EvalConfig(Section):
     at: tuple[PositiveInt, ...] = ()
     """Steps measured besides. Adds lines to `evals.jsonl` and changes none, so it is no part of the hash."""
     val_tokens: int = Field(default=262_144, gt=0)
-    """Tokens of the fixed validation set, the same in every run: the first of the split."""
+    """Tokens of the fixed validation set, the same in every run."""
+    windows: Literal["first", "spread"] = "first"
+    """Where they stand in the split: `first`: at its beginning; `spread`: in windows at even distances, so all documents count."""
     length_factor: int = Field(default=8, ge=1)
     """Longest context of the length evaluation, in training contexts."""
     length_documents: int = Field(default=64, ge=0)
@@ -352,6 +354,8 @@ class RunConfig(Section):
             if not fields["param"][name]:
                 del fields["param"][name]
         del fields["eval"]["at"]
+        if self.eval.windows == "first":
+            del fields["eval"]["windows"]
         if self.param == ParamConfig():
             del fields["param"]
         if self.param.rules == "mup" and self.model.d_model != self.param.base_width:

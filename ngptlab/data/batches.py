@@ -22,6 +22,8 @@ I64 = npt.NDArray[np.int64]
 # more, and wider halves: with 6 rounds and halves of 1 or 2 bits, some orders of 5 windows came too often.
 ROUNDS = 8
 MIN_HALF_BITS = 3
+PART_TOKENS = 1 << 20
+"""Tokens read at once where a stream is searched."""
 
 
 class Batches:
@@ -65,18 +67,50 @@ class Batches:
 
 
 def fixed_windows(
-    stream: TokenStream, *, context: int, tokens: int, remedy: str = "more text"
+    stream: TokenStream, *, context: int, tokens: int, spread: bool = False, remedy: str = "more text"
 ) -> tuple[I64, I64]:
-    """The first `tokens // context` windows, at least one, at most all. Inputs and targets, [N, T] each.
+    """`tokens // context` windows, at least one, at most all. Inputs and targets, [N, T] each.
 
     Args:
+        spread: windows at even distances over the whole stream; else its first ones.
         remedy: as for `Batches`.
 
     Raises:
         DataError: the stream is shorter than one window.
     """
+    chosen = _chosen(stream, context, tokens, spread, remedy)
+    return _cut(stream, chosen, context)
+
+
+def documents_of_windows(
+    stream: TokenStream, *, context: int, tokens: int, spread: bool, end_of_text: int
+) -> I64:
+    """Which document each target of `fixed_windows` belongs to, counted from 0 over those that are met, [N, T].
+
+    An end of text stands before its document, and is its first token.
+    """
+    documents_NT, counted, seen = [], 0, 0
+    for window in _chosen(stream, context, tokens, spread, "more text"):
+        first = window * context + 1
+        seen += _ends_of_text(stream, counted, first, end_of_text)
+        ends_T = stream.window(first, context) == end_of_text
+        documents_NT.append(seen + np.cumsum(ends_T))
+        counted, seen = first + context, seen + int(ends_T.sum())
+    return np.unique(np.stack(documents_NT), return_inverse=True)[1].reshape(len(documents_NT), context)
+
+
+def _chosen(stream: TokenStream, context: int, tokens: int, spread: bool, remedy: str) -> list[int]:
     available = _num_windows(stream, context, "validation", remedy)
-    return _cut(stream, list(range(min(max(1, tokens // context), available))), context)
+    count = min(max(1, tokens // context), available)
+    return [row * available // count for row in range(count)] if spread else list(range(count))
+
+
+def _ends_of_text(stream: TokenStream, start: int, stop: int, end_of_text: int) -> int:
+    """How many there are from `start` to before `stop`."""
+    parts = range(start, stop, PART_TOKENS)
+    return sum(
+        int((stream.window(part, min(PART_TOKENS, stop - part)) == end_of_text).sum()) for part in parts
+    )
 
 
 def permute(positions: U64, epochs: U64, *, size: int, seed: int) -> U64:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ngptlab.nn.decoder import Decoder
 
+F64 = NDArray[np.float64]
+
 BATCH_TOKENS = 16_384
 """Tokens in one forward pass; bounds the memory of the logits."""
 
@@ -30,24 +32,82 @@ def losses(model: Decoder, inputs_NT: NDArray[np.int64], targets_NT: NDArray[np.
 
 
 def validation_loss(
-    model: Decoder, inputs_NT: NDArray[np.int64], targets_NT: NDArray[np.int64], *, text_bytes: int
+    model: Decoder,
+    inputs_NT: NDArray[np.int64],
+    targets_NT: NDArray[np.int64],
+    *,
+    text_bytes: int,
+    documents_NT: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
-    """Mean loss with its standard error over windows.
+    """Mean loss with its standard error over documents.
 
     Units: loss_nats and stderr_nats a token; bits_per_byte: the loss of all targets over the bytes of their text. An end of
     text has no byte, and its loss counts: predicting it is part of the cost of the text.
 
     Args:
         text_bytes: UTF-8 bytes of the text that the targets stand for, at least one.
+        documents_NT: which document each target belongs to. None, or one document: the error is over windows.
     """
-    by_window_N = losses(model, inputs_NT, targets_NT).mean(dim=1)
-    mean = by_window_N.mean().item()
-    stderr = by_window_N.std().item() / math.sqrt(len(by_window_N)) if len(by_window_N) > 1 else 0.0
+    losses_NT = losses(model, inputs_NT, targets_NT)
+    mean = losses_NT.mean(dim=1).mean().item()
+    tokens, by_document = by_group(losses_NT, documents_NT)
+    if len(tokens) < 2:
+        tokens, by_document = by_group(losses_NT, _windows(losses_NT))
     return {
         "eval": "val",
         "loss_nats": mean,
-        "stderr_nats": stderr,
+        "stderr_nats": clustered_stderr(tokens, by_document),
         "bits_per_byte": mean * targets_NT.size / math.log(2) / text_bytes,
         "tokens": inputs_NT.size,
         "windows": len(inputs_NT),
+        "documents": 1 if documents_NT is None else int(documents_NT.max()) + 1,
     }
+
+
+def document_losses(
+    model: Decoder,
+    inputs_NT: NDArray[np.int64],
+    targets_NT: NDArray[np.int64],
+    documents_NT: NDArray[np.int64],
+) -> dict[str, Any]:
+    """Targets and mean loss of every document, or of every window where all are of one document.
+
+    Two models of one text can be compared by these, document by document, from one seed each.
+    """
+    losses_NT = losses(model, inputs_NT, targets_NT)
+    of = "document" if documents_NT.max() else "window"
+    tokens, by_part = by_group(losses_NT, documents_NT if of == "document" else _windows(losses_NT))
+    return {
+        "eval": "parts",
+        "of": of,
+        "tokens": tokens.tolist(),
+        "loss_nats": [round(value, 6) for value in by_part.tolist()],
+    }
+
+
+def by_group(losses_NT: Tensor, groups_NT: NDArray[np.int64] | None) -> tuple[F64, F64]:
+    """Targets of each group, and their mean loss. [G] each; one group where none are given."""
+    values = losses_NT.numpy().reshape(-1)
+    groups = np.zeros(values.size, dtype=np.int64) if groups_NT is None else groups_NT.reshape(-1)
+    tokens = np.bincount(groups).astype(np.float64)
+    return tokens, np.bincount(groups, weights=values) / tokens
+
+
+def clustered_stderr(tokens: F64, loss_nats: F64) -> float:
+    """Standard error of the mean over all tokens where whole groups of them were drawn; 0 for one group.
+
+    Tokens of one document are alike: to count each, or each window, as a draw of its own makes the error too small. This is
+    the error of a ratio of sums (Cochran, Sampling Techniques, 1977, 6.4), with G / (G - 1) for few groups. Of groups of one
+    size it is the standard deviation over the square root of their number.
+    """
+    groups = len(tokens)
+    if groups < 2:
+        return 0.0
+    mean = (tokens * loss_nats).sum() / tokens.sum()
+    squares = ((tokens * (loss_nats - mean)) ** 2).sum()
+    return float(math.sqrt(squares * groups / (groups - 1)) / tokens.sum())
+
+
+def _windows(losses_NT: Tensor) -> NDArray[np.int64]:
+    rows, length = losses_NT.shape
+    return np.repeat(np.arange(rows), length)

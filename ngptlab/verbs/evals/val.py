@@ -35,7 +35,11 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
             )
         held_out = hold_out(config, open_data(config))
         result = validation_loss(
-            trained.model, held_out.inputs_NT, held_out.targets_NT, text_bytes=held_out.target_bytes
+            trained.model,
+            held_out.inputs_NT,
+            held_out.targets_NT,
+            text_bytes=held_out.target_bytes,
+            documents_NT=held_out.of_document_NT,
         )
         trained.run.keep_eval("val", {"step": trained.step, **result})
         say(
