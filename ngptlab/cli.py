@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ngptlab import __version__, disk
-from ngptlab.config import RunConfig
+from ngptlab.config import RunConfig, blank
 from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.output import discard, guarded
 from ngptlab.terminal import any_text, one_line, remark, say, say_path
@@ -31,6 +31,7 @@ from ngptlab.verbs import (
     export,
     importing,
     ladder,
+    ledger,
     plan,
     sample,
     smoked,
@@ -162,12 +163,14 @@ def parser() -> Parser:
     compare.add_argument(
         "--out", type=Path, help="folder of the runs and of report.html (default: out/<recipe>)"
     )
+    ledger.add_option(compare)
     smoked.add(compare)
     sweep.add(verb("sweep", sweep.act, "Train a grid of runs; does the learning rate carry over width?"))
     ladder.add(verb("ladder", ladder.act, "Go from one method to another, seam by seam."))
     cooldown.add(
         verb("cooldown", cooldown.act, "Branch cooldowns of several lengths and shapes off one trunk.")
     )
+    ledger.add(verb("ledger", ledger.act, "List, check, export and restore the finished runs of a ledger."))
     track.add(
         verb("track", track.act, "Hand what runs recorded to an experiment tracker, where it lacks it.")
     )
@@ -214,14 +217,7 @@ def parser() -> Parser:
 def _split(arguments: Sequence[str]) -> tuple[dict[str, object], list[str]]:
     from ngptlab.overrides import split
 
-    blank = RunConfig.model_validate(
-        {
-            "name": "x",
-            "method": "x",
-            "model": {"vocab_size": 1, "num_layers": 1, "num_heads": 1, "d_model": 2},
-        }
-    )
-    return split(arguments, blank)
+    return split(arguments, blank())
 
 
 class _FieldHelp(argparse.Action):
@@ -287,8 +283,10 @@ def _compare(options: argparse.Namespace) -> int:
             out=options.out or Path("out") / found.config.name,
             methods=options.methods,
             seeds=options.seeds,
+            ledger=ledger.given(options),
             overrides=options.overrides,
             reporter=console_reporter,
+            tell=remark,
         )
         _print_headline(page)
 

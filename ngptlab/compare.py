@@ -10,7 +10,9 @@ from ngptlab import folders
 from ngptlab import methods as all_methods
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError
-from ngptlab.experiment import train
+from ngptlab.experiment import open_data, train
+from ngptlab.ledger.book import Ledger
+from ngptlab.ledger.lend import lent
 from ngptlab.overrides import Overrides, apply
 from ngptlab.recipes import Recipe
 from ngptlab.report.page import write_report
@@ -44,8 +46,10 @@ def compare(
     out: Path,
     methods: Sequence[str] = (),
     seeds: int = 1,
+    ledger: Ledger | None = None,
     overrides: Overrides | None = None,
     reporter: ReporterFactory,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Train what is missing under out/runs, evaluate, and write out/report.html and out/report.json.
 
@@ -54,10 +58,12 @@ def compare(
         Stopped: a signal asked for it; the run under way was saved.
     """
     configs = plan(recipe, methods=methods or recipe.methods, seeds=seeds, overrides=overrides or {})
+    places = {_place(out, config): config for config in configs}
     runs: list[Run] = []
-    for config in configs:
-        with reporter(config) as tell:
-            runs.append(train(config, _place(out, config), reporter=tell))
+    with lent(ledger, places, digest=lambda config: open_data(config).digest, note=tell):
+        for path, config in places.items():
+            with reporter(config) as progress:
+                runs.append(train(config, path, reporter=progress))
     return write_report([run.path for run in runs], out, title=recipe.config.name)
 
 

@@ -40,6 +40,11 @@ def open_trained(path: Path, *, step: int | None = None, device: DeviceConfig | 
     run = Run(path)
     checkpoints = {step_of(folder): folder for folder in list_checkpoints(run.path / "checkpoints")}
     if not checkpoints:
+        if run.summary.get("from_ledger"):
+            raise ConfigError(
+                f"{path}: comes from a ledger, which keeps no weights; train it into another folder: "
+                f"ngptlab train {path}/config.json --out DIR"
+            )
         raise ConfigError(f"{path}: has no checkpoint; train it first: ngptlab train {path}/config.json")
     chosen = max(checkpoints) if step is None else step
     if chosen not in checkpoints:

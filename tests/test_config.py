@@ -69,6 +69,7 @@ ELSEWHERE: dict[str, Any] = {
     "device.micro_batch": 8,
     "device.compile": "off",
     "device.graphs": "off",
+    "optim.search": "0123abcd",
     "track": "wandb",
 }
 

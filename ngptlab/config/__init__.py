@@ -17,7 +17,7 @@ from ngptlab.config.records import (
     TrainConfig,
     cooldown_steps,
 )
-from ngptlab.config.text import differences, dump, explain, flatten, load, parse
+from ngptlab.config.text import blank, differences, dump, explain, flatten, load, parse
 
 __all__ = [
     "SEEDS",
@@ -35,6 +35,7 @@ __all__ = [
     "SeamsConfig",
     "Section",
     "TrainConfig",
+    "blank",
     "cooldown_steps",
     "differences",
     "dump",

@@ -124,6 +124,8 @@ class OptimConfig(Section):
     """Peak learning rate."""
     lr_grid: tuple[PositiveFloat, ...] = ()
     """Provenance: the learning rates among which `lr` was chosen for this method; the report warns when it sits on an edge."""
+    search: str = Field(default="", pattern=r"^([0-9a-f]{8})?$")
+    """Provenance: the search (`ngptlab sweep --search`) whose best settings these are. Changes no number: no part of the hash."""
     betas: tuple[Decay, Decay] = (0.9, 0.95)
     """Decay of Adam's first and second moment."""
     eps: float = Field(default=1e-8, gt=0)
@@ -225,7 +227,7 @@ class EvalConfig(Section):
     val_tokens: int = Field(default=262_144, gt=0)
     """Tokens of the fixed validation set, the same in every run."""
     windows: Literal["first", "spread"] = "first"
-    """Where they stand in the split: `first`: at its beginning; `spread`: in windows at even distances, so all documents count."""
+    """Where they stand in the split: `first`: at its beginning; `spread`: at even distances, so that all documents count."""
     length_factor: int = Field(default=8, ge=1)
     """Longest context of the length evaluation, in training contexts."""
     length_documents: int = Field(default=64, ge=0)
@@ -331,7 +333,7 @@ class RunConfig(Section):
 
     @property
     def hash(self) -> str:
-        """Eight hex digits over every field that decides numbers (all but `checkpoint`, `device`, `eval.at` and `track`)."""
+        """Eight hex digits over every field that decides numbers, as `science` has them."""
         return hashlib.sha256(json.dumps(self.science(), sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -348,7 +350,10 @@ class RunConfig(Section):
         return "+".join([self.method, *(".".join([lender, *seams]) for lender, seams in lent.items())])
 
     def science(self) -> dict[str, Any]:
-        """The fields under the hash, as plain JSON values. What came later stays out where it changes nothing."""
+        """The fields under the hash, as plain JSON values: all but `checkpoint`, `device`, `eval.at`, `optim.search` and `track`.
+
+        What came later stays out where it changes nothing.
+        """
         fields = self.model_dump(mode="json", exclude={"checkpoint", "device", "track"})
         for name in ("base_layers", "base_tokens"):
             if not fields["param"][name]:
@@ -361,6 +366,7 @@ class RunConfig(Section):
         if self.param.rules == "mup" and self.model.d_model != self.param.base_width:
             # Until 2026-11 the unembedding started at zero at all widths but the base: other runs under the same fields.
             fields["param"]["unembedding"] = "drawn at every width"
+        del fields["optim"]["search"]
         if self.optim.init == Initial().text:
             del fields["optim"]["init"]
         if self.optim.alpha_init is None:

@@ -28,6 +28,12 @@ def flatten(record: Frozen | dict[str, Any], prefix: str = "") -> Iterator[tuple
             yield path, value
 
 
+def blank() -> RunConfig:
+    """The smallest config there is: for what asks which fields exist."""
+    dims = {"vocab_size": 1, "num_layers": 1, "num_heads": 1, "d_model": 2}
+    return RunConfig.model_validate({"name": "x", "method": "x", "model": dims})
+
+
 def differences(a: RunConfig, b: RunConfig) -> list[str]:
     """Fields under the hash in which two configs differ, as 'train.steps: 600 -> 60'."""
     left, right = dict(flatten(a.science())), dict(flatten(b.science()))

@@ -11,12 +11,13 @@ from ngptlab.analysis.cooldown_files import write_study
 from ngptlab.config import RunConfig
 from ngptlab.cooldown.plan import Design, Leg, Trunk, plan
 from ngptlab.folders import own
+from ngptlab.ledger.book import Ledger
 from ngptlab.sweep.board import Board
-from ngptlab.sweep.local import alone, execute, prepare, share_out
+from ngptlab.sweep.local import execute, share_out, studying
 from ngptlab.sweep.plan import Cell
 from ngptlab.sweep.table import run_of, status_of
 from ngptlab.train.fork import fork
-from ngptlab.train.stop import StopRequest, listen
+from ngptlab.train.stop import StopRequest
 
 Tell = Callable[[str], None]
 
@@ -27,6 +28,7 @@ def cooldown(
     *,
     out: Path,
     workers: int = 0,
+    ledger: Ledger | None = None,
     tell: Tell = lambda line: None,
 ) -> tuple[Study, int]:
     """Train what is missing under out/runs; write cooldown.json, .csv, .png and .svg into `out`.
@@ -42,13 +44,14 @@ def cooldown(
     trunks = plan(arms, design)
     for trunk in trunks[: len(arms)]:
         tell(_announce(trunk))
-    prepare([trunk.leg for trunk in trunks], out)
+    legs = [leg for trunk in trunks for leg in (trunk.leg, *trunk.branches)]
+    branches = {run_of(out, trunk.leg): [run_of(out, leg) for leg in trunk.branches] for trunk in trunks}
 
     def run_all(cells: list[Cell], request: StopRequest) -> dict[str, str]:
         with Board(cells) as board:
             return execute(cells, out, workers=workers, threads=threads, board=board, request=request)
 
-    with alone(out), listen() as request:
+    with studying(legs, out, ledger=ledger, kept_for=branches, tell=tell) as request:
         failures = run_all([trunk.leg for trunk in trunks], request)
         whole = [trunk for trunk in trunks if trunk.leg.config.hash not in failures]
         for trunk in whole:

@@ -11,13 +11,13 @@ from ngptlab.analysis.ladder_files import write_ladder
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError
 from ngptlab.ladder.rungs import Planned, plan
+from ngptlab.ledger.book import Ledger
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.sweep.board import Board
-from ngptlab.sweep.local import alone, execute, prepare, share_out
+from ngptlab.sweep.local import execute, share_out, studying
 from ngptlab.sweep.plan import Cell
 from ngptlab.sweep.table import run_of, status_of
-from ngptlab.train.stop import listen
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ def ladder(
     seeds: int = 1,
     out: Path,
     workers: int = 0,
+    ledger: Ledger | None = None,
     overrides: Overrides | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[Ladder, int]:
@@ -67,8 +68,7 @@ def ladder(
         for rung in planned
         if not rung.reason
     ]
-    prepare(attempts, out)
-    with alone(out), listen() as request, Board(attempts) as board:
+    with studying(attempts, out, ledger=ledger, tell=tell) as request, Board(attempts) as board:
         failures = execute(attempts, out, workers=workers, threads=threads, board=board, request=request)
     climbed = [
         _climbed(rung, [a for a in attempts if a.rung == rung.label], out, failures) for rung in planned

@@ -14,24 +14,26 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ngptlab import config as configs
 from ngptlab import disk
-from ngptlab.config import DeviceConfig
+from ngptlab.config import DeviceConfig, RunConfig
 from ngptlab.device import on_cuda
 from ngptlab.disk import create, locked, write_text
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import open_data
 from ngptlab.folders import own, refuse_link
+from ngptlab.ledger.book import Ledger
+from ngptlab.ledger.lend import lent
 from ngptlab.sweep.board import Board
 from ngptlab.sweep.plan import Cell
 from ngptlab.sweep.progress import Progress, read_progress
 from ngptlab.sweep.table import run_of, status_of
 from ngptlab.tracking.sink import check_installed
-from ngptlab.train.stop import Stopped, StopRequest
+from ngptlab.train.stop import Stopped, StopRequest, listen
 
 POLL_SECONDS = 0.1
 SAVE_SECONDS = 120.0
@@ -82,7 +84,6 @@ def prepare(cells: Sequence[Cell], out: Path) -> None:
             check_installed(cell.config.track)
             open_data(cell.config)
             break
-    out.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
@@ -101,6 +102,49 @@ def alone(out: Path) -> Iterator[None]:
                 f"{out}: another command is training there; wait for it or stop it, or give another --out"
             ) from None
         yield
+
+
+@contextlib.contextmanager
+def studying(
+    cells: Sequence[Cell],
+    out: Path,
+    *,
+    ledger: Ledger | None = None,
+    kept_for: Mapping[Path, Sequence[Path]] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Iterator[StopRequest]:
+    """Hold the folder of a study, with what the ledger has of its cells in it and the corpus made; listen for signals.
+
+    Args:
+        kept_for: run directories that others branch off. Without weights they serve only where all of these are there.
+
+    Raises:
+        LabError: another command holds the folder, the ledger is damaged, the data are wrong.
+        OSError: the folder or the ledger can't be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    places = {run_of(out, cell): cell.config for cell in cells if not cell.refusal}
+    trunks = kept_for or {}
+    first, later = (
+        {path: config for path, config in places.items() if (path in trunks) == of_trunks}
+        for of_trunks in (False, True)
+    )
+
+    def complete(trunk: Path) -> bool:
+        return all((branch / "config.json").exists() for branch in trunks[trunk])
+
+    with (
+        alone(out),
+        lent(ledger, first, digest=_digest, note=tell),
+        lent(ledger, later, digest=_digest, note=tell, wanted=complete),
+    ):
+        prepare(cells, out)
+        with listen() as request:
+            yield request
+
+
+def _digest(config: RunConfig) -> str:
+    return open_data(config).digest
 
 
 def one_by_one(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:

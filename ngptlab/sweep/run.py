@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from ngptlab.analysis.transfer_plot import draw
 from ngptlab.config import Dims, RunConfig
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import initial_model
+from ngptlab.ledger.book import Ledger
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.sweep.board import Board
-from ngptlab.sweep.local import SweepStopped, alone, execute, prepare, share_out
+from ngptlab.sweep.local import SweepStopped, execute, share_out, studying
 from ngptlab.sweep.plan import changed, grid_of, plan
 from ngptlab.sweep.stacks import stacks
 from ngptlab.sweep.table import rows, run_of, write
-from ngptlab.train.stop import listen
 
 
 def sweep(
@@ -36,7 +36,9 @@ def sweep(
     fields: Mapping[str, Sequence[str]] | None = None,
     workers: int = 0,
     stack: int | None = None,
+    ledger: Ledger | None = None,
     overrides: Overrides | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[list[CellRow], list[Finding]]:
     """Train every cell of the grid that is missing, under out/runs; write sweep.csv, .json, .png and .svg into `out`.
 
@@ -60,9 +62,8 @@ def sweep(
     )
     cells = plan(recipe, grid, resolve=_Fitting())
     workers, threads = share_out(workers, recipe.config.device)
-    prepare(cells, out)
     failures: dict[str, str] = {}
-    with alone(out), listen() as request, Board(cells) as board:
+    with studying(cells, out, ledger=ledger, tell=tell) as request, Board(cells) as board:
         try:
             failures = execute(
                 cells,

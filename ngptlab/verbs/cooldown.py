@@ -8,6 +8,7 @@ from typing import get_args
 
 from ngptlab.config import ScheduleConfig
 from ngptlab.terminal import remark, say
+from ngptlab.verbs import ledger
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import count, runs
 
@@ -53,6 +54,7 @@ def add(cooldown: argparse.ArgumentParser) -> None:
         metavar="K",
         help="runs trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
     )
+    ledger.add_option(cooldown)
     cooldown.add_argument(
         "--out", type=Path, help="folder of the runs and of cooldown.* (default: out/<name>-cooldown)"
     )
@@ -75,7 +77,9 @@ def act(options: argparse.Namespace) -> int:
     out: Path = options.out or Path("out") / f"{found[0].name}-cooldown"
 
     def work() -> int:
-        study, failed = cooldown(found, design, out=out, workers=options.workers, tell=remark)
+        study, failed = cooldown(
+            found, design, out=out, workers=options.workers, ledger=ledger.given(options), tell=remark
+        )
         print_study(study, Console())
         say(f"Numbers and figure: {out / 'cooldown.json'}, .csv, .png, .svg")
         return failed

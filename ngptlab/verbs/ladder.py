@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ngptlab.errors import ConfigError
 from ngptlab.terminal import remark, say
+from ngptlab.verbs import ledger as ledgers
 from ngptlab.verbs.runs import no_seeds
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import runs
@@ -32,6 +33,7 @@ def add(ladder: argparse.ArgumentParser) -> None:
         metavar="K",
         help="runs trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
     )
+    ledgers.add_option(ladder)
     ladder.add_argument(
         "--out", type=Path, help="folder of the runs and of ladder.* (default: out/<recipe>-<A>-<B>-<mode>)"
     )
@@ -59,6 +61,7 @@ def act(options: argparse.Namespace) -> int:
             seeds=options.seeds,
             out=out,
             workers=options.workers,
+            ledger=ledgers.given(options),
             overrides=options.overrides,
             tell=remark,
         )

@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any, get_args
 
-from ngptlab.config import Dims, ParamConfig, RunConfig, flatten
+from ngptlab.config import ParamConfig, blank, flatten
 from ngptlab.errors import ConfigError, nearest
 from ngptlab.terminal import remark, say
+from ngptlab.verbs import ledger
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import runs, size
 
@@ -54,6 +55,7 @@ def add(sweep: argparse.ArgumentParser) -> None:
         metavar="auto|off|M",
         help="train up to M cells of one shape as one program (default: auto, as many as pays; see docs/protocol.md)",
     )
+    ledger.add_option(sweep)
     sweep.add_argument(
         "--out", type=Path, help="folder of the runs, table and figure (default: out/<recipe>-sweep)"
     )
@@ -65,8 +67,7 @@ def _fields(given: list[str]) -> dict[str, list[str]]:
     Raises:
         ConfigError: one is none of that, or names no field.
     """
-    blank = RunConfig(name="x", method="x", model=Dims(vocab_size=1, num_layers=1, num_heads=1, d_model=2))
-    known = [path for path, _ in flatten(blank)]
+    known = [path for path, _ in flatten(blank())]
     found: dict[str, list[str]] = {}
     for text in given:
         path, equals, values = text.partition("=")
@@ -108,7 +109,9 @@ def act(options: argparse.Namespace) -> int:
             fields=fields,
             workers=options.workers,
             stack=stack,
+            ledger=ledger.given(options),
             overrides=options.overrides,
+            tell=remark,
         )
         for finding in findings:
             say(finding.verdict)

@@ -1,0 +1,176 @@
+"""The file of a ledger, or a folder of such files: a line a run, found by the hash of its config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ngptlab import disk
+from ngptlab.config import RunConfig
+from ngptlab.errors import ConfigError, DataError, LabError
+from ngptlab.ledger.record import Record, config_of, ended, record_of
+from ngptlab.runs import Run
+from ngptlab.terminal import printable
+
+FILE_BYTES = 1 << 30
+"""Limit for one file. A run of 600 steps takes 20 kB."""
+SUFFIX = ".jsonl"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a ledger."""
+
+    record: Record
+    origin: str
+    """File and line, for messages."""
+
+    @property
+    def hash(self) -> str:
+        """Hash of the run's config."""
+        return str(self.record.get("hash"))
+
+    @property
+    def data_digest(self) -> str:
+        """Digest of the data that it read."""
+        return str(self.record["env"].get("data_digest", ""))
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What a ledger has once: one config on one text."""
+        return self.hash, self.data_digest
+
+    @property
+    def config(self) -> RunConfig:
+        """Its config, verified with all the rest.
+
+        Raises:
+            DataError: the record is damaged.
+        """
+        return config_of(self.record, self.origin)
+
+
+class Ledger:
+    """The runs of a file ending in .jsonl, or of all such files in a folder. What is not there yet is empty.
+
+    Raises:
+        ConfigError: the path is a file of another kind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if path.suffix != SUFFIX and path.exists() and not path.is_dir():
+            raise ConfigError(f"{path}: a ledger is a file ending in {SUFFIX}, or a folder of such files")
+        self.path = path
+
+    @property
+    def files(self) -> list[Path]:
+        """Its files, in order."""
+        if self.path.suffix == SUFFIX:
+            return [self.path] if self.path.exists() else []
+        return sorted(self.path.glob(f"*{SUFFIX}"))
+
+    def entries(self) -> Iterator[Entry]:
+        """Every line, in order; of a last line that a kill tore nothing is told.
+
+        Raises:
+            DataError: a line is no record.
+        """
+        for file in self.files:
+            for number, line in enumerate(_lines(file)[:-1], start=1):
+                yield _entry(line, f"{printable(str(file))}, line {number}")
+
+    def add(self, runs: Iterable[Run]) -> list[Run]:
+        """Write what is over and not there yet; returns that. A run that was measured further since takes its line's place.
+
+        Raises:
+            LabError: a run or the ledger is damaged.
+            OSError: it can't be written.
+        """
+        added = []
+        there = {entry.key: entry for entry in self.entries()}
+        for run in runs:
+            if not ended(run) or run.summary.get("from_ledger"):
+                continue
+            entry = Entry(record_of(run), str(run.path))
+            before = there.get(entry.key)
+            if before is None:
+                self._append(entry)
+            elif set(entry.record["measured"]) > set(before.record["measured"]):
+                self._replace(entry)
+            else:
+                continue
+            there[entry.key] = entry
+            added.append(run)
+        return added
+
+    def problems(self) -> list[str]:
+        """What is wrong with its lines: hashes, digests, fields, and runs that it has twice."""
+        found: list[str] = []
+        seen: dict[tuple[str, str], str] = {}
+        for file in self.files:
+            for number, line in enumerate(_lines(file)[:-1], start=1):
+                origin = f"{printable(str(file))}, line {number}"
+                try:
+                    entry = _entry(line, origin)
+                    _ = entry.config
+                except LabError as error:
+                    found.append(str(error))
+                    continue
+                if entry.key in seen:
+                    found.append(f"{origin}: run {entry.hash} is at {seen[entry.key]} too; take one out")
+                seen[entry.key] = origin
+        return found
+
+    def _file_of(self, record: Record) -> Path:
+        return self.path if self.path.suffix == SUFFIX else self.path / f"{record['config']['name']}{SUFFIX}"
+
+    def _append(self, entry: Entry) -> None:
+        file = self._file_of(entry.record)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with disk.locked(_lock(file), wait=True):
+            if file.exists() and (torn := _lines(file)[-1]):
+                disk.truncate(file, file.stat().st_size - len(torn))
+            disk.append(file, _line(entry.record))
+
+    def _replace(self, entry: Entry) -> None:
+        for file in self.files:
+            with disk.locked(_lock(file), wait=True):
+                lines = _lines(file)[:-1]
+                own = [_entry(line, str(file)).key == entry.key for line in lines]
+                if any(own):
+                    kept = [
+                        _line(entry.record).encode() if same else line + b"\n"
+                        for line, same in zip(lines, own, strict=True)
+                    ]
+                    disk.write_bytes(file, b"".join(kept))
+                    return
+
+
+def _lock(file: Path) -> Path:
+    return file.with_name(f".{file.name}.lock")
+
+
+def _lines(file: Path) -> list[bytes]:
+    """The lines of a file, and after them what follows the last line's end."""
+    try:
+        return disk.read_bytes(file, limit=FILE_BYTES).split(b"\n")
+    except OSError as error:
+        raise DataError(f"{file}: can't be read ({error.strerror})") from None
+
+
+def _line(record: Record) -> str:
+    return json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def _entry(line: bytes, origin: str) -> Entry:
+    try:
+        record = disk.parse_json(line)
+    except ValueError as error:
+        raise DataError(
+            f"{origin}: no JSON ({str(error)[:200]}); restore the file, or take the line out"
+        ) from None
+    if not isinstance(record, dict) or not isinstance(record.get("env"), dict):
+        raise DataError(f"{origin}: no record of a run; restore the file, or take the line out")
+    return Entry(record, origin)

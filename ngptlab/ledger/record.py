@@ -1,0 +1,205 @@
+"""A finished run as one JSON object, and back: every number that a page, a claim or a table reads, and no weights.
+
+    hash, config, env, summary, fork    as in the run directory
+    metrics      {steps, loss_nats: [...], grad_norm: [...], lr: "schedule" or [...]}, a value a step
+    step_seconds [...], to four digits
+    evals        the lines of evals.jsonl
+    measured     {name: ...}, what `ngptlab eval` measured later
+
+`metrics.jsonl` and `evals.jsonl` come back byte for byte, which their digests in `summary` show. Losses are float32, so nine
+digits say them exactly; the learning rate is the schedule's. What is left out: the time of loading data, the scales of each
+validation (their means are in `measured` where they were asked for), checkpoints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ngptlab import config as configs
+from ngptlab import disk
+from ngptlab.config import RunConfig
+from ngptlab.errors import DataError
+from ngptlab.folders import filling
+from ngptlab.optim.schedule import lr_factor
+from ngptlab.runs import FIELDS, Run, check_fields
+from ngptlab.whole import check_finished
+
+VERSION = 1
+EXACT = ("metrics", "evals")
+"""Streams that come back byte for byte."""
+COLUMNS = ("loss_nats", "grad_norm")
+KIND: dict[str, type] = {
+    "ledger": int,
+    "hash": str,
+    "config": dict,
+    "env": dict,
+    "summary": dict,
+    "metrics": dict,
+    "step_seconds": list,
+    "evals": list,
+    "measured": dict,
+}
+
+Record = dict[str, Any]
+
+
+def ended(run: Run) -> bool:
+    """Whether the run is over: done, or diverged, which is a result too."""
+    summary = run.summary
+    return summary.get("status") == "done" or summary.get("error") == "DivergedError"
+
+
+def record_of(run: Run) -> Record:
+    """The record of a run that is over.
+
+    Raises:
+        CheckpointError: it is damaged.
+        DataError: it is not over.
+    """
+    check_finished(run)
+    if not ended(run):
+        raise DataError(f"{run.path}: not finished; train it to its end, or leave it out")
+    summary = {**run.summary, "streams": _digests(run)}
+    fork = run.path / "fork.json"
+    return {
+        "ledger": VERSION,
+        "hash": run.config.hash,
+        "config": run.config.model_dump(mode="json"),
+        "env": run.env,
+        "summary": summary,
+        **({"fork": disk.read_json(fork)} if fork.exists() else {}),
+        "metrics": _packed(run),
+        "step_seconds": [float(f"{row['step_seconds']:.4g}") for row in run.read("timing")],
+        "evals": run.read("evals"),
+        "measured": {path.stem: disk.read_json(path) for path in sorted((run.path / "evals").glob("*.json"))},
+    }
+
+
+def _digests(run: Run) -> dict[str, Any]:
+    return {name: fact for name, fact in run.digests().items() if name in EXACT}
+
+
+def _packed(run: Run) -> dict[str, Any]:
+    """Columns of `metrics.jsonl`; its lines where an odd one would not come back as it is."""
+    lines, config = run.read("metrics"), run.config
+    lr: Any = [line["lr"] for line in lines]
+    packed = {
+        "steps": len(lines),
+        **{name: [short(line[name]) for line in lines] for name in COLUMNS},
+        "lr": "schedule" if lr == _scheduled(config, len(lines)) else lr,
+    }
+    same = _text(unpacked(packed, config)) == run.content("metrics").decode()
+    return packed if same else {"lines": lines}
+
+
+def unpacked(packed: Mapping[str, Any], config: RunConfig) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl` again.
+
+    Raises:
+        DataError: the columns don't fit each other.
+    """
+    if "lines" in packed:
+        return list(packed["lines"])
+    steps = packed["steps"]
+    columns: dict[str, Sequence[float]] = {
+        "lr": _scheduled(config, steps) if packed["lr"] == "schedule" else packed["lr"],
+        **{name: [wide(value) for value in packed[name]] for name in COLUMNS},
+    }
+    if any(len(values) != steps for values in columns.values()):
+        raise DataError(f"metrics: columns of another length than {steps} steps")
+    return [
+        {
+            "step": step,
+            "tokens": step * config.train.step_tokens,
+            "loss_nats": columns["loss_nats"][step - 1],
+            "lr": columns["lr"][step - 1],
+            "grad_norm": columns["grad_norm"][step - 1],
+        }
+        for step in range(1, steps + 1)
+    ]
+
+
+def _scheduled(config: RunConfig, steps: int) -> list[float]:
+    return [config.optim.lr * lr_factor(config, step) for step in range(min(steps, config.train.steps))]
+
+
+def short(value: float) -> float:
+    """The shortest number that `wide` turns into this float32; other numbers stay."""
+    if _float32(value) != value:
+        return value
+    for digits in range(6, 10):
+        shorter = float(f"{value:.{digits}g}")
+        if _float32(shorter) == value:
+            return shorter
+    return value
+
+
+def wide(value: float) -> float:
+    """The float32 next to a number of at most nine digits; a number of more digits is itself."""
+    return _float32(value) if float(f"{value:.9g}") == value else value
+
+
+def _float32(value: float) -> float:
+    try:
+        return float(struct.unpack("f", struct.pack("f", value))[0])
+    except OverflowError:
+        return value
+
+
+def _text(lines: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+
+
+def config_of(record: Record, origin: str) -> RunConfig:
+    """The config in a record whose fields, hash and digests are right.
+
+    Raises:
+        DataError: they are not; names `origin` and what is wrong.
+    """
+    try:
+        check_fields(record, KIND)
+        config = configs.parse(record["config"], origin=origin)
+        if config.hash != record["hash"]:
+            raise ValueError(f"its config has the hash {config.hash}")
+        for line in record["evals"]:
+            check_fields(line, FIELDS["evals"])
+        for name, lines in (("metrics", unpacked(record["metrics"], config)), ("evals", record["evals"])):
+            if hashlib.sha256(_text(lines).encode()).hexdigest() != _sha256(record, name):
+                raise ValueError(f"{name} are not what the run wrote")
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        what = " ".join(str(error).split())[:300]
+        raise DataError(f"{origin}: damaged ({what}); restore the file, or take the line out") from None
+    return config
+
+
+def _sha256(record: Record, name: str) -> Any:
+    return record["summary"]["streams"][name]["sha256"]
+
+
+def restore(record: Record, path: Path, origin: str) -> Run:
+    """Make the run directory again, without weights.
+
+    Raises:
+        DataError: the record is damaged.
+        OSError: it can't be written, or something is in its place.
+    """
+    config = config_of(record, origin)
+    with filling(path) as folder:
+        run = Run.open(folder, config)
+        disk.write_json(folder / "env.json", record["env"])
+        if "fork" in record:
+            disk.write_json(folder / "fork.json", record["fork"])
+        run.replace("metrics", unpacked(record["metrics"], config))
+        seconds = enumerate(record["step_seconds"], start=1)
+        run.replace("timing", [{"step": step, "step_seconds": value} for step, value in seconds])
+        run.replace("evals", record["evals"])
+        for name, measured in record["measured"].items():
+            run.keep_eval(name, measured)
+        summary = {**record["summary"], "streams": run.digests(), "from_ledger": True}
+        disk.write_json(folder / "summary.json", summary)
+    return Run(path)
