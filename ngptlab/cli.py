@@ -19,6 +19,7 @@ from ngptlab import __version__, disk
 from ngptlab.config import RunConfig, blank
 from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.output import discard, guarded
+from ngptlab.overrides import Overrides
 from ngptlab.terminal import any_text, one_line, remark, say, say_path
 from ngptlab.train.stop import Interrupted, interrupting
 from ngptlab.verbs import (
@@ -37,6 +38,7 @@ from ngptlab.verbs import (
     smoked,
     sweep,
     track,
+    tuned,
     watch,
 )
 from ngptlab.verbs.runs import console_reporter, no_seeds
@@ -163,6 +165,7 @@ def parser() -> Parser:
     compare.add_argument(
         "--out", type=Path, help="folder of the runs and of report.html (default: out/<recipe>)"
     )
+    tuned.add(compare)
     ledger.add_option(compare)
     smoked.add(compare)
     sweep.add(verb("sweep", sweep.act, "Train a grid of runs; does the learning rate carry over width?"))
@@ -214,7 +217,7 @@ def parser() -> Parser:
     return top
 
 
-def _split(arguments: Sequence[str]) -> tuple[dict[str, object], list[str]]:
+def _split(arguments: Sequence[str]) -> tuple[Overrides, list[str]]:
     from ngptlab.overrides import split
 
     return split(arguments, blank())
@@ -270,17 +273,20 @@ def _compare(options: argparse.Namespace) -> int:
     from ngptlab.compare import compare
     from ngptlab.recipes import recipe
 
-    found = smoked.apply(recipe(options.recipe), options)
+    found = smoked.apply(tuned.apply(recipe(options.recipe), options), options)
     if "method" in options.overrides:
         raise ConfigError(
             f"--method: compare takes several; give --methods {options.overrides['method']} ..."
         )
     no_seeds(options)
 
+    out = options.out or Path("out") / found.config.name
+
     def work() -> None:
+        tuned.keep(options, out)
         page = compare(
             found,
-            out=options.out or Path("out") / found.config.name,
+            out=out,
             methods=options.methods,
             seeds=options.seeds,
             ledger=ledger.given(options),

@@ -25,6 +25,8 @@ ReporterFactory = Callable[[RunConfig], AbstractContextManager[Reporter]]
 def plan(recipe: Recipe, *, methods: Sequence[str], seeds: int, overrides: Overrides) -> list[RunConfig]:
     """The runs of a comparison. Seed n sets both the weights' and the data's seed to n in every arm.
 
+    Seeds begin after those that chose an arm's settings, which flatter it.
+
     Raises:
         ConfigError: a method is unknown or named twice, no seed, a wrong override.
     """
@@ -35,7 +37,7 @@ def plan(recipe: Recipe, *, methods: Sequence[str], seeds: int, overrides: Overr
     arms = [all_methods.resolve(apply(recipe.arm(method), overrides)) for method in methods]
     return [
         arm.model_copy(update={"seed": seed, "data": arm.data.model_copy(update={"seed": seed})})
-        for seed in range(seeds)
+        for seed in range(recipe.first_seed, recipe.first_seed + seeds)
         for arm in arms
     ]
 

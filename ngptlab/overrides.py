@@ -6,13 +6,13 @@ wrong line in a file, and an unknown field is answered with the nearest one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ngptlab.config import Dims, Frozen, RunConfig, flatten, parse
 from ngptlab.errors import ConfigError, nearest
 
-Overrides = dict[str, Any]
+Overrides = Mapping[str, Any]
 """'train.steps' -> '60', 'optim.betas' -> ['0.9', '0.95']."""
 
 
@@ -24,7 +24,7 @@ def split(arguments: Sequence[str], config: RunConfig) -> tuple[Overrides, list[
         ConfigError: a dotted option names no field, or a value is missing.
     """
     fields = dict(flatten(config))
-    overrides: Overrides = {}
+    overrides: dict[str, Any] = {}
     rest: list[str] = []
     queue = list(arguments)
     while queue:

@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "ledger": BASE | {"runs", "whole", "optim"},
     "tail": {"disk"},
     "tracking": BASE | {"runs", "tail"},
-    "recipes": BASE | {"claims"},
+    "recipes": BASE | {"claims", "overrides"},
     "flops": {"config"},
     "sizes": {"config", "disk", "errors"},
     "learned": set(),

@@ -247,10 +247,13 @@ def _doubts(legs: Sequence[Leg], rows: list[Row], records: dict[str, RunRecord])
     """Every doubt about this study, the gravest first."""
     missing = [f"No result for {_words(row)}: {row['reason']}." for row in rows if row["reason"]]
     found = [Doubt(kind="missing", text=text) for text in missing]
+    by_arm: doubts.Arms = {}
+    for record in records.values():
+        by_arm.setdefault(record.method, []).append(record)
+    found += doubts.tuning(by_arm)
     arms: dict[str, RunConfig] = {}
     for leg in legs:
         arms.setdefault(leg.config.arm, leg.config)
-    found += doubts.tuning(arms)
     shortest = min(leg.config.train.steps for leg in legs)
     if shortest < max(leg.config.train.steps for leg in legs):
         for arm, config in arms.items():
@@ -264,9 +267,6 @@ def _doubts(legs: Sequence[Leg], rows: list[Row], records: dict[str, RunRecord])
         found.append(Doubt(kind="seeds", text=text))
     elif seeds == 2:
         found.append(Doubt(kind="seeds", text="Two seeds: a claim needs three at least."))
-    by_arm: doubts.Arms = {}
-    for record in records.values():
-        by_arm.setdefault(record.method, []).append(record)
     return [*doubts.learned_nothing(by_arm), *found, *doubts.provenance(by_arm)]
 
 

@@ -4,14 +4,14 @@ A doubt has a kind and names the arms that it is about, so that whoever judges t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, Literal
 
 from ngptlab.analysis.records import RunRecord
-from ngptlab.config import RunConfig, flatten
+from ngptlab.analysis.search import searched_apart, why_untuned
+from ngptlab.config import flatten
 from ngptlab.learned import nothing_learned
 
 SEEDS = ("seed", "data.seed")
@@ -77,18 +77,26 @@ def forbidding(doubts: Iterable[Doubt], *arms: str) -> list[str]:
     return [text.rstrip(".") for text in texts(concerned)]
 
 
-def tuning(configs: Mapping[str, RunConfig]) -> list[Doubt]:
-    """Learning rates that were not searched, or stand on an edge; arms that were searched over different grids."""
+def tuning(arms: Mapping[str, Sequence[RunRecord]]) -> list[Doubt]:
+    """Arms whose settings were not searched, or stand on an edge; pairs that were not searched alike."""
     found = []
-    for arm, config in configs.items():
-        if note := lr_note(config.optim.lr, config.optim.lr_grid):
-            text = f"Learning rate of {arm}, {config.optim.lr:.4g}: {note}."
+    for arm, runs in arms.items():
+        if note := tuning_note(runs):
+            text = f"Settings of {arm}, learning rate {runs[0].config.optim.lr:.4g}: {note}."
             found.append(Doubt(kind="tuning", arms=(arm,), text=text))
-    for a, b in combinations(configs, 2):
-        if {*configs[a].optim.lr_grid} != {*configs[b].optim.lr_grid}:
-            text = f"The learning rates of {a} and {b} were chosen from different grids: they were not tuned alike."
+    for a, b in combinations(arms, 2):
+        ours, theirs = ((runs[0].config.method, runs[0].search) for runs in (arms[a], arms[b]))
+        if how := searched_apart(ours, theirs):
+            text = f"{a} and {b} were not tuned alike: {how}."
             found.append(Doubt(kind="grids", arms=(a, b), text=text))
     return found
+
+
+def tuning_note(runs: Sequence[RunRecord]) -> str | None:
+    """Why the runs of an arm are not tuned, or doubtfully so; None where they are."""
+    seeds = {run.config.seed for run in runs}
+    notes = (why_untuned(run.config, seeds, run.search) for run in runs)
+    return next((note for note in notes if note), None)
 
 
 def settings(arms: Arms, ignored: Sequence[str] = (), also: str = "") -> list[Doubt]:
@@ -133,20 +141,6 @@ def unequal(a: RunRecord, b: RunRecord, ignored: Sequence[str] = ()) -> dict[str
 def name_fields(fields: dict[str, list[str]]) -> str:
     """'train.steps (600, 300), data.source (a, b)'."""
     return ", ".join(f"{path} ({', '.join(values)})" for path, values in fields.items())
-
-
-def lr_note(lr: float, grid: Sequence[float]) -> str | None:
-    """Where the learning rate stands in the grid it was chosen from; None where it is inside."""
-    if not grid:
-        return "not tuned: no grid recorded"
-    if not any(math.isclose(lr, value, rel_tol=1e-6) for value in grid):
-        return "not from the grid"
-    if len(set(grid)) == 1:
-        return "not tuned: the grid holds one value"
-    for edge, value in (("lowest", min(grid)), ("highest", max(grid))):
-        if math.isclose(lr, value, rel_tol=1e-6):
-            return f"{edge} of the grid: the optimum may lie beyond"
-    return None
 
 
 def learned_nothing(arms: Arms) -> list[Doubt]:

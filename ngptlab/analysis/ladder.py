@@ -29,7 +29,6 @@ class Rung:
     """Its method, and the seams that the other lends it."""
     seams: tuple[str, ...]
     lr: float
-    lr_grid: tuple[float, ...]
     lr_of: str
     """The method whose learning rate it has; '' where the user set it."""
     reason: str
@@ -59,7 +58,7 @@ class RungNumbers(TypedDict):
     lr: float
     lr_of: str
     tuned: bool
-    """Whether its rate was searched for it, in a grid that is recorded."""
+    """Whether it has the settings that a linked search found best for it, as `analysis.search` has it."""
     reason: str
     runs: list[str]
     seeds: list[int]
@@ -130,7 +129,7 @@ def _rung(rung: Rung, arms: dict[str, list[RunRecord]], reference: str) -> RungN
         "seams": list(rung.seams),
         "lr": rung.lr,
         "lr_of": rung.lr_of,
-        "tuned": bool(rung.lr_grid),
+        "tuned": bool(arm) and doubts.tuning_note(arm) is None,
         "reason": rung.reason,
         "runs": [path.name for path in rung.runs],
         "seeds": [run.config.seed for run in arm],
@@ -163,7 +162,7 @@ def _doubts(
     return [
         *_absent(rungs),
         *doubts.learned_nothing(arms),
-        *_tuning(rungs, mode),
+        *_tuning(rungs, mode, arms),
         *_seeds(numbers),
         *doubts.provenance(arms),
     ]
@@ -177,16 +176,12 @@ def _absent(rungs: Sequence[Rung]) -> list[Doubt]:
     ]
 
 
-def _tuning(rungs: Sequence[Rung], mode: Mode) -> list[Doubt]:
-    """What forbids a claim is a rung's own search gone to an edge; rungs that were not searched are told by `tuned`."""
+def _tuning(rungs: Sequence[Rung], mode: Mode, arms: doubts.Arms) -> list[Doubt]:
+    """What forbids a claim is a rung's own search that does not bear it; rungs that link none are told by `tuned`."""
     shown = [rung for rung in rungs if not rung.reason]
-    found = []
-    for rung in shown:
-        note = doubts.lr_note(rung.lr, rung.lr_grid)
-        if note and rung.lr_grid:
-            text = f"Learning rate of {rung.label}, {rung.lr:.4g}: {note}."
-            found.append(Doubt(kind="tuning", arms=(rung.label,), text=text))
-    if untuned := [rung.label for rung in shown if not rung.lr_grid]:
+    linked = {label: arm for label, arm in arms.items() if arm[0].config.optim.search}
+    found = doubts.tuning(linked)
+    if untuned := [rung.label for rung in shown if rung.label not in linked]:
         text = (
             f"Learning rate carried over or set, not tuned, for {', '.join(untuned)}: "
             "what such a rung loses may be its learning rate's fault."

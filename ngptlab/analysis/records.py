@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ngptlab.analysis import series
+from ngptlab.analysis.search import Search, find
 from ngptlab.config import Frozen, RunConfig, explain
 from ngptlab.errors import CheckpointError, ConfigError, DataError
 from ngptlab.runs import Run
@@ -87,6 +88,8 @@ class RunRecord:
     timing: tuple[TimingRow, ...]
     trunk: str | None = None
     """Name of the run that it branched off; None where it did not."""
+    search: Search | None = None
+    """The search that its config links; None where it links none, or it is not there."""
 
     @property
     def method(self) -> str:
@@ -148,6 +151,7 @@ def _load(path: Path) -> RunRecord:
         params=params,
         val=val,
         trunk=None if trunk is None else printable(trunk),
+        search=find(run.config, study=path.resolve().parent.parent),
         length=length[-1] if length else None,
         train=_rows(path, TrainRow, train),
         timing=_rows(path, TimingRow, timing),

@@ -5,7 +5,7 @@ A branch's config is that of the straight run with the same schedule, and so is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ngptlab import methods as all_methods
 from ngptlab.config import RunConfig, cooldown_steps
 from ngptlab.errors import ConfigError
 from ngptlab.overrides import Overrides, apply
-from ngptlab.recipes import recipe
+from ngptlab.recipes import Recipe, recipe
 from ngptlab.sweep.plan import OF_RUNS, Cell, check_free, check_parts
 
 SET_BY = {
@@ -38,6 +38,8 @@ class Design:
     lengths: tuple[int, ...] = ()
     """Steps of the runs; none: the config's."""
     seeds: int = 1
+    first_seed: int = 0
+    """0, or what follows the seeds that chose an arm's settings."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,15 @@ class Trunk:
     branches: tuple[Leg, ...]
 
 
-def arms(given: str, methods: Sequence[str], overrides: Overrides) -> list[RunConfig]:
+def arms(
+    given: str,
+    methods: Sequence[str],
+    overrides: Overrides,
+    tuned: Callable[[Recipe], Recipe] = lambda recipe: recipe,
+) -> tuple[list[RunConfig], int]:
     """The configs that a study starts from, the baseline's first: a recipe's, a config file's, or a run directory's.
+
+    And the first seed: none that chose an arm's settings. `tuned` gives a recipe's arms their settings.
 
     Raises:
         ConfigError: no such recipe, file or run, an override of what the study sets, or another method than a run's.
@@ -85,9 +94,9 @@ def arms(given: str, methods: Sequence[str], overrides: Overrides) -> list[RunCo
                 f"--methods {' '.join(methods)}: {given} is a run, whose rate, decay and warm-up belong to {config.method}; "
                 "give a recipe to compare methods"
             )
-        return [apply(_unmarked(config), overrides)]
-    found = recipe(given)
-    return [apply(found.arm(method), overrides) for method in methods or found.methods]
+        return [apply(_unmarked(config), overrides)], 0
+    found = tuned(recipe(given))
+    return [apply(found.arm(method), overrides) for method in methods or found.methods], found.first_seed
 
 
 def _unmarked(config: RunConfig) -> RunConfig:
@@ -115,7 +124,11 @@ def plan(arms: Sequence[RunConfig], design: Design) -> list[Trunk]:
                 f"--lengths: given {' '.join(map(str, design.lengths))}; with param.base_tokens {arm.param.base_tokens} every "
                 "rate depends on the run's length, so that lengths can't share a trunk: give one at a time"
             )
-    return [_trunk(arm, design, seed) for seed in range(design.seeds) for arm in resolved]
+    return [
+        _trunk(arm, design, seed)
+        for seed in range(design.first_seed, design.first_seed + design.seeds)
+        for arm in resolved
+    ]
 
 
 def _check(design: Design) -> None:

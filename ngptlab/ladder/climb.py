@@ -64,7 +64,7 @@ def ladder(
     # Seed by seed, so that every rung has its first one early.
     attempts = [
         Attempt(_seeded(rung.config, seed), rung=rung.label)
-        for seed in range(seeds)
+        for seed in range(recipe.first_seed, recipe.first_seed + seeds)
         for rung in planned
         if not rung.reason
     ]
@@ -108,7 +108,6 @@ def _climbed(rung: Planned, attempts: Sequence[Attempt], out: Path, failures: Ma
         arm=rung.config.arm,
         seams=rung.seams,
         lr=rung.config.optim.lr,
-        lr_grid=rung.config.optim.lr_grid,
         lr_of=rung.lr_of,
         reason="; ".join(reasons),
         runs=tuple(runs),

@@ -75,7 +75,8 @@ def _config(
     arm = recipe.arm(lr_of)
     optim = arm.optim
     if lent or method != lr_of:
-        optim = optim.model_copy(update={"lr_grid": ()})  # it was searched for another model than this one
+        # They were searched for another model than this one, which may have no alpha at all.
+        optim = optim.model_copy(update={"lr_grid": (), "search": "", "alpha_init": None})
     arm = arm.model_copy(update={"method": method, "optim": optim, "seams": SeamsConfig(**lent)})
     return methods.resolve(apply(arm, overrides)), "" if "optim.lr" in overrides else lr_of
 

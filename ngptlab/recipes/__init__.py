@@ -10,18 +10,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from ngptlab import config as configs
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, nearest
+from ngptlab.overrides import apply
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a search over learning rates gave for one method."""
+    """What a search gave for one method."""
 
     lr: float
-    lr_grid: tuple[float, ...]
+    lr_grid: tuple[float, ...] = ()
+    """Learning rates among which it was chosen by hand, where there is no search to link."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Other fields of `optim` and `schedule` by path, as `optim.init`."""
+    search: str = ""
+    """Hash of the search, whose file is in `recipes/searches/`: what makes the arm tuned."""
+    first_seed: int = 0
+    """The first seed after those that chose; a comparison begins with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +62,20 @@ class Recipe:
         optim = self.config.optim
         if method in self.tuned:
             found = self.tuned[method]
-            optim = optim.model_copy(update={"lr": found.lr, "lr_grid": found.lr_grid})
+            optim = optim.model_copy(
+                update={"lr": found.lr, "lr_grid": found.lr_grid, "search": found.search}
+            )
         schedule = self.config.schedule
         if method in self.warmup_steps:
             schedule = schedule.model_copy(update={"warmup_steps": self.warmup_steps[method]})
-        return self.config.model_copy(update={"method": method, "optim": optim, "schedule": schedule})
+        arm = self.config.model_copy(update={"method": method, "optim": optim, "schedule": schedule})
+        settings = self.tuned[method].settings if method in self.tuned else {}
+        return apply(arm, settings) if settings else arm
+
+    @property
+    def first_seed(self) -> int:
+        """The first seed of a comparison: none that chose an arm's settings."""
+        return max((each.first_seed for each in self.tuned.values()), default=0)
 
 
 def names() -> list[str]:

@@ -8,8 +8,7 @@ from ngptlab.report.schema import MethodNumbers
 
 def doubts(arms: Arms, methods: dict[str, MethodNumbers]) -> list[Doubt]:
     """Every doubt about this comparison, the gravest first."""
-    configs = {name: runs[0].config for name, runs in arms.items()}
-    about_runs = [*learned_nothing(arms), *settings(arms), *tuning(configs)]
+    about_runs = [*learned_nothing(arms), *settings(arms), *tuning(arms)]
     return [*about_runs, *_seeds(arms, methods), *provenance(arms), *_length(arms, methods)]
 
 

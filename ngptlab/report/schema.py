@@ -43,6 +43,11 @@ class MethodNumbers(TypedDict):
     lr: float
     lr_grid: list[float]
     lr_note: str | None
+    """Why it is not tuned; None where it is."""
+    search: str
+    """The search that it is tuned by; empty where it links none."""
+    search_runs: int | None
+    """Runs that the search gave this method."""
     weight_decay: float | None
     warmup_steps: int | None
     final_loss_nats: float

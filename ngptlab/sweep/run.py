@@ -18,7 +18,7 @@ from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.sweep.board import Board
 from ngptlab.sweep.local import SweepStopped, execute, share_out, studying
-from ngptlab.sweep.plan import changed, grid_of, plan
+from ngptlab.sweep.plan import Cell, changed, grid_of, plan
 from ngptlab.sweep.stacks import stacks
 from ngptlab.sweep.table import rows, run_of, write
 
@@ -60,25 +60,12 @@ def sweep(
         base_width=base_width,
         fields=fields,
     )
-    cells = plan(recipe, grid, resolve=_Fitting())
-    workers, threads = share_out(workers, recipe.config.device)
-    failures: dict[str, str] = {}
-    with studying(cells, out, ledger=ledger, tell=tell) as request, Board(cells) as board:
-        try:
-            failures = execute(
-                cells,
-                out,
-                workers=workers,
-                threads=threads,
-                board=board,
-                request=request,
-                group=lambda left: stacks(
-                    left, partial(run_of, out), choice=stack, workers=workers, note=board.note
-                ),
-            )
-        except SweepStopped:
-            write(rows(cells, out, failures), out, extra={})
-            raise
+    cells = plan(recipe, grid, resolve=Fitting())
+    try:
+        failures = train_cells(cells, out, workers=workers, stack=stack, ledger=ledger, tell=tell)
+    except SweepStopped:
+        write(rows(cells, out, {}), out, extra={})
+        raise
     table = rows(cells, out, failures)
     findings = transfer(table)
     write(table, out, extra={"transfer": [as_json(finding) for finding in findings]})
@@ -86,7 +73,37 @@ def sweep(
     return table, findings
 
 
-class _Fitting:
+def train_cells(
+    cells: Sequence[Cell],
+    out: Path,
+    *,
+    workers: int,
+    stack: int | None,
+    ledger: Ledger | None,
+    tell: Callable[[str], None],
+) -> dict[str, str]:
+    """Train those that are not over, under out/runs; returns why cells failed, by hash.
+
+    Raises:
+        LabError: wrong data, or another command is training there.
+        SweepStopped: a signal asked for it; the cells under way were saved.
+    """
+    workers, threads = share_out(workers, cells[0].config.device)
+    with studying(cells, out, ledger=ledger, tell=tell) as request, Board(cells) as board:
+        return execute(
+            cells,
+            out,
+            workers=workers,
+            threads=threads,
+            board=board,
+            request=request,
+            group=lambda left: stacks(
+                left, partial(run_of, out), choice=stack, workers=workers, note=board.note
+            ),
+        )
+
+
+class Fitting:
     """Resolves a config, and builds its model once for each method, rules, size and start of alpha: what can be refused."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import get_args
 
 from ngptlab.config import ScheduleConfig
 from ngptlab.terminal import remark, say
-from ngptlab.verbs import ledger
+from ngptlab.verbs import ledger, tuned
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import count, runs
 
@@ -54,6 +54,7 @@ def add(cooldown: argparse.ArgumentParser) -> None:
         metavar="K",
         help="runs trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
     )
+    tuned.add(cooldown)
     ledger.add_option(cooldown)
     cooldown.add_argument(
         "--out", type=Path, help="folder of the runs and of cooldown.* (default: out/<name>-cooldown)"
@@ -67,16 +68,20 @@ def act(options: argparse.Namespace) -> int:
     from ngptlab.cooldown.plan import Design, arms
     from ngptlab.cooldown.study import cooldown
 
-    found = arms(options.recipe, options.methods, options.overrides)
+    found, first_seed = arms(
+        options.recipe, options.methods, options.overrides, lambda recipe: tuned.apply(recipe, options)
+    )
     design = Design(
         fracs=tuple(options.fracs),
         shapes=tuple(options.shapes),
         lengths=tuple(options.lengths),
         seeds=options.seeds,
+        first_seed=first_seed,
     )
     out: Path = options.out or Path("out") / f"{found[0].name}-cooldown"
 
     def work() -> int:
+        tuned.keep(options, out)
         study, failed = cooldown(
             found, design, out=out, workers=options.workers, ledger=ledger.given(options), tell=remark
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from ngptlab.errors import ConfigError
 from ngptlab.terminal import remark, say
 from ngptlab.verbs import ledger as ledgers
+from ngptlab.verbs import tuned
 from ngptlab.verbs.runs import no_seeds
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import runs
@@ -33,6 +34,7 @@ def add(ladder: argparse.ArgumentParser) -> None:
         metavar="K",
         help="runs trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
     )
+    tuned.add(ladder)
     ledgers.add_option(ladder)
     ladder.add_argument(
         "--out", type=Path, help="folder of the runs and of ladder.* (default: out/<recipe>-<A>-<B>-<mode>)"
@@ -46,13 +48,14 @@ def act(options: argparse.Namespace) -> int:
     from ngptlab.ladder.climb import ladder
     from ngptlab.recipes import recipe
 
-    found, base, target = recipe(options.recipe), options.base, options.target
+    found, base, target = tuned.apply(recipe(options.recipe), options), options.base, options.target
     if any(path == "method" or path.startswith("seams.") for path in options.overrides):
         raise ConfigError("--method, --seams: the rungs of a ladder set both; give --from A and --to B")
     no_seeds(options)
     out = options.out or Path("out") / f"{found.config.name}-{base}-{target}-{options.mode}"
 
     def work() -> int:
+        tuned.keep(options, out)
         result, failed = ladder(
             found,
             base=base,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from ngptlab.config import ParamConfig, blank, flatten
 from ngptlab.errors import ConfigError, nearest
@@ -12,6 +12,9 @@ from ngptlab.terminal import remark, say
 from ngptlab.verbs import ledger
 from ngptlab.verbs.stopping import until_stopped
 from ngptlab.verbs.types import runs, size
+
+if TYPE_CHECKING:
+    from ngptlab.recipes import Recipe
 
 RULES = get_args(ParamConfig.model_fields["rules"].annotation)
 
@@ -38,6 +41,12 @@ def add(sweep: argparse.ArgumentParser) -> None:
         help="cross any other fields too, as --grid optim.weight_decay=0,0.1 optim.init='std:0.02;fan_in' (';' where a value has "
         "commas)",
     )
+    sweep.add_argument(
+        "--search",
+        action="store_true",
+        help="instead of the whole grid, descend from the recipe's settings along one field after the other (--lrs and --grid, "
+        "values in order), with as many runs for every method; writes search.json, for `ngptlab compare --tuned`",
+    )
     option("--base-width", "width at which all rules agree", type=size, default=0, metavar="W")
     sweep.add_argument(
         "--seeds", type=runs, default=1, metavar="N", help="runs of each cell (default: 1; a claim needs 3)"
@@ -57,7 +66,9 @@ def add(sweep: argparse.ArgumentParser) -> None:
     )
     ledger.add_option(sweep)
     sweep.add_argument(
-        "--out", type=Path, help="folder of the runs, table and figure (default: out/<recipe>-sweep)"
+        "--out",
+        type=Path,
+        help="folder of the runs, table and figure (default: out/<recipe>-sweep, or -search)",
     )
 
 
@@ -92,7 +103,10 @@ def act(options: argparse.Namespace) -> int:
 
     found, lrs = recipe(options.recipe), [parse_rate(text) for text in options.lrs]
     stack, fields = stack_choice(options.stack), _fields(options.grid)
-    out: Path = options.out or Path("out") / f"{found.config.name}-sweep"
+    kind = "search" if options.search else "sweep"
+    out: Path = options.out or Path("out") / f"{found.config.name}-{kind}"
+    if options.search:
+        return _search(options, found, lrs, fields, stack, out)
     failed = 0
 
     def work() -> None:
@@ -127,3 +141,43 @@ def act(options: argparse.Namespace) -> int:
             "the same command again",
         )
     return code or (1 if failed else 0)
+
+
+def _search(
+    options: argparse.Namespace,
+    found: Recipe,
+    lrs: list[float],
+    fields: dict[str, list[str]],
+    stack: int | None,
+    out: Path,
+) -> int:
+    """Descend; print what was found for each method."""
+    from ngptlab.analysis.search import in_words
+    from ngptlab.sweep.search import search
+
+    if options.params or options.widths or options.base_width:
+        raise ConfigError(
+            "--search: of one width and one set of rules; give the recipe's fields, as --model.d_model 64"
+        )
+    space = {**({"optim.lr": [repr(lr) for lr in lrs]} if lrs else {}), **fields}
+    if not space:
+        raise ConfigError("--search: over what? Give --lrs 2^-9 2^-8 2^-7, --grid FIELD=V,V or both")
+
+    def work() -> None:
+        result, _ = search(
+            found,
+            out=out,
+            fields=space,
+            methods=options.methods,
+            seeds=options.seeds,
+            workers=options.workers,
+            stack=stack,
+            ledger=ledger.given(options),
+            overrides=options.overrides,
+            tell=remark,
+        )
+        for line in in_words(result):
+            say(line)
+        say(f"The search: {out / 'search.json'}")
+
+    return until_stopped(work)

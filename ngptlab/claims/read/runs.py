@@ -110,7 +110,7 @@ def _doubts(arms: Arms, ignored: Sequence[str] = ()) -> tuple[Doubt, ...]:
     """Runs that learned nothing, arms not tuned alike, and an arm of several settings: none of a grid's runs is the arm."""
     return (
         *doubts.learned_nothing(arms),
-        *doubts.tuning({arm: runs[0].config for arm, runs in arms.items()}),
+        *doubts.tuning(arms),
         *doubts.settings(arms, ignored),
     )
 

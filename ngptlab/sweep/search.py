@@ -1,0 +1,189 @@
+"""A search over several fields for several methods: coordinate descent, with as many runs for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ngptlab.analysis import descent
+from ngptlab.analysis.descent import Point
+from ngptlab.analysis.rows import CellRow
+from ngptlab.analysis.search import Search, Tried, fixed_of, hash_of, settings_of
+from ngptlab.analysis.stats import mean
+from ngptlab.config import RunConfig
+from ngptlab.disk import write_json
+from ngptlab.errors import ConfigError
+from ngptlab.ledger.book import Ledger
+from ngptlab.overrides import Overrides, apply
+from ngptlab.recipes import Recipe
+from ngptlab.sweep.plan import Cell, Resolve, check_free, check_parts
+from ngptlab.sweep.run import Fitting, train_cells
+from ngptlab.sweep.table import rows, write
+
+HOW = (
+    "Coordinate descent: one field after the other to a neighbour with a lower loss until no neighbour is lower; methods whose "
+    "descent ended earlier tried diagonal neighbours of their best, until all had as many runs."
+)
+SEARCH_SETS = {"method": "--methods", "seed": "--seeds", "data.seed": "--seeds", "optim.lr_grid": "--grid"}
+
+
+@dataclass
+class Arm:
+    """A method in a search: the values of each field that it can have, and what is known of them."""
+
+    config: RunConfig
+    space: dict[str, list[str]]
+    cells: dict[Point, list[Cell]] = field(default_factory=dict)
+    losses: dict[Point, float] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of values of each field."""
+        return [len(values) for values in self.space.values()]
+
+    def settings(self, point: Point) -> dict[str, str]:
+        """The values at a point, by path."""
+        return {path: values[i] for (path, values), i in zip(self.space.items(), point, strict=True)}
+
+    @property
+    def start(self) -> Point:
+        """The recipe's own values where they are among those given, else the first given."""
+        return tuple(self._own(path, values) for path, values in self.space.items())
+
+    def _own(self, path: str, values: Sequence[str]) -> int:
+        own = settings_of(self.config, [path])[path]
+        there = [settings_of(apply(self.config, {path: value}), [path])[path] for value in values]
+        return there.index(own) if own in there else 0
+
+
+def search(
+    recipe: Recipe,
+    *,
+    out: Path,
+    fields: Mapping[str, Sequence[str]],
+    methods: Sequence[str] = (),
+    seeds: int = 1,
+    workers: int = 0,
+    stack: int | None = None,
+    ledger: Ledger | None = None,
+    overrides: Overrides | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> tuple[Search, list[CellRow]]:
+    """Descend for every method; train what is missing under out/runs; write search.json, sweep.csv and .json into `out`.
+
+    A value that a method refuses is none of its values. A run that diverges has an infinite loss.
+
+    Raises:
+        LabError: wrong settings or data, or a run that failed: without its loss the search can't go on.
+        SweepStopped: a signal asked for it; the same command goes on.
+    """
+    names = tuple(methods) or recipe.methods
+    check_free("sweep --search", SEARCH_SETS, [*(overrides or {}), *fields])
+    check_parts({"methods": names, **{f"grid {path}": values for path, values in fields.items()}}, seeds)
+    fitting = Fitting()
+    arms = {name: _arm(recipe, name, fields, overrides or {}, fitting, tell) for name in names}
+    while True:
+        wanted = descent.next_points(
+            {name: arm.sizes for name, arm in arms.items()},
+            {name: arm.start for name, arm in arms.items()},
+            {name: arm.losses for name, arm in arms.items()},
+        )
+        cells = [cell for name, arm in arms.items() for cell in _cells(arm, wanted[name], seeds, fitting)]
+        every = [cell for arm in arms.values() for point in arm.cells.values() for cell in point]
+        if not cells:
+            break
+        failures = train_cells(cells, out, workers=workers, stack=stack, ledger=ledger, tell=tell)
+        table = rows(every, out, failures)
+        write(table, out, extra={})
+        _learn(arms, {row.hash: row for row in table})
+    table = rows(every, out, {})
+    found = _found(recipe, arms, fields, {row.hash: row for row in table})
+    write_json(out / "search.json", found.model_dump(mode="json", by_alias=True))
+    return found, table
+
+
+def _arm(
+    recipe: Recipe,
+    name: str,
+    fields: Mapping[str, Sequence[str]],
+    overrides: Overrides,
+    fitting: Resolve,
+    tell: Callable[[str], None],
+) -> Arm:
+    config = fitting(apply(recipe.arm(name), overrides))
+    optim = config.optim.model_copy(update={"lr_grid": (), "search": ""})
+    config = config.model_copy(update={"optim": optim})
+    space: dict[str, list[str]] = {}
+    for path, values in fields.items():
+        refused = {}
+        for value in values:
+            try:
+                fitting(apply(config, {path: value}))
+            except ConfigError as error:
+                refused[value] = str(error)
+        if kept := [value for value in values if value not in refused]:
+            space[path] = kept
+        for value, why in refused.items():
+            tell(f"{name} without {path} {value}: {why}")
+    if not space:
+        raise ConfigError(f"{name}: no value of --grid fits it")
+    return Arm(config, space)
+
+
+def _cells(arm: Arm, points: Sequence[Point], seeds: int, fitting: Resolve) -> list[Cell]:
+    """The cells of points, which the arm knows from then on."""
+    for point in points:
+        if point not in arm.cells:
+            settings = arm.settings(point)
+            said = " ".join(f"{path}={value}" for path, value in settings.items() if path != "optim.lr")
+            arm.cells[point] = [
+                Cell(fitting(apply(arm.config, {**settings, "seed": seed, "data.seed": seed})), settings=said)
+                for seed in range(seeds)
+            ]
+    return [cell for point in points for cell in arm.cells[point]]
+
+
+def _learn(arms: Mapping[str, Arm], table: Mapping[str, CellRow]) -> None:
+    for arm in arms.values():
+        for point, cells in arm.cells.items():
+            ended = [table[cell.config.hash] for cell in cells]
+            if failed := [row for row in ended if row.status not in ("done", "diverged")]:
+                row = failed[0]
+                raise ConfigError(
+                    f"{row.method} {row.settings} lr {row.lr:g} seed {row.seed}: {row.status} ({row.reason}); mend that and "
+                    "give the same command again"
+                )
+            arm.losses[point] = mean([_loss(row) for row in ended])
+
+
+def _loss(row: CellRow) -> float:
+    return float("inf") if row.final_loss_nats is None else row.final_loss_nats
+
+
+def _found(
+    recipe: Recipe, arms: Mapping[str, Arm], fields: Mapping[str, Sequence[str]], table: Mapping[str, CellRow]
+) -> Search:
+    tried = []
+    for name, arm in arms.items():
+        for cells in arm.cells.values():
+            for cell in cells:
+                row = table[cell.config.hash]
+                tried.append(
+                    Tried(
+                        hash=row.hash,
+                        method=name,
+                        seed=row.seed,
+                        settings=settings_of(cell.config, arm.space),
+                        status="done" if row.status == "done" else "diverged",
+                        loss_nats=row.final_loss_nats,
+                    )
+                )
+    return Search(
+        search=hash_of(tried),
+        recipe=recipe.config.name,
+        how=HOW,
+        space={path: list(values) for path, values in fields.items()},
+        fixed={name: fixed_of(arm.config, arm.space) for name, arm in arms.items()},
+        tried=tried,
+    )
