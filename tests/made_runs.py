@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ngptlab import config as configs
+from ngptlab.analysis.search import FOLDER, Search, Tried, fixed_of, hash_of
 from ngptlab.config import RunConfig
 from ngptlab.runs import Run
 
@@ -33,6 +34,43 @@ def config_of(method: str, seed: int = 0, *, steps: int = 100, **changes: Any) -
     for section, values in changes.items():
         fields[section] = {**fields.get(section, {}), **values} if isinstance(values, dict) else values
     return configs.parse(fields, origin="a test")
+
+
+def search_of(config: RunConfig, grid: Sequence[float], seed: int = 99) -> Search:
+    """A search over these learning rates at all else that a config has, in which its own rate was best."""
+    cells = []
+    for lr in grid:
+        tried = config.model_copy(
+            update={"seed": seed, "optim": config.optim.model_copy(update={"lr": lr, "lr_grid": ()})}
+        )
+        cells.append(
+            Tried(
+                hash=tried.hash,
+                method=config.method,
+                seed=seed,
+                settings={"optim.lr": lr},
+                status="done",
+                loss_nats=2.0 if lr == config.optim.lr else 3.0,
+            )
+        )
+    return Search(
+        search=hash_of(cells),
+        recipe=config.name,
+        how="made",
+        space={"optim.lr": [str(lr) for lr in grid]},
+        fixed={config.method: fixed_of(config, ["optim.lr"])},
+        tried=cells,
+    )
+
+
+def linked(config: RunConfig, study: Path) -> RunConfig:
+    """A config that links a search over its `lr_grid`, which is put into the folder of its study; without a grid, none."""
+    if not config.optim.lr_grid:
+        return config
+    found = search_of(config, config.optim.lr_grid)
+    (study / FOLDER).mkdir(parents=True, exist_ok=True)
+    (study / FOLDER / f"{found.search}.json").write_text(found.model_dump_json(by_alias=True))
+    return config.model_copy(update={"optim": config.optim.model_copy(update={"search": found.search})})
 
 
 @pytest.fixture
@@ -61,7 +99,7 @@ def run_maker(folder: Path) -> MakeRun:
         **changes: Any,
     ) -> Path:
         last = max(losses)
-        config = config_of(method, seed, **{"steps": last, **changes})
+        config = linked(config_of(method, seed, **{"steps": last, **changes}), folder)
         run = Run.open(folder / "runs" / (name or config.run_name), config)
         run.rewind({})  # it may have been made before
         for step, loss in sorted(losses.items()):

@@ -72,7 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     "trained": RUNNING | {"experiment"},
     "export": RUNNING | {"experiment", "trained"},
     "analysis": BASE | {"runs", "whole", "flops", "learned"},
-    "claims": BASE | {"runs", "whole", "analysis"},
+    "claims": BASE | {"runs", "whole", "ledger", "analysis"},
     "report": BASE | {"runs", "analysis", "claims"},
     "stack": RUNNING | {"experiment"},
     "sweep": RUNNING | {"ledger", "overrides", "recipes", "experiment", "analysis", "stack"},

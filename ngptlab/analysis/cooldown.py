@@ -81,6 +81,8 @@ class Study(TypedDict):
     name: str
     baseline: str
     arms: list[str]
+    searches: dict[str, str]
+    """By arm, the search that it links; empty where it links none."""
     context: int
     """Tokens of the training context."""
     data: str
@@ -118,6 +120,7 @@ def measure(legs: Sequence[Leg], *, name: str) -> Study:
         "data": legs[0].config.data.source,
         "rows": rows,
         "speedups": _speedups(groups, arms),
+        "searches": {leg.config.arm: leg.config.optim.search for leg in legs},
         "warnings": doubts.texts(found, arms[0]),
         "doubts": [doubt.plain() for doubt in found],
     }

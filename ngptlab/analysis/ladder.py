@@ -84,6 +84,8 @@ class Ladder(TypedDict):
     context: int | None
     data: str
     rungs: list[RungNumbers]
+    searches: dict[str, str]
+    """By rung, the search that it links; empty where it links none."""
     warnings: list[str]
     doubts: list[dict[str, Any]]
     """The same, typed: `analysis.doubts.Doubt` with rungs as arms, and whether it forbids a claim."""
@@ -114,6 +116,7 @@ def measure(rungs: Sequence[Rung], *, recipe: str, base: str, target: str, mode:
         "context": config.train.context if config else None,
         "data": config.data.source if config else "",
         "rungs": numbers,
+        "searches": {label: arm[0].config.optim.search for label, arm in arms.items() if arm},
         "warnings": doubts.texts(found, rungs[0].label),
         "doubts": [doubt.plain() for doubt in found],
     }

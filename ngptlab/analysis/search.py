@@ -165,7 +165,7 @@ def why_untuned(config: RunConfig, seeds: Iterable[int], search: Search | None) 
     link = f"search {config.optim.search}"
     if search is None:
         return f"not tuned as far as can be seen: {link} is not beside the runs"
-    best = search.best(config.method) if not config.seams.given else None
+    best = search.best(config.method)
     if best is None:
         return f"not tuned: {link} has no result for it"
     if other := _differing(_texts(best[0]), _texts(settings_of(config, best[0]))):

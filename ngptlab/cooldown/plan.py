@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ngptlab import config as configs
 from ngptlab import methods as all_methods
@@ -190,7 +189,7 @@ def _branch(arm: RunConfig, seeded: Overrides, steps: int, frac: float, shape: s
     return Leg(_fitted(leg.config, {"eval.at": at, "checkpoint.at": at}), frac=frac, shape=shape)
 
 
-def _fitted(arm: RunConfig, changes: dict[str, Any]) -> RunConfig:
+def _fitted(arm: RunConfig, changes: Overrides) -> RunConfig:
     try:
         return apply(arm, changes)
     except ConfigError as error:

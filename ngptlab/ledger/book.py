@@ -33,6 +33,11 @@ class Entry:
         return str(self.record.get("hash"))
 
     @property
+    def done(self) -> bool:
+        """Whether it was trained to its end; else it diverged."""
+        return bool(self.record["summary"].get("status") == "done")
+
+    @property
     def data_digest(self) -> str:
         """Digest of the data that it read."""
         return str(self.record["env"].get("data_digest", ""))
@@ -171,6 +176,7 @@ def _entry(line: bytes, origin: str) -> Entry:
         raise DataError(
             f"{origin}: no JSON ({str(error)[:200]}); restore the file, or take the line out"
         ) from None
-    if not isinstance(record, dict) or not isinstance(record.get("env"), dict):
+    parts = ("config", "env", "summary") if isinstance(record, dict) else ()
+    if not parts or not all(isinstance(record.get(part), dict) for part in parts):
         raise DataError(f"{origin}: no record of a run; restore the file, or take the line out")
     return Entry(record, origin)

@@ -141,6 +141,8 @@ class StudyNumbers(TypedDict):
     title: str
     answer: str
     caption: str
+    searches: dict[str, str]
+    """By method, the search that it links; empty where it links none."""
     warnings: list[str]
     columns: list[str]
     rows: list[list[float | str | None]]

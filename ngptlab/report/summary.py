@@ -48,6 +48,7 @@ def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
         "title": printable(title),
         "headline": "",
         "findings": [],
+        "searches": {name: arm[0].config.optim.search for name, arm in arms.items()},
         "warnings": [*doubts.texts(found, baseline), *lengths.set_aside(runs)],
         "doubts": [doubt.plain() for doubt in found],
         "baseline": baseline,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from made_runs import metrics
+from made_runs import linked, metrics
 from ngptlab import config as configs
 from ngptlab.analysis.ladder import Ladder, Mode, Rung, measure
 from ngptlab.analysis.ladder_files import as_csv, print_ladder, write_ladder
@@ -23,8 +23,18 @@ Written = Callable[..., dict[str, bytes]]
 LABELS = {"a": (), "+ norm": ("norm",), "+ qk": ("attn_scale", "qk"), "+ gate": ("gate",)}
 
 
-def make_run(folder: Path, arm: str, seed: int, loss: float, *, seconds: float, device: str = "cpu") -> Path:
-    """A finished run of ten steps, with this loss at its end."""
+def make_run(
+    folder: Path,
+    arm: str,
+    seed: int,
+    loss: float,
+    *,
+    seconds: float,
+    device: str = "cpu",
+    lr: float = 0.01,
+    grid: Sequence[float] = (),
+) -> Path:
+    """A finished run of ten steps, with this loss at its end; with a grid, tuned by a search over it."""
     fields: dict[str, Any] = {
         "name": "made",
         "method": "a",
@@ -32,9 +42,10 @@ def make_run(folder: Path, arm: str, seed: int, loss: float, *, seconds: float, 
         "seams": {} if arm == "a" else {"norm": arm.replace("+ ", "")},
         "model": {"vocab_size": 8, "num_layers": 1, "num_heads": 1, "d_model": 4},
         "data": {"seed": seed},
+        "optim": {"lr": lr, "lr_grid": list(grid)},
         "train": {"steps": 10, "batch_size": 8, "context": 16},
     }
-    config = configs.parse(fields, origin="a test")
+    config = linked(configs.parse(fields, origin="a test"), folder.parent)
     run = Run.open(folder / config.run_name, config)
     for step, value in ((0, 5.0), (10, loss)):
         row = {"step": step, "eval": "val", "loss_nats": value, "stderr_nats": 0.25, "bits_per_byte": 1.0}
@@ -54,7 +65,6 @@ def rung(label: str, runs: Sequence[Path], **changes: Any) -> Rung:
         "arm": label,
         "seams": LABELS[label],
         "lr": 0.01,
-        "lr_grid": (),
         "lr_of": "a",
         "reason": "",
         "runs": tuple(runs),
@@ -67,7 +77,12 @@ def made(
 ) -> Ladder:
     rungs = []
     for number, (label, values) in enumerate(losses.items(), start=1):
-        runs = [make_run(folder, label, seed, loss, seconds=number) for seed, loss in enumerate(values)]
+        change = changes.get(label, {})
+        tuned = {"lr": change.get("lr", 0.01), "grid": change.pop("grid", ())}
+        runs = [
+            make_run(folder / "runs", label, seed, loss, seconds=number, **tuned)
+            for seed, loss in enumerate(values)
+        ]
         rungs.append(rung(label, runs, **changes.get(label, {})))
     return measure(rungs, recipe="made", base="a", target="b", mode=mode)
 
@@ -125,18 +140,20 @@ def test_warnings(tmp_path: Path) -> None:
     found = made(
         tmp_path,
         {"a": [2.0, 2.0], "+ norm": [2.0, 2.0], "+ qk": [2.0, 2.0]},
-        **{"a": {"lr_grid": grid}, "+ qk": {"lr": 0.02, "lr_grid": grid}},
+        **{"a": {"grid": grid}, "+ qk": {"lr": 0.02, "grid": grid}},
     )
     text = "\n".join(found["warnings"])
-    assert "Learning rate of a, 0.01: lowest of the grid" in text
+    assert "Settings of a, learning rate 0.01: on the edge of what search" in text
     assert "not tuned, for + norm:" in text and "+ qk:" not in text
     assert "changes along with the seams at + qk (0.01 to 0.02)" in text
     assert "Two seeds" in text
 
 
 def test_three_tuned_seeds_have_no_warning(tmp_path: Path) -> None:
-    tuned: dict[str, Any] = {"lr_grid": (0.005, 0.01, 0.02)}
-    found = made(tmp_path, {"a": [2.0] * 3, "+ norm": [2.0] * 3}, **{"a": tuned, "+ norm": tuned})
+    grid = (0.005, 0.01, 0.02)
+    found = made(
+        tmp_path, {"a": [2.0] * 3, "+ norm": [2.0] * 3}, **{"a": {"grid": grid}, "+ norm": {"grid": grid}}
+    )
     assert found["warnings"] == []
 
 

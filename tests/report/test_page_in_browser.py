@@ -71,7 +71,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     for label, loss in (("a", 2.0), ("+ " + IMAGE, 1.8), ("+ qk", 1.9)):
         path = make("a", {0: 5.0, STEPS: loss}, name=f"rung{len(rungs)}")
         seams = () if label == "a" else (label[2:],)
-        fields: dict[str, Any] = {"lr": 2**-9, "lr_grid": (), "lr_of": "a", "reason": "", "runs": (path,)}
+        fields: dict[str, Any] = {"lr": 2**-9, "lr_of": "a", "reason": "", "runs": (path,)}
         rungs.append(ladders.Rung(label=label, arm=label, seams=seams, **fields))
     found = ladders.measure(rungs, recipe=STYLE, base="a", target=SCRIPT, mode="cumulative")
     write_ladder(found, folder / "ladder")

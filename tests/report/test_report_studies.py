@@ -87,7 +87,6 @@ def ladder(make_run: MakeRun, tmp_path: Path) -> Make:
                 "arm": label,
                 "seams": () if label == "a" else (label[2:],),
                 "lr": 2**-9,
-                "lr_grid": (),
                 "lr_of": "a",
                 "reason": "",
                 "runs": tuple(runs),

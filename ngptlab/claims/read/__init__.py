@@ -1,8 +1,12 @@
-"""From paths to evidence. A path is a run directory, a folder of them, a study's folder, a folder of tables, or one file."""
+"""From paths to evidence. A path is a run directory, a folder of them, a study's folder, a folder of tables, or one file.
+
+Of a ledger those runs count that link a search: the others chose settings, and are no arm of a comparison.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +14,9 @@ from ngptlab.claims.evidence import Evidence
 from ngptlab.claims.read.files import READABLE, kind_of, read_file
 from ngptlab.claims.read.runs import read_evals, read_runs
 from ngptlab.errors import ConfigError, DataError, LabError
+from ngptlab.ledger.book import SUFFIX as LEDGER
+from ngptlab.ledger.book import Ledger
+from ngptlab.ledger.record import restore
 from ngptlab.runs import Run
 from ngptlab.terminal import printable
 from ngptlab.whole import check_finished
@@ -27,6 +34,8 @@ class _Walk:
     """Run directories, with the name of the folder that they are in."""
     of_studies: dict[Path, str] = field(default_factory=dict)
     """The same, of those whose losses a study's file holds."""
+    ledgers: dict[Path, str] = field(default_factory=dict)
+    """Files of ledgers, with their names."""
     mute: list[str] = field(default_factory=list)
     """Files that speak to no claim."""
     damaged: list[str] = field(default_factory=list)
@@ -47,6 +56,8 @@ def gather(paths: Sequence[Path]) -> tuple[Evidence, list[str], list[str]]:
                 f"{path}: not there; give run directories, a study's folder, or files as in results/"
             )
         _visit(path.resolve(), path.resolve().parent, walk)
+    with tempfile.TemporaryDirectory() as folder:
+        walk.evidence.add(read_runs(_linked(walk.ledgers, Path(folder))))
     walk.evidence.add(read_runs(walk.runs))
     walk.evidence.add(read_evals({p: name for p, name in walk.of_studies.items() if p not in walk.runs}))
     return walk.evidence, walk.mute, walk.damaged
@@ -54,6 +65,9 @@ def gather(paths: Sequence[Path]) -> tuple[Evidence, list[str], list[str]]:
 
 def _visit(path: Path, root: Path, walk: _Walk) -> None:
     if path.is_file():
+        if path.suffix == LEDGER:
+            walk.ledgers[path] = _name(path, root)
+            return
         if kind_of(path) is None:
             raise ConfigError(f"{path}: no kind of result that speaks to a claim")
         walk.evidence.add(read_file(path, _name(path, root)))
@@ -62,11 +76,12 @@ def _visit(path: Path, root: Path, walk: _Walk) -> None:
         walk.runs[path] = path.parent.name
         return
     damaged: list[str] = []
-    files, runs = _tables(path), _run_folders(path, damaged)
+    files, runs, ledgers = _tables(path), _run_folders(path, damaged), _ledgers(path)
+    walk.ledgers.update({file: _name(file, root) for file in ledgers})
     if not files and not runs and damaged:
         raise DataError(damaged[0])
     walk.damaged += damaged
-    if not files and not runs:
+    if not files and not runs and not ledgers:
         raise ConfigError(f"{path}: holds no finished run and no .json or .csv; give another folder")
     study = False
     for file in files:
@@ -82,6 +97,29 @@ def _tables(folder: Path) -> list[Path]:
     """Files of a folder that may hold results; of a table in two forms, the JSON."""
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in READABLE)
     return [p for p in files if p.suffix == ".json" or p.with_suffix(".json") not in files]
+
+
+def _ledgers(folder: Path) -> list[Path]:
+    """Files of ledgers in a folder, or in its `runs`."""
+    return [
+        file
+        for place in (folder, folder / "runs")
+        if place.is_dir()
+        for file in sorted(place.glob(f"*{LEDGER}"))
+    ]
+
+
+def _linked(ledgers: Mapping[Path, str], folder: Path) -> dict[Path, str]:
+    """Run directories, in a folder, of those runs of ledgers that link a search; with the name of their ledger."""
+    found: dict[Path, str] = {}
+    for number, (file, name) in enumerate(ledgers.items()):
+        place = folder / str(number)
+        place.mkdir()
+        for entry in Ledger(file).entries():
+            if entry.done and entry.record["config"]["optim"].get("search"):
+                run = restore(entry.record, place / entry.config.run_name, entry.origin)
+                found[run.path] = name
+    return found
 
 
 def _run_folders(folder: Path, damaged: list[str]) -> list[Path]:

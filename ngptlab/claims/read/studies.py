@@ -36,6 +36,23 @@ class _Doubted(Read):
         return tuple(Doubt(kind=d.kind, text=shown(d.text), arms=d.arms) for d in self.doubts)
 
 
+NAMED = Doubt(
+    kind="tuning", text="Written when a named grid of learning rates counted as tuning: no search is linked."
+)
+
+
+class _Study(_Doubted):
+    """Base of what one study wrote."""
+
+    searches: dict[str, str] | None = None
+    """By arm, the search that it links."""
+
+    @property
+    def doubted(self) -> tuple[Doubt, ...]:
+        named = (NAMED,) if self.searches is None else ()
+        return (*super().doubted, *named)
+
+
 class _Limit(Read):
     value: float = Field(gt=0)
     bound: Literal["measured", "at least", "at most"]
@@ -112,7 +129,7 @@ class _CooldownRow(Read):
     params: int | None = None
 
 
-class _Cooldown(_Doubted):
+class _Cooldown(_Study):
     baseline: str
     rows: tuple[_CooldownRow, ...]
     speedups: tuple[_SpeedUp, ...]
@@ -186,7 +203,7 @@ class _Rung(Read):
     final_loss_nats: float | None
 
 
-class _Ladder(_Doubted):
+class _Ladder(_Study):
     base: str
     target: str
     mode: str
@@ -273,7 +290,7 @@ class _Run(Read):
     steps: int
 
 
-class _Report(_Doubted):
+class _Report(_Study):
     baseline: str
     methods: dict[str, _Method]
     gaps: dict[str, _Gap]

@@ -1,0 +1,225 @@
+"""A search: what it tries, what it writes, and that an arm is tuned by nothing less."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from made_runs import metrics, val
+from ngptlab.analysis import search as searches
+from ngptlab.analysis.search import Search, find, read, searched_apart, why_untuned
+from ngptlab.cli import main
+from ngptlab.compare import plan
+from ngptlab.config import RunConfig
+from ngptlab.errors import ConfigError, DataError
+from ngptlab.recipes import recipe
+from ngptlab.runs import Run
+from ngptlab.sweep import search as module
+from ngptlab.sweep.plan import Cell
+from ngptlab.sweep.table import run_of
+from ngptlab.verbs import tuned
+
+LRS = [repr(2.0**power) for power in range(-10, -4)]
+FIELDS = {
+    "optim.lr": LRS,
+    "optim.weight_decay": ["0", "0.1", "0.3"],
+    "optim.alpha_init": ["0.05", "0.2", "0.4"],
+}
+BEST = {"gpt": (2**-8, 0.1, None), "ngpt": (2**-6, 0.0, 0.2)}
+
+Search_ = Callable[..., tuple[Search, Path, list[Cell]]]
+
+
+def loss_of(config: RunConfig) -> float:
+    lr, decay, alpha = BEST[config.method]
+    optim = config.optim
+    found = 2 + math.log2(optim.lr / lr) ** 2 / 50 + ((optim.weight_decay or 0) - decay) ** 2
+    return found + ((optim.alpha_init or 0) - alpha) ** 2 + 0.001 * config.seed if alpha else found
+
+
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Search_:
+    """`search` whose runs have losses that the test chose; and the cells that were trained."""
+
+    def run(fields: dict[str, list[str]] = FIELDS, **how: Any) -> tuple[Search, Path, list[Cell]]:
+        trained: list[Cell] = []
+
+        def train_cells(cells: Sequence[Cell], out: Path, **_: Any) -> dict[str, str]:
+            for cell in cells:
+                path = run_of(out, cell)
+                if path.exists():
+                    continue
+                trained.append(cell)
+                made = Run.open(path, cell.config)
+                steps, loss = cell.config.train.steps, loss_of(cell.config)
+                made.replace(
+                    "metrics", [{**m, "tokens": m["step"] * 4096} for m in metrics({0: 5.0, steps: loss})]
+                )
+                for step in range(0, steps + 1, cell.config.eval.every):
+                    made.append("evals", val(step, loss if step == steps else 5.0, 0.01, 1.0))
+                (path / "env.json").write_text(json.dumps({"data_digest": "d"}))
+                if loss < 2.3:
+                    made.finish("done", step=steps, params=1, tokens=1)
+                else:
+                    made.finish("failed", error="DivergedError", reason="loss nan", step=7)
+            return {}
+
+        monkeypatch.setattr(module, "train_cells", train_cells)
+        out = tmp_path / how.pop("out", "search")
+        found, _ = module.search(recipe("demo"), out=out, fields=fields, methods=("gpt", "ngpt"), **how)
+        return found, out, trained
+
+    return run
+
+
+def test_it_finds_each_arm_s_best_with_equally_many_runs(searched: Search_) -> None:
+    found, out, trained = searched()
+    assert found.best("gpt") == ({"optim.lr": 2**-8, "optim.weight_decay": 0.1}, pytest.approx(2.0))
+    best = {"optim.lr": 2**-6, "optim.weight_decay": 0.0, "optim.alpha_init": 0.2}
+    assert found.best("ngpt") == (best, pytest.approx(2.0))
+    assert found.runs("gpt") == found.runs("ngpt") == len(trained) / 2
+    assert found.runs("gpt") < 18 < 6 * 3 * 3
+    # A decay of 0 is no edge, because nothing is below it.
+    assert found.edges("gpt") == found.edges("ngpt") == []
+    assert read(out / "search.json") == found
+    assert len((out / "sweep.csv").read_text().splitlines()) == len(trained) + 1
+
+
+def test_it_goes_on_with_what_is_there(searched: Search_) -> None:
+    first, _, trained = searched()
+    again, _, more = searched()
+    assert again == first and trained and not more
+
+
+def test_an_edge_is_named(searched: Search_) -> None:
+    found, _, _ = searched({**FIELDS, "optim.lr": LRS[:3]})
+    assert found.edges("gpt") == ["optim.lr"] and found.edges("ngpt") == ["optim.lr"]
+
+
+def test_a_seed_mean_decides(searched: Search_) -> None:
+    found, _, trained = searched(seeds=3)
+    assert found.seeds == {0, 1, 2} and found.runs("gpt") == len(trained) / 2
+    assert found.best("ngpt") is not None and found.best("ngpt")[1] == pytest.approx(2.001)  # type: ignore[index]
+
+
+def test_a_file_that_was_changed_is_refused(searched: Search_, tmp_path: Path) -> None:
+    found, out, _ = searched()
+    held = json.loads((out / "search.json").read_text())
+    held["tried"][3]["loss_nats"] = 1.0
+    (tmp_path / "x.json").write_text(json.dumps(held))
+    with pytest.raises(DataError, match=rf"search {found.search}: its cells have the hash"):
+        read(tmp_path / "x.json")
+    for text in ("[]", "{", '{"search": "0"}'):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(DataError, match="no search"):
+            read(tmp_path / "x.json")
+
+
+def arm(found: Search, method: str = "ngpt", **optim: Any) -> RunConfig:
+    """The config of a run that links the search, as `compare --tuned` makes it."""
+    made = replace(recipe("demo"), tuned={method: tuned._tuned(found, method)})
+    (config,) = plan(made, methods=[method], seeds=1, overrides={f"optim.{k}": v for k, v in optim.items()})
+    return config
+
+
+def test_an_arm_is_tuned_by_what_was_searched_and_nothing_else(searched: Search_) -> None:
+    found, _, _ = searched()
+    config = arm(found)
+    assert (config.seed, config.data.seed) == (1, 1), "the seed that chose is not reported"
+    assert (config.optim.lr, config.optim.alpha_init, config.optim.search) == (2**-6, 0.2, found.search)
+    assert why_untuned(config, {1, 2}, found) is None
+
+    def why(config: RunConfig, seeds: set[int] = {1}, search: Search | None = found) -> str:  # noqa: B006
+        said = why_untuned(config, seeds, search)
+        assert said is not None
+        return said
+
+    assert why(config, {0, 1}) == f"flattered: seed 0 chose these settings in search {found.search}"
+    assert "is not beside the runs" in why(config, search=None)
+    assert "no search is linked" in why(arm(found, search=""))
+    assert "though a grid of learning rates is named" in why(arm(found, search="", lr_grid=["0.1", "0.2"]))
+    assert "other settings best (optim.weight_decay 0.0, here 0.1" in why(arm(found, weight_decay=0.1))
+    longer = config.model_copy(update={"train": config.train.model_copy(update={"steps": 1200})})
+    assert "made at other settings (train.steps 600, here 1200)" in why(longer)
+    assert "has no result for it" in why(config.model_copy(update={"method": "qk_norm"}))
+    edge, _, _ = searched({**FIELDS, "optim.lr": LRS[:3]}, out="edge")
+    assert "on the edge" in why(arm(edge), search=edge)
+
+
+def test_searches_over_other_values_are_not_alike(searched: Search_) -> None:
+    found, _, _ = searched()
+    fewer, _, _ = searched({**FIELDS, "optim.weight_decay": ["0", "0.1"]}, out="fewer")
+    assert searched_apart(("gpt", found), ("ngpt", found)) is None
+    assert searched_apart(("gpt", found), ("ngpt", fewer)) is not None
+    assert searched_apart(("gpt", found), ("ngpt", None)) is None, "that it is missing is another doubt"
+
+
+def test_a_linked_search_is_found_beside_the_study_or_shipped(
+    searched: Search_, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, out, _ = searched()
+    config = arm(found)
+    assert find(config, tmp_path) is None
+    (tmp_path / "searches").mkdir()
+    (out / "search.json").rename(tmp_path / "searches" / f"{found.search}.json")
+    assert find(config, tmp_path) == found
+    monkeypatch.setattr(searches, "SHIPPED", tmp_path / "searches")
+    assert find(config) == found
+
+
+def test_values_that_a_method_refuses_are_none_of_its(searched: Search_) -> None:
+    told: list[str] = []
+    found, _, _ = searched(tell=told.append)
+    assert sum("gpt without optim.alpha_init" in line for line in told) == 3
+    assert "optim.alpha_init" not in found.best("gpt")[0]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--search"], "over what"),
+        (["--search", "--lrs", "2^-9", "--widths", "32"], "one width"),
+        (["--search", "--lrs", "2^-9", "2^-9"], "name each once"),
+        (["--search", "--lrs", "2^-9", "--grid", "seed=1,2"], "--seeds"),
+        (["--search", "--lrs", "2^-9", "--seeds", "0"], "at least 1"),
+    ],
+)
+def test_wrong_use_is_one_line(arguments: list[str], words: str, capsys: Any, tmp_path: Path) -> None:
+    assert main(["sweep", "demo", *arguments, "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_search_without_the_method_or_a_learning_rate(
+    searched: Search_, tmp_path: Path, capsys: Any
+) -> None:
+    _, out, _ = searched()
+    search = str(out / "search.json")
+    assert (
+        main(["compare", "demo", "--tuned", search, "--methods", "gpt", "qk_norm", "--out", str(tmp_path)])
+        == 2
+    )
+    assert "has no result for qk_norm; it tried gpt, ngpt" in capsys.readouterr().err
+    no_lr, out, _ = searched({"optim.weight_decay": ["0", "0.1"]}, out="no")
+    with pytest.raises(DataError, match="no learning rate"):
+        tuned._tuned(no_lr, "gpt")
+
+
+def test_a_failed_cell_ends_the_search_with_its_reason(
+    searched: Search_, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched()
+
+    def fails(cells: Sequence[Cell], out: Path, **_: Any) -> dict[str, str]:
+        return {cell.config.hash: "killed by SIGKILL" for cell in cells}
+
+    monkeypatch.setattr(module, "train_cells", fails)
+    with pytest.raises(ConfigError, match=r"failed \(killed by SIGKILL\); mend that"):
+        module.search(recipe("demo"), out=Path("nowhere"), fields=FIELDS, methods=("gpt",))
