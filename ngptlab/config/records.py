@@ -225,7 +225,7 @@ class EvalConfig(Section):
     val_tokens: int = Field(default=262_144, gt=0)
     """Tokens of the fixed validation set, the same in every run."""
     windows: Literal["first", "spread"] = "first"
-    """Where they stand in the split: `first`: at its beginning; `spread`: in windows at even distances, so all documents count."""
+    """Where they stand in the split: `first`: at its beginning; `spread`: at even distances, so all documents count."""
     length_factor: int = Field(default=8, ge=1)
     """Longest context of the length evaluation, in training contexts."""
     length_documents: int = Field(default=64, ge=0)
