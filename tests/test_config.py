@@ -56,6 +56,7 @@ SCIENCE: dict[str, Any] = {
     "train.weights_dtype": "bfloat16",
     "eval.every": 51,
     "eval.val_tokens": 1000,
+    "eval.windows": "spread",
     "eval.length_factor": 4,
     "eval.length_documents": 3,
 }
@@ -74,10 +75,19 @@ ELSEWHERE: dict[str, Any] = {
 }
 
 
+FIRST = "dadd12ef"
+"""Hash of CONFIG, written down before `seams` and all later fields came."""
 EARLIER = {"mup": "34b7c7a8", "nugpt": "3bd58707"}
 """Hashes of CONFIG with these rules at base width 64, written down before `base_layers` and `base_tokens` came; muP's before the
 unembedding was drawn at every width."""
-LATER = {"data.order", "data.end_of_text", "train.weights_dtype", "optim.init", "optim.alpha_init"}
+LATER = {
+    "data.order",
+    "data.end_of_text",
+    "train.weights_dtype",
+    "optim.init",
+    "optim.alpha_init",
+    "eval.windows",
+}
 """Fields that came after the first runs; `param` and `seams` have tests of their own."""
 
 
@@ -132,6 +142,8 @@ def test_what_came_later_is_not_under_the_hash_at_its_default() -> None:
     assert "data.seed" in paths and not LATER & set(paths)
     assert not any(path.startswith("param.") for path in paths)
     assert changed("data.order", "sequential").science()["data"]["order"] == "sequential"
+    assert changed("eval.windows", "first").hash == CONFIG.hash == FIRST
+    assert changed("eval.windows", "spread").science()["eval"]["windows"] == "spread"
 
 
 def test_run_name_is_readable() -> None:
@@ -293,9 +305,9 @@ def test_a_section_that_changes_nothing_leaves_earlier_hashes_alone() -> None:
 
 
 def test_earlier_hashes_stand() -> None:
-    """Written down before `seams` came: a section at its default must not make another run of an old one."""
+    """A section at its default must not make another run of an old one."""
     assert "seams" not in CONFIG.science()
-    assert CONFIG.hash == "dadd12ef"
+    assert CONFIG.hash == FIRST
     assert changed("param.base_width", 64).hash != EARLIER["mup"], "under one hash, other numbers than before"
     assert changed("param.rules", "nugpt").hash == EARLIER["nugpt"]
 

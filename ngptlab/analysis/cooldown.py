@@ -66,7 +66,7 @@ class Row(TypedDict):
     final_loss_stderr: float | None
     """Over the seeds; None under two."""
     validation_stderr: float | None
-    """Over the windows of the validation text, mean over the seeds: the noise of the measurement, not of the seed."""
+    """Over the documents of the validation text, mean over the seeds: the noise of the measurement, not of the seed."""
     before_nats: float | None
     """Mean loss at the branch point."""
     gaps: Gaps | None

@@ -25,7 +25,7 @@ class CellRow:
     final_loss_nats: float | None = None
     """Validation loss after the last step."""
     final_loss_stderr: float | None = None
-    """Over the windows of the validation text."""
+    """Over the documents of the validation text."""
     train_loss_last50_nats: float | None = None
     """Mean training loss of the last 50 steps."""
     steps: int = 0

@@ -30,7 +30,7 @@ class Curve:
     losses: tuple[tuple[float, ...], ...]
     """A row a seed; infinite where the run diverged."""
     errors: tuple[float, ...]
-    """Standard error at each rate: over seeds, or with one seed over the windows of the validation text."""
+    """Standard error at each rate: over seeds, or with one seed over the documents of the validation text."""
     optimum: Optimum | None
     left_out: tuple[float, ...]
     """Rates with a cell that neither finished nor diverged."""

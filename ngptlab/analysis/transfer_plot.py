@@ -121,7 +121,7 @@ def _caption(findings: Sequence[Finding], title: str) -> str:
     curves = [curve for f in findings for curve in f.curves]
     seeds = max(len(curve.losses) for curve in curves)
     kinds = sorted({c.optimum.interval for c in curves if c.optimum is not None and not c.optimum.on_edge})
-    over = f"{seeds} seeds" if seeds > 1 else "validation windows (one seed)"
+    over = f"{seeds} seeds" if seeds > 1 else "validation text (one seed)"
     lines = [
         f"{title}: bands are one standard error over {over}.",
         f"Triangle: optimum, 95% interval from {' or '.join(kinds) or 'nothing'}. Square: at the grid's edge. Cross: diverged.",

@@ -1,6 +1,6 @@
 """Which cells are trained as one program, and how many at a time.
 
-The rule of `auto` comes from measurements (docs/log.md, `python -m benchmarks.stacked`). A stack saves what every operation
+The rule of `auto` comes from measurements (docs/speed-log.md, `python -m benchmarks.stacked`). A stack saves what every operation
 costs whatever its size, and pays with a working set that leaves the caches.
 """
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ngptlab.data.batches import Batches, fixed_windows, permute
+from ngptlab.data import batches as batches_module
+from ngptlab.data.batches import Batches, documents_of_windows, fixed_windows, permute
 from ngptlab.data.shards import TokenStream
 from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
@@ -170,6 +171,71 @@ def test_fixed_windows_are_the_first(tokens: int, count: int) -> None:
     assert inputs.shape == targets.shape == (count, 10)
     assert inputs.ravel().tolist() == list(range(10 * count))
     assert (targets == inputs + 1).all()
+
+
+@given(num_windows=st.integers(1, 400), count=st.integers(1, 500))
+def test_spread_windows_stand_at_even_distances(num_windows: int, count: int) -> None:
+    """From the beginning to the end, none twice; all of the split where it has no more tokens than are asked for."""
+    length = num_windows * 3 + 1
+    inputs, targets = fixed_windows(Counting(length), context=3, tokens=count * 3, spread=True)
+    assert (targets == inputs + 1).all() and (np.diff(inputs) == 1).all()
+    windows, rest = np.divmod(inputs[:, 0], 3)
+    assert len(windows) == min(count, num_windows) and not rest.any()
+    distances = np.diff([*windows, num_windows])  # the last one to the end of the split
+    assert windows[0] == 0 and distances.min() >= 1
+    assert distances.max() - distances.min() <= 1, "as even as whole windows can be"
+    if count >= num_windows:
+        assert np.array_equal(inputs, fixed_windows(Counting(length), context=3, tokens=length)[0])
+
+
+END = 9
+
+
+@settings(deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 8), min_size=1, max_size=20),
+    headless=st.booleans(),
+    context=st.integers(1, 7),
+    tokens=st.integers(1, 150),
+    shard_tokens=st.integers(3, 40),
+    part=st.integers(1, 9),
+    spread=st.booleans(),
+)
+def test_documents_of_windows(
+    tmp_path_factory: pytest.TempPathFactory,
+    lengths: list[int],
+    headless: bool,
+    context: int,
+    tokens: int,
+    shard_tokens: int,
+    part: int,
+    spread: bool,
+) -> None:
+    """As a plain loop over all tokens numbers them, over several files, and searched in parts of any size."""
+    documents = [[END, *range(length)] for length in lengths]
+    text = [token for document in documents for token in document][headless:]  # a shard may begin within one
+    if len(text) <= context:
+        return
+    folder = tmp_path_factory.mktemp("shards")
+    with ShardWriter(folder, "val", shard_tokens=shard_tokens) as writer:
+        writer.write(np.array(text))
+    stream = TokenStream(sorted(folder.glob("*.bin")))
+    where = {"context": context, "tokens": tokens, "spread": spread}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches_module, "PART_TOKENS", part)
+        found = documents_of_windows(stream, **where, end_of_text=END)
+    _, targets = fixed_windows(stream, **where)
+    count = len(targets)
+    available = (len(text) - 1) // context
+    rows = [row * available // count if spread else row for row in range(count)]
+    assert [[text[row * context + 1 + n] for n in range(context)] for row in rows] == targets.tolist()
+    number, of_position = 0, []
+    for token in text:
+        number += token == END
+        of_position.append(number)
+    expected = [[of_position[row * context + 1 + n] for n in range(context)] for row in rows]
+    met = sorted({number for row in expected for number in row})
+    assert found.tolist() == [[met.index(number) for number in row] for row in expected]
 
 
 def test_fixed_windows_of_too_short_a_stream() -> None:

@@ -21,7 +21,7 @@ from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
 from ngptlab.evals import loss as loss_module
 from ngptlab.evals.length import length_loss, long_documents
-from ngptlab.evals.loss import validation_loss
+from ngptlab.evals.loss import by_group, clustered_stderr, document_losses, validation_loss
 from ngptlab.experiment import hold_out, open_data, train
 from ngptlab.nn.decoder import Decoder
 from ngptlab.train.checkpoint import list_checkpoints, load_weights, read_checkpoint
@@ -80,6 +80,66 @@ def test_validation_loss_in_several_passes(model: Decoder, monkeypatch: pytest.M
         parts = validation_loss(model, tokens[:, :-1], tokens[:, 1:], text_bytes=84)
         assert parts["loss_nats"] == pytest.approx(whole["loss_nats"], rel=TOLERANCE)
         assert parts["windows"] == 7
+
+
+def delete_one_group(tokens: np.ndarray, losses: np.ndarray) -> float:
+    """The jackknife's error of the mean over all tokens, one group left out in turn."""
+    groups = len(tokens)
+    left = [np.delete(tokens, g) @ np.delete(losses, g) / np.delete(tokens, g).sum() for g in range(groups)]
+    return math.sqrt((groups - 1) / groups * ((np.array(left) - np.mean(left)) ** 2).sum())
+
+
+def test_the_error_over_documents_is_nearly_the_jackknifes() -> None:
+    """The jackknife's terms have G / (G - 1) (1 - w) in place of 1, w a group's share of the tokens: w is at most 0.01 here."""
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        tokens = draw.integers(20, 60, 150).astype(np.float64)
+        losses = draw.normal(2.0, 0.3, 150) + tokens / 100  # long documents have higher losses here
+        found, jackknife = clustered_stderr(tokens, losses), delete_one_group(tokens, losses)
+        assert found == pytest.approx(jackknife, rel=0.01)
+
+
+def test_the_error_over_groups_of_one_size_is_the_ordinary_one() -> None:
+    for groups in (2, 3, 50):
+        losses = np.random.default_rng(groups).normal(2.0, 0.5, groups)
+        ordinary = losses.std(ddof=1) / math.sqrt(groups)
+        assert clustered_stderr(np.full(groups, 7.0), losses) == pytest.approx(ordinary, rel=1e-12)
+        assert delete_one_group(np.full(groups, 7.0), losses) == pytest.approx(ordinary, rel=1e-12)
+    assert clustered_stderr(np.array([7.0]), np.array([2.0])) == 0.0
+
+
+def test_validation_loss_over_documents(model: Decoder) -> None:
+    """The mean is as ever; the error is that of three documents, whose tokens are cut by no window's edge."""
+    tokens = draw(7, 13)
+    documents = np.repeat([0, 1, 2], [10, 60, 14]).reshape(7, 12)
+    plain = plain_losses(model, tokens)
+    by_document = np.array([plain[documents == number].mean() for number in range(3)])
+    found = validation_loss(model, tokens[:, :-1], tokens[:, 1:], text_bytes=84, documents_NT=documents)
+    assert found["loss_nats"] == pytest.approx(plain.mean(), rel=TOLERANCE)
+    expected = clustered_stderr(np.array([10.0, 60.0, 14.0]), by_document)
+    assert found["stderr_nats"] == pytest.approx(expected, rel=1e-4) and found["documents"] == 3
+    parts = document_losses(model, tokens[:, :-1], tokens[:, 1:], documents)
+    assert (parts["eval"], parts["of"], parts["tokens"]) == ("parts", "document", [10, 60, 14])
+    assert parts["loss_nats"] == pytest.approx(by_document, abs=1e-6), "written to six digits"
+    assert np.average(parts["loss_nats"], weights=parts["tokens"]) == pytest.approx(plain.mean(), abs=1e-6)
+
+
+def test_of_one_document_windows_are_the_parts(model: Decoder) -> None:
+    tokens = draw(7, 13)
+    inputs, targets, one = tokens[:, :-1], tokens[:, 1:], np.zeros((7, 12), dtype=np.int64)
+    found = validation_loss(model, inputs, targets, text_bytes=84, documents_NT=one)
+    assert found == validation_loss(model, inputs, targets, text_bytes=84)
+    assert found["documents"] == 1 and found["stderr_nats"] > 0
+    parts = document_losses(model, inputs, targets, one)
+    assert (parts["of"], parts["tokens"]) == ("window", [12] * 7)
+    assert parts["loss_nats"] == pytest.approx(plain_losses(model, tokens).mean(1), abs=1e-6)
+
+
+def test_by_group_without_groups_is_the_mean() -> None:
+    assert [part.tolist() for part in by_group(torch.tensor([[1.0, 2.0], [3.0, 6.0]]), None)] == [
+        [4.0],
+        [3.0],
+    ]
 
 
 def test_one_window_has_no_error(model: Decoder) -> None:
@@ -166,7 +226,7 @@ def test_without_a_long_document(change: dict[str, Any], make_config: MakeConfig
     notes = Notes()
     run = train(make_config(**change), tmp_path / "run", reporter=notes)
     assert run.done
-    assert [record["eval"] for record in run.read("evals")] == ["val"] * 4
+    assert [record["eval"] for record in run.read("evals")] == [*["val"] * 4, "parts"]
     assert sum("the length evaluation is left out" in note for note in notes.notes) == 1
 
 
@@ -178,11 +238,14 @@ def test_recorded_numbers_are_those_of_the_final_weights(make_config: MakeConfig
     load_weights(model, weights)
     corpus = open_data(config)
     held = hold_out(config, corpus)
+    text_bytes = int((held.targets_NT != EOT).sum())
+    of_document = held.of_document_NT
     val = validation_loss(
-        model, held.inputs_NT, held.targets_NT, text_bytes=int((held.targets_NT != EOT).sum())
+        model, held.inputs_NT, held.targets_NT, text_bytes=text_bytes, documents_NT=of_document
     )
+    parts = document_losses(model, held.inputs_NT, held.targets_NT, of_document)
     length = length_loss(model, held.documents_NT, context=16)
-    assert run.read("evals")[-2:] == [{"step": 8, **val}, {"step": 8, **length}]
+    assert run.read("evals")[-3:] == [{"step": 8, **record} for record in (val, parts, length)]
 
 
 def write_split(folder: Path, split: str, tokens: list[int]) -> None:

@@ -248,8 +248,8 @@ def test_digests_do_not_read_the_streams_again(
     )
     monkeypatch.setattr(Run, "content", counted)
     run = train(config, tmp_path / "often")
-    assert sorted(read) == sorted([*STREAMS, "evals", "evals"]), (
-        "each when it is begun, evaluations twice more for the last one and for what the run learned"
+    assert sorted(read) == sorted([*STREAMS, "evals", "evals", "evals"]), (
+        "each when it is begun, evaluations three times more: for the last two records and for what the run learned"
     )
     saved = list_checkpoints(run.path / "checkpoints")
     assert len(saved) == 8

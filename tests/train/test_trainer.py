@@ -42,6 +42,7 @@ def test_records(make_config: MakeConfig, tmp_path: Path) -> None:
     evals = run.read("evals")
     assert [(r["step"], r["eval"]) for r in evals] == [
         *((step, "val") for step in (0, 3, 6, 8)),
+        (8, "parts"),
         (8, "length"),
     ]
     assert abs(evals[0]["loss_nats"] - math.log(257)) < 0.5, "initial weights predict almost uniformly"

@@ -58,7 +58,7 @@ SOURCE = Source(
             scale=f"{OTHER}; 162M parameters, context 1,024, torch 2.5 compiled on GPUs",
             rule=StepTakes(**PAIR, low=1.15, high=1.25, gpu=True),
             corrected="Of an implementation more than of the method: its own two scripts took 1.34 beside ours on an H200, "
-            "and ours 1.15 before its kernels were launched as one (docs/log.md, 2026-11-27).",
+            "and ours 1.15 before its kernels were launched as one (docs/speed-log.md, 2026-11-27).",
         ),
         Claim(
             id="replication-length",
