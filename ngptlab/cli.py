@@ -35,6 +35,7 @@ from ngptlab.verbs import (
     sample,
     smoked,
     sweep,
+    target,
     track,
     watch,
 )
@@ -163,6 +164,7 @@ def parser() -> Parser:
         "--out", type=Path, help="folder of the runs and of report.html (default: out/<recipe>)"
     )
     smoked.add(compare)
+    target.add(compare)
     sweep.add(verb("sweep", sweep.act, "Train a grid of runs; does the learning rate carry over width?"))
     ladder.add(verb("ladder", ladder.act, "Go from one method to another, seam by seam."))
     cooldown.add(
@@ -178,7 +180,8 @@ def parser() -> Parser:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="run directories or folders of them, the baseline's first; folders of studies (ladder, cooldown, sweep, coord)",
+        help="run directories or folders of them, the baseline's first; folders of studies "
+        "(ladder, cooldown, sweep, coord, target)",
     )
     report.add_argument(
         "--out", type=Path, default=Path("out/report"), help="folder of report.html (default: out/report)"
@@ -280,6 +283,10 @@ def _compare(options: argparse.Namespace) -> int:
             f"--method: compare takes several; give --methods {options.overrides['method']} ..."
         )
     no_seeds(options)
+    if options.target is None:
+        target.check_absent(options)
+    else:
+        return until_stopped(lambda: _print_headline(target.act(found, options)))
 
     def work() -> None:
         page = compare(

@@ -54,11 +54,18 @@ def compare(
         Stopped: a signal asked for it; the run under way was saved.
     """
     configs = plan(recipe, methods=methods or recipe.methods, seeds=seeds, overrides=overrides or {})
-    runs: list[Run] = []
-    for config in configs:
-        with reporter(config) as tell:
-            runs.append(train(config, _place(out, config), reporter=tell))
+    runs = [train_one(config, out, reporter) for config in configs]
     return write_report([run.path for run in runs], out, title=recipe.config.name)
+
+
+def train_one(config: RunConfig, out: Path, reporter: ReporterFactory) -> Run:
+    """The finished run of a config below out/runs, trained where it is missing.
+
+    Raises:
+        LabError, Stopped: as `compare` does.
+    """
+    with reporter(config) as tell:
+        return train(config, _place(out, config), reporter=tell)
 
 
 def _place(out: Path, config: RunConfig) -> Path:

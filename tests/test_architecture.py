@@ -78,6 +78,7 @@ ALLOWED: dict[str, set[str]] = {
     "ladder": RUNNING | {"overrides", "recipes", "analysis", "sweep"},
     "cooldown": RUNNING | {"overrides", "recipes", "experiment", "analysis", "sweep"},
     "compare": RUNNING | {"overrides", "recipes", "report", "experiment"},
+    "target": RUNNING | {"overrides", "recipes", "report", "analysis", "compare"},
     "watch": BASE | {"runs", "whole", "tail", "train"},
     "smoke": {"config", "data", "recipes", "sizes"},
     "plan": MODEL | {"device", "methods", "data", "flops"},
