@@ -37,6 +37,7 @@ from ngptlab.verbs import (
     sample,
     smoked,
     sweep,
+    target,
     track,
     tuned,
     watch,
@@ -168,6 +169,7 @@ def parser() -> Parser:
     tuned.add(compare)
     ledger.add_option(compare)
     smoked.add(compare)
+    target.add(compare)
     sweep.add(verb("sweep", sweep.act, "Train a grid of runs; does the learning rate carry over width?"))
     ladder.add(verb("ladder", ladder.act, "Go from one method to another, seam by seam."))
     cooldown.add(
@@ -184,7 +186,8 @@ def parser() -> Parser:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="run directories or folders of them, the baseline's first; folders of studies (ladder, cooldown, sweep, coord)",
+        help="run directories or folders of them, the baseline's first; folders of studies "
+        "(ladder, cooldown, sweep, coord, target)",
     )
     report.add_argument(
         "--out", type=Path, default=Path("out/report"), help="folder of report.html (default: out/report)"
@@ -279,6 +282,10 @@ def _compare(options: argparse.Namespace) -> int:
             f"--method: compare takes several; give --methods {options.overrides['method']} ..."
         )
     no_seeds(options)
+    if options.target is None:
+        target.check_absent(options)
+    else:
+        return until_stopped(lambda: _print_headline(target.act(found, options)))
 
     out = options.out or Path("out") / found.config.name
 

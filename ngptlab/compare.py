@@ -60,13 +60,27 @@ def compare(
         Stopped: a signal asked for it; the run under way was saved.
     """
     configs = plan(recipe, methods=methods or recipe.methods, seeds=seeds, overrides=overrides or {})
-    places = {_place(out, config): config for config in configs}
-    runs: list[Run] = []
-    with lent(ledger, places, digest=lambda config: open_data(config).digest, note=tell):
-        for path, config in places.items():
-            with reporter(config) as progress:
-                runs.append(train(config, path, reporter=progress))
+    with lending(ledger, configs, out, tell):
+        runs = [train_one(config, out, reporter) for config in configs]
     return write_report([run.path for run in runs], out, title=recipe.config.name)
+
+
+def train_one(config: RunConfig, out: Path, reporter: ReporterFactory) -> Run:
+    """The finished run of a config below out/runs, trained where it is missing.
+
+    Raises:
+        LabError, Stopped: as `compare` does.
+    """
+    with reporter(config) as tell:
+        return train(config, _place(out, config), reporter=tell)
+
+
+def lending(
+    ledger: Ledger | None, configs: Sequence[RunConfig], out: Path, tell: Callable[[str], None]
+) -> AbstractContextManager[None]:
+    """While it lasts, runs below out/runs are those of the ledger where it has them; what is trained goes into it."""
+    places = {_place(out, config): config for config in configs} if ledger else {}
+    return lent(ledger, places, digest=lambda config: open_data(config).digest, note=tell)
 
 
 def _place(out: Path, config: RunConfig) -> Path:

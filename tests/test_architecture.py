@@ -79,6 +79,7 @@ ALLOWED: dict[str, set[str]] = {
     "ladder": RUNNING | {"ledger", "overrides", "recipes", "analysis", "sweep"},
     "cooldown": RUNNING | {"ledger", "overrides", "recipes", "experiment", "analysis", "sweep"},
     "compare": RUNNING | {"ledger", "overrides", "recipes", "report", "experiment"},
+    "target": RUNNING | {"ledger", "overrides", "recipes", "report", "analysis", "compare"},
     "watch": BASE | {"runs", "whole", "tail", "train"},
     "smoke": {"config", "data", "recipes", "sizes"},
     "plan": MODEL | {"device", "methods", "data", "flops"},

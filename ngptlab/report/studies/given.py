@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ngptlab.errors import ConfigError
 from ngptlab.folders import own, refuse_link
-from ngptlab.report.studies import cooldown, coord, ladder, sweep
+from ngptlab.report.studies import cooldown, coord, ladder, sweep, target
 from ngptlab.report.studies.reading import sensible
 from ngptlab.report.studies.shown import Placed, Study
 
@@ -18,8 +18,12 @@ KINDS: dict[str, Callable[[Path], list[Study]]] = {
     "cooldown.json": cooldown.study,
     "sweep.json": sweep.study,
     "coord.json": coord.study,
+    "target.json": target.study,
 }
 """The file that makes a folder a study's, and what reads it."""
+
+OF_A_COMPARISON = "target.json"
+"""A study of the comparison in whose folder it stands: the runs there are given with it."""
 
 FOLDER = "studies"
 """Beside the page: files of the studies, a folder each. They are written anew from the numbers, never copied."""
@@ -47,19 +51,27 @@ def recognize(paths: Iterable[Path]) -> Given:
             runs.append(path)
         elif found:
             studies |= dict.fromkeys(found)
+            if found == [path / OF_A_COMPARISON]:
+                runs += _runs_inside(path)
         else:
             runs += _inside(path)
     return Given(tuple(runs), tuple(studies))
 
 
 def _inside(path: Path) -> list[Path]:
-    for pattern in ("*/config.json", "runs/*/config.json"):
-        if found := sorted(path.glob(pattern)):
-            return [config.parent for config in found]
+    if found := _runs_inside(path):
+        return found
     raise ConfigError(
         f"{path}: not a run directory (config.json), nor a folder of runs, nor a study's ({', '.join(KINDS)}); "
         "give what `ngptlab` trained"
     )
+
+
+def _runs_inside(path: Path) -> list[Path]:
+    for pattern in ("*/config.json", "runs/*/config.json"):
+        if found := sorted(path.glob(pattern)):
+            return [config.parent for config in found]
+    return []
 
 
 def load(files: Sequence[Path]) -> list[Placed]:
