@@ -16,6 +16,8 @@ F64 = NDArray[np.float64]
 
 BATCH_TOKENS = 16_384
 """Tokens in one forward pass; bounds the memory of the logits."""
+MOST_PARTS = 1024
+"""Of a validation text that are told apart at the end of a run."""
 
 
 @torch.no_grad()
@@ -72,11 +74,14 @@ def document_losses(
 ) -> dict[str, Any]:
     """Targets and mean loss of every document, or of every window where all are of one document.
 
-    Two models of one text can be compared by these, document by document, from one seed each.
+    Two models of one text can be compared by these, document by document, from one seed each. More than `MOST_PARTS` of them are
+    joined to so many blocks of neighbours, because a line of a run's records should stay one.
     """
     losses_NT = losses(model, inputs_NT, targets_NT)
-    of = "document" if documents_NT.max() else "window"
-    tokens, by_part = by_group(losses_NT, documents_NT if of == "document" else _windows(losses_NT))
+    of, groups_NT = ("document", documents_NT) if documents_NT.max() else ("window", _windows(losses_NT))
+    if (groups := int(groups_NT.max()) + 1) > MOST_PARTS:
+        of, groups_NT = f"block of {of}s", groups_NT * MOST_PARTS // groups
+    tokens, by_part = by_group(losses_NT, groups_NT)
     return {
         "eval": "parts",
         "of": of,
@@ -110,4 +115,4 @@ def clustered_stderr(tokens: F64, loss_nats: F64) -> float:
 
 def _windows(losses_NT: Tensor) -> NDArray[np.int64]:
     rows, length = losses_NT.shape
-    return np.repeat(np.arange(rows), length)
+    return np.repeat(np.arange(rows), length).reshape(rows, length)

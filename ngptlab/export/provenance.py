@@ -59,9 +59,14 @@ def provenance(trained: Trained, form: str, weights_sha256: str) -> dict[str, An
 
 
 def measured(trained: Trained) -> list[dict[str, Any]]:
-    """What the run recorded of this very step: by training, then by `ngptlab eval`, which replaces it."""
+    """What the run recorded of this very step: by training, then by `ngptlab eval`, which replaces it.
+
+    Without the losses of the validation text's parts, which serve to compare runs.
+    """
     records = {
-        record["eval"]: record for record in trained.run.read("evals") if record["step"] == trained.step
+        record["eval"]: record
+        for record in trained.run.read("evals")
+        if record["step"] == trained.step and record["eval"] != "parts"
     }
     for name in ("val", "length"):
         path = trained.run.path / "evals" / f"{name}.json"

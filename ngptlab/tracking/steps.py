@@ -48,7 +48,12 @@ class Steps:
 
 
 def numbers(stream: str, record: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a line, by the names under which trackers group them: `train/loss_nats`, `val/loss_nats`."""
+    """The numbers of a line, by the names under which trackers group them: `train/loss_nats`, `val/loss_nats`.
+
+    Losses of the parts of the validation text are none of them: a tracker would show a curve of one point for each.
+    """
+    if record.get("eval") == "parts":
+        return {}
     group = {"metrics": "train", "evals": str(record.get("eval")), "scales": ""}.get(stream, stream)
     return dict(_leaves(group, {key: value for key, value in record.items() if key != "step"}))
 

@@ -124,6 +124,22 @@ def test_validation_loss_over_documents(model: Decoder) -> None:
     assert np.average(parts["loss_nats"], weights=parts["tokens"]) == pytest.approx(plain.mean(), abs=1e-6)
 
 
+def test_many_documents_are_joined_to_blocks_of_neighbours(
+    model: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = draw(7, 13)
+    documents = np.arange(7 * 12).reshape(7, 12) // 4  # 21 of them
+    single = document_losses(model, tokens[:, :-1], tokens[:, 1:], documents)
+    monkeypatch.setattr(loss_module, "MOST_PARTS", 10)
+    joined = document_losses(model, tokens[:, :-1], tokens[:, 1:], documents)
+    assert joined["of"] == "block of documents" and len(joined["tokens"]) == 10
+    assert sorted(set(joined["tokens"])) == [8, 12], "two or three neighbours each"
+    for parts in (single, joined):
+        assert sum(parts["tokens"]) == 84
+        mean = np.average(parts["loss_nats"], weights=parts["tokens"])
+        assert mean == pytest.approx(plain_losses(model, tokens).mean(), abs=1e-6)
+
+
 def test_of_one_document_windows_are_the_parts(model: Decoder) -> None:
     tokens = draw(7, 13)
     inputs, targets, one = tokens[:, :-1], tokens[:, 1:], np.zeros((7, 12), dtype=np.int64)
