@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from ngptlab.analysis import stats
 from ngptlab.analysis.optimum import Array, Optimum, optimum
 from ngptlab.analysis.rows import CellRow
 from ngptlab.analysis.verdict import verdict
@@ -67,6 +69,16 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Worse:
+    """A width that is worse than the one below it at the rate of the smallest: what no rules that carry a rate over may do."""
+
+    width: int
+    than: int
+    nats: float
+    """How much worse, on average over the seeds; infinite where it diverged."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """All of one method under one set of rules, with one set of other settings where the grid crosses some."""
 
@@ -76,6 +88,8 @@ class Finding:
     curves: tuple[Curve, ...]
     shift: Shift | None
     cost: Cost | None
+    worse: tuple[Worse, ...]
+    """Empty where wider is never worse."""
     verdict: str
 
     @property
@@ -97,10 +111,17 @@ def _finding(method: str, param: str, settings: str, rows: Sequence[CellRow]) ->
     curves = tuple(
         _curve([row for row in rows if row.width == w]) for w in sorted({row.width for row in rows})
     )
-    shift, cost = _shift(curves), _cost(curves)
-    text = verdict(method, f"{param}, {settings}" if settings else param, curves, shift, cost)
+    shift, cost, worse = _shift(curves), _cost(curves), wider_is_worse(curves)
+    text = verdict(method, f"{param}, {settings}" if settings else param, curves, shift, cost, worse)
     return Finding(
-        method=method, param=param, settings=settings, curves=curves, shift=shift, cost=cost, verdict=text
+        method=method,
+        param=param,
+        settings=settings,
+        curves=curves,
+        shift=shift,
+        cost=cost,
+        worse=worse,
+        verdict=text,
     )
 
 
@@ -168,6 +189,31 @@ def _cost(curves: Sequence[Curve]) -> Cost | None:
     count = len(pairs_S)
     error = float(pairs_S.std(ddof=1)) / math.sqrt(count) if count > 1 else None
     return Cost(lr=lr, nats=float(pairs_S.mean()), stderr=error)
+
+
+def wider_is_worse(curves: Sequence[Curve]) -> tuple[Worse, ...]:
+    """Neighbouring widths of which the wider is worse at the best rate of the smallest, beyond what seeds explain.
+
+    Paired by seed: the 95% interval of the difference lies above 0. Of one seed any difference above 0 counts.
+    """
+    base = curves[0]
+    if base.optimum is None:
+        return ()
+    lr = base.lrs[base.optimum.best]
+    found = []
+    for narrow, wide in pairwise(curve for curve in curves if lr in curve.lrs):
+        below_S, above_S = (np.array([row[c.lrs.index(lr)] for row in c.losses]) for c in (narrow, wide))
+        if not np.isfinite(below_S).all() or len(below_S) != len(above_S):
+            continue
+        more = float((above_S - below_S).mean())
+        half = (
+            stats.ci95(stats.stderr([float(d) for d in above_S - below_S]), len(below_S))
+            if math.isfinite(more)
+            else None
+        )
+        if more - (half or 0.0) > 0:
+            found.append(Worse(width=wide.width, than=narrow.width, nats=more))
+    return tuple(found)
 
 
 def as_json(finding: Finding) -> dict[str, Any]:

@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING
 from ngptlab.analysis.rates import show_rate
 
 if TYPE_CHECKING:
-    from ngptlab.analysis.transfer import Cost, Curve, Shift
+    from ngptlab.analysis.transfer import Cost, Curve, Shift, Worse
 
 NEGLIGIBLE = 0.25
 """A shift, in powers of two per doubling, that we call none: over three doublings it stays within one step of a usual grid."""
 
 
-def verdict(method: str, param: str, curves: Sequence[Curve], shift: Shift | None, cost: Cost | None) -> str:
-    """One sentence on the shift and one on the cost, then what makes them doubtful."""
+def verdict(
+    method: str,
+    param: str,
+    curves: Sequence[Curve],
+    shift: Shift | None,
+    cost: Cost | None,
+    worse: Sequence[Worse] = (),
+) -> str:
+    """One sentence on the shift, one on the cost and one for each width that is worse, then what makes them doubtful."""
     if shift is None:
         parts = [f"{method} under {param}: no shift, since fewer than two widths have an optimum."]
     else:
@@ -26,6 +33,15 @@ def verdict(method: str, param: str, curves: Sequence[Curve], shift: Shift | Non
         ]
     if cost is not None:
         parts.append(_cost_sentence(curves, cost))
+    parts += [
+        f"At that rate width {each.width} "
+        + (
+            "diverges."
+            if math.isinf(each.nats)
+            else f"is worse than width {each.than}, by {each.nats:.4f} nats."
+        )
+        for each in worse
+    ]
     return " ".join(parts + _doubts(curves))
 
 

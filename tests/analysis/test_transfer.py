@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,30 @@ def test_an_unfinished_cell_leaves_its_rate_out_by_name() -> None:
     finding = only(broken)
     assert finding.curves[1].left_out == (2**-6,) and 2**-6 not in finding.curves[1].lrs
     assert "Rates left out because a run did not finish: 2^-6 at width 64." in finding.verdict
+
+
+def test_wider_is_never_worse_at_the_transferred_rate() -> None:
+    """Each doubling is 0.1 nats better; then width 64 is 0.3 worse, and then it diverges."""
+    assert only(table(parabola(0.0), seeds=3)).worse == ()
+
+    def worse_at_64(width: int, power: float, seed: int) -> float | None:
+        found = parabola(0.0)(width, power, seed)
+        assert found is not None
+        return found + 0.3 * (width == 64)
+
+    (worse,) = only(rows := table(worse_at_64, seeds=3)).worse
+    assert (worse.width, worse.than, worse.nats) == (64, 32, pytest.approx(0.2))
+    assert "At that rate width 64 is worse than width 32, by 0.2000 nats." in only(rows).verdict
+    # A difference that seeds explain is none: here the pairs scatter more than they differ.
+    noisy = table(parabola(0.0, noise=2.0), seeds=3)
+    assert len(only(noisy).worse) < 2
+    lost = [
+        replace(row, status="diverged", final_loss_nats=None) if row.width == 128 else row
+        for row in table(parabola(0.0), seeds=2)
+    ]
+    (worse,) = only(lost).worse
+    assert math.isinf(worse.nats) and "At that rate width 128 diverges." in only(lost).verdict
+    json.dumps(as_json(only(lost)), allow_nan=False)
 
 
 def test_cells_that_do_not_apply_are_no_group() -> None:

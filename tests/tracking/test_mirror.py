@@ -120,7 +120,10 @@ def test_a_resume_is_followed_from_its_checkpoint(tmp_path: Path) -> None:
 def test_numbers_of_a_line() -> None:
     line = {"step": 8, "eval": "length", "documents": 2, "bins": [{"from": 0, "to": 16, "loss_nats": 3.0}]}
     assert numbers("evals", line) == {"length/documents": 2, "length/bins/0-16/loss_nats": 3.0}
-    assert numbers("evals", {"step": 9, "eval": "parts", "of": "document", "tokens": [4], "loss_nats": [2.0]}) == {}
+    assert (
+        numbers("evals", {"step": 9, "eval": "parts", "of": "document", "tokens": [4], "loss_nats": [2.0]})
+        == {}
+    )
     assert numbers("metrics", {"step": 1, "lr": 0.1, "note": "x", "bad": float("nan"), "on": True}) == {
         "train/lr": 0.1
     }

@@ -151,8 +151,18 @@ def _by_seed(cells: Cells) -> dict[str, Finding]:
 
 def _doubts(cells: Cells) -> list[str]:
     """Of the mean curves, and of each seed's own, from which the statistic is."""
+    whole = transfer(cells)[0]
     curves = [curve for finding in _by_seed(cells).values() for curve in finding.curves]
-    return list(dict.fromkeys(_doubtful([*transfer(cells)[0].curves, *curves])))
+    return list(dict.fromkeys([*_doubtful([*whole.curves, *curves]), *_no_rules(whole)]))
+
+
+def _no_rules(finding: Finding) -> list[str]:
+    """Rules under which a wider model is worse at the base's rate are not what they are called, whatever the optimum does."""
+    if finding.param == "sp":
+        return []
+    return [
+        f"under these rules width {w.width} is worse than {w.than} at the base's rate" for w in finding.worse
+    ]
 
 
 def _doubtful(curves: Sequence[Curve]) -> list[str]:
