@@ -213,7 +213,7 @@ def test_a_search_without_the_method_or_a_learning_rate(
 
 
 def test_a_failed_cell_ends_the_search_with_its_reason(
-    searched: Search_, monkeypatch: pytest.MonkeyPatch
+    searched: Search_, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     searched()
 
@@ -222,4 +222,4 @@ def test_a_failed_cell_ends_the_search_with_its_reason(
 
     monkeypatch.setattr(module, "train_cells", fails)
     with pytest.raises(ConfigError, match=r"failed \(killed by SIGKILL\); mend that"):
-        module.search(recipe("demo"), out=Path("nowhere"), fields=FIELDS, methods=("gpt",))
+        module.search(recipe("demo"), out=tmp_path, fields=FIELDS, methods=("gpt",))
