@@ -182,14 +182,16 @@ class RotateNormScale:
     In this order scores are no pure function of the distance once s_qk differs within a rotated pair.
     """
 
+    s_qk_init: float = 1.0
+
     def build(self, dims: Dims) -> nn.Module:
-        return _RotateNormScale(dims)
+        return _RotateNormScale(dims, self.s_qk_init)
 
 
 class _RotateNormScale(nn.Module):
-    def __init__(self, dims: Dims) -> None:
+    def __init__(self, dims: Dims, s_qk_init: float) -> None:
         super().__init__()
-        self.s_qk = Scale(dims.num_heads, dims.d_head, init=1.0, scale=dims.d_model**-0.5)
+        self.s_qk = Scale(dims.num_heads, dims.d_head, init=s_qk_init, scale=dims.d_model**-0.5)
 
     def forward(self, q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
         return scaled_units(q_BTHK, k_BTHK, rope, self.s_qk.effective())
@@ -282,16 +284,18 @@ class PlainLogits:
 
 @dataclass(frozen=True)
 class ScaledLogits:
-    """s_z z, one trained factor a token of the vocabulary (equation 3)."""
+    """s_z z, one trained factor a token of the vocabulary (equation 3), stored at scale d_model ** width_power."""
+
+    width_power: float = -0.5
 
     def build(self, dims: Dims) -> Logits:
-        return _ScaledLogits(dims)
+        return _ScaledLogits(dims, dims.d_model**self.width_power)
 
 
 class _ScaledLogits(Logits):
-    def __init__(self, dims: Dims) -> None:
+    def __init__(self, dims: Dims, scale: float) -> None:
         super().__init__()
-        self.s_z = Scale(dims.vocab_size, init=1.0, scale=dims.d_model**-0.5)
+        self.s_z = Scale(dims.vocab_size, init=1.0, scale=scale)
 
     def rows(self, E_out: Tensor) -> Tensor:
         return E_out * self.s_z.effective().unsqueeze(1)

@@ -145,7 +145,8 @@ def test_the_norm_check_sees_a_missing_constraint(method: str) -> None:
 
 @every_method
 def test_learns_a_repeating_sequence(method: str) -> None:
-    losses = train(build_model(method, DIMS, seed=3), 30)
+    # A logit is at most s_z where cosines are scaled, and an s_z that is slow to grow takes 45 steps.
+    losses = train(build_model(method, DIMS, seed=3), 50)
     assert losses[-1] < 0.5 * losses[0], losses
     assert all(torch.isfinite(torch.tensor(losses)))
 

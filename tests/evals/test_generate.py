@@ -22,7 +22,7 @@ every_method = pytest.mark.parametrize("method", methods.names())
 @torch.no_grad()
 def talkative(method: str) -> Decoder:
     """A float64 model, sure enough of itself that its greedy text is not one token again and again."""
-    model = noisy(build_model(method, DIMS, seed=5).double(), 4, scales=0.3, weights=0.5)
+    model = noisy(build_model(method, DIMS, seed=5).double(), 8, scales=0.3, weights=0.5)
     for name, weight in model.named_parameters():
         if name.endswith(".alpha.stored"):
             weight.mul_(8)

@@ -154,6 +154,11 @@ def qk_modded(x_K: Tensor, position: int, s_K: Tensor) -> Tensor:
     return rope(unit(x_K) * s_K, position)
 
 
+def qk_without_norm(x_K: Tensor, position: int, s_K: Tensor) -> Tensor:
+    """Eqs 15, 16 without their Norm (table 6)."""
+    return rope(x_K, position) * s_K
+
+
 def gate(u_F: Tensor, v_F: Tensor, s_u_F: Tensor, s_v_F: Tensor, d_model: int) -> Tensor:
     """SwiGLU of the scaled branches; SiLU is on v, and so is sqrt(d_model)."""
     u_F = u_F * s_u_F  # eq 20
@@ -172,7 +177,7 @@ def own_s_qk(s_qk_HK: Tensor, head: int) -> Tensor:
 
 
 def common_s_qk(s_qk_K: Tensor, head: int) -> Tensor:
-    """The replication: one s_qk for all heads of a layer."""
+    """The replication: one s_qk for all heads of a layer. So it is where s_qk is one number."""
     return s_qk_K
 
 
@@ -186,10 +191,22 @@ class Equations:
     move: Callable[[Tensor, Tensor, Tensor], Tensor] = move
     attn_scale: Callable[[int], float] = math.sqrt  # of d_head; sqrt(d_head), not its inverse (A.4)
     alpha_init: Callable[[Dims], float] = lambda dims: 0.05
+    s_qk_init: float = 1.0
+    s_z_scale: Callable[[Dims], float] = lambda dims: 1 / math.sqrt(dims.d_model)
+    fixed: frozenset[str] = frozenset()  # scales that are 1 and not trained
 
 
+# nGPT of the paper: alpha starts at 0.05, an s_qk for each head; RoPE, Norm, s_qk.
 PAPER = Equations()
+# nGPT of alxndrTL/modded-nanogpt: alpha starts at 1/L, one s_qk for all heads; Norm, s_qk, RoPE.
 MODDED = replace(PAPER, qk=qk_modded, head_s_qk=common_s_qk, alpha_init=lambda dims: 1 / dims.num_layers)
+
+# Rows of tables 4, 5 and 6. A scale that is one number stands for a vector of it by itself; as s_u it would change nothing.
+S_Z_SCALE_ONE = replace(PAPER, s_z_scale=lambda dims: 1.0)
+S_QK_INIT_THIRD = replace(PAPER, s_qk_init=0.33)
+SCALARS = replace(PAPER, head_s_qk=common_s_qk, fixed=frozenset({"s_u"}))
+FIXED = replace(PAPER, head_s_qk=common_s_qk, fixed=frozenset({"s_qk", "s_u", "s_v"}))
+NO_QK_NORM = replace(PAPER, qk=qk_without_norm)
 
 
 def normalized_logits(weights: Weights, tokens_BT: Tensor, dims: Dims, equations: Equations) -> Tensor:
@@ -204,9 +221,15 @@ def normalized_logits(weights: Weights, tokens_BT: Tensor, dims: Dims, equations
             alpha_init = equations.alpha_init(dims)
             alpha_A = effective(weights[f"{block}.attn_residual.alpha.stored"], alpha_init, small)
             alpha_M = effective(weights[f"{block}.mlp_residual.alpha.stored"], alpha_init, small)
-            s_qk = effective(weights[f"{block}.attn.qk.s_qk.stored"], 1, small)
-            s_u_F = effective(weights[f"{block}.mlp.gate.s_u.stored"], 1, 1)
-            s_v_F = effective(weights[f"{block}.mlp.gate.s_v.stored"], 1, 1)
+
+            def trained(name: str, init: float, scale: float, block: str = block) -> Tensor:
+                if name.rpartition(".")[2] in equations.fixed:
+                    return torch.ones((), dtype=torch.float64)
+                return effective(weights[f"{block}.{name}.stored"], init, scale)
+
+            s_qk = trained("attn.qk.s_qk", equations.s_qk_init, small)
+            s_u_F = trained("mlp.gate.s_u", 1, 1)
+            s_v_F = trained("mlp.gate.s_v", 1, 1)
 
             def place(x_K: Tensor, position: int, head: int, s_qk: Tensor = s_qk) -> Tensor:
                 return equations.qk(x_K, position, equations.head_s_qk(s_qk, head))  # eqs 15, 16
@@ -218,20 +241,10 @@ def normalized_logits(weights: Weights, tokens_BT: Tensor, dims: Dims, equations
                 v_F = weights[f"{block}.mlp.W_v"] @ h
                 branch = weights[f"{block}.mlp.W_o"] @ equations.gate(u_F, v_F, s_u_F, s_v_F, dims.d_model)
                 h_T[t] = equations.move(h, branch, alpha_M)  # eq 11
-        s_z_V = effective(weights["logits_map.s_z.stored"], 1, small)
+        s_z_V = effective(weights["logits_map.s_z.stored"], 1, equations.s_z_scale(dims))
         return [(weights["E_out"] @ h) * s_z_V for h in h_T]  # eqs 1, 3
 
     return over_batch(one_sequence, tokens_BT)
-
-
-def ngpt_logits(weights: Weights, tokens_BT: Tensor, dims: Dims) -> Tensor:
-    """nGPT of the paper: alpha starts at 0.05, an s_qk for each head; RoPE, Norm, s_qk."""
-    return normalized_logits(weights, tokens_BT, dims, PAPER)
-
-
-def ngpt_modded_logits(weights: Weights, tokens_BT: Tensor, dims: Dims) -> Tensor:
-    """nGPT of alxndrTL/modded-nanogpt: alpha starts at 1/L, one s_qk for all heads; Norm, s_qk, RoPE."""
-    return normalized_logits(weights, tokens_BT, dims, MODDED)
 
 
 # ---- constraint ------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import paper
 import pytest
@@ -22,8 +23,18 @@ from ngptlab.nn.parts import HeadWidthPower
 from ngptlab.nn.rope import rope_tables
 from noisy import noisy
 
-LOGITS = {"gpt": paper.gpt_logits, "ngpt": paper.ngpt_logits, "ngpt_modded": paper.ngpt_modded_logits}
-EQUATIONS = {"ngpt": paper.PAPER, "ngpt_modded": paper.MODDED}
+EQUATIONS = {
+    "ngpt": paper.PAPER,
+    "ngpt_modded": paper.MODDED,
+    "ngpt_s_z_scale_one": paper.S_Z_SCALE_ONE,
+    "ngpt_s_qk_init_third": paper.S_QK_INIT_THIRD,
+    "ngpt_scalar_scales": paper.SCALARS,
+    "ngpt_fixed_scales": paper.FIXED,
+    "ngpt_no_qk_norm": paper.NO_QK_NORM,
+}
+LOGITS = {"gpt": paper.gpt_logits} | {
+    method: partial(paper.normalized_logits, equations=equations) for method, equations in EQUATIONS.items()
+}
 
 TWO_HEADS = Dims(vocab_size=11, num_layers=2, num_heads=2, d_model=8, d_ff=10)
 ONE_HEAD = Dims(vocab_size=7, num_layers=1, num_heads=1, d_model=6, d_ff=16)
@@ -35,6 +46,13 @@ CASES += [(FOUR_HEADS, 3, 5), (FOUR_HEADS, 4, 6)]
 every_case = pytest.mark.parametrize(("dims", "context", "seed"), CASES)
 every_method = pytest.mark.parametrize("method", list(LOGITS))
 every_ngpt = pytest.mark.parametrize("method", list(EQUATIONS))
+
+
+def every_ngpt_with(scale: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        "method", [m for m, equations in EQUATIONS.items() if scale not in equations.fixed]
+    )
+
 
 # Two float64 evaluations of one function differ by rounding, some 1e-15 here. 1e-9 leaves room for another
 # order of summation and is far below any wrong equation, of which the mildest tested here is above 1e-3.
@@ -48,7 +66,7 @@ def perturbed(method: str, dims: Dims, seed: int) -> Decoder:
     model = noisy(build_model(method, dims, seed=seed).double(), 1000 + seed, scales=0.5, weights=0.3)
     for name, weight in model.named_parameters():
         if name.endswith(".alpha.stored"):
-            weight.mul_(5 if method == "ngpt" else 1)  # to about 0.25, as training does, or 1/L
+            weight.mul_(1 if method == "ngpt_modded" else 5)  # to about 0.25, as training does, or 1/L
             weight[::2].neg_()
     return model
 
@@ -147,14 +165,20 @@ def test_training_steps_stay_together(method: str) -> None:
 def test_scales_start_where_the_paper_puts_them(method: str) -> None:
     """A stored scale starts at `scale`, so that what acts is `init`: the factors in paper.py then apply."""
     small = 1 / math.sqrt(TWO_HEADS.d_model)
-    stored = {"alpha": small, "s_qk": small, "s_u": 1.0, "s_v": 1.0, "s_z": small}
+    stored = {
+        "alpha": small,
+        "s_qk": small,
+        "s_u": 1.0,
+        "s_v": 1.0,
+        "s_z": EQUATIONS[method].s_z_scale(TWO_HEADS),
+    }
     seen = set()
     for name, weight in build_model(method, TWO_HEADS, seed=0).named_parameters():
         if name.endswith(".stored"):
             kind = name.split(".")[-2]
             seen.add(kind)
             assert gap(weight, torch.full_like(weight, stored[kind])) < 1e-7, name
-    assert seen == set(stored)
+    assert seen == set(stored) - EQUATIONS[method].fixed
 
 
 # ---- constraint ------------------------------------------------------------------------------------------
@@ -235,6 +259,17 @@ WRONG_EQUATIONS = {
         "SiLU on u": {"gate": silu_on_u},
         "alpha with its sign": {"move": signed_alpha},
         "alpha from 0.05": {"alpha_init": paper.PAPER.alpha_init},
+    },
+    "ngpt_s_z_scale_one": {"s_z stored as in nGPT": {"s_z_scale": paper.PAPER.s_z_scale}},
+    "ngpt_s_qk_init_third": {"s_qk from 1": {"s_qk_init": 1.0}},
+    "ngpt_scalar_scales": {"alpha with its sign": {"move": signed_alpha}},
+    "ngpt_fixed_scales": {
+        "no sqrt(d_model) on v": {"gate": lambda u, v, s_u, s_v, _: paper.gate(u, v, s_u, s_v, 1)}
+    },
+    "ngpt_no_qk_norm": {
+        "queries and keys normed": {"qk": paper.qk_paper},
+        "s_qk before RoPE": {"qk": lambda x_K, position, s_K: paper.rope(x_K * s_K, position)},
+        "scores divided by sqrt(d_head)": {"attn_scale": lambda d_head: d_head**-0.5},
     },
 }
 
@@ -342,7 +377,7 @@ def both(
     return [model(tokens).detach(), literal.detach()]
 
 
-@every_ngpt
+@every_ngpt_with("s_u")
 def test_a_factor_on_u_changes_nothing(method: str) -> None:
     """The branch is normed after W_o, so sqrt(d_model) on u too, as in NVIDIA's code, is the same model."""
     model = perturbed(method, TWO_HEADS, seed=0)
@@ -373,7 +408,7 @@ def test_the_sign_of_alpha_changes_nothing(method: str) -> None:
         assert torch.equal(a, b)
 
 
-@every_ngpt
+@every_ngpt_with("s_qk")
 @pytest.mark.parametrize("uneven", [False, True], ids=["s_qk is 1", "s_qk uneven"])
 def test_a_score_scale_can_move_into_s_qk(method: str, uneven: bool) -> None:
     """Scores times sqrt(d_head) with s_qk are scores times 1 with d_head^(1/4) s_qk (appendix A.4)."""
