@@ -64,6 +64,11 @@ def ci95(error: float | None, count: int) -> float | None:
     return None if error is None else error * t95(count - 1)
 
 
+def half95(values: Sequence[float]) -> float | None:
+    """Half-width of the 95% interval of the mean of these values, by Student's t; None under two."""
+    return ci95(stderr(values), len(values))
+
+
 def detectable(error: float | None, count: int) -> float | None:
     """The smallest distance of a true mean from a limit that `count` values find with 80% power.
 
