@@ -96,6 +96,7 @@ def run_maker(folder: Path) -> MakeRun:
         name: str | None = None,
         env: dict[str, Any] | None = None,
         status: str = "done",
+        parts: tuple[Sequence[int], Sequence[float]] | None = None,
         **changes: Any,
     ) -> Path:
         last = max(losses)
@@ -104,6 +105,9 @@ def run_maker(folder: Path) -> MakeRun:
         run.rewind({})  # it may have been made before
         for step, loss in sorted(losses.items()):
             run.append("evals", val(step, loss, stderr, bits_per_byte))
+        if parts:
+            row = {"step": last, "eval": "parts", "of": "document"}
+            run.append("evals", {**row, "tokens": list(parts[0]), "loss_nats": list(parts[1])})
         run.replace("metrics", metrics(losses))
         for step, value in enumerate(seconds, start=1):
             run.append("timing", {"step": step, "step_seconds": value, "data_seconds": 0.0})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -69,6 +69,8 @@ class Row(TypedDict):
     """Over the documents of the validation text, mean over the seeds: the noise of the measurement, not of the seed."""
     before_nats: float | None
     """Mean loss at the branch point."""
+    before_losses: NotRequired[list[float]]
+    """The same, in the order of the seeds; empty where it was not measured. Studies from before it was kept lack it."""
     gaps: Gaps | None
     """None for the baseline, and where it has no result."""
     runs: list[str]
@@ -185,6 +187,7 @@ def _row(points: list[Point], base: list[Point]) -> Row:
         "final_loss_stderr": stats.stderr(values),
         "validation_stderr": _validation_error(points) if last else None,
         "before_nats": stats.mean(list(before.values())) if before else None,
+        "before_losses": [before[seed] for seed in last] if before else [],
         "gaps": _gaps(last, before, base) if last and base else None,
         "runs": [p.record.name for p in points if p.record],
         "reason": "; ".join(f"seed {p.leg.config.seed} {_why(p)}" for p in points if p.loss(steps) is None),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ngptlab.analysis import stats
 from ngptlab.analysis.cooldown import Row, Study
-from ngptlab.analysis.figures import INK, SERIES, render
+from ngptlab.analysis.figures import INK, SERIES, bars, render
 from ngptlab.analysis.stats import Difference
 
 DASHES, MARKERS = ("-", "--", ":"), ("o", "s", "^")
@@ -25,7 +28,8 @@ def draw(study: Study, ending: str) -> bytes:
             _losses(losses, study, rows)
             _gaps(gaps, study, rows)
             losses.set_title(f"{steps:,} steps ({rows[0]['tokens']:,} tokens)", fontsize=9)
-        figure.suptitle(f"Cooldowns from one trunk ({study['name']})")
+        said = bars((len(row["seeds"]) for row in study["rows"]), marks="short lines")
+        figure.suptitle(f"Cooldowns from one trunk ({study['name']})\n{said}", fontsize=9)
 
     return render(fill, size=(9.0, 0.9 + 3.4 * len(lengths)), ending=ending)
 
@@ -36,7 +40,6 @@ def _shapes(rows: Sequence[Row]) -> list[str]:
 
 def _losses(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
     """The trunk is the common first point of a method's lines."""
-    several = False
     for number, arm in enumerate(study["arms"]):
         for place, shape in enumerate(_shapes(rows)):
             shown = [
@@ -44,71 +47,90 @@ def _losses(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
                 for row in rows
                 if row["arm"] == arm and row["shape"] in ("", shape) and row["final_loss_nats"] is not None
             ]
-            errors = [row["final_loss_stderr"] or 0.0 for row in shown]
-            several = several or any(errors)
-            axes.errorbar(
-                [row["frac"] for row in shown],
-                [loss for row in shown if (loss := row["final_loss_nats"]) is not None],
-                yerr=errors if any(errors) else None,
-                fmt=DASHES[place % 3] + MARKERS[place % 3],
-                color=SERIES[number % len(SERIES)],
-                linewidth=1.2,
-                markersize=4,
-                capsize=2,
-                label=f"{arm}, {shape}",
-            )
+            colour, form = SERIES[number % len(SERIES)], DASHES[place % 3] + MARKERS[place % 3]
+            points = [
+                Point(
+                    row["frac"],
+                    row["final_loss_nats"] or 0.0,
+                    stats.ci95(row["final_loss_stderr"], len(row["losses"])),
+                    row["losses"],
+                )
+                for row in shown
+            ]
+            _points(axes, points, colour, form, f"{arm}, {shape}")
     axes.set_xlabel("share of the run in the cooldown; 0: constant rate to the end")
-    axes.set_ylabel(
-        "final validation loss (nats)" + ("\nbars: one standard error over seeds" if several else "")
-    )
+    axes.set_ylabel("final validation loss (nats)", fontsize=8)
     axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
 
 
 def _gaps(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
     """After a cooldown as a full mark, before it, at the branch point, as an empty one."""
-    several = False
     for number, arm in enumerate(study["arms"]):
         for place, shape in enumerate(_shapes(rows)):
             shown = [row for row in rows if row["arm"] == arm and row["shape"] == shape and row["gaps"]]
-            after = [(row["frac"], row["gaps"]["after"]) for row in shown if row["gaps"]]
-            before = [(row["frac"], row["gaps"]["before"]) for row in shown if row["gaps"]]
+            bases = [_beside(row, study) for row in shown]
+            after = [
+                _gap(row, row["gaps"]["after"], row["losses"], base["losses"] if base else ())
+                for row, base in zip(shown, bases, strict=True)
+                if row["gaps"]
+            ]
+            before = [
+                _gap(row, gap, row.get("before_losses", ()), base.get("before_losses", ()) if base else ())
+                for row, base in zip(shown, bases, strict=True)
+                if row["gaps"] and (gap := row["gaps"]["before"])
+            ]
             colour, marker = SERIES[number % len(SERIES)], MARKERS[place % 3]
-            several = (
-                _points(axes, after, colour, DASHES[place % 3] + marker, f"{arm}, after {shape}") or several
-            )
+            _points(axes, after, colour, DASHES[place % 3] + marker, f"{arm}, after {shape}")
             if place == 0:  # the trunk knows no shape
-                known = [(frac, gap) for frac, gap in before if gap]
-                _points(axes, known, colour, MARKERS[2], f"{arm}, before", empty=True)
+                _points(axes, before, colour, MARKERS[2], f"{arm}, before", empty=True)
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_xlabel("share of the run in the cooldown")
-    bars = "\nbars: one standard error over pairs of seeds" if several else ""
-    axes.set_ylabel(f"loss minus that of {study['baseline']} (nats){bars}")
+    axes.set_ylabel(f"loss minus that of {study['baseline']} (nats)", fontsize=8)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
 
 
+class Point(NamedTuple):
+    """A mean over seeds at one share."""
+
+    frac: float
+    mean: float
+    half: float | None
+    """Half-width of the 95% interval; None of one seed."""
+    singles: Sequence[float]
+    """Of each seed, where they are known."""
+
+
+def _beside(row: Row, study: Study) -> Row | None:
+    """The baseline's row with the same seeds at the same share."""
+    key = ("steps", "frac", "shape", "seeds")
+    found = (r for r in study["rows"] if r["arm"] == study["baseline"])
+    return next((r for r in found if all(r[k] == row[k] for k in key)), None)  # type: ignore[literal-required]
+
+
+def _gap(row: Row, gap: Difference, ours: Sequence[float], theirs: Sequence[float]) -> Point:
+    return Point(row["frac"], gap["mean"], gap["ci95"], [a - b for a, b in zip(ours, theirs, strict=False)])
+
+
 def _points(
-    axes: Axes,
-    gaps: Sequence[tuple[float, Difference]],
-    colour: str,
-    form: str,
-    label: str,
-    *,
-    empty: bool = False,
-) -> bool:
-    """Whether there are error bars."""
-    errors = [gap["stderr"] for _, gap in gaps if gap["stderr"] is not None]
-    if gaps:
-        axes.errorbar(
-            [frac for frac, _ in gaps],
-            [gap["mean"] for _, gap in gaps],
-            yerr=errors if len(errors) == len(gaps) else None,
-            fmt=form,
-            color=colour,
-            mfc="none" if empty else colour,
-            linewidth=1.2,
-            markersize=4,
-            capsize=2,
-            label=label,
-        )
-    return bool(errors)
+    axes: Axes, points: Sequence[Point], colour: str, form: str, label: str, *, empty: bool = False
+) -> None:
+    """Means with bars, and behind them a small mark a seed; of one seed, the means alone."""
+    if not points:
+        return
+    halves = [math.nan if point.half is None else point.half for point in points]
+    for point in points if any(point.half is not None for point in points) else ():
+        places = [point.frac] * len(point.singles)
+        axes.plot(places, point.singles, "_", color=colour, markersize=5, alpha=0.6, zorder=1.5)
+    axes.errorbar(
+        [point.frac for point in points],
+        [point.mean for point in points],
+        yerr=None if all(map(math.isnan, halves)) else halves,
+        fmt=form,
+        color=colour,
+        mfc="none" if empty else colour,
+        linewidth=1.2,
+        markersize=4,
+        capsize=2,
+        label=label,
+    )

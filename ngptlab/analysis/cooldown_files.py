@@ -11,8 +11,8 @@ from ngptlab.analysis import figures
 from ngptlab.analysis.cooldown import Row, Study
 from ngptlab.analysis.cooldown_figure import draw
 from ngptlab.analysis.speedup_files import print_speedups, write_speedups
-from ngptlab.analysis.stats import Difference, in_words
-from ngptlab.analysis.tables import as_text, with_error, writing
+from ngptlab.analysis.stats import Difference, ci95, in_words
+from ngptlab.analysis.tables import as_text, over_seeds, with_error, writing
 from ngptlab.console import Console
 from ngptlab.disk import write_json, write_text
 
@@ -65,8 +65,7 @@ def as_csv(study: Study) -> str:
 
 def print_study(study: Study, console: Console) -> None:
     """The table, the gaps in words, the speed-ups, then what makes all of it doubtful."""
-    several = any(row["final_loss_stderr"] is not None for row in study["rows"])
-    error = "± one standard error over seeds" if several else "one seed: no error over seeds"
+    error = over_seeds(len(row["seeds"]) for row in study["rows"])
     table = Table(title=f"Cooldowns; {error}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     headings = ("method", "steps", "cooldown", "seeds", "final loss (nats)", "gap before", "gap after")
     for heading in headings:
@@ -97,11 +96,11 @@ def _cells(row: Row) -> tuple[str, ...]:
     gaps = row["gaps"]
     return (
         *head,
-        with_error(f"{row['final_loss_nats']:.4f}", row["final_loss_stderr"]),
+        with_error(f"{row['final_loss_nats']:.4f}", ci95(row["final_loss_stderr"], len(row["losses"]))),
         _gap(gaps["before"]) if gaps else "",
         _gap(gaps["after"]) if gaps else "",
     )
 
 
 def _gap(gap: Difference | None) -> str:
-    return with_error(f"{gap['mean']:+z.4f}", gap["stderr"]) if gap else ""
+    return with_error(f"{gap['mean']:+z.4f}", gap["ci95"]) if gap else ""

@@ -38,7 +38,10 @@ def draw(points: Sequence[Point], ending: str, *, title: str) -> bytes:
         handles, names = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, names, title="step", loc="outside right center")
         figure.suptitle(title)
-        figure.supxlabel("d_model")
+        seeds = len({point.seed for point in points})
+        figure.supxlabel(
+            f"d_model; lines: mean of {seeds} seeds, small marks: each" if seeds > 1 else "d_model; one seed"
+        )
 
     return render(fill, size=(2.4 * len(kinds), 5.2), ending=ending)
 
@@ -55,6 +58,10 @@ def _panel(axes: Axes, points: Sequence[Point], kind: str, quantity: str) -> Non
         low, high = SHADES
         color = matplotlib.colormaps["viridis"](low + (high - low) * step / last)
         axes.plot(list(by_width), shown, marker=".", color=color, label=str(step))
+        for width, each in by_width.items():
+            singles = [value for value in each if value > 0 and math.isfinite(value)]
+            if len(each) > 1:
+                axes.plot([width] * len(singles), singles, "_", color=color, markersize=4, alpha=0.6)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     bottom, top = axes.get_ylim()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,18 @@ def render(fill: Callable[[Figure], None], *, size: tuple[float, float], ending:
         fill(figure)
         with any_names(figure):
             return saved(figure, ending)
+
+
+def bars(counts: Iterable[int], what: str = "bars", *, of: str = "seeds", marks: str = "small marks") -> str:
+    """What bars are and how single seeds are drawn, from the numbers of seeds behind the means.
+
+    "bars: 95%, Student's t, n = 3 seeds; small marks: single seeds"; of one seed there are neither, and that is said.
+    """
+    several = sorted({count for count in counts if count > 1})
+    if not several:
+        return f"one seed: no {what}"
+    said = f"{what}: 95%, Student's t, n = {' or '.join(map(str, several))} {of}"
+    return f"{said}; {marks}: single seeds" if marks else said
 
 
 @contextmanager

@@ -35,6 +35,10 @@ class GapCurve(TypedDict):
     gap_nats: list[float]
     stderr: list[float] | None
     """Standard error over the seeds; None under two."""
+    ci95: list[float] | None
+    """Half-width of the 95% interval over the seeds by Student's t; None under two."""
+    by_seed: list[list[float]]
+    """The gap of each pair of seeds at each of `x`; empty where no seeds are shared."""
     crossovers: list[float]
     """Where it changes sign."""
 
@@ -51,6 +55,10 @@ class Track:
     gap_nats: list[float]
     stderr: list[float] | None
     """Standard error over the seeds. None under two: that of the shared validation set isn't the gap's."""
+    ci95: list[float] | None
+    """Half-width of the 95% interval by Student's t for `count` seeds; None under two."""
+    by_seed: list[list[float]]
+    """The gap of each of `pairs` at each of `steps`."""
     final_pairs: tuple[list[float], list[float]]
     """Losses at the last of `steps` of the arm and of the base, seed by seed of `pairs`."""
     final_losses: tuple[float, float]
@@ -79,6 +87,8 @@ def track(arm: Sequence[RunRecord], base: Sequence[RunRecord]) -> Track:
         steps=steps,
         gap_nats=[gap for gap, _ in at_step],
         stderr=errors or None,
+        ci95=_halves(errors, min(len(ours), len(theirs))),
+        by_seed=[[ours[seeds][step] - theirs[seeds][step] for step in steps] for seeds in pairs],
         final_pairs=([ours[s][steps[-1]] for s in pairs], [theirs[s][steps[-1]] for s in pairs]),
         final_losses=(_mean_at(ours, steps[-1]), _mean_at(theirs, steps[-1])),
     )
@@ -89,6 +99,12 @@ Losses = dict[Seeds, dict[int, float]]
 
 def _losses(arm: Sequence[RunRecord]) -> Losses:
     return {run.seeds: {row.step: row.loss_nats for row in run.val} for run in arm}
+
+
+def _halves(errors: Sequence[float], count: int) -> list[float] | None:
+    """Half-widths of 95% intervals over so many seeds; None where there are no errors."""
+    halves = (stats.ci95(error, count) for error in errors)
+    return [half for half in halves if half is not None] or None
 
 
 def _mean_at(arm: Losses, step: int) -> float:
@@ -128,6 +144,8 @@ def at_equal(arm: Sequence[RunRecord], base: Sequence[RunRecord], measure: Measu
         "x": list(inside),
         "gap_nats": values,
         "stderr": errors or None,
+        "ci95": _halves(errors, min(len(ours), len(read))),
+        "by_seed": [[ours[s][step] - read[s][step] for step in inside.values()] for s in sorted(pairs)],
         "crossovers": sign_changes(list(inside), values),
     }
 

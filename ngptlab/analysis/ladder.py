@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -18,6 +18,11 @@ from ngptlab.analysis.doubts import Doubt
 from ngptlab.analysis.records import RunRecord, load_runs, steady_seconds
 
 Mode = Literal["cumulative", "leave-one-out"]
+
+
+def half(rung: RungNumbers) -> float | None:
+    """Half-width of the 95% interval of a rung's loss by Student's t over its seeds; None of one seed."""
+    return stats.ci95(rung["final_loss_stderr"], len(rung["seeds"])) if len(rung["seeds"]) > 1 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,8 @@ class Step(TypedDict):
     """Standard error over the pairs of seeds; None under two."""
     ci95: float | None
     pairs: int
+    by_pair: NotRequired[list[float]]
+    """Of each pair of seeds; ladders from before it was kept lack it."""
 
 
 class RungNumbers(TypedDict):
@@ -63,6 +70,8 @@ class RungNumbers(TypedDict):
     runs: list[str]
     seeds: list[int]
     final_loss_nats: float | None
+    losses: NotRequired[list[float]]
+    """Final losses, in the order of the seeds; ladders from before they were kept lack them."""
     final_loss_stderr: float | None
     stderr_over: str
     """`seeds`, or `validation` where there is one seed; '' where there is no result."""
@@ -137,6 +146,7 @@ def _rung(rung: Rung, arms: dict[str, list[RunRecord]], reference: str) -> RungN
         "runs": [path.name for path in rung.runs],
         "seeds": [run.config.seed for run in arm],
         "final_loss_nats": stats.mean([row.loss_nats for row in last]) if last else None,
+        "losses": [row.loss_nats for row in last],
         "final_loss_stderr": (last[0].stderr_nats if over_seeds is None else over_seeds) if last else None,
         "stderr_over": ("validation" if over_seeds is None else "seeds") if last else "",
         "step_seconds_median": series.median_iqr(steady_seconds(arm))[0],
@@ -155,6 +165,7 @@ def _adds(arm: Sequence[RunRecord], before: Sequence[RunRecord], against: str) -
         "stderr": error,
         "ci95": stats.ci95(error, gap.count),
         "pairs": len(gap.pairs),
+        "by_pair": [single[-1] for single in gap.by_seed],
     }
 
 

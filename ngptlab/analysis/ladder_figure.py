@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ngptlab.analysis.figures import INK, SERIES, render
-from ngptlab.analysis.ladder import Ladder
+from ngptlab.analysis.figures import INK, SERIES, bars, render
+from ngptlab.analysis.ladder import Ladder, half
 
 BETTER, WORSE = SERIES[:2]
 """The sign of the bar says it again."""
@@ -31,37 +33,38 @@ def draw(ladder: Ladder, ending: str) -> bytes:
 
 
 def _losses(axes: Axes, ladder: Ladder) -> None:
-    over = set()
     for row, rung in enumerate(ladder["rungs"]):
         if rung["final_loss_nats"] is None:
             axes.annotate(
                 "no result", (0.5, row), xycoords=("axes fraction", "data"), ha="center", va="center"
             )
             continue
-        over.add(rung["stderr_over"])
-        axes.errorbar(
-            rung["final_loss_nats"], row, xerr=rung["final_loss_stderr"], fmt="o", color=INK, ms=4, capsize=3
-        )
-    whose = {"seeds": "over seeds", "validation": "of the validation set"}
-    said = " or ".join(whose[name] for name in sorted(over))
-    axes.set_xlabel("final validation loss (nats)" + (f"\nbars: one standard error\n{said}" if said else ""))
+        error = half(rung)
+        if error is not None:
+            _singles(axes, row, rung.get("losses", []))
+        axes.errorbar(rung["final_loss_nats"], row, xerr=error, fmt="o", color=INK, ms=4, capsize=3)
+    said = bars((len(rung["seeds"]) for rung in ladder["rungs"]), "lines").replace("; ", "\n")
+    axes.set_xlabel(f"final validation loss (nats)\n{said}")
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
+def _singles(axes: Axes, row: int, values: Sequence[float]) -> None:
+    """A small mark a seed, across the line of the rung."""
+    axes.plot(values, [row] * len(values), "|", color=INK, markersize=7, alpha=0.6, zorder=2.5)
+
+
 def _adds(axes: Axes, ladder: Ladder) -> None:
-    paired = False
     for row, rung in enumerate(ladder["rungs"]):
         if (adds := rung["adds"]) is None:
             continue
         colour = BETTER if adds["nats"] < 0 else WORSE
         axes.barh(row, adds["nats"], color=colour, height=0.55, alpha=0.85)
         if adds["stderr"] is not None:
-            paired = True
-            axes.errorbar(adds["nats"], row, xerr=adds["stderr"], fmt="none", color=INK, capsize=3)
+            _singles(axes, row, adds.get("by_pair", []))
+            axes.errorbar(adds["nats"], row, xerr=adds["ci95"], fmt="none", color=INK, capsize=3)
     axes.axvline(0, color=INK, linewidth=0.8)
     against = "the rung before it" if ladder["mode"] == "cumulative" else "the first"
-    error = (
-        "lines: one standard error over pairs of seeds" if paired else "one seed: no error of a difference"
-    )
+    counts = [adds["pairs"] for rung in ladder["rungs"] if (adds := rung["adds"])]
+    error = bars(counts, "lines", of="pairs of seeds", marks="")
     axes.set_xlabel(f"loss minus that of {against} (nats)\nbelow zero is better\n{error}")
     axes.xaxis.set_major_locator(MaxNLocator(5))

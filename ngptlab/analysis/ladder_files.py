@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.table import Table
 
 from ngptlab.analysis import figures
-from ngptlab.analysis.ladder import Ladder, RungNumbers
+from ngptlab.analysis.ladder import Ladder, RungNumbers, half
 from ngptlab.analysis.ladder_figure import draw
-from ngptlab.analysis.tables import as_text, with_error, writing
+from ngptlab.analysis.tables import as_text, over_seeds, with_error, writing
 from ngptlab.console import Console
 from ngptlab.disk import write_json, write_text
 
@@ -61,11 +61,9 @@ def as_csv(ladder: Ladder) -> str:
 
 def print_ladder(ladder: Ladder, console: Console) -> None:
     """The table, then what makes it doubtful."""
-    over = {rung["stderr_over"] for rung in ladder["rungs"]} - {""}
-    shown = {"seeds": "over seeds", "validation": "over the validation set"}
-    error = " or ".join(shown[name] for name in sorted(over)) or "none"
+    error = over_seeds(len(rung["seeds"]) for rung in ladder["rungs"])
     table = Table(
-        title=f"{ladder['base']} to {ladder['target']}, {ladder['mode']}; ± one standard error, {error}",
+        title=f"{ladder['base']} to {ladder['target']}, {ladder['mode']}; {error}",
         title_justify="left",
         box=None,
         padding=(0, 2, 0, 0),
@@ -92,7 +90,7 @@ def _cells(rung: RungNumbers) -> tuple[str, ...]:
         rung["label"],
         f"{rung['lr']:.4g}",
         str(len(rung["seeds"])),
-        with_error(f"{rung['final_loss_nats']:.4f}", rung["final_loss_stderr"]),
-        with_error(f"{adds['nats']:+z.4f}", adds["stderr"]) if adds else "",
+        with_error(f"{rung['final_loss_nats']:.4f}", half(rung)),
+        with_error(f"{adds['nats']:+z.4f}", adds["ci95"]) if adds else "",
         f"{seconds * 1e3:.1f}" if seconds else "",
     )

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ngptlab.analysis.drawing import after_steps, curve, legend, logarithmic, tiles, write
 from ngptlab.analysis.figures import SERIES
-from ngptlab.analysis.stats import perplexity
+from ngptlab.analysis.stats import ci95, perplexity
 
 Measured = Mapping[str, Mapping[str, Any]]
 """Label of a run -> what `RUN/evals/length.json` holds."""
@@ -29,8 +29,15 @@ def _figure(measured: Measured) -> Figure:
         bins = record["bins"]
         # A bin's place is the middle of its octave; the first one begins at 0, which has none.
         middles = [math.sqrt(max(each["from"], each["to"] / 4) * each["to"]) for each in bins]
-        _curve(at, run, middles, bins, label=label, transform=lambda nats: nats)
-        _curve(up_to, run, [each["to"] for each in bins], record["up_to"], label=label, transform=_perplexity)
+        halves, halves_up_to = (
+            [ci95(each["stderr_nats"], record["documents"]) or 0.0 for each in values]
+            if record["documents"] > 1
+            else None
+            for values in (bins, record["up_to"])
+        )
+        _curve(at, run, middles, bins, halves, label=label, transform=lambda nats: nats)
+        ends = [each["to"] for each in bins]
+        _curve(up_to, run, ends, record["up_to"], halves_up_to, label=label, transform=_perplexity)
     for axes in (at, up_to):
         for run, record in enumerate(measured.values()):
             axes.axvline(record["context"], color=SERIES[run % len(SERIES)], linestyle="dotted", linewidth=1)
@@ -50,15 +57,17 @@ def _curve(
     run: int,
     x: list[float],
     values: list[Mapping[str, Any]],
+    halves: list[float] | None,
     *,
     label: str,
     transform: Callable[[float], float],
 ) -> None:
-    low, middle, high = (
-        [transform(value["loss_nats"] + sign * value["stderr_nats"]) for value in values]
-        for sign in (-1, 0, 1)
+    losses = [value["loss_nats"] for value in values]
+    low, high = (
+        [transform(loss + sign * half) for loss, half in zip(losses, halves or losses, strict=True)]
+        for sign in (-1, 1)
     )
-    curve(axes, run, x, middle, (low, high), label=label)
+    curve(axes, run, x, list(map(transform, losses)), (low, high) if halves else None, label=label)
 
 
 def _perplexity(nats: float) -> float:
@@ -68,11 +77,14 @@ def _perplexity(nats: float) -> float:
 
 def _caption(measured: Measured) -> str:
     records = measured.values()
-    documents = " or ".join(map(str, sorted({record["documents"] for record in records})))
+    several = sorted({record["documents"] for record in records if record["documents"] > 1})
+    documents = " or ".join(map(str, several))
+    bands = (
+        f"bands: 95% over documents, Student's t, n = {documents}" if several else "one document: no bands"
+    )
     how = describe(next(iter(records)))  # one command reads all runs alike
-    return (
-        f"Bands: one standard error over {documents} documents. Dotted: training context. {after_steps(measured)}"
-        + (f" Read with {how}." if how else "")
+    return f"A line is one run, of one seed; {bands}. Dotted: training context. {after_steps(measured)}" + (
+        f" Read with {how}." if how else ""
     )
 
 

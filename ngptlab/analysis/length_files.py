@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngptlab.analysis.length_figure import Measured, describe, draw
-from ngptlab.analysis.stats import perplexity
-from ngptlab.analysis.tables import write_table
+from ngptlab.analysis.stats import ci95, perplexity
+from ngptlab.analysis.tables import with_error, write_table
 from ngptlab.console import Console
 from ngptlab.disk import replacing
 
@@ -54,11 +54,14 @@ def print_length(label: str, record: Mapping[str, Any], console: Console) -> Non
     """A run's loss in its training context and in each octave after it."""
     how = describe(record)
     console.print(
-        f"{label}  step {record['step']}  {record['documents']} documents{', ' + how if how else ''}",
+        f"{label}  step {record['step']}  {record['documents']} documents{', ' + how if how else ''}; "
+        "± 95% over them (Student's t), of this one run",
         markup=False,
     )
     for each in record["octaves"]:
+        half = ci95(each["stderr_nats"], record["documents"]) if record["documents"] > 1 else None
+        loss = with_error(f"{each['loss_nats']:.4f} nats", half)
         console.print(
-            f"  {each['from']:>9,} to {each['to']:>9,}  {each['loss_nats']:.4f} nats ± {each['stderr_nats']:.4f}",
+            f"  {each['from']:>9,} to {each['to']:>9,}  {loss}",
             markup=False,
         )

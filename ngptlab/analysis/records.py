@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from ngptlab.analysis import series
 from ngptlab.analysis.search import Search, find
@@ -67,6 +67,23 @@ class LengthRow(Row):
     bins: tuple[LengthBin, ...]
 
 
+class Parts(Row):
+    """Mean loss of every part of the validation text, at the end of a run: {"eval": "parts"} in evals.jsonl."""
+
+    of: Literal["document", "window"]
+    """What a part is: a window where the whole text is one document."""
+    tokens: tuple[int, ...]
+    """Targets of each part."""
+    loss_nats: tuple[float, ...]
+    """Mean over its targets, rounded to 1e-6."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not self.tokens or len(self.tokens) != len(self.loss_nats) or min(self.tokens) < 1:
+            raise ValueError("tokens and loss_nats need one positive number of tokens and one loss a part")
+        return self
+
+
 Seeds = tuple[int, int]
 """Seed of the weights and seed of the batches: what a run shares with its partner in another arm."""
 
@@ -86,6 +103,8 @@ class RunRecord:
     length: LengthRow | None
     train: tuple[TrainRow, ...]
     timing: tuple[TimingRow, ...]
+    parts: Parts | None = None
+    """The last validation by documents; None of a run from before they were recorded."""
     trunk: str | None = None
     """Name of the run that it branched off; None where it did not."""
     search: Search | None = None
@@ -137,6 +156,9 @@ def _load(path: Path) -> RunRecord:
     if not val or val[-1].step != run.config.train.steps:
         reached = f"ends at step {val[-1].step}" if val else "is missing"
         raise _damaged(path, f"its validation {reached}, the run has {run.config.train.steps} steps")
+    parts = _rows(path, Parts, [e for e in evals if e.get("eval") == "parts"])
+    if parts and parts[-1].step != run.config.train.steps:
+        raise _damaged(path, f"its losses by document are of step {parts[-1].step}, not of its last")
     params = summary.get("params")
     if not isinstance(params, int) or isinstance(params, bool) or params < 0:
         raise _damaged(path, "summary.json lacks the number of params")
@@ -153,6 +175,7 @@ def _load(path: Path) -> RunRecord:
         trunk=None if trunk is None else printable(trunk),
         search=find(run.config, study=path.resolve().parent.parent),
         length=length[-1] if length else None,
+        parts=parts[-1] if parts else None,
         train=_rows(path, TrainRow, train),
         timing=_rows(path, TimingRow, timing),
     )

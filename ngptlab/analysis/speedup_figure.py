@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from ngptlab.analysis.figures import INK, SERIES, render
+from ngptlab.analysis.figures import INK, SERIES, bars, render
 from ngptlab.analysis.speedup_runs import SpeedUp
 
 MARKERS = {"measured": "o", "at least": "^", "at most": "v"}
@@ -31,7 +31,8 @@ def draw(speedups: Sequence[SpeedUp], ending: str) -> bytes:
         axes.set_xlabel("tokens of the method")
         axes.set_ylabel("tokens of the baseline for the same loss,\nin tokens of the method")
         axes.set_title(
-            "circles: measured; triangles: the factor lies beyond them\nbars: 95% by Student's t over seeds",
+            "circles: measured; triangles: the factor lies beyond them\n"
+            + bars((len(speedup["seeds"]) for speedup in speedups), marks="short lines"),
             fontsize=8,
         )
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
@@ -55,6 +56,9 @@ def _line(axes: Axes, speedup: SpeedUp, index: int) -> None:
     for point in speedup["points"]:
         x, factor = point["tokens"], point["factor"]
         axes.plot(x, factor["value"], MARKERS[factor["bound"]], color=colour, markersize=5)
+        if len(point["by_seed"]) > 1:
+            singles = [each["value"] for each in point["by_seed"] if each["bound"] == "measured"]
+            axes.plot([x] * len(singles), singles, "_", color=colour, markersize=6, alpha=0.6, zorder=1.5)
         if point["interval"]:
             low, high = (end["value"] for end in point["interval"])
             axes.plot([x, x], [low, high], color=colour, linewidth=1.0, alpha=0.7)

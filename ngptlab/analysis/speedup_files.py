@@ -63,7 +63,13 @@ def print_speedups(speedups: Sequence[SpeedUp], console: Console) -> None:
     for speedup in speedups:
         title = f"{speedup['method']} over {speedup['baseline']}, {speedup['kind']}, {speedup['schedule']}"
         table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for heading in ("steps", "loss (nats)", "baseline's tokens", "95% interval", "baseline's seconds"):
+        for heading in (
+            "steps",
+            "loss (nats)",
+            "baseline's tokens",
+            "95% interval (t)",
+            "baseline's seconds",
+        ):
             table.add_column(heading, justify="right")
         for point in speedup["points"]:
             interval = (

@@ -12,13 +12,15 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import nctdtrinc, stdtr, stdtrit
 from typing_extensions import TypedDict
 
 Floats = NDArray[np.float64]
 
 EXACT_PAIRS = 16
 """Most pairs for which all 2^n signs are tried."""
+POWER = 0.8
+"""How often an effect must be found that is called detectable: what most fields ask for."""
 
 
 class Difference(TypedDict):
@@ -60,6 +62,24 @@ def t95(freedom: float) -> float:
 def ci95(error: float | None, count: int) -> float | None:
     """Half-width of the 95% interval of a mean of `count` values with this standard error, by Student's t."""
     return None if error is None else error * t95(count - 1)
+
+
+def half95(values: Sequence[float]) -> float | None:
+    """Half-width of the 95% interval of the mean of these values, by Student's t; None under two."""
+    return ci95(stderr(values), len(values))
+
+
+def detectable(error: float | None, count: int) -> float | None:
+    """The smallest distance of a true mean from a limit that `count` values find with 80% power.
+
+    Found: the 95% interval (`ci95`) reaches not so far as the limit, on the true side of it. Assumed: values are draws of a
+    normal distribution, one independent of another, whose scatter is what these values show. Then mean over error is
+    noncentral t (Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions 2, 1995, chapter 31). The scatter of a
+    few values is itself hardly known, and so is this. None under two values, or where all are the same.
+    """
+    if not error or count < 2:
+        return None
+    return error * float(nctdtrinc(count - 1, 1 - POWER, t95(count - 1)))
 
 
 def perplexity(loss_nats: float) -> float | None:

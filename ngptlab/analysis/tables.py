@@ -65,5 +65,11 @@ def writing(out: Path) -> Iterator[None]:
 
 
 def with_error(value: str, error: float | None) -> str:
-    """'1.0000 ± 0.1000', or the value alone."""
+    """'1.0000 ± 0.1000', or the value alone. `error` is the half-width of a 95% interval, which the table's title says."""
     return value if error is None else f"{value} ± {error:.4f}"
+
+
+def over_seeds(counts: Iterable[int], of: str = "seeds") -> str:
+    """What ± is in a table over so many seeds: '± 95% over 3 seeds (Student's t)', or that there is one seed."""
+    several = sorted({count for count in counts if count > 1})
+    return f"± 95% over {' or '.join(map(str, several))} {of} (Student's t)" if several else "one seed: no ±"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from ngptlab.analysis.stats import ci95
 from ngptlab.analysis.tables import as_csv
 from ngptlab.analysis.tasks import ScoreRow
 from ngptlab.console import Console
@@ -32,7 +33,7 @@ def write_tasks(lines: Sequence[ScoreRow], out: Path) -> None:
 def print_tasks(lines: Sequence[ScoreRow], console: Console) -> None:
     """A line a task and metric, a column a run; in brackets the difference from the first."""
     runs = list(dict.fromkeys((line.run, line.step) for line in lines))
-    title = "± one standard error over rows"
+    title = "± 95% over rows (Student's t), of each run alone"
     if len(runs) > 1:
         title += "; in brackets the difference from the first run, paired by row"
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -49,11 +50,11 @@ def print_tasks(lines: Sequence[ScoreRow], console: Console) -> None:
 
 
 def _cell(line: ScoreRow) -> str:
-    text = _with_error(_short(line.value), line.stderr)
+    text = _with_error(_short(line.value), ci95(line.stderr, line.rows))
     if line.difference is None:
         return text
     sign = "+" if line.difference >= 0 else ""
-    return f"{text} ({_with_error(sign + _short(line.difference), line.difference_stderr)})"
+    return f"{text} ({_with_error(sign + _short(line.difference), ci95(line.difference_stderr, line.rows))})"
 
 
 def _with_error(value: str, error: float | None) -> str:

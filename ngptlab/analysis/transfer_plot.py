@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from ngptlab.analysis import stats
 from ngptlab.analysis.drawing import BASE, write
-from ngptlab.analysis.figures import PAGE, PAGE_STYLE, SERIES, saved
+from ngptlab.analysis.figures import PAGE, PAGE_STYLE, SERIES, bars, saved
 from ngptlab.analysis.transfer import Curve, Finding
 
 LINES = ("solid", "dashed", "dotted", "dashdot")
@@ -73,10 +74,15 @@ def _figure(findings: Sequence[Finding], title: str) -> Figure:
 
 def _curve(axes: Axes, curve: Curve, index: int) -> None:
     colour, line = SERIES[index % len(SERIES)], LINES[index % len(LINES)]
-    x, y, error = np.log2(curve.lrs), np.array(curve.means), np.array(curve.errors)
+    x, y = np.log2(curve.lrs), np.array(curve.means)
     y = np.where(np.isfinite(y), y, np.nan)
     axes.plot(x, y, color=colour, linestyle=line, marker=".", label=f"width {curve.width}")
-    axes.fill_between(x, y - error, y + error, color=colour, alpha=0.2, linewidth=0)
+    if (seeds := len(curve.losses)) > 1:
+        half = stats.t95(seeds - 1) * np.array(curve.errors)
+        axes.fill_between(x, y - half, y + half, color=colour, alpha=0.2, linewidth=0)
+        for single in curve.losses:
+            finite = np.where(np.isfinite(single), single, np.nan)
+            axes.plot(x, finite, color=colour, linewidth=0.5, alpha=0.6, zorder=1.5)
     # Diverged rates stand as crosses at the top of the panel: worse than all others, and not hidden.
     gone = x[np.isnan(y)]
     if len(gone):
@@ -119,11 +125,10 @@ def _axes(axes: Axes, bottom: bool, left: bool) -> None:
 
 def _caption(findings: Sequence[Finding], title: str) -> str:
     curves = [curve for f in findings for curve in f.curves]
-    seeds = max(len(curve.losses) for curve in curves)
     kinds = sorted({c.optimum.interval for c in curves if c.optimum is not None and not c.optimum.on_edge})
-    over = f"{seeds} seeds" if seeds > 1 else "validation text (one seed)"
+    said = bars((len(curve.losses) for curve in curves), "bands", marks="thin lines")
     lines = [
-        f"{title}: bands are one standard error over {over}.",
+        f"{title}: {said}.",
         f"Triangle: optimum, 95% interval from {' or '.join(kinds) or 'nothing'}. Square: at the grid's edge. Cross: diverged.",
     ]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ngptlab.analysis.rates import show_rate
+from ngptlab.analysis.stats import ci95
 
 if TYPE_CHECKING:
     from ngptlab.analysis.transfer import Cost, Curve, Shift, Worse
@@ -29,7 +30,8 @@ def verdict(
     else:
         parts = [
             f"{method} under {param}, widths {curves[0].width} to {curves[-1].width}: {judge(curves, shift)}; "
-            f"the optimum moves by {_with_error(shift.slope, shift.stderr, '+z.2f')} powers of two per doubling of width."
+            f"the optimum moves by {_with_error(shift.slope, shift.stderr, '+z.2f')} powers of two per doubling of width"
+            f"{'' if shift.stderr is None else ' (± one standard error of the line through the widths)'}."
         ]
     if cost is not None:
         parts.append(_cost_sentence(curves, cost))
@@ -62,8 +64,10 @@ def _cost_sentence(curves: Sequence[Curve], cost: Cost) -> str:
     what = f"The best rate of width {curves[0].width} ({show_rate(cost.lr)})"
     if math.isinf(cost.nats):
         return f"{what} diverges at width {curves[-1].width}."
-    lost = _with_error(cost.nats, cost.stderr, ".4f")
-    return f"{what} costs {lost} nats at width {curves[-1].width} against that width's own best."
+    seeds = len(curves[-1].losses)
+    lost = _with_error(cost.nats, ci95(cost.stderr, seeds), ".4f")
+    error = "" if cost.stderr is None else f" (± 95% over {seeds} pairs of seeds, Student's t)"
+    return f"{what} costs {lost} nats{error} at width {curves[-1].width} against that width's own best."
 
 
 def _doubts(curves: Sequence[Curve]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypedDict
 
-from ngptlab.claims.evidence import Evidence, Setting
+from ngptlab.claims.evidence import Estimate, Evidence, Setting
 
 Verdict = Literal["holds", "does not hold", "not yet tested", "out of reach here"]
 VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "not yet tested", "out of reach here")
@@ -17,6 +17,19 @@ class Pair(TypedDict):
 
     method: str
     baseline: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A statistic over seeds, and the limits that it was held against."""
+
+    found: Estimate
+    low: float
+    high: float
+    unit: str = ""
+    """Of the statistic, with its blank, such as ' nats'."""
+    ratio: bool = False
+    """Whether it is the logarithm of a ratio."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +46,8 @@ class Outcome:
     seeds: int = 0
     hashes: tuple[str, ...] = ()
     """Of the configs of the runs behind `measured`."""
+    held: tuple[Held, ...] = ()
+    """Every statistic over seeds that decides; empty where none does, such as of step times."""
 
 
 class Rule(Protocol):

@@ -41,13 +41,7 @@ def decide(found: Estimate, low: float, high: float, doubts: Sequence[str] = ())
         return "holds", ""
     if ends[1] < low or high < ends[0]:
         return "does not hold", ""
-    return "not yet tested", f"the 95% interval reaches a limit{_power(found, low, high)}"
-
-
-def _power(found: Estimate, low: float, high: float) -> str:
-    """How many seeds would decide, were mean and scatter what these seeds say."""
-    needed = seeds_needed(found, low, high)
-    return f"; by this mean and scatter {needed} seeds would decide" if needed else ""
+    return "not yet tested", "the 95% interval reaches a limit"
 
 
 def seeds_needed(found: Estimate, low: float, high: float) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from rich.table import Table
 
 from ngptlab.analysis.tables import writing
+from ngptlab.claims import power
 from ngptlab.claims.claim import VERDICTS, Claim, Outcome, Source, Verdict, judge
 from ngptlab.claims.evidence import Evidence
 from ngptlab.console import Console
@@ -31,6 +32,11 @@ tuned or is on the edge of its grid, unequal settings, seeds or hashes that were
 Nothing is corrected for the number of claims, nor for the parts of one: at 95%, some verdict in forty errs by chance.
 Step times have turns in place of seeds: ten interleaved ones, and their quartiles in place of the interval.
 A verdict is about the models, tokens and text named in its row, and about no others.
+
+"Seeds needed" are, of a decided claim, the seeds that it rests on. Of others it is the fewest whose 95% interval would clear
+the limit, were mean and scatter what the seeds at hand say: as many decide in about half of all cases. What these seeds "show"
+is the least distance of a true value from the limit that they find with 80% power (noncentral t; normal seeds, scatter as
+measured). "-": nothing was measured over seeds, or one seed says nothing of their scatter. A claim may lack other things, too.
 """
 
 
@@ -51,6 +57,12 @@ class Row(TypedDict):
     """Where it is written."""
     reason: str
     seeds: int
+    seeds_needed: int | None
+    """Seeds that decide, by the mean and scatter of those at hand; of a decided claim, those that it rests on."""
+    detectable: float | None
+    """The least distance from the limit that `seeds` find with 80% power, in the statistic's unit; of a ratio, a logarithm."""
+    seeds_text: str
+    """Both in words; '-' where seeds are not what the claim rests on."""
     hashes: list[str]
     rule: dict[str, Any]
     """The rule's name and its parameters."""
@@ -93,9 +105,17 @@ def _row(claim: Claim, outcome: Outcome) -> Row:
         "origins": list(dict.fromkeys(s.origin for s in outcome.settings)) if outcome.measured else [],
         "reason": outcome.reason,
         "seeds": outcome.seeds,
+        "seeds_needed": power.needed(outcome),
+        "detectable": _digits(smallest[0]) if (smallest := power.detectable(outcome)) else None,
+        "seeds_text": power.in_words(outcome),
         "hashes": list(outcome.hashes),
         "rule": {"name": type(claim.rule).__name__, **_plain(asdict(claim.rule))},  # type: ignore[call-overload]
     }
+
+
+def _digits(value: float) -> float:
+    """Six digits: the last ones of a sum are others on another machine, and the same evidence gives the same bytes."""
+    return float(f"{value:.6g}")
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -130,9 +150,12 @@ def markdown(groups: Sequence[Group]) -> str:
     parts = ["# Claims, and what was measured here\n", STANDARD, f"{counts(groups)}.\n"]
     for group in groups:
         parts.append(f"## {_cell(group['title'])}\n\n{_cell(group['where'])}\n")
-        lines = ["| Claim | Made at | Measured here | Verdict |", "| --- | --- | --- | --- |"]
+        lines = [
+            "| Claim | Made at | Measured here | Seeds needed | Verdict |",
+            "| --- | --- | --- | --- | --- |",
+        ]
         for row in group["rows"]:
-            cells = (_claim(row), row["scale"], _measured(row), _verdict(row))
+            cells = (_claim(row), row["scale"], _measured(row), row["seeds_text"], _verdict(row))
             lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
         parts.append("\n".join(lines) + "\n")
         if runs := _runs(group):
@@ -177,11 +200,12 @@ def print_claims(groups: Sequence[Group], console: Console) -> None:
         listed = Table(
             title=f"{group['title']}, {group['where']}", title_justify="left", box=None, padding=(0, 2, 0, 0)
         )
-        for heading, narrow in (("claim", True), ("verdict", True), ("measured, or why not", False)):
-            listed.add_column(heading, no_wrap=narrow, overflow="fold")
+        for heading in ("claim", "verdict", "seeds\nneeded", "measured, or why not"):
+            listed.add_column(heading, no_wrap=heading in ("claim", "verdict"), overflow="fold")
         for row in group["rows"]:
             why = "; ".join(part for part in (row["measured"], row["reason"]) if part)
-            listed.add_row(row["id"], row["verdict"], why)
+            count = "-" if row["seeds_needed"] is None else f"{row['seeds_needed']:,}"
+            listed.add_row(row["id"], row["verdict"], count, why)
         console.print(listed)
         console.print()
     console.print(counts(groups), markup=False)

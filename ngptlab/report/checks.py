@@ -17,8 +17,8 @@ def _seeds(arms: Arms, methods: dict[str, MethodNumbers]) -> list[Doubt]:
     single = [name for name, m in methods.items() if len(m["seeds"]) == 1]
     if single:
         found.append(
-            f"One seed for {', '.join(single)}: the standard error shown is that of the validation set, "
-            "and nothing says how much another seed would move the loss."
+            f"One seed for {', '.join(single)}: no error is shown, and nothing says how much another seed would move the "
+            "loss."
         )
     pairs = [name for name, m in methods.items() if len(m["seeds"]) == 2]
     if pairs:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from matplotlib.axes import Axes
 
+from ngptlab.analysis.costs import Measure
 from ngptlab.analysis.tables import Row
-from ngptlab.report import plots, views
-from ngptlab.report.schema import Summary
+from ngptlab.report import plots, views, wording
+from ngptlab.report.schema import Gap, Summary
 from ngptlab.report.views import View
 
 NAMES = {"loss", "loss-end", "gap", "length", "training-loss"}
@@ -26,6 +28,8 @@ class Curves:
     label: str
     """What it is, for those who can't see it: no user's text."""
     caption: str
+    bands: str
+    """What bands and thin lines are, as sentences: part of the caption, and in the legend of the figure's files."""
     draw: Callable[[View, Axes], None]
     rows: list[Row]
     """All that it shows, and that its other views show."""
@@ -51,7 +55,8 @@ def _losses(summary: Summary) -> Curves:
         name="loss",
         title="Validation loss",
         label="Validation loss",
-        caption=" ".join(["Lower is better.", early, *_marked(summary), _bands(), *_untimed(summary)]),
+        caption=" ".join(["Lower is better.", early, *_marked(summary), *_untimed(summary)]),
+        bands=_bands(summary),
         draw=lambda view, axes: plots.losses(axes, summary, view),
         rows=list(_points(summary, "val")),
         views=views.views(summary),
@@ -67,6 +72,7 @@ def _end(summary: Summary) -> Curves:
         title="Validation loss, the end",
         label="Validation loss at the end",
         caption=" ".join([text, *_marked(summary), *_untimed(summary)]),
+        bands=_bands(summary),
         draw=lambda view, axes: plots.losses(axes, summary, view, from_step=start),
         rows=[row for row in _points(summary, "val") if row["step"] >= start],
         views=views.views(summary, log=False),
@@ -85,6 +91,7 @@ def _gaps(summary: Summary) -> Curves:
         title=f"Gap to {base}",
         label="Gap to the baseline",
         caption=" ".join([text, *_marked(summary), *_untimed(summary)]),
+        bands=_gap_bands(summary),
         draw=lambda view, axes: plots.gaps(axes, summary, view),
         rows=list(_gap_rows(summary)),
         views=views.views(summary),
@@ -94,16 +101,25 @@ def _gaps(summary: Summary) -> Curves:
 def _lengths(summary: Summary) -> Curves:
     text = (
         "Left of the dotted line are lengths seen in training. A curve that stays flat to the right "
-        "extrapolates; a rising one does not. Bands: one standard error."
+        "extrapolates; a rising one does not."
     )
     rows = [
-        {"method": name, **point} for name, method in summary["methods"].items() for point in method["length"]
+        {"method": name, **_plain(point)}
+        for name, method in summary["methods"].items()
+        for point in method["length"]
     ]
     return Curves(
         name="length",
         title="Loss beyond the training length",
         label="Loss by position beyond the training length",
         caption=text,
+        bands=wording.bands(
+            {
+                name: len(method["length"][0]["by_seed"])
+                for name, method in summary["methods"].items()
+                if method["length"]
+            }
+        ),
         draw=lambda view, axes: plots.lengths(axes, summary),
         rows=rows,
     )
@@ -116,6 +132,7 @@ def _training(summary: Summary) -> Curves:
         title="Training loss",
         label="Training loss",
         caption=" ".join([text, *_marked(summary), *_untimed(summary)]),
+        bands=wording.bands(_counts(summary), band=False),
         draw=lambda view, axes: plots.training(axes, summary, view),
         rows=list(_points(summary, "train")),
         views=views.views(summary),
@@ -125,18 +142,34 @@ def _training(summary: Summary) -> Curves:
 def _points(summary: Summary, key: str) -> Iterator[Row]:
     for name, method in summary["methods"].items():
         for point in method["val"] if key == "val" else method["train"]:
-            yield {"method": name, **point}
+            yield {"method": name, **_plain(point)}
+
+
+def _plain(point: Mapping[str, Any]) -> Row:
+    """A point as cells: the seeds' values in one, separated by blanks."""
+    return {key: " ".join(map(str, v)) if key == "by_seed" else v for key, v in point.items()}
 
 
 def _gap_rows(summary: Summary) -> Iterator[Row]:
     """Long: a line for each method, cost and point."""
     for name, gap in summary["gaps"].items():
         for measure in views.NAMES:
-            xs, values, errors, _ = plots.gap_curve(gap, measure)
-            known = gap["stderr"] is not None
-            for x, value, error in zip(xs, values, errors, strict=True):
-                stderr = error if known else None
-                yield {"method": name, "equal": measure, "at": x, "gap_nats": value, "stderr": stderr}
+            xs, over, _ = plots.gap_curve(gap, measure)
+            halves: Sequence[float | None] = over.halves or [None] * len(xs)
+            for i, (x, error, half) in enumerate(
+                zip(xs, _errors(gap, measure, len(xs)), halves, strict=True)
+            ):
+                row: Row = {"method": name, "equal": measure, "at": x, "gap_nats": over.means[i]}
+                yield row | _plain(
+                    {"stderr": error, "ci95": half, "by_seed": [one[i] for one in over.singles]}
+                )
+
+
+def _errors(gap: Gap, measure: Measure, count: int) -> Sequence[float | None]:
+    """Standard errors of the last `count` points of a gap's curve."""
+    curve = gap["at_equal"].get(measure)
+    errors = gap["stderr"] if measure == "step" else curve and curve["stderr"]
+    return errors[len(errors) - count :] if errors else [None] * count
 
 
 def _marked(summary: Summary) -> list[str]:
@@ -144,8 +177,23 @@ def _marked(summary: Summary) -> list[str]:
     return [] if start is None else [f"Dotted: the start of the cooldown, step {start:,}."]
 
 
-def _bands() -> str:
-    return "Bands: one standard error (over the seeds, or the validation set's where a method has one seed)."
+def _bands(summary: Summary) -> str:
+    return wording.bands(_counts(summary))
+
+
+def _gap_bands(summary: Summary) -> str:
+    """Unpaired gaps have a band, and no line a seed."""
+    gaps = summary["gaps"]
+    paired = all(gap["paired_seeds"] for gap in gaps.values())
+    return wording.bands(
+        {name: gap["count"] for name, gap in gaps.items()},
+        of="paired seeds" if paired else "seeds",
+        thin=any(len(gap["paired_seeds"]) > 1 for gap in gaps.values()),
+    )
+
+
+def _counts(summary: Summary) -> dict[str, int]:
+    return {name: len(method["seeds"]) for name, method in summary["methods"].items()}
 
 
 def _untimed(summary: Summary) -> list[str]:

@@ -38,6 +38,9 @@ INLINE: dict[Any, Any] = STYLE | {
 INCHES = (5.0, 3.4)
 MARGINS = {"left": 0.19, "right": 0.985, "bottom": 0.145, "top": 0.975}
 
+NOTE_WIDTH = 105
+"""Characters of a note's line."""
+
 NAME_LENGTH = 40
 """Characters of a method's name that a file's legend shows."""
 
@@ -55,20 +58,29 @@ def inline(label: str, draw: Draw) -> str:
     return element(buffer.getvalue(), label)
 
 
-def write(out: Path, name: str, title: str, methods: Sequence[str], draw: Draw) -> None:
-    """Write <name>.png and <name>.svg into `out`."""
-    drawing.write(out, name, partial(_standalone, title, methods, draw), style=STYLE)
+def write(out: Path, name: str, title: str, methods: Sequence[str], draw: Draw, *, note: str = "") -> None:
+    """Write <name>.png and <name>.svg into `out`; `note` stands above the legend."""
+    drawing.write(out, name, partial(_standalone, title, methods, draw, note), style=STYLE)
 
 
-def _standalone(title: str, methods: Sequence[str], draw: Draw) -> Figure:
-    """A figure above which its title and a legend stand."""
-    figure = Figure(figsize=(7.0, 4.4 + 0.2 * ((len(methods) + 1) // 2)), layout="constrained")
+def _standalone(title: str, methods: Sequence[str], draw: Draw, note: str) -> Figure:
+    """A figure with its title, and below it the note and a legend."""
+    lines = textwrap.wrap(note, NOTE_WIDTH)
+    height = 4.4 + 0.2 * ((len(methods) + 1) // 2) + 0.16 * len(lines)
+    figure = Figure(figsize=(7.0, height), layout="constrained")
     axes = figure.add_subplot()
     draw(axes)
     axes.set_title(title, fontsize=11, loc="left")
     handles = [plots.handle(index) for index in range(len(methods))]
     legend = figure.legend(
-        handles, ["-"] * len(methods), loc="outside lower center", ncols=2, frameon=False, fontsize=9
+        handles,
+        ["-"] * len(methods),
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=9,
+        title="\n".join(lines),
+        title_fontsize=8,
     )
     for text, name in zip(
         legend.get_texts(), methods, strict=True

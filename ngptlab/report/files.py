@@ -29,5 +29,5 @@ def write_figures(summary: Summary, out: Path) -> None:
     for figure in found:
         write_text(out / f"{figure.name}.csv", as_csv(figure.rows))
         draw = partial(figure.draw, figure.views[0])
-        drawn.write(out, figure.name, figure.title, list(summary["methods"]), draw)
+        drawn.write(out, figure.name, figure.title, list(summary["methods"]), draw, note=figure.bands)
     write_speedups(summary["speedups"], out)

@@ -131,7 +131,7 @@ def _figure(curves: Curves) -> dict[str, object]:
     return {
         "name": curves.name,
         "title": curves.title,
-        "caption": curves.caption,
+        "caption": " ".join(filter(None, [curves.caption, curves.bands])),
         "measures": {view.measure: views.NAMES[view.measure] for view in curves.views},
         "scales": {view.scale: view.scale for view in curves.views},
         "charts": [

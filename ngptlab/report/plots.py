@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -23,6 +23,9 @@ from ngptlab.report.views import View
 
 DASHES = ("none", "6 2", "2 2", "6 2 2 2")
 """Stroke patterns in points. Seven colours and four patterns: 28 methods before a pair repeats."""
+
+THIN = 0.7
+"""Width of a single seed's line, in points."""
 
 EARLY_SHARE = 0.1
 """Share of the run that may leave the frame of a linear axis: early losses are so high that the end could not be read."""
@@ -43,15 +46,14 @@ def losses(axes: Axes, summary: Summary, view: View, *, from_step: int = 0) -> N
     ends, shown = [], []
     for index, method in enumerate(summary["methods"].values()):
         points = list(_since(method["val"], from_step, view))
-        xs, means, errors = (
-            _xs(points, view.measure),
-            [p["loss_nats"] for p in points],
-            [p["stderr"] for p in points],
+        xs = _xs(points, view.measure)
+        over = _over_seeds(
+            [p["loss_nats"] for p in points], [p["ci95"] for p in points], [p["by_seed"] for p in points]
         )
-        _line(axes, index, xs, means, errors)
+        _line(axes, index, xs, over)
         ends += _extent(xs, view, _cost_at(method, from_step, view.measure))
-        late = [p for p in points if p["step"] >= max(from_step, _early(summary, view))]
-        shown += [p["loss_nats"] + sign * p["stderr"] for p in late for sign in (-1, 1)]
+        first = max(from_step, _early(summary, view))
+        shown.append(over.part([i for i, p in enumerate(points) if p["step"] >= first]))
     _frame(axes, shown)
     _training_axis(axes, summary, view, ends)
     axes.set_ylabel("validation loss (nats per token)")
@@ -65,14 +67,13 @@ def end_step(summary: Summary) -> int:
 
 def gaps(axes: Axes, summary: Summary, view: View) -> None:
     """Each method's validation loss minus the baseline's at equal cost, with every change of sign."""
-    order, ends, shown = list(summary["methods"]), [], [0.0]
+    order, ends, shown = list(summary["methods"]), [], [OverSeeds([0.0], None, [])]
     for other, gap in summary["gaps"].items():
-        xs, values, errors, crossings = gap_curve(gap, view.measure)
-        _line(axes, order.index(other), xs, values, errors)
+        xs, over, crossings = gap_curve(gap, view.measure)
+        _line(axes, order.index(other), xs, over)
         ends += _extent(xs, view)
         early = 0.0 if view.log or not xs else EARLY_SHARE * xs[-1]
-        late = [i for i, x in enumerate(xs) if x >= early]
-        shown += [values[i] + sign * errors[i] for i in late for sign in (-1, 1)]
+        shown.append(over.part([i for i, x in enumerate(xs) if x >= early]))
         axes.plot(crossings, [0] * len(crossings), "o", ms=6, mfc="none", mec=INK, mew=1.2, zorder=4)
     axes.axhline(0, color=INK, linewidth=1.0)
     _frame(axes, shown)
@@ -80,27 +81,31 @@ def gaps(axes: Axes, summary: Summary, view: View) -> None:
     axes.set_ylabel("loss minus baseline (nats)")
 
 
-def gap_curve(gap: Gap, measure: Measure) -> tuple[list[float], list[float], list[float], list[float]]:
-    """Costs, gaps, standard errors and changes of sign. Untrained models have no gap, so step 0 is left out."""
+def gap_curve(gap: Gap, measure: Measure) -> tuple[list[float], OverSeeds, list[float]]:
+    """Costs, gaps over the seeds, and changes of sign. Untrained models have no gap, so step 0 is left out."""
     if measure != "step":
         curve = gap["at_equal"].get(measure)
         if curve is None:
-            return [], [], [], []
-        return curve["x"], curve["gap_nats"], curve["stderr"] or [0.0] * len(curve["x"]), curve["crossovers"]
-    first = next((i for i, step in enumerate(gap["steps"]) if step > 0), 0)
-    errors = (gap["stderr"] or [0.0] * len(gap["steps"]))[first:]
+            return [], OverSeeds([], None, []), []
+        return curve["x"], OverSeeds(curve["gap_nats"], curve["ci95"], curve["by_seed"]), curve["crossovers"]
+    late = [i for i, step in enumerate(gap["steps"]) if step > 0] or list(range(len(gap["steps"])))
     crossings = [crossing["step"] for crossing in gap["crossovers"]]
-    return [float(step) for step in gap["steps"][first:]], gap["gap_nats"][first:], errors, crossings
+    over = OverSeeds(gap["gap_nats"], gap["ci95"], gap["by_seed"]).part(late)
+    return [float(gap["steps"][i]) for i in late], over, crossings
 
 
 def training(axes: Axes, summary: Summary, view: View) -> None:
     """Training loss, averaged over blocks of steps."""
     ends, shown = [], []
     for index, method in enumerate(summary["methods"].values()):
-        xs, means = _xs(method["train"], view.measure), [point["loss_nats"] for point in method["train"]]
-        _line(axes, index, xs, means, None)
+        points = method["train"]
+        xs = _xs(points, view.measure)
+        over = _over_seeds(
+            [p["loss_nats"] for p in points], [None] * len(points), [p["by_seed"] for p in points]
+        )
+        _line(axes, index, xs, over)
         ends += _extent(xs, view)
-        shown += [p["loss_nats"] for p in method["train"] if p["step"] >= _early(summary, view)]
+        shown.append(over.part([i for i, p in enumerate(points) if p["step"] >= _early(summary, view)]))
     _frame(axes, shown)
     _training_axis(axes, summary, view, ends)
     axes.set_ylabel("training loss (nats per token)")
@@ -112,9 +117,10 @@ def lengths(axes: Axes, summary: Summary) -> None:
     ends = {context}
     for index, method in enumerate(summary["methods"].values()):
         bins = method["length"]
-        means = [point["loss_nats"] for point in bins]
-        errors = [point["stderr_nats"] or 0.0 for point in bins]
-        _line(axes, index, [_middle(point) for point in bins], means, errors, marker="o")
+        over = _over_seeds(
+            [p["loss_nats"] for p in bins], [p["ci95_nats"] for p in bins], [p["by_seed"] for p in bins]
+        )
+        _line(axes, index, [_middle(point) for point in bins], over, marker="o")
         ends |= {point["to"] for point in bins}
     axes.set_xscale("log", base=2)
     low, high = math.log2(min(ends)), math.log2(max(ends))
@@ -161,22 +167,49 @@ def _cost_at(method: MethodNumbers, step: int, measure: Measure) -> float:
     return 0.0
 
 
-def _line(
-    axes: Axes,
-    index: int,
-    x: Sequence[float],
-    y: Sequence[float],
-    errors: Sequence[float] | None,
-    marker: str = "",
-) -> None:
-    """A method's curve, with a band of one standard error."""
+class OverSeeds(NamedTuple):
+    """A curve over seeds."""
+
+    means: list[float]
+    halves: list[float] | None
+    """Half-widths of the 95% interval (Student's t); None of one seed."""
+    singles: list[list[float]]
+    """The curve of each seed; one or none has nothing to show beside the mean."""
+
+    def part(self, places: Sequence[int]) -> OverSeeds:
+        """The curve at some of its places."""
+        return OverSeeds(
+            [self.means[i] for i in places],
+            None if self.halves is None else [self.halves[i] for i in places],
+            [[single[i] for i in places] for single in self.singles],
+        )
+
+    def edge(self, sign: int) -> list[float]:
+        """The lower (-1) or upper (1) edge of the band; the curve itself where there is none."""
+        return [m + sign * h for m, h in zip(self.means, self.halves or [0.0] * len(self.means), strict=True)]
+
+
+def _over_seeds(
+    means: list[float], halves: Sequence[float | None], by_seed: Sequence[Sequence[float]]
+) -> OverSeeds:
+    """From points that each have all seeds."""
+    known = [half for half in halves if half is not None]
+    singles = [list(single) for single in zip(*by_seed, strict=True)]
+    return OverSeeds(means, known if known and len(known) == len(means) else None, singles)
+
+
+def _line(axes: Axes, index: int, x: Sequence[float], over: OverSeeds, marker: str = "") -> None:
+    """A method's curve over a band of its 95% interval, and behind both a thin line a seed; of one seed, the curve alone."""
     colour = SERIES[index % len(SERIES)]
     if len(x) == 1:
         marker = "o"
-    axes.plot(x, y, color=colour, linestyle=_pattern(index), marker=marker, markersize=3.5, zorder=3)
-    if errors is not None:
-        low, high = ([v + s * e for v, e in zip(y, errors, strict=True)] for s in (-1, 1))
-        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0, zorder=2)
+    if len(over.singles) > 1:
+        thin: dict[str, Any] = {"linewidth": THIN, "alpha": 0.6, "markersize": 1.5, "zorder": 1.5}
+        for single in over.singles:
+            axes.plot(x, single, color=colour, marker="." if len(x) == 1 else "", **thin)
+    axes.plot(x, over.means, color=colour, linestyle=_pattern(index), marker=marker, markersize=3.5, zorder=3)
+    if over.halves is not None:
+        axes.fill_between(x, over.edge(-1), over.edge(1), color=colour, alpha=0.2, linewidth=0, zorder=1)
 
 
 def _pattern(index: int) -> Literal["solid"] | tuple[int, tuple[float, ...]]:
@@ -184,11 +217,17 @@ def _pattern(index: int) -> Literal["solid"] | tuple[int, tuple[float, ...]]:
     return "solid" if dash == "none" else (0, tuple(float(part) for part in dash.split()))
 
 
-def _frame(axes: Axes, values: Sequence[float]) -> None:
-    """Fit the y axis to these values, with room above and below."""
+def _frame(axes: Axes, curves: Sequence[OverSeeds]) -> None:
+    """Fit the y axis to these curves, with room above and below.
+
+    Bands are let in up to the height of the curves: two seeds have an interval of 13 errors, which would flatten all else.
+    """
     axes.yaxis.set_major_locator(MaxNLocator(6))
-    if values:
+    if values := [y for over in curves for line in (over.means, *over.singles) for y in line]:
         low, high = min(values), max(values)
+        most = high - low or math.inf
+        low = max(min(y for over in curves for y in over.edge(-1)), low - most)
+        high = min(max(y for over in curves for y in over.edge(1)), high + most)
         room = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
         axes.set_ylim(low - room, high + room)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypedDict
 
 from ngptlab.analysis import stats
+from ngptlab.analysis.by_parts import OverParts
 from ngptlab.analysis.costs import Cost, Measure
 from ngptlab.analysis.gaps import Crossover, GapCurve
 from ngptlab.analysis.speedup_runs import SpeedUp
@@ -19,19 +20,36 @@ class ValPoint(Cost):
 
     loss_nats: float
     stderr: float
+    """Over the seeds; of one seed, the validation set's own."""
+    ci95: float | None
+    """Half-width of the 95% interval over the seeds by Student's t; None of one seed."""
+    by_seed: list[float]
+    """In the order of the method's `seeds`."""
 
 
 class TrainPoint(Cost):
     """Training loss of a method, mean over its seeds and over a block of steps that ends at `step`."""
 
     loss_nats: float
+    by_seed: list[float]
 
 
 LengthPoint = TypedDict(
     "LengthPoint",
-    {"from": int, "to": int, "loss_nats": float, "stderr_nats": float | None, "perplexity": float | None},
+    {
+        "from": int,
+        "to": int,
+        "loss_nats": float,
+        "stderr_nats": float | None,
+        "ci95_nats": float | None,
+        "by_seed": list[float],
+        "perplexity": float | None,
+    },
 )
-"""Loss of a method at positions `from` <= t < `to` of long documents, mean over its seeds."""
+"""Loss of a method at positions `from` <= t < `to` of long documents, mean over its seeds.
+
+`stderr_nats` is over the seeds; of one seed, over the documents. `ci95_nats` is over the seeds only.
+"""
 
 
 class MethodNumbers(TypedDict):
@@ -52,6 +70,8 @@ class MethodNumbers(TypedDict):
     warmup_steps: int | None
     final_loss_nats: float
     final_loss_stderr: float
+    final_loss_ci95: float | None
+    """Half-width of the 95% interval over the seeds by Student's t; None of one seed."""
     stderr_kind: Literal["seeds", "validation"]
     final_losses_by_seed: dict[str, float]
     bits_per_byte: float
@@ -76,6 +96,12 @@ class Gap(TypedDict):
     steps: list[int]
     gap_nats: list[float]
     stderr: list[float] | None
+    ci95: list[float] | None
+    """Half-widths of the 95% interval over the seeds by Student's t; None under two."""
+    by_seed: list[list[float]]
+    """The gap of each of `paired_seeds` at each of `steps`."""
+    count: int
+    """Seeds behind an error: the pairs, or without any the smaller arm."""
     final_step: int
     final_loss_nats: float
     """The method's, over the seeds of the gap."""
@@ -86,6 +112,10 @@ class Gap(TypedDict):
     """Half-width of the 95% interval over the seeds (Student's t)."""
     final_difference: stats.Difference | None
     """The final gap with its tests, paired and unpaired; None where no seeds are shared."""
+    over_parts: OverParts | None
+    """Of two arms with one seed each, over the documents of the validation text; no error over seeds."""
+    not_over_parts: str
+    """Why these documents were not paired though both arms recorded them; empty otherwise."""
     crossovers: list[Crossover]
     last_sign_change_step: float | None
     in_cooldown: bool | None

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import TypedDict
 
 from ngptlab.analysis import doubts, gaps, series, stats
+from ngptlab.analysis.by_parts import OverParts, over_parts, unlike
 from ngptlab.analysis.costs import Measure, Meter, elapsed
 from ngptlab.analysis.records import RunRecord, Seeds, ValRow, steady_seconds
 from ngptlab.config import cooldown_steps
@@ -100,6 +102,7 @@ def _method(arm: list[RunRecord], labels: dict[Seeds, str]) -> MethodNumbers:
         "warmup_steps": config.schedule.warmup_steps,
         "final_loss_nats": stats.mean(losses),
         "final_loss_stderr": _error(last),
+        "final_loss_ci95": stats.ci95(stats.stderr(losses), len(losses)),
         "stderr_kind": "seeds" if len(arm) > 1 else "validation",
         "final_losses_by_seed": {labels[run.seeds]: run.val[-1].loss_nats for run in arm},
         "bits_per_byte": stats.mean([row.bits_per_byte for row in last]),
@@ -128,17 +131,26 @@ def _val(arm: list[RunRecord]) -> list[ValPoint]:
     points: list[ValPoint] = []
     for step in series.common_steps([list(table) for table in tables]):
         rows = [table[step] for table in tables]
-        loss = stats.mean([row.loss_nats for row in rows])
-        points.append({**meter.at(step), "loss_nats": loss, "stderr": _error(rows)})
+        losses = [row.loss_nats for row in rows]
+        points.append(
+            {
+                **meter.at(step),
+                "loss_nats": stats.mean(losses),
+                "stderr": _error(rows),
+                "ci95": stats.ci95(stats.stderr(losses), len(losses)),
+                "by_seed": losses,
+            }
+        )
     return points
 
 
 def _train(arm: list[RunRecord]) -> list[TrainPoint]:
     tables = [{row.step: row.loss_nats for row in run.train} for run in arm]
     steps = series.common_steps([list(table) for table in tables])
-    values = [stats.mean([table[step] for table in tables]) for step in steps]
     meter = Meter(arm)
-    return [{**meter.at(step), "loss_nats": loss} for step, loss in series.block_means(steps, values)]
+    by_seed = [series.block_means(steps, [table[step] for step in steps]) for table in tables]
+    blocks = [(rows[0][0], [loss for _, loss in rows]) for rows in zip(*by_seed, strict=True)]
+    return [{**meter.at(step), "loss_nats": stats.mean(losses), "by_seed": losses} for step, losses in blocks]
 
 
 def _length(arm: list[RunRecord]) -> list[LengthPoint]:
@@ -149,14 +161,16 @@ def _length(arm: list[RunRecord]) -> list[LengthPoint]:
     points: list[LengthPoint] = []
     for start, stop in sorted(set.intersection(*map(set, tables))) if tables else ():
         bins = [table[start, stop] for table in tables]
-        loss = stats.mean([b.loss_nats for b in bins])
-        over_seeds = stats.stderr([b.loss_nats for b in bins])
+        losses = [b.loss_nats for b in bins]
+        loss, over_seeds = stats.mean(losses), stats.stderr(losses)
         points.append(
             {
                 "from": start,
                 "to": stop,
                 "loss_nats": loss,
                 "stderr_nats": (bins[0].stderr_nats if own else None) if over_seeds is None else over_seeds,
+                "ci95_nats": stats.ci95(over_seeds, len(losses)),
+                "by_seed": losses,
                 "perplexity": stats.perplexity(loss),
             }
         )
@@ -175,19 +189,41 @@ def _gap(arm: list[RunRecord], base: list[RunRecord], schedule: Schedule, labels
         "steps": track.steps,
         "gap_nats": track.gap_nats,
         "stderr": track.stderr,
+        "ci95": track.ci95,
+        "by_seed": track.by_seed,
+        "count": track.count,
         "final_step": track.steps[-1],
         "final_loss_nats": track.final_losses[0],
         "baseline_final_loss_nats": track.final_losses[1],
         "final_gap_nats": track.gap_nats[-1],
         "final_gap_stderr": track.stderr[-1] if track.stderr else None,
-        "final_gap_ci95": stats.ci95(track.stderr[-1], track.count) if track.stderr else None,
+        "final_gap_ci95": track.ci95[-1] if track.ci95 else None,
         "final_difference": stats.difference(*track.final_pairs) if track.pairs else None,
+        **_over_parts(arm, base, track.steps[-1]),
         "crossovers": changes,
         "last_sign_change_step": last,
         "in_cooldown": None if last is None or start is None else last >= start,
         "step_time_ratio": ours / theirs if ours and theirs else None,
         "at_equal": {measure: curve for measure in EQUAL if (curve := gaps.at_equal(arm, base, measure))},
     }
+
+
+class _ByParts(TypedDict):
+    over_parts: OverParts | None
+    not_over_parts: str
+
+
+def _over_parts(arm: list[RunRecord], base: list[RunRecord], step: int) -> _ByParts:
+    """The gap at its last step by documents, of one run against one: of several seeds their own error says more."""
+    found: _ByParts = {"over_parts": None, "not_over_parts": ""}
+    if len(arm) > 1 or len(base) > 1:
+        return found
+    ours, theirs = arm[0].parts, base[0].parts
+    if ours is None or theirs is None or {ours.step, theirs.step} != {step}:
+        return found
+    if why := unlike(ours, theirs):
+        return {"over_parts": None, "not_over_parts": why}
+    return {"over_parts": over_parts(ours, theirs), "not_over_parts": ""}
 
 
 def _schedule(run: RunRecord) -> Schedule:

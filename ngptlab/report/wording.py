@@ -6,6 +6,7 @@ Claims no more than the seeds allow: the interval over them, or that there is on
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from ngptlab.report.schema import Finding, Gap, LengthPoint, Summary
 
@@ -37,16 +38,41 @@ def rate(value: float) -> str:
     return f"2{str(exponent).translate(SUPERSCRIPT)}" if value == 2.0**exponent else f"{value:.4g}"
 
 
+def bands(counts: Mapping[str, int], *, of: str = "seeds", band: bool = True, thin: bool = True) -> str:
+    """What the bands and thin lines of a figure are, from the number of seeds behind each method's mean.
+
+    'Bands: 95%, Student's t, n = 3 seeds. Thin lines: single seeds.'; of one seed there is neither, and that is said.
+    """
+    several = {name: count for name, count in counts.items() if count > 1}
+    said = []
+    if several and band:
+        said.append(f"Bands: 95%, Student's t, n = {_numbers(several)} {of}.")
+    if several and thin:
+        said.append("Thin lines: single seeds.")
+    if single := [name for name in counts if name not in several]:
+        whose = f" ({', '.join(single)})" if several else ""
+        said.append(f"One seed{whose}: no band." if band else f"One seed{whose}.")
+    return " ".join(said)
+
+
+def _numbers(counts: Mapping[str, int]) -> str:
+    """'3', or '3 (a), 2 (b)' where they differ."""
+    if len(set(counts.values())) == 1:
+        return str(next(iter(counts.values())))
+    return ", ".join(f"{count} ({name})" for name, count in counts.items())
+
+
 def headline(summary: Summary) -> str:
     """The answer in one sentence."""
     methods, base, others = summary["methods"], summary["baseline"], list(summary["gaps"])
     after = _after(summary, summary["schedule"]["steps"])
     if not others:
         m = methods[base]
-        loss = nats(m["final_loss_nats"], m["final_loss_stderr"])
+        loss, seeds = nats(m["final_loss_nats"], m["final_loss_ci95"]), len(m["seeds"])
+        error = f"± is 95% over {seeds} seeds, Student's t" if seeds > 1 else "one seed"
         return (
             f"After {after} {base} ends at a validation loss of {loss} nats "
-            f"({m['bits_per_byte']:.4f} bits per byte); one method, nothing to compare it with."
+            f"({m['bits_per_byte']:.4f} bits per byte; {error}); one method, nothing to compare it with."
         )
     if len(others) == 1:
         final = _final(summary, others[0])
@@ -57,10 +83,10 @@ def headline(summary: Summary) -> str:
         lowest = f"the lowest validation loss of {len(methods)} methods: {loss} nats"
         second = min(others, key=lambda name: summary["gaps"][name]["final_gap_nats"])
         gap = summary["gaps"][second]
-        amount = nats(gap["final_gap_nats"], gap["final_gap_stderr"], sign=True)
+        amount = nats(gap["final_gap_nats"], sign=True)
         return f"After {after} the baseline {base} has {lowest}, and next is {second}, {amount} against it{_doubt(gap)}."
     gap = summary["gaps"][best]
-    amount = nats(gap["final_gap_nats"], gap["final_gap_stderr"], sign=True)
+    amount = nats(gap["final_gap_nats"], sign=True)
     return (
         f"After {after} {best} has the lowest validation loss of {len(methods)} methods: {loss} nats, "
         f"{amount} against the baseline {base}{_doubt(gap)}."
@@ -88,7 +114,7 @@ def _final(summary: Summary, other: str) -> str:
     value = gap["final_gap_nats"]
     side = "level with"
     if value != 0:
-        side = f"{nats(abs(value), gap['final_gap_stderr'])} nats {'below' if value < 0 else 'above'}"
+        side = f"{nats(abs(value))} nats {'below' if value < 0 else 'above'}"
     ours, theirs = nats(gap["final_loss_nats"]), nats(gap["baseline_final_loss_nats"])
     return f"{other} ends {side} {base} ({ours} against {theirs} nats of validation loss){_doubt(gap)}."
 
@@ -97,11 +123,26 @@ def _doubt(gap: Gap) -> str:
     """What the seeds say about the final gap, as the end of a sentence."""
     value, half = gap["final_gap_nats"], gap["final_gap_ci95"]
     if half is None:
-        return "; from one seed, so nothing says how far another would move it"
+        return f"; from one seed, so nothing says how far another would move it{_by_document(gap)}"
     seeds = f"{len(gap['paired_seeds'])} paired seeds" if gap["paired_seeds"] else "unpaired seeds"
+    seeds += " (Student's t)"
     interval = f"{nats(value - half, sign=True)} to {nats(value + half, sign=True)}"
     verdict = "" if abs(value) > half else ", which includes zero: no difference is shown"
     return f"; 95% interval over {seeds} {interval}{verdict}"
+
+
+def _by_document(gap: Gap) -> str:
+    """What the documents of the validation text say of the gap from one seed each; never an error over seeds."""
+    found = gap["over_parts"]
+    if gap["not_over_parts"]:
+        return f"; not paired over the validation text: {gap['not_over_parts']}"
+    if found is None or found["ci95"] is None:
+        return ""
+    low, high = (nats(found["mean_nats"] + sign * found["ci95"], sign=True) for sign in (-1, 1))
+    return (
+        f"; paired over the {found['parts']:,} {found['of']}s of the validation text, 95% interval {low} to {high}, "
+        "which says nothing of other seeds"
+    )
 
 
 def _changes(summary: Summary, other: str) -> str:
@@ -130,14 +171,17 @@ def _beyond(summary: Summary, method: str) -> str:
     far = longest(summary["methods"][method]["length"], context)
     if far is None:
         return ""
-    said = f"the loss of {method} is {nats(far['loss_nats'], far['stderr_nats'])} nats"
+    said = f"the loss of {method} is {nats(far['loss_nats'], far['ci95_nats'])} nats"
     rises = {method: _rise(summary, method)}
     theirs = longest(summary["methods"][base]["length"], context) if method != base else None
     if theirs is not None and (theirs["from"], theirs["to"]) == (far["from"], far["to"]):
-        said += f" against {nats(theirs['loss_nats'], theirs['stderr_nats'])} of {base}"
+        said += f" against {nats(theirs['loss_nats'], theirs['ci95_nats'])} of {base}"
         rises[base] = _rise(summary, base)
     changes = ", ".join(f"{rise} for {name}" for name, rise in rises.items() if rise)
-    said += f" (change from the end of the training context: {changes})" if changes else ""
+    notes = [f"change from the end of the training context: {changes}"] if changes else []
+    if far["ci95_nats"] is not None or (theirs is not None and theirs["ci95_nats"] is not None):
+        notes.append("±: 95% over the seeds, Student's t")
+    said += f" ({'; '.join(notes)})" if notes else ""
     positions = f"positions {far['from']:,} to {far['to']:,}"
     return f"At {far['to'] / context:.3g}× the training context, {positions}, {said}."
 

@@ -106,16 +106,24 @@ def _coord(options: argparse.Namespace) -> int:
     for kind in dict.fromkeys(slope.kind for slope in found):
         size, change = steepest[kind, "size"], steepest[kind, "change"]
         mark = "" if size.passed and change.passed else "   <- beyond a limit"
-        say(f"  {kind:38}{_shown(size):16}{_shown(change):16}{mark}".rstrip())
-    say(f"{title} (limit ± {LIMIT}, widths {' '.join(map(str, config.widths))}, {config.seeds} seeds)")
+        shown = (f"{_shown(slope, config.seeds):16}" for slope in (size, change))
+        say(f"  {kind:38}{''.join(shown)}{mark}".rstrip())
+    say(f"{title} (limit ± {LIMIT}, widths {' '.join(map(str, config.widths))}, {_over(config.seeds)})")
     say(f"Written: {out / 'coord.json'}, {out / 'coord.png'}, .svg")
     return 0 if verdict else 1
 
 
-def _shown(slope: Any) -> str:
+def _over(seeds: int) -> str:
+    return f"± 95% over {seeds} seeds, Student's t" if seeds > 1 else "one seed"
+
+
+def _shown(slope: Any, seeds: int) -> str:
+    from ngptlab.analysis.stats import ci95
+
     if slope.slope is None:
         return f"none    @ {slope.step}"
-    error = "" if slope.stderr is None else f" ± {slope.stderr:.2f}"
+    half = ci95(slope.stderr, seeds)
+    error = "" if half is None else f" ± {half:.2f}"
     return f"{slope.slope:+z.2f}{error}"
 
 

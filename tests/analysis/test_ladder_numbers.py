@@ -186,7 +186,10 @@ def test_table(tmp_path: Path) -> None:
     print_ladder(found, console)
     text = console.export_text()
     assert (
-        "over seeds" in text and "2.1000 ± 0.1000" in text and "-1.0500 ± 0.0500" in text and "3000.0" in text
+        "95% over 2 seeds" in text
+        and "2.1000 ± 1.2706" in text
+        and "-1.0500 ± 0.6353" in text
+        and "3000.0" in text
     )
     assert "+ norm: no result, why" in text and "Warning: Two seeds" in text
 

@@ -104,3 +104,36 @@ def test_a_damaged_run_is_refused(make_run: MakeRun, file: str, text: str | byte
 def test_the_package_imports_no_torch() -> None:
     code = "import sys, ngptlab.report.page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_losses_by_document_are_read_where_they_were_recorded(make_run: MakeRun) -> None:
+    old, new = (
+        make_run("a", {0: 3.0, 100: 1.0}),
+        make_run("b", {0: 3.0, 100: 1.0}, parts=([3, 5], [1.5, 0.7])),
+    )
+    before, (run,) = load_runs([old])[0], load_runs([new])
+    assert before.parts is None
+    assert run.parts is not None and run.parts.of == "document"
+    assert (run.parts.tokens, run.parts.loss_nats) == ((3, 5), (1.5, 0.7))
+
+
+@pytest.mark.parametrize("parts", [([3, 5], [1.5]), ([0, 5], [1.5, 1.0]), ([], [])])
+def test_damaged_losses_by_document_are_refused(
+    make_run: MakeRun, parts: tuple[list[int], list[float]]
+) -> None:
+    path = make_run("a", {0: 3.0, 100: 1.0})
+    run = Run(path)
+    run.append(
+        "evals", {"step": 100, "eval": "parts", "of": "document", "tokens": parts[0], "loss_nats": parts[1]}
+    )
+    run.finish("done", step=100, params=1)
+    with pytest.raises(DataError, match="damaged"):
+        load_runs([path])
+
+
+def test_losses_by_document_of_another_step_are_refused(make_run: MakeRun) -> None:
+    run = Run(make_run("a", {0: 3.0, 100: 1.0}))
+    run.append("evals", {"step": 50, "eval": "parts", "of": "document", "tokens": [3], "loss_nats": [1.0]})
+    run.finish("done", step=100, params=1)
+    with pytest.raises(DataError, match="its losses by document are of step 50"):
+        load_runs([run.path])

@@ -122,3 +122,24 @@ def test_t_interval_covers_as_often_as_it_says(n: int) -> None:
     assert half is not None
     covered = np.abs(draws.mean(axis=1) - 0.3) <= half * error
     assert covered.mean() == pytest.approx(0.95, abs=0.005)
+
+
+@by_pairs
+def test_what_is_detectable_is_found_four_times_of_five(pairs: list[float]) -> None:
+    """By scipy's noncentral t, whose tail at the limit must be 80%; and none of one value, or of values without scatter."""
+    n, error = len(pairs), stats.stderr(pairs)
+    distance = stats.detectable(error, n)
+    assert distance is not None and error is not None
+    power = scipy.stats.nct.sf(scipy.stats.t.ppf(0.975, n - 1), n - 1, distance / error)
+    assert power == pytest.approx(0.8, abs=1e-6)
+    assert stats.detectable(None, 1) is None and stats.detectable(0.0, 3) is None
+
+
+def test_what_is_detectable_is_found_in_experiments() -> None:
+    """20,000 of three normal seeds: 80% +- 0.9% (three standard errors) find a mean as far from zero as is detectable."""
+    n, scatter = 3, 2.0
+    distance = stats.detectable(scatter / math.sqrt(n), n)
+    assert distance is not None
+    draws = np.random.default_rng(0).normal(distance, scatter, size=(20_000, n))
+    half = stats.t95(n - 1) * draws.std(axis=1, ddof=1) / math.sqrt(n)
+    assert (draws.mean(axis=1) - half > 0).mean() == pytest.approx(stats.POWER, abs=0.009)

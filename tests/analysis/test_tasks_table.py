@@ -92,7 +92,7 @@ def test_files_and_terminal(lines: list[ScoreRow], tmp_path: Path) -> None:
     console = Console(width=200, record=True, file=io.StringIO())
     print_tasks(lines, console)
     shown = console.export_text()
-    assert "0.8333 ± 0.1667 (+0.3333 ± 0.2108)" in shown and "first, step 8" in shown
+    assert "0.8333 ± 0.4284 (+0.3333 ± 0.5419)" in shown and "first, step 8" in shown
     assert len(shown.strip().splitlines()) == 1 + 1 + 5
 
 

@@ -257,8 +257,8 @@ def test_the_figure_has_a_panel_for_each_method_and_rules() -> None:
     ]
 
 
-def test_the_figure_shows_standard_errors_and_intervals() -> None:
-    """A band a curve, one standard error to each side; a bar at each optimum, from the low to the high end."""
+def test_the_figure_shows_intervals_and_single_seeds() -> None:
+    """A band a curve, 4.303 standard errors to each side; a thin line a seed; a bar at each optimum, from low to high."""
     (finding,) = transfer(table(parabola(0.0, noise=0.02), seeds=3))
     (axes, *_) = _figure([finding], "mine").axes
     bands = [c for c in axes.collections if type(c).__name__ == "FillBetweenPolyCollection"]
@@ -268,9 +268,22 @@ def test_the_figure_shows_standard_errors_and_intervals() -> None:
         (outline,) = (path.vertices for path in band.get_paths())
         for lr, mean, error in zip(curve.lrs, curve.means, curve.errors, strict=True):
             heights = [y for x, y in outline if x == pytest.approx(math.log2(lr))]
-            assert error > 0 and (min(heights), max(heights)) == pytest.approx((mean - error, mean + error))
+            half = 4.302653 * error
+            assert error > 0 and (min(heights), max(heights)) == pytest.approx((mean - half, mean + half))
+        lines = [list(line.get_ydata()) for line in axes.lines if line.get_linewidth() == 0.5]
+        assert all(pytest.approx(single) in lines for single in curve.losses) and len(lines) == 9
         assert curve.optimum is not None and curve.optimum.low < curve.optimum.high
         assert [x for x, _ in bar] == pytest.approx([curve.optimum.low, curve.optimum.high])
+    (caption,) = (text.get_text() for text in _figure([finding], "mine").texts)
+    assert "bands: 95%, Student's t, n = 3 seeds; thin lines: single seeds" in caption
+
+
+def test_the_figure_of_one_seed_has_no_band_and_says_so() -> None:
+    figure = _figure(transfer(table(parabola(0.0))), "mine")
+    assert "one seed: no bands" in figure.texts[0].get_text()
+    (axes, *_) = figure.axes
+    assert not [c for c in axes.collections if type(c).__name__ == "FillBetweenPolyCollection"]
+    assert not [line for line in axes.lines if line.get_linewidth() == 0.5]
 
 
 def test_the_figure_is_reproducible(tmp_path: Path) -> None:

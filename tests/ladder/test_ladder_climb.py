@@ -37,7 +37,7 @@ def test_a_short_ladder(in_process: None, tiny: list[str], capsys: Captured, wor
     assert main(command) == 0
     out, err = capsys.readouterr()
     assert "gpt: gpt, lr 0.001953 (that of gpt)" in err and "+ qk: qk_norm, lr 0.001953" in err
-    assert "± one standard error, over seeds" in out and "out/ladder.json" in out
+    assert "± 95% over 2 seeds (Student's t)" in out and "out/ladder.json" in out
     found = ladder_of(work / "out")
     assert [(r["label"], r["seeds"]) for r in found["rungs"]] == [("gpt", [0, 1]), ("+ qk", [0, 1])]
     runs = {path.name for path in (work / "out" / "runs").iterdir()}

@@ -89,7 +89,7 @@ def test_the_page_shows_the_numbers_of_the_json(paths: list[Path], tmp_path: Pat
     rows = {row[0]: row[1:] for row in page.rows["methods"]}
     gap = numbers["gaps"]["turned"]
     for column, m in enumerate(numbers["methods"].values()):
-        loss = nats(m["final_loss_nats"], m["final_loss_stderr"])
+        loss = nats(m["final_loss_nats"], m["final_loss_ci95"])
         assert rows["validation loss, end (nats)"][column].startswith(loss)
         assert rows["bits per byte"][column] == f"{m['bits_per_byte']:.4f}"
         assert rows["parameters"][column] == f"{m['params']:,}"
@@ -98,8 +98,8 @@ def test_the_page_shows_the_numbers_of_the_json(paths: list[Path], tmp_path: Pat
         assert rows["chosen among"][column] == ", ".join(map(rate, m["lr_grid"]))
         assert rows["step time (ms)"][column].startswith(f"{1000 * m['step_seconds_median']:.4g}")
         for row, point in zip(page.rows["length"][1:], m["length"], strict=True):
-            assert row[column + 1].startswith(nats(point["loss_nats"], point["stderr_nats"]))
-    shown = nats(gap["final_gap_nats"], gap["final_gap_stderr"], sign=True)
+            assert row[column + 1].startswith(nats(point["loss_nats"], point["ci95_nats"]))
+    shown = nats(gap["final_gap_nats"], gap["final_gap_ci95"], sign=True)
     assert rows["gap to plain (nats)"][1].startswith(shown)
     assert rows["step time to plain's"][1] == f"{gap['step_time_ratio']:.2f}×"
     assert [row[0] for row in page.rows["runs"][1:]] == [path.name for path in paths]

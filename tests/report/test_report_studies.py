@@ -220,14 +220,14 @@ def answer(folder: Path) -> str:
 
 def test_a_ladder_is_told(ladder: Make, tmp_path: Path) -> None:
     assert answer(ladder()) == (
-        "Of 2 steps from a to b, taken one after another, norm lowers the loss most, by 0.2000 ± 0.0058 nats (one standard "
-        "error over 3 paired seeds). qk raises it most, by 0.1000 ± 0.0058 nats (one standard error over 3 paired seeds)."
+        "Of 2 steps from a to b, taken one after another, norm lowers the loss most, by 0.200 ± 0.025 nats (95% over 3 "
+        "paired seeds, Student's t). qk raises it most, by 0.100 ± 0.025 nats (95% over 3 paired seeds, Student's t)."
     )
     numbers = json.loads((tmp_path / "ladder" / "ladder.json").read_text())
     numbers["mode"] = "leave-one-out"
     (tmp_path / "ladder" / "ladder.json").write_text(json.dumps(numbers))
     assert (
-        "2 steps taken back from b one at a time, qk is missed most: without it the loss rises by 0.1000"
+        "2 steps taken back from b one at a time, qk is missed most: without it the loss rises by 0.100 ± 0.025"
         in answer(tmp_path / "ladder")
     )
 
@@ -240,19 +240,16 @@ def test_one_seed_and_a_doubtful_step_are_called_so(ladder: Make, tmp_path: Path
     path.write_text(json.dumps(numbers))
     said = answer(path.parent)
     assert "by 0.2000 nats (one seed: nothing says how far another would move it)" in said
-    assert (
-        "by 0.100 ± 0.050 nats (one standard error over 3 paired seeds; its 95% interval includes zero)"
-        in said
-    )
+    assert "by 0.100 ± 0.120 nats (95% over 3 paired seeds, Student's t; that includes zero)" in said
 
 
 def test_a_cooldown_study_is_told(cooldown: Make, tmp_path: Path) -> None:
     page, numbers = report(cooldown(), out=tmp_path / "page")
     study, speedup = numbers["studies"]
     assert study["answer"].replace("−", "-").replace("\u00a0", " ") == (
-        "b minus a after 200 steps, in nats (± one standard error over 2 paired seeds): with a cooldown over 0.1 of the run "
-        "(linear) it goes from +0.115 ± 0.015 to -0.315 ± 0.015; with a cooldown over 0.3 of the run (linear) it goes from "
-        "+0.215 ± 0.015 to -0.415 ± 0.015."
+        "b minus a after 200 steps, in nats (± 95% over 2 paired seeds, Student's t): with a cooldown over 0.1 of the run "
+        "(linear) it goes from +0.115 ± 0.191 to -0.315 ± 0.191; with a cooldown over 0.3 of the run (linear) it goes from "
+        "+0.215 ± 0.191 to -0.415 ± 0.191."
     )
     points = [
         found["points"][0]
@@ -282,15 +279,16 @@ def test_a_cooldown_study_is_told(cooldown: Make, tmp_path: Path) -> None:
 
 def test_a_study_of_one_method_is_told(cooldown: Make, tmp_path: Path) -> None:
     assert answer(cooldown("a")) == (
-        "After 200 steps a ends lowest with a cooldown over 0.3 of the run (linear): 2.950 ± 0.550 nats, 4.450 ± 0.550 nats "
-        "without one."
+        "After 200 steps a ends lowest with a cooldown over 0.3 of the run (linear): 2.950 ± 6.988 nats, 4.450 ± 6.988 nats "
+        "without one (± 95% over 2 seeds, Student's t)."
     )
 
 
 def test_a_sweep_is_told(sweep: Make) -> None:
     assert answer(sweep()) == (
-        "Per doubling of width the best learning rate moves, in powers of two, by -1.00 ± 0.00 for a under SP (the best learning "
-        "rate does not carry over); +0.00 ± 0.00 for a under muP (the best learning rate carries over)."
+        "Per doubling of width the best learning rate moves, in powers of two (± one standard error of the line through the "
+        "widths), by -1.00 ± 0.00 for a under SP (the best learning rate does not carry over); +0.00 ± 0.00 "
+        "for a under muP (the best learning rate carries over)."
     )
 
 
@@ -298,7 +296,10 @@ def test_a_sweep_is_told(sweep: Make) -> None:
 def test_a_coordinate_check_is_told(coord: Make, power: float, verdict: str) -> None:
     said = answer(coord(power, passed=verdict == "fails"))
     assert said.startswith(f"a under mup {verdict}: "), "computed, not read"
-    assert f"'scores' at step 2, has {power:+.2f} ± 0.00, and {power:+.2f} at its steepest doubling" in said
+    assert (
+        f"'scores' at step 2, has {power:+.2f} ± 0.00 (95%, Student's t), and {power:+.2f} at its steepest doubling"
+        in said
+    )
     assert said.endswith("(widths 32 to 128, 2 seeds).")
 
 

@@ -39,7 +39,7 @@ def test_one_method_with_one_seed(make_run: MakeRun) -> None:
     assert numbers["tokens"] == 100 * 8 * 16 and numbers["params"] == 1234
     # Operations a token: 6 (4 x 4 x 4 projections + 3 x 4 x 10 MLP + 8 x 4 head) + 6 x 4 x 16 scores = 1680.
     cost = {"step": 20, "tokens": 20 * 128, "flops": 20 * 128 * 1680, "seconds": None}
-    assert numbers["val"][1] == {**cost, "loss_nats": 4.0, "stderr": 0.02}
+    assert numbers["val"][1] == {**cost, "loss_nats": 4.0, "stderr": 0.02, "ci95": None, "by_seed": [4.0]}
     assert any("One seed for a" in warning for warning in summary["warnings"])
 
 
@@ -180,6 +180,8 @@ def test_length(make_run: MakeRun) -> None:
         "to": 64,
         "loss_nats": 6.0,
         "stderr_nats": pytest.approx(1.0),
+        "ci95_nats": pytest.approx(12.706204736),
+        "by_seed": [5.0, 7.0],
         "perplexity": pytest.approx(math.exp(6.0)),
     }
     assert b["length"][0]["stderr_nats"] is None and b["length_documents"] == 4
@@ -295,7 +297,7 @@ def test_every_number_is_finite(make_run: MakeRun) -> None:
     [
         (
             {"a": [2.0]},
-            "a ends at a validation loss of 2.000\u00a0±\u00a00.010 nats (1.5000 bits per byte); "
+            "a ends at a validation loss of 2.0000 nats (1.5000 bits per byte; one seed); "
             "one method, nothing to compare it with.",
         ),
         (
@@ -310,8 +312,8 @@ def test_every_number_is_finite(make_run: MakeRun) -> None:
         ),
         (
             {"a": [2.0, 2.2], "b": [1.9, 2.08], "c": [2.5, 2.5]},
-            "b has the lowest validation loss of 3 methods: 1.9900 nats, −0.110\u00a0±\u00a00.010 against the baseline a; "
-            "95% interval over 2 paired seeds −0.2371 to +0.0171, which includes zero: no difference is shown.",
+            "b has the lowest validation loss of 3 methods: 1.9900 nats, −0.1100 against the baseline a; "
+            "95% interval over 2 paired seeds (Student's t) −0.2371 to +0.0171, which includes zero: no difference is shown.",
         ),
         (
             {"a": [2.0], "b": [2.2], "c": [2.1]},

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ngptlab.analysis.doubts import forbidding
-from ngptlab.claims.claim import Outcome, Verdict
+from ngptlab.claims.claim import Held, Outcome, Verdict
 from ngptlab.claims.evidence import Ends, Estimate, Evidence, Setting, Step, Turn
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, show, together
 
@@ -47,6 +47,7 @@ class LowerLoss:
             settings=(ours.setting,),
             seeds=gap.pairs,
             hashes=(*theirs.hashes, *ours.hashes),
+            held=(Held(found=gap, low=-math.inf, high=0.0, unit=" nats"),),
         )
 
 
@@ -75,6 +76,7 @@ class Costs:
             settings=(ours.setting,),
             seeds=percent.pairs,
             hashes=(*theirs.hashes, *ours.hashes),
+            held=(Held(found=percent, low=self.low, high=self.high, unit="%"),),
         )
 
 
@@ -160,6 +162,10 @@ class TurnsInCooldown:
             settings=(turn.setting,),
             seeds=min(turn.before.pairs, turn.after.pairs),
             hashes=turn.hashes,
+            held=(
+                Held(found=turn.before, low=0.0, high=math.inf, unit=" nats"),
+                Held(found=turn.after, low=-math.inf, high=0.0, unit=" nats"),
+            ),
         )
 
     @staticmethod
@@ -221,6 +227,7 @@ class StepNotNeeded:
             settings=(step.setting,),
             seeds=back.pairs,
             hashes=step.hashes,
+            held=(Held(found=back, low=-self.margin, high=math.inf, unit=" nats"),),
         )
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from ngptlab.analysis.doubts import Doubt, forbidding
-from ngptlab.claims.claim import Outcome, Verdict
+from ngptlab.claims.claim import Held, Outcome, Verdict
 from ngptlab.claims.evidence import Evidence, OfRun, Positions, Scales
 from ngptlab.claims.rules.losses import nothing, settings
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, pairs, show, show_ratio, together
@@ -57,16 +57,17 @@ def _by_seed(found: Sequence[R]) -> Records[R]:
 
 
 def _finish(
-    records: Sequence[Records[R]], decided: tuple[Verdict, str], measured: str, count: int
+    records: Sequence[Records[R]], decided: tuple[Verdict, str], measured: str, held: Sequence[Held]
 ) -> Outcome:
     """The outcome, unless whose the models are is not recorded, or is in doubt."""
+    count = min(each.found.pairs for each in held)
     every = [record for part in records for record in part.values()]
     verdict, reason = decided
     doubts = forbidding(
         (doubt for record in every for doubt in record.doubts), *(record.method for record in every)
     )
     if not all(record.seed and record.hash for record in every):
-        count = 0
+        count, held = 0, ()
         verdict, reason = "not yet tested", "the runs' seeds and hashes are not recorded"
     elif doubts:
         verdict, reason = "not yet tested", "; ".join([*filter(None, [reason]), *doubts])
@@ -77,6 +78,7 @@ def _finish(
         settings=settings(record.setting for record in every)[:1],
         seeds=count,
         hashes=tuple(dict.fromkeys(record.hash for record in every if record.hash)),
+        held=tuple(held),
     )
 
 
@@ -135,7 +137,8 @@ class RisesLess:
         gap = estimate(values)
         said = f"{self.method} {_mean(ours):+z.3f}, {self.baseline} {_mean(theirs):+z.3f} nats; difference {show(gap)}"
         decided = _if_telling(decide(gap, -math.inf, 0.0), evidence, both, self.contexts)
-        return _finish(both, decided, said, gap.pairs)
+        held = Held(found=gap, low=-math.inf, high=0.0, unit=" nats")
+        return _finish(both, decided, said, [held])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +157,8 @@ class StaysFlat:
             return _no_reading(self.contexts, self.method)
         rise = estimate(values)
         decided = _if_telling(decide(rise, -math.inf, self.most), evidence, [records], self.contexts)
-        return _finish((records,), decided, f"rises by {show(rise)}", rise.pairs)
+        held = Held(found=rise, low=-math.inf, high=self.most, unit=" nats")
+        return _finish((records,), decided, f"rises by {show(rise)}", [held])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +182,8 @@ class LevelsOff:
         rise = estimate(values)
         said = f"from {self.contexts // 2}-{self.contexts} to {self.contexts}-{2 * self.contexts} contexts: {show(rise)}"
         decided = _if_telling(decide(rise, -math.inf, self.most), evidence, [records], 2 * self.contexts)
-        return _finish((records,), decided, said, rise.pairs)
+        held = Held(found=rise, low=-math.inf, high=self.most, unit=" nats")
+        return _finish((records,), decided, said, [held])
 
 
 def _mean(values: Mapping[str, float]) -> float:
@@ -199,7 +204,7 @@ class BetterConditioned:
     def judge(self, evidence: Evidence) -> Outcome:
         """All kinds must hold."""
         both = _group(evidence.conditions, (self.method, self.baseline))
-        said, decided, seeds = [], [], []
+        said, decided, held = [], [], []
         for place in self.places:
             ours, theirs = (
                 {seed: math.log(r.medians[place]) for seed, r in records.items() if place in r.medians}
@@ -211,8 +216,8 @@ class BetterConditioned:
             ratio = estimate(values)
             decided.append(decide(ratio, -math.inf, 0.0))
             said.append(f"{place} {show_ratio(ratio)}")
-            seeds.append(ratio.pairs)
-        return _finish(both, together(decided), f"over {self.baseline}'s: {'; '.join(said)}", min(seeds))
+            held.append(Held(found=ratio, low=-math.inf, high=0.0, ratio=True))
+        return _finish(both, together(decided), f"over {self.baseline}'s: {'; '.join(said)}", held)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +243,8 @@ class ScaleBetween:
         mean = estimate(values)
         name = f"{self.place}, root mean square" if self.squared else self.place
         said = f"{name} {show(mean, '.3g', '')}, held against {self.low:g} to {self.high:g}"
-        return _finish((records,), decide(mean, self.low, self.high), said, mean.pairs)
+        held = Held(found=mean, low=self.low, high=self.high)
+        return _finish((records,), decide(mean, self.low, self.high), said, [held])
 
     def _of(self, model: Scales) -> float | None:
         if not self.squared:
@@ -256,7 +262,7 @@ class FallsWithDepth:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """Both must fall."""
-        said, decided = [], []
+        said, decided, held = [], [], []
         for place in self.places:
             records = _scales(evidence, self.method, place)
             values = [
@@ -269,7 +275,8 @@ class FallsWithDepth:
             slope = estimate(values)
             decided.append(decide(slope, -math.inf, 0.0))
             said.append(f"{place} {show(slope, '+z.3f', ' a block')}")
-        return _finish((records,), together(decided), "; ".join(said), slope.pairs)
+            held.append(Held(found=slope, low=-math.inf, high=0.0, unit=" a block"))
+        return _finish((records,), together(decided), "; ".join(said), held)
 
 
 def _scales(evidence: Evidence, method: str, place: str) -> Records[Scales]:
@@ -294,4 +301,5 @@ class BetterAtTasks:
             return nothing(f"{', '.join(self.tasks)} of {self.method} and {self.baseline}")
         gap = estimate(values)
         said = f"{self.method} minus {self.baseline}: {show(gap, '+z.4f', '')} over {', '.join(self.tasks)}"
-        return _finish(both, decide(gap, 0.0, math.inf), said, gap.pairs)
+        held = Held(found=gap, low=0.0, high=math.inf)
+        return _finish(both, decide(gap, 0.0, math.inf), said, [held])

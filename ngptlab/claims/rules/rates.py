@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ngptlab.analysis.rows import CellRow
 from ngptlab.analysis.transfer import Curve, Finding, transfer
-from ngptlab.claims.claim import Outcome
+from ngptlab.claims.claim import Held, Outcome
 from ngptlab.claims.evidence import Evidence, Grid
 from ngptlab.claims.rules.losses import nothing
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, pairs, show
@@ -42,7 +42,8 @@ class RateMoves:
         slope = estimate(slopes)
         verdict, reason = decide(slope, self.low, self.high, _doubts(cells))
         said = f"{show(slope, '+z.2f', '')} per doubling of width, {widths[0]} to {widths[-1]}"
-        return _outcome(grid, cells, (slope.pairs, reason), said, verdict)
+        held = Held(found=slope, low=self.low, high=self.high, unit=" a doubling")
+        return _outcome(grid, cells, (slope.pairs, reason), said, verdict, held)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,8 @@ class SameRate:
             apart, -self.within, self.within, [d for cells in both for d in _doubts(cells)]
         )
         said = f"{self.method}'s over {self.baseline}'s, powers of two: {show(apart, '+z.2f', '')}, at width {max(widths)}"
-        return _outcome(ours[0], [*both[0], *both[1]], (apart.pairs, reason), said, verdict)
+        held = Held(found=apart, low=-self.within, high=self.within, unit=" powers of two")
+        return _outcome(ours[0], [*both[0], *both[1]], (apart.pairs, reason), said, verdict, held)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,8 @@ class HigherUnderRules:
         gap = estimate(values)
         verdict, reason = decide(gap, 0.0, math.inf, _doubtful(curves))
         said = f"{self.param} minus {self.baseline} at width {max(widths)}: {show(gap)}"
-        return _outcome(grid, [*at[0], *at[1]], (gap.pairs, reason), said, verdict)
+        held = Held(found=gap, low=0.0, high=math.inf, unit=" nats")
+        return _outcome(grid, [*at[0], *at[1]], (gap.pairs, reason), said, verdict, held)
 
 
 def _lowest(curve: Curve, cells: Cells) -> dict[str, float]:
@@ -178,7 +181,12 @@ def _doubtful(curves: Sequence[Curve]) -> list[str]:
 
 
 def _outcome(
-    grid: Grid, cells: Cells, said: tuple[int, str], measured: str, verdict: str = "not yet tested"
+    grid: Grid,
+    cells: Cells,
+    said: tuple[int, str],
+    measured: str,
+    verdict: str = "not yet tested",
+    held: Held | None = None,
 ) -> Outcome:
     seeds, reason = said
     return Outcome(
@@ -188,4 +196,5 @@ def _outcome(
         settings=(grid.setting,),
         seeds=seeds,
         hashes=tuple(dict.fromkeys(row.hash for row in cells)),
+        held=(held,) if held else (),
     )

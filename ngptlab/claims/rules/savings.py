@@ -9,7 +9,7 @@ import numpy as np
 
 from ngptlab.analysis.doubts import forbidding
 from ngptlab.analysis.speedup import Bounded
-from ngptlab.claims.claim import Outcome, Verdict
+from ngptlab.claims.claim import Held, Outcome, Verdict
 from ngptlab.claims.evidence import Evidence, Factor, Savings
 from ngptlab.claims.rules.losses import nothing
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, show, show_ratio
@@ -61,6 +61,10 @@ class SavesTokens:
             settings=(saving.setting,),
             seeds=len(logs),
             hashes=saving.hashes,
+            # Bounds scatter as the lengths of the baseline do, not as seeds.
+            held=(Held(found=mean, low=_log(self.low), high=_log(self.high), ratio=True),)
+            if bounds == {"measured"}
+            else (),
         )
 
     def _told_by_bounds(self, factor: Factor) -> Verdict | None:
@@ -156,4 +160,5 @@ class FactorGrows:
             settings=(saving.setting,),
             seeds=slope.pairs,
             hashes=saving.hashes,
+            held=(Held(found=slope, low=0.0, high=math.inf, unit=" powers of two a doubling"),),
         )

@@ -10,7 +10,7 @@ from ngptlab.analysis.cooldown import Study as Numbers
 from ngptlab.analysis.cooldown_figure import draw
 from ngptlab.analysis.cooldown_files import write_study
 from ngptlab.analysis.figures import PAGE
-from ngptlab.analysis.stats import Difference
+from ngptlab.analysis.stats import Difference, ci95
 from ngptlab.report.studies import speedup
 from ngptlab.report.studies.reading import damaged, read
 from ngptlab.report.studies.shown import Cell, Study, loss, number, word
@@ -31,7 +31,8 @@ COLUMNS = (
 CAPTION = (
     "Left: the final loss over the share of the run in the cooldown; 0 is a constant rate to the end. Right: the gap to the "
     "baseline before each cooldown (empty marks) and after it (full marks); below zero the method has the lower loss, and where "
-    "the full mark is above the empty one, the baseline catches up in the cooldown."
+    "the full mark is above the empty one, the baseline catches up in the cooldown. Bars, and ± in the table: 95% over the seeds "
+    "by Student's t; short lines: single seeds. One seed has neither."
 )
 
 
@@ -74,9 +75,11 @@ def _losses(arm: str, rows: list[Row]) -> str:
     if not branches:
         return f"No cooldown of {arm} has a result."
     best = min(branches, key=lambda row: row["final_loss_nats"] or 0.0)
+    seeds = len(best["losses"])
+    error = f" (± 95% over {seeds} seeds, Student's t)" if seeds > 1 else " (one seed)"
     trunk = [row for row in rows if not row["frac"]]
     without = f", {_loss(trunk[0])} without one" if trunk else ""
-    return f"After {best['steps']:,} steps {arm} ends lowest with a cooldown {_what(best)}: {_loss(best)}{without}."
+    return f"After {best['steps']:,} steps {arm} ends lowest with a cooldown {_what(best)}: {_loss(best)}{without}{error}."
 
 
 def _gaps(arm: str, base: str, rows: list[Row]) -> str:
@@ -89,7 +92,7 @@ def _gaps(arm: str, base: str, rows: list[Row]) -> str:
     long = max(same, key=lambda row: row["frac"])
     parts = [_moved(row) for row in ([short, long] if long is not short else [short])]
     pairs = short["gaps"]["after"]["pairs"] if short["gaps"] else 0
-    seeds = f"± one standard error over {pairs} paired seeds" if pairs > 1 else "one seed: no error"
+    seeds = f"± 95% over {pairs} paired seeds, Student's t" if pairs > 1 else "one seed: no error"
     return f"{arm} minus {base} after {short['steps']:,} steps, in nats ({seeds}): {'; '.join(parts)}."
 
 
@@ -105,11 +108,15 @@ def _what(row: Row) -> str:
 
 
 def _loss(row: Row) -> str:
-    return f"{nats(row['final_loss_nats'], row['final_loss_stderr'])} nats"
+    return f"{nats(row['final_loss_nats'], _half(row))} nats"
+
+
+def _half(row: Row) -> float | None:
+    return ci95(row["final_loss_stderr"], len(row["losses"]))
 
 
 def _gap(gap: Difference) -> str:
-    return nats(gap["mean"], gap["stderr"], sign=True)
+    return nats(gap["mean"], gap["ci95"], sign=True)
 
 
 def _row(row: Row) -> tuple[Cell, ...]:
@@ -121,7 +128,7 @@ def _row(row: Row) -> tuple[Cell, ...]:
         Cell(f"{row['frac']:g}" if row["frac"] else "none", row["frac"]),
         word(row["shape"]),
         number(len(row["seeds"])),
-        loss(row["final_loss_nats"], row["final_loss_stderr"]),
-        *(loss(gap["mean"], gap["stderr"], sign=True) if gap else number(None) for gap in differences),
+        loss(row["final_loss_nats"], _half(row)),
+        *(loss(gap["mean"], gap["ci95"], sign=True) if gap else number(None) for gap in differences),
         word(row["reason"]),
     )

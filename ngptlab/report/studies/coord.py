@@ -12,15 +12,25 @@ from typing_extensions import TypedDict
 from ngptlab.analysis import figures
 from ngptlab.analysis.coord_figure import draw
 from ngptlab.analysis.slopes import FIRST_STEP, LIMIT, STEP_LIMIT, Point, Slope, passed, slopes, worst
+from ngptlab.analysis.stats import ci95
 from ngptlab.analysis.tables import as_text, writing
 from ngptlab.disk import write_text
 from ngptlab.report.studies.reading import damaged, read
 from ngptlab.report.studies.shown import Cell, Study, number, word
 
-COLUMNS = ("activation", "of", "slope", "standard error", "steepest doubling", "at step", "within the limits")
+COLUMNS = (
+    "activation",
+    "of",
+    "slope",
+    "± 95% over the seeds",
+    "steepest doubling",
+    "at step",
+    "within the limits",
+)
 CAPTION = (
     "Top: the size of each kind of activation against width, a line a step; bottom: how far it has moved since the start. Flat "
-    "lines say that the rules hold with width; a rising one explodes, a falling one vanishes."
+    "lines say that the rules hold with width; a rising one explodes, a falling one vanishes. Lines: means over the seeds; small "
+    "marks: single seeds. ± is by Student's t; one seed has none."
 )
 CSV = ("kind", "quantity", "step", "slope", "stderr", "steepest")
 
@@ -54,6 +64,7 @@ def study(path: Path) -> list[Study]:
         raise damaged(path, "it has points of fewer than two widths")
     found = slopes(points)
     whose = f"{check['method']} under {check['param']['rules']}"
+    seeds = len({point.seed for point in points})
     paint = partial(draw, points, title=f"{whose}, lr {check['config']['lr']:g}")
 
     def write(out: Path) -> None:
@@ -69,8 +80,8 @@ def study(path: Path) -> list[Study]:
             svg=paint(figures.PAGE),
             caption=CAPTION,
             columns=COLUMNS,
-            rows=[_row(slope) for slope in worst(found)],
-            warnings=[] if len({point.seed for point in points}) > 1 else ["One seed: no error of a slope."],
+            rows=[_row(slope, seeds) for slope in worst(found)],
+            warnings=[] if seeds > 1 else ["One seed: no error of a slope."],
             files=["coord.csv", "coord.png", "coord.svg"],
             write=write,
         )
@@ -87,7 +98,8 @@ def answer(whose: str, points: Sequence[Point], found: Sequence[Slope]) -> str:
     if broken := [slope for slope in judged if slope.slope is None]:
         return f"{whose}: fails, for the {broken[0].quantity} of '{broken[0].kind}' is zero or not finite ({where})."
     worst_one = max(judged, key=lambda slope: slope.excess)
-    error = "" if worst_one.stderr is None else f" ± {worst_one.stderr:.2f}"
+    half = ci95(worst_one.stderr, seeds)
+    error = "" if half is None else f" ± {half:.2f} (95%, Student's t)"
     verdict = "passes" if passed(found) else "fails"
     return (
         f"{whose} {verdict}: over width no activation may grow or shrink by a power above {LIMIT}, nor above {STEP_LIMIT} "
@@ -97,12 +109,13 @@ def answer(whose: str, points: Sequence[Point], found: Sequence[Slope]) -> str:
     )
 
 
-def _row(slope: Slope) -> tuple[Cell, ...]:
+def _row(slope: Slope, seeds: int) -> tuple[Cell, ...]:
+    half = ci95(slope.stderr, seeds)
     return (
         word(slope.kind),
         word(slope.quantity),
         number(slope.slope, "+z.3f"),
-        number(slope.stderr if slope.stderr is None or math.isfinite(slope.stderr) else None, ".3f"),
+        number(half if half is None or math.isfinite(half) else None, ".3f"),
         number(slope.steepest, "+z.3f"),
         number(slope.step),
         word("yes" if slope.passed else "no"),

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from ngptlab.analysis.figures import PAGE
-from ngptlab.analysis.ladder import Ladder, RungNumbers, Step
+from ngptlab.analysis.ladder import Ladder, RungNumbers, Step, half
 from ngptlab.analysis.ladder_figure import draw
 from ngptlab.analysis.ladder_files import write_ladder
 from ngptlab.report.studies.reading import damaged, read
@@ -43,7 +43,8 @@ def study(path: Path) -> list[Study]:
             title=f"Ladder from {ladder['base']} to {ladder['target']}, {ladder['mode']} ({ladder['recipe']})",
             answer=answer(ladder),
             svg=draw(ladder, PAGE),
-            caption=CAPTIONS[ladder["mode"]] + " Lines: one standard error.",
+            caption=CAPTIONS[ladder["mode"]] + " Lines, and ± in the table: 95% over the "
+            "seeds by Student's t; small marks: single seeds. One seed has neither.",
             columns=COLUMNS,
             rows=[_row(rung) for rung in ladder["rungs"]],
             warnings=ladder["warnings"],
@@ -75,13 +76,13 @@ def answer(ladder: Ladder) -> str:
 
 
 def _amount(adds: Step) -> str:
-    """'0.0512 ± 0.0030 nats (one standard error over 3 paired seeds)', and what makes it doubtful."""
-    size = nats(abs(adds["nats"]), adds["stderr"])
+    """'0.0512 ± 0.0130 nats (95% over 3 paired seeds, Student's t)', and what makes it doubtful."""
+    size = nats(abs(adds["nats"]), adds["ci95"])
     if adds["stderr"] is None or adds["ci95"] is None:
         return f"{size} nats (one seed: nothing says how far another would move it)"
     seeds = f"{adds['pairs']} paired seeds" if adds["pairs"] else "unpaired seeds"
-    doubt = "; its 95% interval includes zero" if abs(adds["nats"]) <= adds["ci95"] else ""
-    return f"{size} nats (one standard error over {seeds}{doubt})"
+    doubt = "; that includes zero" if abs(adds["nats"]) <= adds["ci95"] else ""
+    return f"{size} nats (95% over {seeds}, Student's t{doubt})"
 
 
 def _row(rung: RungNumbers) -> tuple[Cell, ...]:
@@ -91,8 +92,8 @@ def _row(rung: RungNumbers) -> tuple[Cell, ...]:
         word(rung["arm"]),
         Cell(rate(rung["lr"]), rung["lr"]),
         number(len(rung["seeds"])),
-        loss(rung["final_loss_nats"], rung["final_loss_stderr"]),
-        loss(adds["nats"], adds["stderr"], sign=True) if adds else number(None),
+        loss(rung["final_loss_nats"], half(rung)),
+        loss(adds["nats"], adds["ci95"], sign=True) if adds else number(None),
         word(adds["against"] if adds else ""),
         number(None if seconds is None else 1e3 * seconds, ".4g"),
         word(rung["reason"]),

@@ -102,5 +102,5 @@ def number(value: float | None, form: str = ",.10g") -> Cell:
 
 
 def loss(value: float | None, error: float | None = None, *, sign: bool = False) -> Cell:
-    """A cell of a loss or a difference of losses, in nats, with its standard error."""
+    """A cell of a loss or a difference of losses, in nats, with the half-width of its 95% interval over the seeds."""
     return Cell(wording.nats(value, error if value is not None else None, sign=sign), value)

@@ -26,8 +26,9 @@ COLUMNS = (
 )
 CAPTION = (
     "Above one, the baseline needs that many times the method's tokens to reach the same loss. Circles lie between measured "
-    "lengths of the baseline; triangles are bounds, for beyond its measured losses nothing is extrapolated. Bars: 95% "
-    "over the seeds, in the table as 95%, low and high. All of the baseline is in multiples of the method's."
+    "lengths of the baseline; triangles are bounds, for beyond its measured losses nothing is extrapolated. Bars: 95% over "
+    "the seeds by Student's t, in the table as 95%, low and high; short lines: single seeds. "
+    "One seed has neither. All of the baseline is in multiples of the method's."
 )
 
 

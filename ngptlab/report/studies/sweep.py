@@ -8,6 +8,7 @@ from pathlib import Path
 from typing_extensions import TypedDict
 
 from ngptlab.analysis.rows import CellRow, as_csv
+from ngptlab.analysis.stats import ci95
 from ngptlab.analysis.tables import writing
 from ngptlab.analysis.transfer import Curve, Finding, transfer
 from ngptlab.analysis.transfer_plot import draw, page_svg
@@ -33,7 +34,8 @@ COLUMNS = (
 CAPTION = (
     "A curve a width: where the lowest points stand above each other, one learning rate serves all widths; where they move "
     "to the left, larger models need a smaller one. Triangle: optimum with its interval. Square: at the grid's edge. "
-    "Cross: diverged. Bands: one standard error."
+    "Cross: diverged. Bands, and ± in the table: 95% over the seeds by Student's t; thin lines: single seeds. One seed "
+    "has neither."
 )
 
 
@@ -83,10 +85,15 @@ def answer(findings: Sequence[Finding]) -> str:
     ]
     if not shifts:
         return "No shift of the best learning rate can be told: fewer than two widths have an optimum."
-    return f"Per doubling of width the best learning rate moves, in powers of two, by {'; '.join(shifts)}."
+    error = any(finding.shift and finding.shift.stderr is not None for finding in findings)
+    said = " (± one standard error of the line through the widths)" if error else ""
+    return (
+        f"Per doubling of width the best learning rate moves, in powers of two{said}, by {'; '.join(shifts)}."
+    )
 
 
 def _error(stderr: float | None) -> str:
+    """Of the line, which decides: two of it are held against the limit (`verdict.judge`)."""
     return " (two widths: no error)" if stderr is None else f" ± {stderr:.2f}"
 
 
@@ -107,7 +114,8 @@ def _optimum(curve: Curve) -> Iterator[Cell]:
     else:
         yield from (_rate(2**log2) for log2 in (best.log2_lr, best.low, best.high))
         yield word(best.interval)
-        yield loss(curve.means[best.best], curve.errors[best.best])
+        seeds = len(curve.losses)
+        yield loss(curve.means[best.best], ci95(curve.errors[best.best], seeds) if seeds > 1 else None)
     yield from (number(len(curve.losses)), number(curve.diverged))
 
 

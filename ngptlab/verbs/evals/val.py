@@ -44,5 +44,5 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
         trained.run.keep_eval("val", {"step": trained.step, **result})
         say(
             f"{label}  step {trained.step}  {result['loss_nats']:.4f} nats ± "
-            f"{result['stderr_nats']:.4f} over {result['tokens']:,} tokens"
+            f"{result['stderr_nats']:.4f} (one standard error of this text) over {result['tokens']:,} tokens"
         )

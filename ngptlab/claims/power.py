@@ -1,0 +1,73 @@
+"""How many seeds a claim would need, and how small an effect those at hand would show.
+
+Both take the scatter of the seeds at hand for that of all seeds. They speak of seeds only: a claim may lack other things.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ngptlab.analysis import stats
+from ngptlab.claims.claim import Held, Outcome
+from ngptlab.claims.standard import MOST_SEEDS, seeds_needed
+
+DECIDED = ("holds", "does not hold")
+
+
+def needed(outcome: Outcome) -> int | None:
+    """Seeds that decide a claim: of a decided one those that it rests on, else the fewest by this mean and scatter.
+
+    The fewest are those of `seeds_needed`, whose interval just clears the limits: draws of as many decide in about half of
+    all cases. Of several statistics, one on the wrong side of its limit is enough against a claim; for it, all must be clear.
+    None where nothing over seeds was measured, where one seed says nothing of scatter, or above `MOST_SEEDS`.
+    """
+    if not outcome.held:
+        return None
+    if outcome.verdict in DECIDED:
+        return outcome.seeds
+    wrong = [held for held in outcome.held if not held.low < held.found.mean < held.high]
+    counts = [_needed(held) for held in wrong or outcome.held]
+    known = [count for count in counts if count is not None]
+    if wrong:
+        return min(known, default=None)
+    return max(known) if len(known) == len(counts) else None
+
+
+def _needed(held: Held) -> int | None:
+    return seeds_needed(held.found, held.low, held.high)
+
+
+def detectable(outcome: Outcome) -> tuple[float, str] | None:
+    """The smallest distance from a limit that the seeds at hand find with 80% power (`stats.detectable`), and its text.
+
+    Of several statistics the largest, since all must be found. In the statistic's unit; of a ratio, of its logarithm.
+    """
+    found = [(distance, held) for held in outcome.held if (distance := _distance(held)) is not None]
+    if not found or len(found) < len(outcome.held):
+        return None
+    most, held = max(found, key=lambda each: each[0])
+    return most, f"a factor of {math.exp(most):.3g}" if held.ratio else f"{most:.3g}{held.unit}"
+
+
+def _distance(held: Held) -> float | None:
+    if held.found.half is None:
+        return None
+    error = held.found.half / stats.t95(held.found.pairs - 1)
+    return stats.detectable(error, held.found.pairs)
+
+
+def in_words(outcome: Outcome) -> str:
+    """The cell of the column: '3, which it has', '21; it has 3, which show 0.08 nats', '-' where seeds are not the point."""
+    count, smallest = needed(outcome), detectable(outcome)
+    if count is None and smallest is None:
+        return "-"
+    if outcome.verdict in DECIDED:
+        return f"{count}, which it has"
+    shows = f", which show {smallest[1]}" if smallest else ""
+    return f"{_count(count, outcome.held)}; it has {outcome.seeds}{shows}"
+
+
+def _count(count: int | None, held: Sequence[Held]) -> str:
+    """Where scatter is known and no count found, it lies beyond what is proposed."""
+    return f"{count:,}" if count is not None else f"over {MOST_SEEDS:,}"
