@@ -161,7 +161,7 @@ def _doubts(arms: Sequence[Arm], target: float | Arm, rule: Rule) -> list[Doubt]
         *absent,
         *doubts.learned_nothing(whole),
         *doubts.settings(whole),
-        *doubts.tuning({name: runs[0].config for name, runs in whole.items()}),
+        *doubts.tuning(whole),
         *_sigma([arm for arm in arms if not arm.reason], rule),
         *_seeds([arm for arm in arms if not arm.reason and arm is not target]),
         *doubts.provenance(whole),

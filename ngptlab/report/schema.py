@@ -171,8 +171,6 @@ class StudyNumbers(TypedDict):
     title: str
     answer: str
     caption: str
-    searches: dict[str, str]
-    """By method, the search that it links; empty where it links none."""
     warnings: list[str]
     columns: list[str]
     rows: list[list[float | str | None]]
@@ -196,6 +194,8 @@ class Summary(TypedDict):
     title: str
     headline: str
     findings: list[Finding]
+    searches: dict[str, str]
+    """By method, the search that it links; empty where it links none."""
     warnings: list[str]
     doubts: list[dict[str, Any]]
     """What of the warnings is typed: `analysis.doubts.Doubt`, with whether it forbids a claim."""
