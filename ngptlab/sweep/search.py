@@ -10,16 +10,16 @@ from ngptlab.analysis import descent
 from ngptlab.analysis.descent import Point
 from ngptlab.analysis.rows import CellRow
 from ngptlab.analysis.search import Search, Tried, fixed_of, hash_of, settings_of
+from ngptlab.analysis.search_files import write_search
 from ngptlab.analysis.stats import mean
 from ngptlab.config import RunConfig
-from ngptlab.disk import write_json
 from ngptlab.errors import ConfigError
 from ngptlab.ledger.book import Ledger
 from ngptlab.overrides import Overrides, apply
 from ngptlab.recipes import Recipe
 from ngptlab.sweep.plan import Cell, Resolve, check_free, check_parts
 from ngptlab.sweep.run import Fitting, train_cells
-from ngptlab.sweep.table import rows, write
+from ngptlab.sweep.table import rows
 
 HOW = (
     "Coordinate descent: one field after the other to a neighbour with a lower loss until no neighbour is lower; methods whose "
@@ -70,7 +70,7 @@ def search(
     overrides: Overrides | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[Search, list[CellRow]]:
-    """Descend for every method; train what is missing under out/runs; write search.json, sweep.csv and .json into `out`.
+    """Descend for every method; train what is missing under out/runs; write search.json, .csv, .png and .svg into `out`.
 
     A value that a method refuses is none of its values. A run that diverges has an infinite loss.
 
@@ -95,11 +95,10 @@ def search(
             break
         failures = train_cells(cells, out, workers=workers, stack=stack, ledger=ledger, tell=tell)
         table = rows(every, out, failures)
-        write(table, out, extra={})
         _learn(arms, {row.hash: row for row in table})
     table = rows(every, out, {})
     found = _found(recipe, arms, fields, {row.hash: row for row in table})
-    write_json(out / "search.json", found.model_dump(mode="json", by_alias=True))
+    write_search(found, out)
     return found, table
 
 

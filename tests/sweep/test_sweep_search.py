@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import pytest
 from made_runs import metrics, val
 from ngptlab.analysis import search as searches
 from ngptlab.analysis.search import Search, find, read, searched_apart, why_untuned
+from ngptlab.analysis.search_figure import along
 from ngptlab.cli import main
 from ngptlab.compare import plan
 from ngptlab.config import RunConfig
@@ -88,7 +90,8 @@ def test_it_finds_each_arm_s_best_with_equally_many_runs(searched: Search_) -> N
     # A decay of 0 is no edge, because nothing is below it.
     assert found.edges("gpt") == found.edges("ngpt") == []
     assert read(out / "search.json") == found
-    assert len((out / "sweep.csv").read_text().splitlines()) == len(trained) + 1
+    lines = list(csv.DictReader((out / "search.csv").read_text().splitlines()))
+    assert len(lines) == len(trained) and {line["hash"] for line in lines} == {c.config.hash for c in trained}
 
 
 def test_it_goes_on_with_what_is_there(searched: Search_) -> None:
@@ -150,6 +153,27 @@ def test_an_arm_is_tuned_by_what_was_searched_and_nothing_else(searched: Search_
     assert "has no result for it" in why(config.model_copy(update={"method": "qk_norm"}))
     edge, _, _ = searched({**FIELDS, "optim.lr": LRS[:3]}, out="edge")
     assert "on the edge" in why(arm(edge), search=edge)
+
+
+def test_the_page_shows_what_was_searched(searched: Search_, tmp_path: Path) -> None:
+    found, out, _ = searched()
+    assert {path.name for path in out.iterdir()} >= {f"search.{e}" for e in ("csv", "json", "png", "svg")}
+    assert main(["report", str(out), "--out", str(tmp_path / "page")]) == 0
+    page = json.loads((tmp_path / "page" / "report.json").read_text())
+    (study,) = page["studies"]
+    assert study["kind"] == "search" and found.search in study["answer"]
+    assert [row[0] for row in study["rows"]] == ["gpt", "ngpt"]
+    assert study["rows"][0][1] == found.runs("gpt")
+    for name in study["files"]:
+        assert (tmp_path / "page" / name).is_file()
+
+
+def test_a_panel_holds_all_else_at_the_best(searched: Search_) -> None:
+    found, _, _ = searched()
+    curve = along(found, "gpt", "optim.weight_decay")
+    assert curve == [(0, pytest.approx(2.01)), (1, pytest.approx(2.0)), (2, pytest.approx(2.04))]
+    assert along(found, "gpt", "optim.alpha_init") == []
+    assert min(along(found, "ngpt", "optim.lr"), key=lambda point: point[1])[1] == pytest.approx(2.0)
 
 
 def test_searches_over_other_values_are_not_alike(searched: Search_) -> None:

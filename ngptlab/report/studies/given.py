@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ngptlab.errors import ConfigError
 from ngptlab.folders import own, refuse_link
-from ngptlab.report.studies import cooldown, coord, ladder, sweep, target
+from ngptlab.report.studies import cooldown, coord, ladder, search, sweep, target
 from ngptlab.report.studies.reading import sensible
 from ngptlab.report.studies.shown import Placed, Study
 
@@ -19,6 +19,7 @@ KINDS: dict[str, Callable[[Path], list[Study]]] = {
     "sweep.json": sweep.study,
     "coord.json": coord.study,
     "target.json": target.study,
+    "search.json": search.study,
 }
 """The file that makes a folder a study's, and what reads it."""
 
