@@ -134,7 +134,9 @@ def test_many_documents_are_joined_to_blocks_of_neighbours(
     monkeypatch.setattr(loss_module, "MOST_PARTS", 10)
     joined = document_losses(model, tokens[:, :-1], tokens[:, 1:], documents)
     assert joined["of"] == "document block" and len(joined["tokens"]) == 10
-    windows = document_losses(model, tokens[:, :-1].repeat(2, 0), tokens[:, 1:].repeat(2, 0), np.zeros((14, 12), np.int64))
+    windows = document_losses(
+        model, tokens[:, :-1].repeat(2, 0), tokens[:, 1:].repeat(2, 0), np.zeros((14, 12), np.int64)
+    )
     assert windows["of"] == "window block"
     for parts in (joined, windows):
         assert Parts.model_validate({"step": 1, **parts}).of == parts["of"], "reports read what runs write"
