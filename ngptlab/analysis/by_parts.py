@@ -20,7 +20,7 @@ class OverParts(TypedDict):
     """One run minus another over the documents (or windows) of the validation text."""
 
     of: str
-    """`document` or `window`."""
+    """As `Parts.of` has it."""
     parts: int
     tokens: int
     mean_nats: float

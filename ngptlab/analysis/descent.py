@@ -78,12 +78,12 @@ def next_points(
     if any(wanted.values()):
         return wanted
     most = max(map(len, losses.values()))
-    return {
-        arm: (diagonals(sizes[arm], at[arm], known.get) + rest(sizes[arm], at[arm], known.get))[
-            : most - len(known)
-        ]
-        for arm, known in losses.items()
-    }
+    found = {}
+    for arm, known in losses.items():
+        near = diagonals(sizes[arm], at[arm], known.get) + rest(sizes[arm], at[arm], known.get)
+        # The rest holds the diagonals again: a point given twice would be trained by two processes at once.
+        found[arm] = list(dict.fromkeys(near))[: most - len(known)]
+    return found
 
 
 def _along(sizes: Sequence[int], at: Point, field: int) -> list[Point]:

@@ -70,8 +70,8 @@ class LengthRow(Row):
 class Parts(Row):
     """Mean loss of every part of the validation text, at the end of a run: {"eval": "parts"} in evals.jsonl."""
 
-    of: Literal["document", "window"]
-    """What a part is: a window where the whole text is one document."""
+    of: Literal["document", "window", "document block", "window block"]
+    """What a part is: a window where the whole text is one document, a block of neighbours where there are very many."""
     tokens: tuple[int, ...]
     """Targets of each part."""
     loss_nats: tuple[float, ...]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, StrictInt, ValidationError, model_validator
 
 import ngptlab
 from ngptlab import disk
@@ -29,7 +29,8 @@ FOLDER = "searches"
 NEVER_SAME = ("method", "seed", "data.seed", "optim.lr_grid")
 """Fields in which an arm may differ from the cells of its search, beside those that were searched."""
 
-Value = Annotated[str | float | int | None, Field(union_mode="left_to_right")]
+Value = Annotated[str | StrictInt | float | None, Field(union_mode="left_to_right")]
+"""A whole number stays one: steps of a warm-up are held against a config's as text."""
 Settings = dict[str, Value]
 
 

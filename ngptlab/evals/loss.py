@@ -80,7 +80,7 @@ def document_losses(
     losses_NT = losses(model, inputs_NT, targets_NT)
     of, groups_NT = ("document", documents_NT) if documents_NT.max() else ("window", _windows(losses_NT))
     if (groups := int(groups_NT.max()) + 1) > MOST_PARTS:
-        of, groups_NT = f"block of {of}s", groups_NT * MOST_PARTS // groups
+        of, groups_NT = f"{of} block", groups_NT * MOST_PARTS // groups
     tokens, by_part = by_group(losses_NT, groups_NT)
     return {
         "eval": "parts",

@@ -34,6 +34,8 @@ class Arm:
 
     config: RunConfig
     space: dict[str, list[str]]
+    start: Point
+    """The recipe's own values where they are among those given, else the first given."""
     cells: dict[Point, list[Cell]] = field(default_factory=dict)
     losses: dict[Point, float] = field(default_factory=dict)
 
@@ -45,16 +47,6 @@ class Arm:
     def settings(self, point: Point) -> dict[str, str]:
         """The values at a point, by path."""
         return {path: values[i] for (path, values), i in zip(self.space.items(), point, strict=True)}
-
-    @property
-    def start(self) -> Point:
-        """The recipe's own values where they are among those given, else the first given."""
-        return tuple(self._own(path, values) for path, values in self.space.items())
-
-    def _own(self, path: str, values: Sequence[str]) -> int:
-        own = settings_of(self.config, [path])[path]
-        there = [settings_of(apply(self.config, {path: value}), [path])[path] for value in values]
-        return there.index(own) if own in there else 0
 
 
 def search(
@@ -114,20 +106,39 @@ def _arm(
     optim = config.optim.model_copy(update={"lr_grid": (), "search": ""})
     config = config.model_copy(update={"optim": optim})
     space: dict[str, list[str]] = {}
+    start = []
     for path, values in fields.items():
-        refused = {}
-        for value in values:
-            try:
-                fitting(apply(config, {path: value}))
-            except ConfigError as error:
-                refused[value] = str(error)
-        if kept := [value for value in values if value not in refused]:
-            space[path] = kept
-        for value, why in refused.items():
-            tell(f"{name} without {path} {value}: {why}")
+        taken = _values(config, path, values, fitting, tell)
+        if taken:
+            own = str(settings_of(config, [path])[path])
+            space[path] = list(taken.values())
+            start.append(list(taken).index(own) if own in taken else 0)
     if not space:
         raise ConfigError(f"{name}: no value of --grid fits it")
-    return Arm(config, space)
+    return Arm(config, space, tuple(start))
+
+
+def _values(
+    config: RunConfig, path: str, values: Sequence[str], fitting: Resolve, tell: Callable[[str], None]
+) -> dict[str, str]:
+    """The values that a method takes, as they were given, by what they are: '0.1' and '1e-1' would be one run.
+
+    Raises:
+        ConfigError: a value is none that any config could have.
+    """
+    taken: dict[str, str] = {}
+    for value in values:
+        changed = apply(config, {path: value})
+        try:
+            found = str(settings_of(fitting(changed), [path])[path])
+            refused = f"the same as {taken[found]}" if found in taken else ""
+        except ConfigError as error:
+            refused = str(error)
+        if refused:
+            tell(f"{config.method} without {path} {value}: {refused}")
+        else:
+            taken[found] = value
+    return taken
 
 
 def _cells(arm: Arm, points: Sequence[Point], seeds: int, fitting: Resolve) -> list[Cell]:

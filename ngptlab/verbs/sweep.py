@@ -159,6 +159,8 @@ def _search(
         raise ConfigError(
             "--search: of one width and one set of rules; give the recipe's fields, as --model.d_model 64"
         )
+    if "optim.lr" in fields:
+        raise ConfigError("--grid optim.lr: give the learning rates by --lrs, as --lrs 2^-9 2^-8 2^-7")
     space = {**({"optim.lr": [repr(lr) for lr in lrs]} if lrs else {}), **fields}
     if not space:
         raise ConfigError("--search: over what? Give --lrs 2^-9 2^-8 2^-7, --grid FIELD=V,V or both")

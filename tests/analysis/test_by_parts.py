@@ -60,6 +60,7 @@ def test_one_document_has_no_error() -> None:
         (parts([5, 8], [1.0, 2.0]), "tokens differ in 1 of 2 documents"),
         (parts([5], [1.0]), "2 documents against 1"),
         (parts([5, 9], [1.0, 2.0], of="window"), "one is by documents, the other by windows"),
+        (parts([5, 9], [1.0, 2.0], of="window block"), "one is by documents, the other by window blocks"),
     ],
 )
 def test_other_documents_are_not_paired(other: Parts, why: str) -> None:

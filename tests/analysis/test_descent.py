@@ -84,3 +84,18 @@ def test_arms_get_equally_many_runs() -> None:
         for arm, points in zip(sizes, wanted, strict=True):
             twins[arm] |= {point: truth[arm][point] for point in points}
     assert len(twins["a"]) == len(twins["b"])
+
+
+def test_no_point_is_given_twice() -> None:
+    """Beyond its diagonal neighbours an arm is given the rest: each point is trained once, by one process."""
+    sizes = {"a": [9, 9, 3], "b": [4, 4]}
+    truth = {
+        arm: {p: float(sum(4 - x if arm == "a" else x for x in p)) for p in product(*map(range, of))}
+        for arm, of in sizes.items()
+    }
+    losses: dict[str, dict[Point, float]] = {"a": {}, "b": {}}
+    while any((wanted := next_points(sizes, {"a": (0, 0, 0), "b": (0, 0)}, losses)).values()):
+        for arm, points in wanted.items():
+            assert len(set(points)) == len(points) and not set(points) & set(losses[arm])
+            losses[arm] |= {point: truth[arm][point] for point in points}
+    assert len(losses["b"]) == 16, "all there are"

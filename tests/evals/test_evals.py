@@ -15,6 +15,7 @@ from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from ngptlab import methods
+from ngptlab.analysis.records import Parts
 from ngptlab.config import Dims, RunConfig
 from ngptlab.data.shards import TokenStream
 from ngptlab.data.writer import ShardWriter
@@ -132,7 +133,13 @@ def test_many_documents_are_joined_to_blocks_of_neighbours(
     single = document_losses(model, tokens[:, :-1], tokens[:, 1:], documents)
     monkeypatch.setattr(loss_module, "MOST_PARTS", 10)
     joined = document_losses(model, tokens[:, :-1], tokens[:, 1:], documents)
-    assert joined["of"] == "block of documents" and len(joined["tokens"]) == 10
+    assert joined["of"] == "document block" and len(joined["tokens"]) == 10
+    windows = document_losses(
+        model, tokens[:, :-1].repeat(2, 0), tokens[:, 1:].repeat(2, 0), np.zeros((14, 12), np.int64)
+    )
+    assert windows["of"] == "window block"
+    for parts in (joined, windows):
+        assert Parts.model_validate({"step": 1, **parts}).of == parts["of"], "reports read what runs write"
     assert sorted(set(joined["tokens"])) == [8, 12], "two or three neighbours each"
     for parts in (single, joined):
         assert sum(parts["tokens"]) == 84

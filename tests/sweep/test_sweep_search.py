@@ -247,3 +247,36 @@ def test_a_failed_cell_ends_the_search_with_its_reason(
     monkeypatch.setattr(module, "train_cells", fails)
     with pytest.raises(ConfigError, match=r"failed \(killed by SIGKILL\); mend that"):
         module.search(recipe("demo"), out=tmp_path, fields=FIELDS, methods=("gpt",))
+
+
+def test_a_searched_whole_number_comes_back_whole(searched: Search_) -> None:
+    """An arm with the warm-up that the search chose is tuned: 30 steps are not 30.0."""
+    found, out, _ = searched({"optim.lr": LRS, "schedule.warmup_steps": ["60", "30"]})
+    again = read(out / "search.json")
+    assert again == found and again.best("gpt")[0]["schedule.warmup_steps"] == 30  # type: ignore[index]
+    assert "30.0" not in (out / "search.json").read_text()
+    said = why_untuned(arm(again, "gpt"), {1}, again)
+    assert said is None or said.startswith("on the edge"), said
+
+
+def test_one_value_under_two_spellings_is_one_value(searched: Search_) -> None:
+    told: list[str] = []
+    fields = {"optim.lr": LRS, "optim.weight_decay": ["0.1", "1e-1", "0", "none", "0.3"]}
+    found, _, trained = searched(fields, tell=told.append)
+    assert "gpt without optim.weight_decay 1e-1: the same as 0.1" in told
+    # ngpt's own decay is 0.
+    assert "ngpt without optim.weight_decay none: the same as 0" in told
+    hashes = [cell.config.hash for cell in trained]
+    assert len(set(hashes)) == len(hashes) and found.runs("gpt") == found.runs("ngpt")
+
+
+def test_an_ill_typed_value_is_an_error_and_no_refusal(searched: Search_) -> None:
+    for values in ({"optim.weight_decay": ["0", "O.1"]}, {"optim.betas": ["0.9", "0.8"]}):
+        with pytest.raises(ConfigError, match=r"optim\.(weight_decay|betas).*given"):
+            searched({"optim.lr": LRS, **values})
+
+
+def test_learning_rates_are_given_in_one_place(capsys: Any, tmp_path: Path) -> None:
+    command = ["sweep", "demo", "--search", "--lrs", "2^-9", "--grid", "optim.lr=0.1,0.2"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    assert "optim.lr: give the learning rates by --lrs" in capsys.readouterr().err
