@@ -13,6 +13,7 @@ import glob
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,13 @@ def remove_temporaries(folder: Path) -> None:
     if folder.is_dir() and not folder.is_symlink():
         for left in [path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)]:
             remove(left)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A new folder of the system's, which is removed when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="ngptlab-") as folder:
+        yield Path(folder)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ngptlab import config as configs
-from ngptlab.analysis.search import FOLDER, Search, Tried, fixed_of, hash_of
+from ngptlab.analysis.search import FOLDER, Search, Tried, fixed_of, made
 from ngptlab.config import RunConfig
 from ngptlab.runs import Run
 
@@ -53,13 +53,12 @@ def search_of(config: RunConfig, grid: Sequence[float], seed: int = 99) -> Searc
                 loss_nats=2.0 if lr == config.optim.lr else 3.0,
             )
         )
-    return Search(
-        search=hash_of(cells),
+    return made(
         recipe=config.name,
         how="made",
         space={"optim.lr": [str(lr) for lr in grid]},
         fixed={config.method: fixed_of(config, ["optim.lr"])},
-        tried=cells,
+        cells=cells,
     )
 
 

@@ -2,12 +2,13 @@
 
 An arm is tuned where its config links a search by its hash, has the settings that the search found best for its method, was
 compared at the very settings the search was made at (the length of the runs among them), and reports other seeds than those
-that chose. The hash is over every cell's own hash and loss, so a search is what was measured and no declaration.
+that chose. The hash is over all that the file says, every run's hash and loss among it: a search is what was measured.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,14 +16,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictInt, ValidationError, model_validator
 
-import ngptlab
 from ngptlab import disk
 from ngptlab.analysis.rates import show_rate
 from ngptlab.analysis.stats import mean
 from ngptlab.config import Frozen, RunConfig, explain, flatten
 from ngptlab.errors import DataError
 
-SHIPPED = Path(ngptlab.__file__).parent / "recipes" / "searches"
+SHIPPED = Path(__file__).parents[1] / "recipes" / "searches"
 """Searches that recipes are tuned by."""
 FOLDER = "searches"
 """Where a study keeps those that its arms are tuned by, beside its runs."""
@@ -62,9 +62,16 @@ class Search(Frozen):
 
     @model_validator(mode="after")
     def _is_what_was_measured(self) -> Self:
-        if self.search != (found := hash_of(self.cells)):
-            raise ValueError(f"search {self.search}: its cells have the hash {found}")
+        if self.search != (found := self.content_hash):
+            raise ValueError(f"search {self.search}: what it holds has the hash {found}")
         return self
+
+    @property
+    def content_hash(self) -> str:
+        """Eight hex digits over all but the hash, the runs in any order."""
+        held = self.model_dump(mode="json", exclude={"search"})
+        held["cells"].sort(key=lambda cell: (cell["hash"], cell["method"]))
+        return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
     def seeds(self) -> set[int]:
@@ -111,10 +118,10 @@ def _number(value: Value) -> float | None:
         return None
 
 
-def hash_of(cells: Iterable[Tried]) -> str:
-    """Eight hex digits over the hash and loss of every cell, in any order."""
-    said = ",".join(sorted(f"{cell.hash}:{cell.loss_nats}" for cell in cells))
-    return hashlib.sha256(said.encode()).hexdigest()[:8]
+def made(**fields: Any) -> Search:
+    """A search with its hash."""
+    unnamed = Search.model_construct(search="", **fields)
+    return Search(search=unnamed.content_hash, tried=fields.pop("cells"), **fields)
 
 
 def fixed_of(config: RunConfig, space: Mapping[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ngptlab.terminal import printable
 FILE_BYTES = 1 << 30
 """Limit for one file. A run of 600 steps takes 20 kB."""
 SUFFIX = ".jsonl"
+LOCK = ".ledger.lock"
+"""Beside the files; whoever writes one of them holds it."""
 
 
 @dataclass(frozen=True)
@@ -83,31 +86,36 @@ class Ledger:
             DataError: a line is no record.
         """
         for file in self.files:
-            for number, line in enumerate(_lines(file)[:-1], start=1):
+            for number, line in enumerate(_lines(file), start=1):
                 yield _entry(line, f"{printable(str(file))}, line {number}")
 
     def add(self, runs: Iterable[Run]) -> list[Run]:
-        """Write what is over and not there yet; returns that. A run that was measured further since takes its line's place.
+        """Write what is over and not there yet; returns that. What a run was measured by since is added to its line.
+
+        A run of the same config that was trained elsewhere stays as it is. What came out of a ledger is left out.
 
         Raises:
             LabError: a run or the ledger is damaged.
             OSError: it can't be written.
         """
+        wanted = [run for run in runs if ended(run) and not run.summary.get("from_ledger")]
+        if not wanted:
+            return []
         added = []
-        there = {entry.key: entry for entry in self.entries()}
-        for run in runs:
-            if not ended(run) or run.summary.get("from_ledger"):
-                continue
-            entry = Entry(record_of(run), str(run.path))
-            before = there.get(entry.key)
-            if before is None:
-                self._append(entry)
-            elif set(entry.record["measured"]) > set(before.record["measured"]):
-                self._replace(entry)
-            else:
-                continue
-            there[entry.key] = entry
-            added.append(run)
+        with self._alone():
+            there = {entry.key: entry for entry in self.entries()}
+            for run in wanted:
+                entry = Entry(record_of(run), str(run.path))
+                before = there.get(entry.key)
+                if before is None:
+                    self._append(entry)
+                elif more := _with_more(before, entry):
+                    entry = more
+                    self._replace(entry)
+                else:
+                    continue
+                there[entry.key] = entry
+                added.append(run)
         return added
 
     def problems(self) -> list[str]:
@@ -115,7 +123,7 @@ class Ledger:
         found: list[str] = []
         seen: dict[tuple[str, str], str] = {}
         for file in self.files:
-            for number, line in enumerate(_lines(file)[:-1], start=1):
+            for number, line in enumerate(_lines(file), start=1):
                 origin = f"{printable(str(file))}, line {number}"
                 try:
                     entry = _entry(line, origin)
@@ -128,41 +136,68 @@ class Ledger:
                 seen[entry.key] = origin
         return found
 
-    def _file_of(self, record: Record) -> Path:
-        return self.path if self.path.suffix == SUFFIX else self.path / f"{record['config']['name']}{SUFFIX}"
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        folder = self.path.parent if self.path.suffix == SUFFIX else self.path
+        folder.mkdir(parents=True, exist_ok=True)
+        with disk.locked(folder / LOCK, wait=True):
+            yield
 
     def _append(self, entry: Entry) -> None:
-        file = self._file_of(entry.record)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with disk.locked(_lock(file), wait=True):
-            if file.exists() and (torn := _lines(file)[-1]):
-                disk.truncate(file, file.stat().st_size - len(torn))
-            disk.append(file, _line(entry.record))
+        name = entry.record["config"]["name"]
+        file = self.path if self.path.suffix == SUFFIX else self.path / f"{name}{SUFFIX}"
+        if file.exists() and (end := _content(file).rpartition(b"\n")[2]):
+            if _is_whole(end):
+                disk.append(file, "\n")  # an editor left out the last line's end
+            else:
+                disk.truncate(file, file.stat().st_size - len(end))
+        disk.append(file, _line(entry.record))
 
     def _replace(self, entry: Entry) -> None:
         for file in self.files:
-            with disk.locked(_lock(file), wait=True):
-                lines = _lines(file)[:-1]
-                own = [_entry(line, str(file)).key == entry.key for line in lines]
-                if any(own):
-                    kept = [
-                        _line(entry.record).encode() if same else line + b"\n"
-                        for line, same in zip(lines, own, strict=True)
-                    ]
-                    disk.write_bytes(file, b"".join(kept))
-                    return
+            lines = _lines(file)
+            own = [_entry(line, str(file)).key == entry.key for line in lines]
+            if any(own):
+                new = _line(entry.record).encode()
+                kept = [new if same else line + b"\n" for line, same in zip(lines, own, strict=True)]
+                disk.write_bytes(file, b"".join(kept))
+                return
 
 
-def _lock(file: Path) -> Path:
-    return file.with_name(f".{file.name}.lock")
+def is_ledger(file: Path) -> bool:
+    """Whether a .jsonl file begins as a ledger does; others have records of another kind."""
+    with contextlib.suppress(OSError, ValueError), disk.open_regular(file) as opened:
+        return opened.read(20).startswith(b'{"ledger"')
+    return False
+
+
+def _with_more(before: Entry, after: Entry) -> Entry | None:
+    """The line with what was measured of that very run since; None where there is no more, or it is another machine's run."""
+    same = before.record["summary"].get("streams") == after.record["summary"]["streams"]
+    measured = {**before.record.get("measured", {}), **after.record["measured"]}
+    if not same or measured == before.record.get("measured", {}):
+        return None
+    return Entry({**before.record, "measured": measured}, after.origin)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return disk.read_bytes(file, limit=FILE_BYTES)
+    except OSError as error:
+        raise DataError(f"{file}: can't be read ({error.strerror})") from None
 
 
 def _lines(file: Path) -> list[bytes]:
-    """The lines of a file, and after them what follows the last line's end."""
+    """The lines of a file; of what follows the last line's end only what is a whole record, because a kill may have torn it."""
+    *lines, end = _content(file).split(b"\n")
+    return [*lines, end] if _is_whole(end) else lines
+
+
+def _is_whole(line: bytes) -> bool:
     try:
-        return disk.read_bytes(file, limit=FILE_BYTES).split(b"\n")
-    except OSError as error:
-        raise DataError(f"{file}: can't be read ({error.strerror})") from None
+        return isinstance(disk.parse_json(line), dict)
+    except ValueError:
+        return False
 
 
 def _line(record: Record) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from ngptlab.config import RunConfig
+from ngptlab.errors import LabError
 from ngptlab.folders import own, refuse_link
 from ngptlab.ledger.book import Ledger
 from ngptlab.ledger.record import restore
@@ -38,29 +39,46 @@ def lent(
     if ledger is None:
         yield
         return
-    _take(ledger, {p: c for p, c in places.items() if wanted(p)}, digest=digest, note=note)
+    _take(ledger, places, wanted, digest=digest, note=note)
     try:
         yield
-    finally:
-        there = [Run(path) for path in places if (path / "config.json").exists()]
-        if added := ledger.add(there):
-            note(f"{_runs(len(added))} added to {ledger.path}")
+    except BaseException:
+        # What ended the study is the word that counts.
+        with contextlib.suppress(LabError, OSError):
+            _hand_back(ledger, places, note)
+        raise
+    _hand_back(ledger, places, note)
+
+
+def _hand_back(ledger: Ledger, places: Mapping[Path, RunConfig], note: Callable[[str], None]) -> None:
+    there = [Run(path) for path in places if (path / "config.json").exists()]
+    if added := ledger.add(there):
+        note(f"{_runs(len(added))} added to {ledger.path}")
 
 
 def _take(
-    ledger: Ledger, places: Mapping[Path, RunConfig], *, digest: Digest, note: Callable[[str], None]
+    ledger: Ledger,
+    places: Mapping[Path, RunConfig],
+    wanted: Callable[[Path], bool],
+    *,
+    digest: Digest,
+    note: Callable[[str], None],
 ) -> None:
-    """Fill the places that are empty. Runs of one study read one text, because others can't be compared.
+    """Fill the places that are empty and wanted. Runs of one study read one text, because others can't be compared.
 
-    Where something is left to train, that is the text of this machine; else what most of the runs have read.
+    That is the text of runs that are there already; else, where something is left to train, the text of this machine; else
+    what most of the runs have read.
     """
-    empty = {config.hash: path for path, config in places.items() if not (path / "config.json").exists()}
+    there = [path for path in places if (path / "config.json").exists()]
+    empty = {config.hash: path for path, config in places.items() if path not in there and wanted(path)}
     found = [entry for entry in ledger.entries() if entry.hash in empty]
     if not found:
         return
+    texts = [text for path in there if (text := Run(path).env.get("data_digest"))]
     left = [config for config in places.values() if config.hash in set(empty) - {e.hash for e in found}]
-    texts = Counter(entry.data_digest for entry in found)
-    text = digest(left[0]) if left else texts.most_common(1)[0][0]
+    if not texts:
+        texts = [digest(left[0])] if left else [entry.data_digest for entry in found]
+    text = Counter(texts).most_common(1)[0][0]
     fitting = {entry.hash: entry for entry in found if entry.data_digest == text}
     for key, entry in fitting.items():
         own(empty[key].parent)

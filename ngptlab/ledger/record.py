@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,10 +27,12 @@ from ngptlab.config import RunConfig
 from ngptlab.errors import DataError
 from ngptlab.folders import filling
 from ngptlab.optim.schedule import lr_factor
-from ngptlab.runs import FIELDS, Run, check_fields
+from ngptlab.runs import FIELDS, NUMBER, Run, check_fields
 from ngptlab.whole import check_finished
 
 VERSION = 1
+NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,200}")
+"""What a stranger's record may name files and folders."""
 EXACT = ("metrics", "evals")
 """Streams that come back byte for byte."""
 COLUMNS = ("loss_nats", "grad_norm")
@@ -76,8 +79,15 @@ def record_of(run: Run) -> Record:
         "metrics": _packed(run),
         "step_seconds": [float(f"{row['step_seconds']:.4g}") for row in run.read("timing")],
         "evals": run.read("evals"),
-        "measured": {path.stem: disk.read_json(path) for path in sorted((run.path / "evals").glob("*.json"))},
+        "measured": {path.stem: _measured(path) for path in sorted((run.path / "evals").glob("*.json"))},
     }
+
+
+def _measured(path: Path) -> Any:
+    try:
+        return disk.read_json(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: damaged ({str(error)[:200]}); measure it again, or remove it") from None
 
 
 def _digests(run: Run) -> dict[str, Any]:
@@ -163,11 +173,18 @@ def config_of(record: Record, origin: str) -> RunConfig:
     """
     try:
         check_fields(record, KIND)
+        if record["ledger"] != VERSION:
+            raise ValueError(f"written in form {record['ledger']}, this version reads {VERSION}")
         config = configs.parse(record["config"], origin=origin)
         if config.hash != record["hash"]:
             raise ValueError(f"its config has the hash {config.hash}")
+        for name in (config.run_name, *record["measured"]):
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name[:80]!r} can't be the name of a file")
         for line in record["evals"]:
-            check_fields(line, FIELDS["evals"])
+            check_fields(dict(line), FIELDS["evals"])
+        for seconds in record["step_seconds"]:
+            check_fields({"step_seconds": seconds}, {"step_seconds": NUMBER})
         for name, lines in (("metrics", unpacked(record["metrics"], config)), ("evals", record["evals"])):
             if hashlib.sha256(_text(lines).encode()).hexdigest() != _sha256(record, name):
                 raise ValueError(f"{name} are not what the run wrote")

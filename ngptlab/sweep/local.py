@@ -125,18 +125,14 @@ def studying(
     out.mkdir(parents=True, exist_ok=True)
     places = {run_of(out, cell): cell.config for cell in cells if not cell.refusal}
     trunks = kept_for or {}
-    first, later = (
-        {path: config for path, config in places.items() if (path in trunks) == of_trunks}
-        for of_trunks in (False, True)
-    )
 
-    def complete(trunk: Path) -> bool:
-        return all((branch / "config.json").exists() for branch in trunks[trunk])
+    def complete(path: Path) -> bool:
+        return path in trunks and all((branch / "config.json").exists() for branch in trunks[path])
 
     with (
         alone(out),
-        lent(ledger, first, digest=_digest, note=tell),
-        lent(ledger, later, digest=_digest, note=tell, wanted=complete),
+        lent(ledger, places, digest=_digest, note=tell, wanted=lambda path: path not in trunks),
+        lent(ledger, places, digest=_digest, note=tell, wanted=complete),
     ):
         prepare(cells, out)
         with listen() as request:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from ngptlab.analysis import descent
 from ngptlab.analysis.descent import Point
 from ngptlab.analysis.rows import CellRow
-from ngptlab.analysis.search import Search, Tried, fixed_of, hash_of, settings_of
+from ngptlab.analysis.search import Search, Tried, fixed_of, made, settings_of
 from ngptlab.analysis.search_files import write_search
 from ngptlab.analysis.stats import mean
 from ngptlab.config import RunConfig
@@ -83,8 +84,10 @@ def search(
         )
         cells = [cell for name, arm in arms.items() for cell in _cells(arm, wanted[name], seeds, fitting)]
         every = [cell for arm in arms.values() for point in arm.cells.values() for cell in point]
-        if not cells:
+        if not any(wanted.values()):
             break
+        if not cells:
+            continue
         failures = train_cells(cells, out, workers=workers, stack=stack, ledger=ledger, tell=tell)
         table = rows(every, out, failures)
         _learn(arms, {row.hash: row for row in table})
@@ -147,10 +150,16 @@ def _cells(arm: Arm, points: Sequence[Point], seeds: int, fitting: Resolve) -> l
         if point not in arm.cells:
             settings = arm.settings(point)
             said = " ".join(f"{path}={value}" for path, value in settings.items() if path != "optim.lr")
-            arm.cells[point] = [
-                Cell(fitting(apply(arm.config, {**settings, "seed": seed, "data.seed": seed})), settings=said)
-                for seed in range(seeds)
-            ]
+            try:
+                arm.cells[point] = [
+                    Cell(
+                        fitting(apply(arm.config, {**settings, "seed": seed, "data.seed": seed})),
+                        settings=said,
+                    )
+                    for seed in range(seeds)
+                ]
+            except ConfigError:  # fine one by one, and refused together: as bad as a run that diverges
+                arm.cells[point], arm.losses[point] = [], math.inf
     return [cell for point in points for cell in arm.cells[point]]
 
 
@@ -164,11 +173,12 @@ def _learn(arms: Mapping[str, Arm], table: Mapping[str, CellRow]) -> None:
                     f"{row.method} {row.settings} lr {row.lr:g} seed {row.seed}: {row.status} ({row.reason}); mend that and "
                     "give the same command again"
                 )
-            arm.losses[point] = mean([_loss(row) for row in ended])
+            if ended:
+                arm.losses[point] = mean([_loss(row) for row in ended])
 
 
 def _loss(row: CellRow) -> float:
-    return float("inf") if row.final_loss_nats is None else row.final_loss_nats
+    return math.inf if row.final_loss_nats is None else row.final_loss_nats
 
 
 def _found(
@@ -189,11 +199,10 @@ def _found(
                         loss_nats=row.final_loss_nats,
                     )
                 )
-    return Search(
-        search=hash_of(tried),
+    return made(
         recipe=recipe.config.name,
         how=HOW,
         space={path: list(values) for path, values in fields.items()},
         fixed={name: fixed_of(arm.config, arm.space) for name, arm in arms.items()},
-        tried=tried,
+        cells=tried,
     )

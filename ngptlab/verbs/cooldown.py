@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from ngptlab.config import ScheduleConfig
+from ngptlab.errors import ConfigError
 from ngptlab.terminal import remark, say
 from ngptlab.verbs import ledger, tuned
 from ngptlab.verbs.stopping import until_stopped
@@ -68,6 +69,8 @@ def act(options: argparse.Namespace) -> int:
     from ngptlab.cooldown.plan import Design, arms
     from ngptlab.cooldown.study import cooldown
 
+    if options.tuned and Path(options.recipe).is_dir():
+        raise ConfigError(f"--tuned: {options.recipe} is a run, which has its settings; give a recipe")
     found, first_seed = arms(
         options.recipe, options.methods, options.overrides, lambda recipe: tuned.apply(recipe, options)
     )

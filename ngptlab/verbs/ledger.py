@@ -35,6 +35,8 @@ def given(options: argparse.Namespace) -> Ledger | None:
     """
     from ngptlab.ledger.book import Ledger
 
+    if options.ledger is not None and getattr(options, "smoke", False):
+        raise ConfigError("--ledger: a smoke test's losses mean nothing; leave one of them out")
     return None if options.ledger is None else Ledger(options.ledger)
 
 
@@ -58,12 +60,15 @@ def add(ledger: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE",
         help="only runs with these settings, as --where method=M optim.lr=2^-9",
     )
-    ledger.add_argument("--csv", type=Path, metavar="FILE", help="write a table of them, a line a run")
-    ledger.add_argument(
+    instead = ledger.add_mutually_exclusive_group()
+    instead.add_argument("--csv", type=Path, metavar="FILE", help="write a table of them, a line a run")
+    instead.add_argument(
         "--restore", type=Path, metavar="DIR", help="make their run directories in DIR, without weights"
     )
-    ledger.add_argument(
-        "--check", action="store_true", help="recompute every hash and digest; exit code 1 if one is wrong"
+    instead.add_argument(
+        "--check",
+        action="store_true",
+        help="recompute every hash and digest of the whole ledger; exit code 1 if one is wrong",
     )
 
 
@@ -76,7 +81,9 @@ def act(options: argparse.Namespace) -> int:
     ledger, wanted = Ledger(options.path), _wanted(options.where)
     if options.add:
         added = [run.path.name for run in ledger.add(_finished(options.add))]
-        say(f"Added to {options.path}: {', '.join(added) or 'nothing, all of it is there'}")
+        say(
+            f"Added to {options.path}: {', '.join(added) or 'nothing, all of it is there, or came out of a ledger'}"
+        )
     if not ledger.files:
         raise ConfigError(
             f"{options.path}: no ledger there; make one with --add RUN, or with --ledger of a study"
@@ -86,11 +93,14 @@ def act(options: argparse.Namespace) -> int:
     chosen = [entry for entry in ledger.entries() if _fits(entry, wanted)]
     if options.restore:
         options.restore.mkdir(parents=True, exist_ok=True)
+        made = 0
         for entry in chosen:
             path = options.restore / entry.config.run_name
             if not (path / "config.json").exists():
                 restore(entry.record, path, entry.origin)
-        say(f"{len(chosen)} runs in {options.restore}")
+                made += 1
+        there = f", {len(chosen) - made} were there" if made < len(chosen) else ""
+        say(f"{made} runs made in {options.restore}{there}")
     elif options.csv:
         disk.write_text(options.csv, as_csv(lines(chosen)))
         say(f"{len(chosen)} runs: {options.csv}")
@@ -131,7 +141,10 @@ def _finished(paths: Sequence[Path]) -> list[Run]:
     found: list[Run] = []
     for path in paths:
         if (path / "config.json").is_file():
-            found.append(Run(path))
+            run = Run(path)
+            if not ended(run):
+                raise ConfigError(f"{path}: not finished; train it to its end, or leave it out")
+            found.append(run)
             continue
         inside = [config for place in (path, path / "runs") for config in sorted(place.glob("*/config.json"))]
         if not inside:
@@ -165,4 +178,4 @@ def _same(there: object, value: str) -> bool:
             return parse_rate(value) == there
         except ConfigError:
             return False
-    return str(there) == value
+    return str(there) == value or (there is None and value == "none")

@@ -11,6 +11,7 @@ from ngptlab import disk
 from ngptlab.errors import DataError
 from ngptlab.folders import own
 from ngptlab.recipes import Recipe, Tuned
+from ngptlab.terminal import remark
 
 if TYPE_CHECKING:
     from ngptlab.analysis.search import Search
@@ -37,7 +38,11 @@ def apply(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     from ngptlab.analysis.search import read
 
     found = read(options.tuned)
-    methods = getattr(options, "methods", ()) or [name for name in found.fixed if found.best(name)]
+    named: list[str] = list(getattr(options, "methods", ()))
+    methods = named or [name for name in found.fixed if found.best(name)]
+    compared = [options.base, options.target] if hasattr(options, "base") else named or recipe.methods
+    if lacking := [name for name in compared if name not in methods]:
+        remark(f"search {found.search} lacks {', '.join(lacking)}: the recipe's settings hold there, untuned")
     return replace(recipe, tuned={**recipe.tuned, **{name: _tuned(found, name) for name in methods}})
 
 
@@ -65,7 +70,8 @@ def keep(options: argparse.Namespace, out: Path) -> None:
     if options.tuned is None:
         return
     from ngptlab.analysis.search import FOLDER, read
+    from ngptlab.analysis.search_files import plain
 
     found = read(options.tuned)
     out.mkdir(parents=True, exist_ok=True)
-    disk.write_json(own(out / FOLDER) / f"{found.search}.json", found.model_dump(mode="json", by_alias=True))
+    disk.write_json(own(out / FOLDER) / f"{found.search}.json", plain(found))

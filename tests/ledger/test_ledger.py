@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from made_runs import MakeRun
+from made_runs import MakeRun, run_maker
 from ngptlab.analysis.records import load_runs
 from ngptlab.cli import main
-from ngptlab.config import RunConfig
+from ngptlab.config import RunConfig, parse
 from ngptlab.errors import ConfigError, DataError
 from ngptlab.experiment import train
-from ngptlab.ledger.book import Ledger
+from ngptlab.ledger.book import Ledger, is_ledger
 from ngptlab.ledger.lend import lent
 from ngptlab.ledger.record import record_of, restore, short, wide
 from ngptlab.runs import Run
@@ -128,8 +128,12 @@ def test_what_was_measured_later_takes_the_line_s_place(make_run: MakeRun, tmp_p
         (lambda r: r["evals"][-1].update(loss_nats=1.0), "evals are not what the run wrote"),
         (lambda r: r["metrics"]["loss_nats"].__setitem__(5, 1.0), "metrics are not what the run wrote"),
         (lambda r: r["metrics"].update(steps=3), "columns"),
-        (lambda r: r.pop("summary"), "summary"),
+        (lambda r: r.pop("summary"), "no record of a run"),
         (lambda r: r["summary"].pop("streams"), "streams"),
+        (lambda r: r.update(ledger=2), "written in form 2"),
+        (lambda r: r["measured"].update({"../x": {}}), "'../x' can't be the name of a file"),
+        (lambda r: r["evals"].append(3), ""),
+        (lambda r: r["step_seconds"].append("0.1"), "step_seconds"),
     ],
 )
 def test_a_changed_line_is_named(change: Any, word: str, trained: Run, tmp_path: Path) -> None:
@@ -139,7 +143,7 @@ def test_a_changed_line_is_named(change: Any, word: str, trained: Run, tmp_path:
     change(record)
     path.write_text(json.dumps(record) + "\n")
     (problem,) = Ledger(path).problems()
-    assert problem.startswith(f"{path}, line 1: damaged (") and word in problem
+    assert problem.startswith(f"{path}, line 1: ") and word in problem
     with pytest.raises(DataError, match="line 1"):
         restore(record, tmp_path / "again", f"{path}, line 1")
     assert not (tmp_path / "again").exists()
@@ -159,6 +163,80 @@ def test_a_torn_last_line_is_passed_over_and_cut_off(make_run: MakeRun, tmp_path
     path.write_text(path.read_text() + "no json\n")
     with pytest.raises(DataError, match="line 3: no JSON"):
         list(ledger.entries())
+
+
+def test_a_stranger_s_method_names_no_folder(trained: Run, tmp_path: Path) -> None:
+    """Its name is part of the run's folder, which must lie where the runs of a study lie."""
+    record = record_of(trained)
+    record["config"]["method"] = "../../x"
+    record["hash"] = parse(record["config"], origin="test").hash
+    (tmp_path / "inner").mkdir()
+    with pytest.raises(DataError, match="can't be the name of a file"):
+        restore(record, tmp_path / "inner" / "run", "line 1")
+    assert not list((tmp_path / "inner").iterdir())
+
+
+def test_a_last_line_without_its_end_is_kept(make_run: MakeRun, tmp_path: Path) -> None:
+    """An editor may leave it out; only what a kill tore is cut off."""
+    runs = [Run(make_run("a", {0: 5.0, 100: 2.0}, seed=seed)) for seed in range(3)]
+    ledger = Ledger(tmp_path / "runs.jsonl")
+    ledger.add(runs[:2])
+    ledger.path.write_text(ledger.path.read_text().rstrip("\n"))
+    assert [entry.record["config"]["seed"] for entry in ledger.entries()] == [0, 1]
+    runs[1].keep_eval("scales", {"eval": "scales", "step": 100})
+    assert ledger.add(runs) == [runs[1], runs[2]]
+    assert [entry.record["config"]["seed"] for entry in ledger.entries()] == [0, 1, 2]
+
+
+def test_another_machine_s_run_of_a_config_stays(make_run: MakeRun, tmp_path: Path) -> None:
+    """Its losses differ by rounding: what was measured of this machine's model is not of that one."""
+    ledger = Ledger(tmp_path / "runs.jsonl")
+    first = Run(make_run("a", {0: 5.0, 100: 2.0}))
+    first.keep_eval("val", {"eval": "val"})
+    ledger.add([first])
+    again = Run(run_maker(tmp_path / "other")("a", {0: 5.0, 100: 2.0001}))
+    again.keep_eval("scales", {"eval": "scales"})
+    assert ledger.add([again]) == []
+    (entry,) = ledger.entries()
+    assert list(entry.record["measured"]) == ["val"]
+    # Of the very run, what is new joins what was there.
+    (first.path / "evals" / "val.json").unlink()
+    first.keep_eval("scales", {"eval": "scales"})
+    assert ledger.add([first]) == [first]
+    (entry,) = ledger.entries()
+    assert list(entry.record["measured"]) == ["val", "scales"]
+
+
+def test_a_damaged_evaluation_is_named(make_run: MakeRun, tmp_path: Path) -> None:
+    run = Run(make_run("a", {0: 5.0, 100: 2.0}))
+    (run.path / "evals").mkdir()
+    (run.path / "evals" / "val.json").write_text("{")
+    with pytest.raises(DataError, match=r"val\.json: damaged"):
+        Ledger(tmp_path / "runs.jsonl").add([run])
+    # While something else ends a study, that is what is told.
+    with (
+        pytest.raises(KeyboardInterrupt),
+        lent(Ledger(tmp_path / "runs.jsonl"), {run.path: run.config}, digest=lambda c: "d1", note=[].append),
+    ):
+        raise KeyboardInterrupt
+
+
+def test_runs_that_are_there_decide_which_text_a_study_reads(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [Run(make_run("a", {0: 5.0, 100: 2.0}, seed=seed)) for seed in range(2)]
+    ledger = Ledger(tmp_path / "runs.jsonl")
+    ledger.add(runs)
+    other = Run(run_maker(tmp_path / "study")("a", {0: 5.0, 100: 2.0}, env={"data_digest": "d2"}))
+    places = {other.path: other.config, other.path.with_name("second"): runs[1].config}
+    (note, _) = lend(ledger, places)
+    assert "1 run of" in note and "read other data than d2" in note
+    assert not other.path.with_name("second").exists()
+
+
+def test_a_file_of_other_records_is_no_ledger(make_run: MakeRun, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "runs.jsonl")
+    ledger.add([Run(make_run("a", {0: 5.0, 100: 2.0}))])
+    (tmp_path / "text.jsonl").write_text('{"text": "a document"}\n')
+    assert is_ledger(ledger.path) and not is_ledger(tmp_path / "text.jsonl")
 
 
 def test_a_folder_has_a_file_for_each_recipe(make_run: MakeRun, tmp_path: Path) -> None:
@@ -236,6 +314,12 @@ def test_the_verb_lists_filters_and_restores(make_run: MakeRun, tmp_path: Path, 
     assert main(["ledger", str(path), "--where", "seed=1", "--restore", str(tmp_path / "back")]) == 0
     (back,) = (tmp_path / "back").iterdir()
     assert load_runs([back])[0].val[-1].loss_nats == 3.0
+    assert main(["ledger", str(path), "--where", "seed=1", "--restore", str(tmp_path / "back")]) == 0
+    assert "0 runs made in" in capsys.readouterr().out
+    for wrong in (["--check", "--csv", "x"], ["--add", str(tmp_path / "nowhere")]):
+        assert main(["ledger", str(path), *wrong]) == 2
+    assert main(["compare", "demo", "--smoke", "--ledger", str(path)]) == 2
+    assert "a smoke test's losses" in capsys.readouterr().err
     assert main(["ledger", str(path), "--where", "optim.rate=1"]) == 2
     assert "optim.rate=1" in capsys.readouterr().err
 

@@ -113,11 +113,19 @@ def test_a_seed_mean_decides(searched: Search_) -> None:
 
 def test_a_file_that_was_changed_is_refused(searched: Search_, tmp_path: Path) -> None:
     found, out, _ = searched()
-    held = json.loads((out / "search.json").read_text())
-    held["tried"][3]["loss_nats"] = 1.0
-    (tmp_path / "x.json").write_text(json.dumps(held))
-    with pytest.raises(DataError, match=rf"search {found.search}: its cells have the hash"):
-        read(tmp_path / "x.json")
+    changes: list[Callable[[Any], None]] = [
+        lambda held: held["tried"][3].update(loss_nats=1.0),
+        lambda held: held["tried"][3].update(method="other"),
+        lambda held: held["tried"][3]["settings"].update({"optim.lr": 1.0}),
+        lambda held: held["space"]["optim.lr"].append("1.0"),
+        lambda held: held["fixed"]["gpt"].update({"train.steps": "9"}),
+    ]
+    for change in changes:
+        held = json.loads((out / "search.json").read_text())
+        change(held)
+        (tmp_path / "x.json").write_text(json.dumps(held))
+        with pytest.raises(DataError, match=rf"search {found.search}: what it holds has the hash"):
+            read(tmp_path / "x.json")
     for text in ("[]", "{", '{"search": "0"}'):
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(DataError, match="no search"):
@@ -202,6 +210,25 @@ def test_values_that_a_method_refuses_are_none_of_its(searched: Search_) -> None
     found, _, _ = searched(tell=told.append)
     assert sum("gpt without optim.alpha_init" in line for line in told) == 3
     assert "optim.alpha_init" not in found.best("gpt")[0]  # type: ignore[index]
+
+
+def test_values_that_are_refused_together_end_no_search(
+    searched: Search_, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is fine alone; the point counts as one that diverges, and is no run."""
+    whole = module.Fitting.__call__
+
+    def fits(self: module.Fitting, config: RunConfig) -> RunConfig:
+        if config.optim.lr == 2**-8 and config.optim.weight_decay == 0.3:
+            raise ConfigError("not together")
+        return whole(self, config)
+
+    monkeypatch.setattr(module.Fitting, "__call__", fits)
+    found, _, _ = searched()
+    assert found.best("gpt") == ({"optim.lr": 2**-8, "optim.weight_decay": 0.1}, pytest.approx(2.0))
+    assert not any(
+        c.settings.items() >= {"optim.lr": 2**-8, "optim.weight_decay": 0.3}.items() for c in found.cells
+    )
 
 
 @pytest.mark.parametrize(

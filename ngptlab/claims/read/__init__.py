@@ -5,7 +5,6 @@ Of a ledger those runs count that link a search: the others chose settings, and 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,9 @@ from ngptlab.claims.evidence import Evidence
 from ngptlab.claims.read.files import READABLE, kind_of, read_file
 from ngptlab.claims.read.runs import read_evals, read_runs
 from ngptlab.errors import ConfigError, DataError, LabError
+from ngptlab.folders import scratch
 from ngptlab.ledger.book import SUFFIX as LEDGER
-from ngptlab.ledger.book import Ledger
+from ngptlab.ledger.book import Ledger, is_ledger
 from ngptlab.ledger.record import restore
 from ngptlab.runs import Run
 from ngptlab.terminal import printable
@@ -56,8 +56,8 @@ def gather(paths: Sequence[Path]) -> tuple[Evidence, list[str], list[str]]:
                 f"{path}: not there; give run directories, a study's folder, or files as in results/"
             )
         _visit(path.resolve(), path.resolve().parent, walk)
-    with tempfile.TemporaryDirectory() as folder:
-        walk.evidence.add(read_runs(_linked(walk.ledgers, Path(folder))))
+    with scratch() as folder:
+        walk.evidence.add(read_runs(_linked(walk.ledgers, folder)))
     walk.evidence.add(read_runs(walk.runs))
     walk.evidence.add(read_evals({p: name for p, name in walk.of_studies.items() if p not in walk.runs}))
     return walk.evidence, walk.mute, walk.damaged
@@ -101,24 +101,20 @@ def _tables(folder: Path) -> list[Path]:
 
 def _ledgers(folder: Path) -> list[Path]:
     """Files of ledgers in a folder, or in its `runs`."""
-    return [
-        file
-        for place in (folder, folder / "runs")
-        if place.is_dir()
-        for file in sorted(place.glob(f"*{LEDGER}"))
-    ]
+    places = [place for place in (folder, folder / "runs") if place.is_dir()]
+    return [file for place in places for file in sorted(place.glob(f"*{LEDGER}")) if is_ledger(file)]
 
 
 def _linked(ledgers: Mapping[Path, str], folder: Path) -> dict[Path, str]:
     """Run directories, in a folder, of those runs of ledgers that link a search; with the name of their ledger."""
     found: dict[Path, str] = {}
     for number, (file, name) in enumerate(ledgers.items()):
-        place = folder / str(number)
-        place.mkdir()
         for entry in Ledger(file).entries():
-            if entry.done and entry.record["config"]["optim"].get("search"):
-                run = restore(entry.record, place / entry.config.run_name, entry.origin)
-                found[run.path] = name
+            if entry.done and (config := entry.config).optim.search:
+                # A ledger may have one config on several texts.
+                place = folder / f"{number}-{len(found)}"
+                place.mkdir()
+                found[restore(entry.record, place / config.run_name, entry.origin).path] = name
     return found
 
 
