@@ -64,8 +64,11 @@ def next_points(
     sizes: Mapping[str, Sequence[int]],
     starts: Mapping[str, Point],
     losses: Mapping[str, Mapping[Point, float]],
+    budget: int | None = None,
 ) -> dict[str, list[Point]]:
     """What each arm is to measure next; nothing for any arm where the search has ended.
+
+    `budget` is the most points that an arm may have; its descent may then end before no neighbour is lower.
 
     All arms are given as many runs as the one whose descent takes the most. What an arm has left over goes to diagonal
     neighbours of its best point; if one of them is better, descent goes on from there.
@@ -75,6 +78,8 @@ def next_points(
         known = losses[arm]
         best = min(known, key=lambda point: known[point], default=start)
         at[arm], wanted[arm] = climb(sizes[arm], best if known.get(start) is not None else start, known.get)
+    if budget is not None:
+        wanted = {arm: points[: max(0, budget - len(losses[arm]))] for arm, points in wanted.items()}
     if any(wanted.values()):
         return wanted
     most = max(map(len, losses.values()))

@@ -57,6 +57,7 @@ def search(
     fields: Mapping[str, Sequence[str]],
     methods: Sequence[str] = (),
     seeds: int = 1,
+    points: int | None = None,
     workers: int = 0,
     stack: int | None = None,
     ledger: Ledger | None = None,
@@ -65,6 +66,7 @@ def search(
 ) -> tuple[Search, list[CellRow]]:
     """Descend for every method; train what is missing under out/runs; write search.json, .csv, .png and .svg into `out`.
 
+    `points` is the most settings that a method is given; None: until no neighbour is lower.
     A value that a method refuses is none of its values. A run that diverges has an infinite loss.
 
     Raises:
@@ -73,6 +75,8 @@ def search(
     """
     names = tuple(methods) or recipe.methods
     check_free("sweep --search", SEARCH_SETS, [*(overrides or {}), *fields])
+    if points is not None and points < 1:
+        raise ConfigError(f"--points: given {points}; give at least 1")
     check_parts({"methods": names, **{f"grid {path}": values for path, values in fields.items()}}, seeds)
     fitting = Fitting()
     arms = {name: _arm(recipe, name, fields, overrides or {}, fitting, tell) for name in names}
@@ -81,6 +85,7 @@ def search(
             {name: arm.sizes for name, arm in arms.items()},
             {name: arm.start for name, arm in arms.items()},
             {name: arm.losses for name, arm in arms.items()},
+            budget=points,
         )
         cells = [cell for name, arm in arms.items() for cell in _cells(arm, wanted[name], seeds, fitting)]
         every = [cell for arm in arms.values() for point in arm.cells.values() for cell in point]
@@ -92,7 +97,7 @@ def search(
         table = rows(every, out, failures)
         _learn(arms, {row.hash: row for row in table})
     table = rows(every, out, {})
-    found = _found(recipe, arms, fields, {row.hash: row for row in table})
+    found = _found(recipe, arms, fields, {row.hash: row for row in table}, points)
     write_search(found, out)
     return found, table
 
@@ -182,7 +187,11 @@ def _loss(row: CellRow) -> float:
 
 
 def _found(
-    recipe: Recipe, arms: Mapping[str, Arm], fields: Mapping[str, Sequence[str]], table: Mapping[str, CellRow]
+    recipe: Recipe,
+    arms: Mapping[str, Arm],
+    fields: Mapping[str, Sequence[str]],
+    table: Mapping[str, CellRow],
+    points: int | None,
 ) -> Search:
     tried = []
     for name, arm in arms.items():
@@ -201,7 +210,7 @@ def _found(
                 )
     return made(
         recipe=recipe.config.name,
-        how=HOW,
+        how=HOW if points is None else f"{HOW} It was stopped at {points} settings each.",
         space={path: list(values) for path, values in fields.items()},
         fixed={name: fixed_of(arm.config, arm.space) for name, arm in arms.items()},
         cells=tried,

@@ -47,6 +47,12 @@ def add(sweep: argparse.ArgumentParser) -> None:
         help="instead of the whole grid, descend from the recipe's settings along one field after the other (--lrs and --grid, "
         "values in order), with as many runs for every method; writes search.json, for `ngptlab compare --tuned`",
     )
+    sweep.add_argument(
+        "--points",
+        type=runs,
+        metavar="N",
+        help="with --search: at most N settings for each method (default: until no neighbour has a lower loss)",
+    )
     option("--base-width", "width at which all rules agree", type=size, default=0, metavar="W")
     sweep.add_argument(
         "--seeds", type=runs, default=1, metavar="N", help="runs of each cell (default: 1; a claim needs 3)"
@@ -105,6 +111,8 @@ def act(options: argparse.Namespace) -> int:
     stack, fields = stack_choice(options.stack), _fields(options.grid)
     kind = "search" if options.search else "sweep"
     out: Path = options.out or Path("out") / f"{found.config.name}-{kind}"
+    if options.points is not None and not options.search:
+        raise ConfigError("--points: goes with --search only; a grid is trained whole")
     if options.search:
         return _search(options, found, lrs, fields, stack, out)
     failed = 0
@@ -172,6 +180,7 @@ def _search(
             fields=space,
             methods=options.methods,
             seeds=options.seeds,
+            points=options.points,
             workers=options.workers,
             stack=stack,
             ledger=ledger.given(options),

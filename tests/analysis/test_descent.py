@@ -86,6 +86,16 @@ def test_arms_get_equally_many_runs() -> None:
     assert len(twins["a"]) == len(twins["b"])
 
 
+def test_a_budget_ends_every_arm_at_the_same_number() -> None:
+    sizes, starts = {"a": SIZES, "b": SIZES}, {"a": (0, 0, 3), "b": (2, 2, 1)}
+    truth = {"a": bowl((4, 3, 0), 0.5), "b": bowl((2, 2, 1))}
+    losses: dict[str, dict[Point, float]] = {"a": {}, "b": {}}
+    while any((wanted := next_points(sizes, starts, losses, budget=11)).values()):
+        for arm, points in wanted.items():
+            losses[arm] |= {point: truth[arm][point] for point in points}
+    assert {arm: len(known) for arm, known in losses.items()} == {"a": 11, "b": 11}
+
+
 def test_no_point_is_given_twice() -> None:
     """Beyond its diagonal neighbours an arm is given the rest: each point is trained once, by one process."""
     sizes = {"a": [9, 9, 3], "b": [4, 4]}

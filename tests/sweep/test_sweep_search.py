@@ -100,6 +100,11 @@ def test_it_goes_on_with_what_is_there(searched: Search_) -> None:
     assert again == first and trained and not more
 
 
+def test_a_budget_is_said(searched: Search_) -> None:
+    found, _, _ = searched(points=5)
+    assert found.runs("gpt") == found.runs("ngpt") == 5 and "stopped at 5 settings each" in found.how
+
+
 def test_an_edge_is_named(searched: Search_) -> None:
     found, _, _ = searched({**FIELDS, "optim.lr": LRS[:3]})
     assert found.edges("gpt") == ["optim.lr"] and found.edges("ngpt") == ["optim.lr"]
@@ -239,6 +244,8 @@ def test_values_that_are_refused_together_end_no_search(
         (["--search", "--lrs", "2^-9", "2^-9"], "name each once"),
         (["--search", "--lrs", "2^-9", "--grid", "seed=1,2"], "--seeds"),
         (["--search", "--lrs", "2^-9", "--seeds", "0"], "at least 1"),
+        (["--search", "--lrs", "2^-9", "--points", "0"], "at least 1"),
+        (["--lrs", "2^-9", "--points", "3"], "goes with --search"),
     ],
 )
 def test_wrong_use_is_one_line(arguments: list[str], words: str, capsys: Any, tmp_path: Path) -> None:
