@@ -60,7 +60,8 @@ def _losses(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
             _points(axes, points, colour, form, f"{arm}, {shape}")
     axes.set_xlabel("share of the run in the cooldown; 0: constant rate to the end")
     axes.set_ylabel("final validation loss (nats)", fontsize=8)
-    axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
 
 
 def _gaps(axes: Axes, study: Study, rows: Sequence[Row]) -> None:

@@ -75,10 +75,10 @@ def arms(
     methods: Sequence[str],
     overrides: Overrides,
     tuned: Callable[[Recipe], Recipe] = lambda recipe: recipe,
-) -> tuple[list[RunConfig], int]:
+) -> list[RunConfig]:
     """The configs that a study starts from, the baseline's first: a recipe's, a config file's, or a run directory's.
 
-    And the first seed: none that chose an arm's settings. `tuned` gives a recipe's arms their settings.
+    `tuned` gives a recipe's arms their settings.
 
     Raises:
         ConfigError: no such recipe, file or run, an override of what the study sets, or another method than a run's.
@@ -93,9 +93,14 @@ def arms(
                 f"--methods {' '.join(methods)}: {given} is a run, whose rate, decay and warm-up belong to {config.method}; "
                 "give a recipe to compare methods"
             )
-        return [apply(_unmarked(config), overrides)], 0
+        return [apply(_unmarked(config), overrides)]
     found = tuned(recipe(given))
-    return [apply(found.arm(method), overrides) for method in methods or found.methods], found.first_seed
+    return [apply(found.arm(method), overrides) for method in methods or found.methods]
+
+
+def first_seed(given: str, tuned: Callable[[Recipe], Recipe]) -> int:
+    """The first seed of a study: none that chose an arm's settings."""
+    return 0 if Path(given).is_dir() else tuned(recipe(given)).first_seed
 
 
 def _unmarked(config: RunConfig) -> RunConfig:

@@ -122,6 +122,8 @@ def studying(
         LabError: another command holds the folder, the ledger is damaged, the data are wrong.
         OSError: the folder or the ledger can't be written.
     """
+    if ledger is None:
+        prepare(cells, out)  # wrong data leave no folder behind
     out.mkdir(parents=True, exist_ok=True)
     places = {run_of(out, cell): cell.config for cell in cells if not cell.refusal}
     trunks = kept_for or {}
@@ -134,7 +136,8 @@ def studying(
         lent(ledger, places, digest=_digest, note=tell, wanted=lambda path: path not in trunks),
         lent(ledger, places, digest=_digest, note=tell, wanted=complete),
     ):
-        prepare(cells, out)
+        if ledger is not None:
+            prepare(cells, out)
         with listen() as request:
             yield request
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -66,20 +67,19 @@ def act(options: argparse.Namespace) -> int:
     """Train what is missing, print the table, write numbers and figure."""
     from ngptlab.analysis.cooldown_files import print_study
     from ngptlab.console import Console
-    from ngptlab.cooldown.plan import Design, arms
+    from ngptlab.cooldown.plan import Design, arms, first_seed
     from ngptlab.cooldown.study import cooldown
 
     if options.tuned and Path(options.recipe).is_dir():
         raise ConfigError(f"--tuned: {options.recipe} is a run, which has its settings; give a recipe")
-    found, first_seed = arms(
-        options.recipe, options.methods, options.overrides, lambda recipe: tuned.apply(recipe, options)
-    )
+    settings = partial(tuned.apply, options=options)
+    found = arms(options.recipe, options.methods, options.overrides, settings)
     design = Design(
         fracs=tuple(options.fracs),
         shapes=tuple(options.shapes),
         lengths=tuple(options.lengths),
         seeds=options.seeds,
-        first_seed=first_seed,
+        first_seed=first_seed(options.recipe, settings),
     )
     out: Path = options.out or Path("out") / f"{found[0].name}-cooldown"
 

@@ -108,7 +108,7 @@ def test_one_seed_and_an_untuned_rate_are_told(make_run: MakeRun) -> None:
     assert study["warnings"] == ["One seed: nothing says how far another would move a loss or a gap."]
     assert study["rows"][1]["final_loss_stderr"] is None and study["rows"][1]["before_nats"] is None
     path = make_run("c", {0: 6.0, 100: 2.5}, optim={"lr": 2**-8})
-    assert "highest of the grid" in measure([leg(path, 0.3, "linear", 70)], name="made")["warnings"][0]
+    assert "on the edge of what search" in measure([leg(path, 0.3, "linear", 70)], name="made")["warnings"][0]
 
 
 def test_files_and_table(legs: list[Leg], written: Written) -> None:

@@ -101,7 +101,7 @@ def test_arms_on_other_data_or_settings_are_no_pair(six: Six, make_run: MakeRun)
 
 def test_a_rate_on_the_edge_forbids_a_verdict(six: Six) -> None:
     reason = rules.LowerLoss(**PAIR).judge(evidence(*six(optim={"lr": 2**-8}))).reason
-    assert "Learning rate of ngpt, 0.003906: highest of the grid" in reason
+    assert "Settings of ngpt, learning rate 0.003906: on the edge of what search" in reason
 
 
 def test_of_a_grid_s_runs_none_is_the_arm(six: Six) -> None:

@@ -116,6 +116,12 @@ def lines(home: Path, tiny: list[str]) -> dict[str, Lines]:
         "cooldown": [
             ["cooldown", "demo", *tiny, *words("--methods gpt --fracs 0.5 --shapes linear --out"), f"{out}/cooldown"]
         ],
+        "ledger": [
+            ["ledger", f"{out}/runs.jsonl", "--add", run],
+            ["ledger", f"{out}/runs.jsonl"],
+            ["ledger", f"{out}/runs.jsonl", "--where", f"name={HOSTILE}"],
+            ["ledger", wrong],
+        ],
         "track": [["track", run, "--to", "tensorboard"], ["track", wrong, "--to", HOSTILE]],
         "watch": [["watch", str(home), "--once"], ["watch", wrong]],
         "report": [

@@ -52,7 +52,9 @@ def test_a_trained_run_keeps_its_origin_and_its_numbers(
     run = train(make_config("ngpt"), tmp_path / "run")
     back = import_export(export(open_trained(run.path), tmp_path / "out"), tmp_path / "back")
     assert back.env == run.env
-    assert back.read("evals") == [record for record in run.read("evals") if record["step"] == 8]
+    assert back.read("evals") == [
+        record for record in run.read("evals") if record["step"] == 8 and record["eval"] != "parts"
+    ]
     text = (tmp_path / "out" / "README.md").read_text()
     last = [record for record in run.read("evals") if record["eval"] == "val"][-1]
     for fact in (

@@ -95,7 +95,9 @@ def test_the_page_shows_the_numbers_of_the_json(paths: list[Path], tmp_path: Pat
         assert rows["parameters"][column] == f"{m['params']:,}"
         assert rows["training tokens"][column] == count(m["tokens"])
         assert rows["learning rate"][column] == rate(m["lr"])
-        assert rows["chosen among"][column] == ", ".join(map(rate, m["lr_grid"]))
+        assert rows["tuned by"][column] == (
+            f"search {m['search']}3 runs" if m["search"] else "no search linked"
+        )
         assert rows["step time (ms)"][column].startswith(f"{1000 * m['step_seconds_median']:.4g}")
         for row, point in zip(page.rows["length"][1:], m["length"], strict=True):
             assert row[column + 1].startswith(nats(point["loss_nats"], point["ci95_nats"]))
