@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -17,7 +16,6 @@ import zstandard
 
 import ngptlab.errors
 from ngptlab.config import DataConfig
-from ngptlab.data import prepare
 from ngptlab.data.corpus import Corpus, open_corpus
 from ngptlab.data.shards import TokenStream
 from ngptlab.data.sources import documents
@@ -139,22 +137,32 @@ def test_gpt2_tokens(cache: Path, make_folder: MakeFolder, prepared: Prepared) -
     assert train.text_bytes > 1.5 * train.tokens
 
 
-def test_preparing_streams(
-    cache: Path, tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Four times the corpus, the same memory but for a hash per document."""
-    monkeypatch.setattr(prepare, "BATCH_BYTES", 1 << 16)
-    peaks = []
-    for count in (200, 800):
+PEAKS = """
+import sys, tracemalloc
+from ngptlab.config import DataConfig
+from ngptlab.data import prepare
+from ngptlab.data.corpus import open_corpus
+
+prepare.BATCH_BYTES = 1 << 16
+for path in sys.argv[1:]:
+    tracemalloc.start()
+    open_corpus(DataConfig(source=f"text:{path}"), vocab_size=257, long_min_tokens=40)
+    print(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+"""
+"""Peak memory of preparing each file, in bytes. In a process of its own, because a thread of another test would count, too."""
+
+
+def test_preparing_streams(cache: Path, tmp_path: Path) -> None:
+    """Four times the corpus, the same memory but for a hash per document. The first file only brings the imports."""
+    files = [tmp_path / f"{count}.jsonl.zst" for count in (50, 200, 800)]
+    for file, count in zip(files, (50, 200, 800), strict=True):
         lines = (json.dumps({"text": random.Random(n).randbytes(5000).hex()}) + "\n" for n in range(count))
-        file = tmp_path / f"{count}.jsonl.zst"
         file.write_bytes(zstandard.compress("".join(lines).encode()))
-        tracemalloc.start()
-        try:
-            prepared(file)
-            peaks.append(tracemalloc.get_traced_memory()[1])
-        finally:
-            tracemalloc.stop()
+    env = os.environ | {"PYTHONPATH": str(Path(ngptlab.errors.__file__).parents[1])}
+    command = [sys.executable, "-c", PEAKS, *map(str, files)]
+    printed = subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+    _, *peaks = map(int, printed.split())
     assert peaks[1] < peaks[0] + 600 * 300  # 600 more hashes; 6 MB more text
     assert peaks[1] < 2_000_000
 
