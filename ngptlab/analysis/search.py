@@ -82,6 +82,12 @@ class Search(Frozen):
         """How many an arm was given, those that diverged included."""
         return sum(cell.method == method for cell in self.cells)
 
+    def exhausted(self, method: str) -> bool:
+        """Whether every combination of the values was tried for the method: it can't be given more."""
+        tried = {tuple(sorted(cell.settings.items())) for cell in self.cells if cell.method == method}
+        fields = {path for settings in tried for path, _ in settings}
+        return bool(tried) and len(tried) == math.prod(len(self.space[path]) for path in fields)
+
     def best(self, method: str) -> tuple[Settings, float] | None:
         """The settings with the lowest mean loss over all seeds, and that loss; None where nothing ended."""
         points: dict[tuple[tuple[str, Value], ...], list[float]] = {}
@@ -192,7 +198,10 @@ def searched_apart(a: tuple[str, Search | None], b: tuple[str, Search | None]) -
     (method, ours), (other, theirs) = a, b
     if ours is None or theirs is None:
         return None
-    if ours.runs(method) != theirs.runs(other):
+    few, more = sorted(
+        [(ours.runs(method), ours, method), (theirs.runs(other), theirs, other)], key=lambda x: x[0]
+    )
+    if few[0] < more[0] and not few[1].exhausted(few[2]):
         return f"{ours.runs(method)} and {theirs.runs(other)} runs"
     for path in sorted(set(ours.space) & set(theirs.space)):
         if set(ours.space[path]) != set(theirs.space[path]):
@@ -212,9 +221,8 @@ def _differing(there: Mapping[str, str], here: Mapping[str, str], most: int = 3)
 
 def in_words(search: Search) -> list[str]:
     """A line for each method, then whether all were given the same, and how the search is cited."""
-    lines, runs = [], set()
+    lines = []
     for method in search.fixed:
-        runs.add(search.runs(method))
         if found := search.best(method):
             said = ", ".join(f"{path} {_said(path, value)}" for path, value in found[0].items())
             edge = (
@@ -227,7 +235,8 @@ def in_words(search: Search) -> list[str]:
             )
         else:
             lines.append(f"Nothing ended for {method}, in {search.runs(method)} runs")
-    if len(runs) > 1:
+    most = max(search.runs(method) for method in search.fixed)
+    if any(search.runs(method) < most and not search.exhausted(method) for method in search.fixed):
         lines.append("The methods were not given equally many runs: they are not tuned alike.")
     seeds = ", ".join(map(str, sorted(search.seeds)))
     lines.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,12 +90,6 @@ def _numbers(settings: str) -> list[tuple[str, float]]:
     return found
 
 
-def table_hash(table: Sequence[CellRow]) -> str:
-    """Eight hex digits over the cells' hashes, in any order: what a search can be cited by."""
-    cells = ",".join(sorted(row.hash for row in table))
-    return hashlib.sha256(cells.encode()).hexdigest()[:8]
-
-
 def searched(table: Sequence[CellRow]) -> list[str]:
     """A line for each method and width, then whether all were given the same."""
     arms = best(table)
@@ -110,6 +103,5 @@ def searched(table: Sequence[CellRow]) -> list[str]:
     if len(budgets) > 1:
         lines.append("The arms were not given equally many runs: they are not tuned alike.")
     if arms:
-        flattered = "The best is flattered by the seeds that chose it: train it again with others."
-        lines.append(f"Search {table_hash(table)}. {flattered}")
+        lines.append("The best is flattered by the seeds that chose it: train it again with others.")
     return lines

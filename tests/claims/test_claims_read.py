@@ -27,6 +27,7 @@ from ngptlab.claims.read import gather
 from ngptlab.cli import main
 from ngptlab.disk import write_json
 from ngptlab.errors import LabError
+from ngptlab.ledger.book import Ledger
 from ngptlab.report.page import write_report
 from ngptlab.runs import Run
 
@@ -469,3 +470,17 @@ def test_lists_of_different_lengths_are_damage(six: Six, tmp_path: Path) -> None
     write_json(tmp_path / "report.json", held)
     with pytest.raises(LabError, match="different lengths"):
         evidence(tmp_path / "report.json")
+
+
+def test_of_a_ledger_the_runs_count_that_link_a_search(six: Six, make_run: MakeRun, tmp_path: Path) -> None:
+    """The search lies beside the ledger's folder; a run without one chose settings, and is no arm."""
+    results = tmp_path / "results"
+    ledger = Ledger(results / "runs")
+    ledger.add([Run(path) for path in six()])
+    ledger.add([Run(make_run("gpt", {0: 5.0, 100: 0.5}, seed=9, optim={"lr_grid": []}, name="chose"))])
+    judged = rules.LowerLoss(**PAIR).judge(evidence(results))
+    assert judged.verdict == "not yet tested" and "is not beside the runs" in judged.reason
+    (tmp_path / "searches").rename(results / "searches")
+    found = evidence(results)
+    assert rules.LowerLoss(**PAIR).judge(found).verdict == "holds"
+    assert sorted(len(ends.losses) for ends in found.ends) == [3, 3]

@@ -14,7 +14,7 @@ import pytest
 
 from made_runs import metrics, val
 from ngptlab.analysis import search as searches
-from ngptlab.analysis.search import Search, find, read, searched_apart, why_untuned
+from ngptlab.analysis.search import Search, find, in_words, made, read, searched_apart, why_untuned
 from ngptlab.analysis.search_figure import along
 from ngptlab.cli import main
 from ngptlab.compare import plan
@@ -58,18 +58,18 @@ def searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Search_:
                 if path.exists():
                     continue
                 trained.append(cell)
-                made = Run.open(path, cell.config)
+                run = Run.open(path, cell.config)
                 steps, loss = cell.config.train.steps, loss_of(cell.config)
-                made.replace(
+                run.replace(
                     "metrics", [{**m, "tokens": m["step"] * 4096} for m in metrics({0: 5.0, steps: loss})]
                 )
                 for step in range(0, steps + 1, cell.config.eval.every):
-                    made.append("evals", val(step, loss if step == steps else 5.0, 0.01, 1.0))
+                    run.append("evals", val(step, loss if step == steps else 5.0, 0.01, 1.0))
                 (path / "env.json").write_text(json.dumps({"data_digest": "d"}))
                 if loss < 2.3:
-                    made.finish("done", step=steps, params=1, tokens=1)
+                    run.finish("done", step=steps, params=1, tokens=1)
                 else:
-                    made.finish("failed", error="DivergedError", reason="loss nan", step=7)
+                    run.finish("failed", error="DivergedError", reason="loss nan", step=7)
             return {}
 
         monkeypatch.setattr(module, "train_cells", train_cells)
@@ -139,8 +139,10 @@ def test_a_file_that_was_changed_is_refused(searched: Search_, tmp_path: Path) -
 
 def arm(found: Search, method: str = "ngpt", **optim: Any) -> RunConfig:
     """The config of a run that links the search, as `compare --tuned` makes it."""
-    made = replace(recipe("demo"), tuned={method: tuned._tuned(found, method)})
-    (config,) = plan(made, methods=[method], seeds=1, overrides={f"optim.{k}": v for k, v in optim.items()})
+    changed = replace(recipe("demo"), tuned={method: tuned._tuned(found, method)})
+    (config,) = plan(
+        changed, methods=[method], seeds=1, overrides={f"optim.{k}": v for k, v in optim.items()}
+    )
     return config
 
 
@@ -195,6 +197,24 @@ def test_searches_over_other_values_are_not_alike(searched: Search_) -> None:
     assert searched_apart(("gpt", found), ("ngpt", found)) is None
     assert searched_apart(("gpt", found), ("ngpt", fewer)) is not None
     assert searched_apart(("gpt", found), ("ngpt", None)) is None, "that it is missing is another doubt"
+
+
+def test_a_method_of_which_everything_was_tried_is_tuned_alike(searched: Search_) -> None:
+    """It can't be given more runs; one of which something is left was given too few."""
+    found, _, _ = searched({"optim.lr": LRS[1:4], "optim.alpha_init": ["0.05", "0.1", "0.2", "0.4"]})
+    assert found.runs("gpt") == 3 < found.runs("ngpt") and found.exhausted("gpt")
+    assert searched_apart(("gpt", found), ("ngpt", found)) is None
+    assert not any("not tuned alike" in line for line in in_words(found))
+    short = made(
+        **{**found_fields(found), "cells": [c for c in found.cells if c.settings["optim.lr"] != 2**-8]}
+    )
+    assert not short.exhausted("gpt")
+    assert searched_apart(("gpt", short), ("ngpt", short)) == f"2 and {short.runs('ngpt')} runs"
+    assert any("not tuned alike" in line for line in in_words(short))
+
+
+def found_fields(found: Search) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in ("recipe", "how", "space", "fixed")}
 
 
 def test_a_linked_search_is_found_beside_the_study_or_shipped(

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ngptlab import disk
+from ngptlab.analysis.search import FOLDER
 from ngptlab.claims.evidence import Evidence
 from ngptlab.claims.read.files import READABLE, kind_of, read_file
 from ngptlab.claims.read.runs import read_evals, read_runs
 from ngptlab.errors import ConfigError, DataError, LabError
-from ngptlab.folders import scratch
+from ngptlab.folders import own, scratch
 from ngptlab.ledger.book import SUFFIX as LEDGER
 from ngptlab.ledger.book import Ledger, is_ledger
 from ngptlab.ledger.record import restore
@@ -106,9 +108,16 @@ def _ledgers(folder: Path) -> list[Path]:
 
 
 def _linked(ledgers: Mapping[Path, str], folder: Path) -> dict[Path, str]:
-    """Run directories, in a folder, of those runs of ledgers that link a search; with the name of their ledger."""
+    """Run directories, in a folder, of those runs of ledgers that link a search; with the name of their ledger.
+
+    Searches that lie in `searches/` beside a ledger, or beside its folder, are put where runs look for theirs.
+    """
     found: dict[Path, str] = {}
     for number, (file, name) in enumerate(ledgers.items()):
+        for search in [
+            s for place in (file.parent, file.parent.parent) for s in place.glob(f"{FOLDER}/*.json")
+        ]:
+            disk.write_bytes(own(folder / FOLDER) / search.name, disk.read_bytes(search))
         for entry in Ledger(file).entries():
             if entry.done and (config := entry.config).optim.search:
                 # A ledger may have one config on several texts.
