@@ -24,8 +24,8 @@ from benchmarks.sizes import SIZES, Size, add_sizes, check
 from benchmarks.steps import bench_device
 from ngptlab.device import Device
 from ngptlab.errors import LabError
-from ngptlab.evals.generate import generate
 from ngptlab.methods import build_model, names
+from ngptlab.sampling.generate import generate
 
 WARM_UP_TOKENS = 3
 """The first reads the prompt; the next ones allocate."""

@@ -26,12 +26,12 @@ from benchmarks.sizes import Size
 from benchmarks.steps import WARM_UP_STEPS, ours
 from ngptlab.config import DeviceConfig, RunConfig
 from ngptlab.device import open_device
+from ngptlab.jobs.local import cores
 from ngptlab.recipes import recipe
 from ngptlab.stack.models import Stack
 from ngptlab.stack.optim import StackedAdamW
 from ngptlab.stack.update import StackUpdate
-from ngptlab.sweep.local import cores
-from ngptlab.sweep.plan import widened
+from ngptlab.studies.sweep.plan import widened
 
 WAIT_SECONDS = 1800.0
 """Longest wait for the slowest of the processes; compiling takes minutes."""

@@ -13,41 +13,30 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from ngptlab import __version__, disk
 from ngptlab.config import RunConfig, blank
+from ngptlab.discover import modules
 from ngptlab.errors import ConfigError, DivergedError, LabError
+from ngptlab.options import ledger as ledger_option
+from ngptlab.options import smoke as smoked
+from ngptlab.options import tuned
+from ngptlab.options.runs import console_reporter, no_seeds
+from ngptlab.options.stopping import until_stopped
+from ngptlab.options.types import count, runs
 from ngptlab.output import discard, guarded
 from ngptlab.overrides import Overrides
+from ngptlab.studies.target import options as target
 from ngptlab.terminal import any_text, one_line, remark, say, say_path
 from ngptlab.train.stop import Interrupted, interrupting
-from ngptlab.verbs import (
-    bench,
-    check,
-    claims,
-    cooldown,
-    data,
-    eval,
-    export,
-    importing,
-    ladder,
-    ledger,
-    plan,
-    sample,
-    smoked,
-    sweep,
-    target,
-    track,
-    tuned,
-    watch,
-)
-from ngptlab.verbs.runs import console_reporter, no_seeds
-from ngptlab.verbs.stopping import until_stopped
-from ngptlab.verbs.types import count, runs
+from ngptlab.verbs import bench, claims, data, eval, export, importing, ledger, plan, sample, track, watch
 
-WITH_FIELDS = ("train", "compare", "sweep", "ladder", "cooldown", "plan")
-"""Verbs that take a recipe and any field of its config."""
+if TYPE_CHECKING:
+    from ngptlab.recipes import Recipe
+
+WITH_FIELDS = ("train", "compare", "plan")
+"""Verbs that take a recipe and any field of its config, beside those of studies that say so."""
 
 LONGEST_MESSAGE = 400
 """Of argparse, which repeats what it was given however long that is."""
@@ -109,12 +98,33 @@ def run(arguments: Sequence[str]) -> int:
         LabError: the user can mend it.
     """
     verb = arguments[0] if arguments else "--help"
-    fields = verb in WITH_FIELDS and not {"-h", "--help"} & set(arguments)
+    named = [study.NAME for study in studies().values() if study.TAKES_RECIPE]
+    fields = verb in (*WITH_FIELDS, *named) and not {"-h", "--help"} & set(arguments)
     overrides, rest = _split(arguments) if fields else ({}, list(arguments))
     parsed = parser().parse_args(rest or ["--help"])
     parsed.overrides = overrides
     action: Callable[[argparse.Namespace], int] = parsed.action
     return action(parsed)
+
+
+class Study(Protocol):
+    """A study's `verb.py`."""
+
+    NAME: str
+    SUMMARY: str
+    TAKES_RECIPE: bool
+    """Whether it takes a recipe and any field of its config."""
+
+    def add(self, parser: argparse.ArgumentParser) -> None:
+        """Give the verb's parser its options."""
+
+    def act(self, options: argparse.Namespace) -> int:
+        """Do it; returns the exit code."""
+
+
+def studies() -> dict[str, Study]:
+    """Every study that has a verb, by its folder."""
+    return dict(modules("ngptlab.studies", "verb"))
 
 
 def parser() -> Parser:
@@ -125,8 +135,10 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=__version__)
     verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=Parser)
 
-    def verb(name: str, action: Callable[[argparse.Namespace], int], summary: str) -> Parser:
-        fields = name in WITH_FIELDS
+    def verb(
+        name: str, action: Callable[[argparse.Namespace], int], summary: str, *, fields: bool = False
+    ) -> Parser:
+        fields = fields or name in WITH_FIELDS
         made: Parser = verbs.add_parser(
             name, help=summary, description=summary, allow_abbrev=False, add_help=not fields
         )
@@ -167,14 +179,11 @@ def parser() -> Parser:
         "--out", type=Path, help="folder of the runs and of report.html (default: out/<recipe>)"
     )
     tuned.add(compare)
-    ledger.add_option(compare)
+    ledger_option.add(compare)
     smoked.add(compare)
     target.add(compare)
-    sweep.add(verb("sweep", sweep.act, "Train a grid of runs; does the learning rate carry over width?"))
-    ladder.add(verb("ladder", ladder.act, "Go from one method to another, seam by seam."))
-    cooldown.add(
-        verb("cooldown", cooldown.act, "Branch cooldowns of several lengths and shapes off one trunk.")
-    )
+    for study in studies().values():
+        study.add(verb(study.NAME, study.act, study.SUMMARY, fields=study.TAKES_RECIPE))
     ledger.add(verb("ledger", ledger.act, "List, check, export and restore the finished runs of a ledger."))
     track.add(
         verb("track", track.act, "Hand what runs recorded to an experiment tracker, where it lacks it.")
@@ -187,7 +196,7 @@ def parser() -> Parser:
         type=Path,
         metavar="PATH",
         help="run directories or folders of them, the baseline's first; folders of studies "
-        "(ladder, cooldown, sweep, coord, target)",
+        f"({', '.join(modules('ngptlab.studies', 'page'))})",
     )
     report.add_argument(
         "--out", type=Path, default=Path("out/report"), help="folder of report.html (default: out/report)"
@@ -215,7 +224,6 @@ def parser() -> Parser:
     )
     verb("recipes", _recipes, "List the recipes.")
     plan.add(verb("plan", plan.act, "What training a recipe would take, without training."))
-    check.add(verb("check", _no_action, "Check a parametrization: coord, or the table of what it sets."))
     data.add_verbs(verb("data", _no_action, "Look after corpora: see `ngptlab data --help`."))
     return top
 
@@ -282,12 +290,11 @@ def _compare(options: argparse.Namespace) -> int:
             f"--method: compare takes several; give --methods {options.overrides['method']} ..."
         )
     no_seeds(options)
+    out = options.out or Path("out") / found.config.name
     if options.target is None:
         target.check_absent(options)
     else:
-        return until_stopped(lambda: _print_headline(target.act(found, options)))
-
-    out = options.out or Path("out") / found.config.name
+        return until_stopped(lambda: _reach(found, options, out))
 
     def work() -> None:
         tuned.keep(options, out)
@@ -296,7 +303,7 @@ def _compare(options: argparse.Namespace) -> int:
             out=out,
             methods=options.methods,
             seeds=options.seeds,
-            ledger=ledger.given(options),
+            ledger=ledger_option.given(options),
             overrides=options.overrides,
             reporter=console_reporter,
             tell=remark,
@@ -306,9 +313,17 @@ def _compare(options: argparse.Namespace) -> int:
     return until_stopped(work)
 
 
+def _reach(found: Recipe, options: argparse.Namespace, out: Path) -> None:
+    """A comparison against a target loss, and its page."""
+    from ngptlab.report.page import write_report
+
+    runs, study = target.act(found, options, out)
+    _print_headline(write_report(runs, out, title=found.config.name, studies=[study]))
+
+
 def _report(options: argparse.Namespace) -> int:
     from ngptlab.report.page import write_report
-    from ngptlab.report.studies.given import recognize
+    from ngptlab.studies.recognize import recognize
 
     found = recognize(options.paths)
     judged = claims.judged(options.claims)[0] if options.claims else []

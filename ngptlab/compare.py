@@ -3,43 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
-from ngptlab import folders
-from ngptlab import methods as all_methods
-from ngptlab.config import RunConfig
-from ngptlab.errors import ConfigError
-from ngptlab.experiment import open_data, train
+from ngptlab.jobs.in_turn import ReporterFactory, lending, plan, train_one
 from ngptlab.ledger.book import Ledger
-from ngptlab.ledger.lend import lent
-from ngptlab.overrides import Overrides, apply
+from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.report.page import write_report
-from ngptlab.runs import Run
-from ngptlab.train.progress import Reporter
-
-ReporterFactory = Callable[[RunConfig], AbstractContextManager[Reporter]]
-
-
-def plan(recipe: Recipe, *, methods: Sequence[str], seeds: int, overrides: Overrides) -> list[RunConfig]:
-    """The runs of a comparison. Seed n sets both the weights' and the data's seed to n in every arm.
-
-    Seeds begin after those that chose an arm's settings, which flatter it.
-
-    Raises:
-        ConfigError: a method is unknown or named twice, no seed, a wrong override.
-    """
-    if seeds < 1:
-        raise ConfigError(f"--seeds: given {seeds}; give at least 1, and at least 3 for a claim")
-    if len(set(methods)) != len(methods):
-        raise ConfigError(f"--methods: given {' '.join(methods)}; name each method once")
-    arms = [all_methods.resolve(apply(recipe.arm(method), overrides)) for method in methods]
-    return [
-        arm.model_copy(update={"seed": seed, "data": arm.data.model_copy(update={"seed": seed})})
-        for seed in range(recipe.first_seed, recipe.first_seed + seeds)
-        for arm in arms
-    ]
 
 
 def compare(
@@ -63,34 +33,3 @@ def compare(
     with lending(ledger, configs, out, tell):
         runs = [train_one(config, out, reporter) for config in configs]
     return write_report([run.path for run in runs], out, title=recipe.config.name)
-
-
-def train_one(config: RunConfig, out: Path, reporter: ReporterFactory) -> Run:
-    """The finished run of a config below out/runs, trained where it is missing.
-
-    Raises:
-        LabError, Stopped: as `compare` does.
-    """
-    with reporter(config) as tell:
-        return train(config, _place(out, config), reporter=tell)
-
-
-def lending(
-    ledger: Ledger | None, configs: Sequence[RunConfig], out: Path, tell: Callable[[str], None]
-) -> AbstractContextManager[None]:
-    """While it lasts, runs below out/runs are those of the ledger where it has them; what is trained goes into it."""
-    places = {_place(out, config): config for config in configs} if ledger else {}
-    return lent(ledger, places, digest=lambda config: open_data(config).digest, note=tell)
-
-
-def _place(out: Path, config: RunConfig) -> Path:
-    """The directory of a run; no link where it is to be trained, because a comparison may be a stranger's."""
-    path = out / "runs" / config.run_name
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        folders.own(out / "runs")
-        if not (path / "config.json").exists() or not Run(path).done:
-            folders.refuse_link(path)
-    except OSError as error:
-        raise ConfigError(f"{error.filename}: {error.strerror}; or give another --out") from None
-    return path

@@ -8,25 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import ngptlab
 from ngptlab import methods
 from ngptlab.config import RunConfig
 from ngptlab.data.adopt import more_tokens
-from ngptlab.data.batches import Batches, documents_of_windows, fixed_windows
-from ngptlab.data.corpus import Corpus, open_corpus
-from ngptlab.data.known import check_there
-from ngptlab.data.token_bytes import token_bytes
+from ngptlab.data.batches import Batches
+from ngptlab.data.corpus import Corpus, long_document_tokens, open_data
 from ngptlab.device import Device, describe, memory_bytes, open_device
 from ngptlab.disk import write_json
-from ngptlab.errors import CheckpointError, ConfigError, DataError, LabError
-from ngptlab.evals.length import length_loss, long_documents
-from ngptlab.evals.loss import document_losses, validation_loss
-from ngptlab.evals.scales import scales
+from ngptlab.errors import CheckpointError, ConfigError, LabError
 from ngptlab.learned import nothing_learned
+from ngptlab.measure.held_out import HeldOut, hold_out
+from ngptlab.measure.length.measure import length_loss
+from ngptlab.measure.scales.measure import scales
+from ngptlab.measure.val.measure import document_losses, validation_loss
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import ANEW, Run
 from ngptlab.sizes import check_fits, training_parts
@@ -38,20 +35,6 @@ from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import Trainer
 from ngptlab.whole import check_finished
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """The fixed texts of every evaluation."""
-
-    inputs_NT: NDArray[np.int64]
-    targets_NT: NDArray[np.int64]
-    target_bytes: int
-    """UTF-8 bytes of the text that the targets stand for."""
-    of_document_NT: NDArray[np.int64]
-    """Which of the validation documents each target belongs to."""
-    documents_NT: NDArray[np.int64]
-    """Long documents, a row each."""
 
 
 def train(
@@ -234,48 +217,6 @@ def initial_model(config: RunConfig) -> Decoder:
     )
 
 
-def open_data(config: RunConfig) -> Corpus:
-    """The corpus of a config, prepared if it isn't yet.
-
-    Raises:
-        DataError: as for `open_corpus`; shards are missing that `ngptlab data get` gets.
-    """
-    check_there(config.data, tokens=config.train.tokens)
-    return open_corpus(config.data, vocab_size=config.model.vocab_size, long_min_tokens=_longest(config))
-
-
-def hold_out(config: RunConfig, corpus: Corpus) -> HeldOut:
-    """The validation windows and the long documents of a config.
-
-    Raises:
-        DataError: validation is shorter than a window or has no text in it; the tokenizer's file can't be read.
-    """
-    where: dict[str, Any] = {
-        "context": config.train.context,
-        "tokens": config.eval.val_tokens,
-        "spread": config.eval.windows == "spread",
-    }
-    inputs_NT, targets_NT = fixed_windows(corpus.val, **where, remedy=more_tokens(config.data, "val"))
-    of_document_NT = documents_of_windows(corpus.val, **where, end_of_text=corpus.end_of_text)
-    target_bytes = token_bytes(config.data.tokenizer, corpus.manifest).of(inputs_NT, targets_NT)
-    if not target_bytes:
-        raise DataError(
-            f"the {targets_NT.size} validation tokens that are measured stand for no text, so there are no bits per byte; "
-            f"raise --eval.val-tokens, or give {more_tokens(config.data, 'val')}"
-        )
-    documents_NT = long_documents(
-        corpus.long,
-        end_of_text=corpus.end_of_text,
-        tokens=_longest(config),
-        limit=config.eval.length_documents,
-    )
-    return HeldOut(inputs_NT, targets_NT, target_bytes, of_document_NT, documents_NT)
-
-
-def _longest(config: RunConfig) -> int:
-    return config.eval.length_factor * config.train.context
-
-
 def _evaluate_parts(config: RunConfig, run: Run, model: Decoder, held_out: HeldOut) -> None:
     if any(record["eval"] == "parts" for record in run.read("evals")):
         return
@@ -289,7 +230,9 @@ def _evaluate_length(
     if any(record["eval"] == "length" for record in run.read("evals")):
         return
     if not len(held_out.documents_NT):
-        reporter.note(f"no held-out document of {_longest(config)} tokens: the length evaluation is left out")
+        reporter.note(
+            f"no held-out document of {long_document_tokens(config)} tokens: the length evaluation is left out"
+        )
         return
     result = length_loss(model, held_out.documents_NT, context=config.train.context)
     run.append("evals", {"step": config.train.steps, **result})

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from ngptlab.config import DeviceConfig, RunConfig
+from ngptlab.config import DeviceConfig
 from ngptlab.device import open_device
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.experiment import initial_model
-from ngptlab.nn.decoder import Decoder
+from ngptlab.measure.trained import Trained
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import list_checkpoints, load_weights, read_checkpoint, step_of
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A run and its model after `step` updates, on its device, without gradients."""
-
-    run: Run
-    step: int
-    model: Decoder
-
-    @property
-    def config(self) -> RunConfig:
-        """The run's resolved config."""
-        return self.run.config
 
 
 def open_trained(path: Path, *, step: int | None = None, device: DeviceConfig | None = None) -> Trained:

@@ -15,12 +15,12 @@ from damaged_runs import trained  # noqa: F401  a fixture
 from made_runs import make_run  # noqa: F401  a fixture
 from ngptlab import methods
 from ngptlab.config import RunConfig, parse
-from ngptlab.cooldown import study
 from ngptlab.errors import DivergedError, LabError
 from ngptlab.experiment import train
-from ngptlab.ladder import climb
-from ngptlab.sweep.plan import Cell
-from ngptlab.sweep.table import run_of, status_of
+from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.outcome import status_of
+from ngptlab.studies.cooldown import run as study
+from ngptlab.studies.ladder import run as climb
 
 WORDS = ("the", "a", "cat", "dog", "sat", "on", "under", "mat", "then", "for", "while", "red", "blue", "tall")
 

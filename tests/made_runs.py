@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from ngptlab import config as configs
-from ngptlab.analysis.search import FOLDER, Search, Tried, fixed_of, made
 from ngptlab.config import RunConfig
 from ngptlab.runs import Run
+from ngptlab.stats.search import FOLDER, Search, Tried, fixed_of, made
 
 MakeRun = Callable[..., Path]
 

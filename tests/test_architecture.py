@@ -21,7 +21,7 @@ PACKAGE = Path(ngptlab.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 ROOT = "__init__"
 
-BASE = {"errors", "disk", "folders", "config", "terminal", "console", "output"}
+BASE = {"errors", "disk", "folders", "config", "terminal", "console", "output", "discover"}
 MODEL = BASE | {"nn", "sizes"}
 RUNNING = MODEL | {
     ROOT,
@@ -34,9 +34,10 @@ RUNNING = MODEL | {
     "methods",
     "data",
     "train",
-    "evals",
+    "measure",
     "tracking",
 }
+STUDYING = BASE | {"runs", "whole", "learned", "flops", "stats", "draw"}
 
 # A unit is a folder or a module right under ngptlab/. What it may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
@@ -47,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "console": {"terminal"},
     "folders": {"disk"},
     "output": set(),
+    "discover": set(),
     "config": {"errors", "disk"},
     "overrides": BASE,
     "runs": BASE,
@@ -54,7 +56,6 @@ ALLOWED: dict[str, set[str]] = {
     "ledger": BASE | {"runs", "whole", "optim"},
     "tail": {"disk"},
     "tracking": BASE | {"runs", "tail"},
-    "recipes": BASE | {"claims", "overrides"},
     "flops": {"config"},
     "sizes": {"config", "disk", "errors"},
     "learned": set(),
@@ -65,23 +66,27 @@ ALLOWED: dict[str, set[str]] = {
     "optim": MODEL | {"param"},
     "methods": MODEL | {"param"},
     "train": MODEL | {"runs", "whole", "device", "param", "optim", "flops"},
-    "evals": MODEL | {"data", "device"},
-    "check": MODEL | {ROOT, "param", "optim", "methods", "analysis"},
+    "stats": BASE | {"runs", "whole", "flops", "learned"},
+    "draw": BASE,
+    "claims": BASE | {"stats"},
+    "recipes": BASE | {"claims", "overrides"},
+    "smoke": {"config", "data", "recipes", "sizes"},
+    "options": BASE | {"train", "recipes", "smoke", "ledger", "stats"},
+    "measure": MODEL | {"runs", "data", "device", "stats", "draw", "options", "claims"},
+    "sampling": MODEL,
     "bench": MODEL | {"methods", "optim", "device", "flops"},
     "experiment": RUNNING,
     "trained": RUNNING | {"experiment"},
     "export": RUNNING | {"experiment", "trained"},
-    "analysis": BASE | {"runs", "whole", "flops", "learned"},
-    "claims": BASE | {"runs", "whole", "ledger", "analysis"},
-    "report": BASE | {"runs", "analysis", "claims"},
     "stack": RUNNING | {"experiment"},
-    "sweep": RUNNING | {"ledger", "overrides", "recipes", "experiment", "analysis", "stack"},
-    "ladder": RUNNING | {"ledger", "overrides", "recipes", "analysis", "sweep"},
-    "cooldown": RUNNING | {"ledger", "overrides", "recipes", "experiment", "analysis", "sweep"},
-    "compare": RUNNING | {"ledger", "overrides", "recipes", "report", "experiment"},
-    "target": RUNNING | {"ledger", "overrides", "recipes", "report", "analysis", "compare"},
+    "jobs": RUNNING | {"ledger", "experiment", "stats", "stack", "overrides", "recipes"},
+    "compare": {"jobs", "ledger", "overrides", "recipes", "report"},
+    "studies": RUNNING
+    | STUDYING
+    | {"claims", "options", "jobs", "ledger", "overrides", "recipes", "experiment"},
+    "report": STUDYING | {"studies", "claims"},
+    "evidence": STUDYING | {"claims", "studies", "measure", "ledger"},
     "watch": BASE | {"runs", "whole", "tail", "train"},
-    "smoke": {"config", "data", "recipes", "sizes"},
     "plan": MODEL | {"device", "methods", "data", "flops"},
 }
 ALLOWED["verbs"] = set(ALLOWED)
@@ -96,6 +101,7 @@ NO_TORCH = {
     "console",
     "folders",
     "output",
+    "discover",
     "config",
     "flops",
     "sizes",
@@ -108,16 +114,20 @@ NO_TORCH = {
     "tracking",
     "recipes",
     "data",
+    "stats",
+    "draw",
     "report",
     "watch",
-    "analysis",
     "claims",
+    "evidence",
+    "options",
     "verbs",
     "cli",
 }
 BRINGS_TORCH = {"torch", "safetensors", "transformers", "accelerate"}
 LOADS_BY_NAME = {
     ROOT,
+    "discover",
     "methods",
     "recipes",
 }  # may use importlib: the public API, and one file a method or recipe
@@ -382,8 +392,8 @@ def test_no_method_is_named_outside_its_file_and_the_recipes() -> None:
         "recipes",
         "recipes.demo",
         "report.page",
-        "analysis.transfer_plot",
-        "analysis.ladder_files",
+        "stats.transfer",
+        "draw.panels",
         "data.corpus",
         "data.batches",
         "watch.watch",
@@ -398,9 +408,9 @@ def test_the_list_of_modules_without_torch_is_complete(module: str) -> None:
 def test_torch_is_imported_late() -> None:
     code = (
         "import sys, ngptlab.config, ngptlab.overrides, ngptlab.runs, ngptlab.recipes.demo, ngptlab.report.page\n"
-        "import ngptlab.data.corpus, ngptlab.data.batches, ngptlab.cli, ngptlab.sweep.plan, ngptlab.sweep.table\n"
-        "import ngptlab.analysis.transfer_plot, ngptlab.analysis.ladder_files, ngptlab.analysis.spectra_files\n"
-        "import ngptlab.analysis.scales_files, ngptlab.analysis.activations_files, ngptlab.watch.watch, ngptlab.tracking.beside\n"
+        "import ngptlab.data.corpus, ngptlab.data.batches, ngptlab.cli, ngptlab.studies.sweep.plan, ngptlab.studies.sweep.table\n"
+        "import ngptlab.studies.sweep.figure, ngptlab.studies.ladder.files, ngptlab.measure.spectra.show\n"
+        "import ngptlab.measure.scales.show, ngptlab.measure.activations.show, ngptlab.watch.watch, ngptlab.tracking.beside\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, timeout=120)
@@ -417,18 +427,18 @@ def test_torch_is_imported_late() -> None:
         ("train", "from ngptlab import methods"),
         ("train", "from ngptlab import build_model"),
         ("train", "import ngptlab.recipes.demo"),
-        ("train", "def f():\n    from ngptlab.evals.loss import losses"),
+        ("train", "def f():\n    from ngptlab.measure.val.measure import losses"),
         ("nn", "from ngptlab.optim import groups"),
         ("data", "import torch"),
         ("report", "def f():\n    import torch.nn"),
         ("report", "from ngptlab.experiment import train"),
-        ("analysis", "import torch"),
-        ("analysis", "from ngptlab.methods import names"),
-        ("sweep", "from ngptlab.report import page"),
+        ("stats", "import torch"),
+        ("stats", "from ngptlab.methods import names"),
+        ("jobs", "from ngptlab.report import page"),
         ("cli", "from torch import nn"),
         ("config", "from ngptlab import runs"),
         ("optim", "import ngptlab.novelty"),
-        ("evals", "import importlib"),
+        ("measure", "import importlib"),
     ],
 )
 def test_wrong_imports_are_found(unit: str, code: str) -> None:

@@ -11,13 +11,13 @@ import pytest
 
 from made_runs import MakeRun
 from ngptlab import RunConfig
-from ngptlab.analysis.doubts import forbidding
-from ngptlab.claims.read.runs import read_runs
+from ngptlab.evidence.runs import read_runs
 from ngptlab.experiment import train
+from ngptlab.jobs.cell import Cell
 from ngptlab.learned import nothing_learned
 from ngptlab.report.page import write_report
-from ngptlab.sweep.plan import Cell
-from ngptlab.sweep.table import rows
+from ngptlab.stats.doubts import forbidding
+from ngptlab.studies.sweep.table import rows
 from ngptlab.train.progress import Silent
 
 V = 257

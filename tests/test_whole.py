@@ -22,15 +22,16 @@ from damaged_runs import (
     without_line,
 )
 from made_runs import MakeRun
-from ngptlab.claims.read import gather
 from ngptlab.cli import main
 from ngptlab.errors import CheckpointError, DataError
+from ngptlab.evidence import gather
 from ngptlab.export.imported import import_export
 from ngptlab.export.write import export
+from ngptlab.jobs.cell import Cell
+from ngptlab.jobs.outcome import status_of
 from ngptlab.runs import STREAMS, Run
 from ngptlab.stack.train import train as train_stack
-from ngptlab.sweep.plan import Cell
-from ngptlab.sweep.table import rows, status_of
+from ngptlab.studies.sweep.table import rows
 from ngptlab.train.progress import Silent
 from ngptlab.trained import open_trained
 from ngptlab.watch.watch import Watch

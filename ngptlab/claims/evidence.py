@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ngptlab.analysis.doubts import Doubt
-from ngptlab.analysis.rows import CellRow
-from ngptlab.analysis.speedup import Bounded
+from ngptlab.stats.cells import CellRow
+from ngptlab.stats.doubts import Doubt
+from ngptlab.stats.speedup import Bounded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ngptlab.analysis import stats
 from ngptlab.claims.claim import Held, Outcome
 from ngptlab.claims.standard import MOST_SEEDS, seeds_needed
+from ngptlab.stats import estimates as stats
 
 DECIDED = ("holds", "does not hold")
 

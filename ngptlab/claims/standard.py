@@ -14,9 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ngptlab.analysis import stats
 from ngptlab.claims.claim import Verdict
 from ngptlab.claims.evidence import Estimate
+from ngptlab.stats import estimates as stats
 
 MIN_SEEDS = 3
 MOST_SEEDS = 1000

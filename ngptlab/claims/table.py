@@ -9,12 +9,12 @@ from typing import Any, TypedDict
 
 from rich.table import Table
 
-from ngptlab.analysis.tables import writing
 from ngptlab.claims import power
 from ngptlab.claims.claim import VERDICTS, Claim, Outcome, Source, Verdict, judge
 from ngptlab.claims.evidence import Evidence
 from ngptlab.console import Console
 from ngptlab.disk import write_json, write_text
+from ngptlab.stats.tables import writing
 from ngptlab.terminal import printable
 
 STANDARD = """\

@@ -13,10 +13,11 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from ngptlab.config import DataConfig
+from ngptlab.config import DataConfig, RunConfig
 from ngptlab.data import sources
 from ngptlab.data.adopt import SCHEME, adopt, adopted_stream
 from ngptlab.data.cache import cache_folder
+from ngptlab.data.known import check_there
 from ngptlab.data.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -32,7 +33,7 @@ from ngptlab.data.tokenize import check_vocabulary, tokenizer, tokenizer_name
 from ngptlab.errors import DataError
 from ngptlab.folders import filling
 
-__all__ = ["Corpus", "Manifest", "Split", "open_corpus"]
+__all__ = ["Corpus", "Manifest", "Split", "open_corpus", "open_data"]
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,22 @@ class Corpus:
 
     def _stream(self, folder: Path, split: str) -> TokenStream:
         return TokenStream([folder / shard.file for shard in self.manifest.splits[split].shards])
+
+
+def open_data(config: RunConfig) -> Corpus:
+    """The corpus of a config, prepared if it isn't yet.
+
+    Raises:
+        DataError: as for `open_corpus`; shards are missing that `ngptlab data get` gets.
+    """
+    check_there(config.data, tokens=config.train.tokens)
+    longest = long_document_tokens(config)
+    return open_corpus(config.data, vocab_size=config.model.vocab_size, long_min_tokens=longest)
+
+
+def long_document_tokens(config: RunConfig) -> int:
+    """Tokens that a document must have for the length evaluation of a config."""
+    return config.eval.length_factor * config.train.context
 
 
 def open_corpus(data: DataConfig, *, vocab_size: int, long_min_tokens: int) -> Corpus:

@@ -14,7 +14,7 @@ import ngptlab
 from ngptlab import disk
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.export.pickled import shown
-from ngptlab.trained import Trained
+from ngptlab.measure.trained import Trained
 
 FORMAT = 1
 FILE = "ngptlab.json"

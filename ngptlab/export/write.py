@@ -21,7 +21,7 @@ from ngptlab.export.llama import check_parts, llama_weights
 from ngptlab.export.provenance import FILE, provenance
 from ngptlab.export.tokenizer import tokenizer_files
 from ngptlab.folders import filling
-from ngptlab.trained import Trained
+from ngptlab.measure.trained import Trained
 from ngptlab.whole import check_finished
 
 WEIGHTS = "model.safetensors"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ngptlab.analysis.doubts import Arms, Doubt, learned_nothing, provenance, settings, tuning
 from ngptlab.report.schema import MethodNumbers
+from ngptlab.stats.doubts import Arms, Doubt, learned_nothing, provenance, settings, tuning
 
 
 def doubts(arms: Arms, methods: dict[str, MethodNumbers]) -> list[Doubt]:

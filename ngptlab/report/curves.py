@@ -8,11 +8,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from ngptlab.analysis.costs import Measure
-from ngptlab.analysis.tables import Row
 from ngptlab.report import plots, views, wording
 from ngptlab.report.schema import Gap, Summary
 from ngptlab.report.views import View
+from ngptlab.stats.costs import Measure
+from ngptlab.stats.tables import Row
 
 NAMES = {"loss", "loss-end", "gap", "length", "training-loss"}
 """Of all figures that there can be."""

@@ -7,7 +7,6 @@ and print. Its margins are fixed: nothing moves when another axis is chosen. The
 from __future__ import annotations
 
 import io
-import re
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,7 +17,9 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngptlab.analysis import drawing, figures
+from ngptlab.draw import panels as drawing
+from ngptlab.draw import style as figures
+from ngptlab.draw.svg import element
 from ngptlab.report import plots
 
 Draw = Callable[[Axes], None]
@@ -89,24 +90,3 @@ def _standalone(title: str, methods: Sequence[str], draw: Draw, note: str) -> Fi
             textwrap.shorten(name, NAME_LENGTH, placeholder="…") if " " in name else name[:NAME_LENGTH]
         )
     return figure
-
-
-def element(svg: str, label: str, *, inks: Sequence[str] = (figures.INK,), style: str = "") -> str:
-    """An SVG file as an element: no prolog, no addresses, ids of its own, colours by CSS.
-
-    `label` makes the ids its own and is ours, as is `style`; `inks` are the colours in which text and axes are drawn.
-    """
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    size = re.search(r'viewBox="[^"]*"', svg)
-    assert size, "matplotlib writes a viewBox"
-    own = f'class="plot" role="img" aria-label="{label}"' + (f' style="{style}"' if style else "")
-    svg = re.sub(r"<svg[^>]*>", f"<svg {own} {size[0]}>", svg, count=1)
-    prefix = re.sub(r"\W+", "-", label.lower())
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}-", svg)
-    for ink in inks:
-        svg = svg.replace(ink, "currentColor")
-    svg = svg.replace(figures.GRID, "var(--grid)")
-    for index, colour in enumerate(figures.SERIES):
-        svg = svg.replace(colour, f"var(--series-{index})")
-    return re.sub(r"\n\s*", "\n", svg).strip()

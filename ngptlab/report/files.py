@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from ngptlab.analysis.speedup_files import write_speedups
-from ngptlab.analysis.tables import as_csv
 from ngptlab.disk import write_text
 from ngptlab.folders import own
 from ngptlab.report import drawn
 from ngptlab.report.curves import NAMES, curves
 from ngptlab.report.schema import Summary
+from ngptlab.stats.tables import as_csv
+from ngptlab.studies.speedup.files import write_speedups
 
 ENDINGS = ("csv", "png", "svg")
 

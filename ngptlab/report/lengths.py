@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ngptlab.analysis import doubts
-from ngptlab.analysis.records import RunRecord, Seeds
-from ngptlab.analysis.speedup_runs import SpeedUp, by_length, within_runs
 from ngptlab.errors import ConfigError
+from ngptlab.stats import doubts
+from ngptlab.stats.records import RunRecord, Seeds
+from ngptlab.studies.speedup.numbers import SpeedUp, by_length, within_runs
 
 
 def longest(runs: Sequence[RunRecord]) -> list[RunRecord]:

@@ -17,19 +17,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ngptlab import disk
-from ngptlab.analysis.records import load_runs
 from ngptlab.claims.table import Group
 from ngptlab.disk import write_json, write_text
 from ngptlab.errors import ConfigError
-from ngptlab.report import drawn, plots, views, wording
+from ngptlab.report import drawn, plots, views
 from ngptlab.report.curves import Curves
 from ngptlab.report.curves import curves as curves_of
 from ngptlab.report.files import write_figures
-from ngptlab.report.schema import StudiesOnly, StudyNumbers, Summary
-from ngptlab.report.studies import given, speedup
-from ngptlab.report.studies.shown import Placed
+from ngptlab.report.schema import StudiesOnly, Summary
 from ngptlab.report.summary import summarize
 from ngptlab.report.views import View
+from ngptlab.stats import words
+from ngptlab.stats.records import load_runs
+from ngptlab.studies import recognize as given
+from ngptlab.studies.section import Placed, StudyNumbers
+from ngptlab.studies.speedup import page as speedup
 from ngptlab.terminal import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -119,7 +121,7 @@ def _fill(context: Mapping[str, object]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=wording.count, nats=wording.nats, rate=wording.rate)
+    environment.filters.update(count=words.count, nats=words.nats, rate=words.rate)
     script_hash = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     return environment.get_template("page.html").render(
         **context, script=Markup(SCRIPT), script_hash=script_hash

@@ -15,11 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from ngptlab.analysis.costs import Measure
-from ngptlab.analysis.figures import INK, SERIES
+from ngptlab.draw.style import INK, SERIES
 from ngptlab.report import views
 from ngptlab.report.schema import Gap, LengthPoint, MethodNumbers, Summary, TrainPoint, ValPoint
 from ngptlab.report.views import View
+from ngptlab.stats.costs import Measure
 
 DASHES = ("none", "6 2", "2 2", "6 2 2 2")
 """Stroke patterns in points. Seven colours and four patterns: 28 methods before a pair repeats."""

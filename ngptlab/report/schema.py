@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
-from ngptlab.analysis import stats
-from ngptlab.analysis.by_parts import OverParts
-from ngptlab.analysis.costs import Cost, Measure
-from ngptlab.analysis.gaps import Crossover, GapCurve
-from ngptlab.analysis.speedup_runs import SpeedUp
+from ngptlab.stats import estimates as stats
+from ngptlab.stats.by_document import OverParts
+from ngptlab.stats.costs import Cost, Measure
+from ngptlab.stats.gaps import Crossover, GapCurve
+from ngptlab.studies.section import StudyNumbers
+from ngptlab.studies.speedup.numbers import SpeedUp
 
 
 class ValPoint(Cost):
@@ -164,20 +165,6 @@ class Finding(TypedDict):
     text: str
 
 
-class StudyNumbers(TypedDict):
-    """A study that was given beside the runs; all of its numbers stand in its files."""
-
-    kind: str
-    title: str
-    answer: str
-    caption: str
-    warnings: list[str]
-    columns: list[str]
-    rows: list[list[float | str | None]]
-    files: list[str]
-    """Relative to the page."""
-
-
 class StudiesOnly(TypedDict):
     """`report.json` of studies without runs."""
 
@@ -198,7 +185,7 @@ class Summary(TypedDict):
     """By method, the search that it links; empty where it links none."""
     warnings: list[str]
     doubts: list[dict[str, Any]]
-    """What of the warnings is typed: `analysis.doubts.Doubt`, with whether it forbids a claim."""
+    """What of the warnings is typed: `stats.doubts.Doubt`, with whether it forbids a claim."""
     baseline: str
     methods: dict[str, MethodNumbers]
     gaps: dict[str, Gap]

@@ -10,10 +10,6 @@ import json
 from collections.abc import Sequence
 from typing import TypedDict
 
-from ngptlab.analysis import doubts, gaps, series, stats
-from ngptlab.analysis.by_parts import OverParts, over_parts, unlike
-from ngptlab.analysis.costs import Measure, Meter, elapsed
-from ngptlab.analysis.records import RunRecord, Seeds, ValRow, steady_seconds
 from ngptlab.config import cooldown_steps
 from ngptlab.errors import ConfigError
 from ngptlab.report import checks, lengths, wording
@@ -28,6 +24,11 @@ from ngptlab.report.schema import (
     TrainPoint,
     ValPoint,
 )
+from ngptlab.stats import doubts, gaps, series
+from ngptlab.stats import estimates as stats
+from ngptlab.stats.by_document import OverParts, over_parts, unlike
+from ngptlab.stats.costs import Measure, Meter, elapsed
+from ngptlab.stats.records import RunRecord, Seeds, ValRow, steady_seconds
 from ngptlab.terminal import printable
 
 EQUAL: tuple[Measure, ...] = ("tokens", "seconds", "flops")

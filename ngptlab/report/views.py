@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ngptlab.analysis.costs import Measure
-from ngptlab.analysis.drawing import logarithmic
+from ngptlab.draw.panels import logarithmic
 from ngptlab.report.schema import Summary
-from ngptlab.report.wording import SUPERSCRIPT, count
+from ngptlab.stats.costs import Measure
+from ngptlab.stats.words import SUPERSCRIPT, count
 
 NAMES: dict[Measure, str] = {"tokens": "tokens", "step": "steps", "seconds": "seconds", "flops": "FLOPs"}
 """In the order in which they are offered; the first is shown until another is chosen."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ngptlab.options.types import count
 from ngptlab.terminal import remark, say, say_path
-from ngptlab.verbs.types import count
 
 
 def add(bench: argparse.ArgumentParser) -> None:

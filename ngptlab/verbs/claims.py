@@ -36,8 +36,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def judged(paths: Sequence[Path]) -> tuple[list[Group], list[str], list[str]]:
     """Every claim, judged from these paths; the files that speak to none; and what is wrong with damaged runs."""
-    from ngptlab.claims.read import gather
     from ngptlab.claims.table import table
+    from ngptlab.evidence import gather
     from ngptlab.recipes.claims import sources
 
     evidence, mute, damaged = gather(paths)

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from ngptlab.config import DataConfig, explain
 from ngptlab.data.progress import Progress
 from ngptlab.errors import ConfigError
+from ngptlab.options.types import count
 from ngptlab.terminal import remark, say
 from ngptlab.verbs import data_get
-from ngptlab.verbs.types import count
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -13,8 +13,8 @@ from ngptlab.data.adopt import SCHEME
 from ngptlab.data.known import KNOWN, PG19, PG19_LABELS, default_folder
 from ngptlab.data.manifest import Manifest
 from ngptlab.errors import ConfigError
+from ngptlab.options.types import count
 from ngptlab.terminal import remark, say
-from ngptlab.verbs.types import count
 
 
 def add(get: argparse.ArgumentParser) -> None:

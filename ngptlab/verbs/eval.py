@@ -1,34 +1,48 @@
-"""The verb `eval`: measure finished runs, each evaluation in a file of its own under verbs/evals/."""
+"""The verb `eval`: measure finished runs, each evaluation in a file of its own in a folder of its own under measure/."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-from ngptlab.verbs.evals import activations, length, scales, spectra, tasks, val
-from ngptlab.verbs.types import size
+from ngptlab.discover import modules
+from ngptlab.options.types import size
 
-EVALS = {
-    "val": val,
-    "length": length,
-    "spectra": spectra,
-    "scales": scales,
-    "activations": activations,
-    "tasks": tasks,
-}
-"""Every evaluation by its name. A new one is a module with `add` and `act`, named here."""
+if TYPE_CHECKING:
+    from ngptlab.measure.trained import Trained
+
+
+class Evaluation(Protocol):
+    """An evaluation's `verb.py`."""
+
+    def add(self, options: argparse._ArgumentGroup) -> None:
+        """Give the verb's parser the options of this evaluation."""
+
+    def need(self) -> None:
+        """Find what this evaluation alone needs. Raises ConfigError where it is not installed."""
+
+    def act(self, models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
+        """Measure each model, keep the numbers in its run, write tables and figures over all into `out`."""
+
+
+def evaluations() -> dict[str, Evaluation]:
+    """Every evaluation by its name."""
+    return dict(modules("ngptlab.measure", "verb"))
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Give the verb's parser its options, those of each evaluation in a group of their own."""
+    known = evaluations()
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     parser.add_argument(
         "--evals",
         nargs="+",
         required=True,
-        choices=EVALS,
+        choices=known,
         metavar="E",
-        help=f"what to measure: {', '.join(EVALS)}",
+        help=f"what to measure: {', '.join(known)}",
     )
     parser.add_argument("--step", type=size, metavar="N", help="checkpoint to measure (default: the newest)")
     parser.add_argument(
@@ -40,7 +54,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=Path("out/eval"),
         help="folder of tables and figures over all runs (default: out/eval); numbers of one run stay in RUN/evals/",
     )
-    for name, evaluation in EVALS.items():
+    for name, evaluation in known.items():
         evaluation.add(parser.add_argument_group(name))
 
 
@@ -50,14 +64,15 @@ def act(options: argparse.Namespace) -> int:
     from ngptlab.trained import open_trained
     from ngptlab.whole import check_finished
 
-    if "tasks" in options.evals:
-        tasks.need()
+    asked = {name: evaluations()[name] for name in options.evals}
+    for evaluation in asked.values():
+        evaluation.need()
     device = DeviceConfig(kind=options.device) if options.device else None
     paths = dict.fromkeys(options.runs)  # a run given twice is measured once
     models = [open_trained(path, step=options.step, device=device) for path in paths]
     for trained in models:
         check_finished(trained.run)
     options.out.mkdir(parents=True, exist_ok=True)
-    for name in dict.fromkeys(options.evals):
-        EVALS[name].act(models, options, options.out)
+    for evaluation in asked.values():
+        evaluation.act(models, options, options.out)
     return 0

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from ngptlab.errors import ConfigError
+from ngptlab.options.types import size
 from ngptlab.terminal import say, say_path
-from ngptlab.verbs.types import size
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -7,8 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from ngptlab.errors import ConfigError
+from ngptlab.options.types import count, positive
 from ngptlab.terminal import say, say_path
-from ngptlab.verbs.types import count, positive
 
 IMPLEMENTATIONS = ("modded-nanogpt", "nvidia-ngpt")
 FOR_BOTH = ("tokenizer", "end_of_text")

@@ -17,29 +17,6 @@ if TYPE_CHECKING:
     from ngptlab.runs import Run
 
 
-def add_option(verb: argparse.ArgumentParser) -> None:
-    """Give a study's verb the option that names a ledger."""
-    verb.add_argument(
-        "--ledger",
-        type=Path,
-        metavar="PATH",
-        help="file (.jsonl) or folder of finished runs: those that are in it are not trained again, new ones are added",
-    )
-
-
-def given(options: argparse.Namespace) -> Ledger | None:
-    """The ledger that a study was given.
-
-    Raises:
-        ConfigError: the path is no ledger.
-    """
-    from ngptlab.ledger.book import Ledger
-
-    if options.ledger is not None and getattr(options, "smoke", False):
-        raise ConfigError("--ledger: a smoke test's losses mean nothing; leave one of them out")
-    return None if options.ledger is None else Ledger(options.ledger)
-
-
 def add(ledger: argparse.ArgumentParser) -> None:
     """Give the verb's parser its options."""
     ledger.add_argument(
@@ -171,7 +148,7 @@ def _fits(entry: Entry, wanted: dict[str, str]) -> bool:
 
 
 def _same(there: object, value: str) -> bool:
-    from ngptlab.analysis.rates import parse_rate
+    from ngptlab.stats.learning_rate import parse_rate
 
     if isinstance(there, float):
         try:

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ngptlab.errors import ConfigError
+from ngptlab.options.types import count, positive
 from ngptlab.terminal import say
-from ngptlab.verbs.types import count, positive
 
 if TYPE_CHECKING:
     from ngptlab.plan.plan import Plan
@@ -46,8 +46,8 @@ def add(plan: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Print the plan."""
-    from ngptlab.compare import plan as runs_of
     from ngptlab.device import on_cuda
+    from ngptlab.jobs.in_turn import plan as runs_of
     from ngptlab.plan.plan import gpu_speed, plan
     from ngptlab.recipes import recipe
 

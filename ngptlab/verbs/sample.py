@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from ngptlab.errors import DataError
+from ngptlab.options.types import count, seed, size
 from ngptlab.output import discard
 from ngptlab.terminal import pass_on, remark
-from ngptlab.verbs.types import count, seed, size
 
 PROMPT_BYTES = 1 << 20
 """Most that is read of a prompt from standard input."""
@@ -63,8 +63,8 @@ def _act(options: argparse.Namespace) -> None:
     from ngptlab.config import DeviceConfig
     from ngptlab.data.detokenize import detokenizer
     from ngptlab.data.tokenize import tokenizer
-    from ngptlab.evals.generate import generate
-    from ngptlab.evals.sampling import Sampling
+    from ngptlab.sampling.choose import Sampling
+    from ngptlab.sampling.generate import generate
     from ngptlab.trained import open_trained
 
     sampling = Sampling(options.temperature, options.top_k, options.top_p, options.min_p)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ngptlab.verbs.types import seconds
+from ngptlab.options.types import seconds
 
 
 def add(watch: argparse.ArgumentParser) -> None:

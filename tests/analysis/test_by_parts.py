@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ngptlab.analysis.by_parts import over_parts, unlike
-from ngptlab.analysis.records import Parts
-from ngptlab.analysis.stats import stderr, t95
 from ngptlab.errors import ConfigError
-from ngptlab.evals.loss import clustered_stderr
+from ngptlab.measure.val.measure import clustered_stderr
+from ngptlab.stats.by_document import over_parts, unlike
+from ngptlab.stats.estimates import stderr, t95
+from ngptlab.stats.records import Parts
 
 
 def parts(tokens: list[int], losses: list[float], **changes: Any) -> Parts:

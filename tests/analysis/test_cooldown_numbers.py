@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ngptlab.analysis.cooldown import Leg, Study, measure
-from ngptlab.analysis.cooldown_files import as_csv, print_study, write_study
 from ngptlab.runs import Run
+from ngptlab.studies.cooldown.files import as_csv, print_study, write_study
+from ngptlab.studies.cooldown.numbers import Leg, Study, measure
 
 MakeRun = Callable[..., Path]
 Written = Callable[..., dict[str, bytes]]

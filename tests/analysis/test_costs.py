@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ngptlab.analysis.costs import Meter
-from ngptlab.analysis.gaps import at_equal
-from ngptlab.analysis.records import load_runs
+from ngptlab.stats.costs import Meter
+from ngptlab.stats.gaps import at_equal
+from ngptlab.stats.records import load_runs
 
 MakeRun = Callable[..., Path]
 

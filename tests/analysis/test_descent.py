@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from ngptlab.analysis.descent import Point, climb, diagonals, next_points
+from ngptlab.studies.search.descent import Point, climb, diagonals, next_points
 
 SIZES = [6, 5, 4]
 

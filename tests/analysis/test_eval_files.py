@@ -13,11 +13,12 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from ngptlab.analysis import drawing, spectra_figure
-from ngptlab.analysis.scales_files import print_scales, write_scales
-from ngptlab.analysis.spectra_figure import by_layer, condition
-from ngptlab.analysis.spectra_files import print_spectra, write_spectra
-from ngptlab.analysis.tables import flat, write_table
+from ngptlab.draw import panels as drawing
+from ngptlab.measure.scales.show import print_scales, write_scales
+from ngptlab.measure.spectra import figure as spectra_figure
+from ngptlab.measure.spectra.figure import by_layer, condition
+from ngptlab.measure.spectra.show import print_spectra, write_spectra
+from ngptlab.stats.tables import flat, write_table
 
 SPREAD = {
     "mean": 2.0,
@@ -250,7 +251,7 @@ def test_plain_labels_on_logarithmic_axes() -> None:
 
 
 def test_every_view_has_a_line() -> None:
-    from ngptlab.evals.matrices import VIEWS
-    from ngptlab.verbs.evals import spectra as verb
+    from ngptlab.measure.matrices import VIEWS
+    from ngptlab.measure.spectra import verb
 
     assert tuple(spectra_figure.LINES) == tuple(spectra_figure.MEANINGS) == VIEWS == verb.VIEWS

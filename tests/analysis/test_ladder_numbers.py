@@ -15,9 +15,9 @@ from rich.console import Console
 
 from made_runs import linked, metrics
 from ngptlab import config as configs
-from ngptlab.analysis.ladder import Ladder, Mode, Rung, measure
-from ngptlab.analysis.ladder_files import as_csv, print_ladder, write_ladder
 from ngptlab.runs import Run
+from ngptlab.studies.ladder.files import as_csv, print_ladder, write_ladder
+from ngptlab.studies.ladder.numbers import Ladder, Mode, Rung, measure
 
 Written = Callable[..., dict[str, bytes]]
 LABELS = {"a": (), "+ norm": ("norm",), "+ qk": ("attn_scale", "qk"), "+ gate": ("gate",)}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ngptlab.analysis.records import load_runs
 from ngptlab.errors import ConfigError, DataError, LabError
 from ngptlab.runs import Run
+from ngptlab.stats.records import load_runs
 
 MakeRun = Callable[..., Path]
 

@@ -12,8 +12,12 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngptlab.analysis import cooldown_figure, coord_figure, ladder_figure, length_figure, speedup_figure
-from ngptlab.analysis.slopes import Point
+from ngptlab.measure.length import figure as length_figure
+from ngptlab.studies.cooldown import figure as cooldown_figure
+from ngptlab.studies.coord import figure as coord_figure
+from ngptlab.studies.coord.numbers import Point
+from ngptlab.studies.ladder import figure as ladder_figure
+from ngptlab.studies.speedup import figure as speedup_figure
 
 ROOT = Path(__file__).parents[2]
 T2 = 4.302653

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ngptlab.analysis.slopes import FIRST_STEP, LIMIT, Point, passed, slopes, worst
+from ngptlab.studies.coord.numbers import FIRST_STEP, LIMIT, Point, passed, slopes, worst
 
 WIDTHS = (32, 64, 128)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ngptlab.analysis.speedup import Bounded, points
+from ngptlab.stats.speedup import Bounded, points
 
 Floats = NDArray[np.float64]
 TOKENS = [1e6 * 2.0**power for power in range(6)]

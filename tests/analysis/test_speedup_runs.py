@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ngptlab.analysis.records import load_runs
-from ngptlab.analysis.speedup_files import as_csv, print_speedups
-from ngptlab.analysis.speedup_runs import SpeedUp, by_length, within_runs
 from ngptlab.errors import ConfigError
 from ngptlab.report.page import write_report
+from ngptlab.stats.records import load_runs
+from ngptlab.studies.speedup.files import as_csv, print_speedups
+from ngptlab.studies.speedup.numbers import SpeedUp, by_length, within_runs
 
 MakeRun = Callable[..., Path]
 BASE, OURS = {100: 3.0, 200: 2.5, 400: 2.0}, {100: 2.5, 200: 2.0, 400: 1.9}

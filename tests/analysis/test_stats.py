@@ -11,9 +11,9 @@ import pytest
 import scipy.stats
 
 import ngptlab
-from ngptlab.analysis import stats
 from ngptlab.claims.evidence import Estimate
 from ngptlab.claims.standard import show
+from ngptlab.stats import estimates as stats
 
 PAIRS = {
     "three": [-0.021, -0.015, -0.03],

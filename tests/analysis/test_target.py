@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ngptlab.analysis.target import Rule, judge, look, on_the_way, scatter_beyond
 from ngptlab.errors import ConfigError
+from ngptlab.studies.target.rule import Rule, judge, look, on_the_way, scatter_beyond
 
 LOSSES = [1.531, 1.544, 1.529, 1.538, 1.535]
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ngptlab.analysis.tasks import AVERAGE, Measured, ScoreRow, Scores, compare
-from ngptlab.analysis.tasks_files import print_tasks, write_tasks
+from ngptlab.measure.tasks.numbers import AVERAGE, Measured, ScoreRow, Scores, compare
+from ngptlab.measure.tasks.show import print_tasks, write_tasks
 
 ROWS = {
     ("first", "two"): [1, 0, 0, 1, 1, 0],

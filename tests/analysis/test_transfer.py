@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ngptlab.analysis.optimum import optimum
-from ngptlab.analysis.rows import CellRow
-from ngptlab.analysis.transfer import Finding, as_json, transfer
-from ngptlab.analysis.transfer_plot import _figure, draw
+from ngptlab.stats.cells import CellRow
+from ngptlab.stats.optimum import optimum
+from ngptlab.stats.transfer import Finding, as_json, transfer
+from ngptlab.studies.sweep.figure import _figure, draw
 
 POWERS = range(-12, -3)
 Loss = Callable[[int, float, int], float | None]

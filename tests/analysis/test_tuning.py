@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ngptlab.analysis.rows import CellRow
-from ngptlab.analysis.tuning import best, searched
+from ngptlab.stats.cells import CellRow
+from ngptlab.studies.sweep.tuning import best, searched
 
 
 def cell(method: str, power: int, settings: str, loss: float | None, **changes: Any) -> CellRow:

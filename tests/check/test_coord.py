@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from ngptlab import Dims, build_model, methods
-from ngptlab.analysis.slopes import Point, Slope, passed, slopes, worst
-from ngptlab.check.coord import CoordConfig, measure
-from ngptlab.check.probes import KINDS, activations, unit_stream
 from ngptlab.cli import main
 from ngptlab.nn.roles import ScaleKind
 from ngptlab.param.rules import NUGPT_STORED, Rule, Rules, ScaleRule, mup, nugpt, sp
+from ngptlab.studies.coord.numbers import Point, Slope, passed, slopes, worst
+from ngptlab.studies.coord.probes import KINDS, activations, unit_stream
+from ngptlab.studies.coord.run import CoordConfig, measure
 
 CONFIG = CoordConfig(widths=(32, 64, 128), steps=6, seeds=1, batch_size=2)
 BASE = 32

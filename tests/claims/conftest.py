@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ngptlab.analysis.doubts import Doubt
 from ngptlab.claims.evidence import Ends, Evidence, Setting
+from ngptlab.stats.doubts import Doubt
 
 Arms = Callable[..., Evidence]
 

@@ -14,22 +14,22 @@ from typing import Any
 import pytest
 
 from made_runs import MakeRun
-from ngptlab.analysis.cooldown import Leg
-from ngptlab.analysis.cooldown import measure as measure_cooldown
-from ngptlab.analysis.ladder import Rung
-from ngptlab.analysis.ladder import measure as measure_ladder
-from ngptlab.analysis.length_files import write_length
-from ngptlab.analysis.scales_files import write_scales
-from ngptlab.analysis.spectra_files import write_spectra
 from ngptlab.claims import rules
 from ngptlab.claims.evidence import Evidence
-from ngptlab.claims.read import gather
 from ngptlab.cli import main
 from ngptlab.disk import write_json
 from ngptlab.errors import LabError
+from ngptlab.evidence import gather
 from ngptlab.ledger.book import Ledger
+from ngptlab.measure.length.show import write_length
+from ngptlab.measure.scales.show import write_scales
+from ngptlab.measure.spectra.show import write_spectra
 from ngptlab.report.page import write_report
 from ngptlab.runs import Run
+from ngptlab.studies.cooldown.numbers import Leg
+from ngptlab.studies.cooldown.numbers import measure as measure_cooldown
+from ngptlab.studies.ladder.numbers import Rung
+from ngptlab.studies.ladder.numbers import measure as measure_ladder
 
 RESULTS = Path(__file__).parents[2] / "results"
 PAIR = {"method": "ngpt", "baseline": "gpt"}

@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ngptlab.analysis.doubts import Doubt, Kind
-from ngptlab.analysis.rows import CellRow
-from ngptlab.analysis.speedup import Bounded
 from ngptlab.claims import rules
 from ngptlab.claims.claim import Claim, Needs, Rule, judge
 from ngptlab.claims.evidence import (
@@ -32,6 +29,9 @@ from ngptlab.claims.evidence import (
     Turn,
 )
 from ngptlab.claims.standard import decide, estimate, pairs, seeds_needed
+from ngptlab.stats.cells import CellRow
+from ngptlab.stats.doubts import Doubt, Kind
+from ngptlab.stats.speedup import Bounded
 
 HERE = Setting(origin="made", params=1000, tokens=5000, context=100, data="text")
 PAIR = {"method": "new", "baseline": "old"}

@@ -13,10 +13,10 @@ from made_runs import MakeRun
 from ngptlab import methods
 from ngptlab.claims.claim import VERDICTS
 from ngptlab.claims.evidence import Evidence
-from ngptlab.claims.read import gather
 from ngptlab.claims.table import markdown, table
 from ngptlab.cli import main
 from ngptlab.errors import LabError
+from ngptlab.evidence import gather
 from ngptlab.recipes import claims, names
 
 ROOT = Path(__file__).parents[2]

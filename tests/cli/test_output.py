@@ -24,7 +24,7 @@ from ngptlab import RunConfig, cli
 from ngptlab.cli import main
 from ngptlab.console import Console
 from ngptlab.experiment import train
-from ngptlab.ladder import climb
+from ngptlab.studies.ladder import run as climb
 from ngptlab.terminal import any_text, one_line, printable, say_path
 from ngptlab.train.progress import ConsoleReporter
 from ngptlab.train.speed import Speed
@@ -168,7 +168,7 @@ def verbs() -> Iterator[str]:
 
 @pytest.fixture
 def in_this_process(in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ngptlab.sweep.run.execute", climb.execute)
+    monkeypatch.setattr("ngptlab.studies.sweep.run.execute", climb.execute)
 
 
 def run_all(commands: Lines) -> None:

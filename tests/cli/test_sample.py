@@ -14,9 +14,9 @@ from tokenizers import decoders, models, normalizers
 from ngptlab import Run, RunConfig
 from ngptlab.cli import main
 from ngptlab.data.tokenize import ByteTokenizer, tokenizer
-from ngptlab.evals.generate import generate
-from ngptlab.evals.sampling import Sampling
 from ngptlab.experiment import train
+from ngptlab.sampling.choose import Sampling
+from ngptlab.sampling.generate import generate
 from ngptlab.trained import open_trained
 
 Captured = pytest.CaptureFixture[str]
@@ -88,7 +88,7 @@ def test_the_text_goes_on_where_the_prompt_ends(
         return [[3], [4], [1]]
 
     monkeypatch.setattr("ngptlab.data.tokenize.tokenizer", lambda *given: vocabulary)
-    monkeypatch.setattr("ngptlab.evals.generate.generate", fixed)
+    monkeypatch.setattr("ngptlab.sampling.generate.generate", fixed)
     assert said(capsys, str(run.path), "Hello") == "Hello Priority!\n"
     assert prompts == [[1, 2]]
     vocabulary.spelling = "whole"  # type: ignore[misc]
@@ -112,7 +112,7 @@ def test_each_token_is_on_the_screen_before_the_next_one_is_computed(
             tokens.append(int(row[0] or 0))
             yield row
 
-    monkeypatch.setattr("ngptlab.evals.generate.generate", watched)
+    monkeypatch.setattr("ngptlab.sampling.generate.generate", watched)
     monkeypatch.setattr(sys, "stdout", page)
     assert main(["sample", str(run.path), "the", "--max-tokens", "20"]) == 0
     assert len(tokens) == 20 and len(seen) > 10

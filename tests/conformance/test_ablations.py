@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ngptlab import Decoder, Dims, Parts, build_model, methods
 from ngptlab.config import OptimConfig
-from ngptlab.evals.scales import scales
+from ngptlab.measure.scales.measure import scales
 from ngptlab.methods import load
 from ngptlab.nn.rope import rope_tables
 from ngptlab.optim.groups import make_optimizer

@@ -10,10 +10,10 @@ import pytest
 from ngptlab import methods, recipe
 from ngptlab.cli import main
 from ngptlab.config import RunConfig, dump
-from ngptlab.cooldown.plan import Design, arms, plan
 from ngptlab.errors import ConfigError
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.overrides import apply
+from ngptlab.studies.cooldown.plan import Design, arms, plan
 
 FRACS, SHAPES = (0.05, 0.1, 0.2, 0.3, 0.5), ("linear", "1-sqrt")
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ngptlab import methods
 from ngptlab.config import Dims
-from ngptlab.evals import activations as activations_module
-from ngptlab.evals.activations import QUANTITIES, activations, angles
+from ngptlab.measure.activations import measure as activations_module
+from ngptlab.measure.activations.measure import QUANTITIES, activations, angles
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.parts import Scale
 from ngptlab.nn.rope import rope_tables

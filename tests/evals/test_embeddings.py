@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from ngptlab.evals import embeddings as embeddings_module
-from ngptlab.evals.embeddings import cloud, cosines
-from ngptlab.evals.matrices import Matrix
+from ngptlab.measure.matrices import Matrix
+from ngptlab.measure.spectra import embeddings as embeddings_module
+from ngptlab.measure.spectra.embeddings import cloud, cosines
 
 VECTORS = np.random.default_rng(0).normal(size=(40, 6)) * np.linspace(1, 3, 6) + 2.0
 

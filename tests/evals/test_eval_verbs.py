@@ -11,13 +11,15 @@ import pytest
 from made_runs import ending
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
-from ngptlab.evals.activations import activations
-from ngptlab.evals.scales import scales
-from ngptlab.evals.spectra import spectra
-from ngptlab.experiment import hold_out, open_data, train
+from ngptlab.data.corpus import open_data
+from ngptlab.experiment import train
+from ngptlab.measure.activations.measure import activations
+from ngptlab.measure.held_out import hold_out
+from ngptlab.measure.labels import labels
+from ngptlab.measure.scales.measure import scales
+from ngptlab.measure.spectra.measure import spectra
 from ngptlab.runs import Run
 from ngptlab.trained import open_trained
-from ngptlab.verbs.evals.labels import labels
 
 MakeConfig = Callable[..., RunConfig]
 

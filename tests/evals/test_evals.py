@@ -15,16 +15,18 @@ from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from ngptlab import methods
-from ngptlab.analysis.records import Parts
 from ngptlab.config import Dims, RunConfig
+from ngptlab.data.corpus import open_data
 from ngptlab.data.shards import TokenStream
 from ngptlab.data.writer import ShardWriter
 from ngptlab.errors import DataError
-from ngptlab.evals import loss as loss_module
-from ngptlab.evals.length import length_loss, long_documents
-from ngptlab.evals.loss import by_group, clustered_stderr, document_losses, validation_loss
-from ngptlab.experiment import hold_out, open_data, train
+from ngptlab.experiment import train
+from ngptlab.measure.held_out import hold_out
+from ngptlab.measure.length.measure import length_loss, long_documents
+from ngptlab.measure.val import measure as loss_module
+from ngptlab.measure.val.measure import by_group, clustered_stderr, document_losses, validation_loss
 from ngptlab.nn.decoder import Decoder
+from ngptlab.stats.records import Parts
 from ngptlab.train.checkpoint import list_checkpoints, load_weights, read_checkpoint
 from ngptlab.train.progress import Silent
 

@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 
 from ngptlab import Run, RunConfig
-from ngptlab.analysis.length_files import write_length
 from ngptlab.cli import main
+from ngptlab.data.corpus import open_data
 from ngptlab.data.tokenize import ByteTokenizer
-from ngptlab.evals.length import binned, linear_edges, log_edges, long_texts, up_to
-from ngptlab.evals.loss import losses
-from ngptlab.experiment import hold_out, open_data, train
+from ngptlab.experiment import train
+from ngptlab.measure.held_out import hold_out
+from ngptlab.measure.length.measure import binned, linear_edges, log_edges, long_texts, up_to
+from ngptlab.measure.length.show import write_length
+from ngptlab.measure.length.verb import _name
+from ngptlab.measure.val.measure import losses
 from ngptlab.trained import open_trained
-from ngptlab.verbs.evals.length import _name
 
 MakeConfig = Callable[..., RunConfig]
 Captured = pytest.CaptureFixture[str]

@@ -11,8 +11,8 @@ from torch import Tensor
 from ngptlab import methods
 from ngptlab.config import Dims
 from ngptlab.errors import ConfigError, DataError, DivergedError
-from ngptlab.evals import loglikelihood as module
-from ngptlab.evals.loglikelihood import Pair, is_cut, log_likelihoods, windows
+from ngptlab.measure.tasks import loglikelihood as module
+from ngptlab.measure.tasks.loglikelihood import Pair, is_cut, log_likelihoods, windows
 from ngptlab.nn import loss as loss_module
 from ngptlab.nn.decoder import Decoder
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ngptlab import methods
 from ngptlab.config import Dims
-from ngptlab.evals import matrices as matrices_module
-from ngptlab.evals.matrices import Matrix, matrix_names, under_views
-from ngptlab.evals.spectra import spectra
-from ngptlab.evals.spectrum import singular_values
+from ngptlab.measure import matrices as matrices_module
+from ngptlab.measure.matrices import Matrix, matrix_names, under_views
+from ngptlab.measure.spectra.measure import spectra
+from ngptlab.measure.spectra.spectrum import singular_values
 from ngptlab.nn.attention import causal_attention
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.parts import Scale, UnitWeights

@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ngptlab import Decoder, Dims, build_model, methods
-from ngptlab.evals import reading
-from ngptlab.evals.loss import losses
-from ngptlab.evals.reading import read_losses
+from ngptlab.measure.length import reading
+from ngptlab.measure.length.reading import read_losses
+from ngptlab.measure.val.measure import losses
 from ngptlab.nn import decoder
 from ngptlab.nn.rope import Angles, rope_tables
 from noisy import noisy

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from ngptlab.errors import ConfigError
-from ngptlab.evals.sampling import Sampling, draw, probabilities
+from ngptlab.sampling.choose import Sampling, draw, probabilities
 
 # Whole numbers of logits make ties, which a cut must not keep or drop together. Halves keep sums of probabilities away
 # from the masses asked for, where the last bit of a sum would decide.

@@ -10,8 +10,8 @@ import torch
 
 from ngptlab import methods
 from ngptlab.config import Dims, ParamConfig, RunConfig
-from ngptlab.evals.scales import scales
 from ngptlab.experiment import train
+from ngptlab.measure.scales.measure import scales
 from ngptlab.nn.parts import Scale
 from ngptlab.trained import open_trained
 

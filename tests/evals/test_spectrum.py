@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ngptlab.evals import spectrum as spectrum_module
-from ngptlab.evals.spectrum import singular_values, spectrum
+from ngptlab.measure.spectra import spectrum as spectrum_module
+from ngptlab.measure.spectra.spectrum import singular_values, spectrum
 
 # Singular values are within some roundings of float64 (1.1e-16) of the largest; sums over 30 of them lose little more.
 TOLERANCE = 1e-13

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from ngptlab.analysis.stats import mean, stderr
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
 from ngptlab.errors import DataError
-from ngptlab.evals.harness import by_row
-from ngptlab.evals.tasks import files
 from ngptlab.experiment import train
+from ngptlab.measure.tasks import files
+from ngptlab.measure.tasks.measure import by_row
+from ngptlab.stats.estimates import mean, stderr
 
 GOOD = {"query": "Question: 1 + 1?", "choices": ["2", "3"], "gold": 0}
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from ngptlab import methods
-from ngptlab.analysis.stats import stderr
 from ngptlab.cli import main
 from ngptlab.config import Dims, RunConfig
 from ngptlab.data.tokenize import ByteTokenizer, tokenizer
 from ngptlab.errors import ConfigError, DataError
 from ngptlab.experiment import train
 from ngptlab.nn.decoder import Decoder
+from ngptlab.stats.estimates import stderr
 
 pytestmark = [
     pytest.mark.extra,
@@ -32,8 +32,8 @@ import datasets  # noqa: E402
 from lm_eval.api.instance import Instance  # noqa: E402
 from lm_eval.api.metrics import mean_stderr  # noqa: E402
 
-from ngptlab.evals import harness  # noqa: E402
-from ngptlab.evals.adapter import LabLM  # noqa: E402
+from ngptlab.measure.tasks import measure as harness  # noqa: E402
+from ngptlab.measure.tasks.adapter import LabLM  # noqa: E402
 
 DATA = Path(os.environ.get("NGPTLAB_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 EOT = ByteTokenizer.end_of_text

@@ -20,12 +20,12 @@ from ngptlab.config import RunConfig
 from ngptlab.data.verify import verify
 from ngptlab.errors import ConfigError, LabError
 from ngptlab.folders import filling
+from ngptlab.jobs.local import alone
 from ngptlab.runs import Run
-from ngptlab.sweep.local import alone
 
 START_ALL = """
 import json, os, sys, tempfile
-import ngptlab.cli, ngptlab.compare, ngptlab.trained, ngptlab.verbs.evals.val, ngptlab.export.write, ngptlab.data.make
+import ngptlab.cli, ngptlab.compare, ngptlab.trained, ngptlab.measure.val.verb, ngptlab.export.write, ngptlab.data.make
 
 commands, ready, children = json.loads(sys.argv[1]), os.pipe(), []
 for command in commands:

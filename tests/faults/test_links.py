@@ -12,7 +12,6 @@ import pytest
 
 from made_runs import run_maker
 from ngptlab.cli import main
-from ngptlab.compare import _place
 from ngptlab.config import DataConfig, RunConfig
 from ngptlab.data import prepare as prepare_module
 from ngptlab.data.make import make
@@ -21,13 +20,13 @@ from ngptlab.errors import ConfigError, LabError
 from ngptlab.experiment import initial_model, train
 from ngptlab.export.imported import write_run
 from ngptlab.export.write import export
+from ngptlab.jobs import local
+from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.in_turn import _place
+from ngptlab.jobs.local import _start
 from ngptlab.report.page import write_report
-from ngptlab.report.studies import given
 from ngptlab.runs import Run
-from ngptlab.sweep import local
-from ngptlab.sweep.local import _start
-from ngptlab.sweep.plan import Cell
-from ngptlab.sweep.table import run_of
+from ngptlab.studies import recognize as given
 from ngptlab.tracking import beside
 from ngptlab.tracking.beside import Beside
 from ngptlab.train.fork import fork

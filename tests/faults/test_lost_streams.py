@@ -17,11 +17,11 @@ from ngptlab import output
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
 from ngptlab.experiment import train
+from ngptlab.jobs import worker
+from ngptlab.jobs.board import Board
+from ngptlab.jobs.cell import Cell
+from ngptlab.jobs.progress import Progress
 from ngptlab.runs import Run
-from ngptlab.sweep import worker
-from ngptlab.sweep.board import Board
-from ngptlab.sweep.plan import Cell
-from ngptlab.sweep.progress import Progress
 from ngptlab.train.progress import ConsoleReporter
 
 FULL = Path("/dev/full")

@@ -14,10 +14,10 @@ from ngptlab.cli import main
 from ngptlab.config import RunConfig
 from ngptlab.data.tokenize import tokenizer
 from ngptlab.errors import CheckpointError, ConfigError, DataError
-from ngptlab.evals.tasks import files as task_files
 from ngptlab.experiment import train
 from ngptlab.export.provenance import read_provenance
-from ngptlab.sweep.stacks import stack_choice
+from ngptlab.jobs.stacks import stack_choice
+from ngptlab.measure.tasks import files as task_files
 from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint
 
 pytestmark = pytest.mark.timeout(60)

@@ -20,9 +20,9 @@ from ngptlab.data import prepare as prepare_module
 from ngptlab.data.journal import Journal
 from ngptlab.data.progress import Progress
 from ngptlab.data.sealed import read_sealed
-from ngptlab.evals import loss
 from ngptlab.experiment import train
 from ngptlab.export import write
+from ngptlab.measure.val import measure as loss
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.progress import Silent

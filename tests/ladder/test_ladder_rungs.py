@@ -8,10 +8,10 @@ from itertools import pairwise, permutations
 import pytest
 
 from ngptlab import ConfigError, Parts, methods
-from ngptlab.ladder import rungs as module
-from ngptlab.ladder.rungs import Planned, plan
 from ngptlab.nn.seams import STEPS
 from ngptlab.recipes import Recipe, recipe
+from ngptlab.studies.ladder import plan as module
+from ngptlab.studies.ladder.plan import Planned, plan
 
 every_pair = pytest.mark.parametrize(("base", "target"), list(permutations(methods.names(), 2)))
 

@@ -10,9 +10,9 @@ import pytest
 from torch import Tensor, nn
 
 from ngptlab import Dims, methods
-from ngptlab.ladder.rungs import plan
-from ngptlab.ladder.standing import why_not
 from ngptlab.recipes import recipe
+from ngptlab.studies.ladder.dry_run import why_not
+from ngptlab.studies.ladder.plan import plan
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made_runs import MakeRun, run_maker
-from ngptlab.analysis.records import load_runs
 from ngptlab.cli import main
 from ngptlab.config import RunConfig, parse
 from ngptlab.errors import ConfigError, DataError
@@ -24,6 +23,7 @@ from ngptlab.ledger.book import Ledger, is_ledger
 from ngptlab.ledger.lend import lent
 from ngptlab.ledger.record import record_of, restore, short, wide
 from ngptlab.runs import Run
+from ngptlab.stats.records import load_runs
 from ngptlab.whole import check_finished
 
 MakeConfig = Callable[..., RunConfig]

@@ -16,9 +16,9 @@ import matplotlib.image
 import pytest
 
 from made_runs import run_maker
-from ngptlab.analysis import ladder as ladders
-from ngptlab.analysis.ladder_files import write_ladder
 from ngptlab.report.page import write_report
+from ngptlab.studies.ladder import numbers as ladders
+from ngptlab.studies.ladder.files import write_ladder
 
 selenium = pytest.importorskip("selenium")
 from selenium import webdriver  # noqa: E402

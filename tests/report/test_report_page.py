@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from ngptlab.analysis.records import load_runs
 from ngptlab.errors import ConfigError
 from ngptlab.report import drawn, plots
 from ngptlab.report.page import write_report
 from ngptlab.report.schema import Summary
 from ngptlab.report.summary import summarize
 from ngptlab.report.views import View
-from ngptlab.report.wording import count, nats, rate
+from ngptlab.stats.records import load_runs
+from ngptlab.stats.words import count, nats, rate
 
 MakeRun = Callable[..., Path]
 

@@ -12,9 +12,7 @@ import scipy.stats
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngptlab.analysis.by_parts import over_parts
-from ngptlab.analysis.figures import bars
-from ngptlab.analysis.records import load_runs
+from ngptlab.draw.style import bars
 from ngptlab.report import drawn, plots
 from ngptlab.report.curves import curves
 from ngptlab.report.page import render
@@ -22,6 +20,8 @@ from ngptlab.report.schema import Summary
 from ngptlab.report.summary import summarize
 from ngptlab.report.views import View
 from ngptlab.report.wording import bands
+from ngptlab.stats.by_document import over_parts
+from ngptlab.stats.records import load_runs
 
 MakeRun = Callable[..., Path]
 STEPS = (0, 50, 100)

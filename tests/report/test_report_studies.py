@@ -16,18 +16,18 @@ from typing import Any
 
 import pytest
 
-from ngptlab.analysis import cooldown as cooldowns
-from ngptlab.analysis import ladder as ladders
-from ngptlab.analysis.cooldown_files import write_study
-from ngptlab.analysis.ladder_files import write_ladder
-from ngptlab.analysis.rows import CellRow
-from ngptlab.analysis.slopes import Point
 from ngptlab.cli import main
 from ngptlab.errors import ConfigError, DataError
 from ngptlab.report.page import write_report
-from ngptlab.report.studies.given import recognize
 from ngptlab.runs import Run
-from ngptlab.sweep.table import write as write_sweep
+from ngptlab.stats.cells import CellRow
+from ngptlab.studies.cooldown import numbers as cooldowns
+from ngptlab.studies.cooldown.files import write_study
+from ngptlab.studies.coord.numbers import Point
+from ngptlab.studies.ladder import numbers as ladders
+from ngptlab.studies.ladder.files import write_ladder
+from ngptlab.studies.recognize import recognize
+from ngptlab.studies.sweep.table import write as write_sweep
 
 MakeRun = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from ngptlab.analysis.gaps import crossovers
-from ngptlab.analysis.records import load_runs
-from ngptlab.analysis.series import block_means, median_iqr, steady
-from ngptlab.analysis.stats import ci95, stderr
 from ngptlab.errors import ConfigError
 from ngptlab.report.schema import Summary
 from ngptlab.report.summary import summarize
+from ngptlab.stats.estimates import ci95, stderr
+from ngptlab.stats.gaps import crossovers
+from ngptlab.stats.records import load_runs
+from ngptlab.stats.series import block_means, median_iqr, steady
 
 MakeRun = Callable[..., Path]
 

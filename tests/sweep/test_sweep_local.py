@@ -16,12 +16,12 @@ from rich.console import Console
 
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
+from ngptlab.jobs.board import Board
+from ngptlab.jobs.cell import Cell
+from ngptlab.jobs.local import last_words
+from ngptlab.jobs.progress import Progress, eta_seconds, read_progress
+from ngptlab.jobs.worker import wait_for
 from ngptlab.runs import Run
-from ngptlab.sweep.board import Board
-from ngptlab.sweep.local import last_words
-from ngptlab.sweep.plan import Cell
-from ngptlab.sweep.progress import Progress, eta_seconds, read_progress
-from ngptlab.sweep.worker import wait_for
 
 Make = Callable[..., RunConfig]
 Captured = pytest.CaptureFixture[str]

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from ngptlab import methods
-from ngptlab.analysis.rates import parse_rate, show_rate
 from ngptlab.cli import main
 from ngptlab.config import Dims, RunConfig
 from ngptlab.errors import ConfigError
+from ngptlab.jobs.cell import Cell
 from ngptlab.recipes import Recipe, Sweep, names, recipe
-from ngptlab.sweep.plan import Cell, changed, grid_of, plan, widened
-from ngptlab.verbs.sweep import _fields as fields_of
+from ngptlab.stats.learning_rate import parse_rate, show_rate
+from ngptlab.studies.sweep.plan import changed, grid_of, plan, widened
+from ngptlab.studies.sweep.verb import _fields as fields_of
 
 SMALL = recipe("mup-bytes-small")
 

@@ -13,19 +13,18 @@ from typing import Any
 import pytest
 
 from made_runs import metrics, val
-from ngptlab.analysis import search as searches
-from ngptlab.analysis.search import Search, find, in_words, made, read, searched_apart, why_untuned
-from ngptlab.analysis.search_figure import along
 from ngptlab.cli import main
-from ngptlab.compare import plan
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DataError
+from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.in_turn import plan
+from ngptlab.options import tuned
 from ngptlab.recipes import recipe
 from ngptlab.runs import Run
-from ngptlab.sweep import search as module
-from ngptlab.sweep.plan import Cell
-from ngptlab.sweep.table import run_of
-from ngptlab.verbs import tuned
+from ngptlab.stats import search as searches
+from ngptlab.stats.search import Search, Tried, find, in_words, made, read, searched_apart, why_untuned
+from ngptlab.studies.search import run as module
+from ngptlab.studies.search.figure import along
 
 LRS = [repr(2.0**power) for power in range(-10, -4)]
 FIELDS = {
@@ -108,6 +107,24 @@ def test_a_budget_is_said(searched: Search_) -> None:
 def test_an_edge_is_named(searched: Search_) -> None:
     found, _, _ = searched({**FIELDS, "optim.lr": LRS[:3]})
     assert found.edges("gpt") == ["optim.lr"] and found.edges("ngpt") == ["optim.lr"]
+
+
+@pytest.mark.parametrize(("inside", "edges"), [(2.003, []), (2.006, ["optim.init"]), (None, ["optim.init"])])
+def test_an_edge_counts_where_the_loss_still_falls_towards_it(
+    searched: Search_, inside: float | None, edges: list[str]
+) -> None:
+    """A method that normalizes its rows has one loss at every initial scale, up to rounding."""
+    cells = [
+        Tried(hash="a", method="gpt", seed=0, settings={"optim.init": scale}, status="done", loss_nats=loss)
+        for scale, loss in (("std:0.02", 2.0), ("std:0.05", inside), ("std:0.1", 2.5))
+        if loss is not None
+    ]
+    if inside is None:  # the value between was never tried
+        cells[-1] = cells[-1].model_copy(update={"settings": {"optim.init": "std:0.1", "optim.lr": 0.1}})
+    found = searches.made(
+        recipe="demo", how="", space={"optim.init": ["std:0.02"]}, fixed={"gpt": {}}, cells=cells
+    )
+    assert found.edges("gpt") == edges
 
 
 def test_a_seed_mean_decides(searched: Search_) -> None:

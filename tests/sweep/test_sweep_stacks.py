@@ -12,10 +12,9 @@ import pytest
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError
-from ngptlab.runs import Run
-from ngptlab.sweep import stacks as module
-from ngptlab.sweep.plan import Cell
-from ngptlab.sweep.stacks import (
+from ngptlab.jobs import stacks as module
+from ngptlab.jobs.cell import Cell
+from ngptlab.jobs.stacks import (
     CPU_MODELS,
     CPU_STEP,
     CUDA_LOGITS,
@@ -26,6 +25,7 @@ from ngptlab.sweep.stacks import (
     stack_choice,
     stacks,
 )
+from ngptlab.runs import Run
 from ngptlab.train.checkpoint import list_checkpoints
 
 Make = Callable[..., RunConfig]

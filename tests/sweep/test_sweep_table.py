@@ -12,9 +12,10 @@ import pytest
 from ngptlab.config import RunConfig
 from ngptlab.errors import DivergedError
 from ngptlab.experiment import train
+from ngptlab.jobs.cell import Cell
+from ngptlab.jobs.outcome import status_of
 from ngptlab.runs import Run
-from ngptlab.sweep.plan import Cell
-from ngptlab.sweep.table import rows, status_of, write
+from ngptlab.studies.sweep.table import rows, write
 
 Make = Callable[..., RunConfig]
 WILD = {"optim": {"lr": 1e30}, "schedule": {"warmup_steps": 0, "shape": "constant"}}

@@ -18,18 +18,17 @@ import pytest
 import scipy.stats
 
 from made_runs import config_of, run_maker
-from ngptlab import compare
-from ngptlab import target as target_mode
-from ngptlab.analysis.target import Rule
-from ngptlab.analysis.target_runs import Target
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError
+from ngptlab.jobs import in_turn
 from ngptlab.recipes import Recipe
 from ngptlab.report.page import write_report
-from ngptlab.report.studies.given import recognize
 from ngptlab.runs import Run
-from ngptlab.target import goal_of, reach
+from ngptlab.studies.recognize import recognize
+from ngptlab.studies.target.numbers import Target
+from ngptlab.studies.target.rule import Rule
+from ngptlab.studies.target.run import goal_of, reach
 from ngptlab.train.progress import Reporter, Silent
 
 Captured = pytest.CaptureFixture[str]
@@ -68,7 +67,7 @@ def silent(config: RunConfig) -> Iterator[Reporter]:
     yield Silent()
 
 
-def no_page(paths: Sequence[Path], out: Path, **named: Any) -> Path:
+def no_page(paths: Sequence[Path], out: Path) -> Path:
     """Drawing takes most of a test's time; what the page would be made of is all there."""
     (out / "runs.txt").write_text("\n".join(path.name for path in paths))
     return out / "report.html"
@@ -81,11 +80,13 @@ def reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reach:
     def do(
         trainer: Trainer, target: str, rule: Rule = RULE, *, page: bool = False, **named: Any
     ) -> tuple[Target, Path]:
-        monkeypatch.setattr(compare, "train", trainer)
-        if not page:
-            monkeypatch.setattr(target_mode, "write_report", no_page)
+        monkeypatch.setattr(in_turn, "train", trainer)
+        out = tmp_path / "out"
         recipe = Recipe(config=config_of("gpt"), methods=tuple(trainer.losses), tuned={})
-        return reach(recipe, out=tmp_path / "out", target=target, rule=rule, reporter=silent, **named)
+        found, runs = reach(recipe, out=out, target=target, rule=rule, reporter=silent, **named)
+        if page:
+            return found, write_report(runs, out, title=recipe.config.name, studies=[out / "target.json"])
+        return found, no_page(runs, out)
 
     return do
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from made_runs import config_of
-from ngptlab.analysis.ladder import Mode
 from ngptlab.config import RunConfig
 from ngptlab.errors import DataError
 from ngptlab.experiment import train
-from ngptlab.ladder.rungs import plan
 from ngptlab.recipes import recipe
 from ngptlab.runs import Run
+from ngptlab.studies.ladder.numbers import Mode
+from ngptlab.studies.ladder.plan import plan
 from ngptlab.tracking.limits import CONFIG_DOTS, METRIC_DOTS, NAME, TAG, one_line, reason, within
 from ngptlab.tracking.sink import identity, open_sink, shown_name, tags
 from ngptlab.tracking.steps import Steps

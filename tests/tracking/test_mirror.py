@@ -20,9 +20,9 @@ from ngptlab.cli import main
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import train
+from ngptlab.jobs.cell import Cell
+from ngptlab.jobs.local import prepare
 from ngptlab.runs import Run
-from ngptlab.sweep.local import prepare
-from ngptlab.sweep.plan import Cell
 from ngptlab.tracking import beside
 from ngptlab.tracking.beside import Beside
 from ngptlab.tracking.mirror import alone, mirror

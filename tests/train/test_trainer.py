@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 
 from ngptlab.config import RunConfig
 from ngptlab.data.batches import Batches
+from ngptlab.data.corpus import open_data
 from ngptlab.errors import CheckpointError, DivergedError
-from ngptlab.experiment import open_data, train
+from ngptlab.experiment import train
 from ngptlab.nn.decoder import Decoder
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.runs import Run

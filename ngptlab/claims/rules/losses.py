@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ngptlab.analysis.doubts import forbidding
 from ngptlab.claims.claim import Held, Outcome, Verdict
 from ngptlab.claims.evidence import Ends, Estimate, Evidence, Setting, Step, Turn
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, show, together
+from ngptlab.stats.doubts import forbidding
 
 Match = tuple[Ends, Ends]
 

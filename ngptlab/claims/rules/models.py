@@ -9,11 +9,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from ngptlab.analysis.doubts import Doubt, forbidding
 from ngptlab.claims.claim import Held, Outcome, Verdict
 from ngptlab.claims.evidence import Evidence, OfRun, Positions, Scales
 from ngptlab.claims.rules.losses import nothing, settings
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, pairs, show, show_ratio, together
+from ngptlab.stats.doubts import Doubt, forbidding
 
 R = TypeVar("R", bound=OfRun)
 USUAL_COOLDOWN = 0.3

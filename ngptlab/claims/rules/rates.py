@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ngptlab.analysis.rows import CellRow
-from ngptlab.analysis.transfer import Curve, Finding, transfer
 from ngptlab.claims.claim import Held, Outcome
 from ngptlab.claims.evidence import Evidence, Grid
 from ngptlab.claims.rules.losses import nothing
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, pairs, show
+from ngptlab.stats.cells import CellRow
+from ngptlab.stats.transfer import Curve, Finding, transfer
 
 Cells = Sequence[CellRow]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ngptlab.analysis.doubts import forbidding
-from ngptlab.analysis.speedup import Bounded
 from ngptlab.claims.claim import Held, Outcome, Verdict
 from ngptlab.claims.evidence import Evidence, Factor, Savings
 from ngptlab.claims.rules.losses import nothing
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, show, show_ratio
+from ngptlab.stats.doubts import forbidding
+from ngptlab.stats.speedup import Bounded
 
 NO_SEEDS = "the factors of single seeds are not recorded"
 

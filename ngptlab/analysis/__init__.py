@@ -1,1 +1,0 @@
-"""What finished runs say: numbers and figures from tables. Imports no torch."""

@@ -1,1 +1,0 @@
-"""Experiments on the machinery itself, as measurements with a verdict."""

@@ -1,0 +1,1 @@
+"""Numbers to figures: one style, PNG and SVG files, figures inside a page."""

@@ -1,0 +1,46 @@
+"""A drawing as an element of a page: no prolog, ids of its own, colours by the page's CSS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from ngptlab.draw import style as figures
+
+SHADE = "#000000"
+"""Ink of drawings that name no other."""
+PIXELS_OF_A_POINT = (0.9, 1.6)
+"""Least and greatest width of a figure in pixels, to its width in points: its text stays readable, and the page scrolls it."""
+
+
+def inline(svg: bytes, label: str) -> Markup:
+    """A drawing of `analysis` as an element of the page, as wide as its text needs. `label` is ours."""
+    text = svg.decode("utf-8")
+    size = re.search(r'viewBox="\S+ \S+ (\S+) [^"]*"', text)
+    assert size, "matplotlib writes a viewBox"
+    least, most = (float(size[1]) * each for each in PIXELS_OF_A_POINT)
+    style = f"min-width: {least:.0f}px; max-width: {most:.0f}px"
+    return Markup(element(text, label, inks=(figures.INK, SHADE), style=style))
+
+
+def element(svg: str, label: str, *, inks: Sequence[str] = (figures.INK,), style: str = "") -> str:
+    """An SVG file as an element: no prolog, no addresses, ids of its own, colours by CSS.
+
+    `label` makes the ids its own and is ours, as is `style`; `inks` are the colours in which text and axes are drawn.
+    """
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    size = re.search(r'viewBox="[^"]*"', svg)
+    assert size, "matplotlib writes a viewBox"
+    own = f'class="plot" role="img" aria-label="{label}"' + (f' style="{style}"' if style else "")
+    svg = re.sub(r"<svg[^>]*>", f"<svg {own} {size[0]}>", svg, count=1)
+    prefix = re.sub(r"\W+", "-", label.lower())
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}-", svg)
+    for ink in inks:
+        svg = svg.replace(ink, "currentColor")
+    svg = svg.replace(figures.GRID, "var(--grid)")
+    for index, colour in enumerate(figures.SERIES):
+        svg = svg.replace(colour, f"var(--series-{index})")
+    return re.sub(r"\n\s*", "\n", svg).strip()

@@ -1,0 +1,208 @@
+"""Evidence of run directories: final losses, gaps at the cooldown, speed-ups, and what was measured of the models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ngptlab.claims.evidence import Ends, Estimate, Evidence, Factor, Positions, Savings, Setting, Turn
+from ngptlab.claims.reading import seed_label, shown
+from ngptlab.config import cooldown_steps, explain
+from ngptlab.discover import modules
+from ngptlab.errors import DataError
+from ngptlab.evidence.files import load
+from ngptlab.measure.recorded import Key
+from ngptlab.stats import doubts, gaps
+from ngptlab.stats import estimates as stats
+from ngptlab.stats.doubts import Doubt
+from ngptlab.stats.records import RunRecord, load_runs
+from ngptlab.studies.speedup.numbers import LENGTH, by_length
+
+Arms = dict[str, list[RunRecord]]
+
+
+def read_runs(places: Mapping[Path, str]) -> Evidence:
+    """All that finished runs say; each with the name of the folder it is in.
+
+    Raises:
+        ConfigError: a run isn't finished.
+        DataError: a run is damaged.
+    """
+    found, records = read_evals(places), _load(places)
+    origins = {id(run): name for run, name in zip(records, places.values(), strict=True)}
+    for key, arms in _grouped(records).items():
+        doubted = _doubts(arms)
+        found.ends += [_ends(key, arm, origins[id(arm[0])], doubted) for arm in arms.values()]
+        found.turns += [
+            turn
+            for ours, theirs in _ordered(arms)
+            for turn in _turn(ours, theirs, origins[id(ours[0])], doubted)
+        ]
+    for arms in _grouped(records, LENGTH).values():
+        found.savings += [
+            s for ours, theirs in _ordered(arms) for s in _savings(ours, theirs, origins[id(ours[0])])
+        ]
+    return found
+
+
+def _load(places: Mapping[Path, str]) -> list[RunRecord]:
+    return load_runs(places) if places else []
+
+
+def _key(run: RunRecord, ignored: Sequence[str] = ()) -> Key:
+    """What arms share: every setting that is not the method's, and the data's digest."""
+    fields = {
+        path: value
+        for path, value in doubts.flat(run).items()
+        if path not in (*doubts.ARM, *ignored) and not path.startswith(doubts.FREE)
+    }
+    return (*sorted(fields.items()), run.env.get("data_digest", ""))
+
+
+def _grouped(records: Sequence[RunRecord], ignored: Sequence[str] = ()) -> dict[Key, Arms]:
+    groups: dict[Key, Arms] = {}
+    for run in records:
+        groups.setdefault(_key(run, ignored), {}).setdefault(run.method, []).append(run)
+    return groups
+
+
+def _ordered(arms: Arms) -> Iterator[tuple[list[RunRecord], list[RunRecord]]]:
+    """(method's, baseline's) for every two arms, either way round."""
+    return ((ours, theirs) for a, ours in arms.items() for b, theirs in arms.items() if a != b)
+
+
+def _setting(run: RunRecord, origin: str) -> Setting:
+    train = run.config.train
+    return Setting(
+        origin=origin,
+        params=run.params,
+        vocabulary_params=2 * run.config.model.vocab_size * run.config.model.d_model,
+        tokens=train.tokens,
+        context=train.context,
+        data=shown(run.config.data.source),
+    )
+
+
+def _label(run: RunRecord) -> str:
+    return seed_label(*run.seeds)
+
+
+def _hashes(*arms: Sequence[RunRecord]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(run.config.hash for arm in arms for run in arm))
+
+
+def _doubts(arms: Arms, ignored: Sequence[str] = ()) -> tuple[Doubt, ...]:
+    """Runs that learned nothing, arms not tuned alike, and an arm of several settings: none of a grid's runs is the arm."""
+    return (
+        *doubts.learned_nothing(arms),
+        *doubts.tuning(arms),
+        *doubts.settings(arms, ignored),
+    )
+
+
+def _cooldown(run: RunRecord) -> tuple[float | None, str]:
+    schedule = run.config.schedule
+    if schedule.shape == "wsd":
+        return schedule.cooldown_frac, schedule.cooldown_shape
+    return 0.0 if schedule.shape == "constant" else None, schedule.shape
+
+
+def _ends(key: Key, arm: list[RunRecord], origin: str, doubted: tuple[Doubt, ...]) -> Ends:
+    frac, shape = _cooldown(arm[0])
+    return Ends(
+        setting=_setting(arm[0], origin),
+        group=key,
+        frac=frac,
+        shape=shape,
+        method=arm[0].method,
+        losses={_label(run): run.val[-1].loss_nats for run in arm},
+        hashes=_hashes(arm),
+        doubts=doubted,
+    )
+
+
+def _turn(
+    ours: list[RunRecord], theirs: list[RunRecord], origin: str, doubted: tuple[Doubt, ...]
+) -> Iterator[Turn]:
+    config = ours[0].config
+    frac, shape = _cooldown(ours[0])
+    track = gaps.track(ours, theirs)
+    start = config.train.steps - cooldown_steps(config)
+    before = [i for i, step in enumerate(track.steps) if 0 < step <= start]
+    if frac and before and track.pairs:
+        at = [
+            Estimate(
+                mean=track.gap_nats[i],
+                half=stats.ci95(track.stderr[i] if track.stderr else None, track.count),
+                pairs=track.count,
+            )
+            for i in (before[-1], len(track.steps) - 1)
+        ]
+        yield Turn(
+            setting=_setting(ours[0], origin),
+            method=ours[0].method,
+            baseline=theirs[0].method,
+            frac=frac,
+            shape=shape,
+            before=at[0],
+            after=at[1],
+            hashes=_hashes(theirs, ours),
+            doubts=doubted,
+        )
+
+
+def _savings(ours: list[RunRecord], theirs: list[RunRecord], origin: str) -> Iterator[Savings]:
+    if speedup := by_length(ours, theirs):
+        longest = max(ours, key=lambda run: run.config.train.steps)
+        yield Savings(
+            setting=_setting(longest, origin),
+            method=speedup["method"],
+            baseline=speedup["baseline"],
+            how=f"{speedup['runs']}, {speedup['schedule']}",
+            factors=tuple(Factor(tokens=p["tokens"], by_seed=tuple(p["by_seed"])) for p in speedup["points"]),
+            hashes=_hashes(theirs, ours),
+            doubts=_doubts({theirs[0].method: theirs, ours[0].method: ours}, LENGTH),
+        )
+
+
+def read_evals(places: Mapping[Path, str]) -> Evidence:
+    """What was measured of trained models: at the end of training, and by `ngptlab eval`."""
+    found, records = Evidence(), _load(places)
+    doubted = {key: _doubts(arms) for key, arms in _grouped(records).items()}
+    for (path, origin), run in zip(places.items(), records, strict=True):
+        key = _key(run)
+        frac, shape = _cooldown(run)
+        whose: dict[str, Any] = {
+            "frac": frac,
+            "shape": shape,
+            "setting": _setting(run, origin),
+            "method": run.method,
+            "seed": _label(run),
+            "hash": run.config.hash,
+            "doubts": doubted[key],
+        }
+        if run.length:
+            bins = tuple((b.start, b.stop, b.loss_nats) for b in run.length.bins)
+            found.positions.append(Positions(**whose, group=(key, "held out"), bins=bins))
+        for file in sorted((path / "evals").glob("*.json")):
+            try:
+                found.add(_of_file(file, run.config.train.steps, key, whose))
+            except ValidationError as error:
+                raise DataError(
+                    f"{file}: damaged ({' '.join(explain(error).split())[:300]}); measure it again"
+                ) from None
+    return found
+
+
+def _of_file(file: Path, steps: int, key: Key, whose: dict[str, Any]) -> Evidence:
+    held = load(file)
+    if not isinstance(held, dict) or held.get("step", steps) != steps:
+        return Evidence()  # what was measured half-way is not of the trained model
+    for module in modules("ngptlab.measure", "evidence").values():
+        if module.OF_ONE_RUN.eval == held.get("eval"):
+            found: Evidence = module.OF_ONE_RUN.read(held, key, whose)
+            return found
+    return Evidence()

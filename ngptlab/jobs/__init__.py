@@ -1,0 +1,1 @@
+"""Runs of a study in processes of this machine: what a cell is, how it ended, who trains it."""

@@ -1,0 +1,37 @@
+"""A cell: one run of a study, as a config, and where its run directory is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ngptlab.config import RunConfig
+from ngptlab.stats.learning_rate import show_rate
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep. `refusal` is why its settings make no sense together; such a cell is shown and never trained."""
+
+    config: RunConfig
+    refusal: str = ""
+    settings: str = ""
+    """What of `Grid.fields` it has, in a line."""
+
+    @property
+    def title(self) -> str:
+        """Its place in the grid, for people."""
+        config = self.config
+        rules, width = config.param.rules, config.model.d_model
+        return " ".join(
+            [
+                f"{config.method} {rules} width {width} lr {show_rate(config.optim.lr)}",
+                *self.settings.split(),
+                f"seed {config.seed}",
+            ]
+        )
+
+
+def run_of(out: Path, cell: Cell) -> Path:
+    """The run directory of a cell."""
+    return out / "runs" / cell.config.run_name

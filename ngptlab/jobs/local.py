@@ -1,0 +1,280 @@
+"""Cells in processes of this machine: K at a time, each on its own share of the cores.
+
+A process a cell, or a stack of cells, not a pool: a crash, a signal or a leak stays in its cell, and a cell is a command
+that can be run alone. What a run directory says decides: done and diverged cells are not trained again, all others go on
+from their checkpoint. Cells that a stack left unfinished, for whatever reason, are trained one by one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ngptlab import config as configs
+from ngptlab import disk
+from ngptlab.config import DeviceConfig, RunConfig
+from ngptlab.data.corpus import open_data
+from ngptlab.device import on_cuda
+from ngptlab.disk import create, locked, write_text
+from ngptlab.errors import ConfigError
+from ngptlab.folders import own, refuse_link
+from ngptlab.jobs.board import Board
+from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.outcome import status_of
+from ngptlab.jobs.progress import Progress, read_progress
+from ngptlab.ledger.book import Ledger
+from ngptlab.ledger.lend import lent
+from ngptlab.tracking.sink import check_installed
+from ngptlab.train.stop import Stopped, StopRequest, listen
+
+POLL_SECONDS = 0.1
+SAVE_SECONDS = 120.0
+"""Longest wait for a worker that was told to save and stop."""
+
+
+class SweepStopped(Stopped):
+    """The sweep was stopped by a signal after its cells were saved."""
+
+    def __init__(self, signal_number: int, finished: int, total: int) -> None:
+        name = signal.Signals(signal_number).name
+        Exception.__init__(self, f"stopped by {name} with {finished} of {total} cells finished; saved")
+        self.step = finished
+        self.exit_code = 128 + signal_number
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A cell under way, or several as one stack."""
+
+    cells: tuple[Cell, ...]
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_out(workers: int, device: DeviceConfig) -> tuple[int, int]:
+    """Processes at once, and threads of each. 0 workers: one a core, or one on a GPU.
+
+    Raises:
+        ConfigError: less than none.
+    """
+    if workers < 0:
+        raise ConfigError(f"--workers: given {workers}; give at least 1, or 0 for one a core")
+    # On a GPU one cell at a time: whether two share its memory is the user's to know.
+    workers = workers or (1 if on_cuda(device) else cores())
+    return workers, max(1, cores() // workers)
+
+
+def prepare(cells: Sequence[Cell], out: Path) -> None:
+    """Make the corpus once, before many processes want it; wrong data is then one error and not one in every cell."""
+    for cell in cells:
+        if not cell.refusal and not _over(out, cell):
+            check_installed(cell.config.track)
+            open_data(cell.config)
+            break
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Be the only command that trains cells into the folder of a study: of two, each would start the other's, and wait.
+
+    Raises:
+        ConfigError: another one is at it.
+        OSError: the folder can't be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(out / ".lock"))
+        except BlockingIOError:
+            raise ConfigError(
+                f"{out}: another command is training there; wait for it or stop it, or give another --out"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def studying(
+    cells: Sequence[Cell],
+    out: Path,
+    *,
+    ledger: Ledger | None = None,
+    kept_for: Mapping[Path, Sequence[Path]] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Iterator[StopRequest]:
+    """Hold the folder of a study, with what the ledger has of its cells in it and the corpus made; listen for signals.
+
+    Args:
+        kept_for: run directories that others branch off. Without weights they serve only where all of these are there.
+
+    Raises:
+        LabError: another command holds the folder, the ledger is damaged, the data are wrong.
+        OSError: the folder or the ledger can't be written.
+    """
+    if ledger is None:
+        prepare(cells, out)  # wrong data leave no folder behind
+    out.mkdir(parents=True, exist_ok=True)
+    places = {run_of(out, cell): cell.config for cell in cells if not cell.refusal}
+    trunks = kept_for or {}
+
+    def complete(path: Path) -> bool:
+        return path in trunks and all((branch / "config.json").exists() for branch in trunks[path])
+
+    with (
+        alone(out),
+        lent(ledger, places, digest=_digest, note=tell, wanted=lambda path: path not in trunks),
+        lent(ledger, places, digest=_digest, note=tell, wanted=complete),
+    ):
+        if ledger is not None:
+            prepare(cells, out)
+        with listen() as request:
+            yield request
+
+
+def _digest(config: RunConfig) -> str:
+    return open_data(config).digest
+
+
+def one_by_one(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
+    """A process for each cell."""
+    return [(cell,) for cell in cells]
+
+
+def execute(
+    cells: Sequence[Cell],
+    out: Path,
+    *,
+    workers: int,
+    threads: int,
+    board: Board,
+    request: StopRequest,
+    group: Callable[[Sequence[Cell]], Sequence[tuple[Cell, ...]]] = one_by_one,
+) -> dict[str, str]:
+    """Train every cell that isn't finished, as `group` puts them together; returns why cells failed, by hash.
+
+    Raises:
+        SweepStopped: a signal asked for it; the cells under way were saved.
+    """
+    unfinished: list[Cell] = []
+    for cell in cells:
+        status, reason = status_of(run_of(out, cell), cell.config.hash)
+        if cell.refusal:
+            board.set(cell, "not applicable", _progress(out, cell), cell.refusal)
+        elif status in ("done", "diverged"):
+            board.set(cell, status, _progress(out, cell), reason)
+        else:
+            unfinished.append(cell)
+    waiting = deque(group(unfinished))
+    active: list[Worker] = []
+    failures: dict[str, str] = {}
+    try:
+        while waiting or active:
+            if request.signal_number is not None:
+                _save_all(active)
+                finished = sum(_over(out, cell) for cell in cells)
+                raise SweepStopped(request.signal_number, finished, len(cells))
+            while waiting and len(active) < workers:
+                active.append(_start(waiting.popleft(), out, threads))
+            time.sleep(POLL_SECONDS)
+            for worker in list(active):
+                if worker.process.poll() is None:
+                    for cell in worker.cells:
+                        board.set(cell, "running", _progress(out, cell))
+                else:
+                    active.remove(worker)
+                    waiting.extend((cell,) for cell in _close(worker, out, failures, board))
+            board.refresh(workers)
+    finally:
+        for worker in active:
+            # Ends the worker's standard input, upon which it saves and stops, although nobody waits for it any more.
+            _hang_up(worker)
+    return failures
+
+
+def _over(out: Path, cell: Cell) -> bool:
+    """Whether there is nothing left to train; divergence is an end too."""
+    return status_of(run_of(out, cell), cell.config.hash)[0] in ("done", "diverged")
+
+
+def _progress(out: Path, cell: Cell) -> Progress:
+    return read_progress(run_of(out, cell), cell.config.train.steps)
+
+
+def _start(cells: tuple[Cell, ...], out: Path, threads: int) -> Worker:
+    for folder in ("configs", "logs", "runs"):
+        own(out / folder)
+    arguments = []
+    for cell in cells:
+        refuse_link(run_of(out, cell))
+        device = cell.config.device.model_copy(update={"threads": cell.config.device.threads or threads})
+        config = cell.config.model_copy(update={"device": device})
+        path = out / "configs" / f"{config.run_name}.json"
+        write_text(path, configs.dump(config))
+        arguments += [str(path), str(run_of(out, cell))]
+    more = f"+{len(cells) - 1}" if len(cells) > 1 else ""
+    log_path = out / "logs" / f"{cells[0].config.run_name}{more}.log"
+    with create(log_path) as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ngptlab.jobs.worker", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": str(device.threads)},
+            # Ctrl-C goes to a terminal's whole group; only the sweep shall hear it, and tell its workers once.
+            start_new_session=True,
+        )
+    return Worker(cells, process, log_path)
+
+
+def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) -> list[Cell]:
+    """Record how a worker's cells ended; returns those of a stack that didn't, to be tried alone."""
+    _hang_up(worker)
+    again = []
+    for cell in worker.cells:
+        status, reason = status_of(run_of(out, cell), cell.config.hash)
+        if status not in ("done", "diverged"):
+            # A crash may leave an older word in the run directory: what the process said last is nearer the cause.
+            status, reason = "failed", last_words(worker.log, worker.process.returncode)
+            if len(worker.cells) > 1:
+                status, reason = "waiting", f"goes on alone; its stack: {reason}"
+                again.append(cell)
+            else:
+                failures[cell.config.hash] = reason
+        board.set(cell, status, _progress(out, cell), reason)
+    return again
+
+
+def last_words(log: Path, code: int) -> str:
+    """The last line of a log, without our own prefix; how the process ended where it said nothing."""
+    lines = [line.strip() for line in disk.read_end(log).splitlines() if line.strip()]
+    if lines:
+        return lines[-1].removeprefix("ngptlab: ")
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def _hang_up(worker: Worker) -> None:
+    assert worker.process.stdin is not None
+    worker.process.stdin.close()
+
+
+def _save_all(active: Sequence[Worker]) -> None:
+    for worker in active:
+        worker.process.send_signal(signal.SIGTERM)
+    end = time.monotonic() + SAVE_SECONDS
+    for worker in active:
+        try:
+            worker.process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()

@@ -1,0 +1,80 @@
+"""One cell in a process of its own: `python -m ngptlab.jobs.worker CONFIG RUN`. Ends as `ngptlab train` does.
+
+With more pairs of CONFIG RUN, these cells are one stack; what goes wrong in one of them is in its summary.
+
+Its standard input is a pipe that the sweep holds open and never writes to. However the sweep dies, the pipe ends; the
+worker then saves and stops, and no process trains on unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from ngptlab.config import load
+from ngptlab.errors import CheckpointError, DivergedError, LabError
+from ngptlab.experiment import train
+from ngptlab.output import guarded
+from ngptlab.runs import Run
+from ngptlab.stack import train as stack
+from ngptlab.terminal import any_text, one_line, remark
+from ngptlab.train.progress import Silent
+from ngptlab.train.stop import Stopped
+
+PATIENCE_SECONDS = 120.0
+"""How long a worker waits for its predecessor, of a sweep that was killed, to save and let go of the run."""
+
+
+@any_text()
+@guarded()  # its log may be on a full disk, and the cell on another one
+def main(*paths: str) -> int:
+    """Train the cell or the stack; returns the exit code."""
+    threading.Thread(target=_stop_with_the_sweep, daemon=True).start()
+    try:
+        jobs = [(load(Path(config)), Path(run)) for config, run in zip(paths[::2], paths[1::2], strict=True)]
+        for _, run_path in jobs:
+            wait_for(run_path)
+        if len(jobs) > 1:
+            stack.train(jobs, reporter=_Log())
+        else:
+            train(*jobs[0])
+    except Stopped as stopped:
+        remark(f"ngptlab: {stopped}")
+        return stopped.exit_code
+    except LabError as error:
+        remark(one_line(f"ngptlab: {error}"))
+        return 1 if isinstance(error, DivergedError) else 2
+    return 0
+
+
+class _Log(Silent):
+    """Notes of a stack: its log's last line is what the sweep tells where the stack broke off."""
+
+    def note(self, text: str) -> None:
+        remark(text)
+
+
+def wait_for(run_path: Path, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait until nobody holds the run, or patience ends; then training says who is in the way."""
+    end = time.monotonic() + patience_seconds
+    while (run_path / "config.json").exists() and time.monotonic() < end:
+        try:
+            with Run(run_path).lock():
+                return
+        except CheckpointError:
+            time.sleep(0.2)
+
+
+def _stop_with_the_sweep() -> None:
+    # os.read, not sys.stdin: a daemon thread inside a buffered reader breaks the interpreter's shutdown.
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Size and rank of activations through depth."""

@@ -1,0 +1,1 @@
+"""Loss by position in documents longer than the training context."""

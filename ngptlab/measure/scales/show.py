@@ -1,0 +1,49 @@
+"""Learned scales of several runs as files, and a summary for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from ngptlab.console import Console
+from ngptlab.measure.scales.figure import Courses, Measured, draw, places, title
+from ngptlab.stats.tables import Row, flat, write_table
+
+
+def write_scales(measured: Measured, courses: Courses, out: Path) -> None:
+    """Write scales and scales-course as CSV and JSON, a row a scale (and step), and the figures, into `out`."""
+    write_table(out, "scales", [row for label, record in measured.items() for row in _rows(label, record)])
+    course = [row for label, lines in courses.items() for line in lines for row in _rows(label, line)]
+    write_table(out, "scales-course", course)
+    draw(measured, courses, out)
+
+
+def _rows(label: str, record: Mapping[str, Any]) -> Iterator[Row]:
+    return (
+        {"run": label, "step": record["step"], **record.get("of", {}), **flat(scale)}
+        for scale in record["scales"]
+    )
+
+
+def print_scales(measured: Measured, console: Console) -> None:
+    """Mean of each kind of scale in the first and in the last block, by run."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("scale")
+    for label in measured:
+        table.add_column(label, justify="right")
+    for place in places([scale for record in measured.values() for scale in record["scales"]]):
+        table.add_row(title(place), *(_ends(record["scales"], place) for record in measured.values()))
+    if table.rows:
+        console.print("Learned scales: mean effective value in the first and the last block")
+        console.print(table, markup=False)
+    for label, record in measured.items():
+        if not record["scales"]:
+            console.print(f"{label}: no scales, its method learns matrices only", markup=False)
+
+
+def _ends(scales: Sequence[Mapping[str, Any]], place: str) -> str:
+    means = [f"{scale['mean']:.3g}" for scale in scales if scale["place"] == place]
+    return " to ".join(dict.fromkeys((means[0], means[-1]))) if means else ""

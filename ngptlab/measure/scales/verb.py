@@ -1,0 +1,42 @@
+"""`ngptlab eval --evals scales`: what a method learned beside its matrices, now and over training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ngptlab.measure.labels import identity, labels
+from ngptlab.terminal import say
+
+if TYPE_CHECKING:
+    from ngptlab.measure.trained import Trained
+
+
+def add(options: argparse._ArgumentGroup) -> None:
+    """It has no options."""
+
+
+def need() -> None:
+    """Nothing that is not always there."""
+
+
+def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
+    """Measure each model, keep the numbers in its run, print a summary, write tables and figures."""
+    from ngptlab.console import Console
+    from ngptlab.measure.scales.measure import scales
+    from ngptlab.measure.scales.show import print_scales, write_scales
+
+    measured, courses = {}, {}
+    for label, trained in zip(labels(models), models, strict=True):
+        record = {"step": trained.step, "eval": "scales", "scales": scales(trained.model)}
+        trained.run.keep_eval("scales", record)
+        measured[label] = {**record, "of": identity(trained)}
+        courses[label] = [line for line in trained.run.read("scales") if line["step"] <= trained.step]
+    write_scales(measured, courses, out)
+    print_scales(measured, Console())
+    for label, course in courses.items():
+        if measured[label]["scales"] and not course:
+            say(f"{label}: no scales.jsonl, it was trained before scales were logged; its course is left out")
+    say(f"Tables and figures: {out / 'scales'}*.csv, .json, .png, .svg")

@@ -1,0 +1,1 @@
+"""Condition numbers and spectra of the weight matrices."""

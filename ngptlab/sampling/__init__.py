@@ -1,0 +1,1 @@
+"""A trained model goes on from a text."""

@@ -1,0 +1,1 @@
+"""Numbers of recorded runs: series, costs, gaps, intervals, doubts. No torch, no drawing."""

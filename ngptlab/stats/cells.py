@@ -1,0 +1,44 @@
+"""The lines of a sweep's table. Units are in the names; losses are nats per token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
+
+from ngptlab.stats.tables import as_text
+
+Status = Literal["done", "diverged", "failed", "stopped", "waiting", "not applicable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRow:
+    """How one cell of a sweep ended. None: there is no such number."""
+
+    method: str
+    param: str
+    width: int
+    lr: float
+    seed: int
+    hash: str
+    status: Status
+    final_loss_nats: float | None = None
+    """Validation loss after the last step."""
+    final_loss_stderr: float | None = None
+    """Over the documents of the validation text."""
+    train_loss_last50_nats: float | None = None
+    """Mean training loss of the last 50 steps."""
+    steps: int = 0
+    """Finished steps."""
+    params: int | None = None
+    seconds: float = 0.0
+    """Time in training steps; the only column that a repetition changes."""
+    reason: str = ""
+    """Why it is not done; of one that is, what makes it doubtful."""
+    settings: str = ""
+    """Other fields that the grid crosses, as 'optim.init=fan_in optim.weight_decay=0.1'."""
+
+
+def as_csv(table: Sequence[CellRow]) -> str:
+    """A line a cell."""
+    return as_text([field.name for field in fields(CellRow)], map(asdict, table))

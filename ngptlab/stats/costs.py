@@ -1,0 +1,63 @@
+"""What training has cost: tokens and operations counted from sizes, seconds as the runs recorded them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+import numpy as np
+
+from ngptlab.config import RunConfig
+from ngptlab.flops import token_flops
+from ngptlab.stats import estimates as stats
+from ngptlab.stats import series
+from ngptlab.stats.records import RunRecord, steady_seconds
+
+Measure = Literal["tokens", "step", "seconds", "flops"]
+
+
+class Cost(TypedDict):
+    """What an arm's runs have cost after `step`, each of them."""
+
+    step: int
+    """Finished optimizer steps."""
+    tokens: int
+    flops: int
+    """Counted from sizes (`ngptlab/flops.py`)."""
+    seconds: float | None
+    """Time in training steps, mean over the seeds; None where a run did not record each of its steps."""
+
+
+class Meter:
+    """What the runs of one arm have cost after any of their steps. Sizes are those of the first run."""
+
+    def __init__(self, arm: Sequence[RunRecord]) -> None:
+        self._step_tokens = arm[0].config.train.step_tokens
+        self._token_flops = operations(arm[0].config)
+        clocks = [elapsed(run) for run in arm]
+        self._clocks = [clock for clock in clocks if clock is not None]
+        self.has_seconds = len(self._clocks) == len(arm)
+
+    def at(self, step: int) -> Cost:
+        """After `step` finished steps, which every run has."""
+        tokens = step * self._step_tokens
+        seconds = stats.mean([float(clock[step]) for clock in self._clocks]) if self.has_seconds else None
+        return {"step": step, "tokens": tokens, "flops": tokens * self._token_flops, "seconds": seconds}
+
+
+def elapsed(run: RunRecord) -> np.ndarray | None:
+    """Seconds in training steps after 0, 1, 2, ... steps; None where a step's time is missing."""
+    if [row.step for row in run.timing] != list(range(1, run.config.train.steps + 1)):
+        return None
+    return np.cumsum([0.0, *(row.step_seconds for row in run.timing)])
+
+
+def operations(config: RunConfig) -> int:
+    """Operations of a training step, for a token."""
+    return token_flops(config.model, config.train.context).total
+
+
+def token_seconds(arm: Sequence[RunRecord]) -> float | None:
+    """Median seconds of the steady steps, for a token; None where they are not recorded."""
+    median, _ = series.median_iqr(steady_seconds(arm))
+    return median / arm[0].config.train.step_tokens if median else None

@@ -1,0 +1,210 @@
+"""Run directories as frozen records of what a report needs, each row checked. A run is whole, or refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from ngptlab.config import Frozen, RunConfig, explain
+from ngptlab.errors import CheckpointError, ConfigError, DataError
+from ngptlab.runs import Run
+from ngptlab.stats import series
+from ngptlab.stats.search import Search, find
+from ngptlab.terminal import printable
+from ngptlab.whole import check_finished
+
+
+class Row(Frozen):
+    """Base of a recorded row: finite numbers; what a later evaluation adds to it is left alone."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    step: int = Field(ge=0)
+    """Finished optimizer steps."""
+
+
+class TrainRow(Row):
+    """A line of metrics.jsonl."""
+
+    loss_nats: float
+
+
+class TimingRow(Row):
+    """A line of timing.jsonl."""
+
+    step_seconds: float = Field(ge=0)
+
+
+class ValRow(Row):
+    """A validation in evals.jsonl."""
+
+    loss_nats: float
+    stderr_nats: float = Field(ge=0)
+    bits_per_byte: float
+
+
+class LengthBin(Frozen):
+    """Mean loss over positions `start` <= t < `stop` of long documents."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    start: int = Field(alias="from", ge=0)
+    stop: int = Field(alias="to", gt=0)
+    loss_nats: float
+    stderr_nats: float | None = Field(default=None, ge=0)
+    """Over the documents."""
+
+
+class LengthRow(Row):
+    """The length evaluation in evals.jsonl."""
+
+    documents: int = Field(ge=0)
+    bins: tuple[LengthBin, ...]
+
+
+class Parts(Row):
+    """Mean loss of every part of the validation text, at the end of a run: {"eval": "parts"} in evals.jsonl."""
+
+    of: Literal["document", "window", "document block", "window block"]
+    """What a part is: a window where the whole text is one document, a block of neighbours where there are very many."""
+    tokens: tuple[int, ...]
+    """Targets of each part."""
+    loss_nats: tuple[float, ...]
+    """Mean over its targets, rounded to 1e-6."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not self.tokens or len(self.tokens) != len(self.loss_nats) or min(self.tokens) < 1:
+            raise ValueError("tokens and loss_nats need one positive number of tokens and one loss a part")
+        return self
+
+
+Seeds = tuple[int, int]
+"""Seed of the weights and seed of the batches: what a run shares with its partner in another arm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A finished run."""
+
+    name: str
+    """Name of its directory, without the folders above it."""
+    config: RunConfig
+    env: dict[str, str]
+    """Provenance, every value as text."""
+    params: int
+    val: tuple[ValRow, ...]
+    """By step, each step once; the last is the run's last step."""
+    length: LengthRow | None
+    train: tuple[TrainRow, ...]
+    timing: tuple[TimingRow, ...]
+    parts: Parts | None = None
+    """The last validation by documents; None of a run from before they were recorded."""
+    trunk: str | None = None
+    """Name of the run that it branched off; None where it did not."""
+    search: Search | None = None
+    """The search that its config links; None where it links none, or it is not there."""
+
+    @property
+    def method(self) -> str:
+        """Name of the method, and of the seams that others lend it."""
+        return self.config.arm
+
+    @property
+    def seeds(self) -> Seeds:
+        """What pairs this run."""
+        return self.config.seed, self.config.data.seed
+
+
+def load_runs(paths: Iterable[str | Path]) -> list[RunRecord]:
+    """Read finished run directories, in the order given.
+
+    Raises:
+        ConfigError: none given, not a run directory, or a run that isn't finished.
+        DataError: a finished run whose files are damaged or incomplete.
+    """
+    records = [_load(Path(path)) for path in paths]
+    if not records:
+        raise ConfigError("no run directories given; give at least one that `ngptlab train` finished")
+    return records
+
+
+def steady_seconds(runs: Sequence[RunRecord]) -> list[float]:
+    """Times of the steady steps of all these runs."""
+    return [second for run in runs for second in series.steady([row.step_seconds for row in run.timing])]
+
+
+def _load(path: Path) -> RunRecord:
+    run = Run(path)
+    try:
+        check_finished(run)
+        summary, env, trunk = run.summary, run.env, run.trunk
+        train, timing, evals = run.read("metrics"), run.read("timing"), run.read("evals")
+    except CheckpointError as error:
+        raise DataError(str(error)) from None
+    except OSError as error:
+        raise _damaged(path, f"unreadable record: {error}") from None
+    if summary.get("status") != "done":
+        raise _unfinished(path, summary, run.config.train.steps)
+    val = _rows(path, ValRow, [e for e in evals if e.get("eval") == "val"])
+    length = _rows(path, LengthRow, [e for e in evals if e.get("eval") == "length"])
+    if not val or val[-1].step != run.config.train.steps:
+        reached = f"ends at step {val[-1].step}" if val else "is missing"
+        raise _damaged(path, f"its validation {reached}, the run has {run.config.train.steps} steps")
+    parts = _rows(path, Parts, [e for e in evals if e.get("eval") == "parts"])
+    if parts and parts[-1].step != run.config.train.steps:
+        raise _damaged(path, f"its losses by document are of step {parts[-1].step}, not of its last")
+    params = summary.get("params")
+    if not isinstance(params, int) or isinstance(params, bool) or params < 0:
+        raise _damaged(path, "summary.json lacks the number of params")
+    return RunRecord(
+        name=printable(path.resolve().name),
+        config=run.config,
+        env={
+            printable(str(key)): printable(_text(value))
+            for key, value in env.items()
+            if value not in (None, "")
+        },
+        params=params,
+        val=val,
+        trunk=None if trunk is None else printable(trunk),
+        search=find(run.config, study=path.resolve().parent.parent),
+        length=length[-1] if length else None,
+        parts=parts[-1] if parts else None,
+        train=_rows(path, TrainRow, train),
+        timing=_rows(path, TimingRow, timing),
+    )
+
+
+R = TypeVar("R", bound=Row)
+
+
+def _rows(path: Path, kind: type[R], records: list[Any]) -> tuple[R, ...]:
+    """Rows of a stream."""
+    try:
+        rows: list[R] = TypeAdapter(list[kind]).validate_python(records)  # type: ignore[valid-type]
+    except ValidationError as error:
+        raise _damaged(path, f"{kind.__name__}: {explain(error)}") from None
+    return tuple(rows)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    return DataError(f"{path}: damaged ({' '.join(what.split())[:300]}); train it again, or leave it out")
+
+
+def _unfinished(path: Path, summary: dict[str, Any], steps: int) -> ConfigError:
+    status, step = summary.get("status", "still running or interrupted"), summary.get("step")
+    where = f" at step {step} of {steps}" if step is not None else ""
+    reason = f": {' '.join(str(summary['reason']).split())[:200]}" if summary.get("reason") else ""
+    return ConfigError(
+        f"{path}: not finished ({status}{where}{reason}); train it to its end, or leave it out"
+    )

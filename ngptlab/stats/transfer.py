@@ -1,0 +1,234 @@
+"""Does a learning rate tuned at a small width serve a large one? Curves, optima, their shift, and a verdict. numpy only.
+
+A diverged run counts as infinitely bad: a rate at which any seed diverged is worse than every other, and is never left
+out. A cell that failed, was stopped or is missing says nothing of its rate; the rate is left out of that curve, by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ngptlab.stats import estimates as stats
+from ngptlab.stats.cells import CellRow
+from ngptlab.stats.optimum import Array, Optimum, optimum
+from ngptlab.stats.verdict import verdict
+
+NAMES = {"sp": "SP", "mup": "muP", "nugpt": "nuGPT"}
+"""Rules as the field writes them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Loss against learning rate at one width, over seeds."""
+
+    width: int
+    lrs: tuple[float, ...]
+    losses: tuple[tuple[float, ...], ...]
+    """A row a seed; infinite where the run diverged."""
+    errors: tuple[float, ...]
+    """Standard error at each rate: over seeds, or with one seed over the documents of the validation text."""
+    optimum: Optimum | None
+    left_out: tuple[float, ...]
+    """Rates with a cell that neither finished nor diverged."""
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """Mean loss at each rate."""
+        return tuple(float(value) for value in np.mean(self.losses, axis=0))
+
+    @property
+    def diverged(self) -> int:
+        """Number of runs that diverged."""
+        return int(np.isinf(self.losses).sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """How far the optimum moves, in powers of two per doubling of width."""
+
+    slope: float
+    stderr: float | None
+    """Of the least-squares line, from its residuals; None under three widths."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What the best rate of the smallest width costs at the largest, against that width's own best."""
+
+    lr: float
+    nats: float
+    """Infinite where the transferred rate diverges."""
+    stderr: float | None
+    """Over pairs of runs with one seed; None under two seeds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worse:
+    """A width that is worse than the one below it at the rate of the smallest: what no rules that carry a rate over may do."""
+
+    width: int
+    than: int
+    nats: float
+    """How much worse, on average over the seeds; infinite where it diverged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """All of one method under one set of rules, with one set of other settings where the grid crosses some."""
+
+    method: str
+    param: str
+    settings: str
+    curves: tuple[Curve, ...]
+    shift: Shift | None
+    cost: Cost | None
+    worse: tuple[Worse, ...]
+    """Empty where wider is never worse."""
+    verdict: str
+
+    @property
+    def rules(self) -> str:
+        """Rules and settings in a line, as a heading has them."""
+        return ", ".join([NAMES.get(self.param, self.param), *self.settings.split()])
+
+
+def transfer(table: Sequence[CellRow]) -> list[Finding]:
+    """What a sweep's table says, for each method, rules and settings in the table's order; without cells not applicable."""
+    groups: dict[tuple[str, str, str], list[CellRow]] = {}
+    for row in table:
+        if row.status != "not applicable":
+            groups.setdefault((row.method, row.param, row.settings), []).append(row)
+    return [_finding(*key, rows) for key, rows in groups.items()]
+
+
+def _finding(method: str, param: str, settings: str, rows: Sequence[CellRow]) -> Finding:
+    curves = tuple(
+        _curve([row for row in rows if row.width == w]) for w in sorted({row.width for row in rows})
+    )
+    shift, cost, worse = _shift(curves), _cost(curves), wider_is_worse(curves)
+    text = verdict(method, f"{param}, {settings}" if settings else param, curves, shift, cost, worse)
+    return Finding(
+        method=method,
+        param=param,
+        settings=settings,
+        curves=curves,
+        shift=shift,
+        cost=cost,
+        worse=worse,
+        verdict=text,
+    )
+
+
+def _curve(rows: Sequence[CellRow]) -> Curve:
+    seeds = sorted({row.seed for row in rows})
+    cells = {(row.seed, row.lr): row for row in rows}
+    lrs = sorted({row.lr for row in rows})
+    whole = [lr for lr in lrs if all(_loss(cells.get((seed, lr))) is not None for seed in seeds)]
+    losses = tuple(tuple(_loss(cells[seed, lr]) or 0.0 for lr in whole) for seed in seeds)
+    found = optimum(np.log2(whole), np.array(losses)) if whole else None
+    return Curve(
+        width=rows[0].width,
+        lrs=tuple(whole),
+        losses=losses,
+        errors=_errors(losses, [cells[seeds[0], lr] for lr in whole]),
+        optimum=found,
+        left_out=tuple(lr for lr in lrs if lr not in whole),
+    )
+
+
+def _loss(row: CellRow | None) -> float | None:
+    if row is not None and row.status == "diverged":
+        return math.inf
+    return row.final_loss_nats if row is not None and row.status == "done" else None
+
+
+def _errors(losses: tuple[tuple[float, ...], ...], first_seed: Sequence[CellRow]) -> tuple[float, ...]:
+    if len(losses) < 2:
+        return tuple(row.final_loss_stderr or 0.0 for row in first_seed)
+    values_SR: Array = np.array(losses)
+    finite = np.isfinite(values_SR).all(axis=0)
+    errors = np.zeros(values_SR.shape[1])
+    errors[finite] = values_SR[:, finite].std(axis=0, ddof=1) / math.sqrt(len(losses))
+    return tuple(float(error) for error in errors)
+
+
+def _shift(curves: Sequence[Curve]) -> Shift | None:
+    """Least squares of the optimum against log2 width, every width alike."""
+    points = [(math.log2(c.width), c.optimum.log2_lr) for c in curves if c.optimum is not None]
+    if len(points) < 2:
+        return None
+    x, y = np.array(points).T
+    away = x - x.mean()
+    slope = float(away @ y / (away @ away))
+    if len(points) < 3:
+        return Shift(slope=slope, stderr=None)
+    residuals = y - y.mean() - slope * away
+    error = math.sqrt(float(residuals @ residuals) / (len(points) - 2) / float(away @ away))
+    return Shift(slope=slope, stderr=error)
+
+
+def _cost(curves: Sequence[Curve]) -> Cost | None:
+    """At rates of the grid, so that the cost is a difference of measured losses and not of fits."""
+    small, large = curves[0], curves[-1]
+    if small.width == large.width or small.optimum is None or large.optimum is None:
+        return None
+    lr = small.lrs[small.optimum.best]
+    if lr not in large.lrs:
+        return None
+    losses_SR = np.array(large.losses)
+    moved_S, own_S = losses_SR[:, large.lrs.index(lr)], losses_SR[:, large.optimum.best]
+    if not np.isfinite(moved_S).all():
+        return Cost(lr=lr, nats=math.inf, stderr=None)
+    pairs_S = moved_S - own_S
+    count = len(pairs_S)
+    error = float(pairs_S.std(ddof=1)) / math.sqrt(count) if count > 1 else None
+    return Cost(lr=lr, nats=float(pairs_S.mean()), stderr=error)
+
+
+def wider_is_worse(curves: Sequence[Curve]) -> tuple[Worse, ...]:
+    """Neighbouring widths of which the wider is worse at the best rate of the smallest, beyond what seeds explain.
+
+    Paired by seed: the 95% interval of the difference lies above 0. Of one seed any difference above 0 counts.
+    """
+    base = curves[0]
+    if base.optimum is None:
+        return ()
+    lr = base.lrs[base.optimum.best]
+    found = []
+    for narrow, wide in pairwise(curve for curve in curves if lr in curve.lrs):
+        below_S, above_S = (np.array([row[c.lrs.index(lr)] for row in c.losses]) for c in (narrow, wide))
+        if not np.isfinite(below_S).all() or len(below_S) != len(above_S):
+            continue
+        more = float((above_S - below_S).mean())
+        half = (
+            stats.ci95(stats.stderr([float(d) for d in above_S - below_S]), len(below_S))
+            if math.isfinite(more)
+            else None
+        )
+        if more - (half or 0.0) > 0:
+            found.append(Worse(width=wide.width, than=narrow.width, nats=more))
+    return tuple(found)
+
+
+def as_json(finding: Finding) -> dict[str, Any]:
+    """A finding as plain JSON values; a diverged run's loss is null."""
+    plain: dict[str, Any] = _finite(asdict(finding))
+    for curve, record in zip(finding.curves, plain["curves"], strict=True):
+        record["mean_nats"], record["diverged"] = _finite(curve.means), curve.diverged
+        if curve.optimum is not None:
+            record["optimum"]["on_edge"] = curve.optimum.on_edge
+    return plain
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

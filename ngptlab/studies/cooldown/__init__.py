@@ -1,0 +1,1 @@
+"""Cooldowns of several lengths and shapes, branched off one trunk."""

@@ -1,0 +1,104 @@
+"""Train the trunks that are missing, then their branches, each like any other run, and write what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ngptlab.config import RunConfig
+from ngptlab.folders import own
+from ngptlab.jobs.board import Board
+from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.local import execute, share_out, studying
+from ngptlab.jobs.outcome import status_of
+from ngptlab.ledger.book import Ledger
+from ngptlab.studies.cooldown.files import write_study
+from ngptlab.studies.cooldown.numbers import Leg as Ran
+from ngptlab.studies.cooldown.numbers import Study, measure
+from ngptlab.studies.cooldown.plan import Design, Leg, Trunk, plan
+from ngptlab.train.fork import fork
+from ngptlab.train.stop import StopRequest
+
+Tell = Callable[[str], None]
+
+
+def cooldown(
+    arms: Sequence[RunConfig],
+    design: Design,
+    *,
+    out: Path,
+    workers: int = 0,
+    ledger: Ledger | None = None,
+    tell: Tell = lambda line: None,
+) -> tuple[Study, int]:
+    """Train what is missing under out/runs; write cooldown.json, .csv, .png and .svg into `out`.
+
+    The first arm is the baseline. A run that diverges or fails is named with the reason; the others go on. Returns the
+    numbers, and how many runs failed (one that diverged is a result).
+
+    Raises:
+        LabError: wrong settings or data; finished runs stay and are not trained again.
+        SweepStopped: a signal asked for it; the runs under way were saved.
+    """
+    workers, threads = share_out(workers, arms[0].device)
+    trunks = plan(arms, design)
+    for trunk in trunks[: len(arms)]:
+        tell(_announce(trunk))
+    legs = [leg for trunk in trunks for leg in (trunk.leg, *trunk.branches)]
+    branches = {run_of(out, trunk.leg): [run_of(out, leg) for leg in trunk.branches] for trunk in trunks}
+
+    def run_all(cells: list[Cell], request: StopRequest) -> dict[str, str]:
+        with Board(cells) as board:
+            return execute(cells, out, workers=workers, threads=threads, board=board, request=request)
+
+    with studying(legs, out, ledger=ledger, kept_for=branches, tell=tell) as request:
+        failures = run_all([trunk.leg for trunk in trunks], request)
+        whole = [trunk for trunk in trunks if trunk.leg.config.hash not in failures]
+        for trunk in whole:
+            _branch_off(trunk, out, tell)
+        failures |= run_all([leg for trunk in whole for leg in trunk.branches], request)
+    ran = [_ran(leg, trunk, out, failures) for trunk in trunks for leg in (trunk.leg, *trunk.branches)]
+    study = measure(ran, name=arms[0].name)
+    write_study(study, out)
+    return study, sum(leg.status == "failed" for leg in ran)
+
+
+def _announce(trunk: Trunk) -> str:
+    config = trunk.leg.config
+    starts = sorted({leg.start for leg in trunk.branches})
+    return (
+        f"{config.arm}: lr {config.optim.lr:.4g}, warm-up {config.schedule.warmup_steps}, trunk of {config.train.steps} "
+        f"steps, {len(trunk.branches)} branches from {', '.join(map(str, starts))}"
+    )
+
+
+def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
+    """Give every branch that is not begun yet its first steps from the trunk."""
+    source = run_of(out, trunk.leg)
+    for leg in trunk.branches:
+        path = run_of(out, leg)
+        if path.exists() or not source.exists():
+            continue
+        own(path.parent)
+        step = fork(source, leg.config, path, warn=tell)
+        if step < leg.start:
+            tell(f"{leg.title}: leaves the trunk at step {step}, which has no checkpoint at {leg.start}")
+
+
+def _ran(leg: Leg, trunk: Trunk, out: Path, failures: dict[str, str]) -> Ran:
+    """How a run of the study ended, as its directory says."""
+    path = run_of(out, leg)
+    status, reason = status_of(path, leg.config.hash)
+    if leg.config.hash in failures:
+        status, reason = "failed", failures[leg.config.hash]
+    elif leg is not trunk.leg and status == "waiting":
+        status, reason = "failed", f"its trunk failed: {failures.get(trunk.leg.config.hash, 'no run')}"
+    return Ran(
+        config=leg.config,
+        frac=leg.frac,
+        shape=leg.shape,
+        start=leg.start,
+        path=path if status == "done" else None,
+        status=status,
+        reason=reason,
+    )

@@ -1,0 +1,1 @@
+"""The coordinate check: whether activations keep their size as width grows."""

@@ -1,0 +1,124 @@
+"""A coordinate check on the page: its verdict, computed anew from its points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from typing_extensions import TypedDict
+
+from ngptlab.disk import write_text
+from ngptlab.draw import style as figures
+from ngptlab.stats.estimates import ci95
+from ngptlab.stats.tables import as_text, writing
+from ngptlab.studies.coord.figure import draw
+from ngptlab.studies.coord.numbers import FIRST_STEP, LIMIT, STEP_LIMIT, Point, Slope, passed, slopes, worst
+from ngptlab.studies.reading import damaged, read
+from ngptlab.studies.section import Cell, Study, number, word
+
+FILE = "coord.json"
+OF_A_COMPARISON = False
+COLUMNS = (
+    "activation",
+    "of",
+    "slope",
+    "± 95% over the seeds",
+    "steepest doubling",
+    "at step",
+    "within the limits",
+)
+CAPTION = (
+    "Top: the size of each kind of activation against width, a line a step; bottom: how far it has moved since the start. Flat "
+    "lines say that the rules hold with width; a rising one explodes, a falling one vanishes. Lines: means over the seeds; small "
+    "marks: single seeds. ± is by Student's t; one seed has none."
+)
+CSV = ("kind", "quantity", "step", "slope", "stderr", "steepest")
+
+
+class Rules(TypedDict):
+    """What is read of the rules."""
+
+    rules: str
+
+
+class Config(TypedDict):
+    """What is read of the settings."""
+
+    lr: float
+
+
+class Check(TypedDict):
+    """What is read of coord.json."""
+
+    method: str
+    param: Rules
+    config: Config
+    points: list[Point]
+
+
+def study(path: Path) -> list[Study]:
+    """What coord.json says. A size that left the range of a float is a finding, not damage."""
+    check = read(path, Check, finite=False)
+    points = check["points"]
+    if len({point.width for point in points}) < 2 or not all(point.width > 0 for point in points):
+        raise damaged(path, "it has points of fewer than two widths")
+    found = slopes(points)
+    whose = f"{check['method']} under {check['param']['rules']}"
+    seeds = len({point.seed for point in points})
+    paint = partial(draw, points, title=f"{whose}, lr {check['config']['lr']:g}")
+
+    def write(out: Path) -> None:
+        with writing(out):
+            write_text(out / "coord.csv", as_text(CSV, map(vars, found)))
+            figures.write(out, "coord", paint)
+
+    return [
+        Study(
+            kind="coordinate check",
+            title=f"Coordinate check of {whose}",
+            answer=answer(whose, points, found),
+            svg=paint(figures.PAGE),
+            caption=CAPTION,
+            columns=COLUMNS,
+            rows=[_row(slope, seeds) for slope in worst(found)],
+            warnings=[] if seeds > 1 else ["One seed: no error of a slope."],
+            files=["coord.csv", "coord.png", "coord.svg"],
+            write=write,
+        )
+    ]
+
+
+def answer(whose: str, points: Sequence[Point], found: Sequence[Slope]) -> str:
+    """The verdict, and the slope that decides it."""
+    judged = worst(found)
+    widths, seeds = sorted({point.width for point in points}), len({point.seed for point in points})
+    where = f"widths {widths[0]} to {widths[-1]}, {seeds} seed{'s' * (seeds > 1)}"
+    if not judged:
+        return f"{whose}: no verdict, for steps before {FIRST_STEP} are not judged ({where})."
+    if broken := [slope for slope in judged if slope.slope is None]:
+        return f"{whose}: fails, for the {broken[0].quantity} of '{broken[0].kind}' is zero or not finite ({where})."
+    worst_one = max(judged, key=lambda slope: slope.excess)
+    half = ci95(worst_one.stderr, seeds)
+    error = "" if half is None else f" ± {half:.2f} (95%, Student's t)"
+    verdict = "passes" if passed(found) else "fails"
+    return (
+        f"{whose} {verdict}: over width no activation may grow or shrink by a power above {LIMIT}, nor above {STEP_LIMIT} "
+        f"between two widths. Nearest to that or farthest beyond, the {worst_one.quantity} of '{worst_one.kind}' at step "
+        f"{worst_one.step}, has {number(worst_one.slope, '+z.2f').text}{error}, and "
+        f"{number(worst_one.steepest, '+z.2f').text} at its steepest doubling ({where})."
+    )
+
+
+def _row(slope: Slope, seeds: int) -> tuple[Cell, ...]:
+    half = ci95(slope.stderr, seeds)
+    return (
+        word(slope.kind),
+        word(slope.quantity),
+        number(slope.slope, "+z.3f"),
+        number(half if half is None or math.isfinite(half) else None, ".3f"),
+        number(slope.steepest, "+z.3f"),
+        number(slope.step),
+        word("yes" if slope.passed else "no"),
+    )

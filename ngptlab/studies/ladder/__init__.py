@@ -1,0 +1,1 @@
+"""From one method to another, seam by seam."""

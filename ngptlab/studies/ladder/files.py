@@ -1,0 +1,96 @@
+"""A ladder as files and as a table: `ladder.json` holds all numbers, `ladder.csv` and the table a line a rung."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from rich.table import Table
+
+from ngptlab.console import Console
+from ngptlab.disk import write_json, write_text
+from ngptlab.draw import style as figures
+from ngptlab.stats.tables import as_text, over_seeds, with_error, writing
+from ngptlab.studies.ladder.figure import draw
+from ngptlab.studies.ladder.numbers import Ladder, RungNumbers, half
+
+COLUMNS = (
+    "rung",
+    "arm",
+    "seams",
+    "lr",
+    "lr_of",
+    "seeds",
+    "final_loss_nats",
+    "final_loss_stderr",
+    "stderr_over",
+    "step_seconds_median",
+    "adds_nats",
+    "adds_stderr",
+    "adds_against_rung",
+    "reason",
+)
+
+
+def write_ladder(ladder: Ladder, out: Path) -> None:
+    """Write ladder.json, ladder.csv, ladder.png and ladder.svg into `out`.
+
+    Raises:
+        ConfigError: `out` can't be written.
+    """
+    with writing(out):
+        write_json(out / "ladder.json", ladder)
+        write_text(out / "ladder.csv", as_csv(ladder))
+        figures.write(out, "ladder", partial(draw, ladder))
+
+
+def as_csv(ladder: Ladder) -> str:
+    """A line a rung. Labels stay out: a spreadsheet would take their first sign for a formula's."""
+    numbers = {rung["label"]: number for number, rung in enumerate(ladder["rungs"])}
+    lines = []
+    for rung in ladder["rungs"]:
+        adds = rung["adds"]
+        row = {**rung, "rung": numbers[rung["label"]]}
+        row |= {key: " ".join(map(str, row[key])) for key in ("seams", "seeds")}  # type: ignore[call-overload]
+        if adds:
+            row |= {"adds_nats": adds["nats"], "adds_stderr": adds["stderr"]}
+            row["adds_against_rung"] = numbers[adds["against"]]
+        lines.append(row)
+    return as_text(COLUMNS, lines)
+
+
+def print_ladder(ladder: Ladder, console: Console) -> None:
+    """The table, then what makes it doubtful."""
+    error = over_seeds(len(rung["seeds"]) for rung in ladder["rungs"])
+    table = Table(
+        title=f"{ladder['base']} to {ladder['target']}, {ladder['mode']}; {error}",
+        title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    for heading in ("rung", "lr", "seeds", "final loss (nats)", "adds (nats)", "step (ms)"):
+        named = heading == "rung"
+        table.add_column(heading, overflow="fold", no_wrap=not named, justify="left" if named else "right")
+    for rung in ladder["rungs"]:
+        table.add_row(*_cells(rung))
+    console.print(table)
+    for rung in ladder["rungs"]:
+        if rung["reason"]:
+            console.print(f"{rung['label']}: no result, {rung['reason']}", markup=False)
+    for warning in ladder["warnings"]:
+        if not warning.startswith("No result"):
+            console.print(f"Warning: {warning}", markup=False)
+
+
+def _cells(rung: RungNumbers) -> tuple[str, ...]:
+    if rung["final_loss_nats"] is None:
+        return rung["label"], f"{rung['lr']:.4g}", "0", "none", "", ""
+    adds, seconds = rung["adds"], rung["step_seconds_median"]
+    return (
+        rung["label"],
+        f"{rung['lr']:.4g}",
+        str(len(rung["seeds"])),
+        with_error(f"{rung['final_loss_nats']:.4f}", half(rung)),
+        with_error(f"{adds['nats']:+z.4f}", adds["ci95"]) if adds else "",
+        f"{seconds * 1e3:.1f}" if seconds else "",
+    )

@@ -1,0 +1,114 @@
+"""Train the rungs of a ladder that are missing, each like any other run, and write what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ngptlab.config import RunConfig
+from ngptlab.errors import ConfigError
+from ngptlab.jobs.board import Board
+from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.local import execute, share_out, studying
+from ngptlab.jobs.outcome import status_of
+from ngptlab.ledger.book import Ledger
+from ngptlab.overrides import Overrides
+from ngptlab.recipes import Recipe
+from ngptlab.studies.ladder.files import write_ladder
+from ngptlab.studies.ladder.numbers import Ladder, Mode, Rung, measure
+from ngptlab.studies.ladder.plan import Planned, plan
+
+
+@dataclass(frozen=True)
+class Attempt(Cell):
+    """A run of a rung, with one seed."""
+
+    rung: str = ""
+    """Its rung's label."""
+
+    @property
+    def title(self) -> str:
+        """Its place in the ladder, for people."""
+        return f"{self.rung} seed {self.config.seed}"
+
+
+def ladder(
+    recipe: Recipe,
+    *,
+    base: str,
+    target: str,
+    mode: Mode = "cumulative",
+    seeds: int = 1,
+    out: Path,
+    workers: int = 0,
+    ledger: Ledger | None = None,
+    overrides: Overrides | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> tuple[Ladder, int]:
+    """Train what is missing under out/runs, `workers` at once; write out/ladder.json, .csv, .png and .svg.
+
+    A rung that cannot stand, or of which any run diverges or fails, is named with the reason; the others go on. Returns
+    the numbers, and how many runs failed (one that diverged is a result).
+
+    Raises:
+        LabError: wrong settings or data; finished runs stay and are not trained again.
+        SweepStopped: a signal asked for it; the runs under way were saved.
+    """
+    if seeds < 1:
+        raise ConfigError(f"--seeds: given {seeds}; give at least 1, and at least 3 for a claim")
+    planned = plan(recipe, base=base, target=target, mode=mode, overrides=overrides or {})
+    workers, threads = share_out(workers, planned[0].config.device)
+    for rung in planned:
+        tell(_announce(rung))
+    # Seed by seed, so that every rung has its first one early.
+    attempts = [
+        Attempt(_seeded(rung.config, seed), rung=rung.label)
+        for seed in range(recipe.first_seed, recipe.first_seed + seeds)
+        for rung in planned
+        if not rung.reason
+    ]
+    with studying(attempts, out, ledger=ledger, tell=tell) as request, Board(attempts) as board:
+        failures = execute(attempts, out, workers=workers, threads=threads, board=board, request=request)
+    climbed = [
+        _climbed(rung, [a for a in attempts if a.rung == rung.label], out, failures) for rung in planned
+    ]
+    result = measure(climbed, recipe=recipe.config.name, base=base, target=target, mode=mode)
+    write_ladder(result, out)
+    return result, len(failures)
+
+
+def _seeded(config: RunConfig, seed: int) -> RunConfig:
+    """Seed n sets both the weights' and the data's, as in a comparison."""
+    data = config.data.model_copy(update={"seed": seed})
+    return config.model_copy(update={"seed": seed, "data": data})
+
+
+def _announce(rung: Planned) -> str:
+    if rung.reason:
+        return f"{rung.label}: left out, {rung.reason}"
+    whose = f"that of {rung.lr_of}" if rung.lr_of else "set by an option"
+    return f"{rung.label}: {rung.config.arm}, lr {rung.config.optim.lr:.4g} ({whose})"
+
+
+def _climbed(rung: Planned, attempts: Sequence[Attempt], out: Path, failures: Mapping[str, str]) -> Rung:
+    """How the runs of a rung ended, as their directories say."""
+    runs, reasons = [], [rung.reason] if rung.reason else []
+    for attempt in attempts:
+        config = attempt.config
+        status, reason = status_of(run_of(out, attempt), config.hash)
+        if config.hash in failures:
+            status, reason = "failed", failures[config.hash]
+        if status == "done":
+            runs.append(run_of(out, attempt))
+        else:
+            reasons.append(f"{status} with seed {config.seed}: {reason}")
+    return Rung(
+        label=rung.label,
+        arm=rung.config.arm,
+        seams=rung.seams,
+        lr=rung.config.optim.lr,
+        lr_of=rung.lr_of,
+        reason="; ".join(reasons),
+        runs=tuple(runs),
+    )

@@ -1,0 +1,78 @@
+"""The verb `ladder`: from one method to another, seam by seam."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ngptlab.errors import ConfigError
+from ngptlab.options import ledger, tuned
+from ngptlab.options.runs import no_seeds
+from ngptlab.options.stopping import until_stopped
+from ngptlab.options.types import runs
+from ngptlab.terminal import remark, say
+
+NAME = "ladder"
+SUMMARY = "Go from one method to another, seam by seam."
+TAKES_RECIPE = True
+
+
+def add(ladder: argparse.ArgumentParser) -> None:
+    """Give the verb's parser its options."""
+    ladder.add_argument("--from", dest="base", required=True, metavar="A", help="the method it starts from")
+    ladder.add_argument("--to", dest="target", required=True, metavar="B", help="the method it leads to")
+    ladder.add_argument(
+        "--mode",
+        choices=("cumulative", "leave-one-out"),
+        default="cumulative",
+        help="one step of B more at each rung, or B with one step at a time taken back (default: cumulative)",
+    )
+    ladder.add_argument(
+        "--seeds", type=runs, default=1, metavar="N", help="runs of each rung (default: 1; a claim needs 3)"
+    )
+    ladder.add_argument(
+        "--workers",
+        type=runs,
+        default=0,
+        metavar="K",
+        help="runs trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
+    )
+    tuned.add(ladder)
+    ledger.add(ladder)
+    ladder.add_argument(
+        "--out", type=Path, help="folder of the runs and of ladder.* (default: out/<recipe>-<A>-<B>-<mode>)"
+    )
+
+
+def act(options: argparse.Namespace) -> int:
+    """Train the rungs that are missing, print the table, write numbers and figure."""
+    from ngptlab.console import Console
+    from ngptlab.recipes import recipe
+    from ngptlab.studies.ladder.files import print_ladder
+    from ngptlab.studies.ladder.run import ladder
+
+    found, base, target = tuned.apply(recipe(options.recipe), options), options.base, options.target
+    if any(path == "method" or path.startswith("seams.") for path in options.overrides):
+        raise ConfigError("--method, --seams: the rungs of a ladder set both; give --from A and --to B")
+    no_seeds(options)
+    out = options.out or Path("out") / f"{found.config.name}-{base}-{target}-{options.mode}"
+
+    def work() -> int:
+        tuned.keep(options, out)
+        result, failed = ladder(
+            found,
+            base=base,
+            target=target,
+            mode=options.mode,
+            seeds=options.seeds,
+            out=out,
+            workers=options.workers,
+            ledger=ledger.given(options),
+            overrides=options.overrides,
+            tell=remark,
+        )
+        print_ladder(result, Console())
+        say(f"Numbers and figure: {out / 'ladder.json'}, .csv, .png, .svg")
+        return failed
+
+    return until_stopped(work)

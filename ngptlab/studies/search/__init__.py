@@ -1,0 +1,1 @@
+"""Coordinate descent over settings, with as many runs for every method."""

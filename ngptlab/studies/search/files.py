@@ -1,0 +1,30 @@
+"""A search as files: search.json, which configs link, search.csv with a line a run, search.png and .svg."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from ngptlab.disk import write_json, write_text
+from ngptlab.draw import style as figures
+from ngptlab.stats.search import Search, plain
+from ngptlab.stats.tables import as_text, writing
+from ngptlab.studies.search.figure import draw
+
+
+def write_search(search: Search, out: Path) -> None:
+    """Write all four into `out`.
+
+    Raises:
+        ConfigError: it can't be written.
+    """
+    with writing(out):
+        write_json(out / "search.json", plain(search))
+        write_text(out / "search.csv", as_csv(search))
+        figures.write(out, "search", partial(draw, search))
+
+
+def as_csv(search: Search) -> str:
+    """A line a run: method, seed, the searched fields, how it ended, and the hash of its config."""
+    columns = ["method", "seed", *search.space, "status", "loss_nats", "hash"]
+    return as_text(columns, ({**cell.settings, **cell.model_dump()} for cell in search.cells))

@@ -1,0 +1,218 @@
+"""A search over several fields for several methods: coordinate descent, with as many runs for each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ngptlab.config import RunConfig
+from ngptlab.errors import ConfigError
+from ngptlab.jobs.cell import Cell
+from ngptlab.ledger.book import Ledger
+from ngptlab.overrides import Overrides, apply
+from ngptlab.recipes import Recipe
+from ngptlab.stats.cells import CellRow
+from ngptlab.stats.estimates import mean
+from ngptlab.stats.search import Search, Tried, fixed_of, made, settings_of
+from ngptlab.studies.search import descent
+from ngptlab.studies.search.descent import Point
+from ngptlab.studies.search.files import write_search
+from ngptlab.studies.sweep.plan import Resolve, check_free, check_parts
+from ngptlab.studies.sweep.run import Fitting, train_cells
+from ngptlab.studies.sweep.table import rows
+
+HOW = (
+    "Coordinate descent: one field after the other to a neighbour with a lower loss until no neighbour is lower; methods whose "
+    "descent ended earlier tried diagonal neighbours of their best, until all had as many runs."
+)
+SEARCH_SETS = {"method": "--methods", "seed": "--seeds", "data.seed": "--seeds", "optim.lr_grid": "--grid"}
+
+
+@dataclass
+class Arm:
+    """A method in a search: the values of each field that it can have, and what is known of them."""
+
+    config: RunConfig
+    space: dict[str, list[str]]
+    start: Point
+    """The recipe's own values where they are among those given, else the first given."""
+    cells: dict[Point, list[Cell]] = field(default_factory=dict)
+    losses: dict[Point, float] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of values of each field."""
+        return [len(values) for values in self.space.values()]
+
+    def settings(self, point: Point) -> dict[str, str]:
+        """The values at a point, by path."""
+        return {path: values[i] for (path, values), i in zip(self.space.items(), point, strict=True)}
+
+
+def search(
+    recipe: Recipe,
+    *,
+    out: Path,
+    fields: Mapping[str, Sequence[str]],
+    methods: Sequence[str] = (),
+    seeds: int = 1,
+    points: int | None = None,
+    workers: int = 0,
+    stack: int | None = None,
+    ledger: Ledger | None = None,
+    overrides: Overrides | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> tuple[Search, list[CellRow]]:
+    """Descend for every method; train what is missing under out/runs; write search.json, .csv, .png and .svg into `out`.
+
+    `points` is the most settings that a method is given; None: until no neighbour is lower.
+    A value that a method refuses is none of its values. A run that diverges has an infinite loss.
+
+    Raises:
+        LabError: wrong settings or data, or a run that failed: without its loss the search can't go on.
+        SweepStopped: a signal asked for it; the same command goes on.
+    """
+    names = tuple(methods) or recipe.methods
+    check_free("sweep --search", SEARCH_SETS, [*(overrides or {}), *fields])
+    if points is not None and points < 1:
+        raise ConfigError(f"--points: given {points}; give at least 1")
+    check_parts({"methods": names, **{f"grid {path}": values for path, values in fields.items()}}, seeds)
+    fitting = Fitting()
+    arms = {name: _arm(recipe, name, fields, overrides or {}, fitting, tell) for name in names}
+    while True:
+        wanted = descent.next_points(
+            {name: arm.sizes for name, arm in arms.items()},
+            {name: arm.start for name, arm in arms.items()},
+            {name: arm.losses for name, arm in arms.items()},
+            budget=points,
+        )
+        cells = [cell for name, arm in arms.items() for cell in _cells(arm, wanted[name], seeds, fitting)]
+        every = [cell for arm in arms.values() for point in arm.cells.values() for cell in point]
+        if not any(wanted.values()):
+            break
+        if not cells:
+            continue
+        failures = train_cells(cells, out, workers=workers, stack=stack, ledger=ledger, tell=tell)
+        table = rows(every, out, failures)
+        _learn(arms, {row.hash: row for row in table})
+    table = rows(every, out, {})
+    found = _found(recipe, arms, fields, {row.hash: row for row in table}, points)
+    write_search(found, out)
+    return found, table
+
+
+def _arm(
+    recipe: Recipe,
+    name: str,
+    fields: Mapping[str, Sequence[str]],
+    overrides: Overrides,
+    fitting: Resolve,
+    tell: Callable[[str], None],
+) -> Arm:
+    config = fitting(apply(recipe.arm(name), overrides))
+    optim = config.optim.model_copy(update={"lr_grid": (), "search": ""})
+    config = config.model_copy(update={"optim": optim})
+    space: dict[str, list[str]] = {}
+    start = []
+    for path, values in fields.items():
+        taken = _values(config, path, values, fitting, tell)
+        if taken:
+            own = str(settings_of(config, [path])[path])
+            space[path] = list(taken.values())
+            start.append(list(taken).index(own) if own in taken else 0)
+    if not space:
+        raise ConfigError(f"{name}: no value of --grid fits it")
+    return Arm(config, space, tuple(start))
+
+
+def _values(
+    config: RunConfig, path: str, values: Sequence[str], fitting: Resolve, tell: Callable[[str], None]
+) -> dict[str, str]:
+    """The values that a method takes, as they were given, by what they are: '0.1' and '1e-1' would be one run.
+
+    Raises:
+        ConfigError: a value is none that any config could have.
+    """
+    taken: dict[str, str] = {}
+    for value in values:
+        changed = apply(config, {path: value})
+        try:
+            found = str(settings_of(fitting(changed), [path])[path])
+            refused = f"the same as {taken[found]}" if found in taken else ""
+        except ConfigError as error:
+            refused = str(error)
+        if refused:
+            tell(f"{config.method} without {path} {value}: {refused}")
+        else:
+            taken[found] = value
+    return taken
+
+
+def _cells(arm: Arm, points: Sequence[Point], seeds: int, fitting: Resolve) -> list[Cell]:
+    """The cells of points, which the arm knows from then on."""
+    for point in points:
+        if point not in arm.cells:
+            settings = arm.settings(point)
+            said = " ".join(f"{path}={value}" for path, value in settings.items() if path != "optim.lr")
+            try:
+                arm.cells[point] = [
+                    Cell(
+                        fitting(apply(arm.config, {**settings, "seed": seed, "data.seed": seed})),
+                        settings=said,
+                    )
+                    for seed in range(seeds)
+                ]
+            except ConfigError:  # fine one by one, and refused together: as bad as a run that diverges
+                arm.cells[point], arm.losses[point] = [], math.inf
+    return [cell for point in points for cell in arm.cells[point]]
+
+
+def _learn(arms: Mapping[str, Arm], table: Mapping[str, CellRow]) -> None:
+    for arm in arms.values():
+        for point, cells in arm.cells.items():
+            ended = [table[cell.config.hash] for cell in cells]
+            if failed := [row for row in ended if row.status not in ("done", "diverged")]:
+                row = failed[0]
+                raise ConfigError(
+                    f"{row.method} {row.settings} lr {row.lr:g} seed {row.seed}: {row.status} ({row.reason}); mend that and "
+                    "give the same command again"
+                )
+            if ended:
+                arm.losses[point] = mean([_loss(row) for row in ended])
+
+
+def _loss(row: CellRow) -> float:
+    return math.inf if row.final_loss_nats is None else row.final_loss_nats
+
+
+def _found(
+    recipe: Recipe,
+    arms: Mapping[str, Arm],
+    fields: Mapping[str, Sequence[str]],
+    table: Mapping[str, CellRow],
+    points: int | None,
+) -> Search:
+    tried = []
+    for name, arm in arms.items():
+        for cells in arm.cells.values():
+            for cell in cells:
+                row = table[cell.config.hash]
+                tried.append(
+                    Tried(
+                        hash=row.hash,
+                        method=name,
+                        seed=row.seed,
+                        settings=settings_of(cell.config, arm.space),
+                        status="done" if row.status == "done" else "diverged",
+                        loss_nats=row.final_loss_nats,
+                    )
+                )
+    return made(
+        recipe=recipe.config.name,
+        how=HOW if points is None else f"{HOW} It was stopped at {points} settings each.",
+        space={path: list(values) for path, values in fields.items()},
+        fixed={name: fixed_of(arm.config, arm.space) for name, arm in arms.items()},
+        cells=tried,
+    )

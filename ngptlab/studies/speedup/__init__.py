@@ -1,0 +1,1 @@
+"""How many times a method's tokens the baseline needs for its loss."""

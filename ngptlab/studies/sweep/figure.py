@@ -1,0 +1,134 @@
+"""The figure of a sweep: loss against learning rate, a curve a width, a column a set of rules, a row a method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from ngptlab.draw.panels import BASE, write
+from ngptlab.draw.style import PAGE, PAGE_STYLE, SERIES, bars, saved
+from ngptlab.stats import estimates as stats
+from ngptlab.stats.transfer import Curve, Finding
+
+LINES = ("solid", "dashed", "dotted", "dashdot")
+"""Dashes repeat what colour says, for print in grey."""
+
+HEADROOM = 0.75
+"""Of each row's spread from the lowest loss up, the share of points shown; what diverges would flatten all else."""
+
+CAPTION_INCHES = 0.45
+
+
+def draw(findings: Sequence[Finding], out: Path, *, title: str) -> None:
+    """Write sweep.png and sweep.svg into `out`; the same findings give the same bytes. Nothing where there is no loss."""
+    if not _finite_losses(findings):
+        return
+    write(out, "sweep", lambda: _figure(findings, title), style=BASE)
+
+
+def page_svg(findings: Sequence[Finding], *, title: str) -> bytes:
+    """The same figure for a page; no bytes where there is no loss."""
+    if not _finite_losses(findings):
+        return b""
+    with matplotlib.style.context(["default", BASE | PAGE_STYLE]):
+        return saved(_figure(findings, title), PAGE)
+
+
+def _figure(findings: Sequence[Finding], title: str) -> Figure:
+    methods = list(dict.fromkeys(f.method for f in findings))
+    params = list(dict.fromkeys(f.rules for f in findings))
+    widths = sorted({curve.width for f in findings for curve in f.curves})
+    height = 1.1 + 2.7 * len(methods)
+    # A foot that the layout keeps clear of axes, for the caption.
+    foot = CAPTION_INCHES / height
+    layout = ConstrainedLayoutEngine(rect=(0, foot, 1, 1 - foot))
+    figure = Figure(figsize=(1.0 + 3.2 * max(2, len(params)), height), layout=layout)
+    grid = figure.subplots(len(methods), len(params), sharex=True, sharey="row", squeeze=False)
+    for row, method in enumerate(methods):
+        of_row = [f for f in findings if f.method == method]
+        for column, param in enumerate(params):
+            axes = grid[row, column]
+            found = [f for f in of_row if f.rules == param]
+            axes.set_title(f"{method}, {param}" + ("" if found else ": not applicable"))
+            for curve in found[0].curves if found else ():
+                _curve(axes, curve, widths.index(curve.width))
+            _axes(axes, row == len(methods) - 1, column == 0)
+        _frame(grid[row, 0], of_row)
+    handles = {
+        label: h for axes in grid.flat for h, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper center", ncols=len(widths), frameon=False
+    )
+    figure.text(0.01, 0.2 * foot, _caption(findings, title), fontsize=7.5, va="bottom")
+    return figure
+
+
+def _curve(axes: Axes, curve: Curve, index: int) -> None:
+    colour, line = SERIES[index % len(SERIES)], LINES[index % len(LINES)]
+    x, y = np.log2(curve.lrs), np.array(curve.means)
+    y = np.where(np.isfinite(y), y, np.nan)
+    axes.plot(x, y, color=colour, linestyle=line, marker=".", label=f"width {curve.width}")
+    if (seeds := len(curve.losses)) > 1:
+        half = stats.t95(seeds - 1) * np.array(curve.errors)
+        axes.fill_between(x, y - half, y + half, color=colour, alpha=0.2, linewidth=0)
+        for single in curve.losses:
+            finite = np.where(np.isfinite(single), single, np.nan)
+            axes.plot(x, finite, color=colour, linewidth=0.5, alpha=0.6, zorder=1.5)
+    # Diverged rates stand as crosses at the top of the panel: worse than all others, and not hidden.
+    gone = x[np.isnan(y)]
+    if len(gone):
+        height = np.full(len(gone), 0.97 - 0.04 * index)
+        axes.plot(gone, height, "x", color=colour, transform=axes.get_xaxis_transform())
+    if curve.optimum is None:
+        return
+    best, at = curve.optimum, curve.means[curve.optimum.best]
+    if best.on_edge:
+        axes.plot(best.log2_lr, at, marker="s", ms=8, mfc="none", mec=colour, mew=1.5, linestyle="none")
+        return
+    reach = [[best.log2_lr - best.low], [best.high - best.log2_lr]]
+    axes.errorbar(best.log2_lr, at, xerr=reach, fmt="v", ms=7, color=colour, mec="black", capsize=3, zorder=4)
+
+
+def _finite_losses(findings: Sequence[Finding]) -> list[float]:
+    return [y for f in findings for curve in f.curves for y in curve.means if math.isfinite(y)]
+
+
+def _frame(axes: Axes, findings: Sequence[Finding]) -> None:
+    """Up to the third quartile of a row's losses, and never below any curve's optimum."""
+    losses = _finite_losses(findings)
+    if not losses:
+        return
+    best = [c.means[c.optimum.best] for f in findings for c in f.curves if c.optimum is not None]
+    low, high = min(losses), max(float(np.quantile(losses, HEADROOM)), *best)
+    room = 0.1 * (high - low) or 0.05
+    axes.set_ylim(low - room, high + 2 * room)
+
+
+def _axes(axes: Axes, bottom: bool, left: bool) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"$2^{{{x:.0f}}}$"))
+    if bottom:
+        axes.set_xlabel("learning rate")
+    if left:
+        axes.set_ylabel("validation loss (nats)")
+
+
+def _caption(findings: Sequence[Finding], title: str) -> str:
+    curves = [curve for f in findings for curve in f.curves]
+    kinds = sorted({c.optimum.interval for c in curves if c.optimum is not None and not c.optimum.on_edge})
+    said = bars((len(curve.losses) for curve in curves), "bands", marks="thin lines")
+    lines = [
+        f"{title}: {said}.",
+        f"Triangle: optimum, 95% interval from {' or '.join(kinds) or 'nothing'}. Square: at the grid's edge. Cross: diverged.",
+    ]
+    return "\n".join(lines)

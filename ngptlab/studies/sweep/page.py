@@ -1,0 +1,125 @@
+"""A sweep on the page: how far the best learning rate moves with width. Computed anew from the sweep's cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from typing_extensions import TypedDict
+
+from ngptlab.disk import write_text
+from ngptlab.stats.cells import CellRow, as_csv
+from ngptlab.stats.estimates import ci95
+from ngptlab.stats.tables import writing
+from ngptlab.stats.transfer import Curve, Finding, transfer
+from ngptlab.stats.verdict import judge
+from ngptlab.stats.words import rate
+from ngptlab.studies.reading import damaged, read
+from ngptlab.studies.section import Cell, Study, loss, number, word
+from ngptlab.studies.sweep.figure import draw, page_svg
+from ngptlab.terminal import printable
+
+FILE = "sweep.json"
+OF_A_COMPARISON = False
+COLUMNS = (
+    "method",
+    "rules",
+    "width",
+    "best rate",
+    "95%, low",
+    "95%, high",
+    "interval from",
+    "loss at the best (nats)",
+    "seeds",
+    "diverged",
+)
+CAPTION = (
+    "A curve a width: where the lowest points stand above each other, one learning rate serves all widths; where they move "
+    "to the left, larger models need a smaller one. Triangle: optimum with its interval. Square: at the grid's edge. "
+    "Cross: diverged. Bands, and ± in the table: 95% over the seeds by Student's t; thin lines: single seeds. One seed "
+    "has neither."
+)
+
+
+class Table(TypedDict):
+    """What is read of sweep.json."""
+
+    cells: list[CellRow]
+
+
+def study(path: Path) -> list[Study]:
+    """What sweep.json says."""
+    cells = read(path, Table)["cells"]
+    if not all(cell.lr > 0 and cell.width > 0 for cell in cells):
+        raise damaged(path, "a cell's rate or width is not above zero")
+    findings, name = transfer(cells), printable(path.resolve().parent.name)
+    svg = page_svg(findings, title=name)
+
+    def write(out: Path) -> None:
+        with writing(out):
+            write_text(out / "sweep.csv", as_csv(cells))
+            draw(findings, out, title=name)
+
+    drawn = ("sweep.png", "sweep.svg") if svg else ()
+    return [
+        Study(
+            kind="sweep",
+            title=f"Learning rates over widths ({name})",
+            answer=answer(findings),
+            svg=svg,
+            caption=CAPTION,
+            columns=COLUMNS,
+            rows=list(_rows(findings)),
+            warnings=[finding.verdict for finding in findings],
+            files=["sweep.csv", *drawn],
+            write=write,
+        )
+    ]
+
+
+def answer(findings: Sequence[Finding]) -> str:
+    """The shift of each method under each set of rules, and what it means."""
+    shifts = [
+        f"{number(finding.shift.slope, '+z.2f').text}{_error(finding.shift.stderr)} for {_whose(finding)} "
+        f"({judge(finding.curves, finding.shift)})"
+        for finding in findings
+        if finding.shift
+    ]
+    if not shifts:
+        return "No shift of the best learning rate can be told: fewer than two widths have an optimum."
+    error = any(finding.shift and finding.shift.stderr is not None for finding in findings)
+    said = " (± one standard error of the line through the widths)" if error else ""
+    return (
+        f"Per doubling of width the best learning rate moves, in powers of two{said}, by {'; '.join(shifts)}."
+    )
+
+
+def _error(stderr: float | None) -> str:
+    """Of the line, which decides: two of it are held against the limit (`verdict.judge`)."""
+    return " (two widths: no error)" if stderr is None else f" ± {stderr:.2f}"
+
+
+def _whose(finding: Finding) -> str:
+    return f"{finding.method} under {finding.rules}"
+
+
+def _rows(findings: Sequence[Finding]) -> Iterator[tuple[Cell, ...]]:
+    for finding in findings:
+        for curve in finding.curves:
+            yield word(finding.method), word(finding.rules), number(curve.width), *_optimum(curve)
+
+
+def _optimum(curve: Curve) -> Iterator[Cell]:
+    best = curve.optimum
+    if best is None:
+        yield from [number(None)] * 5
+    else:
+        yield from (_rate(2**log2) for log2 in (best.log2_lr, best.low, best.high))
+        yield word(best.interval)
+        seeds = len(curve.losses)
+        yield loss(curve.means[best.best], ci95(curve.errors[best.best], seeds) if seeds > 1 else None)
+    yield from (number(len(curve.losses)), number(curve.diverged))
+
+
+def _rate(lr: float) -> Cell:
+    return Cell(rate(lr), lr)

@@ -1,0 +1,125 @@
+"""A sweep from its recipe to its table, figure and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from ngptlab import methods as all_methods
+from ngptlab.config import Dims, RunConfig
+from ngptlab.errors import ConfigError
+from ngptlab.experiment import initial_model
+from ngptlab.jobs.board import Board
+from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.local import SweepStopped, execute, share_out, studying
+from ngptlab.jobs.stacks import stacks
+from ngptlab.ledger.book import Ledger
+from ngptlab.overrides import Overrides
+from ngptlab.recipes import Recipe
+from ngptlab.stats.cells import CellRow
+from ngptlab.stats.transfer import Finding, as_json, transfer
+from ngptlab.studies.sweep.figure import draw
+from ngptlab.studies.sweep.plan import changed, grid_of, plan
+from ngptlab.studies.sweep.table import rows, write
+
+
+def sweep(
+    recipe: Recipe,
+    *,
+    out: Path,
+    methods: Sequence[str] = (),
+    params: Sequence[str] = (),
+    widths: Sequence[int] = (),
+    lrs: Sequence[float] = (),
+    seeds: int = 1,
+    base_width: int = 0,
+    fields: Mapping[str, Sequence[str]] | None = None,
+    workers: int = 0,
+    stack: int | None = None,
+    ledger: Ledger | None = None,
+    overrides: Overrides | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> tuple[list[CellRow], list[Finding]]:
+    """Train every cell of the grid that is missing, under out/runs; write sweep.csv, .json, .png and .svg into `out`.
+
+    `fields` are crossed with the rest: any field of the config by its path, and the values that it is given.
+    `stack` cells of one shape are trained as one program; 1: none; None: as many as pays.
+
+    Raises:
+        LabError: wrong settings or data. What goes wrong in one cell is in its row, and no error.
+        SweepStopped: a signal asked for it; cells under way were saved, and the table holds what is known.
+    """
+    recipe = changed(recipe, overrides or {})
+    grid = grid_of(
+        recipe,
+        methods=methods,
+        params=params,
+        widths=widths,
+        lrs=lrs,
+        seeds=seeds,
+        base_width=base_width,
+        fields=fields,
+    )
+    cells = plan(recipe, grid, resolve=Fitting())
+    try:
+        failures = train_cells(cells, out, workers=workers, stack=stack, ledger=ledger, tell=tell)
+    except SweepStopped:
+        write(rows(cells, out, {}), out, extra={})
+        raise
+    table = rows(cells, out, failures)
+    findings = transfer(table)
+    write(table, out, extra={"transfer": [as_json(finding) for finding in findings]})
+    draw(findings, out, title=recipe.config.name)
+    return table, findings
+
+
+def train_cells(
+    cells: Sequence[Cell],
+    out: Path,
+    *,
+    workers: int,
+    stack: int | None,
+    ledger: Ledger | None,
+    tell: Callable[[str], None],
+) -> dict[str, str]:
+    """Train those that are not over, under out/runs; returns why cells failed, by hash.
+
+    Raises:
+        LabError: wrong data, or another command is training there.
+        SweepStopped: a signal asked for it; the cells under way were saved.
+    """
+    workers, threads = share_out(workers, cells[0].config.device)
+    with studying(cells, out, ledger=ledger, tell=tell) as request, Board(cells) as board:
+        return execute(
+            cells,
+            out,
+            workers=workers,
+            threads=threads,
+            board=board,
+            request=request,
+            group=lambda left: stacks(
+                left, partial(run_of, out), choice=stack, workers=workers, note=board.note
+            ),
+        )
+
+
+class Fitting:
+    """Resolves a config, and builds its model once for each method, rules, size and start of alpha: what can be refused."""
+
+    def __init__(self) -> None:
+        self._refusals: dict[tuple[str, str, int, Dims, float | None], str] = {}
+
+    def __call__(self, config: RunConfig) -> RunConfig:
+        resolved = all_methods.resolve(config)
+        param = config.param
+        key = (config.method, param.rules, param.base_width, config.model, config.optim.alpha_init)
+        if key not in self._refusals:
+            try:
+                initial_model(resolved)
+                self._refusals[key] = ""
+            except ConfigError as error:
+                self._refusals[key] = str(error)
+        if self._refusals[key]:
+            raise ConfigError(self._refusals[key])
+        return resolved

@@ -1,0 +1,67 @@
+"""One tidy table of a sweep, read from its run directories: sweep.csv and sweep.json. Same runs, same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ngptlab.disk import write_json, write_text
+from ngptlab.errors import LabError
+from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.outcome import status_of
+from ngptlab.runs import Run
+from ngptlab.stats.cells import CellRow, as_csv
+
+LAST_STEPS = 50
+
+
+def rows(cells: Sequence[Cell], out: Path, failures: Mapping[str, str]) -> list[CellRow]:
+    """A line for each cell; `failures` are the crashes that left no word in their run directory, by hash."""
+    return [_row(cell, run_of(out, cell), failures) for cell in cells]
+
+
+def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
+    config = cell.config
+    where: dict[str, Any] = {
+        "method": config.method,
+        "param": config.param.rules,
+        "width": config.model.d_model,
+        "lr": config.optim.lr,
+        "seed": config.seed,
+        "hash": config.hash,
+        "settings": cell.settings,
+    }
+    if cell.refusal:
+        return CellRow(**where, status="not applicable", reason=cell.refusal)
+    if config.hash in failures:
+        return CellRow(**where, status="failed", reason=failures[config.hash])
+    status, reason = status_of(run_path, config.hash)
+    if status == "failed" or not (run_path / "config.json").exists():
+        return CellRow(**where, status=status, reason=reason)
+    run = Run(run_path)
+    try:
+        metrics, timing, evals = run.read("metrics"), run.read("timing"), run.read("evals")
+    except LabError as error:
+        return CellRow(**where, status="failed", reason=str(error))
+    last = [record["loss_nats"] for record in metrics[-LAST_STEPS:]]
+    finals = [e for e in evals if e["eval"] == "val" and e["step"] == config.train.steps]
+    final = finals[-1] if finals and status == "done" else {}
+    return CellRow(
+        **where,
+        status=status,
+        reason=reason,
+        final_loss_nats=final.get("loss_nats"),
+        final_loss_stderr=final.get("stderr_nats"),
+        train_loss_last50_nats=sum(last) / len(last) if last and status == "done" else None,
+        steps=len(metrics),
+        params=run.summary.get("params"),
+        seconds=round(sum(record["step_seconds"] for record in timing), 3),
+    )
+
+
+def write(table: Sequence[CellRow], out: Path, *, extra: Mapping[str, Any]) -> None:
+    """Write sweep.csv and sweep.json; `extra` joins the rows in the JSON."""
+    write_text(out / "sweep.csv", as_csv(table))
+    write_json(out / "sweep.json", {"cells": [asdict(row) for row in table], **extra})

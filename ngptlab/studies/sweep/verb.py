@@ -1,0 +1,197 @@
+"""The verb `sweep`: a grid of runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from ngptlab.config import ParamConfig, blank, flatten
+from ngptlab.errors import ConfigError, nearest
+from ngptlab.options import ledger
+from ngptlab.options.stopping import until_stopped
+from ngptlab.options.types import runs, size
+from ngptlab.terminal import remark, say
+
+if TYPE_CHECKING:
+    from ngptlab.recipes import Recipe
+
+NAME = "sweep"
+SUMMARY = "Train a grid of runs; does the learning rate carry over width?"
+TAKES_RECIPE = True
+RULES = get_args(ParamConfig.model_fields["rules"].annotation)
+
+
+def add(sweep: argparse.ArgumentParser) -> None:
+    """Give the verb's parser its options."""
+
+    def option(name: str, text: str, **how: Any) -> None:
+        sweep.add_argument(name, help=f"{text} (default: the recipe's)", **how)
+
+    option("--methods", "methods", nargs="+", default=[], metavar="M")
+    option(
+        "--params", "rules of parametrization", nargs="+", default=[], choices=RULES, metavar="sp|mup|nugpt"
+    )
+    option(
+        "--widths", "d_model of each model, heads as wide as the recipe's", nargs="+", default=[], type=size
+    )
+    option("--lrs", "learning rates: 2^-9, 2**-9 or 0.002", nargs="+", default=[], metavar="LR")
+    sweep.add_argument(
+        "--grid",
+        nargs="+",
+        default=[],
+        metavar="FIELD=V,V",
+        help="cross any other fields too, as --grid optim.weight_decay=0,0.1 optim.init='std:0.02;fan_in' (';' where a value has "
+        "commas)",
+    )
+    sweep.add_argument(
+        "--search",
+        action="store_true",
+        help="instead of the whole grid, descend from the recipe's settings along one field after the other (--lrs and --grid, "
+        "values in order), with as many runs for every method; writes search.json, for `ngptlab compare --tuned`",
+    )
+    sweep.add_argument(
+        "--points",
+        type=runs,
+        metavar="N",
+        help="with --search: at most N settings for each method (default: until no neighbour has a lower loss)",
+    )
+    option("--base-width", "width at which all rules agree", type=size, default=0, metavar="W")
+    sweep.add_argument(
+        "--seeds", type=runs, default=1, metavar="N", help="runs of each cell (default: 1; a claim needs 3)"
+    )
+    sweep.add_argument(
+        "--workers",
+        type=runs,
+        default=0,
+        metavar="K",
+        help="cells trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
+    )
+    sweep.add_argument(
+        "--stack",
+        default="auto",
+        metavar="auto|off|M",
+        help="train up to M cells of one shape as one program (default: auto, as many as pays; see docs/protocol.md)",
+    )
+    ledger.add(sweep)
+    sweep.add_argument(
+        "--out",
+        type=Path,
+        help="folder of the runs, table and figure (default: out/<recipe>-sweep, or -search)",
+    )
+
+
+def _fields(given: list[str]) -> dict[str, list[str]]:
+    """FIELD=V,V of each `--grid`.
+
+    Raises:
+        ConfigError: one is none of that, or names no field.
+    """
+    known = [path for path, _ in flatten(blank())]
+    found: dict[str, list[str]] = {}
+    for text in given:
+        path, equals, values = text.partition("=")
+        path = path.replace("-", "_")
+        parts = [value.strip() for value in values.split(";" if ";" in values else ",")]
+        if not equals or not all(parts):
+            raise ConfigError(f"--grid: given {text!r}; give FIELD=VALUE,VALUE, as optim.weight_decay=0,0.1")
+        if path not in known or path in found:
+            problem = "given twice" if path in found else f"no such field; {nearest(path, known)}"
+            raise ConfigError(f"--grid: {path}: {problem}")
+        found[path] = parts
+    return found
+
+
+def act(options: argparse.Namespace) -> int:
+    """Train what is missing, write table and figure, print the verdicts."""
+    from ngptlab.jobs.stacks import stack_choice
+    from ngptlab.recipes import recipe
+    from ngptlab.stats.learning_rate import parse_rate
+    from ngptlab.studies.sweep.run import sweep
+    from ngptlab.studies.sweep.tuning import searched
+
+    found, lrs = recipe(options.recipe), [parse_rate(text) for text in options.lrs]
+    stack, fields = stack_choice(options.stack), _fields(options.grid)
+    kind = "search" if options.search else "sweep"
+    out: Path = options.out or Path("out") / f"{found.config.name}-{kind}"
+    if options.points is not None and not options.search:
+        raise ConfigError("--points: goes with --search only; a grid is trained whole")
+    if options.search:
+        return _search(options, found, lrs, fields, stack, out)
+    failed = 0
+
+    def work() -> None:
+        nonlocal failed
+        table, findings = sweep(
+            found,
+            out=out,
+            methods=options.methods,
+            params=options.params,
+            widths=options.widths,
+            lrs=lrs,
+            seeds=options.seeds,
+            base_width=options.base_width,
+            fields=fields,
+            workers=options.workers,
+            stack=stack,
+            ledger=ledger.given(options),
+            overrides=options.overrides,
+            tell=remark,
+        )
+        for finding in findings:
+            say(finding.verdict)
+        for line in searched(table):
+            say(line)
+        say(f"The table: {out / 'sweep.csv'}")
+        failed = sum(row.status == "failed" for row in table)
+
+    code = until_stopped(work)
+    if failed:
+        remark(
+            f"ngptlab: {failed} cell{'s' * (failed > 1)} failed; column `reason` of the table says why. Mend that and give "
+            "the same command again",
+        )
+    return code or (1 if failed else 0)
+
+
+def _search(
+    options: argparse.Namespace,
+    found: Recipe,
+    lrs: list[float],
+    fields: dict[str, list[str]],
+    stack: int | None,
+    out: Path,
+) -> int:
+    """Descend; print what was found for each method."""
+    from ngptlab.stats.search import in_words
+    from ngptlab.studies.search.run import search
+
+    if options.params or options.widths or options.base_width:
+        raise ConfigError(
+            "--search: of one width and one set of rules; give the recipe's fields, as --model.d_model 64"
+        )
+    if "optim.lr" in fields:
+        raise ConfigError("--grid optim.lr: give the learning rates by --lrs, as --lrs 2^-9 2^-8 2^-7")
+    space = {**({"optim.lr": [repr(lr) for lr in lrs]} if lrs else {}), **fields}
+    if not space:
+        raise ConfigError("--search: over what? Give --lrs 2^-9 2^-8 2^-7, --grid FIELD=V,V or both")
+
+    def work() -> None:
+        result, _ = search(
+            found,
+            out=out,
+            fields=space,
+            methods=options.methods,
+            seeds=options.seeds,
+            points=options.points,
+            workers=options.workers,
+            stack=stack,
+            ledger=ledger.given(options),
+            overrides=options.overrides,
+            tell=remark,
+        )
+        for line in in_words(result):
+            say(line)
+        say(f"The search: {out / 'search.json'}")
+
+    return until_stopped(work)

@@ -1,0 +1,1 @@
+"""Which methods reach a loss, at what cost."""

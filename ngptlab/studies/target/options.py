@@ -1,0 +1,92 @@
+"""Options of `compare` that hold it against a target loss."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ngptlab.errors import ConfigError
+from ngptlab.options import ledger, tuned
+from ngptlab.options.runs import console_reporter
+from ngptlab.options.types import positive, runs
+from ngptlab.recipes import Recipe
+from ngptlab.terminal import remark
+
+MAX_SEEDS = 8
+SIGNIFICANCE = 0.01
+
+
+def add(compare: argparse.ArgumentParser) -> None:
+    """Give the verb's parser its options."""
+    group = compare.add_argument_group(
+        "a target",
+        "Which methods reach a loss, at what cost? Seeds 0, 1, 2 ... are added until each method is decided. A run counts by its "
+        "final validation loss, after its cooldown; costs are those of whole runs at the length given.",
+    )
+    group.add_argument(
+        "--target",
+        metavar="LOSS|METHOD",
+        help="a final validation loss in nats, or a method whose mean loss, over the same seeds, is the target",
+    )
+    group.add_argument(
+        "--max-seeds",
+        type=runs,
+        metavar="N",
+        help=f"most runs of each method (default: {MAX_SEEDS}; at least 2 without --sigma)",
+    )
+    group.add_argument(
+        "--significance",
+        type=positive,
+        metavar="P",
+        help="chance of a wrong 'reached', and of a wrong 'not reached', at most, for each method, by one-sided tests (default: "
+        f"{SIGNIFICANCE:g}). Looking after every seed takes chance as often: each look has an equal share of P "
+        "(Bonferroni), P/(N-1), or P/N with --sigma. So fix N beforehand",
+    )
+    group.add_argument(
+        "--sigma",
+        type=positive,
+        metavar="S",
+        help="known standard deviation of a run's final loss over seeds, in nats, from many other runs: then a z test "
+        "from the first seed on (default: Student's t over the seeds, from the second on)",
+    )
+
+
+def check_absent(options: argparse.Namespace) -> None:
+    """Options of a target say nothing without one.
+
+    Raises:
+        ConfigError: one was given.
+    """
+    for name in ("max_seeds", "significance", "sigma"):
+        if getattr(options, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')}: goes with a target only; give --target LOSS, too")
+
+
+def act(recipe: Recipe, options: argparse.Namespace, out: Path) -> tuple[list[Path], Path]:
+    """Train what is missing, print the table, write the numbers; returns the run directories and the study's file."""
+    from ngptlab.console import Console
+    from ngptlab.studies.target.files import print_target
+    from ngptlab.studies.target.rule import Rule
+    from ngptlab.studies.target.run import reach
+
+    if options.seeds != 1:
+        raise ConfigError("--seeds: with --target seeds are added as needed; give --max-seeds N instead")
+    rule = Rule(
+        significance=SIGNIFICANCE if options.significance is None else options.significance,
+        max_seeds=MAX_SEEDS if options.max_seeds is None else options.max_seeds,
+        sigma=options.sigma,
+    )
+    tuned.keep(options, out)
+    found, runs = reach(
+        recipe,
+        out=out,
+        target=options.target,
+        rule=rule,
+        methods=options.methods,
+        ledger=ledger.given(options),
+        overrides=options.overrides,
+        reporter=console_reporter,
+        tell=remark,
+    )
+    print_target(found, Console())
+    return runs, out / "target.json"
