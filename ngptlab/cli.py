@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from ngptlab import __version__, disk
 from ngptlab.config import RunConfig, blank
-from ngptlab.discover import modules
+from ngptlab.discover import folders, modules
 from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.options import ledger as ledger_option
 from ngptlab.options import smoke as smoked
@@ -196,7 +196,7 @@ def parser() -> Parser:
         type=Path,
         metavar="PATH",
         help="run directories or folders of them, the baseline's first; folders of studies "
-        f"({', '.join(modules('ngptlab.studies', 'page'))})",
+        f"({', '.join(folders('ngptlab.studies', 'page'))})",
     )
     report.add_argument(
         "--out", type=Path, default=Path("out/report"), help="folder of report.html (default: out/report)"

@@ -1,4 +1,7 @@
-"""Parts that are found by folder: a study is a folder of studies/, an evaluation is one of measure/, and no list names them."""
+"""Parts that are found by folder: a study is a folder of studies/, an evaluation is one of measure/, and no list names them.
+
+Folders are those of the package's `__path__`, so that a plug-in or a test may add a place.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,12 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 
-def modules(package: str, name: str) -> dict[str, ModuleType]:
-    """The module of this name in each folder of a package that has one, by folder, in the alphabet's order.
+def folders(package: str, name: str) -> list[str]:
+    """The folders of a package that hold a module of this name, in the alphabet's order. Imports none of these modules."""
+    found = sorted(each.name for each in iter_modules(import_module(package).__path__) if each.ispkg)
+    return [folder for folder in found if find_spec(f"{package}.{folder}.{name}")]
 
-    Folders are those of the package's `__path__`, so that a plug-in or a test may add a place.
-    """
-    folders = sorted(found.name for found in iter_modules(import_module(package).__path__) if found.ispkg)
-    return {
-        folder: import_module(f"{package}.{folder}.{name}")
-        for folder in folders
-        if find_spec(f"{package}.{folder}.{name}")
-    }
+
+def modules(package: str, name: str) -> dict[str, ModuleType]:
+    """These modules, by folder."""
+    return {folder: import_module(f"{package}.{folder}.{name}") for folder in folders(package, name)}

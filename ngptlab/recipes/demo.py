@@ -2,14 +2,15 @@
 
 Command: `ngptlab compare demo`. Both arms train on the same 2.46M tokens, less than a quarter of the text, so that
 nothing is seen twice. Validation is on whole files that training never sees.
-The learning rates are each arm's best on one grid, inside it for both (seed 0, 2026-11-23, two cores,
-results/demo-lr-grid.json). The two methods with Muon have a grid of their own (2026-11-27, results/demo-muon-lr.csv).
+Learning rate, weight decay, initial scale and the start of alpha are each arm's best in one search, with 27 runs for each
+(seed 0, 2026-11-30, searches/17971147.json); a comparison begins with seed 1. The two methods with Muon have a grid of
+learning rates of their own (2026-11-27, results/demo-muon-lr.csv), which is no search.
 """
 
 from ngptlab.config import Dims, EvalConfig, RunConfig, ScheduleConfig, TrainConfig
 from ngptlab.recipes import Recipe, Tuned
 
-LR_GRID = (2**-10, 2**-9, 2**-8, 2**-7, 2**-6)
+SEARCH = "17971147"
 MUON_GRID = (2**-9, 2**-8, 2**-7, 2**-6, 2**-5)
 
 
@@ -28,8 +29,18 @@ def recipe() -> Recipe:
         ),
         methods=("gpt", "ngpt"),
         tuned={
-            "gpt": Tuned(lr=2**-9, lr_grid=LR_GRID),
-            "ngpt": Tuned(lr=2**-7, lr_grid=LR_GRID),
+            "gpt": Tuned(
+                lr=2**-8,
+                settings={"optim.init": "std:0.1", "optim.weight_decay": 0.3},
+                search=SEARCH,
+                first_seed=1,
+            ),
+            "ngpt": Tuned(
+                lr=2**-7,
+                settings={"optim.init": "std:0.02", "optim.weight_decay": 0.1, "optim.alpha_init": 0.1},
+                search=SEARCH,
+                first_seed=1,
+            ),
             "muon": Tuned(lr=2**-7, lr_grid=MUON_GRID),
             "ngpt_muon": Tuned(lr=2**-7, lr_grid=MUON_GRID),
         },

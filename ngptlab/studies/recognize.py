@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ngptlab.discover import modules
+from ngptlab.discover import folders, modules
 from ngptlab.errors import ConfigError
 from ngptlab.folders import own, refuse_link
 from ngptlab.studies.reading import sensible
@@ -113,7 +113,7 @@ def write(placed: Sequence[Placed], out: Path) -> None:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier page wrote, and nothing else."""
-    stems = "|".join(modules("ngptlab.studies", "page"))
+    stems = "|".join(folders("ngptlab.studies", "page"))
     refuse_link(folder)
     for inner in folder.glob("*-*"):
         refuse_link(inner)

@@ -105,8 +105,8 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
         with matplotlib.style.context(["default", drawing.STYLE]):
             kept[name] = build()
 
-    for module in ("spectra_figure", "scales_figure"):
-        monkeypatch.setattr(f"ngptlab.analysis.{module}.write", keep)
+    for module in ("spectra", "scales"):
+        monkeypatch.setattr(f"ngptlab.measure.{module}.figure.write", keep)
     return kept
 
 

@@ -328,7 +328,7 @@ def test_tables_of_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("scales", scales, write_scales_table),
     ):
         monkeypatch.setattr(
-            f"ngptlab.analysis.{name}_files.draw", lambda *figure: None
+            f"ngptlab.measure.{name}.show.draw", lambda *figure: None
         )  # not what this is about
         (tmp_path / name).mkdir()
         write(measured(each), out=tmp_path / name)

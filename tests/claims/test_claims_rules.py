@@ -132,6 +132,17 @@ def test_of_several_settings_the_largest_with_three_seeds_is_judged(arms: Arms) 
     assert "5,000 tokens" in found.reason
 
 
+def test_arms_without_doubt_are_judged_before_larger_ones_with_it(arms: Arms) -> None:
+    """Whether an arm was tuned is known before its losses are; the doubtful setting neither decides nor opposes."""
+    evidence = arms([1.2, 1.3, 1.4], [1.1, 1.21, 1.29])
+    evidence.add(
+        arms([1.0, 1.1, 1.2], [1.1, 1.21, 1.29], tokens=9000, doubts=(doubt("x", "new", kind="tuning"),))
+    )
+    found = rules.LowerLoss(**PAIR).judge(evidence)
+    assert found.settings[0].tokens == 5000 and found.verdict == FAILS
+    assert "the same sign in 1 of 2 settings" in found.measured
+
+
 def test_embeddings_do_not_make_a_setting_the_larger_one(arms: Arms) -> None:
     """Of 10,000 parameters 9,500 are the vocabulary's: 500 work in every step, of the other model's 1,000 all."""
     evidence = arms([1.0, 1.1, 1.2], [1.1, 1.21, 1.29])

@@ -80,7 +80,7 @@ def test_a_study_of_two_methods_lengths_and_shapes(
     assert {s["runs"] for s in found["speedups"]} == {
         "cooldown branches of one trunk for each method and seed"
     }
-    assert "gpt: lr 0.001953, warm-up 2, trunk of 30 steps, 4 branches from 12, 18" in err
+    assert "gpt: lr 0.003906, warm-up 2, trunk of 30 steps, 4 branches from 12, 18" in err
     assert "one seed" in out and "over gpt, by length, cooldown 0.4 linear" in out
 
     # A share more: finished runs are left alone, the new branch leaves the trunk where it can.
@@ -106,7 +106,7 @@ def test_a_trunk_that_diverges_and_one_that_fails_are_told(
     wild = ["--optim.lr", "1e30", "--schedule.warmup-steps", "0"]
     command = ["cooldown", "demo", *tiny, *wild, "--methods", "gpt", "--fracs", "0.5", "--shapes", "linear"]
     assert main([*command, "--out", "wild"]) == 0, "a divergence is a result"
-    assert [r["reason"].split(":")[0] for r in study_of(work / "wild")["rows"]] == ["seed 0 diverged"] * 2
+    assert [r["reason"].split(":")[0] for r in study_of(work / "wild")["rows"]] == ["seed 1 diverged"] * 2
     assert "No result for gpt" in capsys.readouterr().out
 
     command = [
@@ -129,7 +129,7 @@ def test_a_trunk_that_diverges_and_one_that_fails_are_told(
     assert main(command) == 1
     rows = study_of(work / "out")["rows"]
     assert "neither empty nor a run directory" in rows[0]["reason"]
-    assert rows[1]["reason"].startswith("seed 0 failed: its trunk failed:")
+    assert rows[1]["reason"].startswith("seed 1 failed: its trunk failed:")
     assert "2 runs failed" in capsys.readouterr().err
 
 

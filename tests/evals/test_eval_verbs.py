@@ -32,8 +32,8 @@ def runs(make_config: MakeConfig, tmp_path: Path) -> list[Run]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without figures, which take most of the time."""
-    for name in ("spectra_files.draw", "scales_files.draw", "activations_files.write"):
-        monkeypatch.setattr(f"ngptlab.analysis.{name}", lambda *_: None)
+    for name in ("spectra.show.draw", "scales.show.draw", "activations.show.write"):
+        monkeypatch.setattr(f"ngptlab.measure.{name}", lambda *_: None)
 
 
 def kept(run: Run, name: str) -> dict[str, object]:

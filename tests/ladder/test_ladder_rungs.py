@@ -72,7 +72,7 @@ def test_whole_methods_are_the_runs_of_a_comparison() -> None:
     rungs = made("gpt", "ngpt")
     for rung, method in ((rungs[0], "gpt"), (rungs[-1], "ngpt")):
         assert rung.config == methods.resolve(found.arm(method))
-        assert rung.config.optim.lr_grid
+        assert rung.config.optim.search
 
 
 def test_learning_rate_follows_the_constraint_on_the_weights() -> None:
@@ -81,7 +81,7 @@ def test_learning_rate_follows_the_constraint_on_the_weights() -> None:
         for rung in made("gpt", "ngpt", mode):
             whose = "gpt" if parts(rung).after_step == methods.load("gpt").after_step else "ngpt"
             assert rung.lr_of == whose and rung.config.optim.lr == lr[whose]
-            assert bool(rung.config.optim.lr_grid) == (not rung.config.seams.given), "a mixture was not tuned"
+            assert bool(rung.config.optim.search) == (not rung.config.seams.given), "a mixture was not tuned"
     assert [rung.lr_of for rung in made("gpt", "ngpt")] == ["gpt"] * 2 + ["ngpt"] * 6
 
 
@@ -97,9 +97,15 @@ def test_options_hold_on_every_rung() -> None:
 
 
 def test_decay_and_warmup_follow_the_table() -> None:
-    rungs = made("gpt", "ngpt")
+    bare = Recipe(config=recipe("demo").config, methods=("gpt",), tuned={})
+    rungs = plan(bare, base="gpt", target="ngpt", mode="cumulative", overrides={})
     found = [(rung.config.optim.weight_decay, rung.config.schedule.warmup_steps) for rung in rungs]
     assert found == [(0.1, 30)] * 7 + [(0.0, 0)]
+
+
+def test_searched_settings_follow_the_learning_rate() -> None:
+    found = [(rung.config.optim.weight_decay, rung.config.optim.init) for rung in made("gpt", "ngpt")]
+    assert found == [(0.3, "std:0.1")] * 2 + [(0.1, "std:0.02")] * 6
 
 
 def test_a_step_that_options_undo_is_named() -> None:

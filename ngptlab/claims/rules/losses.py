@@ -18,9 +18,9 @@ Match = tuple[Ends, Ends]
 class LowerLoss:
     """`method` ends at a lower validation loss than `baseline` after equal tokens.
 
-    Judged at the largest setting with three seeds (`Setting.size`); of several schedules there, at the one nearest to a
-    cooldown of `frac`. Where another setting with three seeds decides the other way, nothing is decided, because the sign then
-    depends on the setting. How many settings have the same sign is told.
+    Judged at the largest setting (`Setting.size`) with three seeds and no doubt about the arms; of several schedules there, at
+    the one nearest to a cooldown of `frac`. Where another setting with three seeds decides the other way, nothing is
+    decided, because the sign then depends on the setting. How many settings have the same sign is told.
     """
 
     method: str
@@ -122,11 +122,20 @@ def _gaps(match: Match) -> dict[str, float]:
 
 
 def _first(found: Sequence[Match], frac: float) -> Match:
-    """The match to judge: three seeds, then the larger setting, then the schedule, then seeds."""
+    """The match to judge: three seeds, then arms without doubt, then the larger setting, the schedule, and seeds.
+
+    A larger comparison of arms that nobody tuned says less than a smaller one of arms that were.
+    """
 
     def rank(match: Match) -> tuple[object, ...]:
         seeds = len(_gaps(match))
-        return seeds >= MIN_SEEDS, match[0].setting.size, match[0].near(frac), seeds
+        return (
+            seeds >= MIN_SEEDS,
+            not _against(match),
+            match[0].setting.size,
+            match[0].near(frac),
+            seeds,
+        )
 
     return max(found, key=rank)
 
@@ -135,7 +144,8 @@ def _first(found: Sequence[Match], frac: float) -> Match:
 class TurnsInCooldown:
     """`method` is behind `baseline` where the cooldown begins, and ahead at its end.
 
-    Judged at the longest run with three seeds, with the share of the cooldown nearest to `frac` in shape `shape`.
+    Judged at the longest run with three seeds and no doubt about the arms, with the cooldown fraction nearest to `frac` in
+    shape `shape`.
     """
 
     method: str
@@ -184,6 +194,7 @@ class TurnsInCooldown:
         seeds = min(turn.before.pairs, turn.after.pairs)
         return (
             seeds >= MIN_SEEDS,
+            not forbidding(turn.doubts, turn.method, turn.baseline),
             turn.setting.size,
             turn.shape == self.shape,
             -abs(turn.frac - self.frac),

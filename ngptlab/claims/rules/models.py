@@ -24,7 +24,7 @@ Records = Mapping[str, R]
 
 
 def _group(found: Sequence[R], methods: Sequence[str]) -> list[Records[R]]:
-    """For each of the methods its records by seed, from the group with three seeds of all of them, or else the largest."""
+    """For each method its records by seed, from the group with three seeds of all, then no doubt, then the largest models."""
     groups: dict[tuple[object, ...], list[R]] = {}
     for record in found:
         if record.frac == 0.0:
@@ -39,7 +39,8 @@ def _group(found: Sequence[R], methods: Sequence[str]) -> list[Records[R]]:
         every = [record for records in each for record in records.values()]
         largest = max((record.setting.size for record in every), default=0)
         near = max((record.near(USUAL_COOLDOWN) for record in every), default=(0.0, False))
-        return min(len(common), MIN_SEEDS), largest, near, len(common)
+        clear = not forbidding((d for r in every for d in r.doubts), *methods)
+        return min(len(common), MIN_SEEDS), clear, largest, near, len(common)
 
     parts = [split(group) for group in groups.values()]
     return max(parts, key=rank) if parts else [{} for _ in methods]

@@ -86,9 +86,9 @@ def _above(each: Bounded, low: float) -> bool:
 
 
 def rank(saving: Savings) -> tuple[object, ...]:
-    """Three seeds, then the larger setting."""
+    """Three seeds, then arms without doubt, then the larger setting."""
     seeds = max((len(f.by_seed) for f in saving.factors), default=0)
-    return seeds >= MIN_SEEDS, saving.setting.size, seeds
+    return seeds >= MIN_SEEDS, not against(saving), saving.setting.size, seeds
 
 
 def judged(saving: Savings) -> Factor:
