@@ -17,8 +17,8 @@ from torch import Tensor
 
 from benchmarks.sizes import Size
 from ngptlab.device import Device
-from ngptlab.nn.attention import _spans
-from ngptlab.nn.linear import HAS_ONEDNN
+from ngptlab.nn.fast.attention import _spans
+from ngptlab.nn.fast.linear import HAS_ONEDNN
 from ngptlab.nn.loss import CHUNK_VALUES
 
 HEAD_TOKENS = 512

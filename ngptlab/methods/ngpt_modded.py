@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ngptlab.config import Dims
 from ngptlab.nn.decoder import Parts
-from ngptlab.nn.gain import gain
-from ngptlab.nn.norms import unit_norm
+from ngptlab.nn.fast.gain import gain
+from ngptlab.nn.fast.norms import unit_norm
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import (
     HeadWidthPower,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ngptlab.config import Dims
 from ngptlab.nn.decoder import Parts
-from ngptlab.nn.gain import gain
+from ngptlab.nn.fast.gain import gain
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import (
     HeadWidthPower,

@@ -14,10 +14,10 @@ from torch import Tensor, library
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import has_kernel, is_stacked_on_cuda, plain_only
-from ngptlab.nn.linear import in_parts, pad
-from ngptlab.nn.norms import wide
+from ngptlab.nn.fast.linear import in_parts, pad
+from ngptlab.nn.fast.norms import wide
 from ngptlab.nn.operators import operator
+from ngptlab.nn.situations import has_kernel, is_stacked_on_cuda, plain_only
 
 CHUNK_VALUES = {"cpu": 2**24, "cuda": 2**28}
 """Logits held at a time: 64 MB in float32, where more is no faster; a GPU needs larger products."""
@@ -154,7 +154,7 @@ def _loss_and_gradients(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor) -> tup
     ):
         z_CV = torch.mm(h_CD, rows_VD.T, out=logits_CV[: len(h_CD)])
         if has_kernel(z_CV):
-            from ngptlab.nn.kernels.cross_entropy import cross_entropy_in_place
+            from ngptlab.nn.fast.kernels.cross_entropy import cross_entropy_in_place
 
             losses_C, dz_CV = cross_entropy_in_place(z_CV, targets_C), z_CV
         else:

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ngptlab.config import Dims
-from ngptlab.nn.norms import NORM_FLOOR, rms_norm, wide
-from ngptlab.nn.queries_keys import scaled_units
+from ngptlab.nn.fast.norms import NORM_FLOOR, rms_norm, wide
+from ngptlab.nn.fast.queries_keys import scaled_units
+from ngptlab.nn.fast.sphere import sphere_step
+from ngptlab.nn.fast.swiglu import swiglu
 from ngptlab.nn.roles import d_model_axis
 from ngptlab.nn.rope import Rope, rotate
-from ngptlab.nn.sphere import sphere_step
-from ngptlab.nn.swiglu import swiglu
 
 
 class Part(Protocol):

@@ -10,9 +10,9 @@ from torch import Tensor, library
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand, call
-from ngptlab.nn.norms import wide
+from ngptlab.nn.fast.norms import wide
 from ngptlab.nn.operators import operator
+from ngptlab.nn.situations import by_hand, call
 
 Rope = tuple[Tensor, Tensor]
 """Cosines and signed sines, each [T, H, K] or [T, 1, K], float32 at least, the same in every head.

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, library
 
 from ngptlab import Dims, build_model, methods
-from ngptlab.nn import attention
 from ngptlab.nn import loss as loss_module
-from ngptlab.nn.attention import causal_attention
-from ngptlab.nn.by_hand import by_hand, plain_formulas
-from ngptlab.nn.gain import column_dot, gain
-from ngptlab.nn.linear import linear, pad
+from ngptlab.nn.fast import attention
+from ngptlab.nn.fast.attention import causal_attention
+from ngptlab.nn.fast.gain import column_dot, gain
+from ngptlab.nn.fast.linear import linear, pad
+from ngptlab.nn.fast.norms import rms_norm, unit_norm
+from ngptlab.nn.fast.sphere import sphere_step
+from ngptlab.nn.fast.swiglu import swiglu
 from ngptlab.nn.loss import mean_loss, token_losses
-from ngptlab.nn.norms import rms_norm, unit_norm
 from ngptlab.nn.parts import Logits
 from ngptlab.nn.rope import rope_tables, rotate
-from ngptlab.nn.sphere import sphere_step
-from ngptlab.nn.swiglu import swiglu
+from ngptlab.nn.situations import by_hand, plain_formulas
 
 Function = Callable[..., Tensor]
 B, T, H, K = 2, 19, 3, 8

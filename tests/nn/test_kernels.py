@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, library
 
 from ngptlab import Dims, build_model, methods
-from ngptlab.nn import queries_keys as queries_keys_module
-from ngptlab.nn import sphere as sphere_module
-from ngptlab.nn.by_hand import plain_formulas
-from ngptlab.nn.kernels import cross_entropy, launch, queries_keys, sphere
-from ngptlab.nn.norms import NORM_FLOOR, unit_norm
-from ngptlab.nn.queries_keys import scaled_units
+from ngptlab.nn.fast import queries_keys as queries_keys_module
+from ngptlab.nn.fast import sphere as sphere_module
+from ngptlab.nn.fast.kernels import cross_entropy, launch, queries_keys, sphere
+from ngptlab.nn.fast.norms import NORM_FLOOR, unit_norm
+from ngptlab.nn.fast.queries_keys import scaled_units
+from ngptlab.nn.fast.sphere import sphere_step
 from ngptlab.nn.rope import rope_tables
-from ngptlab.nn.sphere import sphere_step
+from ngptlab.nn.situations import plain_formulas
 from noisy import noisy
 
 pytestmark = [

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ngptlab.nn import linear as linear_module
-from ngptlab.nn.linear import linear
+from ngptlab.nn.fast import linear as linear_module
+from ngptlab.nn.fast.linear import linear
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ngptlab.nn.norms import rms_norm, unit_norm, wide
+from ngptlab.nn.fast.norms import rms_norm, unit_norm, wide
 
 Norm = Callable[[Tensor], Tensor]
 both = pytest.mark.parametrize("norm", [unit_norm, rms_norm])

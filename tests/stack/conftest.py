@@ -8,9 +8,10 @@ from functools import partial
 import pytest
 from torch import Tensor
 
-from ngptlab.nn import attention, linear, loss
-from ngptlab.nn.by_hand import is_stacked
-from ngptlab.nn.linear import in_parts
+from ngptlab.nn import loss
+from ngptlab.nn.fast import attention, linear
+from ngptlab.nn.fast.linear import in_parts
+from ngptlab.nn.situations import is_stacked
 
 
 @pytest.fixture

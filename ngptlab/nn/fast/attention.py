@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, library
 
-from ngptlab.nn.by_hand import is_stacked_on_cuda, operator_on_cpu
 from ngptlab.nn.operators import operator
+from ngptlab.nn.situations import is_stacked_on_cuda, operator_on_cpu
 
 KEPT_SCORES = 2**24
 """Probabilities that a call may keep for its backward, half of B H T^2: 64 MB in float32."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand, call
+from ngptlab.nn.situations import by_hand, call
 
 
 def swiglu(u_BTF: Tensor, v_BTF: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor, library
 
-from ngptlab.nn.by_hand import has_kernel
-from ngptlab.nn.gain import gain
-from ngptlab.nn.norms import NORM_FLOOR, unit_norm
+from ngptlab.nn.fast.gain import gain
+from ngptlab.nn.fast.norms import NORM_FLOOR, unit_norm
 from ngptlab.nn.operators import operator
 from ngptlab.nn.rope import Rope, rotate
+from ngptlab.nn.situations import has_kernel
 
 
 def scaled_units(q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope, s_HK: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,7 +27,7 @@ def _in_a_kernel(
     q_BTHK: Tensor, k_BTHK: Tensor, cos_T1K: Tensor, sin_T1K: Tensor, s_HK: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One pass over both, and one for all gradients: for that of the scale the compiler makes another."""
-    from ngptlab.nn.kernels.queries_keys import queries_keys
+    from ngptlab.nn.fast.kernels.queries_keys import queries_keys
 
     inputs = (x.contiguous() for x in (q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK))
     return queries_keys(*inputs, floor=NORM_FLOOR**2)
@@ -37,7 +37,7 @@ def _in_a_kernel(
 def _in_a_kernel_backward(
     dy_q: Tensor, dy_k: Tensor, q_BTHK: Tensor, k_BTHK: Tensor, cos_T1K: Tensor, sin_T1K: Tensor, s_HK: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    from ngptlab.nn.kernels.queries_keys import queries_keys_backward
+    from ngptlab.nn.fast.kernels.queries_keys import queries_keys_backward
 
     inputs = (x.contiguous() for x in (dy_q, dy_k, q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK))
     return queries_keys_backward(*inputs, floor=NORM_FLOOR**2)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand, call
+from ngptlab.nn.situations import by_hand, call
 
 NORM_FLOOR = 1e-12
 """Norm below which a vector counts as zero, so that an all-zero vector stays zero instead of becoming NaN."""

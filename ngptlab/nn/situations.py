@@ -74,7 +74,7 @@ def operator_on_cpu(x: Tensor) -> bool:
 
 
 def has_kernel(x: Tensor) -> bool:
-    """Whether `x` is to go through a kernel of `nn.kernels`: on CUDA, in float32 or narrower."""
+    """Whether `x` is to go through a kernel of `nn.fast.kernels`: on CUDA, in float32 or narrower."""
     return x.is_cuda and x.dtype != torch.float64 and HAS_TRITON and not plain_only()
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, library, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import call, is_stacked_on_cuda, on_cpu, plain_only
 from ngptlab.nn.operators import operator
+from ngptlab.nn.situations import call, is_stacked_on_cuda, on_cpu, plain_only
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 

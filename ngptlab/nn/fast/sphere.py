@@ -9,10 +9,10 @@ from torch import Tensor, library
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand, call, has_kernel
-from ngptlab.nn.gain import column_dot
-from ngptlab.nn.norms import NORM_FLOOR, lengths, normed_backward, unit_norm
+from ngptlab.nn.fast.gain import column_dot
+from ngptlab.nn.fast.norms import NORM_FLOOR, lengths, normed_backward, unit_norm
 from ngptlab.nn.operators import operator
+from ngptlab.nn.situations import by_hand, call, has_kernel
 
 
 def sphere_step(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class _SphereStep(Function):
 @library.custom_op(operator(__name__, "sphere_step"), mutates_args=())
 def _in_a_kernel(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
     """One pass over each tensor; the compiler makes several of the backward."""
-    from ngptlab.nn.kernels.sphere import sphere_step as kernel
+    from ngptlab.nn.fast.kernels.sphere import sphere_step as kernel
 
     h_ND, branch_ND = _rows(h_BTD), _rows(branch_BTD)
     return kernel(h_ND, branch_ND, rate_D.contiguous(), NORM_FLOOR**2).view(h_BTD.shape)
@@ -72,7 +72,7 @@ def _in_a_kernel(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
 def _in_a_kernel_backward(
     dy_BTD: Tensor, h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    from ngptlab.nn.kernels.sphere import sphere_step_backward as kernel
+    from ngptlab.nn.fast.kernels.sphere import sphere_step_backward as kernel
 
     dy_ND, h_ND, branch_ND = _rows(dy_BTD), _rows(h_BTD), _rows(branch_BTD)
     dh_ND, dbranch_ND, drate_D = kernel(dy_ND, h_ND, branch_ND, rate_D.contiguous(), NORM_FLOOR**2)
