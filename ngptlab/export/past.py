@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ngptlab.config import Dims
 from ngptlab.nn.cache import Cache, Past
-from ngptlab.nn.fast.attention import attention_to_past, causal_attention
+from ngptlab.nn.functions import attention_to_past, causal_attention
 from ngptlab.nn.rope import Rope, rope_tables
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ngptlab.config import Dims
 from ngptlab.nn.decoder import Parts
-from ngptlab.nn.fast.swiglu import swiglu
+from ngptlab.nn.functions import swiglu
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import (
     Gate,

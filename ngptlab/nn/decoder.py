@@ -15,12 +15,12 @@ from ngptlab.config import Dims
 from ngptlab.config.draws import Initial
 from ngptlab.errors import DataError
 from ngptlab.nn.cache import Cache, Past
-from ngptlab.nn.fast.attention import causal_attention
-from ngptlab.nn.fast.linear import linear, matrix, pad
-from ngptlab.nn.fast.norms import wide
-from ngptlab.nn.loss import mean_loss, token_losses
+from ngptlab.nn.functions import causal_attention, linear, mean_loss
+from ngptlab.nn.loss import token_losses
+from ngptlab.nn.matrices import matrix, pad
 from ngptlab.nn.optimizers import Optimizers
 from ngptlab.nn.parts import Part, Scale
+from ngptlab.nn.precision import wide
 from ngptlab.nn.roles import Role, role
 from ngptlab.nn.rope import Rope, rope_tables
 from ngptlab.nn.situations import is_stacked

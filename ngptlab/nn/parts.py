@@ -14,12 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ngptlab.config import Dims
-from ngptlab.nn.fast.norms import NORM_FLOOR, rms_norm, wide
-from ngptlab.nn.fast.queries_keys import scaled_units
-from ngptlab.nn.fast.sphere import sphere_step
-from ngptlab.nn.fast.swiglu import swiglu
+from ngptlab.nn.functions import rms_norm, rotate, scaled_units, sphere_step, swiglu
+from ngptlab.nn.precision import NORM_FLOOR, wide
 from ngptlab.nn.roles import d_model_axis
-from ngptlab.nn.rope import Rope, rotate
+from ngptlab.nn.rope import Rope
 
 
 class Part(Protocol):

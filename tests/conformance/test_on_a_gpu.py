@@ -15,9 +15,7 @@ from ngptlab import Decoder, Dims, build_model, experiment, methods
 from ngptlab.config import OptimConfig, RunConfig
 from ngptlab.device import Device
 from ngptlab.nn import loss as loss_module
-from ngptlab.nn.fast.linear import linear
-from ngptlab.nn.fast.queries_keys import scaled_units
-from ngptlab.nn.loss import mean_loss
+from ngptlab.nn.functions import linear, mean_loss, scaled_units
 from ngptlab.nn.parts import Logits, UnitWeights
 from ngptlab.nn.roles import d_model_axis
 from ngptlab.nn.rope import rope_tables

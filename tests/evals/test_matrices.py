@@ -15,7 +15,7 @@ from ngptlab.measure.matrices import Matrix, matrix_names, under_views
 from ngptlab.measure.spectra.measure import spectra
 from ngptlab.measure.spectra.spectrum import singular_values
 from ngptlab.nn.decoder import Decoder
-from ngptlab.nn.fast.attention import causal_attention
+from ngptlab.nn.functions import causal_attention
 from ngptlab.nn.parts import Scale, UnitWeights
 from ngptlab.nn.roles import d_model_axis
 from ngptlab.nn.rope import rope_tables

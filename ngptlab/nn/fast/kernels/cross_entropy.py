@@ -1,4 +1,4 @@
-"""Cross-entropy and its gradient; the plain formula is in `nn.loss`."""
+"""Cross-entropy and its gradient; the plain formula is in `nn.functions`."""
 
 from __future__ import annotations
 

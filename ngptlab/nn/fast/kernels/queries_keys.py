@@ -1,4 +1,4 @@
-"""Unit norm, turn and scale of queries and keys; the plain formula is in `nn.fast.queries_keys`.
+"""Unit norm, turn and scale of queries and keys; the plain formula is in `nn.functions`.
 
 A program works on one head, at some positions at a time. Channel j turns with channel j + half, so a vector is two halves, with
 1 and 2 in their names. Axes: P positions of a program, J half of a head's channels.

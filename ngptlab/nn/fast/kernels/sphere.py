@@ -1,4 +1,4 @@
-"""A step on the sphere; its plain formula is in `nn.fast.sphere`."""
+"""A step on the sphere; its plain formula is in `nn.functions`."""
 
 from __future__ import annotations
 
