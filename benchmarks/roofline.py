@@ -1,7 +1,7 @@
 """The floor under a step: the time of its matrix products alone, and the FLOPs in them.
 
 The products are those of training: for every weight matrix three (forward, gradient of the input, gradient of the weight),
-for attention six in causal blocks. Each is timed at the shapes that the model uses, d_ff padded as in nn/linear.py, by the
+for attention six in causal blocks. Each is timed at the shapes that the model uses, d_ff padded as in nn/matrices.py, by the
 faster of the two libraries at hand. What the step takes beyond it is norms, softmax, loss, optimizer, memory.
 """
 
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from benchmarks.sizes import Size
 from ngptlab.device import Device
-from ngptlab.nn.attention import _spans
-from ngptlab.nn.linear import HAS_ONEDNN
+from ngptlab.nn.fast.attention import _spans
+from ngptlab.nn.fast.linear import HAS_ONEDNN
 from ngptlab.nn.loss import CHUNK_VALUES
 
 HEAD_TOKENS = 512
@@ -115,7 +115,7 @@ def copy_bandwidth(device: Device) -> float:
 
 
 def _ways(a: Tensor, b: Tensor, out: Tensor) -> list[Kernel]:
-    """a b^T: by torch.mm, and by oneDNN as nn/linear.py calls it."""
+    """a b^T: by torch.mm, and by oneDNN as nn/fast/linear.py calls it."""
     ways: list[Kernel] = [lambda: torch.mm(a, b.T, out=out)]
     if HAS_ONEDNN and a.device.type == "cpu" and a.dtype == torch.float32:
         ways.append(lambda: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], ""))
@@ -123,7 +123,7 @@ def _ways(a: Tensor, b: Tensor, out: Tensor) -> list[Kernel]:
 
 
 def _attention(size: Size, device: Device) -> Kernel:
-    """The batched products of one layer, two forward and four backward, in the blocks of nn/attention.py.
+    """The batched products of one layer, two forward and four backward, in the blocks of nn/fast/attention.py.
 
     On CUDA, torch's fused kernel, which has the softmax inside.
     """

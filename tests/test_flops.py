@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ngptlab.config import Dims
 from ngptlab.flops import TokenFlops, token_flops
 from ngptlab.methods import build_model
-from ngptlab.nn.by_hand import plain_formulas
+from ngptlab.nn.situations import plain_formulas
 
 TINY = Dims(vocab_size=48, num_layers=2, num_heads=2, d_model=16, d_ff=32)
 

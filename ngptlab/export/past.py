@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ngptlab.config import Dims
-from ngptlab.nn.attention import attention_to_past, causal_attention
 from ngptlab.nn.cache import Cache, Past
+from ngptlab.nn.functions import attention_to_past, causal_attention
 from ngptlab.nn.rope import Rope, rope_tables
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ngptlab.nn.decoder import Attention, Decoder, FeedForward
-from ngptlab.nn.norms import NORM_FLOOR
+from ngptlab.nn.precision import NORM_FLOOR
 from ngptlab.nn.roles import d_model_axis, placed
 
 View = Literal["stored", "effective", "unit"]

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from ngptlab.config import Dims
 from ngptlab.nn.decoder import Parts
-from ngptlab.nn.norms import unit_norm, wide
+from ngptlab.nn.functions import rotate, swiglu, unit_norm
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import Gate, HeadWidthPower, NoNorm, ScaledLogits, SphereStep, UnitWeights
-from ngptlab.nn.rope import Rope, rotate
-from ngptlab.nn.swiglu import swiglu
+from ngptlab.nn.precision import wide
+from ngptlab.nn.rope import Rope
 
 
 @dataclass(frozen=True)

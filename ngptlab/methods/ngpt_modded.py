@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ngptlab.config import Dims
 from ngptlab.nn.decoder import Parts
-from ngptlab.nn.gain import gain
-from ngptlab.nn.norms import unit_norm
+from ngptlab.nn.functions import gain, rotate, unit_norm
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import (
     HeadWidthPower,
@@ -21,7 +20,7 @@ from ngptlab.nn.parts import (
     SphereStep,
     UnitWeights,
 )
-from ngptlab.nn.rope import Rope, rotate
+from ngptlab.nn.rope import Rope
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ngptlab.config import Dims
 from ngptlab.nn.decoder import Parts
-from ngptlab.nn.gain import gain
+from ngptlab.nn.functions import gain, rotate
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import (
     HeadWidthPower,
@@ -22,7 +22,7 @@ from ngptlab.nn.parts import (
     SphereStep,
     UnitWeights,
 )
-from ngptlab.nn.rope import Rope, rotate
+from ngptlab.nn.rope import Rope
 
 
 @dataclass(frozen=True)

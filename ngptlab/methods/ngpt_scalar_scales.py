@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ngptlab.config import Dims
 from ngptlab.nn.decoder import Parts
+from ngptlab.nn.functions import swiglu
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import (
     Gate,
@@ -24,7 +25,6 @@ from ngptlab.nn.parts import (
     SphereStep,
     UnitWeights,
 )
-from ngptlab.nn.swiglu import swiglu
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ngptlab.config import Dims
 from ngptlab.nn.decoder import Parts
-from ngptlab.nn.norms import rms_norm
+from ngptlab.nn.functions import rms_norm, rotate
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import Add, FreeWeights, HeadWidthPower, PlainLogits, RMSNorm, SwiGLU
-from ngptlab.nn.rope import Rope, rotate
+from ngptlab.nn.rope import Rope
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ngptlab.config import Dims
 from ngptlab.errors import ConfigError, DataError
-from ngptlab.nn.attention import attention_to_past, causal_attention
+from ngptlab.nn.functions import attention_to_past, causal_attention
 from ngptlab.nn.rope import TRAINED, Angles, Rope, rope_tables
 
 AHEAD = 64

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from ngptlab.config import Dims
 from ngptlab.config.draws import Initial
 from ngptlab.errors import DataError
-from ngptlab.nn.attention import causal_attention
-from ngptlab.nn.by_hand import is_stacked
 from ngptlab.nn.cache import Cache, Past
-from ngptlab.nn.linear import linear, matrix, pad
-from ngptlab.nn.loss import mean_loss, token_losses
-from ngptlab.nn.norms import wide
+from ngptlab.nn.functions import causal_attention, linear, mean_loss
+from ngptlab.nn.loss import token_losses
+from ngptlab.nn.matrices import matrix, pad
 from ngptlab.nn.optimizers import Optimizers
 from ngptlab.nn.parts import Part, Scale
+from ngptlab.nn.precision import wide
 from ngptlab.nn.roles import Role, role
 from ngptlab.nn.rope import Rope, rope_tables
+from ngptlab.nn.situations import is_stacked
 from ngptlab.nn.storage import round_blocks
 
 

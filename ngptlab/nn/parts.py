@@ -14,12 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ngptlab.config import Dims
-from ngptlab.nn.norms import NORM_FLOOR, rms_norm, wide
-from ngptlab.nn.queries_keys import scaled_units
+from ngptlab.nn.functions import rms_norm, rotate, scaled_units, sphere_step, swiglu
+from ngptlab.nn.precision import NORM_FLOOR, wide
 from ngptlab.nn.roles import d_model_axis
-from ngptlab.nn.rope import Rope, rotate
-from ngptlab.nn.sphere import sphere_step
-from ngptlab.nn.swiglu import swiglu
+from ngptlab.nn.rope import Rope
 
 
 class Part(Protocol):

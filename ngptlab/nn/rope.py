@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, library
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand, call
-from ngptlab.nn.norms import wide
 from ngptlab.nn.operators import operator
 
 Rope = tuple[Tensor, Tensor]
@@ -75,31 +70,3 @@ _compiled_tables = library.custom_op(operator(__name__, "tables"), _tables, muta
 
 
 _compiled_tables.register_fake(_tables)
-
-
-def rotate(x_BTHK: Tensor, rope: Rope) -> Tensor:
-    """Turn each pair of channels by its position's angle; keeps every norm."""
-    cos_THK, sin_THK = rope
-    if by_hand(x_BTHK):
-        return call(_Rotated, x_BTHK, cos_THK, sin_THK)
-    x_wide = wide(x_BTHK)
-    return (x_wide * cos_THK + _swapped(x_wide) * sin_THK).to(x_BTHK.dtype)
-
-
-class _Rotated(Function):
-    """Its gradient is the turn back: the same with minus the sines."""
-
-    @staticmethod
-    def forward(ctx: Any, x_BTHK: Tensor, cos_THK: Tensor, sin_THK: Tensor) -> Tensor:
-        ctx.save_for_backward(cos_THK, sin_THK)
-        return _swapped(x_BTHK).mul_(sin_THK).addcmul_(x_BTHK, cos_THK)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_BTHK: Tensor) -> tuple[Tensor, None, None]:
-        cos_THK, sin_THK = ctx.saved_tensors
-        return _swapped(grad_BTHK).mul_(-sin_THK).addcmul_(grad_BTHK, cos_THK), None, None
-
-
-def _swapped(x: Tensor) -> Tensor:
-    return x.roll(x.shape[-1] // 2, dims=-1)

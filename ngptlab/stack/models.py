@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ngptlab.nn.by_hand import stacked_models
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.parts import Scale
 from ngptlab.nn.roles import Role, role
+from ngptlab.nn.situations import stacked_models
 
 Stacked = dict[str, Tensor]
 """Name of a parameter -> [M, ...]."""

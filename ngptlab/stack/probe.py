@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ngptlab.config import Dims
-from ngptlab.nn.by_hand import plain_formulas
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.parts import Scale
+from ngptlab.nn.situations import plain_formulas
 from ngptlab.stack.models import Stack
 
 DIMS = Dims(vocab_size=17, num_layers=2, num_heads=2, d_model=16, d_ff=24)

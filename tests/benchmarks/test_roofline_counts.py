@@ -23,7 +23,7 @@ def test_flops_against_a_hand_count() -> None:
 
 
 def test_weights_have_the_shapes_of_the_model() -> None:
-    # d_ff 21 is padded to 32, as in nn/linear.py.
+    # d_ff 21 is padded to 32, as in nn/matrices.py.
     assert weight_products(SMALL) == [
         Product(10, 8, 8, 12),
         Product(10, 8, 32, 6),

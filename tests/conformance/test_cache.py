@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ngptlab import ConfigError, DataError, Decoder, Dims, build_model, methods
 from ngptlab.nn import decoder
-from ngptlab.nn.attention import attention_to_past, causal_attention
 from ngptlab.nn.cache import AHEAD, Cache
+from ngptlab.nn.functions import attention_to_past, causal_attention
 from ngptlab.nn.rope import Angles, rope_tables
 from noisy import noisy
 

@@ -15,13 +15,11 @@ from ngptlab import Decoder, Dims, build_model, experiment, methods
 from ngptlab.config import OptimConfig, RunConfig
 from ngptlab.device import Device
 from ngptlab.nn import loss as loss_module
-from ngptlab.nn.by_hand import plain_formulas
-from ngptlab.nn.linear import linear
-from ngptlab.nn.loss import mean_loss
+from ngptlab.nn.functions import linear, mean_loss, scaled_units
 from ngptlab.nn.parts import Logits, UnitWeights
-from ngptlab.nn.queries_keys import scaled_units
 from ngptlab.nn.roles import d_model_axis
 from ngptlab.nn.rope import rope_tables
+from ngptlab.nn.situations import plain_formulas
 from ngptlab.optim.groups import make_optimizer
 from ngptlab.train.gradients import Gradients, Replayed
 from ngptlab.train.program import program
@@ -247,7 +245,7 @@ def test_queries_keys(shape: tuple[int, int, int, int], dtype: torch.dtype) -> N
 
 @pytest.mark.parametrize(("rows", "width"), [(1, 1), (792, 768), (130, 100)])
 def test_column_sums(rows: int, width: int) -> None:
-    from ngptlab.nn.kernels.launch import column_sums
+    from ngptlab.nn.fast.kernels.launch import column_sums
 
     x_ND = torch.randn(rows, width, device="cuda")
     torch.testing.assert_close(column_sums(x_ND).double(), x_ND.double().sum(0), rtol=0, atol=1e-4)

@@ -14,8 +14,8 @@ from ngptlab.measure import matrices as matrices_module
 from ngptlab.measure.matrices import Matrix, matrix_names, under_views
 from ngptlab.measure.spectra.measure import spectra
 from ngptlab.measure.spectra.spectrum import singular_values
-from ngptlab.nn.attention import causal_attention
 from ngptlab.nn.decoder import Decoder
+from ngptlab.nn.functions import causal_attention
 from ngptlab.nn.parts import Scale, UnitWeights
 from ngptlab.nn.roles import d_model_axis
 from ngptlab.nn.rope import rope_tables

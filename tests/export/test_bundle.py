@@ -17,7 +17,7 @@ from ngptlab.config import ParamConfig
 from ngptlab.export import bundle as bundles
 from ngptlab.export.bundle import bundle
 from ngptlab.export.plain_config import plain_config
-from ngptlab.nn.attention import _in_blocks
+from ngptlab.nn.fast.attention import _in_blocks
 from ngptlab.nn.operators import operator
 
 STANDARD = sys.stdlib_module_names | {"torch", "transformers"}
@@ -111,20 +111,20 @@ def test_imports_that_cannot_be_carried_are_named(line: str) -> None:
 
 
 def test_imports_become_relative_where_they_stand() -> None:
-    late = "def f():\n    from ngptlab.nn.norms import (\n        wide as w,\n    )\n    return w\n"
+    late = "def f():\n    from ngptlab.nn.precision import (\n        wide as w,\n    )\n    return w\n"
     source = f"from ngptlab import Dims, Parts\n{late}"
     made, imported = bundles._relative(source, "m")
     assert made.splitlines() == [
         "from .ngptlab_config import Dims",
         "from .ngptlab_nn_decoder import Parts",
         "def f():",
-        "    from .ngptlab_nn_norms import wide as w",
+        "    from .ngptlab_nn_precision import wide as w",
         "    return w",
     ]
     assert imported == {
         "ngptlab.config": {"Dims"},
         "ngptlab.nn.decoder": {"Parts"},
-        "ngptlab.nn.norms": {"wide"},
+        "ngptlab.nn.precision": {"wide"},
     }
 
 
@@ -141,14 +141,14 @@ def test_a_second_copy_does_not_take_the_operators_place(tmp_path: Path) -> None
         (tmp_path / name).write_text(source)
     package = tmp_path / "copied_model"
     package.mkdir()
-    for name in ("attention", "by_hand", "norms", "operators"):
+    for name in ("fast_attention", "operators"):
         (package / f"ngptlab_nn_{name}.py").write_text((tmp_path / f"ngptlab_nn_{name}.py").read_text())
     (package / "__init__.py").write_text("")
     code = (
-        "import torch, copied_model.ngptlab_nn_attention as copy, ngptlab.nn.attention as ours\n"
+        "import torch, copied_model.ngptlab_nn_fast_attention as copy, ngptlab.nn.fast.attention as ours\n"
         "copy.torch = None  # breaks the copy, and whoever calls it\n"
         "x = torch.ones(1, 3, 1, 2)\n"
-        "assert ours.causal_attention(x, x, x, 1.0).equal(x)\n"
+        "assert ours.attention_in_blocks(x, x, x, 1.0).equal(x)\n"
     )
     paths = f"{tmp_path}:{bundles.PACKAGE.parent}"
     done = subprocess.run(

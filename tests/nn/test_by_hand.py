@@ -6,24 +6,35 @@ In float64 to 1e-9; in float32 to a few roundings of the largest value that a su
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 
 import pytest
 import torch
 from torch import Tensor, library
 
 from ngptlab import Dims, build_model, methods
-from ngptlab.nn import attention
+from ngptlab.nn import functions
 from ngptlab.nn import loss as loss_module
-from ngptlab.nn.attention import causal_attention
-from ngptlab.nn.by_hand import by_hand, plain_formulas
-from ngptlab.nn.gain import column_dot, gain
-from ngptlab.nn.linear import linear, pad
-from ngptlab.nn.loss import mean_loss, token_losses
-from ngptlab.nn.norms import rms_norm, unit_norm
+from ngptlab.nn.fast import attention
+from ngptlab.nn.fast import mean_loss as mean_loss_module
+from ngptlab.nn.fast.gain import column_dot
+from ngptlab.nn.forms import FORMS
+from ngptlab.nn.functions import (
+    causal_attention,
+    gain,
+    linear,
+    mean_loss,
+    rms_norm,
+    rotate,
+    sphere_step,
+    swiglu,
+    unit_norm,
+)
+from ngptlab.nn.loss import token_losses
+from ngptlab.nn.matrices import pad
 from ngptlab.nn.parts import Logits
-from ngptlab.nn.rope import rope_tables, rotate
-from ngptlab.nn.sphere import sphere_step
-from ngptlab.nn.swiglu import swiglu
+from ngptlab.nn.rope import rope_tables
+from ngptlab.nn.situations import Situation, plain_formulas, situation, stacked_models
 
 Function = Callable[..., Tensor]
 B, T, H, K = 2, 19, 3, 8
@@ -155,11 +166,21 @@ def test_a_model_s_loss_and_gradients(method: str) -> None:
 
 def test_by_hand_only_where_it_is_right() -> None:
     x = noise(3)
-    assert by_hand(x) and by_hand(x.float())
-    assert not by_hand(x.bfloat16()) and not by_hand(x.to("meta"))
+    assert situation(x) is situation(x.float()) is Situation.CPU_EAGER
+    assert situation(x.bfloat16()) is situation(x.to("meta")) is Situation.ELSEWHERE
+    with torch.autocast("cpu", torch.bfloat16):
+        assert situation(x) is Situation.ELSEWHERE
     with plain_formulas():
-        assert not by_hand(x)
-    assert by_hand(x)
+        assert situation(x) is situation(x.bfloat16()) is Situation.PLAIN
+    with stacked_models():
+        assert situation(x) is Situation.CPU_STACKED and situation(x.bfloat16()) is Situation.PLAIN
+    assert situation(x) is Situation.CPU_EAGER
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_forms_take_what_the_plain_function_takes(name: str) -> None:
+    plain = list(signature(getattr(functions, name).__wrapped__).parameters)
+    assert all(list(signature(form).parameters) == plain for form in FORMS[name].values())
 
 
 @pytest.mark.parametrize("heads", [1, 3])
@@ -260,12 +281,12 @@ def test_compiled_mean_loss_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = torch.compile(compute, backend="aot_eager", fullgraph=True)
     for ours, theirs in zip(results(compiled, [h, rows]), plain, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
-    loss = loss_module._compiled_mean_loss(h.requires_grad_(), rows, targets)[0]
+    loss = mean_loss_module._compiled_mean_loss(h.requires_grad_(), rows, targets)[0]
     (once,) = torch.autograd.grad(loss, h, create_graph=True)
     with pytest.raises(RuntimeError, match="does not require grad"):
         torch.autograd.grad(once.square().sum(), h)
     narrow = [x.detach().to(torch.bfloat16).requires_grad_() for x in (h, rows)]
-    library.opcheck(loss_module._compiled_mean_loss, (*narrow, targets))
+    library.opcheck(mean_loss_module._compiled_mean_loss, (*narrow, targets))
 
 
 # ---- stacked models on CUDA ------------------------------------------------------------------------------------------

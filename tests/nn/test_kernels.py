@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, library
 
 from ngptlab import Dims, build_model, methods
-from ngptlab.nn import queries_keys as queries_keys_module
-from ngptlab.nn import sphere as sphere_module
-from ngptlab.nn.by_hand import plain_formulas
-from ngptlab.nn.kernels import cross_entropy, launch, queries_keys, sphere
-from ngptlab.nn.norms import NORM_FLOOR, unit_norm
-from ngptlab.nn.queries_keys import scaled_units
+from ngptlab.nn.fast import call as call_module
+from ngptlab.nn.fast import queries_keys as queries_keys_module
+from ngptlab.nn.fast import sphere as sphere_module
+from ngptlab.nn.fast.kernels import cross_entropy, launch, queries_keys, sphere
+from ngptlab.nn.forms import FORMS
+from ngptlab.nn.functions import scaled_units, sphere_step, unit_norm
+from ngptlab.nn.precision import NORM_FLOOR
 from ngptlab.nn.rope import rope_tables
-from ngptlab.nn.sphere import sphere_step
+from ngptlab.nn.situations import Situation, plain_formulas
 from noisy import noisy
 
 pytestmark = [
@@ -49,6 +50,14 @@ def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Ten
 def assert_close(found: Tensor, exact: Tensor | None, dtype: torch.dtype) -> None:
     assert exact is not None and found.shape == exact.shape
     assert (found - exact).abs().max() <= TOLERANCE[dtype] * exact.abs().max()
+
+
+def use_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that CUDA has in the table, here too."""
+    for name in ("sphere_step", "scaled_units"):
+        for here in (Situation.CPU_EAGER, Situation.CPU_COMPILED):
+            monkeypatch.setitem(FORMS[name], here, FORMS[name][Situation.CUDA])
+    monkeypatch.setattr(call_module, "HAS_TRITON", True)
 
 
 def exact(*tensors: Tensor) -> list[Tensor]:
@@ -150,9 +159,7 @@ def test_a_model(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with plain_formulas():
         exact_loss = plain.loss(tokens[:, :-1], tokens[:, 1:])
     exact_loss.backward()
-    for module in (sphere_module, queries_keys_module):
-        monkeypatch.setattr(module, "has_kernel", lambda x: True)
-    monkeypatch.setattr(sphere_module, "by_hand", lambda x: False)
+    use_kernels(monkeypatch)
     loss = other.loss(tokens[:, :-1], tokens[:, 1:])
     loss.backward()
     assert_close(loss.detach(), exact_loss.detach(), torch.float32)
@@ -166,9 +173,7 @@ def test_a_model(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
 )  # the compiler's own doing
 def test_a_compiled_model_is_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over batches and lengths that change; a break would be an error."""
-    for module in (sphere_module, queries_keys_module):
-        monkeypatch.setattr(module, "has_kernel", lambda x: True)
-    monkeypatch.setattr(sphere_module, "by_hand", lambda x: False)
+    use_kernels(monkeypatch)
     model = build_model("ngpt", Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=16), seed=0)
     whole = torch.compile(model.loss, backend="aot_eager", fullgraph=True)
     for count, length in ((2, 8), (3, 8), (3, 11)):

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ngptlab.nn.kernels import cross_entropy, launch, queries_keys, sphere
-from ngptlab.nn.norms import NORM_FLOOR
+from ngptlab.nn.fast.kernels import cross_entropy, launch, queries_keys, sphere
+from ngptlab.nn.precision import NORM_FLOOR
 
 FLOOR = NORM_FLOOR**2
 TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int64: "*i64"}

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ngptlab.nn.linear import LONG, SMALL, _parts, in_parts, linear
+from ngptlab.nn.fast.linear import LONG, SMALL, _parts, in_parts
+from ngptlab.nn.functions import linear
 
 
 @pytest.mark.parametrize(("rows", "width", "out"), [(1, 96, 257), (5, 64, 100), (64, 96, 256)])

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ngptlab.nn import linear as linear_module
-from ngptlab.nn.linear import linear
+from ngptlab.nn import forms
+from ngptlab.nn.functions import linear
+from ngptlab.nn.situations import Situation
 
 
 @pytest.fixture(autouse=True)
 def on_this_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear_module, "_narrow_on_cuda", lambda x, weight: x.dtype == torch.bfloat16)
+    monkeypatch.setattr(forms, "situation", lambda x: Situation.CUDA)
 
 
 def gradients(*, compiled: bool = False) -> tuple[Tensor, Tensor, Tensor]:

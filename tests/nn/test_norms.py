@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ngptlab.nn.norms import rms_norm, unit_norm, wide
+from ngptlab.nn.functions import rms_norm, unit_norm
+from ngptlab.nn.precision import wide
 
 Norm = Callable[[Tensor], Tensor]
 both = pytest.mark.parametrize("norm", [unit_norm, rms_norm])

@@ -9,7 +9,8 @@ import torch
 from torch import library
 
 from ngptlab.nn import rope
-from ngptlab.nn.rope import BASE, Angles, rope_tables, rotate
+from ngptlab.nn.functions import rotate
+from ngptlab.nn.rope import BASE, Angles, rope_tables
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:

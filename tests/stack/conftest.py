@@ -8,17 +8,18 @@ from functools import partial
 import pytest
 from torch import Tensor
 
-from ngptlab.nn import attention, linear, loss
-from ngptlab.nn.by_hand import is_stacked
-from ngptlab.nn.linear import in_parts
+from ngptlab.nn import forms
+from ngptlab.nn.fast import linear, mean_loss
+from ngptlab.nn.fast.linear import in_parts
+from ngptlab.nn.situations import Situation, is_stacked, situation
 
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The same operators, on a CPU; products in as many parts as there are twos in their rows."""
-    for module in (attention, linear, loss):
-        monkeypatch.setattr(module, "is_stacked_on_cuda", lambda x: is_stacked())
-    monkeypatch.setattr(attention, "operator_on_cpu", lambda x: False)
+    monkeypatch.setattr(
+        forms, "situation", lambda x: Situation.CUDA_STACKED if is_stacked() else situation(x)
+    )
     monkeypatch.setattr(linear, "_parts", lambda rows, outputs, inputs: rows & -rows)
     parted: set[str] = set()
 
@@ -27,7 +28,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             parted.add(caller)
         return in_parts(x_NI, weight_OI)
 
-    for module in (linear, loss):
+    for module in (linear, mean_loss):
         monkeypatch.setattr(module, "in_parts", partial(noted, module.__name__))
     yield
-    assert parted == {linear.__name__, loss.__name__}
+    assert parted == {linear.__name__, mean_loss.__name__}

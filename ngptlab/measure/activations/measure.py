@@ -20,7 +20,7 @@ from torch import Tensor
 from ngptlab.measure.matrices import unit_vectors
 from ngptlab.measure.spread import spread
 from ngptlab.nn.decoder import Block, Decoder
-from ngptlab.nn.norms import NORM_FLOOR, wide
+from ngptlab.nn.precision import NORM_FLOOR, wide
 
 BATCH_TOKENS = 4096
 """Tokens in one forward pass."""

@@ -1,4 +1,4 @@
-"""Unit norm, turn and scale of queries and keys; the plain formula is in `nn.queries_keys`.
+"""Unit norm, turn and scale of queries and keys; the plain formula is in `nn.functions`.
 
 A program works on one head, at some positions at a time. Channel j turns with channel j + half, so a vector is two halves, with
 1 and 2 in their names. Axes: P positions of a program, J half of a head's channels.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ngptlab.nn.kernels.launch import column_sums, jit, programs, tile, tl, triton
+from ngptlab.nn.fast.kernels.launch import column_sums, jit, programs, tile, tl, triton
 
 TILE_VALUES = 8
 """Of a tile of halves, in one thread: 16 bytes of bfloat16 a load. Of nine pairs with the tile's size the fastest on an H200."""

@@ -1,11 +1,11 @@
-"""Cross-entropy and its gradient; the plain formula is in `nn.loss`."""
+"""Cross-entropy and its gradient; the plain formula is in `nn.functions`."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ngptlab.nn.kernels.launch import jit, tl, triton, warps
+from ngptlab.nn.fast.kernels.launch import jit, tl, triton, warps
 
 LOGITS_BLOCK = 4096
 """Of a row of logits, read at a time."""

@@ -6,20 +6,20 @@ from typing import Any
 
 from torch import Tensor, library
 
-from ngptlab.nn.by_hand import has_kernel
-from ngptlab.nn.gain import gain
-from ngptlab.nn.norms import NORM_FLOOR, unit_norm
+from ngptlab.nn.fast.call import has_kernel
 from ngptlab.nn.operators import operator
-from ngptlab.nn.rope import Rope, rotate
+from ngptlab.nn.precision import NORM_FLOOR
+from ngptlab.nn.rope import Rope
 
 
-def scaled_units(q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope, s_HK: Tensor) -> tuple[Tensor, Tensor]:
-    """s_qk Norm(turned x) of queries and keys (arXiv:2410.01131, equations 15, 16), in their dtype."""
-    if has_kernel(q_BTHK):
-        cos_T1K, sin_T1K = (table_THK[:, :1] for table_THK in rope)
-        return _in_a_kernel(q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK)  # type: ignore[no-any-return]
-    # A turn keeps norms, so they may be taken before it, which leaves the compiler less to store for the backward.
-    return gain(rotate(unit_norm(q_BTHK), rope), s_HK), gain(rotate(unit_norm(k_BTHK), rope), s_HK)
+def scaled_units_kernel(
+    q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope, s_HK: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """All of it in one pass, and one back; None where there is no kernel."""
+    if not has_kernel(q_BTHK):
+        return None
+    cos_T1K, sin_T1K = (table_THK[:, :1] for table_THK in rope)
+    return _in_a_kernel(q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK)  # type: ignore[no-any-return]
 
 
 @library.custom_op(operator(__name__, "scaled_units"), mutates_args=())
@@ -27,7 +27,7 @@ def _in_a_kernel(
     q_BTHK: Tensor, k_BTHK: Tensor, cos_T1K: Tensor, sin_T1K: Tensor, s_HK: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One pass over both, and one for all gradients: for that of the scale the compiler makes another."""
-    from ngptlab.nn.kernels.queries_keys import queries_keys
+    from ngptlab.nn.fast.kernels.queries_keys import queries_keys
 
     inputs = (x.contiguous() for x in (q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK))
     return queries_keys(*inputs, floor=NORM_FLOOR**2)
@@ -37,7 +37,7 @@ def _in_a_kernel(
 def _in_a_kernel_backward(
     dy_q: Tensor, dy_k: Tensor, q_BTHK: Tensor, k_BTHK: Tensor, cos_T1K: Tensor, sin_T1K: Tensor, s_HK: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    from ngptlab.nn.kernels.queries_keys import queries_keys_backward
+    from ngptlab.nn.fast.kernels.queries_keys import queries_keys_backward
 
     inputs = (x.contiguous() for x in (dy_q, dy_k, q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK))
     return queries_keys_backward(*inputs, floor=NORM_FLOOR**2)

@@ -1,4 +1,4 @@
-"""Norms over the last axis, computed in float32 at least and returned in the dtype given."""
+"""Norms over the last axis, and their gradient in one pass."""
 
 from __future__ import annotations
 
@@ -9,35 +9,13 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand, call
-
-NORM_FLOOR = 1e-12
-"""Norm below which a vector counts as zero, so that an all-zero vector stays zero instead of becoming NaN."""
+from ngptlab.nn.fast.call import call
+from ngptlab.nn.precision import NORM_FLOOR
 
 
-def wide(x: Tensor) -> Tensor:
-    """`x` in float32, or as it is where it is wider."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def unit_norm(x: Tensor) -> Tensor:
-    """x / ||x|| over the last axis, without gain (arXiv:2410.01131, section 2)."""
-    return _normed(x, 1.0, NORM_FLOOR**2)
-
-
-def rms_norm(x: Tensor) -> Tensor:
-    """x / rms(x) over the last axis, without gain; epsilon is the machine's for the dtype of the computation."""
-    width = x.shape[-1]
-    return _normed(x, width**0.5, width * torch.finfo(torch.promote_types(x.dtype, torch.float32)).eps)
-
-
-def _normed(x: Tensor, size: float, floor: float) -> Tensor:
-    """size x / sqrt(||x||^2 + floor)."""
-    if by_hand(x):
-        return call(_Normed, x, size, floor)
-    x_wide = wide(x)
-    factor: Tensor = size * torch.rsqrt(x_wide.square().sum(-1, keepdim=True) + floor)
-    return (x_wide * factor).to(x.dtype)
+def normed_by_hand(x: Tensor, size: float, floor: float) -> Tensor:
+    """size x / sqrt(||x||^2 + floor), with one pass back."""
+    return call(_Normed, x, size, floor)
 
 
 def lengths(x: Tensor, floor: float = NORM_FLOOR**2) -> Tensor:

@@ -9,14 +9,12 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand, call
+from ngptlab.nn.fast.call import call
 
 
-def gain(x: Tensor, factor: Tensor) -> Tensor:
-    """x * factor, where the shape of `factor` is that of the last axes of `x`; in the dtype of `x`."""
-    if by_hand(x):
-        return call(_Gain, x, factor)
-    return (x * factor).to(x.dtype)
+def gain_by_hand(x: Tensor, factor: Tensor) -> Tensor:
+    """x * factor; the gradient of `factor` in one pass."""
+    return call(_Gain, x, factor)
 
 
 class _Gain(Function):

@@ -1,4 +1,4 @@
-"""The gate u * SiLU(v) of a gated MLP (arXiv:2002.05202)."""
+"""The gate u * SiLU(v) of a gated MLP."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand, call
+from ngptlab.nn.fast.call import call
 
 
-def swiglu(u_BTF: Tensor, v_BTF: Tensor) -> Tensor:
-    """u * SiLU(v), with SiLU(v) = v sigmoid(v)."""
-    if by_hand(u_BTF):
-        return call(_SwiGLU, u_BTF, v_BTF)
-    return u_BTF * F.silu(v_BTF)
+def swiglu_by_hand(u_BTF: Tensor, v_BTF: Tensor) -> Tensor:
+    """u * SiLU(v), from which the backward computes SiLU(v) again."""
+    return call(_SwiGLU, u_BTF, v_BTF)
 
 
 class _SwiGLU(Function):

@@ -1,4 +1,4 @@
-"""Causal softmax attention."""
+"""Causal softmax attention: in blocks on a CPU, and for many models at once on CUDA."""
 
 from __future__ import annotations
 
@@ -9,44 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, library
 
-from ngptlab.nn.by_hand import is_stacked_on_cuda, operator_on_cpu
 from ngptlab.nn.operators import operator
 
 KEPT_SCORES = 2**24
 """Probabilities that a call may keep for its backward, half of B H T^2: 64 MB in float32."""
 
 
-def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
-    """softmax(scale q k^T) v in each head over keys that are not later, [B, T, H, K]."""
+def attention_in_blocks(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor | None:
+    """Attention in causal blocks of queries; None where it would keep too many probabilities."""
     B, T, H, _ = q_BTHK.shape
-    if operator_on_cpu(q_BTHK) and B * H * T * T // 2 <= KEPT_SCORES:
-        return _in_blocks(q_BTHK, k_BTHK, v_BTHK, scale)[0]  # type: ignore[no-any-return]
-    return (_fused_of_many if is_stacked_on_cuda(q_BTHK) else _fused)(q_BTHK, k_BTHK, v_BTHK, scale)
-
-
-def _fused(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
-    q_BHTK, k_BHTK, v_BHTK = (x_BTHK.transpose(1, 2) for x_BTHK in (q_BTHK, k_BTHK, v_BTHK))
-    o_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, is_causal=True, scale=scale)
-    return o_BHTK.transpose(1, 2)
-
-
-def attention_to_past(
-    q_BTHK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, scale: float, window: int | None = None
-) -> Tensor:
-    """The same where queries stand at the last T of S positions, [B, T, H, K].
-
-    With a window, each query meets the keys of as many positions, its own the last of them.
-    """
-    T, S = q_BTHK.shape[1], k_BHSK.shape[2]
-    meets_TS = None
-    if T > 1 or (window is not None and window < S):
-        meets_TS = torch.ones(T, S, dtype=torch.bool, device=q_BTHK.device).tril_(S - T)
-        if window is not None:
-            meets_TS.triu_(S - T - window + 1)
-    o_BHTK = F.scaled_dot_product_attention(
-        q_BTHK.transpose(1, 2), k_BHSK, v_BHSK, attn_mask=meets_TS, scale=scale
-    )
-    return o_BHTK.transpose(1, 2)
+    if B * H * T * T // 2 > KEPT_SCORES:
+        return None
+    return _in_blocks(q_BTHK, k_BTHK, v_BTHK, scale)[0]  # type: ignore[no-any-return]
 
 
 # A block of queries at a time against the keys up to its end, all heads in one batched product. Work above the diagonal is
@@ -168,6 +142,18 @@ def _(
     """What is kept for the backward, nobody else reads."""
     o, *kept = _in_blocks(*_as_sequences(info.batch_size, axes[:3], q, k, v), scale)
     return (o.unflatten(0, (info.batch_size, -1)), *kept), (0, None, None, None, None)
+
+
+def attention_of_many(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
+    """torch's fused attention, with a rule for many models at once."""
+    return _fused_of_many(q_BTHK, k_BTHK, v_BTHK, scale)  # type: ignore[no-any-return]
+
+
+def _fused(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
+    # The plain formula, called where it must not be looked up again.
+    q_BHTK, k_BHTK, v_BHTK = (x_BTHK.transpose(1, 2) for x_BTHK in (q_BTHK, k_BTHK, v_BTHK))
+    o_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, is_causal=True, scale=scale)
+    return o_BHTK.transpose(1, 2)
 
 
 @library.custom_op(operator(__name__, "fused_of_many"), mutates_args=())

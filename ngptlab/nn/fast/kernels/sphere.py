@@ -1,11 +1,11 @@
-"""A step on the sphere; its plain formula is in `nn.sphere`."""
+"""A step on the sphere; its plain formula is in `nn.functions`."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ngptlab.nn.kernels.launch import column_sums, jit, programs, tile, tl, triton
+from ngptlab.nn.fast.kernels.launch import column_sums, jit, programs, tile, tl, triton
 
 STEP_VALUES = 32
 """Of a tile, in one thread of a sphere step or of its backward. Measured at width 768, where a tile is one row."""

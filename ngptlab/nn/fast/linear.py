@@ -1,4 +1,4 @@
-"""Matrices and products with them."""
+"""Products with matrices: by another library, with a wider gradient, or by parts of the rows."""
 
 from __future__ import annotations
 
@@ -6,46 +6,40 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, library, nn
+from torch import Tensor, library
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import call, is_stacked_on_cuda, on_cpu, plain_only
+from ngptlab.nn.fast.call import call
 from ngptlab.nn.operators import operator
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-
-
-def matrix(rows: int, columns: int) -> nn.Parameter:
-    """An uninitialised weight in [out, in] layout; `Decoder.reset` fills it."""
-    return nn.Parameter(torch.empty(rows, columns))
-
-
-def pad(weight: Tensor, axis: int) -> Tensor:
-    """`weight` with zeros added along `axis` to a multiple of 16, which matrix products need to be fast.
-
-    With 682 channels, the replication's d_ff at width 256, a product costs up to twice what it does with 688.
-    """
-    missing = -weight.shape[axis] % 16
-    return F.pad(weight, (0, 0, 0, missing) if axis == 0 else (0, missing)) if missing else weight
-
 
 SMALL = 2**20
 """Multiplications below which a product takes less time than oneDNN takes to begin, as one token's do in a small model."""
 
 
-def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """x W^T in the dtype of x; the master weight keeps its own."""
+def linear_onednn(x: Tensor, weight: Tensor) -> Tensor | None:
+    """Through oneDNN in float32; None in float64, without oneDNN, and where a product is small and nothing will be derived."""
     small = not torch.is_grad_enabled() and x.numel() * len(weight) < SMALL
-    if on_cpu(x) and x.dtype == torch.float32 and HAS_ONEDNN and not small:
-        function: type[Function] = _Linear
-        weight = weight.to(x.dtype)
-    elif _narrow_on_cuda(x, weight):
-        function = _NarrowLinear
-    elif is_stacked_on_cuda(x):
-        return in_parts(x.flatten(0, -2), weight).view(*x.shape[:-1], len(weight))
-    else:
-        return F.linear(x, weight.to(x.dtype))
+    if x.dtype != torch.float32 or not HAS_ONEDNN or small:
+        return None
+    return _by_rows(_Linear, x, weight.to(x.dtype))
+
+
+def linear_narrow(x: Tensor, weight: Tensor) -> Tensor | None:
+    """A bfloat16 product whose weight's gradient is not rounded; None for other dtypes."""
+    if (x.dtype, weight.dtype) != (torch.bfloat16, torch.float32):
+        return None
+    return _by_rows(_NarrowLinear, x, weight)
+
+
+def linear_in_parts(x: Tensor, weight: Tensor) -> Tensor:
+    """By parts of the rows, as many models at once need it."""
+    return in_parts(x.flatten(0, -2), weight).view(*x.shape[:-1], len(weight))
+
+
+def _by_rows(function: type[Function], x: Tensor, weight: Tensor) -> Tensor:
     return call(function, x.flatten(0, -2), weight).view(*x.shape[:-1], len(weight))
 
 
@@ -90,10 +84,6 @@ class _Linear(Function):
             _product(grad_NO, weight_OI.T) if need_x else None,
             grad_NO.T @ x_NI if need_weight else None,
         )
-
-
-def _narrow_on_cuda(x: Tensor, weight: Tensor) -> bool:
-    return x.is_cuda and (x.dtype, weight.dtype) == (torch.bfloat16, torch.float32) and not plain_only()
 
 
 class _NarrowLinear(Function):

@@ -9,26 +9,24 @@ from torch import Tensor, library
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ngptlab.nn.by_hand import by_hand, call, has_kernel
-from ngptlab.nn.gain import column_dot
-from ngptlab.nn.norms import NORM_FLOOR, lengths, normed_backward, unit_norm
+from ngptlab.nn.fast.call import call, has_kernel
+from ngptlab.nn.fast.gain import column_dot
+from ngptlab.nn.fast.norms import lengths, normed_backward
 from ngptlab.nn.operators import operator
+from ngptlab.nn.precision import NORM_FLOOR
 
 
-def sphere_step(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
-    """Norm(h + rate (Norm(branch) - h)) (arXiv:2410.01131, equations 10, 11), in the dtype of `h`.
+def sphere_step_by_hand(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
+    """The step in few passes, in the dtype of `h`."""
+    return call(_SphereStep, h_BTD, branch_BTD, rate_D.to(h_BTD.dtype))
 
-    Computed in float32 at least. The three may differ in dtype, as they do under autocast.
-    """
-    dtype = torch.promote_types(h_BTD.dtype, torch.float32)
-    rate_D = rate_D.to(dtype)
-    if by_hand(h_BTD):
-        return call(_SphereStep, h_BTD, branch_BTD, rate_D)
-    if has_kernel(h_BTD) and rate_D.shape == h_BTD.shape[-1:]:
-        return _in_a_kernel(h_BTD, branch_BTD, rate_D)  # type: ignore[no-any-return]
-    # lerp takes three of one dtype only.
-    target = unit_norm(branch_BTD.to(dtype))
-    return unit_norm(torch.lerp(h_BTD.to(dtype), target, rate_D)).to(h_BTD.dtype)
+
+def sphere_step_kernel(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor | None:
+    """The step in one pass, and one back; None where there is no kernel, or no rate for each channel."""
+    if not has_kernel(h_BTD) or rate_D.shape != h_BTD.shape[-1:]:
+        return None
+    rate_D = rate_D.to(torch.promote_types(h_BTD.dtype, torch.float32))
+    return _in_a_kernel(h_BTD, branch_BTD, rate_D)  # type: ignore[no-any-return]
 
 
 class _SphereStep(Function):
@@ -62,7 +60,7 @@ class _SphereStep(Function):
 @library.custom_op(operator(__name__, "sphere_step"), mutates_args=())
 def _in_a_kernel(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
     """One pass over each tensor; the compiler makes several of the backward."""
-    from ngptlab.nn.kernels.sphere import sphere_step as kernel
+    from ngptlab.nn.fast.kernels.sphere import sphere_step as kernel
 
     h_ND, branch_ND = _rows(h_BTD), _rows(branch_BTD)
     return kernel(h_ND, branch_ND, rate_D.contiguous(), NORM_FLOOR**2).view(h_BTD.shape)
@@ -72,7 +70,7 @@ def _in_a_kernel(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
 def _in_a_kernel_backward(
     dy_BTD: Tensor, h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    from ngptlab.nn.kernels.sphere import sphere_step_backward as kernel
+    from ngptlab.nn.fast.kernels.sphere import sphere_step_backward as kernel
 
     dy_ND, h_ND, branch_ND = _rows(dy_BTD), _rows(h_BTD), _rows(branch_BTD)
     dh_ND, dbranch_ND, drate_D = kernel(dy_ND, h_ND, branch_ND, rate_D.contiguous(), NORM_FLOOR**2)

@@ -1,0 +1,69 @@
+"""Which form of a function is used where: one table for all of `nn.functions`.
+
+Where a situation is not in a function's row, and where a form gives None because the inputs are not for it, the plain formula
+is used, which is also what tests compare the forms with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from ngptlab.nn.fast.attention import attention_in_blocks, attention_of_many
+from ngptlab.nn.fast.gain import gain_by_hand
+from ngptlab.nn.fast.linear import linear_in_parts, linear_narrow, linear_onednn
+from ngptlab.nn.fast.mean_loss import mean_loss_in_chunks, mean_loss_in_parts
+from ngptlab.nn.fast.norms import normed_by_hand
+from ngptlab.nn.fast.queries_keys import scaled_units_kernel
+from ngptlab.nn.fast.rotate import rotate_by_hand
+from ngptlab.nn.fast.sphere import sphere_step_by_hand, sphere_step_kernel
+from ngptlab.nn.fast.swiglu import swiglu_by_hand
+from ngptlab.nn.situations import Situation, situation
+
+Form = Callable[..., Any]
+Plain = TypeVar("Plain", bound=Callable[..., Any])
+
+CPU_EAGER, CPU_COMPILED, CPU_STACKED = Situation.CPU_EAGER, Situation.CPU_COMPILED, Situation.CPU_STACKED
+CUDA, CUDA_STACKED, ELSEWHERE = Situation.CUDA, Situation.CUDA_STACKED, Situation.ELSEWHERE
+
+FORMS: dict[str, dict[Situation, Form]] = {
+    "normed": {CPU_EAGER: normed_by_hand},
+    "gain": {CPU_EAGER: gain_by_hand},
+    "swiglu": {CPU_EAGER: swiglu_by_hand},
+    "rotate": {CPU_EAGER: rotate_by_hand},
+    "sphere_step": {CPU_EAGER: sphere_step_by_hand, CUDA: sphere_step_kernel},
+    "scaled_units": {CUDA: scaled_units_kernel},
+    "linear": {
+        CPU_EAGER: linear_onednn,
+        CPU_COMPILED: linear_onednn,
+        CUDA: linear_narrow,
+        CUDA_STACKED: linear_in_parts,
+    },
+    "causal_attention": {
+        CPU_EAGER: attention_in_blocks,
+        CPU_COMPILED: attention_in_blocks,
+        CPU_STACKED: attention_in_blocks,
+        CUDA_STACKED: attention_of_many,
+    },
+    "mean_loss": {
+        CPU_EAGER: mean_loss_in_chunks,
+        CPU_COMPILED: mean_loss_in_chunks,
+        CUDA: mean_loss_in_chunks,
+        CUDA_STACKED: mean_loss_in_parts,
+        ELSEWHERE: mean_loss_in_chunks,
+    },
+}
+
+
+def fastest(plain: Plain) -> Plain:
+    """The function that uses the form that the table has for it where it is called, or else this plain one."""
+    forms = FORMS[plain.__name__]
+
+    @wraps(plain)
+    def function(*inputs: Any) -> Any:
+        form = forms.get(situation(inputs[0]))
+        result = None if form is None else form(*inputs)
+        return plain(*inputs) if result is None else result
+
+    return function  # type: ignore[return-value]
