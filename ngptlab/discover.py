@@ -11,10 +11,10 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 
-def folders(package: str, name: str) -> list[str]:
-    """The folders of a package that hold a module of this name, in the alphabet's order. Imports none of these modules."""
+def folders(package: str, name: str = "") -> list[str]:
+    """The folders of a package that hold a module of this name, or all; by name. Imports none of these modules."""
     found = sorted(each.name for each in iter_modules(import_module(package).__path__) if each.ispkg)
-    return [folder for folder in found if find_spec(f"{package}.{folder}.{name}")]
+    return [folder for folder in found if not name or find_spec(f"{package}.{folder}.{name}")]
 
 
 def modules(package: str, name: str) -> dict[str, ModuleType]:

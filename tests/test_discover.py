@@ -36,7 +36,7 @@ import json
 from ngptlab import disk
 from ngptlab.studies.section import Study, number, word
 
-FILE, OF_A_COMPARISON = "coin.json", False
+OF_A_COMPARISON = False
 
 def study(path):
     held = disk.read_json(path)
@@ -158,6 +158,7 @@ def test_an_evaluation_is_one_folder(
 
 def test_folders_are_named_without_importing_them() -> None:
     assert folders("ngptlab.studies", "verb") == list(modules("ngptlab.studies", "verb"))
-    assert "speedup" in folders("ngptlab.studies", "page") and "speedup" not in folders(
+    assert "search" in folders("ngptlab.studies", "page") and "search" not in folders(
         "ngptlab.studies", "verb"
     )
+    assert "speedup" in folders("ngptlab.studies")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ngptlab import disk
 from ngptlab.claims.evidence import Evidence
+from ngptlab.discover import folders
 from ngptlab.errors import ConfigError, DataError, LabError
 from ngptlab.evidence.files import READABLE, kind_of, read_file
 from ngptlab.evidence.runs import read_evals, read_runs
@@ -22,9 +23,6 @@ from ngptlab.runs import Run
 from ngptlab.stats.search import FOLDER
 from ngptlab.terminal import printable
 from ngptlab.whole import check_finished
-
-STUDIES = ("cooldown.json", "ladder.json", "report.json", "sweep.json")
-"""Files that say all that a folder's runs say of losses; of these runs only evaluations are read besides."""
 
 
 @dataclass
@@ -90,9 +88,14 @@ def _visit(path: Path, root: Path, walk: _Walk) -> None:
         if kind_of(file) is None:
             walk.mute.append(_name(file, root))
             continue
-        study = study or file.name in STUDIES
+        study = study or _says_all(file)
         walk.evidence.add(read_file(file, _name(file, root)))
     (walk.of_studies if study else walk.runs).update({run: _name(run.parent, root) for run in runs})
+
+
+def _says_all(file: Path) -> bool:
+    """Whether a file says all that its folder's runs say of losses, so that only evaluations are read of them besides."""
+    return file.name == "report.json" or file.stem in folders("ngptlab.studies", "page")
 
 
 def _tables(folder: Path) -> list[Path]:

@@ -31,7 +31,7 @@ from ngptlab.stats import words
 from ngptlab.stats.records import load_runs
 from ngptlab.studies import recognize as given
 from ngptlab.studies.section import Placed, StudyNumbers
-from ngptlab.studies.speedup import page as speedup
+from ngptlab.studies.speedup import section as speedup
 from ngptlab.terminal import printable
 
 TEMPLATES = Path(__file__).parent / "templates"

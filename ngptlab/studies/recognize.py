@@ -19,10 +19,8 @@ FOLDER = "studies"
 
 
 class Page(Protocol):
-    """A study's `page.py`."""
+    """A study's `page.py`. The file that makes a folder this study's is named after the study: ladder.json."""
 
-    FILE: str
-    """The file that makes a folder this study's."""
     OF_A_COMPARISON: bool
     """Whether it stands in a comparison's folder, whose runs are given with it."""
 
@@ -31,9 +29,11 @@ class Page(Protocol):
 
 
 def pages() -> dict[str, Page]:
-    """Of every study that has a file of its own, by the file's name."""
-    found = modules("ngptlab.studies", "page").values()
-    return {page.FILE: page for page in found if hasattr(page, "FILE")}
+    """By the name of the file that each reads."""
+    found: dict[str, Page] = {
+        f"{name}.json": page for name, page in modules("ngptlab.studies", "page").items()
+    }
+    return found
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def write(placed: Sequence[Placed], out: Path) -> None:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier page wrote, and nothing else."""
-    stems = "|".join(folders("ngptlab.studies", "page"))
+    stems = "|".join(folders("ngptlab.studies"))
     refuse_link(folder)
     for inner in folder.glob("*-*"):
         refuse_link(inner)

@@ -14,9 +14,8 @@ from ngptlab.studies.cooldown.numbers import Row
 from ngptlab.studies.cooldown.numbers import Study as Numbers
 from ngptlab.studies.reading import damaged, read
 from ngptlab.studies.section import Cell, Study, loss, number, word
-from ngptlab.studies.speedup import page as speedup
+from ngptlab.studies.speedup import section as speedup
 
-FILE = "cooldown.json"
 OF_A_COMPARISON = False
 COLUMNS = (
     "method",

@@ -18,7 +18,6 @@ from ngptlab.studies.coord.numbers import FIRST_STEP, LIMIT, STEP_LIMIT, Point, 
 from ngptlab.studies.reading import damaged, read
 from ngptlab.studies.section import Cell, Study, number, word
 
-FILE = "coord.json"
 OF_A_COMPARISON = False
 COLUMNS = (
     "activation",

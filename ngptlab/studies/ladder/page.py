@@ -13,7 +13,6 @@ from ngptlab.studies.ladder.numbers import Ladder, RungNumbers, Step, half
 from ngptlab.studies.reading import damaged, read
 from ngptlab.studies.section import Cell, Study, loss, number, word
 
-FILE = "ladder.json"
 OF_A_COMPARISON = False
 COLUMNS = (
     "rung",

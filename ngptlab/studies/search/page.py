@@ -12,7 +12,6 @@ from ngptlab.studies.search.figure import draw
 from ngptlab.studies.search.files import write_search
 from ngptlab.studies.section import Cell, Study, loss, number, word
 
-FILE = "search.json"
 OF_A_COMPARISON = False
 
 

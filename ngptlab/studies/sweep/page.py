@@ -19,7 +19,6 @@ from ngptlab.studies.section import Cell, Study, loss, number, word
 from ngptlab.studies.sweep.figure import draw, page_svg
 from ngptlab.terminal import printable
 
-FILE = "sweep.json"
 OF_A_COMPARISON = False
 COLUMNS = (
     "method",

@@ -11,7 +11,6 @@ from ngptlab.studies.section import Cell, Study, loss, number, word
 from ngptlab.studies.target.files import first_reached, goal, rule, write_target
 from ngptlab.studies.target.numbers import ArmNumbers, Target
 
-FILE = "target.json"
 OF_A_COMPARISON = True
 COLUMNS = (
     "method",
