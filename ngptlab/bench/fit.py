@@ -1,4 +1,4 @@
-"""The exponent with which a cost grows: a straight line through logarithms."""
+"""What a scan over sizes finds: costs, and the exponent with which each grows, from a straight line through logarithms."""
 
 from __future__ import annotations
 
@@ -15,6 +15,29 @@ class Exponent:
     value: float
     stderr: float | None
     """Of the slope, from the residuals; None for two points, which leave none."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A method along an axis."""
+
+    step_seconds: tuple[tuple[float, ...], ...]
+    """Of every turn, by size."""
+    step_seconds_median: tuple[float, ...]
+    flops_per_second: tuple[float, ...]
+    peak_bytes: tuple[int, ...]
+    time: Exponent
+    memory: Exponent
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What was found along an axis."""
+
+    sizes: tuple[int, ...]
+    step_flops: tuple[int, ...]
+    expected_time: Exponent
+    methods: dict[str, Growth]
 
 
 def upper_half(values: Sequence[float]) -> Sequence[float]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngptlab.bench.fit import upper_half
+from ngptlab.bench.fit import Axis, upper_half
 from ngptlab.disk import replacing
-
-if TYPE_CHECKING:
-    from ngptlab.bench.scaling import Axis
 
 STYLE: list[Any] = [
     "tableau-colorblind10",

@@ -7,13 +7,13 @@ or 1 for vocabulary, because parts that don't grow are counted too. Memory has n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from ngptlab.bench.axes import FULL, QUICK, Grid
-from ngptlab.bench.fit import Exponent, exponent, upper_half
+from ngptlab.bench.fit import Axis, Growth, exponent, upper_half
 from ngptlab.bench.measure import Cost, measure
 from ngptlab.config import DeviceConfig, TrainConfig
 from ngptlab.device import Device, describe, open_device
@@ -21,29 +21,6 @@ from ngptlab.disk import write_json
 from ngptlab.errors import ConfigError
 from ngptlab.folders import check_writable
 from ngptlab.methods import load
-
-
-@dataclass(frozen=True)
-class Growth:
-    """A method along an axis."""
-
-    step_seconds: tuple[tuple[float, ...], ...]
-    """Of every turn, by size."""
-    step_seconds_median: tuple[float, ...]
-    flops_per_second: tuple[float, ...]
-    peak_bytes: tuple[int, ...]
-    time: Exponent
-    memory: Exponent
-
-
-@dataclass(frozen=True)
-class Axis:
-    """What was found along an axis."""
-
-    sizes: tuple[int, ...]
-    step_flops: tuple[int, ...]
-    expected_time: Exponent
-    methods: dict[str, Growth]
 
 
 def scaling(

@@ -12,9 +12,8 @@ import pytest
 from ngptlab import recipes
 from ngptlab.bench import scaling as module
 from ngptlab.bench.axes import AXES, QUICK, Point
-from ngptlab.bench.fit import Exponent
+from ngptlab.bench.fit import Axis, Exponent, Growth
 from ngptlab.bench.measure import Cost
-from ngptlab.bench.scaling import Axis, Growth
 from ngptlab.cli import main
 from ngptlab.device import Device
 
