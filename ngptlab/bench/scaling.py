@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from ngptlab.bench.axes import FULL, QUICK, Grid
-from ngptlab.bench.fit import Axis, Growth, exponent, upper_half
+from ngptlab.bench.fit import Axis, Exponent, Growth, exponent, upper_half
 from ngptlab.bench.measure import Cost, measure
 from ngptlab.config import DeviceConfig, TrainConfig
 from ngptlab.device import Device, describe, open_device
