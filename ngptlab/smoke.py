@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ngptlab.config import Dims, RunConfig, ScheduleConfig, flatten
-from ngptlab.data.made import made_shards
+from ngptlab.data.shards.made_up import made_shards
 from ngptlab.recipes import Recipe
 from ngptlab.sizes import block_values, embedding_values
 

@@ -143,14 +143,14 @@ READS: dict[str, dict[str, str]] = {
     "export/pickled.py": {"torch.load": "of what open_regular() opened"},
     "train/checkpoint.py": {"load_file": "of what open_regular opened"},
     "output.py": {"os.open": "of /dev/null"},
-    "data/formats.py": {"parquet.ParquetFile": "after check_regular"},
-    "data/trove.py": {
+    "data/text/formats.py": {"parquet.ParquetFile": "after check_regular"},
+    "data/prepare/datatrove_steps.py": {
         "np.load": "mapped, after check_regular",
         "np.memmap": "after check_regular",
         "self.job.open": "opens no file",
     },
-    "data/tokenize.py": {"tiktoken.get_encoding": "its cache was looked through"},
-    "data/make.py": {"os.open": "of a folder, to lock it"},
+    "data/tokens/tokenizer.py": {"tiktoken.get_encoding": "its cache was looked through"},
+    "data/prepare/out_folder.py": {"os.open": "of a folder, to lock it"},
 }
 """Calls that read files without disk.py, and why they may. A FIFO blocks for ever, and a file may have any size."""
 READING = {

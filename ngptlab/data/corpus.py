@@ -1,4 +1,4 @@
-"""A corpus: found in the cache or made there, or somebody's folder of shards (adopt.py); checked, opened.
+"""A corpus: found in the cache or made there, or somebody's folder of shards (shards/given_folder.py); checked, opened.
 
 One made here is a folder `data/<key>` in the cache; the key stands for everything that decides the tokens. It is made in a
 hidden folder beside its place and renamed, so it is there as a whole or not at all; a kill leaves a hidden folder that
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ngptlab.config import DataConfig, RunConfig
-from ngptlab.data import sources
-from ngptlab.data.adopt import SCHEME, adopt, adopted_stream
-from ngptlab.data.cache import cache_folder
-from ngptlab.data.known import check_there
-from ngptlab.data.manifest import (
+from ngptlab.data.prepare.text_to_shards import prepare
+from ngptlab.data.shards.cache import cache_folder
+from ngptlab.data.shards.format import HEADER_BYTES, TokenStream
+from ngptlab.data.shards.given_folder import SCHEME, adopt, adopted_stream
+from ngptlab.data.shards.manifest import (
     FORMAT_VERSION,
     MANIFEST,
     Manifest,
@@ -27,9 +27,9 @@ from ngptlab.data.manifest import (
     check_size,
     read_manifest,
 )
-from ngptlab.data.prepare import prepare
-from ngptlab.data.shards import HEADER_BYTES, TokenStream
-from ngptlab.data.tokenize import check_vocabulary, tokenizer, tokenizer_name
+from ngptlab.data.shards.published import check_there
+from ngptlab.data.text import sources
+from ngptlab.data.tokens.tokenizer import check_vocabulary, tokenizer, tokenizer_name
 from ngptlab.errors import DataError
 from ngptlab.folders import filling
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ngptlab.config import RunConfig, parse
-from ngptlab.data.tokenize import FILE_SUFFIX, UNKNOWN, ByteTokenizer, Gpt2Tokenizer, tokenizer
-from ngptlab.data.tokenizer_file import FileTokenizer
+from ngptlab.data.tokens.file_tokenizer import FileTokenizer
+from ngptlab.data.tokens.tokenizer import FILE_SUFFIX, UNKNOWN, ByteTokenizer, Gpt2Tokenizer, tokenizer
 from ngptlab.errors import ConfigError, DataError
 
 PADDED_GPT2 = 50304

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ngptlab.config import RunConfig
 from ngptlab.data.corpus import known_size
-from ngptlab.data.known import check_there, get_command
-from ngptlab.data.shards import shard_format
+from ngptlab.data.shards.format import shard_format
+from ngptlab.data.shards.published import check_there, get_command
 from ngptlab.errors import DataError
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ngptlab.config import DataConfig, explain
-from ngptlab.data.adopt import SCHEME
-from ngptlab.data.known import KNOWN, PG19, PG19_LABELS, default_folder
-from ngptlab.data.manifest import Manifest
+from ngptlab.data.shards.given_folder import SCHEME
+from ngptlab.data.shards.manifest import Manifest
+from ngptlab.data.shards.published import KNOWN, PG19, PG19_LABELS, default_folder
 from ngptlab.errors import ConfigError
 from ngptlab.options.types import count
 from ngptlab.terminal import remark, say
@@ -94,8 +94,8 @@ def check_out(folder: Path) -> None:
 
 def _shards(options: argparse.Namespace) -> int:
     check_out(options.out)
-    from ngptlab.data.arrivals import Arrivals
-    from ngptlab.data.get import get_shards
+    from ngptlab.data.prepare.arrivals import Arrivals
+    from ngptlab.data.shards.download import get_shards
 
     with Arrivals() as arrivals:
         manifest = get_shards(
@@ -120,21 +120,21 @@ def print_splits(manifest: Manifest) -> None:
 
 
 def _pg19(options: argparse.Namespace) -> int:
-    from ngptlab.data.books import pg19
+    from ngptlab.data.prepare.books import pg19
 
     texts = pg19(options.split, repository=options.repo, revision=options.revision)
     return _add_books(options, texts, PG19_LABELS[options.split])
 
 
 def _own_books(options: argparse.Namespace) -> int:
-    from ngptlab.data.books import own_books
+    from ngptlab.data.prepare.books import own_books
 
     return _add_books(options, *own_books(options.source))
 
 
 def _add_books(options: argparse.Namespace, texts: Iterator[str], label: str) -> int:
-    from ngptlab.data.arrivals import Arrivals
-    from ngptlab.data.books import add_books
+    from ngptlab.data.prepare.arrivals import Arrivals
+    from ngptlab.data.prepare.books import add_books
 
     with Arrivals() as arrivals:
         names = add_books(

@@ -15,10 +15,10 @@ from stand_ins import shard
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
-from ngptlab.data import adopt as adopt_module
-from ngptlab.data import manifest as manifest_module
 from ngptlab.data.corpus import Corpus, open_corpus
-from ngptlab.data.tokenize import tokenizer
+from ngptlab.data.shards import given_folder as adopt_module
+from ngptlab.data.shards import manifest as manifest_module
+from ngptlab.data.tokens.tokenizer import tokenizer
 from ngptlab.errors import DataError
 
 EOT = 256

@@ -16,11 +16,11 @@ from hub_server import Hub, running
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
-from ngptlab.data.adopt import adopt
 from ngptlab.data.corpus import open_corpus
-from ngptlab.data.manifest import MANIFEST, read_manifest
-from ngptlab.data.tokenize import ByteTokenizer
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.shards.given_folder import adopt
+from ngptlab.data.shards.manifest import MANIFEST, read_manifest
+from ngptlab.data.shards.writer import ShardWriter
+from ngptlab.data.tokens.tokenizer import ByteTokenizer
 
 EOT = 256
 BOOKS = [f"Book {number}. " + "It was so. " * (number * 40 + 3) for number in range(5)]

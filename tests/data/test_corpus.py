@@ -17,9 +17,9 @@ import zstandard
 import ngptlab.errors
 from ngptlab.config import DataConfig
 from ngptlab.data.corpus import Corpus, open_corpus
-from ngptlab.data.shards import TokenStream
-from ngptlab.data.sources import documents
-from ngptlab.data.tokenize import tokenizer
+from ngptlab.data.shards.format import TokenStream
+from ngptlab.data.text.sources import documents
+from ngptlab.data.tokens.tokenizer import tokenizer
 from ngptlab.errors import DataError
 
 MakeFolder = Callable[[Iterable[str] | int], Path]
@@ -140,7 +140,7 @@ def test_gpt2_tokens(cache: Path, make_folder: MakeFolder, prepared: Prepared) -
 PEAKS = """
 import sys, tracemalloc
 from ngptlab.config import DataConfig
-from ngptlab.data import prepare
+from ngptlab.data.prepare import text_to_shards as prepare
 from ngptlab.data.corpus import open_corpus
 
 prepare.BATCH_BYTES = 1 << 16

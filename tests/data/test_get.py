@@ -14,10 +14,10 @@ from hub_server import COMMIT, Hub, running
 from stand_ins import shard
 
 from ngptlab.config import DataConfig
-from ngptlab.data.arrivals import describe
 from ngptlab.data.corpus import open_corpus
-from ngptlab.data.hub import _counter
-from ngptlab.data.manifest import MANIFEST, read_manifest
+from ngptlab.data.prepare.arrivals import describe
+from ngptlab.data.shards.hub import _counter
+from ngptlab.data.shards.manifest import MANIFEST, read_manifest
 from ngptlab.errors import DataError
 
 REPOSITORY = "kjj0/fineweb10B-gpt2"
@@ -26,7 +26,7 @@ EOT = 256
 # Bytes instead of GPT-2's tokens, whose table would have to be fetched; and a set of four training shards.
 COMMAND = """
 import sys
-from ngptlab.data import known
+from ngptlab.data.shards import published as known
 from ngptlab.cli import main
 known.KNOWN["fineweb10B"] = known.KNOWN["fineweb10B"]._replace(tokenizer="bytes", num_train=4)
 sys.exit(main(sys.argv[1:]))
@@ -277,8 +277,8 @@ def test_files_that_were_there(hub: Hub, get: Callable[..., Got], tmp_path: Path
 
 
 def test_a_full_disk_is_seen_before(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ngptlab.data import get as module
-    from ngptlab.data.hub import RemoteFile, Repository
+    from ngptlab.data.shards import download as module
+    from ngptlab.data.shards.hub import RemoteFile, Repository
 
     monkeypatch.setattr(module, "is_cached", lambda repository, file: file == "a")
     huge = Repository(

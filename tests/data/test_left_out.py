@@ -15,11 +15,13 @@ from tokenizers import models, pre_tokenizers
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
-from ngptlab.data import drafts, left_out, prepare
-from ngptlab.data.make import make
-from ngptlab.data.manifest import read_manifest
-from ngptlab.data.trove import steps
-from ngptlab.data.verify import verify
+from ngptlab.data.prepare import bad_documents as left_out
+from ngptlab.data.prepare import split_writers as drafts
+from ngptlab.data.prepare import text_to_shards as prepare
+from ngptlab.data.prepare.datatrove_steps import steps
+from ngptlab.data.prepare.out_folder import make
+from ngptlab.data.shards.manifest import read_manifest
+from ngptlab.data.shards.verify import verify
 from ngptlab.errors import DataError
 
 UNKNOWN = "a word that is missing"

@@ -21,17 +21,17 @@ from tokenizers import models, normalizers, pre_tokenizers
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
-from ngptlab.data import prepare as prepare_module
-from ngptlab.data.drafts import Drafts
-from ngptlab.data.encode import WAITING, Batch, encoded
-from ngptlab.data.journal import JOURNAL
-from ngptlab.data.make import make
-from ngptlab.data.manifest import SPLITS
-from ngptlab.data.progress import describe
-from ngptlab.data.shards import TokenStream
-from ngptlab.data.tokenize import ByteTokenizer, Tokens, tokenizer
-from ngptlab.data.verify import verify
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.prepare import text_to_shards as prepare_module
+from ngptlab.data.prepare.encode import WAITING, Batch, encoded
+from ngptlab.data.prepare.journal import JOURNAL
+from ngptlab.data.prepare.out_folder import make
+from ngptlab.data.prepare.progress import describe
+from ngptlab.data.prepare.split_writers import Drafts
+from ngptlab.data.shards.format import TokenStream
+from ngptlab.data.shards.manifest import SPLITS
+from ngptlab.data.shards.verify import verify
+from ngptlab.data.shards.writer import ShardWriter
+from ngptlab.data.tokens.tokenizer import ByteTokenizer, Tokens, tokenizer
 from ngptlab.errors import DataError
 
 MakeFolder = Callable[[Iterable[str] | int], Path]

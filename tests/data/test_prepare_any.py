@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from stand_ins import Killed
 
 from ngptlab.config import DataConfig
-from ngptlab.data import prepare as prepare_module
-from ngptlab.data.make import make
-from ngptlab.data.manifest import SPLITS
-from ngptlab.data.shards import TokenStream
-from ngptlab.data.verify import verify
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.prepare import text_to_shards as prepare_module
+from ngptlab.data.prepare.out_folder import make
+from ngptlab.data.shards.format import TokenStream
+from ngptlab.data.shards.manifest import SPLITS
+from ngptlab.data.shards.verify import verify
+from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.errors import DataError
 
 VAL, LONG, LONG_MIN = 0.2, 0.3, 12

@@ -18,14 +18,14 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
-from ngptlab.data import prepare as prepare_module
 from ngptlab.data.corpus import open_corpus
-from ngptlab.data.journal import HASHES, JOURNAL
-from ngptlab.data.make import make
-from ngptlab.data.shards import HEADER_BYTES, file_sha256
-from ngptlab.data.trove import steps
-from ngptlab.data.verify import verify
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.prepare import text_to_shards as prepare_module
+from ngptlab.data.prepare.datatrove_steps import steps
+from ngptlab.data.prepare.journal import HASHES, JOURNAL
+from ngptlab.data.prepare.out_folder import make
+from ngptlab.data.shards.format import HEADER_BYTES, file_sha256
+from ngptlab.data.shards.verify import verify
+from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.errors import DataError
 
 EOT = 256

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ngptlab.data import shards
-from ngptlab.data.shards import Shard, TokenStream
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.shards import format as shards
+from ngptlab.data.shards.format import Shard, TokenStream
+from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.errors import DataError
 
 EOT = 256

@@ -17,12 +17,12 @@ from stand_ins import Killed
 
 import ngptlab
 from ngptlab.config import DataConfig
-from ngptlab.data import prepare as prepare_module
-from ngptlab.data import sources
 from ngptlab.data.corpus import open_corpus
-from ngptlab.data.make import make
-from ngptlab.data.stream import Stream
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.prepare import text_to_shards as prepare_module
+from ngptlab.data.prepare.out_folder import make
+from ngptlab.data.shards.writer import ShardWriter
+from ngptlab.data.text import sources
+from ngptlab.data.text.dataset_stream import Stream
 from ngptlab.errors import DataError
 
 extra = [
@@ -156,7 +156,8 @@ class TestHub:
         for name, raw in old.items():
             (texts / name).write_bytes(raw)
         killed = (
-            "from ngptlab.data import prepare, writer\nimport os\nprepare.BATCH_BYTES, prepare.SAVE_BYTES = 100, 200\n"
+            "from ngptlab.data.prepare import text_to_shards as prepare\n"
+            "from ngptlab.data.shards import writer\nimport os\nprepare.BATCH_BYTES, prepare.SAVE_BYTES = 100, 200\n"
             "write, left = writer.ShardWriter.write, [28]\n"
             "def counted(*a):\n    left[0] -= 1\n    write(*a) if left[0] else os._exit(9)\n"
             "writer.ShardWriter.write = counted"

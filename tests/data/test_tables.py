@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
-from ngptlab.data import formats, sources
-from ngptlab.data.make import make
-from ngptlab.data.sources import Document
+from ngptlab.data.prepare.out_folder import make
+from ngptlab.data.text import formats, sources
+from ngptlab.data.text.sources import Document
 from ngptlab.errors import DataError
 
 ROWS = st.lists(st.none() | st.text(st.characters(codec="utf-8"), max_size=20), max_size=40)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from test_tokenizer_file import END, byte_level, message
 
-from ngptlab.data import tokenizer_file
-from ngptlab.data.tokenize import tokenizer, tokenizer_name
-from ngptlab.data.tokenizer_growth import _growth
+from ngptlab.data.tokens import file_tokenizer as tokenizer_file
+from ngptlab.data.tokens.text_growth import _growth
+from ngptlab.data.tokens.tokenizer import tokenizer, tokenizer_name
 
 
 def replacing(*steps: tuple[dict[str, str], str]) -> dict[str, Any]:

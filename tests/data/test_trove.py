@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngptlab.config import DataConfig
-from ngptlab.data.make import make
-from ngptlab.data.trove import steps
+from ngptlab.data.prepare.datatrove_steps import steps
+from ngptlab.data.prepare.out_folder import make
 from ngptlab.errors import DataError
 
 DOCUMENTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=60), min_size=2, max_size=30)

@@ -18,15 +18,15 @@ from tokenizers import models, pre_tokenizers
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
-from ngptlab.data import prepare as prepare_module
 from ngptlab.data.batches import Batches, fixed_windows
 from ngptlab.data.corpus import Corpus, open_corpus
-from ngptlab.data.make import make
-from ngptlab.data.shards import FORMATS, TokenStream
-from ngptlab.data.tokenize import tokenizer
-from ngptlab.data.trove import steps
-from ngptlab.data.verify import verify
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.prepare import text_to_shards as prepare_module
+from ngptlab.data.prepare.datatrove_steps import steps
+from ngptlab.data.prepare.out_folder import make
+from ngptlab.data.shards.format import FORMATS, TokenStream
+from ngptlab.data.shards.verify import verify
+from ngptlab.data.shards.writer import ShardWriter
+from ngptlab.data.tokens.tokenizer import tokenizer
 from ngptlab.errors import DataError
 
 EOT = 256

@@ -13,9 +13,9 @@ import pytest
 from made_runs import run_maker
 from ngptlab.cli import main
 from ngptlab.config import DataConfig, RunConfig
-from ngptlab.data import prepare as prepare_module
-from ngptlab.data.make import make
-from ngptlab.data.trove import steps
+from ngptlab.data.prepare import text_to_shards as prepare_module
+from ngptlab.data.prepare.datatrove_steps import steps
+from ngptlab.data.prepare.out_folder import make
 from ngptlab.errors import ConfigError, LabError
 from ngptlab.experiment import initial_model, train
 from ngptlab.export.imported import write_run

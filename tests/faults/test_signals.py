@@ -16,10 +16,10 @@ import pytest
 
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
-from ngptlab.data import prepare as prepare_module
-from ngptlab.data.journal import Journal
-from ngptlab.data.progress import Progress
-from ngptlab.data.sealed import read_sealed
+from ngptlab.data.prepare import text_to_shards as prepare_module
+from ngptlab.data.prepare.journal import Journal
+from ngptlab.data.prepare.progress import Progress
+from ngptlab.data.shards.record import read_sealed
 from ngptlab.experiment import train
 from ngptlab.export import write
 from ngptlab.measure.val import measure as loss

@@ -15,9 +15,9 @@ from pydantic import Field
 
 from ngptlab import disk
 from ngptlab.config import Frozen
-from ngptlab.data.drafts import Drafts, DraftState
-from ngptlab.data.sealed import BrokenSealError, read_sealed, write_sealed
-from ngptlab.data.splits import Extremes
+from ngptlab.data.prepare.split_rule import Extremes
+from ngptlab.data.prepare.split_writers import Drafts, DraftState
+from ngptlab.data.shards.record import BrokenSealError, read_sealed, write_sealed
 from ngptlab.disk import is_temporary, naming, update
 from ngptlab.errors import DataError
 from ngptlab.folders import remove_temporaries
@@ -33,7 +33,7 @@ class Journal(Frozen):
     job: str
     """Stands for the source and the settings."""
     extremes: Extremes | None = None
-    """Those of all documents, in a second pass; the first does without (splits.py)."""
+    """Those of all documents, in a second pass; the first does without (split_rule.py)."""
     found: Extremes | None = None
     """Those of the documents done."""
     position: tuple[int, int] = (0, 0)

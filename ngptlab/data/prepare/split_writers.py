@@ -11,10 +11,10 @@ from typing import Self
 import numpy as np
 
 from ngptlab.config import Frozen
-from ngptlab.data.manifest import SPLITS, Split
-from ngptlab.data.shards import FORMATS, Format
-from ngptlab.data.tokenize import Tokens
-from ngptlab.data.writer import ShardWriter, WriterState
+from ngptlab.data.shards.format import FORMATS, Format
+from ngptlab.data.shards.manifest import SPLITS, Split
+from ngptlab.data.shards.writer import ShardWriter, WriterState
+from ngptlab.data.tokens.tokenizer import Tokens
 
 
 class DraftState(Frozen):

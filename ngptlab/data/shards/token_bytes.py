@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ngptlab.data.manifest import MADE_UP, Manifest
-from ngptlab.data.tokenize import ByteTokenizer, Gpt2Tokenizer, gpt2_lengths
-from ngptlab.data.tokenizer_file import FileTokenizer
+from ngptlab.data.shards.manifest import MADE_UP, Manifest
+from ngptlab.data.tokens.file_tokenizer import FileTokenizer
+from ngptlab.data.tokens.tokenizer import ByteTokenizer, Gpt2Tokenizer, gpt2_lengths
 from ngptlab.errors import DataError
 
 I64 = npt.NDArray[np.int64]

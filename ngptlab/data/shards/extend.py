@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ngptlab.data.manifest import SPLITS, Manifest, Split, locate_manifest, read_manifest, write_manifest
-from ngptlab.data.scan import scan
-from ngptlab.data.tokenize import given_as, tokenizer, tokenizer_name
+from ngptlab.data.shards.make_manifest import scan
+from ngptlab.data.shards.manifest import (
+    SPLITS,
+    Manifest,
+    Split,
+    locate_manifest,
+    read_manifest,
+    write_manifest,
+)
+from ngptlab.data.tokens.tokenizer import given_as, tokenizer, tokenizer_name
 from ngptlab.errors import DataError
 
 

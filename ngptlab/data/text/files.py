@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
-from ngptlab.data.formats import KINDS, SUFFIXES, TEXT_COLUMN, Document, has_suffix, read_file
+from ngptlab.data.text.formats import KINDS, SUFFIXES, TEXT_COLUMN, Document, has_suffix, read_file
 from ngptlab.disk import name_of
 from ngptlab.errors import DataError
 

@@ -13,17 +13,17 @@ from typing import Any, Final, Literal
 from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from ngptlab.config import Frozen
-from ngptlab.data.cache import cache_folder
-from ngptlab.data.sealed import BrokenSealError, read_sealed, write_sealed
-from ngptlab.data.shards import FORMATS, HEADER_BYTES, Shard, file_sha256
-from ngptlab.data.tokenize import ByteTokenizer, Gpt2Tokenizer
+from ngptlab.data.shards.cache import cache_folder
+from ngptlab.data.shards.format import FORMATS, HEADER_BYTES, Shard, file_sha256
+from ngptlab.data.shards.record import BrokenSealError, read_sealed, write_sealed
+from ngptlab.data.tokens.tokenizer import ByteTokenizer, Gpt2Tokenizer
 from ngptlab.errors import DataError
 
 FORMAT_VERSION: Final = 1
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "long")
 MADE_UP = "made-up"
-"""Source of shards whose tokens mean nothing (made.py); each but the end of text counts as one byte."""
+"""Source of shards whose tokens mean nothing (made_up.py); each but the end of text counts as one byte."""
 
 
 class Split(Frozen):

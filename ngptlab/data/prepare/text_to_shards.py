@@ -1,6 +1,6 @@
 """Documents to split shards and their manifest: one pass over the source, constant memory but for hashes.
 
-splits.py has the rule of the splits; exact duplicates are dropped first. The rule needs the smallest and the largest
+split_rule.py has the rule of the splits; exact duplicates are dropped first. The rule needs the smallest and the largest
 hash only where documents are few, so the first pass does without. Should it turn out that they were few, they are
 gone over once more: there are never many then.
 """
@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ngptlab.config import DataConfig
-from ngptlab.data import sources
-from ngptlab.data.drafts import Drafts
-from ngptlab.data.encode import Batch, encoded
-from ngptlab.data.journal import Journal, clear, read_hashes, read_journal, write_journal
-from ngptlab.data.left_out import LeftOut, Note
-from ngptlab.data.manifest import MANIFEST, Manifest, Split, write_manifest
-from ngptlab.data.shards import shard_format
-from ngptlab.data.sources import Source
-from ngptlab.data.splits import Extremes, Rule, enough
-from ngptlab.data.tokenize import Tokenizer
+from ngptlab.data.prepare.bad_documents import LeftOut, Note
+from ngptlab.data.prepare.encode import Batch, encoded
+from ngptlab.data.prepare.journal import Journal, clear, read_hashes, read_journal, write_journal
+from ngptlab.data.prepare.split_rule import Extremes, Rule, enough
+from ngptlab.data.prepare.split_writers import Drafts
+from ngptlab.data.shards.format import shard_format
+from ngptlab.data.shards.manifest import MANIFEST, Manifest, Split, write_manifest
+from ngptlab.data.text import sources
+from ngptlab.data.text.sources import Source
+from ngptlab.data.tokens.tokenizer import Tokenizer
 from ngptlab.disk import fsync_folder
 from ngptlab.errors import DataError
 

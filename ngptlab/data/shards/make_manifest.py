@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ngptlab.data.manifest import Manifest, Split
-from ngptlab.data.shards import SCAN_TOKENS, Shard, TokenStream, file_sha256
-from ngptlab.data.tokenize import Gpt2Tokenizer, Tokenizer
+from ngptlab.data.shards.format import SCAN_TOKENS, Shard, TokenStream, file_sha256
+from ngptlab.data.shards.manifest import Manifest, Split
+from ngptlab.data.tokens.tokenizer import Gpt2Tokenizer, Tokenizer
 from ngptlab.errors import DataError
 
 I64 = npt.NDArray[np.int64]

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ngptlab.data.cache import cache_folder
-from ngptlab.data.manifest import MADE_UP, MANIFEST, Manifest, Split, write_manifest
-from ngptlab.data.tokenize import tokenizer_name
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.shards.cache import cache_folder
+from ngptlab.data.shards.manifest import MADE_UP, MANIFEST, Manifest, Split, write_manifest
+from ngptlab.data.shards.writer import ShardWriter
+from ngptlab.data.tokens.tokenizer import tokenizer_name
 from ngptlab.errors import DataError
 from ngptlab.folders import filling
 

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from ngptlab import disk
 from ngptlab.config import DataConfig
-from ngptlab.data.cache import cache_folder
-from ngptlab.data.manifest import (
+from ngptlab.data.shards.cache import cache_folder
+from ngptlab.data.shards.format import TokenStream, is_evaluation
+from ngptlab.data.shards.make_manifest import scan
+from ngptlab.data.shards.manifest import (
     MANIFEST,
     SPLITS,
     Manifest,
@@ -28,9 +30,7 @@ from ngptlab.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from ngptlab.data.scan import scan
-from ngptlab.data.shards import TokenStream, is_evaluation
-from ngptlab.data.tokenize import check_vocabulary, given_as, tokenizer, tokenizer_name
+from ngptlab.data.tokens.tokenizer import check_vocabulary, given_as, tokenizer, tokenizer_name
 from ngptlab.disk import write_json
 from ngptlab.errors import DataError
 

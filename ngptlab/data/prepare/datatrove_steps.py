@@ -23,18 +23,18 @@ import numpy.typing as npt
 
 from ngptlab import disk
 from ngptlab.config import DataConfig, Frozen
-from ngptlab.data import sources
-from ngptlab.data.drafts import Drafts
-from ngptlab.data.encode import encode_one
-from ngptlab.data.formats import TEXT_COLUMN
-from ngptlab.data.left_out import LeftOut
-from ngptlab.data.manifest import MANIFEST, Split, read_manifest
-from ngptlab.data.prepare import finish, hashed
-from ngptlab.data.sealed import read_sealed, write_sealed
-from ngptlab.data.shards import file_sha256, shard_format, token_dtype
-from ngptlab.data.sources import Source
-from ngptlab.data.splits import Extremes, Rule, enough
-from ngptlab.data.tokenize import Tokenizer, tokenizer
+from ngptlab.data.prepare.bad_documents import LeftOut
+from ngptlab.data.prepare.encode import encode_one
+from ngptlab.data.prepare.split_rule import Extremes, Rule, enough
+from ngptlab.data.prepare.split_writers import Drafts
+from ngptlab.data.prepare.text_to_shards import finish, hashed
+from ngptlab.data.shards.format import file_sha256, shard_format, token_dtype
+from ngptlab.data.shards.manifest import MANIFEST, Split, read_manifest
+from ngptlab.data.shards.record import read_sealed, write_sealed
+from ngptlab.data.text import sources
+from ngptlab.data.text.formats import TEXT_COLUMN
+from ngptlab.data.text.sources import Source
+from ngptlab.data.tokens.tokenizer import Tokenizer, tokenizer
 from ngptlab.disk import create, naming, replacing
 from ngptlab.errors import DataError
 from ngptlab.folders import filling

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ngptlab import disk
-from ngptlab.data.decoders import BYTE_TOKEN, Spelling, byte_letters, spelling
-from ngptlab.data.shards import token_dtype
-from ngptlab.data.tokenize import FILE_NAME, Tokenizer, Tokens, checked
-from ngptlab.data.tokenizer_growth import check_growth
+from ngptlab.data.shards.format import token_dtype
+from ngptlab.data.tokens.decoders import BYTE_TOKEN, Spelling, byte_letters, spelling
+from ngptlab.data.tokens.text_growth import check_growth
+from ngptlab.data.tokens.tokenizer import FILE_NAME, Tokenizer, Tokens, checked
 from ngptlab.errors import DataError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class FileTokenizer(Tokenizer):
     def text_lengths(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """UTF-8 bytes of the text that each token decodes to, behind another one and as the first of a document.
 
-        0 for `end_of_text`. Shape [V] each. What each token decodes to by itself: token_bytes.py has where that is exact.
+        0 for `end_of_text`. Shape [V] each. What each token decodes to by itself: shards/token_bytes.py has where that is exact.
         """
         if _decoder_kinds(self._fields) & {"ByteLevel"}:
             within_V = first_V = self._letters()

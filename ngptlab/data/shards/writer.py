@@ -1,4 +1,4 @@
-"""Tokens to shards (shards.py has the format), with a state from which another writer can go on."""
+"""Tokens to shards (format.py has the format), with a state from which another writer can go on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ngptlab.config import Frozen
-from ngptlab.data.manifest import check_digest, check_size, damaged
-from ngptlab.data.shards import FORMATS, HEADER_BYTES, Format, Shard, file_sha256, header
+from ngptlab.data.shards.format import FORMATS, HEADER_BYTES, Format, Shard, file_sha256, header
+from ngptlab.data.shards.manifest import check_digest, check_size, damaged
 from ngptlab.disk import create, naming, open_regular, update
 from ngptlab.errors import DataError
 

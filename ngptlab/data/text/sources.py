@@ -1,7 +1,7 @@
 """Where text comes from: documents one at a time, in an order that depends on names only.
 
 `stdlib` is the running Python's own library source: always there, offline. `text:PATH` is a file or a folder (files.py).
-`hf:DATASET` is a data set as the `datasets` library streams it (stream.py).
+`hf:DATASET` is a data set as the `datasets` library streams it (dataset_stream.py).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from ngptlab.data.files import ADVICE, Files
-from ngptlab.data.formats import TEXT_COLUMN, Document
+from ngptlab.data.text.files import ADVICE, Files
+from ngptlab.data.text.formats import TEXT_COLUMN, Document
 from ngptlab.errors import DataError, nearest
 
 __all__ = ["Document", "Source", "documents", "find", "fingerprint"]
@@ -65,7 +65,7 @@ def find(source: str, *, column: str = TEXT_COLUMN, split: str = "", revision: s
     """
     scheme, _, place = source.partition(":")
     if scheme == "hf":
-        from ngptlab.data.stream import Stream  # late: an extra
+        from ngptlab.data.text.dataset_stream import Stream  # late: an extra
 
         return Stream(place, column=column, split=split or "train", revision=revision)
     if split or revision:

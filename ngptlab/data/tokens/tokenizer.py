@@ -1,4 +1,4 @@
-"""Text to tokens and back. Tokens are as wide as shards store them. tokenizer_file.py has those of the user's own."""
+"""Text to tokens and back. Tokens are as wide as shards store them. file_tokenizer.py has those of the user's own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ngptlab import disk
-from ngptlab.data.decoders import Spelling
-from ngptlab.data.shards import token_dtype
+from ngptlab.data.shards.format import token_dtype
+from ngptlab.data.tokens.decoders import Spelling
 from ngptlab.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def tokenizer(given: str, end_of_text: str = "") -> Tokenizer:
             the network.
     """
     if given.endswith(FILE_SUFFIX):
-        from ngptlab.data.tokenizer_file import FileTokenizer  # it builds on this file
+        from ngptlab.data.tokens.file_tokenizer import FileTokenizer  # it builds on this file
 
         return FileTokenizer(given, end_of_text)
     if given == "bytes":
@@ -225,7 +225,7 @@ def tokenizer_name(given: str) -> str:
     """
     if not given.endswith(FILE_SUFFIX):
         return given
-    from ngptlab.data.tokenizer_file import file_name
+    from ngptlab.data.tokens.file_tokenizer import file_name
 
     return file_name(given)
 

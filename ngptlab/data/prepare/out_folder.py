@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ngptlab.config import DataConfig
-from ngptlab.data import sources
-from ngptlab.data.journal import HASHES, JOURNAL
-from ngptlab.data.left_out import Note
-from ngptlab.data.manifest import MANIFEST, Manifest, read_manifest
-from ngptlab.data.prepare import Tell, prepare
-from ngptlab.data.sources import Source
-from ngptlab.data.tokenize import tokenizer
+from ngptlab.data.prepare.bad_documents import Note
+from ngptlab.data.prepare.journal import HASHES, JOURNAL
+from ngptlab.data.prepare.text_to_shards import Tell, prepare
+from ngptlab.data.shards.manifest import MANIFEST, Manifest, read_manifest
+from ngptlab.data.text import sources
+from ngptlab.data.text.sources import Source
+from ngptlab.data.tokens.tokenizer import tokenizer
 from ngptlab.errors import DataError
 from ngptlab.folders import remove_temporaries
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ngptlab.config import DataConfig
-from ngptlab.data.adopt import shards_folder
+from ngptlab.data.shards.given_folder import shards_folder
 from ngptlab.errors import DataError
 
 

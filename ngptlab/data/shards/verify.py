@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ngptlab.data.manifest import (
+from ngptlab.data.shards.format import Shard, TokenStream
+from ngptlab.data.shards.make_manifest import pieces
+from ngptlab.data.shards.manifest import (
     MADE_UP,
     MANIFEST,
     SPLITS,
@@ -21,10 +23,8 @@ from ngptlab.data.manifest import (
     locate_manifest,
     read_manifest,
 )
-from ngptlab.data.scan import pieces
-from ngptlab.data.shards import Shard, TokenStream
-from ngptlab.data.token_bytes import token_bytes
-from ngptlab.data.tokenize import FILE_NAME, given_as, tokenizer_name
+from ngptlab.data.shards.token_bytes import token_bytes
+from ngptlab.data.tokens.tokenizer import FILE_NAME, given_as, tokenizer_name
 from ngptlab.errors import DataError
 
 I64 = npt.NDArray[np.int64]

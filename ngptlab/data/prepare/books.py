@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ngptlab.data import sources
-from ngptlab.data.extend import extend
-from ngptlab.data.hub import explained, hub_errors
-from ngptlab.data.shards import shard_format
-from ngptlab.data.stream import load
-from ngptlab.data.tokenize import tokenizer
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.shards.extend import extend
+from ngptlab.data.shards.format import shard_format
+from ngptlab.data.shards.hub import explained, hub_errors
+from ngptlab.data.shards.writer import ShardWriter
+from ngptlab.data.text import sources
+from ngptlab.data.text.dataset_stream import load
+from ngptlab.data.tokens.tokenizer import tokenizer
 from ngptlab.disk import temporary_beside
 from ngptlab.errors import DataError
 

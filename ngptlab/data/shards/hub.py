@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from ngptlab import disk
-from ngptlab.data.shards import file_sha256
+from ngptlab.data.shards.format import file_sha256
 from ngptlab.errors import DataError
 
 ANSWER_SECONDS = 30

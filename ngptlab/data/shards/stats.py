@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ngptlab.data.manifest import Manifest, locate_manifest, read_manifest
-from ngptlab.data.shards import TokenStream
-from ngptlab.data.verify import NO_MANIFEST
+from ngptlab.data.shards.format import TokenStream
+from ngptlab.data.shards.manifest import Manifest, locate_manifest, read_manifest
+from ngptlab.data.shards.verify import NO_MANIFEST
 from ngptlab.disk import replacing
 from ngptlab.terminal import printable
 

@@ -6,8 +6,8 @@ import codecs
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ngptlab.data.tokenize import Tokenizer, checked
-from ngptlab.data.tokenizer_file import FileTokenizer
+from ngptlab.data.tokens.file_tokenizer import FileTokenizer
+from ngptlab.data.tokens.tokenizer import Tokenizer, checked
 
 REPLACEMENT = "\ufffd"
 

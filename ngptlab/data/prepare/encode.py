@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ngptlab.data.tokenize import Tokenizer, Tokens
+from ngptlab.data.tokens.tokenizer import Tokenizer, Tokens
 from ngptlab.errors import DataError
 
 WAITING = 6  # batches in flight for each worker: enough to bridge the time that a save takes

@@ -1,0 +1,1 @@
+"""The work that turns text into shards, and goes on after a stop."""

@@ -1,0 +1,1 @@
+"""Folders of token files: their format, what they hold, and whether they still hold it."""

@@ -1,0 +1,1 @@
+"""Documents: where text comes from, and how each kind of file is read."""
