@@ -30,7 +30,7 @@ import zstandard
 from benchmarks.machine import Floats, Spread, ratios, table, write
 from ngptlab.data.shards.manifest import MANIFEST, read_manifest
 from ngptlab.data.text.sources import documents
-from ngptlab.data.tokens.tokenizer import tokenizer
+from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.errors import LabError
 
 

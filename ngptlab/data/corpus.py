@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ngptlab.config import DataConfig, RunConfig
 from ngptlab.data.prepare.text_to_shards import prepare
 from ngptlab.data.shards.cache import cache_folder
-from ngptlab.data.shards.format import HEADER_BYTES, TokenStream
+from ngptlab.data.shards.format import HEADER_BYTES
 from ngptlab.data.shards.given_folder import SCHEME, adopt, adopted_stream
 from ngptlab.data.shards.manifest import (
     FORMAT_VERSION,
@@ -28,8 +28,9 @@ from ngptlab.data.shards.manifest import (
     read_manifest,
 )
 from ngptlab.data.shards.published import check_there
+from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.text import sources
-from ngptlab.data.tokens.tokenizer import check_vocabulary, tokenizer, tokenizer_name
+from ngptlab.data.tokens.choose import check_vocabulary, tokenizer, tokenizer_name
 from ngptlab.errors import DataError
 from ngptlab.folders import filling
 

@@ -14,7 +14,8 @@ from tokenizers import Tokenizer as Library
 
 from ngptlab.data.tokens.decoders import byte_letters
 from ngptlab.data.tokens.file_tokenizer import FileTokenizer
-from ngptlab.data.tokens.tokenizer import END_OF_TEXT, ByteTokenizer, Gpt2Tokenizer, Tokenizer
+from ngptlab.data.tokens.gpt2 import Gpt2Tokenizer
+from ngptlab.data.tokens.tokenizer import END_OF_TEXT, ByteTokenizer, Tokenizer
 
 
 def tokenizer_files(vocabulary: Tokenizer, context: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ngptlab.config import DataConfig
 from ngptlab.data.corpus import Corpus, open_corpus
 from ngptlab.data.shards import given_folder as adopt_module
 from ngptlab.data.shards import manifest as manifest_module
-from ngptlab.data.tokens.tokenizer import tokenizer
+from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.errors import DataError
 
 EOT = 256

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ngptlab.data import batches as batches_module
 from ngptlab.data.batches import Batches, documents_of_windows, fixed_windows, permute
-from ngptlab.data.shards.format import TokenStream
+from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.errors import DataError
 

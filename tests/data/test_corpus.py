@@ -17,9 +17,9 @@ import zstandard
 import ngptlab.errors
 from ngptlab.config import DataConfig
 from ngptlab.data.corpus import Corpus, open_corpus
-from ngptlab.data.shards.format import TokenStream
+from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.text.sources import documents
-from ngptlab.data.tokens.tokenizer import tokenizer
+from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.errors import DataError
 
 MakeFolder = Callable[[Iterable[str] | int], Path]

@@ -27,11 +27,12 @@ from ngptlab.data.prepare.journal import JOURNAL
 from ngptlab.data.prepare.out_folder import make
 from ngptlab.data.prepare.progress import describe
 from ngptlab.data.prepare.split_writers import Drafts
-from ngptlab.data.shards.format import TokenStream
 from ngptlab.data.shards.manifest import SPLITS
+from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.shards.verify import verify
 from ngptlab.data.shards.writer import ShardWriter
-from ngptlab.data.tokens.tokenizer import ByteTokenizer, Tokens, tokenizer
+from ngptlab.data.tokens.choose import tokenizer
+from ngptlab.data.tokens.tokenizer import ByteTokenizer, Tokens
 from ngptlab.errors import DataError
 
 MakeFolder = Callable[[Iterable[str] | int], Path]

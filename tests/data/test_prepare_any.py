@@ -19,8 +19,8 @@ from stand_ins import Killed
 from ngptlab.config import DataConfig
 from ngptlab.data.prepare import text_to_shards as prepare_module
 from ngptlab.data.prepare.out_folder import make
-from ngptlab.data.shards.format import TokenStream
 from ngptlab.data.shards.manifest import SPLITS
+from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.shards.verify import verify
 from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.errors import DataError

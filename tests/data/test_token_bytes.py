@@ -16,7 +16,8 @@ from tokenizers import Tokenizer as Library
 
 from ngptlab.data.shards.manifest import MADE_UP, Manifest
 from ngptlab.data.shards.token_bytes import TokenBytes, token_bytes
-from ngptlab.data.tokens.tokenizer import gpt2_lengths, tokenizer
+from ngptlab.data.tokens.choose import tokenizer
+from ngptlab.data.tokens.gpt2 import gpt2_lengths
 from ngptlab.errors import DataError
 
 END = "</s>"

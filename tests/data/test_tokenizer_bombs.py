@@ -12,8 +12,8 @@ import pytest
 from test_tokenizer_file import END, byte_level, message
 
 from ngptlab.data.tokens import file_tokenizer as tokenizer_file
+from ngptlab.data.tokens.choose import tokenizer, tokenizer_name
 from ngptlab.data.tokens.text_growth import _growth
-from ngptlab.data.tokens.tokenizer import tokenizer, tokenizer_name
 
 
 def replacing(*steps: tuple[dict[str, str], str]) -> dict[str, Any]:

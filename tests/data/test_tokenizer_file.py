@@ -18,7 +18,7 @@ from tokenizers import Tokenizer as Library
 from ngptlab.cli import main
 from ngptlab.config import DataConfig, parse
 from ngptlab.data.corpus import Corpus, open_corpus
-from ngptlab.data.tokens.tokenizer import tokenizer, tokenizer_name
+from ngptlab.data.tokens.choose import tokenizer, tokenizer_name
 from ngptlab.errors import ConfigError, DataError
 from ngptlab.recipes import recipe
 from ngptlab.smoke import smoke

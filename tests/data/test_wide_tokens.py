@@ -23,10 +23,11 @@ from ngptlab.data.corpus import Corpus, open_corpus
 from ngptlab.data.prepare import text_to_shards as prepare_module
 from ngptlab.data.prepare.datatrove_steps import steps
 from ngptlab.data.prepare.out_folder import make
-from ngptlab.data.shards.format import FORMATS, TokenStream
+from ngptlab.data.shards.format import FORMATS
+from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.shards.verify import verify
 from ngptlab.data.shards.writer import ShardWriter
-from ngptlab.data.tokens.tokenizer import tokenizer
+from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.errors import DataError
 
 EOT = 256

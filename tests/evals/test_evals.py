@@ -17,7 +17,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from ngptlab import methods
 from ngptlab.config import Dims, RunConfig
 from ngptlab.data.corpus import open_data
-from ngptlab.data.shards.format import TokenStream
+from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.errors import DataError
 from ngptlab.experiment import train

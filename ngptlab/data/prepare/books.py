@@ -20,7 +20,7 @@ from ngptlab.data.shards.hub import explained, hub_errors
 from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.data.text import sources
 from ngptlab.data.text.dataset_stream import load
-from ngptlab.data.tokens.tokenizer import tokenizer
+from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.disk import temporary_beside
 from ngptlab.errors import DataError
 

@@ -28,13 +28,14 @@ from ngptlab.data.prepare.encode import encode_one
 from ngptlab.data.prepare.split_rule import Extremes, Rule, enough
 from ngptlab.data.prepare.split_writers import Drafts
 from ngptlab.data.prepare.text_to_shards import finish, hashed
-from ngptlab.data.shards.format import file_sha256, shard_format, token_dtype
+from ngptlab.data.shards.format import file_sha256, shard_format
 from ngptlab.data.shards.manifest import MANIFEST, Split, read_manifest
 from ngptlab.data.shards.record import read_sealed, write_sealed
 from ngptlab.data.text import sources
 from ngptlab.data.text.formats import TEXT_COLUMN
 from ngptlab.data.text.sources import Source
-from ngptlab.data.tokens.tokenizer import Tokenizer, tokenizer
+from ngptlab.data.tokens.choose import tokenizer
+from ngptlab.data.tokens.tokenizer import Tokenizer, token_dtype
 from ngptlab.disk import create, naming, replacing
 from ngptlab.errors import DataError
 from ngptlab.folders import filling

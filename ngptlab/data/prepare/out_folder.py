@@ -15,7 +15,7 @@ from ngptlab.data.prepare.text_to_shards import Tell, prepare
 from ngptlab.data.shards.manifest import MANIFEST, Manifest, read_manifest
 from ngptlab.data.text import sources
 from ngptlab.data.text.sources import Source
-from ngptlab.data.tokens.tokenizer import tokenizer
+from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.errors import DataError
 from ngptlab.folders import remove_temporaries
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from ngptlab.config import DataConfig
 from ngptlab.data.shards.extend import extend
-from ngptlab.data.shards.format import TokenStream
 from ngptlab.data.shards.given_folder import SCHEME, adopt
 from ngptlab.data.shards.hub import RemoteFile, Repository, difference, fetch, hub_cache, is_cached, look_up
 from ngptlab.data.shards.manifest import Manifest, locate_manifest, read_manifest
 from ngptlab.data.shards.published import Known
-from ngptlab.data.tokens.tokenizer import tokenizer
+from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.disk import temporary_beside
 from ngptlab.errors import DataError
 

@@ -13,7 +13,7 @@ from ngptlab.data.shards.manifest import (
     read_manifest,
     write_manifest,
 )
-from ngptlab.data.tokens.tokenizer import given_as, tokenizer, tokenizer_name
+from ngptlab.data.tokens.choose import given_as, tokenizer, tokenizer_name
 from ngptlab.errors import DataError
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from ngptlab import disk
 from ngptlab.config import DataConfig
 from ngptlab.data.shards.cache import cache_folder
-from ngptlab.data.shards.format import TokenStream, is_evaluation
+from ngptlab.data.shards.format import is_evaluation
 from ngptlab.data.shards.make_manifest import scan
 from ngptlab.data.shards.manifest import (
     MANIFEST,
@@ -30,7 +30,8 @@ from ngptlab.data.shards.manifest import (
     read_manifest,
     write_manifest,
 )
-from ngptlab.data.tokens.tokenizer import check_vocabulary, given_as, tokenizer, tokenizer_name
+from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.tokens.choose import check_vocabulary, given_as, tokenizer, tokenizer_name
 from ngptlab.disk import write_json
 from ngptlab.errors import DataError
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Self
 
 from ngptlab import disk
 from ngptlab.data.shards.format import file_sha256
+from ngptlab.data.text.dataset_stream import ANSWER_SECONDS
 from ngptlab.errors import DataError
 
-ANSWER_SECONDS = 30
 NAME_BYTES = 1000
 AGAIN = "files that arrived whole are kept, the same command goes on"
 

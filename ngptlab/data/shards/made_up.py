@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ngptlab.data.shards.cache import cache_folder
 from ngptlab.data.shards.manifest import MADE_UP, MANIFEST, Manifest, Split, write_manifest
 from ngptlab.data.shards.writer import ShardWriter
-from ngptlab.data.tokens.tokenizer import tokenizer_name
+from ngptlab.data.tokens.choose import tokenizer_name
 from ngptlab.errors import DataError
 from ngptlab.folders import filling
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ngptlab.data.shards.format import SCAN_TOKENS, Shard, TokenStream, file_sha256
+from ngptlab.data.shards.format import Shard, file_sha256
 from ngptlab.data.shards.manifest import Manifest, Split
-from ngptlab.data.tokens.tokenizer import Gpt2Tokenizer, Tokenizer
+from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.tokens.gpt2 import Gpt2Tokenizer
+from ngptlab.data.tokens.tokenizer import Tokenizer
 from ngptlab.errors import DataError
 
 I64 = npt.NDArray[np.int64]
-
-
-def pieces(stream: TokenStream) -> Iterator[I64]:
-    """All tokens in order, so many at a time that memory stays small."""
-    for low in range(0, len(stream), SCAN_TOKENS):
-        yield stream.window(low, min(SCAN_TOKENS, len(stream) - low))
 
 
 def scan(folder: Path, files: dict[str, list[str]], vocabulary: Tokenizer, *, source: str) -> Manifest:
@@ -56,7 +51,7 @@ def scan(folder: Path, files: dict[str, list[str]], vocabulary: Tokenizer, *, so
 def _count(path: Path, vocabulary: Tokenizer) -> I64:
     """How often each token of the vocabulary stands in a shard. Shape [V]."""
     counts_V = np.zeros(vocabulary.vocab_size, dtype=np.int64)
-    for piece in pieces(TokenStream([path])):
+    for piece in TokenStream([path]).pieces():
         if (largest := int(piece.max())) >= vocabulary.vocab_size:
             fits_gpt2 = vocabulary.name == "bytes" and largest < Gpt2Tokenizer.vocab_size
             other = "; if these are GPT-2's, give --data.tokenizer gpt2" if fits_gpt2 else ""

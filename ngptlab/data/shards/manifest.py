@@ -16,7 +16,8 @@ from ngptlab.config import Frozen
 from ngptlab.data.shards.cache import cache_folder
 from ngptlab.data.shards.format import FORMATS, HEADER_BYTES, Shard, file_sha256
 from ngptlab.data.shards.record import BrokenSealError, read_sealed, write_sealed
-from ngptlab.data.tokens.tokenizer import ByteTokenizer, Gpt2Tokenizer
+from ngptlab.data.tokens.gpt2 import Gpt2Tokenizer
+from ngptlab.data.tokens.tokenizer import ByteTokenizer
 from ngptlab.errors import DataError
 
 FORMAT_VERSION: Final = 1

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ngptlab.data.shards.format import TokenStream
 from ngptlab.data.shards.manifest import Manifest, locate_manifest, read_manifest
+from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.shards.verify import NO_MANIFEST
 from ngptlab.disk import replacing
 from ngptlab.terminal import printable

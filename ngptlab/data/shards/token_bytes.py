@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from ngptlab.data.shards.manifest import MADE_UP, Manifest
 from ngptlab.data.tokens.file_tokenizer import FileTokenizer
-from ngptlab.data.tokens.tokenizer import ByteTokenizer, Gpt2Tokenizer, gpt2_lengths
+from ngptlab.data.tokens.gpt2 import Gpt2Tokenizer, gpt2_lengths
+from ngptlab.data.tokens.tokenizer import ByteTokenizer
 from ngptlab.errors import DataError
 
 I64 = npt.NDArray[np.int64]

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ngptlab.data.shards.format import Shard, TokenStream
-from ngptlab.data.shards.make_manifest import pieces
+from ngptlab.data.shards.format import Shard
 from ngptlab.data.shards.manifest import (
     MADE_UP,
     MANIFEST,
@@ -23,8 +22,10 @@ from ngptlab.data.shards.manifest import (
     locate_manifest,
     read_manifest,
 )
+from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.shards.token_bytes import token_bytes
-from ngptlab.data.tokens.tokenizer import FILE_NAME, given_as, tokenizer_name
+from ngptlab.data.tokens.choose import given_as, tokenizer_name
+from ngptlab.data.tokens.file_tokenizer import FILE_NAME
 from ngptlab.errors import DataError
 
 I64 = npt.NDArray[np.int64]
@@ -119,7 +120,7 @@ def _check_shard(folder: Path, shard: Shard, manifest: Manifest, bytes_V: I64) -
     if len(stream) != shard.tokens:
         raise damaged(path, f"holds {len(stream)} tokens where the manifest says {shard.tokens}", REMEDY)
     largest = documents = text_bytes = 0
-    for piece in pieces(stream):
+    for piece in stream.pieces():
         largest = max(largest, int(piece.max()))
         if largest >= manifest.vocab_size:
             beyond = f"holds token {largest}, the {manifest.tokenizer} tokenizer has {manifest.vocab_size}"

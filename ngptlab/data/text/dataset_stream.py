@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ngptlab.data.shards.hub import ANSWER_SECONDS
 from ngptlab.data.text.formats import TEXT_COLUMN, Document, document, valid
 from ngptlab.disk import check_regular, name_of
 from ngptlab.errors import DataError
 
 SCHEME = "hf:"
+ANSWER_SECONDS = 30
+"""How long the Hub may take to answer."""
 
 
 class Stream:

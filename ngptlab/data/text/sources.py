@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from ngptlab.data.text.dataset_stream import Stream
 from ngptlab.data.text.files import ADVICE, Files
 from ngptlab.data.text.formats import TEXT_COLUMN, Document
 from ngptlab.errors import DataError, nearest
@@ -65,8 +66,6 @@ def find(source: str, *, column: str = TEXT_COLUMN, split: str = "", revision: s
     """
     scheme, _, place = source.partition(":")
     if scheme == "hf":
-        from ngptlab.data.text.dataset_stream import Stream  # late: an extra
-
         return Stream(place, column=column, split=split or "train", revision=revision)
     if split or revision:
         raise DataError(f"{source} has no splits and no revisions; leave out {split or revision!r}")

@@ -17,15 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ngptlab import disk
-from ngptlab.data.shards.format import token_dtype
 from ngptlab.data.tokens.decoders import BYTE_TOKEN, Spelling, byte_letters, spelling
 from ngptlab.data.tokens.text_growth import check_growth
-from ngptlab.data.tokens.tokenizer import FILE_NAME, Tokenizer, Tokens, checked
+from ngptlab.data.tokens.tokenizer import Tokenizer, Tokens, checked, token_dtype
 from ngptlab.errors import DataError
 
 if TYPE_CHECKING:
     import tokenizers
 
+FILE_NAME = "tokenizers:"
+"""Begins the name of a file's tokenizer in manifests."""
 NAME_DIGITS = 16
 NO_FILE = "is no file of the tokenizers library"
 FILE_BYTES = 256 << 20  # the largest in use have 40 million

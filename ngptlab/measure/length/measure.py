@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ngptlab.data.shards.format import TokenStream
+from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.tokens.tokenizer import Tokenizer
 from ngptlab.measure.val.measure import losses
 from ngptlab.nn.decoder import Decoder
