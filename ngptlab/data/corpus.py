@@ -17,7 +17,7 @@ from ngptlab.config import DataConfig, RunConfig
 from ngptlab.data.prepare.text_to_shards import prepare
 from ngptlab.data.shards.cache import cache_folder
 from ngptlab.data.shards.format import HEADER_BYTES
-from ngptlab.data.shards.given_folder import SCHEME, adopt, adopted_stream
+from ngptlab.data.shards.given_folder import SCHEME, given_training_stream, open_given_folder
 from ngptlab.data.shards.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -27,7 +27,7 @@ from ngptlab.data.shards.manifest import (
     check_size,
     read_manifest,
 )
-from ngptlab.data.shards.published import check_there
+from ngptlab.data.shards.published import check_downloaded
 from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.text import sources
 from ngptlab.data.tokens.choose import check_vocabulary, tokenizer, tokenizer_name
@@ -73,7 +73,7 @@ def open_data(config: RunConfig) -> Corpus:
     Raises:
         DataError: as for `open_corpus`; shards are missing that `ngptlab data get` gets.
     """
-    check_there(config.data, tokens=config.train.tokens)
+    check_downloaded(config.data, tokens=config.train.tokens)
     longest = long_document_tokens(config)
     return open_corpus(config.data, vocab_size=config.model.vocab_size, long_min_tokens=longest)
 
@@ -122,7 +122,7 @@ def known_size(data: DataConfig, *, long_min_tokens: int) -> Size | None:
             shard's header is damaged.
     """
     if data.source.startswith(SCHEME):
-        stream = adopted_stream(data)
+        stream = given_training_stream(data)
         return Size(len(stream), stream.nbytes)
     path = _place(data, long_min_tokens) / MANIFEST
     if not path.exists():
@@ -133,7 +133,7 @@ def known_size(data: DataConfig, *, long_min_tokens: int) -> Size | None:
 
 def _adopted(data: DataConfig, vocab_size: int) -> Corpus:
     try:
-        return Corpus(*adopt(data, vocab_size=vocab_size))
+        return Corpus(*open_given_folder(data, vocab_size=vocab_size))
     except OSError as error:
         raise DataError(
             f"{data.source}: its manifest can't be written ({error.strerror}); make room or set NGPTLAB_CACHE "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from ngptlab.config import DataConfig, explain
-from ngptlab.data.prepare.progress import Progress
+from ngptlab.data.prepare.progress import PrepareProgress
 from ngptlab.errors import ConfigError
 from ngptlab.options.types import count
 from ngptlab.terminal import remark, say
@@ -163,7 +163,7 @@ def _table(*headings: str) -> Table:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from ngptlab.data.prepare.out_folder import make
+    from ngptlab.data.prepare.out_folder import prepare_out_folder
     from ngptlab.data.prepare.text_to_shards import Paused
     from ngptlab.data.text.sources import find
     from ngptlab.train.stop import listen
@@ -184,8 +184,8 @@ def _prepare(options: argparse.Namespace) -> int:
     data_get.check_out(options.out)
     source = find(place, column=options.column, split=options.split, revision=options.revision)
     try:
-        with listen() as request, Progress() as progress:
-            manifest = make(
+        with listen() as request, PrepareProgress() as progress:
+            manifest = prepare_out_folder(
                 data,
                 options.out,
                 long_min_tokens=options.long_min_tokens,

@@ -16,7 +16,7 @@ from stand_ins import shard
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
 from ngptlab.data.corpus import Corpus, open_corpus
-from ngptlab.data.shards import given_folder as adopt_module
+from ngptlab.data.shards import given_folder as given_folder_module
 from ngptlab.data.shards import manifest as manifest_module
 from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.errors import DataError
@@ -77,8 +77,8 @@ def test_a_long_split_is_by_name(shards: Path) -> None:
 def test_the_manifest_is_made_once_and_verifies(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = opened(shards).digest
     assert sorted(path.name for path in shards.iterdir() if path.suffix != ".bin") == ["manifest.json"]
-    monkeypatch.setattr(adopt_module, "scan", lambda *_, **__: pytest.fail("scanned again"))
-    monkeypatch.setattr(adopt_module, "check_digest", lambda *_: pytest.fail("digests again"))
+    monkeypatch.setattr(given_folder_module, "make_manifest", lambda *_, **__: pytest.fail("scanned again"))
+    monkeypatch.setattr(given_folder_module, "check_digest", lambda *_: pytest.fail("digests again"))
     assert opened(shards).digest == digest
     assert main(["data", "verify", str(shards)]) == 0
 
@@ -94,11 +94,11 @@ def test_a_read_only_folder_has_its_manifest_in_the_cache(
             raise OSError(number, os.strerror(number))
         real(manifest, path)
 
-    monkeypatch.setattr(adopt_module, "write_manifest", refuse)
+    monkeypatch.setattr(given_folder_module, "write_manifest", refuse)
     digest = opened(shards).digest
     assert all(path.suffix == ".bin" for path in shards.iterdir())
     assert len(list((cache / "shards").glob("*/manifest.json"))) == 1
-    monkeypatch.setattr(adopt_module, "scan", lambda *_, **__: pytest.fail("scanned again"))
+    monkeypatch.setattr(given_folder_module, "make_manifest", lambda *_, **__: pytest.fail("scanned again"))
     assert opened(shards).digest == digest
     assert main(["data", "verify", str(shards)]) == 0
     assert main(["data", "stats", str(shards)]) == 0
@@ -108,7 +108,7 @@ def test_a_full_disk_is_no_read_only_folder(shards: Path, monkeypatch: pytest.Mo
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(adopt_module, "write_manifest", full)
+    monkeypatch.setattr(given_folder_module, "write_manifest", full)
     assert "can't be written (No space left on device); make room or set NGPTLAB_CACHE" in refused(shards)
     assert all(path.suffix == ".bin" for path in shards.iterdir())
 

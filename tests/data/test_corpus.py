@@ -140,10 +140,10 @@ def test_gpt2_tokens(cache: Path, make_folder: MakeFolder, prepared: Prepared) -
 PEAKS = """
 import sys, tracemalloc
 from ngptlab.config import DataConfig
-from ngptlab.data.prepare import text_to_shards as prepare
+from ngptlab.data.prepare import text_to_shards
 from ngptlab.data.corpus import open_corpus
 
-prepare.BATCH_BYTES = 1 << 16
+text_to_shards.BATCH_BYTES = 1 << 16
 for path in sys.argv[1:]:
     tracemalloc.start()
     open_corpus(DataConfig(source=f"text:{path}"), vocab_size=257, long_min_tokens=40)

@@ -15,7 +15,7 @@ from stand_ins import shard
 
 from ngptlab.config import DataConfig
 from ngptlab.data.corpus import open_corpus
-from ngptlab.data.prepare.arrivals import describe
+from ngptlab.data.prepare.progress import describe_download
 from ngptlab.data.shards.hub import _counter
 from ngptlab.data.shards.manifest import MANIFEST, read_manifest
 from ngptlab.errors import DataError
@@ -26,9 +26,9 @@ EOT = 256
 # Bytes instead of GPT-2's tokens, whose table would have to be fetched; and a set of four training shards.
 COMMAND = """
 import sys
-from ngptlab.data.shards import published as known
+from ngptlab.data.shards import published
 from ngptlab.cli import main
-known.KNOWN["fineweb10B"] = known.KNOWN["fineweb10B"]._replace(tokenizer="bytes", num_train=4)
+published.PUBLISHED["fineweb10B"] = published.PUBLISHED["fineweb10B"]._replace(tokenizer="bytes", num_train=4)
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -291,11 +291,11 @@ def test_a_full_disk_is_seen_before(hub: Hub, tmp_path: Path, monkeypatch: pytes
 
 
 def test_progress_in_words() -> None:
-    assert describe(1_300_000_000, 2_600_000_000, seconds=10, arrived=310_000_000) == (
+    assert describe_download(1_300_000_000, 2_600_000_000, seconds=10, arrived=310_000_000) == (
         "50% of 2,600.0 MB, 31.0 MB/s, 0:00:42 left"
     )
-    assert describe(0, 2_600_000_000, seconds=0, arrived=0) == "0% of 2,600.0 MB"
-    assert describe(120_000_000, 0, seconds=4, arrived=124_000_000) == "120.0 MB, 31.0 MB/s"
+    assert describe_download(0, 2_600_000_000, seconds=0, arrived=0) == "0% of 2,600.0 MB"
+    assert describe_download(120_000_000, 0, seconds=4, arrived=124_000_000) == "120.0 MB, 31.0 MB/s"
 
 
 def test_bytes_through_xet_are_counted_once() -> None:

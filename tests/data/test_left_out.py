@@ -15,11 +15,9 @@ from tokenizers import models, pre_tokenizers
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
-from ngptlab.data.prepare import bad_documents as left_out
-from ngptlab.data.prepare import split_writers as drafts
-from ngptlab.data.prepare import text_to_shards as prepare
+from ngptlab.data.prepare import bad_documents, split_writers, text_to_shards
 from ngptlab.data.prepare.datatrove_steps import steps
-from ngptlab.data.prepare.out_folder import make
+from ngptlab.data.prepare.out_folder import prepare_out_folder
 from ngptlab.data.shards.manifest import read_manifest
 from ngptlab.data.shards.verify import verify
 from ngptlab.errors import DataError
@@ -67,7 +65,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_the_first_one_stops_and_is_named(texts: Path, words: str, tmp_path: Path) -> None:
     def said() -> str:
         with pytest.raises(DataError) as caught:
-            make(config(texts, words), tmp_path / "out", long_min_tokens=5, workers=1)
+            prepare_out_folder(config(texts, words), tmp_path / "out", long_min_tokens=5, workers=1)
         assert "\n" not in str(caught.value)
         assert "--bad-documents skip" in str(caught.value)
         return str(caught.value)
@@ -82,7 +80,7 @@ def test_the_first_one_stops_and_is_named(texts: Path, words: str, tmp_path: Pat
 @pytest.mark.parametrize("workers", [1, 3])
 def test_they_are_left_out_and_counted(texts: Path, words: str, tmp_path: Path, workers: int) -> None:
     said: list[str] = []
-    manifest = make(
+    manifest = prepare_out_folder(
         config(texts, words),
         tmp_path / "out",
         long_min_tokens=5,
@@ -99,20 +97,22 @@ def test_they_are_left_out_and_counted(texts: Path, words: str, tmp_path: Path, 
 
 def test_where_none_is_left_out_the_manifest_is_what_it_was(texts: Path, words: str, tmp_path: Path) -> None:
     """Its bytes, and so its place in the cache; and its digest, which says what the tokens are."""
-    bad = make(config(texts, words), tmp_path / "bad", long_min_tokens=5, workers=1, skip_bad=True)
+    bad = prepare_out_folder(
+        config(texts, words), tmp_path / "bad", long_min_tokens=5, workers=1, skip_bad=True
+    )
     (texts / "1.txt").unlink()
     (texts / "0.jsonl").write_text(lines(*({"text": text} for text in GOOD[:20])))
     (texts / "2.jsonl").write_text(lines(*({"text": text} for text in GOOD[20:])))
-    good = make(config(texts, words), tmp_path / "good", long_min_tokens=5, workers=1)
+    good = prepare_out_folder(config(texts, words), tmp_path / "good", long_min_tokens=5, workers=1)
     assert good.digest == bad.digest and good != bad
     assert "left_out" not in (tmp_path / "good" / "manifest.json").read_text()
     assert "left_out" not in good.model_dump_json() and "left_out" in bad.model_dump_json()
 
 
 def test_few_are_shown(texts: Path, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(left_out, "SHOWN", 2)
+    monkeypatch.setattr(bad_documents, "SHOWN", 2)
     said: list[str] = []
-    make(
+    prepare_out_folder(
         config(texts, words), tmp_path / "out", long_min_tokens=5, workers=1, skip_bad=True, note=said.append
     )
     assert len(said) == 3 and said[2] == "more documents that are left out are counted and not shown"
@@ -122,30 +122,38 @@ def test_few_are_shown(texts: Path, words: str, tmp_path: Path, monkeypatch: pyt
 def test_after_a_kill_each_counts_once(
     texts: Path, words: str, tmp_path: Path, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "BATCH_BYTES", 20)
-    monkeypatch.setattr(prepare, "SAVE_BYTES", 40)
-    monkeypatch.setattr(prepare, "BATCH_FAULTS", 2)
-    straight = make(config(texts, words), tmp_path / "straight", long_min_tokens=5, workers=1, skip_bad=True)
-    real, left = drafts.Drafts.flush, [calls]
+    monkeypatch.setattr(text_to_shards, "BATCH_BYTES", 20)
+    monkeypatch.setattr(text_to_shards, "SAVE_BYTES", 40)
+    monkeypatch.setattr(text_to_shards, "BATCH_FAULTS", 2)
+    straight = prepare_out_folder(
+        config(texts, words), tmp_path / "straight", long_min_tokens=5, workers=1, skip_bad=True
+    )
+    real, left = split_writers.SplitWriters.flush, [calls]
 
-    def counted(self: drafts.Drafts) -> None:
+    def counted(self: split_writers.SplitWriters) -> None:
         left[0] -= 1
         if left[0] < 0:
             raise Killed
         real(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drafts.Drafts, "flush", counted)
+        patch.setattr(split_writers.SplitWriters, "flush", counted)
         with contextlib.suppress(Killed):
-            make(config(texts, words), tmp_path / "killed", long_min_tokens=5, workers=1, skip_bad=True)
-    again = make(config(texts, words), tmp_path / "killed", long_min_tokens=5, workers=1, skip_bad=True)
+            prepare_out_folder(
+                config(texts, words), tmp_path / "killed", long_min_tokens=5, workers=1, skip_bad=True
+            )
+    again = prepare_out_folder(
+        config(texts, words), tmp_path / "killed", long_min_tokens=5, workers=1, skip_bad=True
+    )
     assert again == straight and straight.left_out == 6
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "straight")
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 5])
 def test_many_machines_leave_out_the_same(texts: Path, words: str, tmp_path: Path, num_ranks: int) -> None:
-    make(config(texts, words), tmp_path / "straight", long_min_tokens=5, workers=1, skip_bad=True)
+    prepare_out_folder(
+        config(texts, words), tmp_path / "straight", long_min_tokens=5, workers=1, skip_bad=True
+    )
     given = {"long_min_tokens": 5, "bad_documents": "skip"}
     encode, merge = steps(config(texts, words), tmp_path / "out", tmp_path / "scratch", **given)  # type: ignore[arg-type]
     for rank in range(num_ranks):
@@ -162,7 +170,9 @@ def test_nothing_but_bad_ones(tmp_path: Path) -> None:
     data = DataConfig(source=f"text:{tmp_path / 'a.jsonl'}")
     said: list[str] = []
     with pytest.raises(DataError, match="an empty corpus"):
-        make(data, tmp_path / "out", long_min_tokens=5, workers=1, skip_bad=True, note=said.append)
+        prepare_out_folder(
+            data, tmp_path / "out", long_min_tokens=5, workers=1, skip_bad=True, note=said.append
+        )
     assert "none is 'text'; name one with --column, an option of `ngptlab data prepare`" in said[0]
 
 
@@ -201,5 +211,7 @@ def test_null_is_no_document(tmp_path: Path, make_folder: Callable[[int], Path])
     """In lines as in tables and data sets (test_tables.py, test_stream.py)."""
     folder = make_folder(5)
     (folder / "a.jsonl").write_text(lines({"text": "one"}, {"text": None}, {"text": "two"}))
-    manifest = make(DataConfig(source=f"text:{folder}"), tmp_path / "out", long_min_tokens=5, workers=1)
+    manifest = prepare_out_folder(
+        DataConfig(source=f"text:{folder}"), tmp_path / "out", long_min_tokens=5, workers=1
+    )
     assert sum(split.documents for split in manifest.splits.values()) == 7 and manifest.left_out == 0

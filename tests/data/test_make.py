@@ -24,9 +24,9 @@ from ngptlab.config import DataConfig
 from ngptlab.data.prepare import text_to_shards as prepare_module
 from ngptlab.data.prepare.encode import WAITING, Batch, encoded
 from ngptlab.data.prepare.journal import JOURNAL
-from ngptlab.data.prepare.out_folder import make
-from ngptlab.data.prepare.progress import describe
-from ngptlab.data.prepare.split_writers import Drafts
+from ngptlab.data.prepare.out_folder import prepare_out_folder
+from ngptlab.data.prepare.progress import describe_preparation
+from ngptlab.data.prepare.split_writers import SplitWriters
 from ngptlab.data.shards.manifest import SPLITS
 from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.shards.verify import verify
@@ -43,7 +43,7 @@ def config(texts: Path) -> DataConfig:
 
 
 def made(texts: Path, folder: Path, workers: int = 1) -> dict[str, bytes]:
-    make(config(texts), folder, long_min_tokens=60, workers=workers)
+    prepare_out_folder(config(texts), folder, long_min_tokens=60, workers=workers)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -155,7 +155,7 @@ def test_other_text_or_settings_do_not_go_on(texts: Path, tmp_path: Path) -> Non
         with pytest.raises(Killed):
             made(texts, folder)
     with pytest.raises(DataError, match="begun from other text or with other settings"):
-        make(config(texts), folder, long_min_tokens=61, workers=1)
+        prepare_out_folder(config(texts), folder, long_min_tokens=61, workers=1)
     (texts / "new.txt").write_text("new")
     with pytest.raises(DataError, match="begun from other text or with other settings"):
         made(texts, folder)
@@ -179,7 +179,7 @@ def test_folders_of_others_are_left_alone(texts: Path, tmp_path: Path) -> None:
     first = made(texts, folder)
     assert made(texts, folder) == first  # done already
     with pytest.raises(DataError, match="holds text:texts in tokens of bytes; give another --out"):
-        make(DataConfig(source="stdlib"), folder, long_min_tokens=60, workers=1)
+        prepare_out_folder(DataConfig(source="stdlib"), folder, long_min_tokens=60, workers=1)
 
 
 def test_a_text_that_stops_a_worker_is_one_line(texts: Path, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_text_that_stops_a_worker_is_one_line(texts: Path, tmp_path: Path) -> 
     with pytest.raises(
         DataError, match=r"text:texts, 0100.txt: its 6 characters can't be encoded \(tokenizers:.*'</s>'"
     ) as caught:
-        make(data, tmp_path / "out", long_min_tokens=60, workers=3)
+        prepare_out_folder(data, tmp_path / "out", long_min_tokens=60, workers=3)
     assert "\n" not in str(caught.value)
     assert pool_threads() == []
 
@@ -222,7 +222,7 @@ def test_an_error_beside_the_workers_ends_them(
     with monkeypatch.context() as patch:
         patch.setattr(prepare_module, "BATCH_BYTES", 300)
         patch.setattr(ByteTokenizer, "encode_documents", counted)
-        patch.setattr(Drafts, "flush", failing)
+        patch.setattr(SplitWriters, "flush", failing)
         with pytest.raises(type(error)) as caught:
             made(texts, tmp_path / "out", workers=2)
     assert caught.value is error and pool_threads() == [] and sum(taken) < 170
@@ -291,7 +291,7 @@ def test_the_command(texts: Path, tmp_path: Path, cache: Path, capsys: pytest.Ca
 
 
 def test_progress_in_words() -> None:
-    said = describe(0.55, 110_000_000, 25_000_000, 20.0, (10.0, 0.4, 80_000_000, 20_000_000))
+    said = describe_preparation(0.55, 110_000_000, 25_000_000, 20.0, (10.0, 0.4, 80_000_000, 20_000_000))
     assert said == "55%, 110.0 MB, 3.0 MB/s, 500,000 tokens/s, 0:00:30 left"
 
 

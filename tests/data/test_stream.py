@@ -19,10 +19,10 @@ import ngptlab
 from ngptlab.config import DataConfig
 from ngptlab.data.corpus import open_corpus
 from ngptlab.data.prepare import text_to_shards as prepare_module
-from ngptlab.data.prepare.out_folder import make
+from ngptlab.data.prepare.out_folder import prepare_out_folder
 from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.data.text import sources
-from ngptlab.data.text.dataset_stream import Stream
+from ngptlab.data.text.dataset_stream import DatasetStream
 from ngptlab.errors import DataError
 
 extra = [
@@ -53,7 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def made(place: str, out: Path, split: str = "", revision: str = "") -> dict[str, bytes]:
     source = sources.find(place, split=split, revision=revision)
-    make(DataConfig(val_share=0.2), out, long_min_tokens=8192, workers=1, source=source)
+    prepare_out_folder(DataConfig(val_share=0.2), out, long_min_tokens=8192, workers=1, source=source)
     return {path.name: path.read_bytes() for path in out.glob("*.bin")}
 
 
@@ -73,7 +73,7 @@ class TestFolder:
         assert manifest["source"] == "hf:books, train"
 
     def test_parts_are_files_and_can_be_read_alone(self, folder: Path) -> None:
-        source = Stream(str(folder))
+        source = DatasetStream(str(folder))
         assert source.num_parts == 4
         for part in (2, 0):
             assert [document.text for document in source.read(part)] == texts_of(part)
@@ -81,7 +81,7 @@ class TestFolder:
 
     def test_rows_without_text_are_no_documents(self, folder: Path) -> None:
         (folder / "train-1.jsonl").write_text('{"text": null, "id": 1}\n{"text": "x", "id": 2}\n')
-        assert [document.name for document in Stream(str(folder)).read(1)] == ["1:2"]
+        assert [document.name for document in DatasetStream(str(folder)).read(1)] == ["1:2"]
 
     @pytest.mark.parametrize("calls", [0, 3, 15, 18])
     def test_a_killed_one_goes_on_behind_the_parts_that_are_done(
@@ -104,29 +104,34 @@ class TestFolder:
                 made(f"hf:{folder}", tmp_path / "out")
         part, _ = json.loads((tmp_path / "out" / "progress.json").read_text())["position"]
         read: list[int] = []
-        once = Stream.read
-        monkeypatch.setattr(Stream, "read", lambda self, part: read.append(part) or once(self, part))
+        once = DatasetStream.read
+        monkeypatch.setattr(DatasetStream, "read", lambda self, part: read.append(part) or once(self, part))
         assert made(f"hf:{folder}", tmp_path / "out") == straight
         assert read == list(range(part, 4)) and (part > 0) == (calls > 10)
 
     def test_what_is_said(self, folder: Path, tmp_path: Path) -> None:
-        assert "Available splits: ['train']" in failure(lambda: Stream(str(folder), split="test"))
-        assert "is a folder, which has no revisions" in failure(lambda: Stream(str(folder), revision="v1"))
-        source = Stream(str(folder), column="content")
+        assert "Available splits: ['train']" in failure(lambda: DatasetStream(str(folder), split="test"))
+        assert "is a folder, which has no revisions" in failure(
+            lambda: DatasetStream(str(folder), revision="v1")
+        )
+        source = DatasetStream(str(folder), column="content")
         assert "row 1 of part 1: columns ['id', 'text'], none is 'content'" in failure(
             lambda: list(source.read(0))
         )
-        source = Stream(str(folder), column="id")
+        source = DatasetStream(str(folder), column="id")
         assert "'id' holds int, not text; name another --column" in failure(lambda: list(source.read(0)))
         (folder / "train-3.jsonl").write_text("{")
-        assert "hf:" in failure(lambda: list(Stream(str(folder)).read(3)))
+        assert "hf:" in failure(lambda: list(DatasetStream(str(folder)).read(3)))
         (tmp_path / "empty").mkdir()
-        assert "can't be read" in failure(lambda: Stream(str(tmp_path / "empty")))
+        assert "can't be read" in failure(lambda: DatasetStream(str(tmp_path / "empty")))
 
     def test_the_fingerprint_follows_what_is_read(self, folder: Path) -> None:
-        seen = {Stream(str(folder)).fingerprint(), Stream(str(folder), column="id").fingerprint()}
+        seen = {
+            DatasetStream(str(folder)).fingerprint(),
+            DatasetStream(str(folder), column="id").fingerprint(),
+        }
         (folder / "train-0.jsonl").write_bytes(lines(["other"]))
-        assert len(seen | {Stream(str(folder)).fingerprint()}) == 3
+        assert len(seen | {DatasetStream(str(folder)).fingerprint()}) == 3
 
 
 def command(url: str, home: Path, *arguments: object, script: str = "") -> subprocess.CompletedProcess[str]:
@@ -189,8 +194,10 @@ class TestHub:
 
 def test_without_datasets_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    assert "needs the datasets library; pip install 'ngptlab[data]'" in failure(lambda: Stream(str(folder)))
-    assert "names no data set" in failure(lambda: Stream(""))
+    assert "needs the datasets library; pip install 'ngptlab[data]'" in failure(
+        lambda: DatasetStream(str(folder))
+    )
+    assert "names no data set" in failure(lambda: DatasetStream(""))
 
 
 def test_a_run_is_told_to_prepare_it_first(cache: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from test_tokenizer_file import END, byte_level, message
 
-from ngptlab.data.tokens import file_tokenizer as tokenizer_file
+from ngptlab.data.tokens import file_tokenizer
 from ngptlab.data.tokens.choose import tokenizer, tokenizer_name
 from ngptlab.data.tokens.text_growth import _growth
 
@@ -129,6 +129,6 @@ def test_no_regular_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     os.mkfifo(tmp_path / "tokenizer.json")
     said = message(lambda: tokenizer_name(str(tmp_path / "tokenizer.json")))
     assert "can't be read (a FIFO, not a regular file)" in said
-    monkeypatch.setattr(tokenizer_file, "FILE_BYTES", 10)
+    monkeypatch.setattr(file_tokenizer, "FILE_BYTES", 10)
     (tmp_path / "large.json").write_bytes(bytes(11))
     assert "has 11 bytes, at most 10 are read" in message(lambda: tokenizer(str(tmp_path / "large.json")))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ngptlab.config import DataConfig
 from ngptlab.data.prepare.datatrove_steps import steps
-from ngptlab.data.prepare.out_folder import make
+from ngptlab.data.prepare.out_folder import prepare_out_folder
 from ngptlab.errors import DataError
 
 DOCUMENTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=60), min_size=2, max_size=30)
@@ -49,7 +49,7 @@ def test_any_number_of_ranks_writes_what_prepare_writes(texts: list[str], num_ra
         for rank in reversed(range(num_ranks)):
             encode(None, rank, num_ranks)
         try:
-            make(config(base / "texts"), base / "straight", long_min_tokens=20, workers=1)
+            prepare_out_folder(config(base / "texts"), base / "straight", long_min_tokens=20, workers=1)
         except DataError as expected:  # too few different documents
             with pytest.raises(DataError) as caught:
                 merge()
@@ -102,5 +102,5 @@ def test_by_the_local_executor(texts: Path, tmp_path: Path) -> None:
     logs = str(tmp_path / "logs")
     first = executor.LocalPipelineExecutor([encode], tasks=3, workers=2, logging_dir=f"{logs}/encode")
     executor.LocalPipelineExecutor([merge], tasks=1, depends=first, logging_dir=f"{logs}/merge").run()
-    make(config(texts), tmp_path / "straight", long_min_tokens=60, workers=1)
+    prepare_out_folder(config(texts), tmp_path / "straight", long_min_tokens=60, workers=1)
     assert files_of(tmp_path / "out") == files_of(tmp_path / "straight")

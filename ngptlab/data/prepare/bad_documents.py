@@ -13,7 +13,7 @@ Note = Callable[[str], None]
 """Called with a line for the user."""
 
 
-class LeftOut:
+class BadDocuments:
     """The documents of a source that can't be used, as they are met.
 
     Args:

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ngptlab.data.shards.extend import extend
 from ngptlab.data.shards.format import shard_format
 from ngptlab.data.shards.hub import explained, hub_errors
+from ngptlab.data.shards.make_manifest import extend_manifest
 from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.data.text import sources
-from ngptlab.data.text.dataset_stream import load
+from ngptlab.data.text.dataset_stream import stream_rows
 from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.disk import temporary_beside
 from ngptlab.errors import DataError
@@ -44,9 +44,10 @@ def add_books(texts: Iterator[str], label: str, folder: Path, *, vocabulary: str
     if (folder / f"{name}_000000.bin").exists():
         there = sorted(path.name for path in folder.glob(f"{name}_*.bin"))
     else:
-        extend(folder, {}, vocabulary)  # is it the folder's tokenizer? Before the work, not after it.
+        # Is it the folder's tokenizer? Before the work, not after it.
+        extend_manifest(folder, {}, vocabulary)
         there = _write(texts, name, folder, vocabulary, tell)
-    extend(folder, {"long": there}, vocabulary)
+    extend_manifest(folder, {"long": there}, vocabulary)
     return there
 
 
@@ -114,14 +115,14 @@ def pg19(split: str, *, repository: str, revision: str) -> Iterator[str]:
 
 def _streamed(repository: str, split: str, revision: str) -> Any:
     try:
-        return load(repository, split=split, revision=revision, what=repository)
+        return stream_rows(repository, split=split, revision=revision, what=repository)
     except RuntimeError as error:
         if revision or "script" not in str(
             error
         ):  # of a revision that is asked for there is no converted copy
             raise
     try:
-        return load(repository, split=split, revision=CONVERTED, what=repository)
+        return stream_rows(repository, split=split, revision=CONVERTED, what=repository)
     except OSError:
         raise DataError(
             f"{repository}: its files come by a script, which datasets no longer runs, and there is no copy under {CONVERTED}; "

@@ -23,14 +23,14 @@ import numpy.typing as npt
 
 from ngptlab import disk
 from ngptlab.config import DataConfig, Frozen
-from ngptlab.data.prepare.bad_documents import LeftOut
+from ngptlab.data.prepare.bad_documents import BadDocuments
 from ngptlab.data.prepare.encode import encode_one
-from ngptlab.data.prepare.split_rule import Extremes, Rule, enough
-from ngptlab.data.prepare.split_writers import Drafts
-from ngptlab.data.prepare.text_to_shards import finish, hashed
+from ngptlab.data.prepare.split_rule import Extremes, SplitRule, check_two_documents
+from ngptlab.data.prepare.split_writers import SplitWriters
+from ngptlab.data.prepare.text_to_shards import finish_folder, hashed_documents
 from ngptlab.data.shards.format import file_sha256, shard_format
 from ngptlab.data.shards.manifest import MANIFEST, Split, read_manifest
-from ngptlab.data.shards.record import read_sealed, write_sealed
+from ngptlab.data.shards.record import read_record, write_record
 from ngptlab.data.text import sources
 from ngptlab.data.text.formats import TEXT_COLUMN
 from ngptlab.data.text.sources import Source
@@ -126,14 +126,14 @@ class Encode:
         self.job.scratch.mkdir(parents=True, exist_ok=True)
         rows: list[tuple[Any, int, int]] = []
         digest_of_tokens = hashlib.sha256()
-        unread, refused = LeftOut(skip=self.job.skip_bad), LeftOut(skip=self.job.skip_bad)
+        unread, refused = BadDocuments(skip=self.job.skip_bad), BadDocuments(skip=self.job.skip_bad)
         path = self.job.path(rank, world_size, ".tokens")
         with naming(path), create(path) as file:
             # Blocks of consecutive parts, so that the ranks' order is the source's.
             for part in range(
                 source.num_parts * rank // world_size, source.num_parts * (rank + 1) // world_size
             ):
-                for read in hashed(source, part):
+                for read in hashed_documents(source, part):
                     if read.fault:
                         unread.add(read.fault)
                         continue
@@ -155,7 +155,7 @@ class Encode:
             index_sha256=file_sha256(index),
             left_out=unread.count,
         )
-        write_sealed(record, block)
+        write_record(record, block)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class Merge:
         num_ranks = self._num_ranks(job)
         out.parent.mkdir(parents=True, exist_ok=True)
         with filling(out) as temporary:
-            finish(
+            finish_folder(
                 temporary, source, tokens, *self._write(temporary, num_ranks, source.label, tokens.vocab_size)
             )
 
@@ -229,14 +229,14 @@ class Merge:
         for row in (row for index in indices for row in index if row["tokens"]):
             digest, num_tokens = row["digest"].tobytes(), int(row["tokens"]) - 1
             found = (found or Extremes.of(digest, num_tokens)).including(digest, num_tokens)
-        extremes = enough(found, label)
+        extremes = check_two_documents(found, label)
         data = self.job.data
-        rule = Rule(
+        rule = SplitRule(
             val_share=data.val_share, long_share=data.long_share, long_min_tokens=self.job.long_min_tokens
         )
         seen: set[bytes] = set()
         dtype = token_dtype(vocab_size)
-        with Drafts(folder, {}, form=shard_format(vocab_size)) as drafts:
+        with SplitWriters(folder, {}, form=shard_format(vocab_size)) as writers:
             for rank, index in enumerate(indices):
                 flat = _tokens(self.job.path(rank, num_ranks, ".tokens"), dtype)
                 starts = np.concatenate([[0], np.cumsum(index["tokens"])])
@@ -249,17 +249,17 @@ class Merge:
                         left_out += 1
                         continue
                     ids = flat[starts[number] : starts[number + 1]]
-                    drafts.add(rule.place(digest, len(ids) - 1, extremes), ids, int(row["text_bytes"]))
+                    writers.add(rule.place(digest, len(ids) - 1, extremes), ids, int(row["text_bytes"]))
                     if number % FLUSH_DOCUMENTS == 0:
-                        drafts.flush()
-                drafts.flush()
-        return drafts.splits(), left_out
+                        writers.flush()
+                writers.flush()
+        return writers.splits(), left_out
 
 
 def _block(record: Path) -> Block | None:
     """The record of a block; None where there is none, or none that can be believed: its block isn't done."""
     try:
-        return read_sealed(record, Block)
+        return read_record(record, Block)
     except (OSError, ValueError):
         return None
 

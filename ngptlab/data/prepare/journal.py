@@ -16,8 +16,8 @@ from pydantic import Field
 from ngptlab import disk
 from ngptlab.config import Frozen
 from ngptlab.data.prepare.split_rule import Extremes
-from ngptlab.data.prepare.split_writers import Drafts, DraftState
-from ngptlab.data.shards.record import BrokenSealError, read_sealed, write_sealed
+from ngptlab.data.prepare.split_writers import SplitState, SplitWriters
+from ngptlab.data.shards.record import WrongDigestError, read_record, write_record
 from ngptlab.disk import is_temporary, naming, update
 from ngptlab.errors import DataError
 from ngptlab.folders import remove_temporaries
@@ -44,8 +44,8 @@ class Journal(Frozen):
     """Digest of their content hashes; empty where there are none."""
     left_out: int = 0
     """Documents up to here that can't be used."""
-    drafts: dict[str, DraftState] = Field(default_factory=dict)
-    """By split."""
+    drafts: dict[str, SplitState] = Field(default_factory=dict)
+    """How far each split is written, by split; the name is that of files there are."""
 
 
 def read_journal(folder: Path, job: str) -> Journal | None:
@@ -56,13 +56,13 @@ def read_journal(folder: Path, job: str) -> Journal | None:
     """
     path = folder / JOURNAL
     try:
-        journal = read_sealed(path, Journal)
+        journal = read_record(path, Journal)
     except FileNotFoundError:
         others = sorted(entry.name for entry in folder.iterdir() if not is_temporary(entry))
         if others:
             raise DataError(f"{folder}: holds {others[0]}; give --out a new or empty folder") from None
         return None
-    except BrokenSealError as error:
+    except WrongDigestError as error:
         raise DataError(
             f"{path}: damaged, or of an earlier version ({error}), so it can't be gone on from; delete the folder {folder} "
             "to begin again"
@@ -85,7 +85,7 @@ def write_journal(folder: Path, journal: Journal, hashes: bytes = b"") -> None:
             file.write(hashes)
             file.flush()
             os.fsync(file.fileno())
-    write_sealed(folder / JOURNAL, journal)
+    write_record(folder / JOURNAL, journal)
 
 
 def read_hashes(folder: Path, journal: Journal) -> list[bytes]:
@@ -109,7 +109,7 @@ def read_hashes(folder: Path, journal: Journal) -> list[bytes]:
 
 def clear(folder: Path) -> None:
     """Leave nothing of a preparation."""
-    Drafts(folder, {})
+    SplitWriters(folder, {})
     remove_temporaries(folder)
     for name in (HASHES, JOURNAL):
         (folder / name).unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from ngptlab.errors import DataError
 from ngptlab.folders import remove_temporaries
 
 
-def make(
+def prepare_out_folder(
     data: DataConfig,
     folder: Path,
     *,

@@ -1,55 +1,14 @@
-"""What a person sees of long work: one line on a terminal, lines now and then elsewhere."""
+"""What a person sees of text that becomes shards, and of bytes that arrive: how far, how fast, how long it will take."""
 
 from __future__ import annotations
 
-import sys
 import time
 from datetime import timedelta
-from types import TracebackType
-from typing import Self
 
-from ngptlab.terminal import remark, rewrite
+from ngptlab.terminal import Line
 
 
-class Line:
-    """Says on stderr how far something is; `due` says when. A context manager, which ends the line."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._every_seconds = 0.5 if self._live else 10.0
-        self._shown = -float("inf")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live and self._shown > -float("inf"):
-            remark("")
-
-    def due(self, now: float) -> bool:
-        """Whether it is time for another line, at first and then every so often. `now` is of `time.monotonic`."""
-        if now - self._shown < self._every_seconds:
-            return False
-        self._shown = now
-        return True
-
-    def show(self, line: str) -> None:
-        """Replace the line on a terminal; elsewhere add one."""
-        if self._live:
-            rewrite(line)
-        else:
-            remark(line, flush=True)
-
-    def note(self, line: str) -> None:
-        """Say something that stays, above the line."""
-        if self._live and self._shown > -float("inf"):
-            rewrite("")
-        remark(line, flush=True)
-
-
-class Progress(Line):
+class PrepareProgress(Line):
     """A preparation. Speeds are over this process's own time, so that a resumed one isn't made to look fast."""
 
     _begun: tuple[float, float, int, int] | None = None
@@ -59,10 +18,10 @@ class Progress(Line):
         now = time.monotonic()
         self._begun = self._begun or (now, share, text_bytes, tokens)
         if self.due(now):
-            self.show(describe(share, text_bytes, tokens, now, self._begun))
+            self.show(describe_preparation(share, text_bytes, tokens, now, self._begun))
 
 
-def describe(
+def describe_preparation(
     share: float, text_bytes: int, tokens: int, now: float, begun: tuple[float, float, int, int]
 ) -> str:
     """'50%, 112.5 MB, 3.1 MB/s, 700,000 tokens/s, 0:00:36 left'."""
@@ -73,3 +32,28 @@ def describe(
     speed, token_speed = (text_bytes - begun[2]) / seconds, (tokens - begun[3]) / seconds
     left = timedelta(seconds=round((1 - share) * seconds / (share - begun[1])))
     return f"{done}, {speed / 1e6:.1f} MB/s, {token_speed:,.0f} tokens/s, {left} left"
+
+
+class DownloadProgress(Line):
+    """A download. Speeds are those of this process: what was there before it doesn't count."""
+
+    _begun: tuple[float, int] | None = None
+
+    def tell(self, there: int, total: int) -> None:
+        """Called with bytes that are there, and bytes in all, 0 where that isn't known; shows something now and then."""
+        now = time.monotonic()
+        self._begun = self._begun or (now, there)
+        if self.due(now):
+            self.show(
+                describe_download(there, total, seconds=now - self._begun[0], arrived=there - self._begun[1])
+            )
+
+
+def describe_download(there: int, total: int, *, seconds: float, arrived: int) -> str:
+    """'50% of 2,600.0 MB, 31.0 MB/s, 0:00:42 left', or '120.0 MB, 31.0 MB/s' of an unknown whole."""
+    said = f"{100 * there / total:.0f}% of {total / 1e6:,.1f} MB" if total else f"{there / 1e6:,.1f} MB"
+    if arrived <= 0:
+        return said
+    speed = arrived / seconds
+    said += f", {speed / 1e6:.1f} MB/s"
+    return f"{said}, {timedelta(seconds=round((total - there) / speed))} left" if total else said

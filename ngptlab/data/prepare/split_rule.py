@@ -47,7 +47,7 @@ class Extremes(Frozen):
         return self.model_copy(update=changes) if changes else self
 
 
-class Rule(Frozen):
+class SplitRule(Frozen):
     """The shares of the splits."""
 
     val_share: float
@@ -79,7 +79,7 @@ class Rule(Frozen):
         )
 
 
-def enough(found: Extremes | None, label: str) -> Extremes:
+def check_two_documents(found: Extremes | None, label: str) -> Extremes:
     """The extremes of a source that has documents for both splits.
 
     Raises:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ngptlab.config import DataConfig
-from ngptlab.data.prepare.bad_documents import LeftOut, Note
+from ngptlab.data.prepare.bad_documents import BadDocuments, Note
 from ngptlab.data.prepare.encode import Batch, encoded
 from ngptlab.data.prepare.journal import Journal, clear, read_hashes, read_journal, write_journal
-from ngptlab.data.prepare.split_rule import Extremes, Rule, enough
-from ngptlab.data.prepare.split_writers import Drafts
+from ngptlab.data.prepare.split_rule import Extremes, SplitRule, check_two_documents
+from ngptlab.data.prepare.split_writers import SplitWriters
 from ngptlab.data.shards.format import shard_format
 from ngptlab.data.shards.manifest import MANIFEST, Manifest, Split, write_manifest
 from ngptlab.data.text import sources
@@ -76,27 +76,27 @@ def prepare(
     """
     source = source or sources.find(data.source)
     before = source.fingerprint()
-    rule = Rule(val_share=data.val_share, long_share=data.long_share, long_min_tokens=long_min_tokens)
+    rule = SplitRule(val_share=data.val_share, long_share=data.long_share, long_min_tokens=long_min_tokens)
     job = f"{before} {tokens.name} {tokens.end_of_text} {data.val_share} {data.long_share} {long_min_tokens}"
     work = _Work(source, tokens, rule, folder, workers, resumable, tell, stopped)
     journal = (read_journal(folder, job) if resumable else None) or Journal(job=job)
-    left_out = LeftOut(skip=skip_bad, count=journal.left_out, note=note)
-    splits, found = work.write(journal, left_out)
+    bad = BadDocuments(skip=skip_bad, count=journal.left_out, note=note)
+    splits, found = work.write(journal, bad)
     if source.fingerprint() != before:
         raise DataError(f"{source.label}: changed while it was read; start again once nothing writes to it")
     try:
-        found = enough(found, source.label)
+        found = check_two_documents(found, source.label)
     except DataError:
         if resumable:
             clear(folder)
         raise
     if journal.extremes is None and not rule.fills(found):
-        left_out = LeftOut(skip=skip_bad)  # the same ones once more
-        splits, _ = work.write(Journal(job=job, extremes=found), left_out)
-    return finish(folder, source, tokens, splits, left_out.count)
+        bad = BadDocuments(skip=skip_bad)  # the same ones once more
+        splits, _ = work.write(Journal(job=job, extremes=found), bad)
+    return finish_folder(folder, source, tokens, splits, bad.count)
 
 
-def finish(
+def finish_folder(
     folder: Path, source: Source, tokens: Tokenizer, splits: dict[str, Split], left_out: int
 ) -> Manifest:
     """Write the manifest, the last thing that a folder of shards is given."""
@@ -120,14 +120,14 @@ class _Work:
 
     source: Source
     tokens: Tokenizer
-    rule: Rule
+    rule: SplitRule
     folder: Path
     workers: int
     resumable: bool
     tell: Tell | None
     stopped: Callable[[], bool]
 
-    def write(self, journal: Journal, left_out: LeftOut) -> tuple[dict[str, Split], Extremes | None]:
+    def write(self, journal: Journal, bad: BadDocuments) -> tuple[dict[str, Split], Extremes | None]:
         """Write all shards, from where the journal is. Also gives the extremes of all documents, none if there are none."""
         hashes = read_hashes(self.folder, journal)
         if self.resumable:
@@ -136,44 +136,44 @@ class _Work:
         digest = hashlib.sha256(b"".join(hashes))
         batches = _batches(self.source, journal.position, set(hashes))
         with (
-            Drafts(self.folder, journal.drafts, form=shard_format(self.tokens.vocab_size)) as drafts,
+            SplitWriters(self.folder, journal.drafts, form=shard_format(self.tokens.vocab_size)) as writers,
             # Closed by name: with an error or Ctrl-C in here, its threads would go on for as long as there is a traceback.
             contextlib.closing(encoded(batches, self.tokens, self.workers)) as encodings,
         ):
-            saved_bytes = drafts.text_bytes
+            saved_bytes = writers.text_bytes
             for batch, pieces in encodings:
                 for fault in batch.faults:
-                    left_out.add(fault)
+                    bad.add(fault)
                 for text, name, ids in zip(batch.texts, batch.digests, pieces, strict=True):
                     if isinstance(ids, str):
-                        left_out.add(ids)
+                        bad.add(ids)
                         continue
                     num_tokens = len(ids) - 1
                     found = (found or Extremes.of(name, num_tokens)).including(name, num_tokens)
-                    drafts.add(self.rule.place(name, num_tokens, journal.extremes), ids, len(text))
-                drafts.flush()
+                    writers.add(self.rule.place(name, num_tokens, journal.extremes), ids, len(text))
+                writers.flush()
                 done += len(pieces)
                 if self.tell:
-                    self.tell(self.source.share_read(), drafts.text_bytes, drafts.tokens)
+                    self.tell(self.source.share_read(), writers.text_bytes, writers.tokens)
                 if not self.resumable:
                     continue
                 unsaved += b"".join(batch.digests)
                 stop = self.stopped()
-                if stop or drafts.text_bytes - saved_bytes >= SAVE_BYTES:
+                if stop or writers.text_bytes - saved_bytes >= SAVE_BYTES:
                     digest.update(unsaved)
                     entry = {
                         "found": found,
                         "position": batch.position,
                         "documents": done,
                         "hashes_sha256": digest.hexdigest(),
-                        "left_out": left_out.count,
-                        "drafts": drafts.states(),
+                        "left_out": bad.count,
+                        "drafts": writers.states(),
                     }
                     write_journal(self.folder, journal.model_copy(update=entry), unsaved)
-                    saved_bytes, unsaved = drafts.text_bytes, b""
+                    saved_bytes, unsaved = writers.text_bytes, b""
                 if stop:
                     raise Paused(f"{done:,} documents are in {self.folder}")
-        return drafts.splits(), found
+        return writers.splits(), found
 
 
 def _batches(source: Source, position: tuple[int, int], seen: set[bytes]) -> Iterator[Batch]:
@@ -181,7 +181,7 @@ def _batches(source: Source, position: tuple[int, int], seen: set[bytes]) -> Ite
     first, skipped = position
     batch, size = Batch([], [], position, [], []), 0
     for part in range(first, source.num_parts):
-        for read in hashed(source, part, skipped):
+        for read in hashed_documents(source, part, skipped):
             if read.fault:
                 batch.faults.append(read.fault)
             elif read.digest in seen:
@@ -215,7 +215,7 @@ class Read(NamedTuple):
     """See `Document`."""
 
 
-def hashed(source: Source, part: int, skipped: int = 0) -> Iterator[Read]:
+def hashed_documents(source: Source, part: int, skipped: int = 0) -> Iterator[Read]:
     """The documents of a part that aren't blank, the first `skipped` left out."""
     for number, document in enumerate(itertools.islice(source.read(part), skipped, None), start=skipped + 1):
         if document.text.strip() or document.fault:

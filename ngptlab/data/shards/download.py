@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ngptlab.config import DataConfig
-from ngptlab.data.shards.extend import extend
-from ngptlab.data.shards.given_folder import SCHEME, adopt
+from ngptlab.data.shards.given_folder import SCHEME, open_given_folder
 from ngptlab.data.shards.hub import RemoteFile, Repository, difference, fetch, hub_cache, is_cached, look_up
+from ngptlab.data.shards.make_manifest import extend_manifest
 from ngptlab.data.shards.manifest import Manifest, locate_manifest, read_manifest
-from ngptlab.data.shards.published import Known
+from ngptlab.data.shards.published import PublishedShards
 from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.disk import temporary_beside
@@ -27,7 +27,9 @@ Note = Callable[[str], None]
 """Called with a line for the user."""
 
 
-def get_shards(known: Known, folder: Path, *, shards: int, revision: str, tell: Tell, note: Note) -> Manifest:
+def download_shards(
+    published: PublishedShards, folder: Path, *, shards: int, revision: str, tell: Tell, note: Note
+) -> Manifest:
     """Validation and the first `shards` training shards of a published set in `folder`, checked, with their manifest.
 
     Raises:
@@ -35,12 +37,12 @@ def get_shards(known: Known, folder: Path, *, shards: int, revision: str, tell: 
             holds tokens that its tokenizer lacks; the folder has another file of one of the names. What is good stays.
         OSError: the folder can't be written.
     """
-    if not 1 <= shards <= known.num_train:
-        raise DataError(f"--shards {shards}: there are 1 to {known.num_train} training shards to get")
+    if not 1 <= shards <= published.num_train:
+        raise DataError(f"--shards {shards}: there are 1 to {published.num_train} training shards to get")
     # Before the work, not after it: its table may have to be fetched too.
-    vocabulary = tokenizer(known.tokenizer)
-    repository = look_up(known.repository, revision)
-    wanted = known.files(shards)
+    vocabulary = tokenizer(published.tokenizer)
+    repository = look_up(published.repository, revision)
+    wanted = published.files(shards)
     if repository.files is not None:
         _check_against(repository, repository.files, wanted, folder)
     absent = [file for file in wanted if not (folder / file).exists()]
@@ -58,9 +60,9 @@ def get_shards(known: Known, folder: Path, *, shards: int, revision: str, tell: 
     for file in absent:
         _link(_checked(fetch(repository, file, arrived), f"{repository.name}/{file}"), folder / file)
     note(f"checking the tokens of {len(wanted)} files")
-    extend(folder, {"train": wanted[1:], "val": wanted[:1]}, known.tokenizer)
-    data = DataConfig(source=f"{SCHEME}{folder}", tokenizer=known.tokenizer)
-    return adopt(data, vocab_size=vocabulary.vocab_size)[1]
+    extend_manifest(folder, {"train": wanted[1:], "val": wanted[:1]}, published.tokenizer)
+    data = DataConfig(source=f"{SCHEME}{folder}", tokenizer=published.tokenizer)
+    return open_given_folder(data, vocab_size=vocabulary.vocab_size)[1]
 
 
 def _check_against(

@@ -17,7 +17,7 @@ from ngptlab import disk
 from ngptlab.config import DataConfig
 from ngptlab.data.shards.cache import cache_folder
 from ngptlab.data.shards.format import is_evaluation
-from ngptlab.data.shards.make_manifest import scan
+from ngptlab.data.shards.make_manifest import make_manifest
 from ngptlab.data.shards.manifest import (
     MANIFEST,
     SPLITS,
@@ -31,7 +31,7 @@ from ngptlab.data.shards.manifest import (
     write_manifest,
 )
 from ngptlab.data.shards.stream import TokenStream
-from ngptlab.data.tokens.choose import check_vocabulary, given_as, tokenizer, tokenizer_name
+from ngptlab.data.tokens.choose import check_vocabulary, tokenizer, tokenizer_name, tokenizer_option
 from ngptlab.disk import write_json
 from ngptlab.errors import DataError
 
@@ -43,7 +43,7 @@ READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 log = logging.getLogger(__name__)
 
 
-def adopt(data: DataConfig, *, vocab_size: int) -> tuple[Path, Manifest]:
+def open_given_folder(data: DataConfig, *, vocab_size: int) -> tuple[Path, Manifest]:
     """The folder of a `shards:DIR` source and its manifest, made on first use; all files hold what it says.
 
     Args:
@@ -69,7 +69,7 @@ def adopt(data: DataConfig, *, vocab_size: int) -> tuple[Path, Manifest]:
         check_vocabulary(vocabulary.name, vocabulary.vocab_size, vocab_size)
         log.info("reading %s for its manifest, once", folder)
         source = f"{SCHEME}{disk.name_of(folder)}"
-        manifest = scan(folder, files, vocabulary, source=source)
+        manifest = make_manifest(folder, files, vocabulary, source=source)
         _write(manifest, folder)
         _remember(folder, manifest)
     return folder, manifest
@@ -77,19 +77,19 @@ def adopt(data: DataConfig, *, vocab_size: int) -> tuple[Path, Manifest]:
 
 def more_tokens(data: DataConfig, split: str) -> str:
     """What gives a source more tokens in a split, for the end of a message."""
-    folder = shards_folder(data)
+    folder = given_folder(data)
     if folder is not None:
         return f"another *{split}*.bin in {folder} (delete its {MANIFEST}, which is made anew)"
     return "more text, or a larger --data.val-share" if split == "val" else "more text through --data.source"
 
 
-def shards_folder(data: DataConfig) -> Path | None:
+def given_folder(data: DataConfig) -> Path | None:
     """The folder that a `shards:DIR` source names; None for other sources."""
     place = data.source.removeprefix(SCHEME)
     return Path(os.path.expanduser(place)) if place and place != data.source else None
 
 
-def adopted_stream(data: DataConfig) -> TokenStream:
+def given_training_stream(data: DataConfig) -> TokenStream:
     """Training tokens of a `shards:DIR` source, of whose files only the headers are read.
 
     Raises:
@@ -100,7 +100,7 @@ def adopted_stream(data: DataConfig) -> TokenStream:
 
 
 def _folder(data: DataConfig) -> Path:
-    folder = shards_folder(data)
+    folder = given_folder(data)
     if folder is None:
         raise DataError(f"data.source {SCHEME!r} names no folder; give {SCHEME}DIR with .bin shards")
     return folder
@@ -144,7 +144,7 @@ def _check_agrees(manifest: Manifest, path: Path, data: DataConfig, files: dict[
         also = f" ({given})" if given != data.tokenizer else ""
         raise DataError(
             f"{path}: its shards hold tokens of {manifest.tokenizer}, data.tokenizer is {data.tokenizer}{also}; "
-            f"give --data.tokenizer {given_as(manifest.tokenizer)}"
+            f"give --data.tokenizer {tokenizer_option(manifest.tokenizer)}"
         )
     if data.end_of_text and tokenizer(data.tokenizer, data.end_of_text).end_of_text != manifest.end_of_text:
         raise DataError(

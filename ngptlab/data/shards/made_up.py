@@ -29,7 +29,7 @@ DOCUMENTS = {"train": (60, 1000), "val": (8, 1000), "long": (4, 4000)}
 TRAIN_FILES = 2
 
 
-def made_shards(tokenizer: str, vocab_size: int) -> Path:
+def made_up_shards(tokenizer: str, vocab_size: int) -> Path:
     """A folder of shards for a model of that vocabulary, made in the cache on first use. A token counts as one byte of text.
 
     Args:

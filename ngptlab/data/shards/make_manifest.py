@@ -1,4 +1,4 @@
-"""The manifest of shards that have none: every token is read once and counted."""
+"""The manifest of shards that have none, or that got more: every token of the new files is read once and counted."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ngptlab.data.shards.format import Shard, file_sha256
-from ngptlab.data.shards.manifest import Manifest, Split
+from ngptlab.data.shards.manifest import (
+    SPLITS,
+    Manifest,
+    Split,
+    locate_manifest,
+    read_manifest,
+    write_manifest,
+)
 from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.tokens.choose import tokenizer, tokenizer_name, tokenizer_option
 from ngptlab.data.tokens.gpt2 import Gpt2Tokenizer
 from ngptlab.data.tokens.tokenizer import Tokenizer
 from ngptlab.errors import DataError
@@ -17,7 +25,9 @@ from ngptlab.errors import DataError
 I64 = npt.NDArray[np.int64]
 
 
-def scan(folder: Path, files: dict[str, list[str]], vocabulary: Tokenizer, *, source: str) -> Manifest:
+def make_manifest(
+    folder: Path, files: dict[str, list[str]], vocabulary: Tokenizer, *, source: str
+) -> Manifest:
     """Read every token of the shards named for each split once, in pieces of fixed size.
 
     Raises:
@@ -48,6 +58,42 @@ def scan(folder: Path, files: dict[str, list[str]], vocabulary: Tokenizer, *, so
     )
 
 
+def extend_manifest(folder: Path, files: dict[str, list[str]], vocabulary: str) -> Manifest | None:
+    """Add the files named for each split to the folder's manifest; None where it has none yet, for its first use makes one.
+
+    Args:
+        vocabulary: as `data.tokenizer`.
+
+    Raises:
+        DataError: a file is damaged or holds tokens that the tokenizer lacks; the manifest is of another tokenizer, or of
+            another end-of-text token.
+        OSError: the manifest can't be written.
+    """
+    path = locate_manifest(folder)
+    if not path.exists():
+        return None
+    manifest = read_manifest(path, "delete it to have it made again")
+    if manifest.tokenizer != tokenizer_name(vocabulary):
+        raise DataError(
+            f"{folder}: holds tokens of {manifest.tokenizer}, not of {vocabulary}; give --tokenizer "
+            f"{tokenizer_option(manifest.tokenizer)} or another --out"
+        )
+    tokens = tokenizer(vocabulary)
+    if manifest.end_of_text != tokens.end_of_text:
+        raise DataError(
+            f"{folder}: its documents begin with token {manifest.end_of_text}, those of {vocabulary} with "
+            f"{tokens.end_of_text}; give another --out"
+        )
+    listed = {shard.file for split in manifest.splits.values() for shard in split.shards}
+    new = {split: [file for file in files.get(split, []) if file not in listed] for split in SPLITS}
+    if any(new.values()):
+        added = make_manifest(folder, new, tokens, source=manifest.source)
+        splits = {name: _joined(manifest.splits[name], added.splits[name]) for name in SPLITS}
+        manifest = manifest.model_copy(update={"splits": splits})
+        write_manifest(manifest, path)
+    return manifest
+
+
 def _count(path: Path, vocabulary: Tokenizer) -> I64:
     """How often each token of the vocabulary stands in a shard. Shape [V]."""
     counts_V = np.zeros(vocabulary.vocab_size, dtype=np.int64)
@@ -70,4 +116,15 @@ def _shard(path: Path, counts_V: I64) -> Shard:
         bytes=path.stat().st_size,
         tokens=int(counts_V.sum()),
         max_token=int(np.flatnonzero(counts_V).max(initial=0)),
+    )
+
+
+def _joined(a: Split, b: Split) -> Split:
+    """In the order of names, as a manifest made at once would have it."""
+    return Split(
+        shards=tuple(sorted(a.shards + b.shards, key=lambda shard: shard.file)),
+        documents=a.documents + b.documents,
+        tokens=a.tokens + b.tokens,
+        text_bytes=a.text_bytes + b.text_bytes,
+        max_token=max(a.max_token, b.max_token),
     )

@@ -15,7 +15,7 @@ from pydantic import SerializerFunctionWrapHandler, ValidationError, model_seria
 from ngptlab.config import Frozen
 from ngptlab.data.shards.cache import cache_folder
 from ngptlab.data.shards.format import FORMATS, HEADER_BYTES, Shard, file_sha256
-from ngptlab.data.shards.record import BrokenSealError, read_sealed, write_sealed
+from ngptlab.data.shards.record import WrongDigestError, read_record, write_record
 from ngptlab.data.tokens.gpt2 import Gpt2Tokenizer
 from ngptlab.data.tokens.tokenizer import ByteTokenizer
 from ngptlab.errors import DataError
@@ -81,7 +81,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     Raises:
         OSError: the file can't be written.
     """
-    write_sealed(path, manifest)
+    write_record(path, manifest)
 
 
 def cached_manifest(folder: Path) -> Path:
@@ -103,10 +103,10 @@ def read_manifest(path: Path, remedy: str) -> Manifest:
         DataError: it is missing, no manifest, or not what was written; ends with the remedy.
     """
     try:
-        manifest = read_sealed(path, Manifest, required=False)
+        manifest = read_record(path, Manifest, required=False)
     except OSError as error:
         raise damaged(path, f"can't be read ({error.strerror})", remedy) from None
-    except BrokenSealError:
+    except WrongDigestError:
         raise damaged(path, "has changed since it was written, by its own SHA-256", remedy) from None
     except ValidationError as error:
         raise damaged(path, f"is no manifest ({error.error_count()} fields wrong)", remedy) from None

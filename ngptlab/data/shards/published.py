@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ngptlab.config import DataConfig
-from ngptlab.data.shards.given_folder import shards_folder
+from ngptlab.data.shards.given_folder import given_folder
 from ngptlab.errors import DataError
 
 
-class Known(NamedTuple):
+class PublishedShards(NamedTuple):
     """A published set of shards."""
 
     repository: str
@@ -30,8 +30,8 @@ class Known(NamedTuple):
         return [self.val_file, *(self.train_file.format(number) for number in range(1, shards + 1))]
 
 
-KNOWN = {
-    "fineweb10B": Known(
+PUBLISHED = {
+    "fineweb10B": PublishedShards(
         repository="kjj0/fineweb10B-gpt2",
         val_file="fineweb_val_000000.bin",
         train_file="fineweb_train_{:06d}.bin",
@@ -52,24 +52,24 @@ def default_folder(name: str) -> Path:
     return Path("data") / name
 
 
-def get_command(data: DataConfig, *, tokens: int) -> str | None:
+def download_command(data: DataConfig, *, tokens: int) -> str | None:
     """The command that gets as many shards of `data` as have so many training tokens; None where nobody knows whence."""
-    folder = shards_folder(data)
-    if folder is None or folder.name not in KNOWN:
+    folder = given_folder(data)
+    if folder is None or folder.name not in PUBLISHED:
         return None
-    known = KNOWN[folder.name]
-    shards = min(math.ceil(tokens / known.shard_tokens), known.num_train)
+    published = PUBLISHED[folder.name]
+    shards = min(math.ceil(tokens / published.shard_tokens), published.num_train)
     place = "" if folder == default_folder(folder.name) else f" --out {shlex.quote(str(folder))}"
     return f"ngptlab data get {folder.name} --shards {shards}{place}"
 
 
-def check_there(data: DataConfig, *, tokens: int) -> None:
+def check_downloaded(data: DataConfig, *, tokens: int) -> None:
     """Say how to get shards that are missing, where that is known.
 
     Raises:
         DataError: there are none, and the command that gets enough for `tokens` is in it.
     """
-    folder, command = shards_folder(data), get_command(data, tokens=tokens)
+    folder, command = given_folder(data), download_command(data, tokens=tokens)
     if folder is None or command is None:
         return
     if not all(any(folder.glob(f"*{split}*.bin")) for split in ("train", "val")):

@@ -10,25 +10,25 @@ from typing import TypeVar
 from ngptlab.config import Frozen
 from ngptlab.disk import read_json, write_json
 
-SEAL = "sha256"
+DIGEST = "sha256"
 
 Record = TypeVar("Record", bound=Frozen)
 
 
-class BrokenSealError(ValueError):
+class WrongDigestError(ValueError):
     """A record isn't what was written."""
 
 
-def write_sealed(path: Path, record: Frozen) -> None:
+def write_record(path: Path, record: Frozen) -> None:
     """Put a record on the disk in place of what has its name, all of it when this returns.
 
     Raises:
         OSError: it can't be written.
     """
-    write_json(path, {**record.model_dump(mode="json"), SEAL: _seal(record)})
+    write_json(path, {**record.model_dump(mode="json"), DIGEST: _digest(record)})
 
 
-def read_sealed(path: Path, kind: type[Record], *, required: bool = True) -> Record:
+def read_record(path: Path, kind: type[Record], *, required: bool = True) -> Record:
     """The record in a file.
 
     Args:
@@ -36,21 +36,21 @@ def read_sealed(path: Path, kind: type[Record], *, required: bool = True) -> Rec
 
     Raises:
         OSError: it can't be read.
-        BrokenSealError: its digest is another, or missing though required.
+        WrongDigestError: its digest is another, or missing though required.
         ValueError: it is no such record.
     """
     fields = read_json(path)
     if not isinstance(fields, dict):
         raise ValueError(f"{type(fields).__name__}, not an object")
-    seal = fields.pop(SEAL, None)
-    if seal is None and required:
-        raise BrokenSealError("no digest")
+    digest = fields.pop(DIGEST, None)
+    if digest is None and required:
+        raise WrongDigestError("no digest")
     record = kind.model_validate(fields)
-    if seal not in (None, _seal(record)):
-        raise BrokenSealError("another digest")
+    if digest not in (None, _digest(record)):
+        raise WrongDigestError("another digest")
     return record
 
 
-def _seal(record: Frozen) -> str:
+def _digest(record: Frozen) -> str:
     """Of all fields, however they are spaced and ordered in the file."""
     return hashlib.sha256(json.dumps(record.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()

@@ -24,7 +24,7 @@ from ngptlab.data.shards.manifest import (
 )
 from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.shards.token_bytes import token_bytes
-from ngptlab.data.tokens.choose import given_as, tokenizer_name
+from ngptlab.data.tokens.choose import tokenizer_name, tokenizer_option
 from ngptlab.data.tokens.file_tokenizer import FILE_NAME
 from ngptlab.errors import DataError
 
@@ -97,11 +97,12 @@ def _counting(path: Path, manifest: Manifest, vocabulary: str) -> tuple[I64, str
     given = vocabulary or manifest.tokenizer
     if vocabulary and tokenizer_name(vocabulary) != manifest.tokenizer:
         raise DataError(
-            f"--tokenizer {vocabulary}: the shards hold tokens of {manifest.tokenizer}; give {given_as(manifest.tokenizer)}"
+            f"--tokenizer {vocabulary}: the shards hold tokens of {manifest.tokenizer}; give "
+            f"{tokenizer_option(manifest.tokenizer)}"
         )
     nothing = np.zeros(manifest.vocab_size, dtype=np.int64)
     if given.startswith(FILE_NAME) and manifest.source != MADE_UP:
-        return nothing, f"that takes --tokenizer FILE, {given_as(manifest.tokenizer)}"
+        return nothing, f"that takes --tokenizer FILE, {tokenizer_option(manifest.tokenizer)}"
     found = token_bytes(given, manifest)
     if not found.exact:
         return nothing, f"tokens of {manifest.tokenizer} stand for no certain number of bytes"

@@ -17,7 +17,7 @@ ANSWER_SECONDS = 30
 """How long the Hub may take to answer."""
 
 
-class Stream:
+class DatasetStream:
     """A `Source` whose parts are the files behind one split of a data set.
 
     Args:
@@ -121,7 +121,7 @@ class Stream:
 
     def _load(self) -> Any:
         try:
-            return load(
+            return stream_rows(
                 self._dataset,
                 config=self._config,
                 split=self._split,
@@ -141,7 +141,7 @@ class Stream:
         ) from None
 
 
-def load(dataset: str, *, config: str = "", split: str, revision: str, what: str) -> Any:
+def stream_rows(dataset: str, *, config: str = "", split: str, revision: str, what: str) -> Any:
     """The rows of one split, as the library streams them. Its errors come as they are.
 
     Args:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from ngptlab.data.text.dataset_stream import Stream
+from ngptlab.data.text.dataset_stream import DatasetStream
 from ngptlab.data.text.files import ADVICE, Files
 from ngptlab.data.text.formats import TEXT_COLUMN, Document
 from ngptlab.errors import DataError, nearest
@@ -62,11 +62,11 @@ def find(source: str, *, column: str = TEXT_COLUMN, split: str = "", revision: s
         split, revision: of a data set; empty: `train`, and the newest commit.
 
     Raises:
-        DataError: the name is unknown; the place is missing or has no matching file; or as for `Stream`.
+        DataError: the name is unknown; the place is missing or has no matching file; or as for `DatasetStream`.
     """
     scheme, _, place = source.partition(":")
     if scheme == "hf":
-        return Stream(place, column=column, split=split or "train", revision=revision)
+        return DatasetStream(place, column=column, split=split or "train", revision=revision)
     if split or revision:
         raise DataError(f"{source} has no splits and no revisions; leave out {split or revision!r}")
     if source == "stdlib":

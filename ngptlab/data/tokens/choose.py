@@ -49,7 +49,7 @@ def tokenizer_name(given: str) -> str:
     return file_name(given)
 
 
-def given_as(name: str) -> str:
+def tokenizer_option(name: str) -> str:
     """What a user gives as `data.tokenizer` for the tokenizer that manifests call so."""
     digits = name.removeprefix(FILE_NAME)
     return name if digits == name else f"the tokenizer.json whose SHA-256 begins with {digits}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ngptlab.data.tokens.file_tokenizer import FileTokenizer
-from ngptlab.data.tokens.tokenizer import Tokenizer, checked
+from ngptlab.data.tokens.tokenizer import Tokenizer, checked_tokens
 
 REPLACEMENT = "\ufffd"
 
@@ -138,7 +138,7 @@ class _Whole:
         self._tokens: list[int] = []
 
     def add(self, token: int) -> str:
-        self._tokens += checked([token], self._vocabulary)
+        self._tokens += checked_tokens([token], self._vocabulary)
         return ""
 
     def end(self) -> str:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ngptlab import disk
 from ngptlab.data.tokens.decoders import BYTE_TOKEN, Spelling, byte_letters, spelling
 from ngptlab.data.tokens.text_growth import check_growth
-from ngptlab.data.tokens.tokenizer import Tokenizer, Tokens, checked, token_dtype
+from ngptlab.data.tokens.tokenizer import Tokenizer, Tokens, checked_tokens, token_dtype
 from ngptlab.errors import DataError
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class FileTokenizer(Tokenizer):
 
     def bytes_of(self, token: int) -> bytes:
         """See `Tokenizer.bytes_of`; none for a number without a token."""
-        (number,) = checked([token], self)
+        (number,) = checked_tokens([token], self)
         piece = self._tokenizer.id_to_token(number) or ""
         if any(letter not in LETTERS for letter in piece):
             return piece.encode()  # an added token, written as it is
@@ -189,7 +189,7 @@ class FileTokenizer(Tokenizer):
         Raises:
             DataError: it is outside the vocabulary.
         """
-        return self._tokenizer.id_to_token(*checked([token], self)) is not None
+        return self._tokenizer.id_to_token(*checked_tokens([token], self)) is not None
 
     def is_byte(self, token: int) -> bool:
         """Whether the token is written as a byte, as in `<0xE4>`."""
@@ -201,7 +201,7 @@ class FileTokenizer(Tokenizer):
         Raises:
             DataError: as `Tokenizer.decode`, or the library breaks down on the tokens.
         """
-        tokens = checked(ids, self)
+        tokens = checked_tokens(ids, self)
         with _explaining(f"{self.name}: can't decode {len(tokens)} tokens", "; mend the file's decoder"):
             return self._tokenizer.decode(tokens, skip_special_tokens=False)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ngptlab import disk
 from ngptlab.data.tokens.decoders import Spelling
-from ngptlab.data.tokens.tokenizer import END_OF_TEXT, Tokenizer, Tokens, checked
+from ngptlab.data.tokens.tokenizer import END_OF_TEXT, Tokenizer, Tokens, checked_tokens
 from ngptlab.errors import DataError
 
 if TYPE_CHECKING:
@@ -90,11 +90,11 @@ class Gpt2Tokenizer(Tokenizer):
 
     def bytes_of(self, token: int) -> bytes:
         """See `Tokenizer.bytes_of`."""
-        return self._encoding.decode_single_token_bytes(checked([token], self)[0])
+        return self._encoding.decode_single_token_bytes(checked_tokens([token], self)[0])
 
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """See `Tokenizer.decode`."""
-        return self._encoding.decode(checked(ids, self), errors="replace")
+        return self._encoding.decode(checked_tokens(ids, self), errors="replace")
 
 
 def gpt2_lengths() -> npt.NDArray[np.int64]:

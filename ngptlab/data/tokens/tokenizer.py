@@ -91,15 +91,15 @@ class ByteTokenizer(Tokenizer):
 
     def bytes_of(self, token: int) -> bytes:
         """See `Tokenizer.bytes_of`."""
-        (byte,) = checked([token], self)
+        (byte,) = checked_tokens([token], self)
         return END_OF_TEXT.encode() if byte == self.end_of_text else bytes((byte,))
 
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """See `Tokenizer.decode`."""
-        return b"".join(self.bytes_of(i) for i in checked(ids, self)).decode("utf-8", "replace")
+        return b"".join(self.bytes_of(i) for i in checked_tokens(ids, self)).decode("utf-8", "replace")
 
 
-def checked(ids: Sequence[int] | npt.NDArray[np.integer], vocabulary: Tokenizer) -> list[int]:
+def checked_tokens(ids: Sequence[int] | npt.NDArray[np.integer], vocabulary: Tokenizer) -> list[int]:
     """The tokens as numbers, each of them in the vocabulary.
 
     Raises:
