@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_tokenizer_file import END, byte_level, message
+from test_file_tokenizer import END, byte_level, message
 
 from ngptlab.data.tokens import file_tokenizer
 from ngptlab.data.tokens.choose import tokenizer, tokenizer_name

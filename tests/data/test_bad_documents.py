@@ -208,7 +208,7 @@ def test_a_run_says_what_to_do_about_a_column(
 
 
 def test_null_is_no_document(tmp_path: Path, make_folder: Callable[[int], Path]) -> None:
-    """In lines as in tables and data sets (test_tables.py, test_stream.py)."""
+    """In lines as in tables and data sets (test_tables.py, test_dataset_stream.py)."""
     folder = make_folder(5)
     (folder / "a.jsonl").write_text(lines({"text": "one"}, {"text": None}, {"text": "two"}))
     manifest = prepare_out_folder(
