@@ -21,6 +21,7 @@ from ngptlab.data.shards.given_folder import SCHEME, given_training_stream, open
 from ngptlab.data.shards.manifest import (
     FORMAT_VERSION,
     MANIFEST,
+    SPLITS,
     Manifest,
     Split,
     check_digest,
@@ -49,9 +50,7 @@ class Corpus:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.train = self._stream(folder, "train")
-        self.val = self._stream(folder, "val")
-        self.long = self._stream(folder, "long")
+        self.train, self.val, self.long = (TokenStream(manifest.paths(folder, name)) for name in SPLITS)
 
     @property
     def digest(self) -> str:
@@ -62,9 +61,6 @@ class Corpus:
     def end_of_text(self) -> int:
         """The token before every document."""
         return self.manifest.end_of_text
-
-    def _stream(self, folder: Path, split: str) -> TokenStream:
-        return TokenStream([folder / shard.file for shard in self.manifest.splits[split].shards])
 
 
 def open_data(config: RunConfig) -> Corpus:
@@ -153,10 +149,9 @@ def _prepared(data: DataConfig, vocab_size: int, long_min_tokens: int) -> Corpus
         ) from None
     remedy = f"delete the folder {folder} to have it made again"
     manifest = read_manifest(folder / MANIFEST, remedy)
-    for split in manifest.splits.values():
-        for shard in split.shards:
-            check_size(folder, shard, remedy)
-            check_digest(folder, shard, remedy)
+    for shard in manifest.shards:
+        check_size(folder, shard, remedy)
+        check_digest(folder, shard, remedy)
     return Corpus(folder, manifest)
 
 

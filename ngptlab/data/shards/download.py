@@ -77,7 +77,7 @@ def _check_against(
     recorded = {}
     if path.exists():
         manifest = read_manifest(path, "delete it to have it made again")
-        recorded = {shard.file: shard.sha256 for split in manifest.splits.values() for shard in split.shards}
+        recorded = {shard.file: shard.sha256 for shard in manifest.shards}
     for file in wanted:
         if file not in remote:
             place = f"{repository.name} at {repository.commit}"

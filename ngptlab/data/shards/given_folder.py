@@ -151,7 +151,7 @@ def _check_agrees(manifest: Manifest, path: Path, data: DataConfig, files: dict[
             f"{path}: its documents begin with token {manifest.end_of_text}, which is not data.end_of_text "
             f"{data.end_of_text!r}; leave it out"
         )
-    listed = {shard.file for split in manifest.splits.values() for shard in split.shards}
+    listed = {shard.file for shard in manifest.shards}
     there = {name for names in files.values() for name in names}
     for names, what in ((there - listed, "doesn't list"), (listed - there, "lists, but there is no")):
         if names:
@@ -161,20 +161,19 @@ def _check_agrees(manifest: Manifest, path: Path, data: DataConfig, files: dict[
 
 
 def _check_files(folder: Path, manifest: Manifest, remedy: str) -> None:
-    shards = [shard for split in manifest.splits.values() for shard in split.shards]
-    for shard in shards:
+    for shard in manifest.shards:
         check_size(folder, shard, remedy)
     try:
         known = disk.read_json(_record(folder, manifest))
     except (OSError, ValueError):
         known = {}
-    if not isinstance(known, dict) or known.keys() != {shard.file for shard in shards}:
+    if not isinstance(known, dict) or known.keys() != {shard.file for shard in manifest.shards}:
         log.info("comparing the digests of %s, once", folder)
-        for shard in shards:
+        for shard in manifest.shards:
             check_digest(folder, shard, remedy)
         _remember(folder, manifest)
         return
-    for shard in shards:
+    for shard in manifest.shards:
         if _tail_sha256(folder / shard.file) != known[shard.file]:
             raise damaged(folder / shard.file, f"has changed in its last {TAIL_BYTES} bytes", remedy)
 
@@ -187,8 +186,7 @@ def _record(folder: Path, manifest: Manifest) -> Path:
 
 
 def _remember(folder: Path, manifest: Manifest) -> None:
-    shards = [shard for split in manifest.splits.values() for shard in split.shards]
-    tails = {shard.file: _tail_sha256(folder / shard.file) for shard in shards}
+    tails = {shard.file: _tail_sha256(folder / shard.file) for shard in manifest.shards}
     path = _record(folder, manifest)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ def extend_manifest(folder: Path, files: dict[str, list[str]], vocabulary: str) 
             f"{folder}: its documents begin with token {manifest.end_of_text}, those of {vocabulary} with "
             f"{tokens.end_of_text}; give another --out"
         )
-    listed = {shard.file for split in manifest.splits.values() for shard in split.shards}
+    listed = {shard.file for shard in manifest.shards}
     new = {split: [file for file in files.get(split, []) if file not in listed] for split in SPLITS}
     if any(new.values()):
         added = make_manifest(folder, new, tokens, source=manifest.source)

@@ -66,6 +66,15 @@ class Manifest(Frozen):
         fields = self.model_dump(mode="json", exclude={"source", "left_out"})
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def shards(self) -> list[Shard]:
+        """The files of all splits."""
+        return [shard for split in self.splits.values() for shard in split.shards]
+
+    def paths(self, folder: Path, split: str) -> list[Path]:
+        """Where the files of a split lie, in order."""
+        return [folder / shard.file for shard in self.splits[split].shards]
+
     @model_serializer(mode="wrap")
     def _older_form(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What came later stays out where it says nothing, so that manifests are what they were."""

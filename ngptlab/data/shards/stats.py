@@ -41,7 +41,7 @@ def stats(folder: Path) -> tuple[Manifest, list[SplitStats]]:
     found = []
     for name, split in manifest.splits.items():
         if split.tokens:
-            stream = TokenStream([folder / shard.file for shard in split.shards])
+            stream = TokenStream(manifest.paths(folder, name))
             lengths = np.fromiter(map(len, stream.documents(0, manifest.end_of_text)), dtype=np.int64)
             per_token = split.text_bytes / split.tokens
             found.append(SplitStats(name, split.documents, split.tokens, per_token, lengths))

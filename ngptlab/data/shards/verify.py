@@ -76,18 +76,8 @@ def verify(folder: Path, *, vocabulary: str = "") -> Checked:
     return Checked(manifest, _check_overlap(folder, manifest), unchecked)
 
 
-def split_stream(folder: Path, manifest: Manifest, split: str) -> TokenStream:
-    """The tokens of a split.
-
-    Raises:
-        DataError: a file is missing or its header contradicts its length.
-    """
-    return TokenStream([folder / shard.file for shard in manifest.splits[split].shards])
-
-
 def _check_listing(path: Path, manifest: Manifest) -> None:
-    files = [shard.file for split in manifest.splits.values() for shard in split.shards]
-    twice = [file for file, count in Counter(files).items() if count > 1]
+    twice = [file for file, count in Counter(shard.file for shard in manifest.shards).items() if count > 1]
     if twice:
         raise damaged(path, f"lists {twice[0]} twice", REMEDY)
 
@@ -142,7 +132,7 @@ def _check_overlap(folder: Path, manifest: Manifest) -> dict[str, int]:
     for name in sorted(SPLITS, key=lambda split: split == "train"):
         own: set[bytes] = set()
         compared[name] = 0
-        stream = split_stream(folder, manifest, name)
+        stream = TokenStream(manifest.paths(folder, name))
         for number, document in enumerate(stream.documents(1, manifest.end_of_text)):
             digest = hashlib.sha256(document.astype("<u4").tobytes()).digest()[:HASH_BYTES]
             if digest in seen:
