@@ -26,10 +26,10 @@ from benchmarks.sizes import SIZES, Size
 from benchmarks.steps import bench_device, ours
 from ngptlab import recipes
 from ngptlab.data.batches import Batches
-from ngptlab.data.shards import TokenStream
-from ngptlab.data.sources import documents
-from ngptlab.data.tokenize import tokenizer
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.shards.writer import ShardWriter
+from ngptlab.data.text.sources import documents
+from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.errors import LabError
 from ngptlab.methods import names
 from ngptlab.train.checkpoint import list_checkpoints, save_checkpoint

@@ -28,9 +28,9 @@ import numpy as np
 import zstandard
 
 from benchmarks.machine import Floats, Spread, ratios, table, write
-from ngptlab.data.manifest import MANIFEST, read_manifest
-from ngptlab.data.sources import documents
-from ngptlab.data.tokenize import tokenizer
+from ngptlab.data.shards.manifest import MANIFEST, read_manifest
+from ngptlab.data.text.sources import documents
+from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.errors import LabError
 
 

@@ -28,7 +28,8 @@ from benchmarks.machine import Spread, ratios, table, write
 from benchmarks.sizes import SIZES, Size
 from benchmarks.steps import bench_device, ours
 from ngptlab.data.batches import Batches
-from ngptlab.data.shards import FORMATS, HEADER_BYTES, TokenStream, header
+from ngptlab.data.shards.format import FORMATS, HEADER_BYTES, header
+from ngptlab.data.shards.stream import TokenStream
 from ngptlab.methods import names
 
 SIZE = "gpt2-7m"

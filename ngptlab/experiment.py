@@ -13,9 +13,9 @@ import torch
 import ngptlab
 from ngptlab import methods
 from ngptlab.config import RunConfig
-from ngptlab.data.adopt import more_tokens
 from ngptlab.data.batches import Batches
 from ngptlab.data.corpus import Corpus, long_document_tokens, open_data
+from ngptlab.data.shards.given_folder import more_tokens
 from ngptlab.device import Device, describe, memory_bytes, open_device
 from ngptlab.disk import write_json
 from ngptlab.errors import CheckpointError, ConfigError, LabError

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ngptlab.config import Dims, RunConfig, ScheduleConfig, flatten
-from ngptlab.data.made import made_shards
+from ngptlab.data.shards.made_up import made_up_shards
 from ngptlab.recipes import Recipe
 from ngptlab.sizes import block_values, embedding_values
 
@@ -28,7 +28,7 @@ def smoke(recipe: Recipe) -> Recipe:
         DataError: the made-up shards can't be written, or a tokenizer's file can't be read.
     """
     config = recipe.config
-    folder = made_shards(config.data.tokenizer, config.model.vocab_size)
+    folder = made_up_shards(config.data.tokenizer, config.model.vocab_size)
     context = min(config.train.context, CONTEXT)
     changes: dict[str, Any] = {
         "name": f"{config.name[:58]}-smoke",

@@ -16,6 +16,8 @@ import unicodedata
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from ngptlab.output import open_missing
 
@@ -73,6 +75,44 @@ def say_path(path: Path) -> None:
     sys.stdout.flush()
     raw.write(os.fsencode(path) + b"\n")
     raw.flush()
+
+
+class Line:
+    """Says on stderr how far something is; `due` says when. A context manager, which ends the line."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._every_seconds = 0.5 if self._live else 10.0
+        self._shown = -float("inf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live and self._shown > -float("inf"):
+            remark("")
+
+    def due(self, now: float) -> bool:
+        """Whether it is time for another line, at first and then every so often. `now` is of `time.monotonic`."""
+        if now - self._shown < self._every_seconds:
+            return False
+        self._shown = now
+        return True
+
+    def show(self, line: str) -> None:
+        """Replace the line on a terminal; elsewhere add one."""
+        if self._live:
+            rewrite(line)
+        else:
+            remark(line, flush=True)
+
+    def note(self, line: str) -> None:
+        """Say something that stays, above the line."""
+        if self._live and self._shown > -float("inf"):
+            rewrite("")
+        remark(line, flush=True)
 
 
 @contextlib.contextmanager

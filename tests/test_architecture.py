@@ -143,14 +143,14 @@ READS: dict[str, dict[str, str]] = {
     "export/pickled.py": {"torch.load": "of what open_regular() opened"},
     "train/checkpoint.py": {"load_file": "of what open_regular opened"},
     "output.py": {"os.open": "of /dev/null"},
-    "data/formats.py": {"parquet.ParquetFile": "after check_regular"},
-    "data/trove.py": {
+    "data/text/formats.py": {"parquet.ParquetFile": "after check_regular"},
+    "data/prepare/datatrove_steps.py": {
         "np.load": "mapped, after check_regular",
         "np.memmap": "after check_regular",
         "self.job.open": "opens no file",
     },
-    "data/tokenize.py": {"tiktoken.get_encoding": "its cache was looked through"},
-    "data/make.py": {"os.open": "of a folder, to lock it"},
+    "data/tokens/gpt2.py": {"tiktoken.get_encoding": "its cache was looked through"},
+    "data/prepare/out_folder.py": {"os.open": "of a folder, to lock it"},
 }
 """Calls that read files without disk.py, and why they may. A FIFO blocks for ever, and a file may have any size."""
 READING = {
@@ -176,6 +176,19 @@ READING_OF = {
 
 # (file, line) of mentions that stand although they name a method outside methods/ and recipes/.
 MAX_LINES = 400
+
+
+DATA_ROOMS: dict[str, set[str]] = {
+    "text": set(),
+    "tokens": set(),
+    "shards": {"text", "tokens"},
+    "prepare": {"text", "tokens", "shards"},
+    "batches.py": {"shards"},
+    "corpus.py": {"text", "tokens", "shards", "prepare"},
+}
+"""What the rooms of data/, and the files that stand beside them, may know of one another."""
+CIRCLES_LEFT = {"tracking"}
+"""Units in which modules still import one another in circles."""
 
 
 def unit_of(path: Path) -> str:
@@ -317,6 +330,67 @@ def test_the_table_has_no_circle_and_no_dead_entry() -> None:
         left = {unit: knows for unit, knows in left.items() if unit not in free}
 
 
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == ROOT else parts)
+
+
+def imported_modules(tree: ast.AST, modules: set[str]) -> set[str]:
+    """Those of `modules` that the code imports, at its top or within a function; what only the type checker reads is left out."""
+    for_types = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+        for part in ast.walk(statement)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in for_types:
+            for _, module, name in imports(node):
+                within = f"{module}.{name}"
+                found.add(within if within in modules else module)
+    return found & modules
+
+
+def in_circles(knows: dict[str, set[str]]) -> set[str]:
+    """All that is in a circle, or lies between two."""
+    left = {module: set(known) for module, known in knows.items()}
+    while True:
+        known = set().union(*left.values())
+        within = {module: others & set(left) for module, others in left.items() if module in known}
+        within = {module: others for module, others in within.items() if others}
+        if within == left:
+            return set(left)
+        left = within
+
+
+def test_modules_import_one_another_in_no_circle() -> None:
+    """An import within a function hides a circle from Python, not from who reads the files."""
+    files = {module_of(path): path for path in SOURCES}
+    knows = {
+        module: imported_modules(ast.parse(path.read_text(encoding="utf-8")), set(files)) - {module}
+        for module, path in files.items()
+    }
+    found = {module for module in in_circles(knows) if unit_of(files[module]) not in CIRCLES_LEFT}
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "data").rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_rooms_of_data_know_one_another_one_way(path: Path) -> None:
+    room = path.relative_to(PACKAGE / "data").parts[0]
+    found = {
+        place
+        for _, module, name in imports(ast.parse(path.read_text(encoding="utf-8")))
+        if f"{module}.".startswith("ngptlab.data.")
+        for place in [f"{module}.{name}".split(".")[2]]
+    }
+    may = DATA_ROOMS.get(room, set())
+    assert {place for place in found if place != room} <= may | {f"{place}.py" for place in may}
+
+
 @by_file
 def test_no_code_from_data(path: Path) -> None:
     may = path.relative_to(PACKAGE).as_posix() in READ_TENSORS
@@ -443,6 +517,18 @@ def test_torch_is_imported_late() -> None:
 )
 def test_wrong_imports_are_found(unit: str, code: str) -> None:
     assert len(wrong_imports(unit, ast.parse(code))) == 1
+
+
+def test_circles_are_found() -> None:
+    knows = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a"}}
+    assert in_circles(knows) == {"b", "c"} and in_circles(knows | {"c": {"d"}}) == set()
+
+
+def test_imports_of_modules_are_found() -> None:
+    code = (
+        "if TYPE_CHECKING:\n    import p.a\nfrom p import b\ndef f():\n    from p.c import name\n    import q"
+    )
+    assert imported_modules(ast.parse(code), {"p", "p.a", "p.b", "p.c"}) == {"p.b", "p.c"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 
 from ngptlab.cli import main
 from ngptlab.config import Dims, RunConfig, cooldown_steps
-from ngptlab.data.verify import verify
+from ngptlab.data.shards.verify import verify
 from ngptlab.methods import load, resolve
 from ngptlab.nn.decoder import Decoder
 from ngptlab.optim.schedule import lr_factor

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ngptlab.data.shards import TokenStream
+from ngptlab.data.shards.stream import TokenStream
 from ngptlab.errors import DataError
 
 U64 = npt.NDArray[np.uint64]

@@ -1,4 +1,4 @@
-"""A corpus: found in the cache or made there, or somebody's folder of shards (adopt.py); checked, opened.
+"""A corpus: found in the cache or made there, or somebody's folder of shards (shards/given_folder.py); checked, opened.
 
 One made here is a folder `data/<key>` in the cache; the key stands for everything that decides the tokens. It is made in a
 hidden folder beside its place and renamed, so it is there as a whole or not at all; a kill leaves a hidden folder that
@@ -14,22 +14,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ngptlab.config import DataConfig, RunConfig
-from ngptlab.data import sources
-from ngptlab.data.adopt import SCHEME, adopt, adopted_stream
-from ngptlab.data.cache import cache_folder
-from ngptlab.data.known import check_there
-from ngptlab.data.manifest import (
+from ngptlab.data.prepare.text_to_shards import prepare
+from ngptlab.data.shards.cache import cache_folder
+from ngptlab.data.shards.format import HEADER_BYTES
+from ngptlab.data.shards.given_folder import SCHEME, given_training_stream, open_given_folder
+from ngptlab.data.shards.manifest import (
     FORMAT_VERSION,
     MANIFEST,
+    SPLITS,
     Manifest,
     Split,
     check_digest,
     check_size,
     read_manifest,
 )
-from ngptlab.data.prepare import prepare
-from ngptlab.data.shards import HEADER_BYTES, TokenStream
-from ngptlab.data.tokenize import check_vocabulary, tokenizer, tokenizer_name
+from ngptlab.data.shards.published import check_downloaded
+from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.text import sources
+from ngptlab.data.tokens.choose import check_vocabulary, tokenizer, tokenizer_name
 from ngptlab.errors import DataError
 from ngptlab.folders import filling
 
@@ -48,9 +50,7 @@ class Corpus:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.train = self._stream(folder, "train")
-        self.val = self._stream(folder, "val")
-        self.long = self._stream(folder, "long")
+        self.train, self.val, self.long = (TokenStream(manifest.paths(folder, name)) for name in SPLITS)
 
     @property
     def digest(self) -> str:
@@ -62,9 +62,6 @@ class Corpus:
         """The token before every document."""
         return self.manifest.end_of_text
 
-    def _stream(self, folder: Path, split: str) -> TokenStream:
-        return TokenStream([folder / shard.file for shard in self.manifest.splits[split].shards])
-
 
 def open_data(config: RunConfig) -> Corpus:
     """The corpus of a config, prepared if it isn't yet.
@@ -72,7 +69,7 @@ def open_data(config: RunConfig) -> Corpus:
     Raises:
         DataError: as for `open_corpus`; shards are missing that `ngptlab data get` gets.
     """
-    check_there(config.data, tokens=config.train.tokens)
+    check_downloaded(config.data, tokens=config.train.tokens)
     longest = long_document_tokens(config)
     return open_corpus(config.data, vocab_size=config.model.vocab_size, long_min_tokens=longest)
 
@@ -121,7 +118,7 @@ def known_size(data: DataConfig, *, long_min_tokens: int) -> Size | None:
             shard's header is damaged.
     """
     if data.source.startswith(SCHEME):
-        stream = adopted_stream(data)
+        stream = given_training_stream(data)
         return Size(len(stream), stream.nbytes)
     path = _place(data, long_min_tokens) / MANIFEST
     if not path.exists():
@@ -132,7 +129,7 @@ def known_size(data: DataConfig, *, long_min_tokens: int) -> Size | None:
 
 def _adopted(data: DataConfig, vocab_size: int) -> Corpus:
     try:
-        return Corpus(*adopt(data, vocab_size=vocab_size))
+        return Corpus(*open_given_folder(data, vocab_size=vocab_size))
     except OSError as error:
         raise DataError(
             f"{data.source}: its manifest can't be written ({error.strerror}); make room or set NGPTLAB_CACHE "
@@ -152,10 +149,9 @@ def _prepared(data: DataConfig, vocab_size: int, long_min_tokens: int) -> Corpus
         ) from None
     remedy = f"delete the folder {folder} to have it made again"
     manifest = read_manifest(folder / MANIFEST, remedy)
-    for split in manifest.splits.values():
-        for shard in split.shards:
-            check_size(folder, shard, remedy)
-            check_digest(folder, shard, remedy)
+    for shard in manifest.shards:
+        check_size(folder, shard, remedy)
+        check_digest(folder, shard, remedy)
     return Corpus(folder, manifest)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ngptlab.config import RunConfig, parse
-from ngptlab.data.tokenize import FILE_SUFFIX, UNKNOWN, ByteTokenizer, Gpt2Tokenizer, tokenizer
-from ngptlab.data.tokenizer_file import FileTokenizer
+from ngptlab.data.tokens.choose import FILE_SUFFIX, UNKNOWN, tokenizer
+from ngptlab.data.tokens.file_tokenizer import FileTokenizer
+from ngptlab.data.tokens.gpt2 import Gpt2Tokenizer
+from ngptlab.data.tokens.tokenizer import ByteTokenizer
 from ngptlab.errors import ConfigError, DataError
 
 PADDED_GPT2 = 50304

@@ -12,9 +12,10 @@ from typing import Any
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
-from ngptlab.data.decoders import byte_letters
-from ngptlab.data.tokenize import END_OF_TEXT, ByteTokenizer, Gpt2Tokenizer, Tokenizer
-from ngptlab.data.tokenizer_file import FileTokenizer
+from ngptlab.data.tokens.decoders import byte_letters
+from ngptlab.data.tokens.file_tokenizer import FileTokenizer
+from ngptlab.data.tokens.gpt2 import Gpt2Tokenizer
+from ngptlab.data.tokens.tokenizer import END_OF_TEXT, ByteTokenizer, Tokenizer
 
 
 def tokenizer_files(vocabulary: Tokenizer, context: int) -> dict[str, Any]:

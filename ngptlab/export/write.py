@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from ngptlab.data.tokenize import tokenizer
+from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.disk import write_bytes
 from ngptlab.errors import CheckpointError, ConfigError, DataError
 from ngptlab.export.bundle import bundle

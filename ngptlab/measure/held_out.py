@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngptlab.config import RunConfig
-from ngptlab.data.adopt import more_tokens
 from ngptlab.data.batches import documents_of_windows, fixed_windows
 from ngptlab.data.corpus import Corpus, long_document_tokens
-from ngptlab.data.token_bytes import token_bytes
+from ngptlab.data.shards.given_folder import more_tokens
+from ngptlab.data.shards.token_bytes import token_bytes
 from ngptlab.errors import DataError
 from ngptlab.measure.length.measure import long_documents
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from ngptlab.data.progress import Line
+from ngptlab.terminal import Line
 
 
 class Progress(Line):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ngptlab.config import RunConfig
 from ngptlab.data.corpus import known_size
-from ngptlab.data.known import check_there, get_command
-from ngptlab.data.shards import shard_format
+from ngptlab.data.shards.format import shard_format
+from ngptlab.data.shards.published import check_downloaded, download_command
 from ngptlab.errors import DataError
 
 
@@ -33,7 +33,7 @@ def planned_data(config: RunConfig) -> PlannedData:
     needed = config.train.tokens
     size, missing = None, ""
     try:
-        check_there(config.data, tokens=needed)
+        check_downloaded(config.data, tokens=needed)
         size = known_size(config.data, long_min_tokens=config.eval.length_factor * config.train.context)
     except DataError as error:
         missing = str(error)
@@ -47,5 +47,5 @@ def planned_data(config: RunConfig) -> PlannedData:
         epochs=epochs,
         bytes=size.bytes if size else needed * shard_format(config.model.vocab_size).token_bytes,
         missing=missing,
-        command="" if enough else get_command(config.data, tokens=needed) or "",
+        command="" if enough else download_command(config.data, tokens=needed) or "",
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from ngptlab.config import DataConfig, explain
-from ngptlab.data.progress import Progress
+from ngptlab.data.prepare.progress import PrepareProgress
 from ngptlab.errors import ConfigError
 from ngptlab.options.types import count
 from ngptlab.terminal import remark, say
@@ -99,7 +99,7 @@ def _no_action(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from ngptlab.data.verify import verify
+    from ngptlab.data.shards.verify import verify
 
     checked = verify(options.folder, vocabulary=str(options.tokenizer or ""))
     manifest = checked.manifest
@@ -119,7 +119,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _stats(options: argparse.Namespace) -> int:
     from ngptlab.console import Console
-    from ngptlab.data.stats import draw, histogram, stats
+    from ngptlab.data.shards.stats import draw, histogram, stats
 
     if options.out and options.out.suffix.lower() not in PICTURES:
         raise ConfigError(f"--out {options.out}: a picture's name ends in {', '.join(PICTURES)}")
@@ -163,9 +163,9 @@ def _table(*headings: str) -> Table:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from ngptlab.data.make import make
-    from ngptlab.data.prepare import Paused
-    from ngptlab.data.sources import find
+    from ngptlab.data.prepare.out_folder import prepare_out_folder
+    from ngptlab.data.prepare.text_to_shards import Paused
+    from ngptlab.data.text.sources import find
     from ngptlab.train.stop import listen
 
     place = options.source
@@ -184,8 +184,8 @@ def _prepare(options: argparse.Namespace) -> int:
     data_get.check_out(options.out)
     source = find(place, column=options.column, split=options.split, revision=options.revision)
     try:
-        with listen() as request, Progress() as progress:
-            manifest = make(
+        with listen() as request, PrepareProgress() as progress:
+            manifest = prepare_out_folder(
                 data,
                 options.out,
                 long_min_tokens=options.long_min_tokens,

@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ngptlab.config import DataConfig, explain
-from ngptlab.data.adopt import SCHEME
-from ngptlab.data.known import KNOWN, PG19, PG19_LABELS, default_folder
-from ngptlab.data.manifest import Manifest
+from ngptlab.data.shards.given_folder import SCHEME
+from ngptlab.data.shards.manifest import Manifest
+from ngptlab.data.shards.published import PG19, PG19_LABELS, PUBLISHED, default_folder
 from ngptlab.errors import ConfigError
 from ngptlab.options.types import count
 from ngptlab.terminal import remark, say
@@ -20,7 +20,7 @@ from ngptlab.terminal import remark, say
 def add(get: argparse.ArgumentParser) -> None:
     """Give the verb's parser its options."""
     sets = get.add_subparsers(title="what", required=True, metavar="WHAT", parser_class=type(get))
-    for name, known in KNOWN.items():
+    for name, known in PUBLISHED.items():
         text = f"Shards of {known.tokenizer}'s tokens from {known.repository}, about {known.shard_tokens / 1e6:.0f}M each."
         made = sets.add_parser(name, help=text, description=text, allow_abbrev=False)
         made.add_argument(
@@ -94,16 +94,16 @@ def check_out(folder: Path) -> None:
 
 def _shards(options: argparse.Namespace) -> int:
     check_out(options.out)
-    from ngptlab.data.arrivals import Arrivals
-    from ngptlab.data.get import get_shards
+    from ngptlab.data.prepare.progress import DownloadProgress
+    from ngptlab.data.shards.download import download_shards
 
-    with Arrivals() as arrivals:
-        manifest = get_shards(
+    with DownloadProgress() as progress:
+        manifest = download_shards(
             options.known,
             options.out,
             shards=options.shards,
             revision=options.revision,
-            tell=arrivals.tell,
+            tell=progress.tell,
             note=remark,
         )
     print_splits(manifest)
@@ -120,25 +120,25 @@ def print_splits(manifest: Manifest) -> None:
 
 
 def _pg19(options: argparse.Namespace) -> int:
-    from ngptlab.data.books import pg19
+    from ngptlab.data.prepare.books import pg19
 
     texts = pg19(options.split, repository=options.repo, revision=options.revision)
     return _add_books(options, texts, PG19_LABELS[options.split])
 
 
 def _own_books(options: argparse.Namespace) -> int:
-    from ngptlab.data.books import own_books
+    from ngptlab.data.prepare.books import own_books
 
     return _add_books(options, *own_books(options.source))
 
 
 def _add_books(options: argparse.Namespace, texts: Iterator[str], label: str) -> int:
-    from ngptlab.data.arrivals import Arrivals
-    from ngptlab.data.books import add_books
+    from ngptlab.data.prepare.books import add_books
+    from ngptlab.data.prepare.progress import DownloadProgress
 
-    with Arrivals() as arrivals:
+    with DownloadProgress() as progress:
         names = add_books(
-            texts, label, options.out, vocabulary=options.tokenizer, tell=lambda done: arrivals.tell(done, 0)
+            texts, label, options.out, vocabulary=options.tokenizer, tell=lambda done: progress.tell(done, 0)
         )
     say(
         f"long   {', '.join(names)} in {options.out}; runs on {SCHEME}{options.out} measure loss by position on them"

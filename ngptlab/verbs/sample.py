@@ -61,8 +61,8 @@ def act(options: argparse.Namespace) -> int:
 
 def _act(options: argparse.Namespace) -> None:
     from ngptlab.config import DeviceConfig
-    from ngptlab.data.detokenize import detokenizer
-    from ngptlab.data.tokenize import tokenizer
+    from ngptlab.data.tokens.choose import tokenizer
+    from ngptlab.data.tokens.detokenize import detokenizer
     from ngptlab.sampling.choose import Sampling
     from ngptlab.sampling.generate import generate
     from ngptlab.trained import open_trained

@@ -13,7 +13,8 @@ from tokenizers import decoders, models, normalizers
 
 from ngptlab import Run, RunConfig
 from ngptlab.cli import main
-from ngptlab.data.tokenize import ByteTokenizer, tokenizer
+from ngptlab.data.tokens.choose import tokenizer
+from ngptlab.data.tokens.tokenizer import ByteTokenizer
 from ngptlab.experiment import train
 from ngptlab.sampling.choose import Sampling
 from ngptlab.sampling.generate import generate
@@ -87,7 +88,7 @@ def test_the_text_goes_on_where_the_prompt_ends(
         prompts.append(prompt)
         return [[3], [4], [1]]
 
-    monkeypatch.setattr("ngptlab.data.tokenize.tokenizer", lambda *given: vocabulary)
+    monkeypatch.setattr("ngptlab.data.tokens.choose.tokenizer", lambda *given: vocabulary)
     monkeypatch.setattr("ngptlab.sampling.generate.generate", fixed)
     assert said(capsys, str(run.path), "Hello") == "Hello Priority!\n"
     assert prompts == [[1, 2]]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ngptlab.data import batches as batches_module
 from ngptlab.data.batches import Batches, documents_of_windows, fixed_windows, permute
-from ngptlab.data.shards import TokenStream
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.errors import DataError
 
 SEEDS = st.integers(0, 2**70)

@@ -13,8 +13,8 @@ import pytest
 import zstandard
 
 from ngptlab.cli import main
-from ngptlab.data import formats, sources
-from ngptlab.data.formats import Document
+from ngptlab.data.text import formats, sources
+from ngptlab.data.text.formats import Document
 from ngptlab.errors import DataError
 
 LIMIT = 100

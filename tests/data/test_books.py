@@ -16,11 +16,11 @@ from hub_server import Hub, running
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
-from ngptlab.data.adopt import adopt
 from ngptlab.data.corpus import open_corpus
-from ngptlab.data.manifest import MANIFEST, read_manifest
-from ngptlab.data.tokenize import ByteTokenizer
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.shards.given_folder import open_given_folder
+from ngptlab.data.shards.manifest import MANIFEST, read_manifest
+from ngptlab.data.shards.writer import ShardWriter
+from ngptlab.data.tokens.tokenizer import ByteTokenizer
 
 EOT = 256
 BOOKS = [f"Book {number}. " + "It was so. " * (number * 40 + 3) for number in range(5)]
@@ -70,7 +70,7 @@ def test_books_of_ones_own(library: Path, shards: Path, manifest: str, cache: Pa
         shard.file for shard in grown.splits["long"].shards
     ]
     (shards / MANIFEST).unlink()
-    assert adopt(DataConfig(source=f"shards:{shards}"), vocab_size=257)[1] == grown
+    assert open_given_folder(DataConfig(source=f"shards:{shards}"), vocab_size=257)[1] == grown
     assert main(["data", "verify", str(shards)]) == 0
     before = {path: path.stat().st_mtime_ns for path in shards.iterdir()}
     assert add(library, shards) == 0  # already there

@@ -17,9 +17,9 @@ import zstandard
 import ngptlab.errors
 from ngptlab.config import DataConfig
 from ngptlab.data.corpus import Corpus, open_corpus
-from ngptlab.data.shards import TokenStream
-from ngptlab.data.sources import documents
-from ngptlab.data.tokenize import tokenizer
+from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.text.sources import documents
+from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.errors import DataError
 
 MakeFolder = Callable[[Iterable[str] | int], Path]
@@ -140,10 +140,10 @@ def test_gpt2_tokens(cache: Path, make_folder: MakeFolder, prepared: Prepared) -
 PEAKS = """
 import sys, tracemalloc
 from ngptlab.config import DataConfig
-from ngptlab.data import prepare
+from ngptlab.data.prepare import text_to_shards
 from ngptlab.data.corpus import open_corpus
 
-prepare.BATCH_BYTES = 1 << 16
+text_to_shards.BATCH_BYTES = 1 << 16
 for path in sys.argv[1:]:
     tracemalloc.start()
     open_corpus(DataConfig(source=f"text:{path}"), vocab_size=257, long_min_tokens=40)

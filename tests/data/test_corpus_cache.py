@@ -14,9 +14,9 @@ import pytest
 
 import ngptlab.errors
 from ngptlab.data import corpus as corpus_module
-from ngptlab.data import prepare as prepare_module
-from ngptlab.data import sources
 from ngptlab.data.corpus import Corpus, Manifest
+from ngptlab.data.prepare import text_to_shards as prepare_module
+from ngptlab.data.text import sources
 
 MakeFolder = Callable[[Iterable[str] | int], Path]
 Prepared = Callable[..., Corpus]
@@ -107,9 +107,9 @@ def test_a_kill_while_preparing_leaves_nothing_half_made(
     script = f"""
 import os, signal
 from ngptlab.config import DataConfig
-from ngptlab.data import prepare
+from ngptlab.data.prepare import text_to_shards
 from ngptlab.data.corpus import open_corpus
-prepare.fsync_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)  # all is written, nothing renamed
+text_to_shards.fsync_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)  # all is written, nothing renamed
 open_corpus(DataConfig(source="text:{folder}"), vocab_size=257, long_min_tokens=40)
 """
     package = Path(ngptlab.errors.__file__).parents[1]

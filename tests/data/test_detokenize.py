@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Library
 from tokenizers import models
 
-from ngptlab.data.decoders import byte_letters
-from ngptlab.data.detokenize import detokenizer
-from ngptlab.data.tokenize import ByteTokenizer, Tokenizer, tokenizer
+from ngptlab.data.tokens.choose import tokenizer
+from ngptlab.data.tokens.decoders import byte_letters
+from ngptlab.data.tokens.detokenize import detokenizer
+from ngptlab.data.tokens.tokenizer import ByteTokenizer, Tokenizer
 from ngptlab.errors import DataError
 
 BYTES = ByteTokenizer()

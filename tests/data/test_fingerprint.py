@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ngptlab.data.sources import fingerprint
+from ngptlab.data.text.sources import fingerprint
 
 
 def test_fingerprint_changes_with_name_size_and_time(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ngptlab.data.journal import HASHES, Journal, clear, read_hashes, read_journal, write_journal
+from ngptlab.data.prepare.journal import HASHES, Journal, clear, read_hashes, read_journal, write_journal
 from ngptlab.errors import DataError
 
 HASHED = [bytes([number]) * 32 for number in range(9)]

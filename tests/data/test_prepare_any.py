@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from stand_ins import Killed
 
 from ngptlab.config import DataConfig
-from ngptlab.data import prepare as prepare_module
-from ngptlab.data.make import make
-from ngptlab.data.manifest import SPLITS
-from ngptlab.data.shards import TokenStream
-from ngptlab.data.verify import verify
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.prepare import text_to_shards as prepare_module
+from ngptlab.data.prepare.out_folder import prepare_out_folder
+from ngptlab.data.shards.manifest import SPLITS
+from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.shards.verify import verify
+from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.errors import DataError
 
 VAL, LONG, LONG_MIN = 0.2, 0.3, 12
@@ -60,7 +60,7 @@ def by_split(documents: list[str]) -> dict[str, list[bytes]] | None:
 
 def made(texts: Path, out: Path, workers: int) -> dict[str, bytes]:
     data = DataConfig(source=f"text:{texts}", val_share=VAL, long_share=LONG)
-    make(data, out, long_min_tokens=LONG_MIN, workers=workers)
+    prepare_out_folder(data, out, long_min_tokens=LONG_MIN, workers=workers)
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 

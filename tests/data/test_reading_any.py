@@ -18,8 +18,9 @@ from ngptlab.cli import main
 from ngptlab.config import DataConfig
 from ngptlab.data.batches import Batches
 from ngptlab.data.corpus import open_corpus
-from ngptlab.data.shards import HEADER_BYTES, TokenStream
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.shards.format import HEADER_BYTES
+from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.errors import DataError
 
 EOT = 256

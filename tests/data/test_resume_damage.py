@@ -18,14 +18,14 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
-from ngptlab.data import prepare as prepare_module
 from ngptlab.data.corpus import open_corpus
-from ngptlab.data.journal import HASHES, JOURNAL
-from ngptlab.data.make import make
-from ngptlab.data.shards import HEADER_BYTES, file_sha256
-from ngptlab.data.trove import steps
-from ngptlab.data.verify import verify
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.prepare import text_to_shards as prepare_module
+from ngptlab.data.prepare.datatrove_steps import steps
+from ngptlab.data.prepare.journal import HASHES, JOURNAL
+from ngptlab.data.prepare.out_folder import prepare_out_folder
+from ngptlab.data.shards.format import HEADER_BYTES, file_sha256
+from ngptlab.data.shards.verify import verify
+from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.errors import DataError
 
 EOT = 256
@@ -41,7 +41,7 @@ def made(texts: Path, out: Path) -> dict[str, bytes]:
         patch.setattr(prepare_module, "SAVE_BYTES", 1500)
         patch.setattr(prepare_module, "BATCH_BYTES", 250)
         patch.setitem(ShardWriter.__init__.__kwdefaults__, "shard_tokens", 1500)  # type: ignore[arg-type]
-        make(config(texts), out, long_min_tokens=60, workers=1)
+        prepare_out_folder(config(texts), out, long_min_tokens=60, workers=1)
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 
@@ -198,7 +198,7 @@ def test_a_damaged_block_is_not_merged_and_is_made_again(
     for rank in range(2):
         encode(None, rank, 2)
     merge()
-    make(config(base / "texts"), tmp_path / "straight", long_min_tokens=60, workers=1)
+    prepare_out_folder(config(base / "texts"), tmp_path / "straight", long_min_tokens=60, workers=1)
     assert files_of(tmp_path / "out") == files_of(tmp_path / "straight")
 
 
@@ -276,7 +276,7 @@ def test_bytes_of_text_are_counted_with_a_tokenizers_file(
 ) -> None:
     file, out = byte_level(tmp_path / "tokenizer.json"), tmp_path / "out"
     data = config(base / "texts").model_copy(update={"tokenizer": str(file)})
-    make(data, out, long_min_tokens=60, workers=1)
+    prepare_out_folder(data, out, long_min_tokens=60, workers=1)
     assert main(["data", "verify", str(out)]) == 0
     assert (
         "not its bytes of text: that takes --tokenizer FILE, the tokenizer.json whose"
@@ -300,7 +300,7 @@ def test_tokens_of_no_certain_bytes_are_said_to_be_such(
     file, out = byte_level(tmp_path / "tokenizer.json"), tmp_path / "out"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"normalizer": {"type": "Lowercase"}}))
     data = config(base / "texts").model_copy(update={"tokenizer": str(file)})
-    make(data, out, long_min_tokens=60, workers=1)
+    prepare_out_folder(data, out, long_min_tokens=60, workers=1)
     assert main(["data", "verify", str(out), "--tokenizer", str(file)]) == 0
     assert "stand for no certain number of bytes" in capsys.readouterr().out
 

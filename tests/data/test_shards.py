@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ngptlab.data import shards
-from ngptlab.data.shards import Shard, TokenStream
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.shards import stream as stream_module
+from ngptlab.data.shards.format import FORMATS, Shard, header
+from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.errors import DataError
 
 EOT = 256
@@ -107,7 +108,7 @@ def test_documents_come_back_whole(
     documents: list[list[int]], shard_tokens: int, min_tokens: int, scan: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "SCAN_TOKENS", scan)
+        patch.setattr(stream_module, "SCAN_TOKENS", scan)
         write(Path(folder), documents, shard_tokens)
         found = [document.tolist() for document in opened(Path(folder)).documents(min_tokens, EOT)]
     assert found == [document for document in documents if len(document) >= min_tokens]
@@ -123,7 +124,7 @@ def test_tokens_before_the_first_end_of_text_are_left_out(tmp_path: Path) -> Non
 def test_documents_need_no_more_memory_than_the_largest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "SCAN_TOKENS", 1 << 12)
+    monkeypatch.setattr(stream_module, "SCAN_TOKENS", 1 << 12)
     write(tmp_path, [[1] * 2000] * 500)
     stream = opened(tmp_path)
     tracemalloc.start()
@@ -138,7 +139,7 @@ def test_documents_need_no_more_memory_than_the_largest(
 def test_empty_streams(tmp_path: Path) -> None:
     assert len(TokenStream([])) == 0
     assert list(TokenStream([]).documents(0, EOT)) == []
-    (tmp_path / "a.bin").write_bytes(shards.header(shards.FORMATS[0], 0))  # others' tools may write such
+    (tmp_path / "a.bin").write_bytes(header(FORMATS[0], 0))  # others' tools may write such
     write(tmp_path, [[5]])
     stream = TokenStream([tmp_path / "a.bin", tmp_path / "train_000000.bin", tmp_path / "a.bin"])
     assert stream.window(0, 2).tolist() == [EOT, 5]
@@ -183,7 +184,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 
 def test_reading_lets_go_of_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is mapped after reading everything once is bounded, and what is read is the same."""
-    monkeypatch.setattr(shards, "MAPPED_BYTES", 1 << 20)
+    monkeypatch.setattr(stream_module, "MAPPED_BYTES", 1 << 20)
     tokens = np.random.default_rng(0).integers(0, 1000, 8_000_000)
     with ShardWriter(tmp_path, "train", shard_tokens=3_000_000) as written:
         written.write(tokens)

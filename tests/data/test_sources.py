@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from ngptlab.data.sources import Document, documents
+from ngptlab.data.text.sources import Document, documents
 from ngptlab.errors import DataError
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
-from ngptlab.data import formats, sources
-from ngptlab.data.make import make
-from ngptlab.data.sources import Document
+from ngptlab.data.prepare.out_folder import prepare_out_folder
+from ngptlab.data.text import formats, sources
+from ngptlab.data.text.sources import Document
 from ngptlab.errors import DataError
 
 ROWS = st.lists(st.none() | st.text(st.characters(codec="utf-8"), max_size=20), max_size=40)
@@ -117,7 +117,7 @@ def test_the_same_text_gives_the_same_shards(tmp_path: Path, capsys: pytest.Capt
     texts = [f"text {number} " + "word " * (number % 9) for number in range(80)]
     table(tmp_path / "a.parquet", texts, column="content")
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    make(
+    prepare_out_folder(
         DataConfig(source=f"text:{tmp_path / 'a.jsonl'}"), tmp_path / "lines", long_min_tokens=8192, workers=1
     )
     command = ["data", "prepare", str(tmp_path / "a.parquet"), "--tokenizer", "bytes", "--workers", "2"]

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Library
 
-from ngptlab.data.manifest import MADE_UP, Manifest
-from ngptlab.data.token_bytes import TokenBytes, token_bytes
-from ngptlab.data.tokenize import gpt2_lengths, tokenizer
+from ngptlab.data.shards.manifest import MADE_UP, Manifest
+from ngptlab.data.shards.token_bytes import TokenBytes, token_bytes
+from ngptlab.data.tokens.choose import tokenizer
+from ngptlab.data.tokens.gpt2 import gpt2_lengths
 from ngptlab.errors import DataError
 
 END = "</s>"

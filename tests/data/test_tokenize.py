@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ngptlab.data.tokenize import Tokenizer, tokenizer
+from ngptlab.data.tokens.choose import tokenizer
+from ngptlab.data.tokens.tokenizer import Tokenizer
 from ngptlab.errors import DataError
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=200)

@@ -13,8 +13,8 @@ import pytest
 
 from ngptlab.cli import main
 from ngptlab.data.corpus import Corpus
-from ngptlab.data.stats import histogram, stats
-from ngptlab.data.verify import verify
+from ngptlab.data.shards.stats import histogram, stats
+from ngptlab.data.shards.verify import verify
 
 MakeFolder = Callable[[Iterable[str] | int], Path]
 Captured = pytest.CaptureFixture[str]

@@ -18,15 +18,16 @@ from tokenizers import models, pre_tokenizers
 
 from ngptlab.cli import main
 from ngptlab.config import DataConfig
-from ngptlab.data import prepare as prepare_module
 from ngptlab.data.batches import Batches, fixed_windows
 from ngptlab.data.corpus import Corpus, open_corpus
-from ngptlab.data.make import make
-from ngptlab.data.shards import FORMATS, TokenStream
-from ngptlab.data.tokenize import tokenizer
-from ngptlab.data.trove import steps
-from ngptlab.data.verify import verify
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.prepare import text_to_shards as prepare_module
+from ngptlab.data.prepare.datatrove_steps import steps
+from ngptlab.data.prepare.out_folder import prepare_out_folder
+from ngptlab.data.shards.format import FORMATS
+from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.shards.verify import verify
+from ngptlab.data.shards.writer import ShardWriter
+from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.errors import DataError
 
 EOT = 256
@@ -227,7 +228,7 @@ def test_too_short_a_validation_file_has_advice_that_works(
 
 def made(texts: Path, words: Path, out: Path) -> dict[str, bytes]:
     data = DataConfig(source=f"text:{texts}", tokenizer=str(words), val_share=0.2, long_share=0.3)
-    make(data, out, long_min_tokens=30, workers=2)
+    prepare_out_folder(data, out, long_min_tokens=30, workers=2)
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 

@@ -17,8 +17,8 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from ngptlab import methods
 from ngptlab.config import Dims, RunConfig
 from ngptlab.data.corpus import open_data
-from ngptlab.data.shards import TokenStream
-from ngptlab.data.writer import ShardWriter
+from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.errors import DataError
 from ngptlab.experiment import train
 from ngptlab.measure.held_out import hold_out

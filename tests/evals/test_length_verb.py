@@ -15,7 +15,7 @@ import pytest
 from ngptlab import Run, RunConfig
 from ngptlab.cli import main
 from ngptlab.data.corpus import open_data
-from ngptlab.data.tokenize import ByteTokenizer
+from ngptlab.data.tokens.tokenizer import ByteTokenizer
 from ngptlab.experiment import train
 from ngptlab.measure.held_out import hold_out
 from ngptlab.measure.length.measure import binned, linear_edges, log_edges, long_texts, up_to

@@ -16,7 +16,8 @@ import torch
 from ngptlab import methods
 from ngptlab.cli import main
 from ngptlab.config import Dims, RunConfig
-from ngptlab.data.tokenize import ByteTokenizer, tokenizer
+from ngptlab.data.tokens.choose import tokenizer
+from ngptlab.data.tokens.tokenizer import ByteTokenizer
 from ngptlab.errors import ConfigError, DataError
 from ngptlab.experiment import train
 from ngptlab.nn.decoder import Decoder

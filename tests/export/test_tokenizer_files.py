@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Fast
 from tokenizers import processors
 
-from ngptlab.data.tokenize import Tokenizer, tokenizer
+from ngptlab.data.tokens.choose import tokenizer
+from ngptlab.data.tokens.tokenizer import Tokenizer
 from ngptlab.errors import DataError
 from ngptlab.export.tokenizer import tokenizer_files
 from ngptlab.export.write import export

@@ -17,7 +17,7 @@ import pytest
 
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
-from ngptlab.data.verify import verify
+from ngptlab.data.shards.verify import verify
 from ngptlab.errors import ConfigError, LabError
 from ngptlab.folders import filling
 from ngptlab.jobs.local import alone
@@ -25,7 +25,8 @@ from ngptlab.runs import Run
 
 START_ALL = """
 import json, os, sys, tempfile
-import ngptlab.cli, ngptlab.compare, ngptlab.trained, ngptlab.measure.val.verb, ngptlab.export.write, ngptlab.data.make
+import ngptlab.cli, ngptlab.compare, ngptlab.trained, ngptlab.measure.val.verb, ngptlab.export.write
+import ngptlab.data.prepare.out_folder
 
 commands, ready, children = json.loads(sys.argv[1]), os.pipe(), []
 for command in commands:

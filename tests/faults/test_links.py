@@ -13,9 +13,9 @@ import pytest
 from made_runs import run_maker
 from ngptlab.cli import main
 from ngptlab.config import DataConfig, RunConfig
-from ngptlab.data import prepare as prepare_module
-from ngptlab.data.make import make
-from ngptlab.data.trove import steps
+from ngptlab.data.prepare import text_to_shards as prepare_module
+from ngptlab.data.prepare.datatrove_steps import steps
+from ngptlab.data.prepare.out_folder import prepare_out_folder
 from ngptlab.errors import ConfigError, LabError
 from ngptlab.experiment import initial_model, train
 from ngptlab.export.imported import write_run
@@ -270,9 +270,9 @@ def half_prepared(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             raise KeyError
 
     with pytest.raises(KeyError):
-        make(data, tmp_path / "shards", long_min_tokens=60, workers=1, tell=tell)
+        prepare_out_folder(data, tmp_path / "shards", long_min_tokens=60, workers=1, tell=tell)
     assert (tmp_path / "shards" / "progress.hashes").exists()
-    return lambda folder: make(data, folder, long_min_tokens=60, workers=1)
+    return lambda folder: prepare_out_folder(data, folder, long_min_tokens=60, workers=1)
 
 
 @pytest.mark.parametrize(

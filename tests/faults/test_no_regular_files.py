@@ -12,7 +12,7 @@ import pytest
 
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
-from ngptlab.data.tokenize import tokenizer
+from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.errors import CheckpointError, ConfigError, DataError
 from ngptlab.experiment import train
 from ngptlab.export.provenance import read_provenance

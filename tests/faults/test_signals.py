@@ -16,10 +16,10 @@ import pytest
 
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
-from ngptlab.data import prepare as prepare_module
-from ngptlab.data.journal import Journal
-from ngptlab.data.progress import Progress
-from ngptlab.data.sealed import read_sealed
+from ngptlab.data.prepare import text_to_shards as prepare_module
+from ngptlab.data.prepare.journal import Journal
+from ngptlab.data.prepare.progress import PrepareProgress
+from ngptlab.data.shards.record import read_record
 from ngptlab.experiment import train
 from ngptlab.export import write
 from ngptlab.measure.val import measure as loss
@@ -118,16 +118,16 @@ def test_a_preparation_enters_what_it_did(
 ) -> None:
     told: list[int] = []
 
-    def tell(self: Progress, share: float, text_bytes: int, tokens: int) -> None:
+    def tell(self: PrepareProgress, share: float, text_bytes: int, tokens: int) -> None:
         told.append(text_bytes)
         if len(told) == 9:
             os.kill(os.getpid(), number)
 
     assert main([*prepare, "straight"]) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "tell", tell)
+        patch.setattr(PrepareProgress, "tell", tell)
         assert main([*prepare, "shards"]) == 128 + number
-    journal = read_sealed(work / "shards" / "progress.json", Journal)
+    journal = read_record(work / "shards" / "progress.json", Journal)
     assert sum(draft.text_bytes for draft in journal.drafts.values()) == told[-1] and len(told) == 9
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"ngptlab: stopped by {number.name}; {journal.documents} documents are in shards, and the same command "

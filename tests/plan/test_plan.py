@@ -117,7 +117,7 @@ def test_too_few_shards(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shards without a manifest are known by their headers; tokens that are met again are named, with the way to more."""
-    from ngptlab.data.writer import ShardWriter
+    from ngptlab.data.shards.writer import ShardWriter
 
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "data" / "fineweb10B"

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ngptlab.data.shards import TokenStream
-from ngptlab.data.tokenize import Tokenizer
+from ngptlab.data.shards.stream import TokenStream
+from ngptlab.data.tokens.tokenizer import Tokenizer
 from ngptlab.measure.val.measure import losses
 from ngptlab.nn.decoder import Decoder
 

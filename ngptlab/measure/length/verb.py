@@ -84,8 +84,8 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
 
 def _documents(trained: Trained, options: argparse.Namespace) -> NDArray[np.int64]:
     from ngptlab.data.corpus import open_data
-    from ngptlab.data.sources import documents
-    from ngptlab.data.tokenize import tokenizer
+    from ngptlab.data.text.sources import documents
+    from ngptlab.data.tokens.choose import tokenizer
     from ngptlab.measure.length.measure import long_documents, long_texts
 
     config = trained.config

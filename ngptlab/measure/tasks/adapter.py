@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_eval.api.model import TemplateLM
 
-from ngptlab.data.tokenize import Tokenizer
+from ngptlab.data.tokens.tokenizer import Tokenizer
 from ngptlab.errors import ConfigError, DataError
 from ngptlab.measure.tasks.loglikelihood import Pair, Tell, is_cut, log_likelihoods
 from ngptlab.nn.decoder import Decoder

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ngptlab import disk
-from ngptlab.data.shards import file_sha256
+from ngptlab.data.shards.format import file_sha256
 from ngptlab.errors import DataError
 
 if TYPE_CHECKING:

@@ -66,7 +66,7 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
 def _score(label: str, trained: Trained, loaded: Sequence[LoadedTask], options: argparse.Namespace) -> Scores:
     from importlib import metadata
 
-    from ngptlab.data.tokenize import tokenizer
+    from ngptlab.data.tokens.choose import tokenizer
     from ngptlab.measure.tasks.adapter import LabLM
     from ngptlab.measure.tasks.measure import score
     from ngptlab.measure.tasks.numbers import Scores

@@ -1,0 +1,111 @@
+"""Tokens on disk: the `.bin` shards of llm.c and modded-nanogpt, so that anybody's existing ones can be read.
+
+A shard is 256 little-endian int32 (magic, version, number of tokens, zeros), then the tokens, little-endian. Magic and
+version say whether a token has 16 bits or 32 (`FORMATS`). Among them, an end-of-text token stands before every document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ngptlab import disk
+from ngptlab.config import Frozen
+from ngptlab.data.tokens.tokenizer import token_dtype
+from ngptlab.errors import DataError
+
+
+class Format(NamedTuple):
+    """How a shard begins, and how wide its tokens are."""
+
+    magic: int
+    version: int
+    token_bytes: int
+
+
+FORMATS = (Format(20240520, 1, 2), Format(20240801, 7, 4))
+"""llm.c's: of GPT-2's tokens, and of Llama-3's."""
+EVALUATION_MAGIC = 20240522
+"""Begins llm.c's evaluations, `hellaswag_val.bin`: questions and endings, not text."""
+HEADER_BYTES = 256 * 4
+
+
+class Shard(Frozen):
+    """What is known of one file."""
+
+    file: str
+    """Name within its folder."""
+    sha256: str
+    """Of the whole file, header included."""
+    bytes: int
+    """Size of the whole file."""
+    tokens: int
+    """Number of tokens."""
+    max_token: int
+    """The largest token."""
+
+
+def shard_format(vocab_size: int) -> Format:
+    """The format in which the tokens of a vocabulary are stored: 16 bits where they fit."""
+    return next(form for form in FORMATS if form.token_bytes == token_dtype(vocab_size).itemsize)
+
+
+def header(form: Format, tokens: int) -> bytes:
+    """The beginning of a shard of so many tokens."""
+    numbers = np.zeros(HEADER_BYTES // 4, dtype="<i4")
+    numbers[:3] = form.magic, form.version, tokens
+    return numbers.tobytes()
+
+
+def is_evaluation(path: Path) -> bool:
+    """Whether a file is one of llm.c's evaluations; no where it can't be read."""
+    try:
+        with disk.open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            numbers = np.frombuffer(file.read(HEADER_BYTES), dtype="<i4", count=4)
+    except (OSError, ValueError):  # too short is no evaluation, either
+        return False
+    # One bit makes this number of a shard's. Such a damaged shard must not be passed over; its length tells.
+    lengths = [HEADER_BYTES + form.token_bytes * int(numbers[2]) for form in FORMATS]
+    return bool(numbers[0] == EVALUATION_MAGIC and numbers[3] > 0) and size not in lengths
+
+
+def file_sha256(path: Path) -> str:
+    """Digest of a regular file, in hex."""
+    with disk.open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checked_format(path: Path, raw: bytes, size: int) -> Format:
+    """The format of a file of `size` bytes that begins with `raw`.
+
+    Raises:
+        DataError: it is no shard, or its length is not what its header says.
+    """
+    if len(raw) < HEADER_BYTES:
+        raise DataError(f"{path}: truncated, {size} bytes are less than a shard's header of {HEADER_BYTES}")
+    magic, version, tokens = (int(value) for value in np.frombuffer(raw, dtype="<i4")[:3])
+    form = next((form for form in FORMATS if form.magic == magic), None)
+    if form is None:
+        known = " (that of llm.c's evaluations, which are no text)" if magic == EVALUATION_MAGIC else ""
+        read = " or ".join(f"{form.magic} ({8 * form.token_bytes} bits a token)" for form in FORMATS)
+        raise DataError(
+            f"{path}: not a shard, wrong magic number {magic}{known}; a .bin shard of tokens begins with {read}, "
+            "and nanoGPT's .bin has no header"
+        )
+    if version != form.version:
+        raise DataError(
+            f"{path}: shard of version {version}, with magic number {magic} only version {form.version} can be read; "
+            "make it again"
+        )
+    expected = HEADER_BYTES + form.token_bytes * tokens
+    if size != expected:
+        damage = "truncated" if size < expected else "longer than its header says"
+        raise DataError(
+            f"{path}: {damage}, {size} bytes where {tokens} tokens take {expected}; make or fetch it again"
+        )
+    return form

@@ -1,0 +1,340 @@
+"""A tokenizer of the user's own: a `tokenizer.json` of the `tokenizers` library, known by its digest."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ngptlab import disk
+from ngptlab.data.tokens.decoders import BYTE_TOKEN, Spelling, byte_letters, spelling
+from ngptlab.data.tokens.text_growth import check_growth
+from ngptlab.data.tokens.tokenizer import Tokenizer, Tokens, checked_tokens, token_dtype
+from ngptlab.errors import DataError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+FILE_NAME = "tokenizers:"
+"""Begins the name of a file's tokenizer in manifests."""
+NAME_DIGITS = 16
+NO_FILE = "is no file of the tokenizers library"
+FILE_BYTES = 256 << 20  # the largest in use have 40 million
+KNOWN_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]")
+BYTE_STEPS = {"ByteLevel", "Sequence", "Split", "Digits", "Punctuation"}
+"""Steps before the cut into tokens that leave every byte where it is."""
+OFF = ("padding", "truncation", "post_processor")
+"""Fields of a file that cut a text or put tokens around it; `encode` goes without them."""
+LETTERS = {letter: byte for byte, letter in enumerate(byte_letters())}
+MOST_TOKENS = 2**24
+"""Tables of a vocabulary take 8 bytes a token; the largest of published ones have a million tokens."""
+
+
+class FileTokenizer(Tokenizer):
+    """A tokenizer as a file describes it.
+
+    What its normalizer or its unknown token lose is lost: `decode(encode(text)) == text` holds where it holds for the
+    file. Markers in a text are plain text, padding, truncation and the file's own begin and end tokens are off.
+
+    Raises:
+        DataError: the file can't be read, may make a text many times as long, has no tokens or lacks the one that it has for
+            unknown words, its tokens are numbered too high, or no end-of-text token is found in it.
+    """
+
+    def __init__(self, file: str, end_of_text: str | int = "") -> None:
+        raw = _read(file)
+        self.name = _name(raw)
+        self._fields = _fields(raw, file)
+        check_growth(self._fields, file)
+        self._tokenizer = _parse(raw, file)
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        _check_unknown(self._tokenizer.get_vocab(with_added_tokens=False), self._fields, file)
+        self.vocab_size = max(vocabulary.values()) + 1  # numbers may have gaps
+        if self.vocab_size > MOST_TOKENS:
+            raise DataError(
+                f"{file}: has tokens up to {self.vocab_size - 1}, allowed are 0..{MOST_TOKENS - 1}; "
+                "give a tokenizer with a smaller vocabulary"
+            )
+        self.marker = _find_end(vocabulary, end_of_text, file)
+        """How `end_of_text` is written."""
+        self.end_of_text = vocabulary[self.marker]
+        self.of_bytes = _of_bytes(self._fields, vocabulary)
+        """Whether tokens are made of bytes, and of exactly those of the text."""
+
+    def encode(self, text: str) -> Tokens:
+        """Tokens of a text, none of them `end_of_text`.
+
+        Raises:
+            DataError: the tokenizer takes a part of the text for its end-of-text token, whatever is done.
+        """
+        ids = self._ids(text)
+        if not (ids == self.end_of_text).any():
+            return ids
+        # Some vocabularies hold the marker as an ordinary piece of text. Cut inside, it is none.
+        first, rest = self.marker[:1], self.marker[1:]
+        parts = text.split(self.marker)
+        pieces = [parts[0] + first, *(rest + part + first for part in parts[1:-1]), rest + parts[-1]]
+        ids = np.concatenate([self._ids(piece) for piece in pieces]) if len(parts) > 1 else ids
+        if (ids == self.end_of_text).any():
+            raise DataError(
+                f"{self.name}: takes a part of a text of {len(text):,} characters for its end-of-text token "
+                f"{self.marker!r}; name another token with --end-of-text, or drop the text"
+            )
+        return ids
+
+    def encode_documents(self, texts: Sequence[str]) -> Tokens:
+        """See `Tokenizer.encode_documents`; one call for them all, for between calls threads wait for the interpreter.
+
+        Raises:
+            DataError: as for `encode`.
+        """
+        before = np.array([self.end_of_text], dtype=token_dtype(self.vocab_size))
+        pieces = []
+        for text, ids in zip(texts, self._all_ids(texts), strict=True):
+            pieces += [before, self.encode(text) if (ids == self.end_of_text).any() else ids]
+        return np.concatenate(pieces)
+
+    def copy(self) -> FileTokenizer:
+        """See `Tokenizer.copy`; the library's own cache of words is not asked while another thread is at it."""
+        other = copy.copy(self)
+        other._tokenizer = _parse(json.dumps(self._fields).encode(), self.name)
+        return other
+
+    def text(self) -> str:
+        """The file less what is off here: another reader's default gives the same tokens."""
+        return json.dumps(self._fields | dict.fromkeys(OFF), ensure_ascii=False) + "\n"
+
+    def byte_lengths(self) -> npt.NDArray[np.int64]:
+        """See `Tokenizer.byte_lengths`.
+
+        Raises:
+            DataError: the tokens are not of bytes, so a token stands for no certain number of them.
+        """
+        if not self.of_bytes:
+            raise DataError(
+                f"{self.name}: its tokens stand for no certain number of bytes, so shards without a manifest can't be "
+                "measured in bytes; make them with `ngptlab data prepare`, or give a byte-level tokenizer"
+            )
+        return self.text_lengths()[0]
+
+    def text_lengths(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """UTF-8 bytes of the text that each token decodes to, behind another one and as the first of a document.
+
+        0 for `end_of_text`. Shape [V] each. What each token decodes to by itself: shards/token_bytes.py has where that is exact.
+        """
+        if _decoder_kinds(self._fields) & {"ByteLevel"}:
+            within_V = first_V = self._letters()
+        else:
+            within_V, first_V = self._decoded()
+        within_V[self.end_of_text] = first_V[self.end_of_text] = 0
+        return within_V, first_V
+
+    def _letters(self) -> npt.NDArray[np.int64]:
+        """Of byte-level tokens: they are written with one character a byte; an added token is written as it is."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        lengths_V = np.zeros(self.vocab_size, dtype=np.int64)
+        for token, number in self._tokenizer.get_vocab(with_added_tokens=True).items():
+            lengths_V[number] = len(token.encode()) if number in added else len(token)
+        return lengths_V
+
+    def _decoded(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Of other tokens: what the decoder makes of one alone, and what a second one adds to it."""
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        numbers = sorted(vocabulary.values())
+        once, twice = (
+            self._tokenizer.decode_batch([[number] * times for number in numbers], skip_special_tokens=False)
+            for times in (1, 2)
+        )
+        first_V, within_V = (np.zeros(self.vocab_size, dtype=np.int64) for _ in range(2))
+        first_V[numbers] = [len(text.encode()) for text in once]
+        within_V[numbers] = [len(text.encode()) for text in twice]
+        within_V -= first_V
+        if "ByteFallback" in _decoder_kinds(self._fields):  # a part of a character decodes to U+FFFD
+            parts = [number for token, number in vocabulary.items() if BYTE_TOKEN.fullmatch(token)]
+            first_V[parts] = within_V[parts] = 1
+        return within_V, first_V
+
+    @functools.cached_property
+    def spelling(self) -> Spelling:
+        """See `Tokenizer.spelling`."""
+        found = spelling(self._fields.get("decoder"), self.marker)
+        if found != "pieces":
+            return found
+        one, two, three = (self.decode([self.end_of_text] * count) for count in (1, 2, 3))
+        # Texts are told by what is between ends of text, which must be the same wherever one stands.
+        even = one and two.startswith(one) and three == two + two[len(one) :]
+        return "pieces" if even and not self.is_byte(self.end_of_text) else "whole"
+
+    def bytes_of(self, token: int) -> bytes:
+        """See `Tokenizer.bytes_of`; none for a number without a token."""
+        (number,) = checked_tokens([token], self)
+        piece = self._tokenizer.id_to_token(number) or ""
+        if any(letter not in LETTERS for letter in piece):
+            return piece.encode()  # an added token, written as it is
+        return bytes(LETTERS[letter] for letter in piece)
+
+    def has_text(self, token: int) -> bool:
+        """Whether the vocabulary has a token of this number; `decode` passes over the others.
+
+        Raises:
+            DataError: it is outside the vocabulary.
+        """
+        return self._tokenizer.id_to_token(*checked_tokens([token], self)) is not None
+
+    def is_byte(self, token: int) -> bool:
+        """Whether the token is written as a byte, as in `<0xE4>`."""
+        return bool(BYTE_TOKEN.fullmatch(self._tokenizer.id_to_token(token) or ""))
+
+    def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
+        """See `Tokenizer.decode`; `end_of_text` becomes its own marker.
+
+        Raises:
+            DataError: as `Tokenizer.decode`, or the library breaks down on the tokens.
+        """
+        tokens = checked_tokens(ids, self)
+        with _explaining(f"{self.name}: can't decode {len(tokens)} tokens", "; mend the file's decoder"):
+            return self._tokenizer.decode(tokens, skip_special_tokens=False)
+
+    def _ids(self, text: str) -> Tokens:
+        return self._all_ids([text])[0]
+
+    def _all_ids(self, texts: Sequence[str]) -> list[Tokens]:
+        # The `fast` call leaves out each token's place in the text, which nobody asks for here.
+        size = sum(map(len, texts))
+        with _explaining(f"{self.name}: can't encode a text of {size:,} characters"):
+            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        dtype = token_dtype(self.vocab_size)
+        return [np.array(encoding.ids, dtype=dtype) for encoding in encodings]
+
+
+def file_name(file: str) -> str:
+    """The name of a tokenizer file: the same wherever the file lies, another whenever its content is another.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    return _name(_read(file))
+
+
+def _name(raw: bytes) -> str:
+    return FILE_NAME + hashlib.sha256(raw).hexdigest()[:NAME_DIGITS]
+
+
+def _read(file: str) -> bytes:
+    try:
+        return disk.read_bytes(Path(os.path.expanduser(file)), limit=FILE_BYTES)
+    except OSError as error:
+        raise DataError(
+            f"data.tokenizer {file}: can't be read ({error.strerror}); give bytes, gpt2, or the path of a tokenizer.json"
+        ) from None
+
+
+def _fields(raw: bytes, file: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"data.tokenizer {file}: {NO_FILE} (not JSON: {error}); give a tokenizer.json"
+        ) from None
+    if not isinstance(fields, dict):
+        raise DataError(f"data.tokenizer {file}: {NO_FILE}; give a tokenizer.json")
+    return fields
+
+
+def _parse(raw: bytes, file: str) -> tokenizers.Tokenizer:
+    import tokenizers  # late: only such files need it
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # how many threads there are is up to --workers
+    with _explaining(f"data.tokenizer {file}: {NO_FILE}", "; give a tokenizer.json"):
+        tokenizer = tokenizers.Tokenizer.from_str(raw.decode("utf-8-sig"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True  # a marker in a text is text
+    return tokenizer
+
+
+@contextlib.contextmanager
+def _explaining(what: str, advice: str = "") -> Iterator[None]:
+    """Around a call of the library. It raises nothing more special than `Exception`, and panics that are none.
+
+    Raises:
+        DataError: it raised something.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        why = " ".join(str(error).split())[:300]
+        raise DataError(f"{what} ({why}){advice}") from None
+
+
+def _check_unknown(own: dict[str, int], fields: dict[str, Any], file: str) -> None:
+    """Hold a model's vocabulary against the token that it has for what it doesn't know."""
+    if not own:
+        raise DataError(f"{file}: its vocabulary is empty; give a tokenizer.json that was trained")
+    unknown = (fields.get("model") or {}).get("unk_token")
+    if isinstance(unknown, str) and unknown not in own:
+        raise DataError(
+            f"{file}: its token for unknown words, {unknown!r}, is not in its vocabulary; add it, or give another tokenizer.json"
+        )
+
+
+def _find_end(vocabulary: dict[str, int], given: str | int, file: str) -> str:
+    if isinstance(given, int):
+        token = next((token for token, number in vocabulary.items() if number == given), None)
+        if token is None:
+            raise DataError(f"{file}: has no token {given}, with which documents begin in the shards")
+        return token
+    if given:
+        if given not in vocabulary:
+            raise DataError(f"{file}: has no token {given!r}; give another end-of-text token")
+        return given
+    found = [token for token in KNOWN_ENDS if token in vocabulary]
+    if len(found) != 1:
+        those = (
+            f"several end-of-text tokens ({', '.join(found)})"
+            if found
+            else "no end-of-text token that is known"
+        )
+        raise DataError(
+            f"{file}: has {those}; name one with --data.end-of-text (of `data prepare`: --end-of-text), e.g. {KNOWN_ENDS[0]}"
+        )
+    return found[0]
+
+
+def _of_bytes(fields: dict[str, Any], vocabulary: dict[str, int]) -> bool:
+    """Whether tokens are made of bytes, and of exactly those of the text."""
+    from tokenizers import pre_tokenizers  # late, as in `_parse`
+
+    decoder = fields.get("decoder") or {}
+    steps = json.dumps(fields.get("pre_tokenizer"))
+    adds_space, removes = '"add_prefix_space": true' in steps, '"Removed"' in steps
+    strips = any(
+        not token["special"] and (token["lstrip"] or token["rstrip"])
+        for token in fields.get("added_tokens") or []
+    )
+    return (
+        decoder.get("type") == "ByteLevel"
+        and not fields.get("normalizer")
+        and set(re.findall(r'"type": "(\w+)"', steps)) <= BYTE_STEPS
+        and not (adds_space or removes or strips)
+        and set(pre_tokenizers.ByteLevel.alphabet())
+        <= vocabulary.keys()  # a byte without a token would be dropped
+    )
+
+
+def _decoder_kinds(fields: dict[str, Any]) -> set[str]:
+    """The decoder, or the decoders that it is a sequence of."""
+    decoder = fields.get("decoder") or {}
+    return {str(part.get("type")) for part in (decoder, *decoder.get("decoders", ()))}
