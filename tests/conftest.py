@@ -18,7 +18,7 @@ from ngptlab.config import RunConfig, parse
 from ngptlab.errors import DivergedError, LabError
 from ngptlab.experiment import train
 from ngptlab.jobs.cell import Cell, run_of
-from ngptlab.jobs.outcome import status_of
+from ngptlab.jobs.outcome import outcome as outcome_of
 from ngptlab.studies.cooldown import run as study
 from ngptlab.studies.ladder import run as climb
 
@@ -137,11 +137,10 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def execute(cells: Sequence[Cell], out: Path, **named: Any) -> dict[str, str]:
         failures = {}
         for cell in cells:
-            path = run_of(out, cell)
-            if status_of(path, cell.config.hash)[0] in ("done", "diverged"):
+            if outcome_of(cell, out).over:
                 continue
             try:
-                train(cell.config, path)
+                train(cell.config, run_of(out, cell))
             except DivergedError:
                 pass
             except LabError as error:

@@ -28,7 +28,7 @@ from ngptlab.errors import ConfigError
 from ngptlab.folders import own, refuse_link
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
-from ngptlab.jobs.outcome import status_of
+from ngptlab.jobs.outcome import Outcome, outcome
 from ngptlab.jobs.progress import Progress, read_progress
 from ngptlab.ledger.book import Ledger
 from ngptlab.ledger.lend import lent
@@ -80,7 +80,7 @@ def share_out(workers: int, device: DeviceConfig) -> tuple[int, int]:
 def prepare(cells: Sequence[Cell], out: Path) -> None:
     """Make the corpus once, before many processes want it; wrong data is then one error and not one in every cell."""
     for cell in cells:
-        if not cell.refusal and not _over(out, cell):
+        if not cell.refusal and not outcome(cell, out).over:
             check_installed(cell.config.track)
             open_data(cell.config)
             break
@@ -168,11 +168,9 @@ def execute(
     """
     unfinished: list[Cell] = []
     for cell in cells:
-        status, reason = status_of(run_of(out, cell), cell.config.hash)
-        if cell.refusal:
-            board.set(cell, "not applicable", _progress(out, cell), cell.refusal)
-        elif status in ("done", "diverged"):
-            board.set(cell, status, _progress(out, cell), reason)
+        there = outcome(cell, out)
+        if there.over or cell.refusal:
+            board.set(cell, there.status, _progress(out, cell), there.reason)
         else:
             unfinished.append(cell)
     waiting = deque(group(unfinished))
@@ -182,7 +180,7 @@ def execute(
         while waiting or active:
             if request.signal_number is not None:
                 _save_all(active)
-                finished = sum(_over(out, cell) for cell in cells)
+                finished = sum(outcome(cell, out).over for cell in cells)
                 raise SweepStopped(request.signal_number, finished, len(cells))
             while waiting and len(active) < workers:
                 active.append(_start(waiting.popleft(), out, threads))
@@ -200,11 +198,6 @@ def execute(
             # Ends the worker's standard input, upon which it saves and stops, although nobody waits for it any more.
             _hang_up(worker)
     return failures
-
-
-def _over(out: Path, cell: Cell) -> bool:
-    """Whether there is nothing left to train; divergence is an end too."""
-    return status_of(run_of(out, cell), cell.config.hash)[0] in ("done", "diverged")
 
 
 def _progress(out: Path, cell: Cell) -> Progress:
@@ -242,16 +235,17 @@ def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) ->
     _hang_up(worker)
     again = []
     for cell in worker.cells:
-        status, reason = status_of(run_of(out, cell), cell.config.hash)
-        if status not in ("done", "diverged"):
+        ended = outcome(cell, out)
+        if not ended.over:
             # A crash may leave an older word in the run directory: what the process said last is nearer the cause.
-            status, reason = "failed", last_words(worker.log, worker.process.returncode)
+            said = last_words(worker.log, worker.process.returncode)
             if len(worker.cells) > 1:
-                status, reason = "waiting", f"goes on alone; its stack: {reason}"
+                ended = Outcome(status="waiting", reason=f"goes on alone; its stack: {said}")
                 again.append(cell)
             else:
-                failures[cell.config.hash] = reason
-        board.set(cell, status, _progress(out, cell), reason)
+                failures[cell.config.hash] = said
+                ended = outcome(cell, out, failures)
+        board.set(cell, ended.status, _progress(out, cell), ended.reason)
     return again
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from ngptlab import disk
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DataError, LabError
-from ngptlab.ledger.record import Record, config_of, ended, record_of
-from ngptlab.runs import Run
+from ngptlab.ledger.record import Record, config_of, record_of
+from ngptlab.runs import Run, ending_of
 from ngptlab.terminal import printable
 
 FILE_BYTES = 1 << 30
@@ -38,7 +38,7 @@ class Entry:
     @property
     def done(self) -> bool:
         """Whether it was trained to its end; else it diverged."""
-        return bool(self.record["summary"].get("status") == "done")
+        return ending_of(self.record["summary"]).done
 
     @property
     def data_digest(self) -> str:
@@ -98,7 +98,7 @@ class Ledger:
             LabError: a run or the ledger is damaged.
             OSError: it can't be written.
         """
-        wanted = [run for run in runs if ended(run) and not run.summary.get("from_ledger")]
+        wanted = [run for run in runs if run.ending.over and not run.summary.get("from_ledger")]
         if not wanted:
             return []
         added = []

@@ -56,7 +56,7 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
 
     def fail(trainer: Trainer, error: LabError) -> None:
         failed.append(trainer)
-        trainer.run.break_off("failed", error=type(error).__name__, reason=str(error))
+        trainer.run.fail(error)
 
     with ExitStack() as held, listen() as request:
         for config, (_, path) in zip(configs, jobs, strict=True):
@@ -91,7 +91,7 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
         except Stopped as stopped:
             for trainer in trainers:
                 if trainer not in failed:
-                    trainer.run.break_off("stopped", reason=str(stopped), step=stopped.step)
+                    trainer.run.stop(str(stopped), stopped.step)
             raise
         if request.signal_number is not None:
             raise Stopped(request.signal_number, configs[0].train.steps)

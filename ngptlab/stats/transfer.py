@@ -129,8 +129,9 @@ def _curve(rows: Sequence[CellRow]) -> Curve:
     seeds = sorted({row.seed for row in rows})
     cells = {(row.seed, row.lr): row for row in rows}
     lrs = sorted({row.lr for row in rows})
-    whole = [lr for lr in lrs if all(_loss(cells.get((seed, lr))) is not None for seed in seeds)]
-    losses = tuple(tuple(_loss(cells[seed, lr]) or 0.0 for lr in whole) for seed in seeds)
+    known = {place: row.loss_nats for place, row in cells.items() if row.loss_nats is not None}
+    whole = [lr for lr in lrs if all((seed, lr) in known for seed in seeds)]
+    losses = tuple(tuple(known[seed, lr] for lr in whole) for seed in seeds)
     found = optimum(np.log2(whole), np.array(losses)) if whole else None
     return Curve(
         width=rows[0].width,
@@ -140,12 +141,6 @@ def _curve(rows: Sequence[CellRow]) -> Curve:
         optimum=found,
         left_out=tuple(lr for lr in lrs if lr not in whole),
     )
-
-
-def _loss(row: CellRow | None) -> float | None:
-    if row is not None and row.status == "diverged":
-        return math.inf
-    return row.final_loss_nats if row is not None and row.status == "done" else None
 
 
 def _errors(losses: tuple[tuple[float, ...], ...], first_seed: Sequence[CellRow]) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ from ngptlab.folders import own
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.local import execute, share_out, studying
-from ngptlab.jobs.outcome import status_of
+from ngptlab.jobs.outcome import Outcome, outcome
 from ngptlab.ledger.book import Ledger
 from ngptlab.studies.cooldown.files import write_study
 from ngptlab.studies.cooldown.numbers import Leg as Ran
@@ -87,18 +87,16 @@ def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
 
 def _ran(leg: Leg, trunk: Trunk, out: Path, failures: dict[str, str]) -> Ran:
     """How a run of the study ended, as its directory says."""
-    path = run_of(out, leg)
-    status, reason = status_of(path, leg.config.hash)
-    if leg.config.hash in failures:
-        status, reason = "failed", failures[leg.config.hash]
-    elif leg is not trunk.leg and status == "waiting":
-        status, reason = "failed", f"its trunk failed: {failures.get(trunk.leg.config.hash, 'no run')}"
+    ended = outcome(leg, out, failures)
+    if leg is not trunk.leg and ended.status == "waiting":
+        why = f"its trunk failed: {failures.get(trunk.leg.config.hash, 'no run')}"
+        ended = Outcome(status="failed", reason=why)
     return Ran(
         config=leg.config,
         frac=leg.frac,
         shape=leg.shape,
         start=leg.start,
-        path=path if status == "done" else None,
-        status=status,
-        reason=reason,
+        path=run_of(out, leg) if ended.status == "done" else None,
+        status=ended.status,
+        reason=ended.reason,
     )

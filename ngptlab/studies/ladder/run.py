@@ -11,7 +11,7 @@ from ngptlab.errors import ConfigError
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.local import execute, share_out, studying
-from ngptlab.jobs.outcome import status_of
+from ngptlab.jobs.outcome import outcome
 from ngptlab.ledger.book import Ledger
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
@@ -95,14 +95,11 @@ def _climbed(rung: Planned, attempts: Sequence[Attempt], out: Path, failures: Ma
     """How the runs of a rung ended, as their directories say."""
     runs, reasons = [], [rung.reason] if rung.reason else []
     for attempt in attempts:
-        config = attempt.config
-        status, reason = status_of(run_of(out, attempt), config.hash)
-        if config.hash in failures:
-            status, reason = "failed", failures[config.hash]
-        if status == "done":
+        ended = outcome(attempt, out, failures)
+        if ended.status == "done":
             runs.append(run_of(out, attempt))
         else:
-            reasons.append(f"{status} with seed {config.seed}: {reason}")
+            reasons.append(f"{ended.status} with seed {attempt.config.seed}: {ended.reason}")
     return Rung(
         label=rung.label,
         arm=rung.config.arm,

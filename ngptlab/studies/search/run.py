@@ -173,7 +173,7 @@ def _learn(arms: Mapping[str, Arm], table: Mapping[str, CellRow]) -> None:
     for arm in arms.values():
         for point, cells in arm.cells.items():
             ended = [table[cell.config.hash] for cell in cells]
-            if failed := [row for row in ended if row.status not in ("done", "diverged")]:
+            if failed := [row for row in ended if not row.over]:
                 row = failed[0]
                 raise ConfigError(
                     f"{row.method} {row.settings} lr {row.lr:g} seed {row.seed}: {row.status} ({row.reason}); mend that and "
