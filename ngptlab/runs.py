@@ -33,6 +33,7 @@ from ngptlab import config as configs
 from ngptlab import disk, folders
 from ngptlab.config import RunConfig
 from ngptlab.errors import CheckpointError, ConfigError, DivergedError, LabError
+from ngptlab.json_text import parse_json
 
 STREAMS = ("metrics", "timing", "evals", "scales")
 LOCK = ".lock"
@@ -94,7 +95,7 @@ def record_of(line: bytes, fields: Fields) -> dict[str, Any]:
         ValueError: it is no such record; says why, in a few words.
     """
     try:
-        record = disk.parse_json(line)
+        record = parse_json(line)
     except ValueError as error:
         # The parser's own "line 1 column 7" would be taken for a line of the file.
         why = getattr(error, "msg", None) or error

@@ -21,7 +21,7 @@ PACKAGE = Path(ngptlab.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 ROOT = "__init__"
 
-BASE = {"errors", "disk", "folders", "config", "terminal", "console", "output", "discover"}
+BASE = {"errors", "json_text", "disk", "folders", "config", "terminal", "console", "output", "discover"}
 MODEL = BASE | {"nn", "sizes"}
 RUNNING = MODEL | {
     ROOT,
@@ -43,13 +43,14 @@ STUDYING = BASE | {"runs", "whole", "learned", "flops", "stats", "draw"}
 ALLOWED: dict[str, set[str]] = {
     ROOT: set(),
     "errors": set(),
-    "disk": set(),
+    "json_text": set(),
+    "disk": {"json_text"},
     "terminal": {"output"},
     "console": {"terminal"},
     "folders": {"disk"},
     "output": set(),
     "discover": set(),
-    "config": {"errors", "disk"},
+    "config": {"errors", "json_text", "disk"},
     "overrides": BASE,
     "runs": BASE,
     "whole": BASE | {"runs"},
@@ -96,6 +97,7 @@ ALLOWED["__main__"] = {"cli"}
 NO_TORCH = {
     ROOT,
     "errors",
+    "json_text",
     "disk",
     "terminal",
     "console",

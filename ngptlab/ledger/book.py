@@ -11,6 +11,7 @@ from pathlib import Path
 from ngptlab import disk
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DataError, LabError
+from ngptlab.json_text import parse_json
 from ngptlab.ledger.record import Record, config_of, record_of
 from ngptlab.runs import Run, ending_of
 from ngptlab.terminal import printable
@@ -195,7 +196,7 @@ def _lines(file: Path) -> list[bytes]:
 
 def _is_whole(line: bytes) -> bool:
     try:
-        return isinstance(disk.parse_json(line), dict)
+        return isinstance(parse_json(line), dict)
     except ValueError:
         return False
 
@@ -206,7 +207,7 @@ def _line(record: Record) -> str:
 
 def _entry(line: bytes, origin: str) -> Entry:
     try:
-        record = disk.parse_json(line)
+        record = parse_json(line)
     except ValueError as error:
         raise DataError(
             f"{origin}: no JSON ({str(error)[:200]}); restore the file, or take the line out"
