@@ -178,6 +178,7 @@ READING_OF = {
 
 # (file, line) of mentions that stand although they name a method outside methods/ and recipes/.
 MAX_LINES = 400
+MAX_FUNCTION_LINES = 60
 
 
 def unit_of(path: Path) -> str:
@@ -366,6 +367,14 @@ def test_size_and_name(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= MAX_LINES, f"{lines} lines; divide it by what its halves know"
     assert path.stem not in {"utils", "util", "helpers", "misc", "common"}, "name it by what it does"
+
+
+@by_file
+def test_functions_are_short(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = [(f.name, (f.end_lineno or f.lineno) - f.lineno + 1) for f in functions]
+    assert [(name, length) for name, length in lengths if length > MAX_FUNCTION_LINES] == []
 
 
 def test_no_method_is_named_outside_its_file_and_the_recipes() -> None:
