@@ -166,8 +166,7 @@ def replacing(path: Path, *, size: int | None = None) -> Iterator[BinaryIO]:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             with os.fdopen(descriptor, "wb") as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
+                sync(file)
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -307,6 +306,27 @@ def naming(path: Path, size: int | None = None) -> Iterator[None]:
         if error.errno in NO_ROOM:
             named = NoRoom(error.errno, f"{error.strerror}{_room(path, size)}", named.filename)
         raise named from None
+
+
+def sync(file: BinaryIO) -> None:
+    """Put on the disk what was written to a file that is open, by others too.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def take_name(temporary: Path, path: Path) -> None:
+    """Give a whole file, which a library wrote beside it, the name `path`, in place of what has it.
+
+    Raises:
+        OSError: it can't be done; the old file is untouched.
+    """
+    with naming(path):
+        temporary.replace(path)
+        fsync_folder(path.parent)
 
 
 def fsync_folder(path: Path) -> None:

@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -291,7 +290,7 @@ class Run:
             path = self.path / f"{stream}.jsonl"
             if path.exists():
                 with disk.open_regular(path) as file:
-                    os.fsync(file.fileno())
+                    disk.sync(file)
 
     def rewind(self, sizes: Mapping[str, int]) -> None:
         """Forget what was recorded beyond these bytes of each stream, as a resumed run will record it again.

@@ -139,6 +139,10 @@ READ_TENSORS = {"export/pickled.py"}
 
 WRITE_THEMSELVES = {"disk.py", "folders.py", "output.py"}
 """Files that open files for writing; all others do so through the first two. (The third opens /dev/null.)"""
+PUT_ON_DISK = {"disk.py", "folders.py"}
+"""Files that give names, lock, and wait for the disk; all others ask them to."""
+PUT_ON_DISK_YET = {"data/books.py", "data/get.py", "data/journal.py", "data/make.py", "data/writer.py"}
+"""Files that still do so themselves."""
 READS: dict[str, dict[str, str]] = {
     "disk.py": {"os.open": "with O_NONBLOCK, then held against the rule", "read_bytes": "its own"},
     "export/foreign_state.py": {"load_file": "of what check_regular() says is one"},
@@ -275,6 +279,20 @@ def own_writes(tree: ast.AST) -> list[str]:
     return found
 
 
+def own_names_and_locks(tree: ast.AST) -> list[str]:
+    """Renames, locks and waits for the disk: a rename without an fsync, or a lock that no one else knows, looks right."""
+    found = [f"line {line}: imports fcntl" for line, module, _ in imports(tree) if module == "fcntl"]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            names = called in ("os.replace", "os.rename", "os.link", "os.fsync") or called.endswith(".rename")
+            # A text's `replace` has two arguments.
+            names |= called.endswith(".replace") and len(node.args) == 1 and not node.keywords
+            if names:
+                found.append(f"line {node.lineno}: {called}(...)")
+    return found
+
+
 def raw_reads(tree: ast.AST) -> list[str]:
     """Calls that open a file for reading by another way than disk.py, as 'line 3: path.open'."""
     found = []
@@ -360,6 +378,16 @@ def test_files_are_read_through_disk(path: Path) -> None:
 def test_files_are_written_through_disk(path: Path) -> None:
     if path.relative_to(PACKAGE).as_posix() not in WRITE_THEMSELVES:
         assert own_writes(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+@by_file
+def test_files_are_named_locked_and_put_on_disk_in_one_place(path: Path) -> None:
+    name = path.relative_to(PACKAGE).as_posix()
+    found = own_names_and_locks(ast.parse(path.read_text(encoding="utf-8")))
+    if name in PUT_ON_DISK_YET:
+        assert found, "take it off the list"
+    elif name not in PUT_ON_DISK:
+        assert found == []
 
 
 @by_file
@@ -503,6 +531,26 @@ def test_own_writes_are_found(code: str) -> None:
 )
 def test_other_writes_are_not(code: str) -> None:
     assert own_writes(ast.parse(code)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import fcntl",
+        "from fcntl import flock",
+        "os.fsync(file.fileno())",
+        "os.replace(a, b)",
+        "temporary.rename(path)",
+        "temporary.replace(folder / name)",
+    ],
+)
+def test_own_names_and_locks_are_found(code: str) -> None:
+    assert len(own_names_and_locks(ast.parse(code))) == 1
+
+
+@pytest.mark.parametrize("code", ["text.replace('a', 'b')", "replace(recipe, tuned={})", "disk.sync(file)"])
+def test_other_calls_are_none(code: str) -> None:
+    assert own_names_and_locks(ast.parse(code)) == []
 
 
 def test_tensors_are_read_in_one_way_only() -> None:
