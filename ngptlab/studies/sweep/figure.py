@@ -16,7 +16,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from ngptlab.draw.panels import BASE, write
 from ngptlab.draw.style import PAGE, PAGE_STYLE, SERIES, bars, saved
 from ngptlab.stats import estimates as stats
-from ngptlab.stats.transfer import Curve, Finding
+from ngptlab.stats.curve import Curve
+from ngptlab.stats.transfer import Finding
 
 LINES = ("solid", "dashed", "dotted", "dashdot")
 """Dashes repeat what colour says, for print in grey."""
