@@ -319,12 +319,14 @@ def sync(file: BinaryIO) -> None:
 
 
 def take_name(temporary: Path, path: Path) -> None:
-    """Give a whole file, which a library wrote beside it, the name `path`, in place of what has it.
+    """Put a whole file on the disk, which a library wrote beside it, in place of what has the name `path`.
 
     Raises:
         OSError: it can't be done; the old file is untouched.
     """
     with naming(path):
+        with open_regular(temporary) as file:
+            sync(file)
         temporary.replace(path)
         fsync_folder(path.parent)
 
