@@ -102,11 +102,11 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     kept: dict[str, Figure] = {}
 
     def keep(out: Path, name: str, build: Any) -> None:
-        with matplotlib.style.context(["default", drawing.STYLE]):
+        with matplotlib.style.context(["default", drawing.SMALL]):
             kept[name] = build()
 
-    for module in ("spectra_figure", "scales_figure"):
-        monkeypatch.setattr(f"ngptlab.analysis.{module}.write", keep)
+    for measured in ("spectra", "scales"):
+        monkeypatch.setattr(f"ngptlab.measure.{measured}.figure.write", keep)
     return kept
 
 
