@@ -150,7 +150,37 @@ def parser() -> Parser:
         made.set_defaults(action=action)
         return made
 
-    train = verb("train", _train, "Train one run of a recipe, or go on with it.")
+    _add_train(verb("train", _train, "Train one run of a recipe, or go on with it."))
+    _add_compare(
+        verb("compare", _compare, "Train every method of a recipe that is missing, and write the page.")
+    )
+    for study in studies().values():
+        study.add(verb(study.NAME, study.act, study.SUMMARY, fields=study.TAKES_RECIPE))
+    ledger.add(verb("ledger", ledger.act, "List, check, export and restore the finished runs of a ledger."))
+    track.add(
+        verb("track", track.act, "Hand what runs recorded to an experiment tracker, where it lacks it.")
+    )
+    watch.add(verb("watch", watch.act, "Show runs in progress, live: loss, pace, time left, state."))
+    _add_report(verb("report", _report, "Write the page of finished runs and studies."))
+    eval.add(verb("eval", eval.act, "Measure the models of finished runs."))
+    sample.add(verb("sample", sample.act, "Let a trained model go on from a text."))
+    export.add(
+        verb("export", export.act, "Write a trained model for transformers, and on the hub where asked for.")
+    )
+    importing.add(verb("import", importing.act, "Make a run of an exported model or a public checkpoint."))
+    bench.add(verb("bench", bench.act, "Measure what a training step costs."))
+    claims.add(verb("claims", claims.act, "Hold what others claimed against recorded runs."))
+    methods = verb("methods", _methods, "List the methods, or show how two differ.")
+    methods.add_argument(
+        "--diff", nargs=2, metavar=("A", "B"), help="the difference between two methods' files"
+    )
+    verb("recipes", _recipes, "List the recipes.")
+    plan.add(verb("plan", plan.act, "What training a recipe would take, without training."))
+    data.add_verbs(verb("data", _no_action, "Look after corpora: see `ngptlab data --help`."))
+    return top
+
+
+def _add_train(train: Parser) -> None:
     train.add_argument(
         "--out", type=Path, help="run directory (default: runs/<recipe>-<method>-s<seed>-<hash>)"
     )
@@ -164,7 +194,9 @@ def parser() -> Parser:
         help="profile N steps (default: 5) into <run>/profile: a trace and a table of what took longest",
     )
     smoked.add(train)
-    compare = verb("compare", _compare, "Train every method of a recipe that is missing, and write the page.")
+
+
+def _add_compare(compare: Parser) -> None:
     compare.add_argument(
         "--methods",
         nargs="+",
@@ -182,14 +214,9 @@ def parser() -> Parser:
     ledger_option.add(compare)
     smoked.add(compare)
     target.add(compare)
-    for study in studies().values():
-        study.add(verb(study.NAME, study.act, study.SUMMARY, fields=study.TAKES_RECIPE))
-    ledger.add(verb("ledger", ledger.act, "List, check, export and restore the finished runs of a ledger."))
-    track.add(
-        verb("track", track.act, "Hand what runs recorded to an experiment tracker, where it lacks it.")
-    )
-    watch.add(verb("watch", watch.act, "Show runs in progress, live: loss, pace, time left, state."))
-    report = verb("report", _report, "Write the page of finished runs and studies.")
+
+
+def _add_report(report: Parser) -> None:
     report.add_argument(
         "paths",
         nargs="+",
@@ -210,22 +237,6 @@ def parser() -> Parser:
         metavar="PATH",
         help="a section of claims, judged from these paths as `ngptlab claims` does",
     )
-    eval.add(verb("eval", eval.act, "Measure the models of finished runs."))
-    sample.add(verb("sample", sample.act, "Let a trained model go on from a text."))
-    export.add(
-        verb("export", export.act, "Write a trained model for transformers, and on the hub where asked for.")
-    )
-    importing.add(verb("import", importing.act, "Make a run of an exported model or a public checkpoint."))
-    bench.add(verb("bench", bench.act, "Measure what a training step costs."))
-    claims.add(verb("claims", claims.act, "Hold what others claimed against recorded runs."))
-    methods = verb("methods", _methods, "List the methods, or show how two differ.")
-    methods.add_argument(
-        "--diff", nargs=2, metavar=("A", "B"), help="the difference between two methods' files"
-    )
-    verb("recipes", _recipes, "List the recipes.")
-    plan.add(verb("plan", plan.act, "What training a recipe would take, without training."))
-    data.add_verbs(verb("data", _no_action, "Look after corpora: see `ngptlab data --help`."))
-    return top
 
 
 def _split(arguments: Sequence[str]) -> tuple[Overrides, list[str]]:

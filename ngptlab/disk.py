@@ -12,15 +12,16 @@ import contextlib
 import errno
 import fcntl
 import json
-import math
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
+
+from ngptlab.json_text import parse_json
 
 RECORD_BYTES = 64 << 20
 """Limit for a file that is read as a whole and parsed: configs, manifests, results. Ours have kilobytes."""
@@ -30,8 +31,6 @@ LINK = "a link, through which nothing is written; remove it"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 """From file systems that have no hard links."""
-MAX_DIGITS = 100
-"""Of a whole number in JSON. Ours have 20 at most; Python itself refuses to read, or to print, some thousands."""
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -114,27 +113,6 @@ def read_end(path: Path, *, most: int = END_BYTES) -> str:
         return file.read(most).decode("utf-8", "replace")
 
 
-def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text. Unlike `json.loads`: finite numbers only, no key twice in an object, one kind of error.
-
-    A byte order mark before it, as some editors put there, is passed over.
-
-    Raises:
-        ValueError: it is not that, or nested too deeply; UnicodeDecodeError is one, too.
-    """
-    text = (text.decode("utf-8") if isinstance(text, bytes) else text).removeprefix("\ufeff")
-    try:
-        return json.loads(
-            text,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=_whole,
-            object_pairs_hook=_unique_keys,
-        )
-    except RecursionError:
-        raise ValueError("lists or objects are nested too deeply") from None
-
-
 def read_json(path: Path, *, limit: int = RECORD_BYTES) -> Any:
     """The value in a JSON file.
 
@@ -188,8 +166,7 @@ def replacing(path: Path, *, size: int | None = None) -> Iterator[BinaryIO]:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             with os.fdopen(descriptor, "wb") as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
+                sync(file)
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -331,6 +308,29 @@ def naming(path: Path, size: int | None = None) -> Iterator[None]:
         raise named from None
 
 
+def sync(file: BinaryIO) -> None:
+    """Put on the disk what was written to a file that is open, by others too.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def take_name(temporary: Path, path: Path) -> None:
+    """Put a whole file on the disk, which a library wrote beside it, in place of what has the name `path`.
+
+    Raises:
+        OSError: it can't be done; the old file is untouched.
+    """
+    with naming(path):
+        with open_regular(temporary) as file:
+            sync(file)
+        temporary.replace(path)
+        fsync_folder(path.parent)
+
+
 def fsync_folder(path: Path) -> None:
     """Put a folder's entries on the disk; fsync of a file does not do that for its name."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -367,29 +367,3 @@ def _room(path: Path, size: int | None) -> str:
         place = next(folder for folder in path.parents if folder.exists())
         facts.append(f"{shutil.disk_usage(place).free} free")
     return f" ({', '.join(facts)})" if facts else ""
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise ValueError(f"a number of {len(digits)} digits")
-    return int(digits)
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(f"{digits[:40]} is too large a number")
-    return number
-
-
-def _unique_keys(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"key {key[:40]!r} twice in one object")
-        found[key] = value
-    return found

@@ -75,10 +75,10 @@ def train(
             fit_profiled(trainer, profile_steps) if profile_steps else trainer.fit()
             conclude(trainer, setting)
         except Stopped as stopped:
-            run.break_off("stopped", reason=str(stopped), step=stopped.step)
+            run.stop(str(stopped), stopped.step)
             raise
         except LabError as error:
-            run.break_off("failed", error=type(error).__name__, reason=str(error))
+            run.fail(error)
             raise
         if request.signal_number is not None:
             # Asked for during the last step or the evaluation: this run is done, whatever comes after it must not start.

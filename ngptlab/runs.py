@@ -23,15 +23,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 from ngptlab import config as configs
 from ngptlab import disk, folders
 from ngptlab.config import RunConfig
-from ngptlab.errors import CheckpointError, ConfigError
+from ngptlab.errors import CheckpointError, ConfigError, DivergedError, LabError
+from ngptlab.json_text import parse_json
 
 STREAMS = ("metrics", "timing", "evals", "scales")
 LOCK = ".lock"
@@ -49,6 +50,41 @@ FIELDS: dict[str, Fields] = {
 }
 """What every line of a stream holds."""
 ANEW = "remove the run to train it anew"
+End = Literal["done", "diverged", "failed", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a run ended. Read here only, so that a run is to everybody what it is to one."""
+
+    status: End | None
+    """None: it has not ended. It waits, is under way, or was killed."""
+    reason: str = ""
+    """Why it is not done; of one that is, what makes it doubtful."""
+    step: int | None = None
+    """Finished updates, where that is told."""
+
+    @property
+    def done(self) -> bool:
+        """Whether every step and evaluation was finished."""
+        return self.status == "done"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to train: done, or diverged, which is a result too."""
+        return self.status in ("done", "diverged")
+
+
+def ending_of(summary: Mapping[str, Any]) -> Ending:
+    """What a `summary.json` says of its run's end; one that is missing, damaged or of a later version says nothing."""
+    status, step = summary.get("status"), summary.get("step")
+    if status == "failed" and summary.get("error") == DivergedError.__name__:
+        status = "diverged"
+    return Ending(
+        status=cast(End, status) if status in get_args(End) else None,
+        reason=str(summary.get("warning" if status == "done" else "reason") or ""),
+        step=step if isinstance(step, int) else None,
+    )
 
 
 def record_of(line: bytes, fields: Fields) -> dict[str, Any]:
@@ -58,7 +94,7 @@ def record_of(line: bytes, fields: Fields) -> dict[str, Any]:
         ValueError: it is no such record; says why, in a few words.
     """
     try:
-        record = disk.parse_json(line)
+        record = parse_json(line)
     except ValueError as error:
         # The parser's own "line 1 column 7" would be taken for a line of the file.
         why = getattr(error, "msg", None) or error
@@ -170,13 +206,18 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """How the run ended; empty while it has not."""
+        """What was written when the run ended; empty while it has not."""
         return _read_json(self.path / "summary.json")
+
+    @property
+    def ending(self) -> Ending:
+        """How the run ended."""
+        return ending_of(self.summary)
 
     @property
     def done(self) -> bool:
         """Whether every step and evaluation was finished."""
-        return self.summary.get("status") == "done"
+        return self.ending.done
 
     @property
     def env(self) -> dict[str, Any]:
@@ -249,7 +290,7 @@ class Run:
             path = self.path / f"{stream}.jsonl"
             if path.exists():
                 with disk.open_regular(path) as file:
-                    os.fsync(file.fileno())
+                    disk.sync(file)
 
     def rewind(self, sizes: Mapping[str, int]) -> None:
         """Forget what was recorded beyond these bytes of each stream, as a resumed run will record it again.
@@ -276,8 +317,16 @@ class Run:
             fields |= {"config_hash": self.config.hash, "streams": self.digests()}
         disk.write_json(self.path / "summary.json", {"status": status, **fields})
 
-    def break_off(self, status: str, **fields: Any) -> None:
-        """`finish`, while an exception is under way: it says more than that there is no room for the summary either."""
+    def stop(self, reason: str, step: int) -> None:
+        """Record that the run was stopped after it was saved, and is to go on."""
+        self._break_off("stopped", reason=reason, step=step)
+
+    def fail(self, error: LabError) -> None:
+        """Record what ended the run."""
+        self._break_off("failed", error=type(error).__name__, reason=str(error))
+
+    def _break_off(self, status: str, **fields: Any) -> None:
+        # An exception is under way, and says more than that there is no room for the summary either.
         with contextlib.suppress(OSError):
             self.finish(status, **fields)
 

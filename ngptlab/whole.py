@@ -15,7 +15,7 @@ from ngptlab import disk
 from ngptlab.config import RunConfig
 from ngptlab.config.due import validation_due
 from ngptlab.errors import CheckpointError
-from ngptlab.runs import ANEW, FIELDS, NUMBER, STREAMS, Run, check_fields, record_of
+from ngptlab.runs import ANEW, FIELDS, NUMBER, STREAMS, Run, check_fields, ending_of, record_of
 
 VALIDATION = {"loss_nats": NUMBER, "stderr_nats": NUMBER, "bits_per_byte": NUMBER}
 """What a validation in `evals.jsonl` holds besides."""
@@ -56,7 +56,7 @@ def check_finished(run: Run) -> None:
             names the file.
     """
     summary = run.summary
-    if summary.get("status") != "done":
+    if not ending_of(summary).done:
         return
     try:
         _check_config(run, summary["config_hash"] if "config_hash" in summary else _hash_of_checkpoint(run))

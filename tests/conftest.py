@@ -18,9 +18,8 @@ from ngptlab.config import RunConfig, parse
 from ngptlab.errors import DivergedError, LabError
 from ngptlab.experiment import train
 from ngptlab.jobs.cell import Cell, run_of
-from ngptlab.jobs.outcome import status_of
-from ngptlab.studies.cooldown import run as study
-from ngptlab.studies.ladder import run as climb
+from ngptlab.jobs.local import Local, prepare
+from ngptlab.jobs.outcome import outcome as outcome_of
 
 WORDS = ("the", "a", "cat", "dog", "sat", "on", "under", "mat", "then", "for", "while", "red", "blue", "tall")
 
@@ -130,23 +129,27 @@ def tiny(corpus: Path) -> list[str]:
     return [part for field, value in fields.items() for part in (f"--{field}", value)]
 
 
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of a cooldown study or a ladder, trained here: a process with torch for each takes seconds."""
+class InProcess:
+    """An executor that trains here: a process with torch for each cell takes seconds."""
 
-    def execute(cells: Sequence[Cell], out: Path, **named: Any) -> dict[str, str]:
+    def prepare(self, cells: Sequence[Cell], out: Path) -> None:
+        prepare(cells, out)
+
+    def train(self, cells: Sequence[Cell], out: Path, request: object) -> dict[str, str]:
         failures = {}
         for cell in cells:
-            path = run_of(out, cell)
-            if status_of(path, cell.config.hash)[0] in ("done", "diverged"):
+            if outcome_of(cell, out).over:
                 continue
             try:
-                train(cell.config, path)
+                train(cell.config, run_of(out, cell))
             except DivergedError:
                 pass
             except LabError as error:
                 failures[cell.config.hash] = str(error)
         return failures
 
-    monkeypatch.setattr(study, "execute", execute)
-    monkeypatch.setattr(climb, "execute", execute)
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command line trains by `Local` is trained here."""
+    monkeypatch.setattr(Local, "train", InProcess.train)

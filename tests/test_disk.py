@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ngptlab import disk
+from ngptlab.json_text import parse_json
 
 
 @pytest.mark.timeout(10)
@@ -56,11 +57,11 @@ def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
 )
 def test_what_is_no_sound_json_is_one_kind_of_error(text: str | bytes, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        disk.parse_json(text)
+        parse_json(text)
 
 
 def test_a_byte_order_mark_before_json_is_passed_over() -> None:
-    assert disk.parse_json(b'\xef\xbb\xbf{"a": 1}') == disk.parse_json('\ufeff{"a": 1}') == {"a": 1}
+    assert parse_json(b'\xef\xbb\xbf{"a": 1}') == parse_json('\ufeff{"a": 1}') == {"a": 1}
 
 
 def test_json_goes_through_a_file(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from ngptlab.evidence import gather
 from ngptlab.export.imported import import_export
 from ngptlab.export.write import export
 from ngptlab.jobs.cell import Cell
-from ngptlab.jobs.outcome import status_of
+from ngptlab.jobs.outcome import outcome
 from ngptlab.runs import STREAMS, Run
 from ngptlab.stack.train import train as train_stack
 from ngptlab.studies.sweep.table import rows
@@ -224,8 +224,8 @@ def test_a_sweep_says_so_of_the_cell_alone(run: Run, trained: Trained, tmp_path:
     other = trained.config_of(seed=1)
     shutil.copytree(trained.folder / "other", tmp_path / "runs" / other.run_name)
     run.path_of("metrics").unlink()
-    status, reason = status_of(run.path, run.config.hash)
-    assert status == "failed" and "metrics.jsonl" in reason
+    ended = outcome(Cell(run.config), tmp_path)
+    assert ended.status == "failed" and "metrics.jsonl" in ended.reason
     table = rows([Cell(trained.config), Cell(other)], tmp_path, {})
     assert [row.status for row in table] == ["failed", "done"]
     assert table[0].final_loss_nats is None and "metrics.jsonl: damaged" in table[0].reason

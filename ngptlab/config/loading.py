@@ -17,6 +17,7 @@ import yaml
 
 from ngptlab import disk
 from ngptlab.errors import ConfigError, shown
+from ngptlab.json_text import MAX_DIGITS, parse_json
 
 FILE_BYTES = 1 << 20
 """Limit for a config file. Ours have two kilobytes."""
@@ -57,7 +58,7 @@ def read_fields(path: Path) -> dict[str, Any]:
             f"{path}: can't be read ({why}); give a recipe's name or a .json or .yaml file"
         ) from None
     try:
-        fields = disk.parse_json(text) if path.suffix == ".json" else parse_yaml(text)
+        fields = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
         _check(fields)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: not valid JSON (line {error.lineno}: {error.msg})") from None
@@ -132,7 +133,7 @@ def _value(node: yaml.Node) -> Any:
     pattern, read = SCALARS.get(node.tag, (None, str)) if isinstance(node, yaml.ScalarNode) else (None, str)
     if pattern is None or not pattern.match(node.value):
         raise _at(node, f"the tag {shown(node.tag)} does not fit; write plain values, without tags")
-    if read is int and len(node.value) > disk.MAX_DIGITS:
+    if read is int and len(node.value) > MAX_DIGITS:
         raise _at(node, f"a number of {len(node.value)} digits")
     return read(node.value)
 

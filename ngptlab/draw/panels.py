@@ -1,4 +1,4 @@
-"""What the figures of evaluations share: style, panels above a caption, a curve with its band, PNG and SVG.
+"""What the figures of evaluations share: panels above a caption, a curve with its band, PNG and SVG.
 
 The same numbers give the same bytes.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from ngptlab.disk import replacing
-from ngptlab.draw.style import SERIES, any_names
+from ngptlab.draw import style as figures
+from ngptlab.draw.style import SERIES
 
 MARKERS = "os^Dv<>"
 """Markers repeat what colour says, for print in grey. A colour is a run."""
@@ -28,35 +29,22 @@ PANEL_INCHES = (2.9, 2.3)
 CAPTION_LINE_INCHES = 0.16
 CHARACTERS_PER_INCH = 13
 
-BASE: dict[Any, Any] = {
-    "svg.hashsalt": "ngptlab",
-    "font.size": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
+SMALL: dict[Any, Any] = figures.STYLE | {
     "grid.linewidth": 0.6,
-}
-STYLE: dict[Any, Any] = BASE | {
-    "text.parse_math": False,
     "axes.titlesize": 9.0,
     "lines.linewidth": 1.4,
     "lines.markersize": 3.5,
 }
 
 
-def write(out: Path, name: str, build: Callable[[], Figure], *, style: dict[Any, Any] = STYLE) -> None:
-    """Write <name>.png and <name>.svg into `out`."""
+def write(out: Path, name: str, build: Callable[[], Figure], *, style: dict[Any, Any] = SMALL) -> None:
+    """`figures.write` of what `build` makes, which is laid out once for both files."""
     with matplotlib.style.context(["default", style]):  # whatever the user's matplotlibrc says
         figure = build()
-        with any_names(figure):
+        with figures.any_names(figure):
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # it stands; each file would compute it again
-            with replacing(out / f"{name}.svg") as file:
-                figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-            with replacing(out / f"{name}.png") as file:
-                figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+            figures.write(out, name, partial(figures.saved, figure))
 
 
 def panels(rows: int, columns: int, caption: str, **shared: Any) -> tuple[Figure, list[list[Axes]]]:

@@ -1,4 +1,4 @@
-"""What the analyses' figures look like, as PNG or SVG files. The same numbers give the same bytes."""
+"""What all figures look like, as PNG or SVG files or inside a page. The same numbers give the same bytes."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ def any_names(figure: Figure) -> Iterator[None]:
 
 
 def saved(figure: Figure, ending: str) -> bytes:
-    """A figure as the bytes of a file with this ending, or for a PAGE."""
+    """A figure as the bytes of a file with this ending, or for a PAGE. No day and no version of a library is among them."""
     buffer = io.BytesIO()
-    metadata: dict[str, None] = {} if ending == "png" else {"Date": None}
+    metadata = dict.fromkeys(("Software",) if ending == "png" else ("Date", "Creator"))
     if ending == PAGE:  # no addresses either
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg" if ending == PAGE else ending, dpi=160, metadata=metadata)

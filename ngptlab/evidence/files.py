@@ -16,6 +16,7 @@ from ngptlab.config import explain
 from ngptlab.discover import modules
 from ngptlab.errors import DataError
 from ngptlab.evidence import comparison, step_times
+from ngptlab.json_text import parse_json
 
 READABLE = (".json", ".csv")
 
@@ -53,7 +54,7 @@ def load(path: Path) -> Any:
     try:
         text = disk.read_text(path)
         if path.suffix != ".csv":
-            return disk.parse_json(text)
+            return parse_json(text)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: can't be read ({' '.join(str(error).split())[:200]}); write it again, or leave it out"

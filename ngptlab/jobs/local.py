@@ -16,11 +16,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ngptlab import config as configs
 from ngptlab import disk
-from ngptlab.config import DeviceConfig, RunConfig
+from ngptlab.config import RunConfig
 from ngptlab.data.corpus import open_data
 from ngptlab.device import on_cuda
 from ngptlab.disk import create, locked, write_text
@@ -28,8 +29,10 @@ from ngptlab.errors import ConfigError
 from ngptlab.folders import own, refuse_link
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
-from ngptlab.jobs.outcome import status_of
+from ngptlab.jobs.executor import Executor
+from ngptlab.jobs.outcome import Outcome, outcome
 from ngptlab.jobs.progress import Progress, read_progress
+from ngptlab.jobs.stacks import Cells, stacks
 from ngptlab.ledger.book import Ledger
 from ngptlab.ledger.lend import lent
 from ngptlab.tracking.sink import check_installed
@@ -64,23 +67,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def share_out(workers: int, device: DeviceConfig) -> tuple[int, int]:
-    """Processes at once, and threads of each. 0 workers: one a core, or one on a GPU.
-
-    Raises:
-        ConfigError: less than none.
-    """
-    if workers < 0:
-        raise ConfigError(f"--workers: given {workers}; give at least 1, or 0 for one a core")
-    # On a GPU one cell at a time: whether two share its memory is the user's to know.
-    workers = workers or (1 if on_cuda(device) else cores())
-    return workers, max(1, cores() // workers)
-
-
 def prepare(cells: Sequence[Cell], out: Path) -> None:
     """Make the corpus once, before many processes want it; wrong data is then one error and not one in every cell."""
     for cell in cells:
-        if not cell.refusal and not _over(out, cell):
+        if not cell.refusal and not outcome(cell, out).over:
             check_installed(cell.config.track)
             open_data(cell.config)
             break
@@ -109,11 +99,12 @@ def studying(
     cells: Sequence[Cell],
     out: Path,
     *,
+    executor: Executor,
     ledger: Ledger | None = None,
     kept_for: Mapping[Path, Sequence[Path]] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[StopRequest]:
-    """Hold the folder of a study, with what the ledger has of its cells in it and the corpus made; listen for signals.
+    """Hold the folder of a study, with what the ledger has of its cells in it and all made that they need; listen for signals.
 
     Args:
         kept_for: run directories that others branch off. Without weights they serve only where all of these are there.
@@ -123,7 +114,7 @@ def studying(
         OSError: the folder or the ledger can't be written.
     """
     if ledger is None:
-        prepare(cells, out)  # wrong data leave no folder behind
+        executor.prepare(cells, out)  # wrong data leave no folder behind
     out.mkdir(parents=True, exist_ok=True)
     places = {run_of(out, cell): cell.config for cell in cells if not cell.refusal}
     trunks = kept_for or {}
@@ -137,7 +128,7 @@ def studying(
         lent(ledger, places, digest=_digest, note=tell, wanted=complete),
     ):
         if ledger is not None:
-            prepare(cells, out)
+            executor.prepare(cells, out)
         with listen() as request:
             yield request
 
@@ -146,43 +137,73 @@ def _digest(config: RunConfig) -> str:
     return open_data(config).digest
 
 
-def one_by_one(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
-    """A process for each cell."""
-    return [(cell,) for cell in cells]
-
-
-def execute(
-    cells: Sequence[Cell],
-    out: Path,
-    *,
-    workers: int,
-    threads: int,
-    board: Board,
-    request: StopRequest,
-    group: Callable[[Sequence[Cell]], Sequence[tuple[Cell, ...]]] = one_by_one,
-) -> dict[str, str]:
-    """Train every cell that isn't finished, as `group` puts them together; returns why cells failed, by hash.
+@dataclass(frozen=True, kw_only=True)
+class Local:
+    """The executor of this machine.
 
     Raises:
-        SweepStopped: a signal asked for it; the cells under way were saved.
+        ConfigError: less than no worker.
     """
+
+    workers: int = 0
+    """Processes at once, each on its share of the cores; 0: one a core, or one on a GPU."""
+    stack: int | None = 1
+    """Most cells of one shape that are trained as one program; 1: none; None: as many as pays."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ConfigError(f"--workers: given {self.workers}; give at least 1, or 0 for one a core")
+
+    def prepare(self, cells: Sequence[Cell], out: Path) -> None:
+        """Make the corpus."""
+        prepare(cells, out)
+
+    def train(self, cells: Sequence[Cell], out: Path, request: StopRequest) -> dict[str, str]:
+        """As `Executor` says, before the eyes of whoever looks."""
+        if not cells:
+            return {}
+        # On a GPU one cell at a time: whether two share its memory is the user's to know.
+        workers = self.workers or (1 if on_cuda(cells[0].config.device) else cores())
+        with Board(cells) as board:
+            waiting = _stacked(_unfinished(cells, out, board), out, board, self.stack, workers)
+            return _train(cells, waiting, out, workers, board, request)
+
+
+def _unfinished(cells: Sequence[Cell], out: Path, board: Board) -> list[Cell]:
+    """Cells that there is something to train of; the board is told of the others."""
     unfinished: list[Cell] = []
     for cell in cells:
-        status, reason = status_of(run_of(out, cell), cell.config.hash)
-        if cell.refusal:
-            board.set(cell, "not applicable", _progress(out, cell), cell.refusal)
-        elif status in ("done", "diverged"):
-            board.set(cell, status, _progress(out, cell), reason)
+        there = outcome(cell, out)
+        if there.over or cell.refusal:
+            board.set(cell, there.status, _progress(out, cell), there.reason)
         else:
             unfinished.append(cell)
-    waiting = deque(group(unfinished))
+    return unfinished
+
+
+def _stacked(cells: Sequence[Cell], out: Path, board: Board, choice: int | None, workers: int) -> list[Cells]:
+    if choice == 1:
+        return [(cell,) for cell in cells]
+    return stacks(cells, partial(run_of, out), choice=choice, workers=workers, note=board.note)
+
+
+def _train(
+    cells: Sequence[Cell],
+    groups: Sequence[Cells],
+    out: Path,
+    workers: int,
+    board: Board,
+    request: StopRequest,
+) -> dict[str, str]:
+    """Train `groups` of the cells, each in a process; why cells failed, by hash."""
+    waiting, threads = deque(groups), max(1, cores() // workers)
     active: list[Worker] = []
     failures: dict[str, str] = {}
     try:
         while waiting or active:
             if request.signal_number is not None:
                 _save_all(active)
-                finished = sum(_over(out, cell) for cell in cells)
+                finished = sum(outcome(cell, out).over for cell in cells)
                 raise SweepStopped(request.signal_number, finished, len(cells))
             while waiting and len(active) < workers:
                 active.append(_start(waiting.popleft(), out, threads))
@@ -200,11 +221,6 @@ def execute(
             # Ends the worker's standard input, upon which it saves and stops, although nobody waits for it any more.
             _hang_up(worker)
     return failures
-
-
-def _over(out: Path, cell: Cell) -> bool:
-    """Whether there is nothing left to train; divergence is an end too."""
-    return status_of(run_of(out, cell), cell.config.hash)[0] in ("done", "diverged")
 
 
 def _progress(out: Path, cell: Cell) -> Progress:
@@ -242,16 +258,17 @@ def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) ->
     _hang_up(worker)
     again = []
     for cell in worker.cells:
-        status, reason = status_of(run_of(out, cell), cell.config.hash)
-        if status not in ("done", "diverged"):
+        ended = outcome(cell, out)
+        if not ended.over:
             # A crash may leave an older word in the run directory: what the process said last is nearer the cause.
-            status, reason = "failed", last_words(worker.log, worker.process.returncode)
+            said = last_words(worker.log, worker.process.returncode)
             if len(worker.cells) > 1:
-                status, reason = "waiting", f"goes on alone; its stack: {reason}"
+                ended = Outcome(status="waiting", reason=f"goes on alone; its stack: {said}")
                 again.append(cell)
             else:
-                failures[cell.config.hash] = reason
-        board.set(cell, status, _progress(out, cell), reason)
+                failures[cell.config.hash] = said
+                ended = outcome(cell, out, failures)
+        board.set(cell, ended.status, _progress(out, cell), ended.reason)
     return again
 
 

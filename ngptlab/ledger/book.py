@@ -11,8 +11,9 @@ from pathlib import Path
 from ngptlab import disk
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DataError, LabError
-from ngptlab.ledger.record import Record, config_of, ended, record_of
-from ngptlab.runs import Run
+from ngptlab.json_text import parse_json
+from ngptlab.ledger.record import Record, config_of, record_of
+from ngptlab.runs import Run, ending_of
 from ngptlab.terminal import printable
 
 FILE_BYTES = 1 << 30
@@ -38,7 +39,7 @@ class Entry:
     @property
     def done(self) -> bool:
         """Whether it was trained to its end; else it diverged."""
-        return bool(self.record["summary"].get("status") == "done")
+        return ending_of(self.record["summary"]).done
 
     @property
     def data_digest(self) -> str:
@@ -98,7 +99,7 @@ class Ledger:
             LabError: a run or the ledger is damaged.
             OSError: it can't be written.
         """
-        wanted = [run for run in runs if ended(run) and not run.summary.get("from_ledger")]
+        wanted = [run for run in runs if run.ending.over and not run.summary.get("from_ledger")]
         if not wanted:
             return []
         added = []
@@ -195,7 +196,7 @@ def _lines(file: Path) -> list[bytes]:
 
 def _is_whole(line: bytes) -> bool:
     try:
-        return isinstance(disk.parse_json(line), dict)
+        return isinstance(parse_json(line), dict)
     except ValueError:
         return False
 
@@ -206,7 +207,7 @@ def _line(record: Record) -> str:
 
 def _entry(line: bytes, origin: str) -> Entry:
     try:
-        record = disk.parse_json(line)
+        record = parse_json(line)
     except ValueError as error:
         raise DataError(
             f"{origin}: no JSON ({str(error)[:200]}); restore the file, or take the line out"

@@ -51,12 +51,6 @@ KIND: dict[str, type] = {
 Record = dict[str, Any]
 
 
-def ended(run: Run) -> bool:
-    """Whether the run is over: done, or diverged, which is a result too."""
-    summary = run.summary
-    return summary.get("status") == "done" or summary.get("error") == "DivergedError"
-
-
 def record_of(run: Run) -> Record:
     """The record of a run that is over.
 
@@ -65,7 +59,7 @@ def record_of(run: Run) -> Record:
         DataError: it is not over.
     """
     check_finished(run)
-    if not ended(run):
+    if not run.ending.over:
         raise DataError(f"{run.path}: not finished; train it to its end, or leave it out")
     summary = {**run.summary, "streams": _digests(run)}
     fork = run.path / "fork.json"

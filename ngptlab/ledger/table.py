@@ -10,6 +10,7 @@ from typing import Any
 
 from ngptlab.config import RunConfig, flatten
 from ngptlab.ledger.book import Entry
+from ngptlab.runs import ending_of
 
 SHOWN = ("hash", "recipe", "arm", "seed", "steps", "lr", "loss_nats", "stderr_nats", "status", "settings")
 """Columns that a terminal has room for."""
@@ -55,7 +56,7 @@ def _line(entry: Entry, config: RunConfig, settings: str) -> dict[str, Any]:
         "loss_nats": last.get("loss_nats"),
         "stderr_nats": last.get("stderr_nats"),
         "bits_per_byte": last.get("bits_per_byte"),
-        "status": "done" if summary.get("status") == "done" else "diverged",
+        "status": ending_of(summary).status,
         "step_seconds": median(seconds) if seconds else None,
         "settings": settings,
         **{key: env.get(key) for key in ("commit", "torch", "device", "threads", "started", "data_digest")},

@@ -24,14 +24,14 @@ from ngptlab.report import plots
 
 Draw = Callable[[Axes], None]
 
-STYLE: dict[Any, Any] = figures.STYLE | {
+LARGE: dict[Any, Any] = figures.STYLE | {
     "font.size": 10.0,
     "font.family": "sans-serif",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.6,
     "lines.scale_dashes": False,
 }
-INLINE: dict[Any, Any] = STYLE | {
+INLINE: dict[Any, Any] = LARGE | {
     "svg.fonttype": "none",  # text stays text: the page's font, found by a search, read aloud
     "axes.facecolor": "none",
     "figure.facecolor": "none",
@@ -61,7 +61,7 @@ def inline(label: str, draw: Draw) -> str:
 
 def write(out: Path, name: str, title: str, methods: Sequence[str], draw: Draw, *, note: str = "") -> None:
     """Write <name>.png and <name>.svg into `out`; `note` stands above the legend."""
-    drawing.write(out, name, partial(_standalone, title, methods, draw, note), style=STYLE)
+    drawing.write(out, name, partial(_standalone, title, methods, draw, note), style=LARGE)
 
 
 def _standalone(title: str, methods: Sequence[str], draw: Draw, note: str) -> Figure:

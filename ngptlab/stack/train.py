@@ -11,6 +11,7 @@ from ngptlab.config import RunConfig
 from ngptlab.data.batches import Batches
 from ngptlab.errors import ConfigError, LabError
 from ngptlab.experiment import (
+    Setting,
     begin,
     check_memory,
     conclude,
@@ -24,7 +25,7 @@ from ngptlab.stack.alike import check
 from ngptlab.stack.trainer import StackTrainer
 from ngptlab.tracking.beside import Beside
 from ngptlab.train.progress import Reporter, Silent
-from ngptlab.train.stop import Stopped, listen
+from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import Trainer
 from ngptlab.whole import check_finished
 
@@ -49,39 +50,15 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
         )
     check_memory(configs[0], runs=len(configs))
     setting = open_setting(configs[0])
-    batches: dict[int, Batches] = {}
-    trainers: list[Trainer] = []
     failed: list[Trainer] = []
-    trackers: list[Beside] = []
 
     def fail(trainer: Trainer, error: LabError) -> None:
         failed.append(trainer)
-        trainer.run.break_off("failed", error=type(error).__name__, reason=str(error))
+        trainer.run.fail(error)
 
     with ExitStack() as held, listen() as request:
-        for config, (_, path) in zip(configs, jobs, strict=True):
-            own = _Named(reporter, path.name)
-            try:
-                run = Run.open(path, config)
-                if run.done:
-                    check_finished(run)
-                    continue
-                held.enter_context(run.lock())
-                if run.done:  # another process has just finished it
-                    check_finished(run)
-                    continue
-                begin(run, setting, own, stacked=len(jobs))
-                tracker = held.enter_context(Beside(config.track, run, own.note))
-                tracker.start()
-                trackers.append(tracker)
-                if config.data.seed not in batches:
-                    batches[config.data.seed] = open_batches(config, setting.corpus)
-                order, model = batches[config.data.seed], initial_model(config)
-                trainers.append(trainer_of(config, run, setting, model, order, own, request))
-            except LabError as error:
-                own.note(str(error))
-        for tracker in trackers:  # all hear of the end before the first is waited for
-            held.callback(tracker.hang_up)
+        places = [path for _, path in jobs]
+        trainers = _open(configs, places, setting, held, request, reporter)
         try:
             for trainer in StackTrainer(trainers, fail).fit():
                 try:
@@ -91,10 +68,48 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
         except Stopped as stopped:
             for trainer in trainers:
                 if trainer not in failed:
-                    trainer.run.break_off("stopped", reason=str(stopped), step=stopped.step)
+                    trainer.run.stop(str(stopped), stopped.step)
             raise
         if request.signal_number is not None:
             raise Stopped(request.signal_number, configs[0].train.steps)
+
+
+def _open(
+    configs: Sequence[RunConfig],
+    places: Sequence[Path],
+    setting: Setting,
+    held: ExitStack,
+    request: StopRequest,
+    reporter: Reporter,
+) -> list[Trainer]:
+    """A trainer for each run that is not done and can be opened, its directory and its tracker held by `held`."""
+    batches: dict[int, Batches] = {}
+    trainers: list[Trainer] = []
+    trackers: list[Beside] = []
+    for config, path in zip(configs, places, strict=True):
+        own = _Named(reporter, path.name)
+        try:
+            run = Run.open(path, config)
+            if run.done:
+                check_finished(run)
+                continue
+            held.enter_context(run.lock())
+            if run.done:  # another process has just finished it
+                check_finished(run)
+                continue
+            begin(run, setting, own, stacked=len(places))
+            tracker = held.enter_context(Beside(config.track, run, own.note))
+            tracker.start()
+            trackers.append(tracker)
+            if config.data.seed not in batches:
+                batches[config.data.seed] = open_batches(config, setting.corpus)
+            order, model = batches[config.data.seed], initial_model(config)
+            trainers.append(trainer_of(config, run, setting, model, order, own, request))
+        except LabError as error:
+            own.note(str(error))
+    for tracker in trackers:  # all hear of the end before the first is waited for
+        held.callback(tracker.hang_up)
+    return trainers
 
 
 class _Named(Silent):

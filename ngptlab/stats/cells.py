@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
+from ngptlab.runs import End
 from ngptlab.stats.tables import as_text
 
-Status = Literal["done", "diverged", "failed", "stopped", "waiting", "not applicable"]
+Status = Literal[End, "waiting", "not applicable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,18 @@ class CellRow:
     """Why it is not done; of one that is, what makes it doubtful."""
     settings: str = ""
     """Other fields that the grid crosses, as 'optim.init=fan_in optim.weight_decay=0.1'."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it says something of its settings: done, or diverged."""
+        return self.status in ("done", "diverged")
+
+    @property
+    def loss_nats(self) -> float | None:
+        """Its final loss, infinite where it diverged; None where it says nothing of its settings."""
+        if self.status == "diverged":
+            return math.inf
+        return self.final_loss_nats if self.status == "done" else None
 
 
 def as_csv(table: Sequence[CellRow]) -> str:

@@ -54,6 +54,12 @@ def stderr(values: Sequence[float]) -> float | None:
     return float(np.std(np.asarray(values, dtype=np.float64), ddof=1)) / math.sqrt(len(values))
 
 
+def stderrs(values_SR: Floats) -> Floats:
+    """Standard error of each column's mean over the rows, of which there are two or more."""
+    errors_R: Floats = values_SR.std(axis=0, ddof=1) / math.sqrt(len(values_SR))
+    return errors_R
+
+
 def t95(freedom: float) -> float:
     """Student's t for a two-sided 95% interval, by degrees of freedom."""
     return float(stdtrit(freedom, 0.975))

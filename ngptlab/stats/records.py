@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 
 from ngptlab.config import Frozen, RunConfig, explain
 from ngptlab.errors import CheckpointError, ConfigError, DataError
-from ngptlab.runs import Run
+from ngptlab.runs import Ending, Run, ending_of
 from ngptlab.stats import series
 from ngptlab.stats.search import Search, find
 from ngptlab.terminal import printable
@@ -149,8 +149,8 @@ def _load(path: Path) -> RunRecord:
         raise DataError(str(error)) from None
     except OSError as error:
         raise _damaged(path, f"unreadable record: {error}") from None
-    if summary.get("status") != "done":
-        raise _unfinished(path, summary, run.config.train.steps)
+    if not (ending := ending_of(summary)).done:
+        raise _unfinished(path, ending, run.config.train.steps)
     val = _rows(path, ValRow, [e for e in evals if e.get("eval") == "val"])
     length = _rows(path, LengthRow, [e for e in evals if e.get("eval") == "length"])
     if not val or val[-1].step != run.config.train.steps:
@@ -201,10 +201,10 @@ def _damaged(path: Path, what: str) -> DataError:
     return DataError(f"{path}: damaged ({' '.join(what.split())[:300]}); train it again, or leave it out")
 
 
-def _unfinished(path: Path, summary: dict[str, Any], steps: int) -> ConfigError:
-    status, step = summary.get("status", "still running or interrupted"), summary.get("step")
-    where = f" at step {step} of {steps}" if step is not None else ""
-    reason = f": {' '.join(str(summary['reason']).split())[:200]}" if summary.get("reason") else ""
+def _unfinished(path: Path, ending: Ending, steps: int) -> ConfigError:
+    status = ending.status or "still running or interrupted"
+    where = f" at step {ending.step} of {steps}" if ending.step is not None else ""
+    reason = f": {' '.join(ending.reason.split())[:200]}" if ending.reason else ""
     return ConfigError(
         f"{path}: not finished ({status}{where}{reason}); train it to its end, or leave it out"
     )

@@ -16,66 +16,12 @@ import numpy as np
 
 from ngptlab.stats import estimates as stats
 from ngptlab.stats.cells import CellRow
-from ngptlab.stats.optimum import Array, Optimum, optimum
+from ngptlab.stats.curve import Cost, Curve, Shift, Worse
+from ngptlab.stats.optimum import Array, optimum
 from ngptlab.stats.verdict import verdict
 
 NAMES = {"sp": "SP", "mup": "muP", "nugpt": "nuGPT"}
 """Rules as the field writes them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """Loss against learning rate at one width, over seeds."""
-
-    width: int
-    lrs: tuple[float, ...]
-    losses: tuple[tuple[float, ...], ...]
-    """A row a seed; infinite where the run diverged."""
-    errors: tuple[float, ...]
-    """Standard error at each rate: over seeds, or with one seed over the documents of the validation text."""
-    optimum: Optimum | None
-    left_out: tuple[float, ...]
-    """Rates with a cell that neither finished nor diverged."""
-
-    @property
-    def means(self) -> tuple[float, ...]:
-        """Mean loss at each rate."""
-        return tuple(float(value) for value in np.mean(self.losses, axis=0))
-
-    @property
-    def diverged(self) -> int:
-        """Number of runs that diverged."""
-        return int(np.isinf(self.losses).sum())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shift:
-    """How far the optimum moves, in powers of two per doubling of width."""
-
-    slope: float
-    stderr: float | None
-    """Of the least-squares line, from its residuals; None under three widths."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What the best rate of the smallest width costs at the largest, against that width's own best."""
-
-    lr: float
-    nats: float
-    """Infinite where the transferred rate diverges."""
-    stderr: float | None
-    """Over pairs of runs with one seed; None under two seeds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Worse:
-    """A width that is worse than the one below it at the rate of the smallest: what no rules that carry a rate over may do."""
-
-    width: int
-    than: int
-    nats: float
-    """How much worse, on average over the seeds; infinite where it diverged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +75,9 @@ def _curve(rows: Sequence[CellRow]) -> Curve:
     seeds = sorted({row.seed for row in rows})
     cells = {(row.seed, row.lr): row for row in rows}
     lrs = sorted({row.lr for row in rows})
-    whole = [lr for lr in lrs if all(_loss(cells.get((seed, lr))) is not None for seed in seeds)]
-    losses = tuple(tuple(_loss(cells[seed, lr]) or 0.0 for lr in whole) for seed in seeds)
+    known = {place: row.loss_nats for place, row in cells.items() if row.loss_nats is not None}
+    whole = [lr for lr in lrs if all((seed, lr) in known for seed in seeds)]
+    losses = tuple(tuple(known[seed, lr] for lr in whole) for seed in seeds)
     found = optimum(np.log2(whole), np.array(losses)) if whole else None
     return Curve(
         width=rows[0].width,
@@ -142,19 +89,13 @@ def _curve(rows: Sequence[CellRow]) -> Curve:
     )
 
 
-def _loss(row: CellRow | None) -> float | None:
-    if row is not None and row.status == "diverged":
-        return math.inf
-    return row.final_loss_nats if row is not None and row.status == "done" else None
-
-
 def _errors(losses: tuple[tuple[float, ...], ...], first_seed: Sequence[CellRow]) -> tuple[float, ...]:
     if len(losses) < 2:
         return tuple(row.final_loss_stderr or 0.0 for row in first_seed)
     values_SR: Array = np.array(losses)
     finite = np.isfinite(values_SR).all(axis=0)
     errors = np.zeros(values_SR.shape[1])
-    errors[finite] = values_SR[:, finite].std(axis=0, ddof=1) / math.sqrt(len(losses))
+    errors[finite] = stats.stderrs(values_SR[:, finite])
     return tuple(float(error) for error in errors)
 
 
@@ -186,9 +127,7 @@ def _cost(curves: Sequence[Curve]) -> Cost | None:
     if not np.isfinite(moved_S).all():
         return Cost(lr=lr, nats=math.inf, stderr=None)
     pairs_S = moved_S - own_S
-    count = len(pairs_S)
-    error = float(pairs_S.std(ddof=1)) / math.sqrt(count) if count > 1 else None
-    return Cost(lr=lr, nats=float(pairs_S.mean()), stderr=error)
+    return Cost(lr=lr, nats=float(pairs_S.mean()), stderr=stats.stderr(pairs_S.tolist()))
 
 
 def wider_is_worse(curves: Sequence[Curve]) -> tuple[Worse, ...]:
@@ -206,11 +145,7 @@ def wider_is_worse(curves: Sequence[Curve]) -> tuple[Worse, ...]:
         if not np.isfinite(below_S).all() or len(below_S) != len(above_S):
             continue
         more = float((above_S - below_S).mean())
-        half = (
-            stats.ci95(stats.stderr([float(d) for d in above_S - below_S]), len(below_S))
-            if math.isfinite(more)
-            else None
-        )
+        half = stats.half95((above_S - below_S).tolist()) if math.isfinite(more) else None
         if more - (half or 0.0) > 0:
             found.append(Worse(width=wide.width, than=narrow.width, nats=more))
     return tuple(found)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from ngptlab.stats.curve import Cost, Curve, Shift, Worse
 from ngptlab.stats.estimates import ci95
 from ngptlab.stats.learning_rate import show_rate
-
-if TYPE_CHECKING:
-    from ngptlab.stats.transfer import Cost, Curve, Shift, Worse
 
 NEGLIGIBLE = 0.25
 """A shift, in powers of two per doubling, that we call none: over three doublings it stays within one step of a usual grid."""

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from ngptlab import disk
 from ngptlab.config import explain
 from ngptlab.errors import DataError, LabError
+from ngptlab.json_text import parse_json
 from ngptlab.terminal import printable
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ def read(path: Path, kind: type[T], *, finite: bool = True) -> T:
     """
     try:
         text = disk.read_text(path)
-        record = disk.parse_json(text) if finite else json.loads(text)
+        record = parse_json(text) if finite else json.loads(text)
         # As JSON again: in strict mode pydantic takes a dataclass from nothing else.
         return TypeAdapter(kind).validate_json(json.dumps(_printable(record)), strict=True)
     except ValidationError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import trackio
 
-from ngptlab.runs import Run
+from ngptlab.runs import Run, ending_of
 from ngptlab.tracking.sink import PROJECT, Numbers, identity, shown_name, tags
 
 
@@ -39,7 +39,7 @@ class TrackioSink:
         """Trackio writes from a thread of its own."""
 
     def finish(self, summary: dict[str, Any]) -> None:
-        if summary.get("status") == "done":
+        if ending_of(summary).done:
             numbers = {
                 f"summary/{name}": value for name, value in summary.items() if name not in ("status", "step")
             }

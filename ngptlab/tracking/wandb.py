@@ -9,7 +9,7 @@ import wandb
 
 from ngptlab import disk
 from ngptlab.folders import own
-from ngptlab.runs import Run
+from ngptlab.runs import Run, ending_of
 from ngptlab.tracking.sink import PROJECT, Numbers, identity, shown_name, tags
 
 CURSOR = "mirrored.json"
@@ -56,4 +56,4 @@ class WandbSink:
 
     def finish(self, summary: dict[str, Any]) -> None:
         self._run.summary.update(summary)
-        self._run.finish(exit_code=1 if summary.get("status") == "failed" else 0)
+        self._run.finish(exit_code=1 if ending_of(summary).status in ("failed", "diverged") else 0)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping
@@ -28,7 +27,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ngptlab import disk
-from ngptlab.disk import create, naming, open_regular, replacing
+from ngptlab.disk import create, naming, open_regular, replacing, sync
 from ngptlab.errors import CheckpointError
 from ngptlab.folders import filling, own, remove
 
@@ -241,5 +240,4 @@ def _write_manifest(
 def _write(path: Path, content: bytes) -> None:
     with naming(path, len(content)), create(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)

@@ -18,7 +18,7 @@ from typing import Any, Self
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from ngptlab.device import quiet_profiler
-from ngptlab.disk import temporary_beside, write_text
+from ngptlab.disk import take_name, temporary_beside, write_text
 from ngptlab.errors import CheckpointError
 from ngptlab.folders import own
 from ngptlab.train.trainer import Trainer
@@ -111,7 +111,7 @@ class StepProfiler:
             finished.export_chrome_trace(str(temporary))
             if not temporary.exists() or not temporary.stat().st_size:
                 raise self._unwritable("trace.json stayed empty")  # the writer itself tells only its log
-            temporary.replace(self.folder / "trace.json")
+            take_name(temporary, self.folder / "trace.json")
         except OSError as error:
             raise self._unwritable(error.strerror) from None
         told = "\n".join(table.splitlines()[:TOLD_LINES])

@@ -47,7 +47,11 @@ def add_verbs(data: argparse.ArgumentParser) -> None:
     stats = verb("stats", _stats, "Count documents, tokens and bytes, and show how long documents are.")
     stats.add_argument("folder", type=Path, metavar="DIR", help="a folder of shards with its manifest.json")
     stats.add_argument("--out", type=Path, metavar="PNG", help="also draw the histograms into this file")
-    prepare = verb("prepare", _prepare, "Turn text into shards; the same command goes on after a stop.")
+    _add_prepare(verb("prepare", _prepare, "Turn text into shards; the same command goes on after a stop."))
+    data_get.add(verb("get", _no_action, "Fetch a corpus that others made: see `ngptlab data get --help`."))
+
+
+def _add_prepare(prepare: argparse.ArgumentParser) -> None:
     prepare.add_argument(
         "source",
         metavar="SOURCE",
@@ -90,8 +94,6 @@ def add_verbs(data: argparse.ArgumentParser) -> None:
     prepare.add_argument(
         "--long-min-tokens", type=count, default=8192, metavar="N", help="shortest document for it (8192)"
     )
-
-    data_get.add(verb("get", _no_action, "Fetch a corpus that others made: see `ngptlab data get --help`."))
 
 
 def _no_action(options: argparse.Namespace) -> int:

@@ -112,21 +112,20 @@ def _show(entries: Sequence[Entry]) -> None:
 
 def _finished(paths: Sequence[Path]) -> list[Run]:
     """The runs at these paths, and those that are over in folders of runs."""
-    from ngptlab.ledger.record import ended
     from ngptlab.runs import Run
 
     found: list[Run] = []
     for path in paths:
         if (path / "config.json").is_file():
             run = Run(path)
-            if not ended(run):
+            if not run.ending.over:
                 raise ConfigError(f"{path}: not finished; train it to its end, or leave it out")
             found.append(run)
             continue
         inside = [config for place in (path, path / "runs") for config in sorted(place.glob("*/config.json"))]
         if not inside:
             raise ConfigError(f"{path}: neither a run directory nor a folder of them")
-        found += [run for run in (Run(config.parent) for config in inside) if ended(run)]
+        found += [run for run in (Run(config.parent) for config in inside) if run.ending.over]
     return found
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ngptlab import disk
-from ngptlab.runs import Run
+from ngptlab.runs import End, Run, ending_of
 from ngptlab.tail import Tail
 from ngptlab.whole import glance
 
-State = Literal["running", "stale", "waiting", "failed", "stopped", "diverged", "done"]
+State = Literal[End, "running", "stale", "waiting"]
 
 TAIL_BYTES = 64 * 1024
 """Of each file, at each look: some 500 steps."""
@@ -119,15 +119,12 @@ class Watched:
 
     def _state(self, locked: set[int] | None, step_seconds: float) -> tuple[State, str]:
         summary = _json(self.run.path / "summary.json")
-        reason = str(summary.get("reason") or "")
-        match summary.get("status"):
-            case "done":
-                damage = glance(self.run, summary)
-                return ("failed", damage) if damage else ("done", "")
-            case "stopped":
-                return "stopped", reason
-            case "failed":
-                return ("diverged" if summary.get("error") == "DivergedError" else "failed"), reason
+        ending = ending_of(summary)
+        if ending.done:
+            damage = glance(self.run, summary)
+            return ("failed", damage) if damage else ("done", "")
+        if ending.status:
+            return ending.status, ending.reason
         try:
             lock = (self.run.path / ".lock").stat()
         except OSError:

@@ -102,7 +102,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     kept: dict[str, Figure] = {}
 
     def keep(out: Path, name: str, build: Any) -> None:
-        with matplotlib.style.context(["default", drawing.STYLE]):
+        with matplotlib.style.context(["default", drawing.SMALL]):
             kept[name] = build()
 
     for module in ("spectra", "scales"):

@@ -24,7 +24,6 @@ from ngptlab import RunConfig, cli
 from ngptlab.cli import main
 from ngptlab.console import Console
 from ngptlab.experiment import train
-from ngptlab.studies.ladder import run as climb
 from ngptlab.terminal import any_text, one_line, printable, say_path
 from ngptlab.train.progress import ConsoleReporter
 from ngptlab.train.speed import Speed
@@ -166,11 +165,6 @@ def verbs() -> Iterator[str]:
         yield from (f"{name} {own}" for own in inside(parser)) if inside(parser) else (name,)
 
 
-@pytest.fixture
-def in_this_process(in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ngptlab.studies.sweep.run.execute", climb.execute)
-
-
 def run_all(commands: Lines) -> None:
     for command in commands:
         try:
@@ -179,7 +173,7 @@ def run_all(commands: Lines) -> None:
             assert not end.code
 
 
-@pytest.mark.usefixtures("in_this_process", "work")
+@pytest.mark.usefixtures("in_process", "work")
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 @pytest.mark.parametrize(
     "verb",

@@ -15,7 +15,7 @@ import pytest
 from made_runs import metrics, val
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
-from ngptlab.errors import ConfigError, DataError
+from ngptlab.errors import ConfigError, DataError, DivergedError
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.in_turn import plan
 from ngptlab.options import tuned
@@ -44,37 +44,51 @@ def loss_of(config: RunConfig) -> float:
     return found + ((optim.alpha_init or 0) - alpha) ** 2 + 0.001 * config.seed if alpha else found
 
 
+class Chosen:
+    """An executor whose runs have the losses that the test chose; and the cells that it trained."""
+
+    def __init__(self) -> None:
+        self.trained: list[Cell] = []
+
+    def prepare(self, cells: Sequence[Cell], out: Path) -> None:
+        """Nothing is needed."""
+
+    def train(self, cells: Sequence[Cell], out: Path, request: object) -> dict[str, str]:
+        for cell in cells:
+            path = run_of(out, cell)
+            if path.exists():
+                continue
+            self.trained.append(cell)
+            run = Run.open(path, cell.config)
+            steps, loss = cell.config.train.steps, loss_of(cell.config)
+            run.replace(
+                "metrics", [{**m, "tokens": m["step"] * 4096} for m in metrics({0: 5.0, steps: loss})]
+            )
+            for step in range(0, steps + 1, cell.config.eval.every):
+                run.append("evals", val(step, loss if step == steps else 5.0, 0.01, 1.0))
+            (path / "env.json").write_text(json.dumps({"data_digest": "d"}))
+            if loss < 2.3:
+                run.finish("done", step=steps, params=1, tokens=1)
+            else:
+                run.fail(DivergedError("loss nan"))
+        return {}
+
+
+class Fails(Chosen):
+    def train(self, cells: Sequence[Cell], out: Path, request: object) -> dict[str, str]:
+        return {cell.config.hash: "killed by SIGKILL" for cell in cells}
+
+
 @pytest.fixture
-def searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Search_:
-    """`search` whose runs have losses that the test chose; and the cells that were trained."""
+def searched(tmp_path: Path) -> Search_:
+    """`search` by an executor of the test's; and the cells that were trained."""
 
     def run(fields: dict[str, list[str]] = FIELDS, **how: Any) -> tuple[Search, Path, list[Cell]]:
-        trained: list[Cell] = []
-
-        def train_cells(cells: Sequence[Cell], out: Path, **_: Any) -> dict[str, str]:
-            for cell in cells:
-                path = run_of(out, cell)
-                if path.exists():
-                    continue
-                trained.append(cell)
-                run = Run.open(path, cell.config)
-                steps, loss = cell.config.train.steps, loss_of(cell.config)
-                run.replace(
-                    "metrics", [{**m, "tokens": m["step"] * 4096} for m in metrics({0: 5.0, steps: loss})]
-                )
-                for step in range(0, steps + 1, cell.config.eval.every):
-                    run.append("evals", val(step, loss if step == steps else 5.0, 0.01, 1.0))
-                (path / "env.json").write_text(json.dumps({"data_digest": "d"}))
-                if loss < 2.3:
-                    run.finish("done", step=steps, params=1, tokens=1)
-                else:
-                    run.finish("failed", error="DivergedError", reason="loss nan", step=7)
-            return {}
-
-        monkeypatch.setattr(module, "train_cells", train_cells)
-        out = tmp_path / how.pop("out", "search")
-        found, _ = module.search(recipe("demo"), out=out, fields=fields, methods=("gpt", "ngpt"), **how)
-        return found, out, trained
+        executor, out = Chosen(), tmp_path / how.pop("out", "search")
+        found, _ = module.search(
+            recipe("demo"), out=out, fields=fields, methods=("gpt", "ngpt"), executor=executor, **how
+        )
+        return found, out, executor.trained
 
     return run
 
@@ -307,17 +321,9 @@ def test_a_search_without_the_method_or_a_learning_rate(
         tuned._tuned(no_lr, "gpt")
 
 
-def test_a_failed_cell_ends_the_search_with_its_reason(
-    searched: Search_, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    searched()
-
-    def fails(cells: Sequence[Cell], out: Path, **_: Any) -> dict[str, str]:
-        return {cell.config.hash: "killed by SIGKILL" for cell in cells}
-
-    monkeypatch.setattr(module, "train_cells", fails)
+def test_a_failed_cell_ends_the_search_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"failed \(killed by SIGKILL\); mend that"):
-        module.search(recipe("demo"), out=tmp_path, fields=FIELDS, methods=("gpt",))
+        module.search(recipe("demo"), out=tmp_path / "out", fields=FIELDS, methods=("gpt",), executor=Fails())
 
 
 def test_a_searched_whole_number_comes_back_whole(searched: Search_) -> None:

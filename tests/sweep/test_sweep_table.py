@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from ngptlab.config import RunConfig
-from ngptlab.errors import DivergedError
+from ngptlab.errors import CheckpointError, DivergedError
 from ngptlab.experiment import train
-from ngptlab.jobs.cell import Cell
-from ngptlab.jobs.outcome import status_of
+from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.outcome import Outcome, outcome
 from ngptlab.runs import Run
 from ngptlab.studies.sweep.table import rows, write
 
@@ -58,20 +58,26 @@ def test_a_diverged_cell_has_no_loss(make_config: Make, tmp_path: Path) -> None:
 
 def test_statuses(make_config: Make, tmp_path: Path) -> None:
     config = make_config()
-    path = tmp_path / "runs" / config.run_name
-    assert status_of(path, config.hash) == ("waiting", "")
+    cell, waiting = Cell(config), Outcome(status="waiting")
+    path = run_of(tmp_path, cell)
+    assert outcome(cell, tmp_path) == waiting
     run = Run.open(path, config)
-    assert status_of(path, config.hash) == ("waiting", ""), "killed before it could say anything"
-    run.finish("stopped", reason="SIGTERM", step=3)
-    assert status_of(path, config.hash) == ("stopped", "SIGTERM")
-    run.finish("failed", error="CheckpointError", reason="disk")
-    assert status_of(path, config.hash) == ("failed", "disk")
+    assert outcome(cell, tmp_path) == waiting, "killed before it could say anything"
+    run.stop("SIGTERM", 3)
+    assert outcome(cell, tmp_path) == Outcome(status="stopped", reason="SIGTERM")
+    run.fail(CheckpointError("disk"))
+    assert outcome(cell, tmp_path) == Outcome(status="failed", reason="disk")
+    run.fail(DivergedError("loss nan"))
+    assert outcome(cell, tmp_path) == Outcome(status="diverged", reason="loss nan")
+    assert outcome(cell, tmp_path, {config.hash: "killed"}) == Outcome(status="failed", reason="killed")
     run.finish("done", step=8)
-    assert status_of(path, config.hash)[0] == "failed", "it says so, and has no steps"
+    assert outcome(cell, tmp_path).status == "failed", "it says so, and has no steps"
     (path / "summary.json").unlink()
     finished(config, tmp_path)
-    assert status_of(path, config.hash) == ("done", "")
-    assert status_of(path, "00000000") == ("waiting", ""), "another run's directory says nothing"
+    assert outcome(cell, tmp_path) == Outcome(status="done")
+    other = make_config(seed=1)
+    path.rename(run_of(tmp_path, Cell(other)))
+    assert outcome(Cell(other), tmp_path) == waiting, "another run's directory says nothing"
 
 
 @pytest.mark.parametrize("name", ["config.json", "summary.json"])

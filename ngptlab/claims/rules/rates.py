@@ -11,7 +11,8 @@ from ngptlab.claims.evidence import Evidence, Grid
 from ngptlab.claims.rules.losses import nothing
 from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, pairs, show
 from ngptlab.stats.cells import CellRow
-from ngptlab.stats.transfer import Curve, Finding, transfer
+from ngptlab.stats.curve import Curve
+from ngptlab.stats.transfer import Finding, transfer
 
 Cells = Sequence[CellRow]
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from rich.table import Table
-
 from ngptlab.console import Console
-from ngptlab.disk import write_json, write_text
-from ngptlab.draw import style as figures
 from ngptlab.stats.estimates import Difference, ci95, in_words
 from ngptlab.stats.tables import as_text, over_seeds, with_error, writing
 from ngptlab.studies.cooldown.figure import draw
 from ngptlab.studies.cooldown.numbers import Row, Study
+from ngptlab.studies.files import plain_table, print_warnings, write
 from ngptlab.studies.speedup.files import print_speedups, write_speedups
 
 GAPS = ("before", "after", "change")
@@ -41,10 +38,8 @@ def write_study(study: Study, out: Path) -> None:
     Raises:
         ConfigError: `out` can't be written.
     """
+    write(out, "cooldown", numbers=study, table=as_csv(study), draw=partial(draw, study))
     with writing(out):
-        write_json(out / "cooldown.json", study)
-        write_text(out / "cooldown.csv", as_csv(study))
-        figures.write(out, "cooldown", partial(draw, study))
         write_speedups(study["speedups"], out)
 
 
@@ -66,12 +61,8 @@ def as_csv(study: Study) -> str:
 def print_study(study: Study, console: Console) -> None:
     """The table, the gaps in words, the speed-ups, then what makes all of it doubtful."""
     error = over_seeds(len(row["seeds"]) for row in study["rows"])
-    table = Table(title=f"Cooldowns; {error}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     headings = ("method", "steps", "cooldown", "seeds", "final loss (nats)", "gap before", "gap after")
-    for heading in headings:
-        table.add_column(
-            heading, no_wrap=True, justify="left" if heading in ("method", "cooldown") else "right"
-        )
+    table = plain_table(f"Cooldowns; {error}", headings, left=("method", "cooldown"))
     for row in study["rows"]:
         table.add_row(*_cells(row))
     console.print(table)
@@ -84,8 +75,7 @@ def print_study(study: Study, console: Console) -> None:
                 markup=False,
             )
     print_speedups(study["speedups"], console)
-    for warning in study["warnings"]:
-        console.print(f"Warning: {warning}", markup=False)
+    print_warnings(study["warnings"], console)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -7,19 +7,19 @@ from pathlib import Path
 
 from ngptlab.config import RunConfig
 from ngptlab.folders import own
-from ngptlab.jobs.board import Board
-from ngptlab.jobs.cell import Cell, run_of
-from ngptlab.jobs.local import execute, share_out, studying
-from ngptlab.jobs.outcome import status_of
+from ngptlab.jobs.cell import run_of
+from ngptlab.jobs.executor import Executor
+from ngptlab.jobs.local import Local, studying
+from ngptlab.jobs.outcome import Outcome, outcome
 from ngptlab.ledger.book import Ledger
 from ngptlab.studies.cooldown.files import write_study
 from ngptlab.studies.cooldown.numbers import Leg as Ran
 from ngptlab.studies.cooldown.numbers import Study, measure
 from ngptlab.studies.cooldown.plan import Design, Leg, Trunk, plan
 from ngptlab.train.fork import fork
-from ngptlab.train.stop import StopRequest
 
 Tell = Callable[[str], None]
+LOCAL = Local()
 
 
 def cooldown(
@@ -27,7 +27,7 @@ def cooldown(
     design: Design,
     *,
     out: Path,
-    workers: int = 0,
+    executor: Executor = LOCAL,
     ledger: Ledger | None = None,
     tell: Tell = lambda line: None,
 ) -> tuple[Study, int]:
@@ -40,23 +40,18 @@ def cooldown(
         LabError: wrong settings or data; finished runs stay and are not trained again.
         SweepStopped: a signal asked for it; the runs under way were saved.
     """
-    workers, threads = share_out(workers, arms[0].device)
     trunks = plan(arms, design)
     for trunk in trunks[: len(arms)]:
         tell(_announce(trunk))
     legs = [leg for trunk in trunks for leg in (trunk.leg, *trunk.branches)]
     branches = {run_of(out, trunk.leg): [run_of(out, leg) for leg in trunk.branches] for trunk in trunks}
 
-    def run_all(cells: list[Cell], request: StopRequest) -> dict[str, str]:
-        with Board(cells) as board:
-            return execute(cells, out, workers=workers, threads=threads, board=board, request=request)
-
-    with studying(legs, out, ledger=ledger, kept_for=branches, tell=tell) as request:
-        failures = run_all([trunk.leg for trunk in trunks], request)
+    with studying(legs, out, executor=executor, ledger=ledger, kept_for=branches, tell=tell) as request:
+        failures = executor.train([trunk.leg for trunk in trunks], out, request)
         whole = [trunk for trunk in trunks if trunk.leg.config.hash not in failures]
         for trunk in whole:
             _branch_off(trunk, out, tell)
-        failures |= run_all([leg for trunk in whole for leg in trunk.branches], request)
+        failures |= executor.train([leg for trunk in whole for leg in trunk.branches], out, request)
     ran = [_ran(leg, trunk, out, failures) for trunk in trunks for leg in (trunk.leg, *trunk.branches)]
     study = measure(ran, name=arms[0].name)
     write_study(study, out)
@@ -87,18 +82,16 @@ def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
 
 def _ran(leg: Leg, trunk: Trunk, out: Path, failures: dict[str, str]) -> Ran:
     """How a run of the study ended, as its directory says."""
-    path = run_of(out, leg)
-    status, reason = status_of(path, leg.config.hash)
-    if leg.config.hash in failures:
-        status, reason = "failed", failures[leg.config.hash]
-    elif leg is not trunk.leg and status == "waiting":
-        status, reason = "failed", f"its trunk failed: {failures.get(trunk.leg.config.hash, 'no run')}"
+    ended = outcome(leg, out, failures)
+    if leg is not trunk.leg and ended.status == "waiting":
+        why = f"its trunk failed: {failures.get(trunk.leg.config.hash, 'no run')}"
+        ended = Outcome(status="failed", reason=why)
     return Ran(
         config=leg.config,
         frac=leg.frac,
         shape=leg.shape,
         start=leg.start,
-        path=path if status == "done" else None,
-        status=status,
-        reason=reason,
+        path=run_of(out, leg) if ended.status == "done" else None,
+        status=ended.status,
+        reason=ended.reason,
     )

@@ -69,6 +69,7 @@ def add(cooldown: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Train what is missing, print the table, write numbers and figure."""
     from ngptlab.console import Console
+    from ngptlab.jobs.local import Local
     from ngptlab.studies.cooldown.files import print_study
     from ngptlab.studies.cooldown.plan import Design, arms, first_seed
     from ngptlab.studies.cooldown.run import cooldown
@@ -86,10 +87,12 @@ def act(options: argparse.Namespace) -> int:
     )
     out: Path = options.out or Path("out") / f"{found[0].name}-cooldown"
 
+    executor = Local(workers=options.workers)
+
     def work() -> int:
         tuned.keep(options, out)
         study, failed = cooldown(
-            found, design, out=out, workers=options.workers, ledger=ledger.given(options), tell=remark
+            found, design, out=out, executor=executor, ledger=ledger.given(options), tell=remark
         )
         print_study(study, Console())
         say(f"Numbers and figure: {out / 'cooldown.json'}, .csv, .png, .svg")

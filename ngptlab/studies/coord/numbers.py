@@ -10,6 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from ngptlab.stats.estimates import stderr
+
 FIRST_STEP = 2
 """First step that is judged. Where the unembedding starts at zero, step 1 moves it alone, and nothing else has a gradient."""
 
@@ -91,10 +93,8 @@ def _fit(by_width: dict[int, list[float]]) -> tuple[float | None, float | None, 
         return None, None, None
     x_W = log_W - log_W.mean()
     slope_S = x_W @ y_WS / (x_W @ x_W)
-    seeds = len(slope_S)
-    stderr = float(slope_S.std(ddof=1) / seeds**0.5) if seeds > 1 else None
     steps = np.diff(y_WS.mean(axis=1)) / np.diff(log_W)
-    return float(slope_S.mean()), stderr, float(steps[np.abs(steps).argmax()])
+    return float(slope_S.mean()), stderr(slope_S.tolist()), float(steps[np.abs(steps).argmax()])
 
 
 def worst(found: Iterable[Slope]) -> list[Slope]:

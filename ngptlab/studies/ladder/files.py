@@ -5,12 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from rich.table import Table
-
 from ngptlab.console import Console
-from ngptlab.disk import write_json, write_text
-from ngptlab.draw import style as figures
-from ngptlab.stats.tables import as_text, over_seeds, with_error, writing
+from ngptlab.stats.tables import as_text, over_seeds, with_error
+from ngptlab.studies.files import plain_table, print_warnings, write
 from ngptlab.studies.ladder.figure import draw
 from ngptlab.studies.ladder.numbers import Ladder, RungNumbers, half
 
@@ -38,10 +35,7 @@ def write_ladder(ladder: Ladder, out: Path) -> None:
     Raises:
         ConfigError: `out` can't be written.
     """
-    with writing(out):
-        write_json(out / "ladder.json", ladder)
-        write_text(out / "ladder.csv", as_csv(ladder))
-        figures.write(out, "ladder", partial(draw, ladder))
+    write(out, "ladder", numbers=ladder, table=as_csv(ladder), draw=partial(draw, ladder))
 
 
 def as_csv(ladder: Ladder) -> str:
@@ -62,24 +56,19 @@ def as_csv(ladder: Ladder) -> str:
 def print_ladder(ladder: Ladder, console: Console) -> None:
     """The table, then what makes it doubtful."""
     error = over_seeds(len(rung["seeds"]) for rung in ladder["rungs"])
-    table = Table(
-        title=f"{ladder['base']} to {ladder['target']}, {ladder['mode']}; {error}",
-        title_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),
+    table = plain_table(
+        f"{ladder['base']} to {ladder['target']}, {ladder['mode']}; {error}",
+        ("rung", "lr", "seeds", "final loss (nats)", "adds (nats)", "step (ms)"),
+        left=("rung",),
+        wrapped=("rung",),
     )
-    for heading in ("rung", "lr", "seeds", "final loss (nats)", "adds (nats)", "step (ms)"):
-        named = heading == "rung"
-        table.add_column(heading, overflow="fold", no_wrap=not named, justify="left" if named else "right")
     for rung in ladder["rungs"]:
         table.add_row(*_cells(rung))
     console.print(table)
     for rung in ladder["rungs"]:
         if rung["reason"]:
             console.print(f"{rung['label']}: no result, {rung['reason']}", markup=False)
-    for warning in ladder["warnings"]:
-        if not warning.startswith("No result"):
-            console.print(f"Warning: {warning}", markup=False)
+    print_warnings((each for each in ladder["warnings"] if not each.startswith("No result")), console)
 
 
 def _cells(rung: RungNumbers) -> tuple[str, ...]:

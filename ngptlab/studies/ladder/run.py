@@ -8,16 +8,18 @@ from pathlib import Path
 
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError
-from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
-from ngptlab.jobs.local import execute, share_out, studying
-from ngptlab.jobs.outcome import status_of
+from ngptlab.jobs.executor import Executor
+from ngptlab.jobs.local import Local, studying
+from ngptlab.jobs.outcome import outcome
 from ngptlab.ledger.book import Ledger
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.studies.ladder.files import write_ladder
 from ngptlab.studies.ladder.numbers import Ladder, Mode, Rung, measure
 from ngptlab.studies.ladder.plan import Planned, plan
+
+LOCAL = Local()
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,12 @@ def ladder(
     mode: Mode = "cumulative",
     seeds: int = 1,
     out: Path,
-    workers: int = 0,
+    executor: Executor = LOCAL,
     ledger: Ledger | None = None,
     overrides: Overrides | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[Ladder, int]:
-    """Train what is missing under out/runs, `workers` at once; write out/ladder.json, .csv, .png and .svg.
+    """Train what is missing under out/runs; write out/ladder.json, .csv, .png and .svg.
 
     A rung that cannot stand, or of which any run diverges or fails, is named with the reason; the others go on. Returns
     the numbers, and how many runs failed (one that diverged is a result).
@@ -58,7 +60,6 @@ def ladder(
     if seeds < 1:
         raise ConfigError(f"--seeds: given {seeds}; give at least 1, and at least 3 for a claim")
     planned = plan(recipe, base=base, target=target, mode=mode, overrides=overrides or {})
-    workers, threads = share_out(workers, planned[0].config.device)
     for rung in planned:
         tell(_announce(rung))
     # Seed by seed, so that every rung has its first one early.
@@ -68,8 +69,8 @@ def ladder(
         for rung in planned
         if not rung.reason
     ]
-    with studying(attempts, out, ledger=ledger, tell=tell) as request, Board(attempts) as board:
-        failures = execute(attempts, out, workers=workers, threads=threads, board=board, request=request)
+    with studying(attempts, out, executor=executor, ledger=ledger, tell=tell) as request:
+        failures = executor.train(attempts, out, request)
     climbed = [
         _climbed(rung, [a for a in attempts if a.rung == rung.label], out, failures) for rung in planned
     ]
@@ -95,14 +96,11 @@ def _climbed(rung: Planned, attempts: Sequence[Attempt], out: Path, failures: Ma
     """How the runs of a rung ended, as their directories say."""
     runs, reasons = [], [rung.reason] if rung.reason else []
     for attempt in attempts:
-        config = attempt.config
-        status, reason = status_of(run_of(out, attempt), config.hash)
-        if config.hash in failures:
-            status, reason = "failed", failures[config.hash]
-        if status == "done":
+        ended = outcome(attempt, out, failures)
+        if ended.status == "done":
             runs.append(run_of(out, attempt))
         else:
-            reasons.append(f"{status} with seed {config.seed}: {reason}")
+            reasons.append(f"{ended.status} with seed {attempt.config.seed}: {ended.reason}")
     return Rung(
         label=rung.label,
         arm=rung.config.arm,

@@ -47,6 +47,7 @@ def add(ladder: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Train the rungs that are missing, print the table, write numbers and figure."""
     from ngptlab.console import Console
+    from ngptlab.jobs.local import Local
     from ngptlab.recipes import recipe
     from ngptlab.studies.ladder.files import print_ladder
     from ngptlab.studies.ladder.run import ladder
@@ -57,6 +58,8 @@ def act(options: argparse.Namespace) -> int:
     no_seeds(options)
     out = options.out or Path("out") / f"{found.config.name}-{base}-{target}-{options.mode}"
 
+    executor = Local(workers=options.workers)
+
     def work() -> int:
         tuned.keep(options, out)
         result, failed = ladder(
@@ -66,7 +69,7 @@ def act(options: argparse.Namespace) -> int:
             mode=options.mode,
             seeds=options.seeds,
             out=out,
-            workers=options.workers,
+            executor=executor,
             ledger=ledger.given(options),
             overrides=options.overrides,
             tell=remark,

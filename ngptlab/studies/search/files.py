@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from ngptlab.disk import write_json, write_text
-from ngptlab.draw import style as figures
 from ngptlab.stats.search import Search, plain
-from ngptlab.stats.tables import as_text, writing
+from ngptlab.stats.tables import as_text
+from ngptlab.studies.files import write
 from ngptlab.studies.search.figure import draw
 
 
@@ -18,10 +17,7 @@ def write_search(search: Search, out: Path) -> None:
     Raises:
         ConfigError: it can't be written.
     """
-    with writing(out):
-        write_json(out / "search.json", plain(search))
-        write_text(out / "search.csv", as_csv(search))
-        figures.write(out, "search", partial(draw, search))
+    write(out, "search", numbers=plain(search), table=as_csv(search), draw=partial(draw, search))
 
 
 def as_csv(search: Search) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError
 from ngptlab.jobs.cell import Cell
+from ngptlab.jobs.executor import Executor
+from ngptlab.jobs.local import studying
 from ngptlab.ledger.book import Ledger
 from ngptlab.overrides import Overrides, apply
 from ngptlab.recipes import Recipe
@@ -20,7 +22,7 @@ from ngptlab.studies.search import descent
 from ngptlab.studies.search.descent import Point
 from ngptlab.studies.search.files import write_search
 from ngptlab.studies.sweep.plan import Resolve, check_free, check_parts
-from ngptlab.studies.sweep.run import Fitting, train_cells
+from ngptlab.studies.sweep.run import LOCAL, Fitting
 from ngptlab.studies.sweep.table import rows
 
 HOW = (
@@ -59,8 +61,7 @@ def search(
     methods: Sequence[str] = (),
     seeds: int = 1,
     points: int | None = None,
-    workers: int = 0,
-    stack: int | None = None,
+    executor: Executor = LOCAL,
     ledger: Ledger | None = None,
     overrides: Overrides | None = None,
     tell: Callable[[str], None] = lambda line: None,
@@ -94,7 +95,8 @@ def search(
             break
         if not cells:
             continue
-        failures = train_cells(cells, out, workers=workers, stack=stack, ledger=ledger, tell=tell)
+        with studying(cells, out, executor=executor, ledger=ledger, tell=tell) as request:
+            failures = executor.train(cells, out, request)
         table = rows(every, out, failures)
         _learn(arms, {row.hash: row for row in table})
     table = rows(every, out, {})
@@ -173,7 +175,7 @@ def _learn(arms: Mapping[str, Arm], table: Mapping[str, CellRow]) -> None:
     for arm in arms.values():
         for point, cells in arm.cells.items():
             ended = [table[cell.config.hash] for cell in cells]
-            if failed := [row for row in ended if row.status not in ("done", "diverged")]:
+            if failed := [row for row in ended if not row.over]:
                 row = failed[0]
                 raise ConfigError(
                     f"{row.method} {row.settings} lr {row.lr:g} seed {row.seed}: {row.status} ({row.reason}); mend that and "

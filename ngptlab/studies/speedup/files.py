@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.table import Table
-
 from ngptlab.console import Console
 from ngptlab.disk import write_text
 from ngptlab.draw import style as figures
 from ngptlab.stats.tables import as_text
+from ngptlab.studies.files import plain_table, print_warnings
 from ngptlab.studies.speedup.figure import draw
 from ngptlab.studies.speedup.numbers import SpeedUp, show
 
@@ -24,6 +23,7 @@ BOUNDED = (
     "flops_factor",
     "seconds_factor",
 )
+HEADINGS = ("steps", "loss (nats)", "baseline's tokens", "95% interval (t)", "baseline's seconds")
 
 
 def write_speedups(speedups: Sequence[SpeedUp], out: Path) -> None:
@@ -62,15 +62,7 @@ def print_speedups(speedups: Sequence[SpeedUp], console: Console) -> None:
     """A table for each, in multiples of the method's tokens and seconds; its sentence; then every doubt, once."""
     for speedup in speedups:
         title = f"{speedup['method']} over {speedup['baseline']}, {speedup['kind']}, {speedup['schedule']}"
-        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for heading in (
-            "steps",
-            "loss (nats)",
-            "baseline's tokens",
-            "95% interval (t)",
-            "baseline's seconds",
-        ):
-            table.add_column(heading, justify="right")
+        table = plain_table(title, HEADINGS, wrapped=HEADINGS)
         for point in speedup["points"]:
             interval = (
                 " to ".join(show(end) for end in point["interval"]) if point["interval"] else "one seed"
@@ -86,5 +78,4 @@ def print_speedups(speedups: Sequence[SpeedUp], console: Console) -> None:
             table.add_row(*cells)
         console.print(table)
         console.print(speedup["summary"], markup=False)
-    for warning in dict.fromkeys(warning for speedup in speedups for warning in speedup["warnings"]):
-        console.print(f"Warning: {warning}", markup=False)
+    print_warnings((warning for speedup in speedups for warning in speedup["warnings"]), console)

@@ -13,11 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ngptlab.draw.panels import BASE, write
-from ngptlab.draw.style import PAGE, PAGE_STYLE, SERIES, bars, saved
+from ngptlab.draw.panels import write
+from ngptlab.draw.style import PAGE, PAGE_STYLE, SERIES, STYLE, bars, saved
 from ngptlab.stats import estimates as stats
-from ngptlab.stats.transfer import Curve, Finding
+from ngptlab.stats.curve import Curve
+from ngptlab.stats.transfer import Finding
 
+MATH = STYLE | {"text.parse_math": True}
+"""Rates stand as powers of two."""
 LINES = ("solid", "dashed", "dotted", "dashdot")
 """Dashes repeat what colour says, for print in grey."""
 
@@ -31,14 +34,14 @@ def draw(findings: Sequence[Finding], out: Path, *, title: str) -> None:
     """Write sweep.png and sweep.svg into `out`; the same findings give the same bytes. Nothing where there is no loss."""
     if not _finite_losses(findings):
         return
-    write(out, "sweep", lambda: _figure(findings, title), style=BASE)
+    write(out, "sweep", lambda: _figure(findings, title), style=MATH)
 
 
 def page_svg(findings: Sequence[Finding], *, title: str) -> bytes:
     """The same figure for a page; no bytes where there is no loss."""
     if not _finite_losses(findings):
         return b""
-    with matplotlib.style.context(["default", BASE | PAGE_STYLE]):
+    with matplotlib.style.context(["default", MATH | PAGE_STYLE]):
         return saved(_figure(findings, title), PAGE)
 
 

@@ -9,9 +9,10 @@ from typing_extensions import TypedDict
 
 from ngptlab.disk import write_text
 from ngptlab.stats.cells import CellRow, as_csv
+from ngptlab.stats.curve import Curve
 from ngptlab.stats.estimates import ci95
 from ngptlab.stats.tables import writing
-from ngptlab.stats.transfer import Curve, Finding, transfer
+from ngptlab.stats.transfer import Finding, transfer
 from ngptlab.stats.verdict import judge
 from ngptlab.stats.words import rate
 from ngptlab.studies.reading import damaged, read

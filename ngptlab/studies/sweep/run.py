@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from ngptlab import methods as all_methods
 from ngptlab.config import Dims, RunConfig
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import initial_model
-from ngptlab.jobs.board import Board
-from ngptlab.jobs.cell import Cell, run_of
-from ngptlab.jobs.local import SweepStopped, execute, share_out, studying
-from ngptlab.jobs.stacks import stacks
+from ngptlab.jobs.executor import Executor
+from ngptlab.jobs.local import Local, SweepStopped, studying
 from ngptlab.ledger.book import Ledger
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
@@ -22,6 +19,8 @@ from ngptlab.stats.transfer import Finding, as_json, transfer
 from ngptlab.studies.sweep.figure import draw
 from ngptlab.studies.sweep.plan import changed, grid_of, plan
 from ngptlab.studies.sweep.table import rows, write
+
+LOCAL = Local(stack=None)
 
 
 def sweep(
@@ -35,8 +34,7 @@ def sweep(
     seeds: int = 1,
     base_width: int = 0,
     fields: Mapping[str, Sequence[str]] | None = None,
-    workers: int = 0,
-    stack: int | None = None,
+    executor: Executor = LOCAL,
     ledger: Ledger | None = None,
     overrides: Overrides | None = None,
     tell: Callable[[str], None] = lambda line: None,
@@ -44,7 +42,6 @@ def sweep(
     """Train every cell of the grid that is missing, under out/runs; write sweep.csv, .json, .png and .svg into `out`.
 
     `fields` are crossed with the rest: any field of the config by its path, and the values that it is given.
-    `stack` cells of one shape are trained as one program; 1: none; None: as many as pays.
 
     Raises:
         LabError: wrong settings or data. What goes wrong in one cell is in its row, and no error.
@@ -63,7 +60,8 @@ def sweep(
     )
     cells = plan(recipe, grid, resolve=Fitting())
     try:
-        failures = train_cells(cells, out, workers=workers, stack=stack, ledger=ledger, tell=tell)
+        with studying(cells, out, executor=executor, ledger=ledger, tell=tell) as request:
+            failures = executor.train(cells, out, request)
     except SweepStopped:
         write(rows(cells, out, {}), out, extra={})
         raise
@@ -72,36 +70,6 @@ def sweep(
     write(table, out, extra={"transfer": [as_json(finding) for finding in findings]})
     draw(findings, out, title=recipe.config.name)
     return table, findings
-
-
-def train_cells(
-    cells: Sequence[Cell],
-    out: Path,
-    *,
-    workers: int,
-    stack: int | None,
-    ledger: Ledger | None,
-    tell: Callable[[str], None],
-) -> dict[str, str]:
-    """Train those that are not over, under out/runs; returns why cells failed, by hash.
-
-    Raises:
-        LabError: wrong data, or another command is training there.
-        SweepStopped: a signal asked for it; the cells under way were saved.
-    """
-    workers, threads = share_out(workers, cells[0].config.device)
-    with studying(cells, out, ledger=ledger, tell=tell) as request, Board(cells) as board:
-        return execute(
-            cells,
-            out,
-            workers=workers,
-            threads=threads,
-            board=board,
-            request=request,
-            group=lambda left: stacks(
-                left, partial(run_of, out), choice=stack, workers=workers, note=board.note
-            ),
-        )
 
 
 class Fitting:

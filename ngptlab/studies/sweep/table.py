@@ -10,7 +10,7 @@ from typing import Any
 from ngptlab.disk import write_json, write_text
 from ngptlab.errors import LabError
 from ngptlab.jobs.cell import Cell, run_of
-from ngptlab.jobs.outcome import status_of
+from ngptlab.jobs.outcome import Outcome, outcome
 from ngptlab.runs import Run
 from ngptlab.stats.cells import CellRow, as_csv
 
@@ -19,10 +19,10 @@ LAST_STEPS = 50
 
 def rows(cells: Sequence[Cell], out: Path, failures: Mapping[str, str]) -> list[CellRow]:
     """A line for each cell; `failures` are the crashes that left no word in their run directory, by hash."""
-    return [_row(cell, run_of(out, cell), failures) for cell in cells]
+    return [_row(cell, out, outcome(cell, out, failures)) for cell in cells]
 
 
-def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
+def _row(cell: Cell, out: Path, ended: Outcome) -> CellRow:
     config = cell.config
     where: dict[str, Any] = {
         "method": config.method,
@@ -33,14 +33,10 @@ def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
         "hash": config.hash,
         "settings": cell.settings,
     }
-    if cell.refusal:
-        return CellRow(**where, status="not applicable", reason=cell.refusal)
-    if config.hash in failures:
-        return CellRow(**where, status="failed", reason=failures[config.hash])
-    status, reason = status_of(run_path, config.hash)
-    if status == "failed" or not (run_path / "config.json").exists():
-        return CellRow(**where, status=status, reason=reason)
-    run = Run(run_path)
+    path, status = run_of(out, cell), ended.status
+    if status in ("not applicable", "failed") or not (path / "config.json").exists():
+        return CellRow(**where, status=status, reason=ended.reason)
+    run = Run(path)
     try:
         metrics, timing, evals = run.read("metrics"), run.read("timing"), run.read("evals")
     except LabError as error:
@@ -51,7 +47,7 @@ def _row(cell: Cell, run_path: Path, failures: Mapping[str, str]) -> CellRow:
     return CellRow(
         **where,
         status=status,
-        reason=reason,
+        reason=ended.reason,
         final_loss_nats=final.get("loss_nats"),
         final_loss_stderr=final.get("stderr_nats"),
         train_loss_last50_nats=sum(last) / len(last) if last and status == "done" else None,

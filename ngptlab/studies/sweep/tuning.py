@@ -37,14 +37,14 @@ def best(table: Sequence[CellRow]) -> list[Searched]:
     seeds = {row.seed for row in table}
     arms: dict[tuple[str, str, int], list[CellRow]] = {}
     for row in table:
-        if row.status in ("done", "diverged"):
+        if row.over:
             arms.setdefault((row.method, row.param, row.width), []).append(row)
     found = []
     for (method, param, width), rows in arms.items():
         points: dict[Point, list[float]] = {}
         for row in rows:
-            loss = row.final_loss_nats if row.status == "done" else None
-            points.setdefault((row.lr, row.settings), []).append(math.inf if loss is None else loss)
+            loss = math.inf if row.loss_nats is None else row.loss_nats
+            points.setdefault((row.lr, row.settings), []).append(loss)
         whole = {point: losses for point, losses in points.items() if len(losses) == len(seeds)}
         (lr, settings), losses = min(
             whole.items(), key=lambda item: mean(item[1]), default=((0.0, ""), [math.inf])

@@ -14,6 +14,7 @@ from ngptlab.options.types import runs, size
 from ngptlab.terminal import remark, say
 
 if TYPE_CHECKING:
+    from ngptlab.jobs.executor import Executor
     from ngptlab.recipes import Recipe
 
 NAME = "sweep"
@@ -104,6 +105,7 @@ def _fields(given: list[str]) -> dict[str, list[str]]:
 
 def act(options: argparse.Namespace) -> int:
     """Train what is missing, write table and figure, print the verdicts."""
+    from ngptlab.jobs.local import Local
     from ngptlab.jobs.stacks import stack_choice
     from ngptlab.recipes import recipe
     from ngptlab.stats.learning_rate import parse_rate
@@ -111,13 +113,14 @@ def act(options: argparse.Namespace) -> int:
     from ngptlab.studies.sweep.tuning import searched
 
     found, lrs = recipe(options.recipe), [parse_rate(text) for text in options.lrs]
-    stack, fields = stack_choice(options.stack), _fields(options.grid)
+    fields = _fields(options.grid)
+    executor = Local(workers=options.workers, stack=stack_choice(options.stack))
     kind = "search" if options.search else "sweep"
     out: Path = options.out or Path("out") / f"{found.config.name}-{kind}"
     if options.points is not None and not options.search:
         raise ConfigError("--points: goes with --search only; a grid is trained whole")
     if options.search:
-        return _search(options, found, lrs, fields, stack, out)
+        return _search(options, found, lrs, fields, executor, out)
     failed = 0
 
     def work() -> None:
@@ -132,8 +135,7 @@ def act(options: argparse.Namespace) -> int:
             seeds=options.seeds,
             base_width=options.base_width,
             fields=fields,
-            workers=options.workers,
-            stack=stack,
+            executor=executor,
             ledger=ledger.given(options),
             overrides=options.overrides,
             tell=remark,
@@ -159,7 +161,7 @@ def _search(
     found: Recipe,
     lrs: list[float],
     fields: dict[str, list[str]],
-    stack: int | None,
+    executor: Executor,
     out: Path,
 ) -> int:
     """Descend; print what was found for each method."""
@@ -184,8 +186,7 @@ def _search(
             methods=options.methods,
             seeds=options.seeds,
             points=options.points,
-            workers=options.workers,
-            stack=stack,
+            executor=executor,
             ledger=ledger.given(options),
             overrides=options.overrides,
             tell=remark,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.table import Table
-
 from ngptlab.console import Console
-from ngptlab.disk import write_json, write_text
-from ngptlab.stats.tables import as_text, writing
+from ngptlab.stats.tables import as_text
+from ngptlab.studies.files import plain_table, print_warnings, write
 from ngptlab.studies.target.numbers import ArmNumbers, Target
 
 COLUMNS = (
@@ -42,9 +40,7 @@ def write_target(target: Target, out: Path) -> None:
     Raises:
         ConfigError: `out` can't be written.
     """
-    with writing(out):
-        write_json(out / "target.json", target)
-        write_text(out / "target.csv", as_csv(target))
+    write(out, "target", numbers=target, table=as_csv(target))
 
 
 def as_csv(target: Target) -> str:
@@ -99,14 +95,11 @@ def first_reached(arm: ArmNumbers) -> str:
 
 def print_target(target: Target, console: Console) -> None:
     """The table, what the runs were on the way, and what makes all of it doubtful."""
-    table = Table(title=f"Target: {goal(target)}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     against = [] if target["target_method"] is None else [f"minus {target['target_method']}"]
     right = ["seeds", "mean loss (nats)", *against, "one-sided bound"]
     costs = ["steps", "tokens", "FLOPs", "seconds"]
-    for heading in ("method", *right, "verdict", *costs):
-        table.add_column(
-            heading, no_wrap=True, justify="left" if heading in ("method", "verdict") else "right"
-        )
+    headings = ("method", *right, "verdict", *costs)
+    table = plain_table(f"Target: {goal(target)}", headings, left=("method", "verdict"))
     for arm in target["arms"]:
         table.add_row(*_cells(arm, target))
     console.print(table)
@@ -116,8 +109,7 @@ def print_target(target: Target, console: Console) -> None:
                 f"{arm['method']}: first at or below the target on the way, by step: {way}; no end of a shorter run",
                 markup=False,
             )
-    for warning in target["warnings"]:
-        console.print(f"Warning: {warning}", markup=False)
+    print_warnings(target["warnings"], console)
 
 
 def _cells(arm: ArmNumbers, target: Target) -> tuple[str, ...]:

@@ -8,12 +8,13 @@ from itertools import zip_longest
 from pathlib import Path
 
 from ngptlab.config import RunConfig
-from ngptlab.errors import ConfigError, DivergedError, LabError, nearest, shown
+from ngptlab.errors import ConfigError, DivergedError, nearest, shown
+from ngptlab.jobs.cell import Cell
 from ngptlab.jobs.in_turn import ReporterFactory, lending, plan, train_one
+from ngptlab.jobs.outcome import outcome
 from ngptlab.ledger.book import Ledger
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
-from ngptlab.runs import Run
 from ngptlab.stats.records import load_runs
 from ngptlab.studies.target.files import write_target
 from ngptlab.studies.target.numbers import Arm, Target, judge_arm, measure
@@ -97,8 +98,9 @@ def _is_open(arm: Arm, against: float | Arm, rule: Rule) -> bool:
 def _add(arm: Arm, config: RunConfig, out: Path, reporter: ReporterFactory, *, needed: bool) -> None:
     """Add the run of a seed, or the reason why there is none; of a method that is `needed` that is an error."""
     try:
-        if (said := _diverged(out / "runs" / config.run_name, config)) and not needed:
-            raise DivergedError(said)
+        there = outcome(Cell(config), out)
+        if there.status == "diverged" and not needed:  # it would again
+            raise DivergedError(there.reason)
         run = train_one(config, out, reporter)
     except DivergedError as error:
         if needed:
@@ -106,17 +108,6 @@ def _add(arm: Arm, config: RunConfig, out: Path, reporter: ReporterFactory, *, n
         arm.reason = f"diverged with seed {config.seed}: {error}"
         return
     arm.runs += load_runs([run.path])
-
-
-def _diverged(path: Path, config: RunConfig) -> str:
-    """What the run of this config said when it diverged, which it would again; '' where it didn't."""
-    try:
-        run = Run(path)
-        if run.config.hash != config.hash or run.summary.get("error") != "DivergedError":
-            return ""
-        return str(run.summary.get("reason", ""))
-    except LabError:  # not there, or for `train` to complain about
-        return ""
 
 
 def _standing(seeds: int, arms: Sequence[Arm], against: float | Arm, rule: Rule) -> str:

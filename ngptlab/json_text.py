@@ -1,0 +1,58 @@
+"""The value of a JSON text, which may be anybody's. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+MAX_DIGITS = 100
+"""Of a whole number in JSON. Ours have 20 at most; Python itself refuses to read, or to print, some thousands."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Unlike `json.loads`: finite numbers only, no key twice in an object, one kind of error.
+
+    A byte order mark before it, as some editors put there, is passed over.
+
+    Raises:
+        ValueError: it is not that, or nested too deeply; UnicodeDecodeError is one, too.
+    """
+    text = (text.decode("utf-8") if isinstance(text, bytes) else text).removeprefix("\ufeff")
+    try:
+        return json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_unique_keys,
+        )
+    except RecursionError:
+        raise ValueError("lists or objects are nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:40]} is too large a number")
+    return number
+
+
+def _unique_keys(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key[:40]!r} twice in one object")
+        found[key] = value
+    return found

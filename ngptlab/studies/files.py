@@ -1,0 +1,52 @@
+"""What studies write and print alike; what stands in it is said by each study's own files.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from ngptlab.console import Console
+from ngptlab.disk import write_json, write_text
+from ngptlab.draw import style as figures
+from ngptlab.stats.tables import writing
+
+
+def write(
+    out: Path, name: str, *, numbers: object, table: str, draw: Callable[[str], bytes] | None = None
+) -> None:
+    """Write <name>.json, <name>.csv and, of a study with a figure, <name>.png and <name>.svg into `out`.
+
+    Args:
+        draw: gives the bytes of a file with an ending.
+
+    Raises:
+        ConfigError: `out` can't be written.
+    """
+    with writing(out):
+        write_json(out / f"{name}.json", numbers)
+        write_text(out / f"{name}.csv", table)
+        if draw is not None:
+            figures.write(out, name, draw)
+
+
+def plain_table(
+    title: str, headings: Sequence[str], *, left: Collection[str] = (), wrapped: Collection[str] = ()
+) -> Table:
+    """A table without lines. Columns are of numbers, on the right and never broken, but for those that are named."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(
+            heading,
+            justify="left" if heading in left else "right",
+            no_wrap=heading not in wrapped,
+            overflow="fold" if heading in wrapped else "ellipsis",
+        )
+    return table
+
+
+def print_warnings(warnings: Iterable[str], console: Console) -> None:
+    """A line for each, each once."""
+    for warning in dict.fromkeys(warnings):
+        console.print(f"Warning: {warning}", markup=False)
