@@ -117,6 +117,34 @@ def filling(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder as its own lock, because nothing may be left in it; the kernel lets go when the process dies.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: it can't be opened, or its file system locks no folders.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def link_to(target: Path, place: Path) -> None:
+    """Make a link in place of what has the name `place`, a link whose target is gone too.
+
+    Raises:
+        OSError: it can't be made; what was there is untouched.
+    """
+    temporary = temporary_beside(place)
+    with naming(place):
+        temporary.symlink_to(target.absolute())
+        temporary.replace(place)
+
+
+@contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Show that a folder's writer lives. NFS locks no folders; what is left there stays."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

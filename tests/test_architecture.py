@@ -141,8 +141,6 @@ WRITE_THEMSELVES = {"disk.py", "folders.py", "output.py"}
 """Files that open files for writing; all others do so through the first two. (The third opens /dev/null.)"""
 PUT_ON_DISK = {"disk.py", "folders.py"}
 """Files that give names, lock, and wait for the disk; all others ask them to."""
-PUT_ON_DISK_YET = {"data/books.py", "data/get.py", "data/journal.py", "data/make.py", "data/writer.py"}
-"""Files that still do so themselves."""
 READS: dict[str, dict[str, str]] = {
     "disk.py": {"os.open": "with O_NONBLOCK, then held against the rule", "read_bytes": "its own"},
     "export/foreign_state.py": {"load_file": "of what check_regular() says is one"},
@@ -156,7 +154,6 @@ READS: dict[str, dict[str, str]] = {
         "self.job.open": "opens no file",
     },
     "data/tokens/gpt2.py": {"tiktoken.get_encoding": "its cache was looked through"},
-    "data/prepare/out_folder.py": {"os.open": "of a folder, to lock it"},
 }
 """Calls that read files without disk.py, and why they may. A FIFO blocks for ever, and a file may have any size."""
 READING = {
@@ -458,9 +455,7 @@ def test_files_are_written_through_disk(path: Path) -> None:
 def test_files_are_named_locked_and_put_on_disk_in_one_place(path: Path) -> None:
     name = path.relative_to(PACKAGE).as_posix()
     found = own_names_and_locks(ast.parse(path.read_text(encoding="utf-8")))
-    if name in PUT_ON_DISK_YET:
-        assert found, "take it off the list"
-    elif name not in PUT_ON_DISK:
+    if name not in PUT_ON_DISK:
         assert found == []
 
 

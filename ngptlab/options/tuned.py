@@ -43,10 +43,11 @@ def apply(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     compared = [options.base, options.target] if hasattr(options, "base") else named or recipe.methods
     if lacking := [name for name in compared if name not in methods]:
         remark(f"search {found.search} lacks {', '.join(lacking)}: the recipe's settings hold there, untuned")
-    return replace(recipe, tuned={**recipe.tuned, **{name: _tuned(found, name) for name in methods}})
+    return replace(recipe, tuned={**recipe.tuned, **{name: _tuned(found, name, recipe) for name in methods}})
 
 
-def _tuned(found: Search, method: str) -> Tuned:
+def _tuned(found: Search, method: str, recipe: Recipe) -> Tuned:
+    """Its best in the search; fields that were not searched stay as they were there, as the recipe has them."""
     best = found.best(method)
     if best is None:
         raise DataError(
@@ -58,7 +59,8 @@ def _tuned(found: Search, method: str) -> Tuned:
         raise DataError(
             f"search {found.search}: no learning rate among what it searched; give one with --lrs"
         )
-    return Tuned(lr=lr, settings=settings, search=found.search, first_seed=max(found.seeds) + 1)
+    there = recipe.tuned[method].settings if method in recipe.tuned else {}
+    return Tuned(lr=lr, settings={**there, **settings}, search=found.search, first_seed=max(found.seeds) + 1)
 
 
 def keep(options: argparse.Namespace, out: Path) -> None:

@@ -19,7 +19,7 @@ from ngptlab.errors import ConfigError, DataError, DivergedError
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.in_turn import plan
 from ngptlab.options import tuned
-from ngptlab.recipes import recipe
+from ngptlab.recipes import Tuned, recipe
 from ngptlab.runs import Run
 from ngptlab.stats import search as searches
 from ngptlab.stats.search import Search, Tried, find, in_words, made, read, searched_apart, why_untuned
@@ -33,6 +33,9 @@ FIELDS = {
     "optim.alpha_init": ["0.05", "0.2", "0.4"],
 }
 BEST = {"gpt": (2**-8, 0.1, None), "ngpt": (2**-6, 0.0, 0.2)}
+
+DEMO = replace(recipe("demo"), tuned={"gpt": Tuned(lr=2**-9), "ngpt": Tuned(lr=2**-7)})
+"""Before anything was searched."""
 
 Search_ = Callable[..., tuple[Search, Path, list[Cell]]]
 
@@ -86,7 +89,7 @@ def searched(tmp_path: Path) -> Search_:
     def run(fields: dict[str, list[str]] = FIELDS, **how: Any) -> tuple[Search, Path, list[Cell]]:
         executor, out = Chosen(), tmp_path / how.pop("out", "search")
         found, _ = module.search(
-            recipe("demo"), out=out, fields=fields, methods=("gpt", "ngpt"), executor=executor, **how
+            DEMO, out=out, fields=fields, methods=("gpt", "ngpt"), executor=executor, **how
         )
         return found, out, executor.trained
 
@@ -170,7 +173,7 @@ def test_a_file_that_was_changed_is_refused(searched: Search_, tmp_path: Path) -
 
 def arm(found: Search, method: str = "ngpt", **optim: Any) -> RunConfig:
     """The config of a run that links the search, as `compare --tuned` makes it."""
-    changed = replace(recipe("demo"), tuned={method: tuned._tuned(found, method)})
+    changed = replace(DEMO, tuned={method: tuned._tuned(found, method, DEMO)})
     (config,) = plan(
         changed, methods=[method], seeds=1, overrides={f"optim.{k}": v for k, v in optim.items()}
     )
@@ -306,6 +309,14 @@ def test_wrong_use_is_one_line(arguments: list[str], words: str, capsys: Any, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_a_search_keeps_what_the_recipe_has_in_other_fields(searched: Search_) -> None:
+    """It was made at the recipe's settings there; an arm with others would not be the one that was searched."""
+    demo = replace(DEMO, tuned={"gpt": Tuned(lr=2**-9, settings={"optim.init": "std:0.1"})})
+    found, _, _ = searched()
+    best = tuned._tuned(found, "gpt", demo)
+    assert best.settings == {"optim.init": "std:0.1", "optim.weight_decay": 0.1} and best.lr == 2**-8
+
+
 def test_a_search_without_the_method_or_a_learning_rate(
     searched: Search_, tmp_path: Path, capsys: Any
 ) -> None:
@@ -318,7 +329,7 @@ def test_a_search_without_the_method_or_a_learning_rate(
     assert "has no result for qk_norm; it tried gpt, ngpt" in capsys.readouterr().err
     no_lr, out, _ = searched({"optim.weight_decay": ["0", "0.1"]}, out="no")
     with pytest.raises(DataError, match="no learning rate"):
-        tuned._tuned(no_lr, "gpt")
+        tuned._tuned(no_lr, "gpt", DEMO)
 
 
 def test_a_failed_cell_ends_the_search_with_its_reason(tmp_path: Path) -> None:

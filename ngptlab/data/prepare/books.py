@@ -21,7 +21,7 @@ from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.data.text import sources
 from ngptlab.data.text.dataset_stream import stream_rows
 from ngptlab.data.tokens.choose import tokenizer
-from ngptlab.disk import temporary_beside
+from ngptlab.disk import take_name, temporary_beside
 from ngptlab.errors import DataError
 
 CONVERTED = "refs/convert/parquet"
@@ -66,7 +66,7 @@ def _write(texts: Iterator[str], name: str, folder: Path, vocabulary: str, tell:
         if not writer.shards:
             raise DataError(f"{name}: no text in any book; give others")
         for shard in reversed(writer.shards):  # where the first is, all are, though a kill came between
-            (temporary / shard.file).replace(folder / shard.file)
+            take_name(temporary / shard.file, folder / shard.file)
         return [shard.file for shard in writer.shards]
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -18,7 +18,7 @@ from ngptlab.config import Frozen
 from ngptlab.data.prepare.split_rule import Extremes
 from ngptlab.data.prepare.split_writers import SplitState, SplitWriters
 from ngptlab.data.shards.record import WrongDigestError, read_record, write_record
-from ngptlab.disk import is_temporary, naming, update
+from ngptlab.disk import is_temporary, naming, sync, update
 from ngptlab.errors import DataError
 from ngptlab.folders import remove_temporaries
 
@@ -83,8 +83,7 @@ def write_journal(folder: Path, journal: Journal, hashes: bytes = b"") -> None:
             file.truncate(HASH_BYTES * journal.documents - len(hashes))
             file.seek(0, os.SEEK_END)
             file.write(hashes)
-            file.flush()
-            os.fsync(file.fileno())
+            sync(file)
     write_record(folder / JOURNAL, journal)
 
 

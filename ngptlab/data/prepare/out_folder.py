@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from ngptlab.data.text import sources
 from ngptlab.data.text.sources import Source
 from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.errors import DataError
-from ngptlab.folders import remove_temporaries
+from ngptlab.folders import held, remove_temporaries
 
 
 def prepare_out_folder(
@@ -79,12 +77,9 @@ def prepare_out_folder(
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder against other processes. The system lets go when this one ends, however it ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(held(folder))
         except BlockingIOError:
             raise DataError(f"{folder}: another process is at work there; wait for it or end it") from None
         yield
-    finally:
-        os.close(descriptor)

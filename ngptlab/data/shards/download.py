@@ -18,8 +18,8 @@ from ngptlab.data.shards.manifest import Manifest, locate_manifest, read_manifes
 from ngptlab.data.shards.published import PublishedShards
 from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.tokens.choose import tokenizer
-from ngptlab.disk import temporary_beside
 from ngptlab.errors import DataError
+from ngptlab.folders import link_to
 
 Tell = Callable[[int, int], None]
 """Called with bytes that are there and bytes in all."""
@@ -58,7 +58,7 @@ def download_shards(
         tell(there, total)
 
     for file in absent:
-        _link(_checked(fetch(repository, file, arrived), f"{repository.name}/{file}"), folder / file)
+        link_to(_checked(fetch(repository, file, arrived), f"{repository.name}/{file}"), folder / file)
     note(f"checking the tokens of {len(wanted)} files")
     extend_manifest(folder, {"train": wanted[1:], "val": wanted[:1]}, published.tokenizer)
     data = DataConfig(source=f"{SCHEME}{folder}", tokenizer=published.tokenizer)
@@ -116,9 +116,3 @@ def _checked(path: Path, what: str) -> Path:
     except DataError as error:
         raise DataError(f"{what}: the hub's own file is no good, {error}; give another --revision") from None
     return path
-
-
-def _link(target: Path, place: Path) -> None:
-    temporary = temporary_beside(place)
-    temporary.symlink_to(target.absolute())
-    temporary.replace(place)  # over a link whose target is gone, too

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ngptlab.config import Frozen
 from ngptlab.data.shards.format import FORMATS, HEADER_BYTES, Format, Shard, file_sha256, header
 from ngptlab.data.shards.manifest import check_digest, check_size, damaged
-from ngptlab.disk import create, naming, open_regular, update
+from ngptlab.disk import create, naming, open_regular, sync, update
 from ngptlab.errors import DataError
 
 PIECE_BYTES = 1 << 18
@@ -75,8 +75,7 @@ class ShardWriter:
         if self._file is None:
             return WriterState(shards=tuple(self.shards))
         with naming(self._path(), self._file_bytes()):
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            sync(self._file)
         return WriterState(
             shards=tuple(self.shards),
             tokens=self._tokens,
@@ -168,8 +167,7 @@ class ShardWriter:
         with naming(path, self._file_bytes()), file:  # closed even where the disk is full
             file.seek(0)
             file.write(header(self._form, self._tokens))
-            file.flush()
-            os.fsync(file.fileno())
+            sync(file)
             size = os.fstat(file.fileno()).st_size
         written, _ = _tokens_digest(path, size - HEADER_BYTES, self._remedy)
         if written.digest() != self._digest.digest():
