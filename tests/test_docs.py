@@ -1,14 +1,22 @@
-"""What the docs point at is there: relative links, anchors of headings, files, folders and modules by their names."""
+"""What the docs point at is there: relative links, anchors of headings, files, folders and modules by their names.
+
+The study that docs/add_a_study.md writes out works as it stands there.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import ngptlab
+from ngptlab import studies
+from ngptlab.cli import main
+from ngptlab.studies.ladder import run as climb
 
 ROOT = Path(ngptlab.__file__).parent.parent
 PAGES = [
@@ -113,6 +121,39 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_named_files_and_modules_are_there(page: Path) -> None:
     if page.relative_to(ROOT).as_posix() not in OF_THE_PAST:
         assert dead_names(_text(page)) == []
+
+
+EXAMPLE = re.compile(r"^`(\w+\.py)` [^\n]*\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def scatter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: None) -> Iterator[Path]:
+    """The example's folder, found beside the studies there are. Its runs are trained in this process, because that is faster."""
+    folder = tmp_path / "more" / "scatter"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    for name, text in EXAMPLE.findall(_text(ROOT / "docs" / "add_a_study.md")):
+        (folder / name).write_text(text)
+    monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(folder.parent)])
+    monkeypatch.setattr("ngptlab.jobs.local.execute", climb.execute)
+    yield folder
+    for name in [name for name in sys.modules if name.startswith("ngptlab.studies.scatter")]:
+        del sys.modules[name]
+
+
+def test_the_study_of_the_docs_works(
+    scatter: Path, tiny: list[str], work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert {path.name for path in scatter.iterdir()} == {
+        *("__init__.py", "verb.py", "run.py", "numbers.py", "page.py"),
+    }
+    assert main(["scatter", "demo", "--seeds", "2", *tiny]) == 0
+    held = json.loads((work / "out" / "scatter" / "scatter.json").read_text())
+    assert list(held["losses_nats"]) == ["1", "2"], "the demo's seeds begin after the one that chose"
+    assert main(["report", "out/scatter", "--out", "out/page"]) == 0
+    assert "nats over 2 seeds." in capsys.readouterr().out
+    assert (work / "out" / "page" / "studies" / "1-scatter" / "scatter.json").is_file()
+    assert main(["scatter", "demo", "--seed", "5"]) == 2, "the verb sets the seeds itself"
 
 
 # --- the checks are checked -------------------------------------------------------------------------------------------
