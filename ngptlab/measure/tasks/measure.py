@@ -89,7 +89,7 @@ def load_local(names: Sequence[str], folder: Path) -> list[LoadedTask]:
         files = "; ".join(f"{name}: {' or '.join(FILES[name])}" for name in missing or FILES)
         raise DataError(f"--tasks-dir {folder}: lacks files; put them there ({files})")
     manager = TaskManager(
-        include_path=str(Path(__file__).parent / "tasks"),
+        include_path=str(Path(__file__).parent / "lm_eval"),
         include_defaults=False,
         metadata={"folder": str(folder)},
     )
