@@ -29,7 +29,7 @@ from ngptlab.report.summary import summarize
 from ngptlab.report.views import View
 from ngptlab.stats import words
 from ngptlab.stats.records import load_runs
-from ngptlab.studies import recognize as given
+from ngptlab.studies import recognize
 from ngptlab.studies.section import Placed, StudyNumbers
 from ngptlab.studies.speedup import page as speedup
 from ngptlab.terminal import printable
@@ -49,7 +49,7 @@ def write_report(
     """Write `out/report.html` and `out/report.json` from finished runs, and return the page's path.
 
     Each figure's numbers and drawing stand beside them in `out/figures`: <figure>.csv, .png and .svg. `studies` are the JSON
-    files of studies (`studies.given`), whose files are written into `out/studies`; there may then be no runs. `claims` are
+    files of studies (`studies.recognize`), whose files are written into `out/studies`; there may then be no runs. `claims` are
     judged claims, for a section of their own.
 
     The first run's method is the baseline. The same runs in the same order give the same bytes.
@@ -58,7 +58,7 @@ def write_report(
         ConfigError: a run isn't finished, two runs can't stand in one comparison, or `out` can't be written.
         DataError: a run or a study is damaged.
     """
-    placed = given.load(studies)
+    placed = recognize.load(studies)
     numbers = [each.numbers for each in placed]
     record: Summary | StudiesOnly
     summary = None
@@ -76,7 +76,7 @@ def write_report(
         write_text(path, html)
         if summary:
             write_figures(summary, path.parent / "figures")
-        given.write(placed, path.parent)
+        recognize.write(placed, path.parent)
     except OSError as error:
         raise ConfigError(
             f"{error.filename or out}: can't be written ({error.strerror}); give another folder for the report"
