@@ -1,7 +1,7 @@
 """One self-contained page and its numbers. It makes no requests: it can be mailed, archived, printed.
 
 Every text in it may come from a stranger's run directory, so the template escapes all of it, and a
-Content-Security-Policy forbids whatever might slip through. The one script that it allows, by its hash, sorts tables;
+Content-Security-Policy forbids whatever might slip through. It allows one script, by its hash, which sorts tables;
 without it the page lacks nothing else.
 """
 
@@ -85,7 +85,7 @@ def write_report(
 
 
 def _without_runs(studies: list[StudyNumbers], title: str) -> StudiesOnly:
-    """Of one study, its answer is the page's."""
+    """The record of a page of studies alone. The answer of a single study is the page's headline."""
     titles = "; ".join(study["title"] for study in studies)
     return {
         "title": printable(title),
@@ -112,7 +112,7 @@ def render(summary: Summary, placed: Sequence[Placed] = (), claims: Sequence[Gro
 
 
 def _fill(context: Mapping[str, object]) -> str:
-    """The page of these names of the template."""
+    """The page: the template, filled with these values by name."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -149,7 +149,7 @@ def _chart(curves: Curves, view: View) -> str:
 
 
 def _visible(value: object) -> object:
-    """Text without raw control characters, nor those that would turn the order of what follows them."""
+    """Text without raw control characters, and without those that would reverse the text after them."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

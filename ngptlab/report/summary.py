@@ -121,7 +121,7 @@ def _method(arm: list[RunRecord], labels: dict[Seeds, str]) -> MethodNumbers:
 
 
 def _error(rows: Sequence[ValRow]) -> float:
-    """Standard error over the seeds; of one seed, the validation set's own."""
+    """Standard error over the seeds; for one seed, the validation set's own."""
     over_seeds = stats.stderr([row.loss_nats for row in rows])
     return rows[0].stderr_nats if over_seeds is None else over_seeds
 
@@ -215,7 +215,7 @@ class _ByParts(TypedDict):
 
 
 def _over_parts(arm: list[RunRecord], base: list[RunRecord], step: int) -> _ByParts:
-    """The gap at its last step by documents, of one run against one: of several seeds their own error says more."""
+    """The gap at its last step by documents, for one run against one. Several seeds have their own error, which says more."""
     found: _ByParts = {"over_parts": None, "not_over_parts": ""}
     if len(arm) > 1 or len(base) > 1:
         return found
