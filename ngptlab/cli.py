@@ -20,7 +20,7 @@ from ngptlab.config import RunConfig, blank
 from ngptlab.discover import folders, modules
 from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.options import ledger as ledger_option
-from ngptlab.options import smoke as smoked
+from ngptlab.options import smoke as smoke_option
 from ngptlab.options import tuned
 from ngptlab.options.runs import console_reporter, no_seeds
 from ngptlab.options.stopping import until_stopped
@@ -193,7 +193,7 @@ def _add_train(train: Parser) -> None:
         metavar="N",
         help="profile N steps (default: 5) into <run>/profile: a trace and a table of what took longest",
     )
-    smoked.add(train)
+    smoke_option.add(train)
 
 
 def _add_compare(compare: Parser) -> None:
@@ -212,7 +212,7 @@ def _add_compare(compare: Parser) -> None:
     )
     tuned.add(compare)
     ledger_option.add(compare)
-    smoked.add(compare)
+    smoke_option.add(compare)
     target.add(compare)
 
 
@@ -277,7 +277,7 @@ def _train(options: argparse.Namespace) -> int:
     from ngptlab.overrides import apply
     from ngptlab.recipes import recipe
 
-    found = smoked.apply(recipe(options.recipe), options)
+    found = smoke_option.apply(recipe(options.recipe), options)
     method = options.overrides.get("method", found.methods[0])
     config = resolve(apply(found.arm(method), options.overrides))
     return until_stopped(lambda: _train_one(config, options.out, options.profile))
@@ -295,7 +295,7 @@ def _compare(options: argparse.Namespace) -> int:
     from ngptlab.compare import compare
     from ngptlab.recipes import recipe
 
-    found = smoked.apply(tuned.apply(recipe(options.recipe), options), options)
+    found = smoke_option.apply(tuned.apply(recipe(options.recipe), options), options)
     if "method" in options.overrides:
         raise ConfigError(
             f"--method: compare takes several; give --methods {options.overrides['method']} ..."

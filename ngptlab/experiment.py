@@ -27,8 +27,8 @@ from ngptlab.measure.val.measure import document_losses, validation_loss
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import ANEW, Run
 from ngptlab.sizes import check_fits, training_parts
-from ngptlab.tracking.beside import Beside
 from ngptlab.tracking.sink import check_installed
+from ngptlab.tracking.tracker_process import TrackerProcess
 from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
@@ -63,7 +63,7 @@ def train(
     batches, model = open_batches(config, setting.corpus), initial_model(config)
     run = Run.open(path, config)
     # Signals go unheard no longer than there is something to save: waiting for a tracker ends with any of them.
-    with run.lock(), Beside(config.track, run, reporter.note) as tracker, listen() as request:
+    with run.lock(), TrackerProcess(config.track, run, reporter.note) as tracker, listen() as request:
         if run.done:
             check_finished(run)
             reporter.note(f"another process has just finished it in {path}")

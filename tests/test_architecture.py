@@ -505,7 +505,7 @@ def test_no_method_is_named_outside_its_file_and_the_recipes() -> None:
         "data.corpus",
         "data.batches",
         "watch.watch",
-        "tracking.beside",
+        "tracking.tracker_process",
         "cli",
     ],
 )
@@ -518,7 +518,8 @@ def test_torch_is_imported_late() -> None:
         "import sys, ngptlab.config, ngptlab.overrides, ngptlab.runs, ngptlab.recipes.demo, ngptlab.report.page\n"
         "import ngptlab.data.corpus, ngptlab.data.batches, ngptlab.cli, ngptlab.studies.sweep.plan, ngptlab.studies.sweep.table\n"
         "import ngptlab.studies.sweep.figure, ngptlab.studies.ladder.files, ngptlab.measure.spectra.show\n"
-        "import ngptlab.measure.scales.show, ngptlab.measure.activations.show, ngptlab.watch.watch, ngptlab.tracking.beside\n"
+        "import ngptlab.measure.scales.show, ngptlab.measure.activations.show, ngptlab.watch.watch\n"
+        "import ngptlab.tracking.tracker_process\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, timeout=120)

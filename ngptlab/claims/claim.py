@@ -27,14 +27,14 @@ class Held:
     low: float
     high: float
     unit: str = ""
-    """Of the statistic, with its blank, such as ' nats'."""
+    """Unit of the statistic, with a blank before it, such as ' nats'."""
     ratio: bool = False
-    """Whether it is the logarithm of a ratio."""
+    """Whether the statistic is the logarithm of a ratio."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a rule says, and from what."""
+    """What a rule finds, and the evidence behind it."""
 
     verdict: Verdict
     measured: str = ""
@@ -45,9 +45,9 @@ class Outcome:
     """What was measured, at what scale."""
     seeds: int = 0
     hashes: tuple[str, ...] = ()
-    """Of the configs of the runs behind `measured`."""
+    """Hashes of the configs of the runs behind `measured`."""
     held: tuple[Held, ...] = ()
-    """Every statistic over seeds that decides; empty where none does, such as of step times."""
+    """Every statistic over seeds that decides. Empty where none does: step times are compared over turns."""
 
 
 class Rule(Protocol):
@@ -67,7 +67,7 @@ class Needs:
     params: int = 0
 
     def met_by(self, setting: Setting) -> bool:
-        """Whether something was measured there; what is not recorded meets no need."""
+        """Whether a setting is large enough; a number that is not recorded meets no need."""
         pairs = (
             (self.context, setting.context),
             (self.tokens, setting.tokens),
@@ -95,7 +95,7 @@ class Claim:
     """One statement of a source, and how it is to be judged."""
 
     id: str
-    """A word with dashes, the same for good: rows are cited by it."""
+    """A word with dashes. It never changes, because rows are cited by it."""
     statement: str
     source: str
     """Figure, table or section."""
@@ -126,7 +126,7 @@ class Judged:
 
 
 def judge(claim: Claim, evidence: Evidence) -> Outcome:
-    """The outcome of a claim's rule over the evidence at the scale that it needs; beyond all of it, out of reach."""
+    """The outcome of a claim's rule over evidence at the scale that the claim needs; without such evidence, out of reach."""
     found = claim.rule.judge(evidence.where(claim.needs.met_by))
     if claim.needs == Needs() or found.verdict != "not yet tested" or found.settings:
         return found
@@ -138,7 +138,7 @@ def judge(claim: Claim, evidence: Evidence) -> Outcome:
 
 
 def largest(settings: Iterable[Setting]) -> str:
-    """The largest scale among these, number by number."""
+    """The largest context, tokens and parameters among these settings."""
     found: list[str] = []
     listed: Sequence[Setting] = list(settings)
     for words, values in (

@@ -1,4 +1,7 @@
-"""What was recorded, in the forms that rules ask for. Seeds are kept apart: a verdict is about how far another would move it."""
+"""What was recorded, in the forms that rules ask for.
+
+Numbers are kept by seed, because a verdict depends on how far another seed would move them.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,23 @@ from ngptlab.stats.speedup import Bounded
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """At what scale, and where it is written. None or empty: not recorded."""
+    """The scale of a measurement, and the file that holds it. None or empty: not recorded."""
 
     origin: str
     """File or folder, as a reader may look it up."""
     params: int | None = None
     vocabulary_params: int = 0
-    """Of these in the embedding and the unembedding; 0 where that is not recorded."""
+    """How many of `params` are in the embedding and the unembedding; 0 where that is not recorded."""
     tokens: int | None = None
     context: int | None = None
     data: str = ""
 
     @property
     def size(self) -> int:
-        """Parameters times tokens, what a run costs; 0 where either is not recorded.
+        """Parameters times tokens, a measure of what a run costs; 0 where either is not recorded.
 
-        Without the vocabulary's: with GPT-2's, 91% of a model of 7M parameters are embeddings, of which a step uses a few rows.
+        Embedding and unembedding don't count, because a step uses a few of their rows. With GPT-2's vocabulary they are 91% of
+        a model of 7M parameters.
         """
         return ((self.params or 0) - self.vocabulary_params) * (self.tokens or 0)
 
@@ -66,11 +70,11 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduled:
-    """Base of what comes from the end of a run."""
+    """Base of what is measured at the end of a run."""
 
     setting: Setting
     frac: float | None = None
-    """Share of the run in the cooldown, 0 at a constant rate; None: another schedule, or not recorded."""
+    """Cooldown fraction, 0 at a constant learning rate. None: another schedule, or not recorded."""
     shape: str = ""
 
     @property
@@ -81,7 +85,7 @@ class Scheduled:
         return f"cooldown {self.frac:g} {self.shape}" if self.frac else "no cooldown"
 
     def near(self, frac: float) -> tuple[float, bool]:
-        """How near this is to a linear cooldown of that share; greater is nearer."""
+        """How near this is to a linear cooldown of that fraction; greater is nearer."""
         return (0.0 if self.frac is None else -abs(self.frac - frac)), self.shape == "linear"
 
 
@@ -105,7 +109,7 @@ class Turn(Scheduled):
     method: str
     baseline: str
     frac: float
-    """Share of the run in the cooldown."""
+    """Cooldown fraction."""
     before: Estimate
     after: Estimate
     hashes: tuple[str, ...]
@@ -114,23 +118,23 @@ class Turn(Scheduled):
 
 @dataclass(frozen=True, kw_only=True)
 class Factor:
-    """How many times a method's tokens the baseline needs for its loss, at one length."""
+    """How many times the method's tokens the baseline needs to reach the method's loss, at one length of training."""
 
     tokens: int
     by_seed: tuple[Bounded, ...]
-    """From each seed's own curves; empty where that is not recorded."""
+    """One factor for each seed, from its own curves; empty where that is not recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Savings:
-    """The speed-up of a method over a baseline, from ends of runs of several lengths."""
+    """The speed-up of a method over a baseline, from the final losses of runs of several lengths."""
 
     setting: Setting
     method: str
     baseline: str
     how: str
     factors: tuple[Factor, ...]
-    """By length, rising."""
+    """One for each length, the shortest first."""
     hashes: tuple[str, ...]
     doubts: tuple[Doubt, ...] = ()
 
@@ -149,7 +153,7 @@ class Step:
     tuned: bool
     """Whether both rungs have a learning rate that was searched for them."""
     rungs: tuple[str, ...] = ()
-    """Names of both, as doubts have them."""
+    """Names of both rungs, as doubts have them."""
     hashes: tuple[str, ...]
     doubts: tuple[Doubt, ...] = ()
 
@@ -171,7 +175,7 @@ class OfRun(Scheduled):
     """Empty: not recorded."""
     hash: str
     group: tuple[object, ...]
-    """Models with the same may be compared: equal settings, measured alike."""
+    """Models of one group may be compared: their settings are equal, and they were measured alike."""
     doubts: tuple[Doubt, ...] = ()
 
 
@@ -191,7 +195,7 @@ class Positions(OfRun):
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions(OfRun):
-    """Median condition number of each kind of matrix, as stored, over blocks and, in attention, heads."""
+    """Median condition number of each kind of matrix as stored. It is over blocks, and in attention over heads too."""
 
     medians: Mapping[str, float]
 
@@ -201,9 +205,9 @@ class Scales(OfRun):
     """Mean of every learned scale."""
 
     means: Mapping[str, tuple[float, ...]]
-    """By place in the block; a value a block, from the first on."""
+    """By place in the block; one value for each block, the first block first."""
     mean_squares: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Mean of the squares, likewise; without a place whose spread is not recorded."""
+    """Mean of the squares, in the same form. A place is missing where its spread is not recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +220,7 @@ class Accuracy(OfRun):
 
 @dataclass(frozen=True, kw_only=True)
 class StepTime:
-    """Time of a training step over the baseline's, interleaved turns of one process."""
+    """Time of a training step divided by the baseline's, from interleaved turns of one process."""
 
     setting: Setting
     method: str
@@ -227,7 +231,7 @@ class StepTime:
     turns: int
     median: float
     low: float
-    """Quartile."""
+    """Lower quartile; `high` is the upper one."""
     high: float
 
 

@@ -1,6 +1,6 @@
 """How many seeds a claim would need, and how small an effect those at hand would show.
 
-Both take the scatter of the seeds at hand for that of all seeds. They speak of seeds only: a claim may lack other things.
+Both assume that all seeds scatter as the seeds at hand do. They count seeds only: a claim may lack other things.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ DECIDED = ("holds", "does not hold")
 
 
 def needed(outcome: Outcome) -> int | None:
-    """Seeds that decide a claim: of a decided one those that it rests on, else the fewest by this mean and scatter.
+    """Seeds that decide a claim. A decided claim has the seeds that it rests on; any other needs the fewest that would do.
 
-    The fewest are those of `seeds_needed`, whose interval just clears the limits: draws of as many decide in about half of
-    all cases. Of several statistics, one on the wrong side of its limit is enough against a claim; for it, all must be clear.
-    None where nothing over seeds was measured, where one seed says nothing of scatter, or above `MOST_SEEDS`.
+    `seeds_needed` gives the fewest by this mean and scatter. Their interval just clears the limits, so as many seeds decide
+    in about half of all cases. Where there are several statistics, one on the wrong side of its limit decides against the
+    claim, and all must be clear of theirs to decide for it.
+    None where nothing was measured over seeds, where one seed says nothing of scatter, and above `MOST_SEEDS`.
     """
     if not outcome.held:
         return None
@@ -41,7 +42,8 @@ def _needed(held: Held) -> int | None:
 def detectable(outcome: Outcome) -> tuple[float, str] | None:
     """The smallest distance from a limit that the seeds at hand find with 80% power (`stats.detectable`), and its text.
 
-    Of several statistics the largest, since all must be found. In the statistic's unit; of a ratio, of its logarithm.
+    Where there are several statistics, the largest distance counts, because all must be found. It is in the statistic's
+    unit; for a ratio it is a distance between logarithms.
     """
     found = [(distance, held) for held in outcome.held if (distance := _distance(held)) is not None]
     if not found or len(found) < len(outcome.held):
@@ -69,5 +71,5 @@ def in_words(outcome: Outcome) -> str:
 
 
 def _count(count: int | None, held: Sequence[Held]) -> str:
-    """Where scatter is known and no count found, it lies beyond what is proposed."""
+    """The count in words. None means more than `MOST_SEEDS` here, because the scatter is known."""
     return f"{count:,}" if count is not None else f"over {MOST_SEEDS:,}"

@@ -22,9 +22,9 @@ class Reader(NamedTuple):
     """What reads one kind of file of results."""
 
     holds: frozenset[str]
-    """Keys that tell the JSON object, or columns that tell the table."""
+    """Keys by which the JSON object is recognized, or columns by which the table is."""
     read: Callable[[Any, str], Evidence]
-    """From what the file holds, and its name, to evidence. Raises ValueError (pydantic's too) where it is damaged."""
+    """Turns the file's content and its name into evidence. Raises ValueError (pydantic's too) where the file is damaged."""
     rows: bool = False
     """Whether it is a table."""
 
@@ -63,7 +63,7 @@ class _Doubt(Read):
 
 
 class Doubted(Read):
-    """Base of what has doubts written beside it; a file of before they had kinds forbids every claim."""
+    """Base of records with doubts. A file from before doubts had kinds forbids every claim."""
 
     doubts: tuple[_Doubt, ...] | None = None
 
@@ -83,7 +83,7 @@ class Study(Doubted):
     """Base of what one study wrote."""
 
     searches: dict[str, str] | None = None
-    """By arm, the search that it links."""
+    """The search that each arm links, by arm."""
 
     @property
     def doubted(self) -> tuple[Doubt, ...]:
@@ -114,7 +114,7 @@ class SpeedUp(Doubted):
     points: tuple[_Point, ...]
 
     def savings(self, setting: Setting, runs: Sequence[str], doubted: Sequence[Doubt]) -> list[Savings]:
-        """Nothing of points within runs: a point half-way is not the end of a shorter run."""
+        """Savings from whole runs. Points within runs give none, because a point half-way is not the end of a shorter run."""
         if self.kind != "by length" or not self.points:
             return []
         points = sorted(self.points, key=lambda p: p.tokens)

@@ -1,6 +1,6 @@
 """The standard of evidence, the same for every rule.
 
-A statistic has a value a seed, paired where there are two arms. Its 95% interval is Student's t over the seeds.
+A statistic has one value for each seed; two arms are paired by seed. Its 95% interval is Student's t over the seeds.
 
     holds           three seeds or more, no doubt, and the whole interval inside the claim's limits, touching neither
     does not hold   three seeds or more, no doubt, and the whole interval beyond one of them
@@ -20,7 +20,7 @@ from ngptlab.stats import estimates as stats
 
 MIN_SEEDS = 3
 MOST_SEEDS = 1000
-"""More seeds than that are not proposed to anybody."""
+"""The most seeds that are proposed to anybody."""
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -58,7 +58,7 @@ def seeds_needed(found: Estimate, low: float, high: float) -> int | None:
 
 
 def together(verdicts: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
-    """Of parts that must all hold: one that does not is enough against it."""
+    """The verdict on a claim whose parts must all hold: one that does not is enough against it."""
     for verdict in ("does not hold", "not yet tested"):
         for found in verdicts:
             if found[0] == verdict:
@@ -80,7 +80,7 @@ def show(found: Estimate, form: str = "+z.4f", unit: str = " nats") -> str:
 
 
 def show_ratio(found: Estimate) -> str:
-    """An estimate of a logarithm as the ratio that it is of: '1.10×, 95% interval 1.02× to 1.19×'."""
+    """An estimate of a ratio's logarithm, shown as the ratio: '1.10×, 95% interval 1.02× to 1.19×'."""
     value = f"{math.exp(found.mean):.3g}×"
     if found.half is None:
         return value

@@ -25,18 +25,18 @@ and limits stand in `ngptlab/recipes/claims/`.
 | --- | --- |
 | holds at our scale | three paired seeds or more; the whole 95% interval (Student's t over seeds) lies where the claim says |
 | does not hold at our scale | the same, and no part of the interval lies there |
-| not yet tested | anything else, with the reason: no runs, too few seeds, an interval across the limit, a rate that was not \
-tuned or is on the edge of its grid, unequal settings, seeds or hashes that were not recorded, a CPU where GPUs were meant |
+| not yet tested | anything else, with the reason: no runs, too few seeds, an interval across the limit, a learning rate that was \
+not tuned or is on the edge of its grid, unequal settings, seeds or hashes that were not recorded, a CPU where GPUs were meant |
 | out of reach here | the statement needs a context, a size or tokens that no recorded run comes to |
 
-Nothing is corrected for the number of claims, nor for the parts of one: at 95%, some verdict in forty errs by chance.
+Nothing is corrected for the number of claims, nor for the parts of one: at 95%, about one verdict in forty errs by chance.
 Step times have turns in place of seeds: ten interleaved ones, and their quartiles in place of the interval.
 A verdict is about the models, tokens and text named in its row, and about no others.
 
-"Seeds needed" are, of a decided claim, the seeds that it rests on. Of others it is the fewest whose 95% interval would clear
-the limit, were mean and scatter what the seeds at hand say: as many decide in about half of all cases. What these seeds "show"
-is the least distance of a true value from the limit that they find with 80% power (noncentral t; normal seeds, scatter as
-measured). "-": nothing was measured over seeds, or one seed says nothing of their scatter. A claim may lack other things, too.
+"Seeds needed" by a decided claim are the seeds that it rests on. Any other claim needs the fewest whose 95% interval would
+clear the limit if mean and scatter are what the seeds at hand say: as many decide in about half of all cases. What these seeds
+"show" is the least distance of a true value from the limit that they find with 80% power (noncentral t; normal seeds, scatter
+as measured). "-": nothing was measured over seeds, or one seed says nothing of their scatter. A claim may lack other things, too.
 """
 
 
@@ -54,13 +54,13 @@ class Row(TypedDict):
     our_scale: str
     """Size, tokens, context, data, seeds; empty where nothing was measured."""
     origins: list[str]
-    """Where it is written."""
+    """Files and folders that hold what was measured."""
     reason: str
     seeds: int
     seeds_needed: int | None
-    """Seeds that decide, by the mean and scatter of those at hand; of a decided claim, those that it rests on."""
+    """Seeds that decide, by the mean and scatter of those at hand; a decided claim has the seeds that it rests on."""
     detectable: float | None
-    """The least distance from the limit that `seeds` find with 80% power, in the statistic's unit; of a ratio, a logarithm."""
+    """The least distance from the limit that `seeds` find with 80% power, in the statistic's unit; for a ratio, a logarithm."""
     seeds_text: str
     """Both in words; '-' where seeds are not what the claim rests on."""
     hashes: list[str]
@@ -114,12 +114,12 @@ def _row(claim: Claim, outcome: Outcome) -> Row:
 
 
 def _digits(value: float) -> float:
-    """Six digits: the last ones of a sum are others on another machine, and the same evidence gives the same bytes."""
+    """Six digits. A sum's last digits differ between machines, and the same evidence must give the same bytes."""
     return float(f"{value:.6g}")
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity: a limit that is none is left out."""
+    """Parameters for JSON, which has no infinity: an infinite limit is left out."""
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in parameters.items()

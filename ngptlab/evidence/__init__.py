@@ -1,6 +1,6 @@
 """From paths to evidence. A path is a run directory, a folder of them, a study's folder, a folder of tables, or one file.
 
-Of a ledger those runs count that link a search: the others chose settings, and are no arm of a comparison.
+A ledger's runs count only where they link a search: the others chose settings, and are no arm of a comparison.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Walk:
     runs: dict[Path, str] = field(default_factory=dict)
     """Run directories, with the name of the folder that they are in."""
     of_studies: dict[Path, str] = field(default_factory=dict)
-    """The same, of those whose losses a study's file holds."""
+    """The same for runs whose losses a study's file holds."""
     ledgers: dict[Path, str] = field(default_factory=dict)
     """Files of ledgers, with their names."""
     mute: list[str] = field(default_factory=list)
@@ -43,11 +43,11 @@ class _Walk:
 
 
 def gather(paths: Sequence[Path]) -> tuple[Evidence, list[str], list[str]]:
-    """All evidence of these paths, the names of files that speak to no claim, and what damaged runs of a folder lack.
+    """All evidence of these paths, the names of files that speak to no claim, and what is wrong with damaged runs.
 
     Raises:
         ConfigError: a path is not there, or holds nothing that can be read.
-        DataError: a file is damaged, or a run that was given itself.
+        DataError: a file is damaged, or a run is whose own path was given.
     """
     walk = _Walk()
     for path in {Path(given).resolve(): Path(given) for given in paths}.values():
@@ -99,7 +99,7 @@ def _says_all(file: Path) -> bool:
 
 
 def _tables(folder: Path) -> list[Path]:
-    """Files of a folder that may hold results; of a table in two forms, the JSON."""
+    """Files of a folder that may hold results. A table that is there in two forms is read from the JSON."""
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in READABLE)
     return [p for p in files if p.suffix == ".json" or p.with_suffix(".json") not in files]
 
@@ -111,9 +111,9 @@ def _ledgers(folder: Path) -> list[Path]:
 
 
 def _linked(ledgers: Mapping[Path, str], folder: Path) -> dict[Path, str]:
-    """Run directories, in a folder, of those runs of ledgers that link a search; with the name of their ledger.
+    """Run directories, made in `folder`, of the ledgers' runs that link a search; each with the name of its ledger.
 
-    Searches that lie in `searches/` beside a ledger, or beside its folder, are put where runs look for theirs.
+    Searches that lie in `searches/` beside a ledger, or beside its folder, are copied to where runs look for them.
     """
     found: dict[Path, str] = {}
     for number, (file, name) in enumerate(ledgers.items()):
@@ -153,5 +153,5 @@ def _is_run(path: Path) -> bool:
 
 
 def _name(path: Path, root: Path) -> str:
-    """As seen from the folder around what the user gave: 'results/demo-length.csv', wherever that lies."""
+    """The path from the folder around what the user gave: 'results/demo-length.csv', wherever that lies."""
     return printable(path.relative_to(root).as_posix())

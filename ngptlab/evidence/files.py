@@ -1,4 +1,4 @@
-"""One file of results: what kind it is, told by what it holds, and its evidence."""
+"""One file of results: its kind, which its content tells, and its evidence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READABLE = (".json", ".csv")
 
 
 def kind_of(path: Path) -> Reader | None:
-    """What reads this file; None where it speaks to no claim.
+    """The reader of this file; None where the file speaks to no claim.
 
     Raises:
         DataError: it can't be read, or is no JSON or CSV.
@@ -84,7 +84,7 @@ def _reader(held: Any) -> Reader | None:
 
 
 def readers() -> Iterator[Reader]:
-    """Of every kind of file; those of a study or an evaluation are in its folder."""
+    """Readers of every kind of file. A study's or an evaluation's readers are in its folder."""
     yield from (*comparison.READERS, *step_times.READERS)
     for package in ("ngptlab.studies", "ngptlab.measure"):
         for module in modules(package, "evidence").values():

@@ -25,7 +25,7 @@ Arms = dict[str, list[RunRecord]]
 
 
 def read_runs(places: Mapping[Path, str]) -> Evidence:
-    """All that finished runs say; each with the name of the folder it is in.
+    """All evidence of finished runs, which come with the name of the folder that they are in.
 
     Raises:
         ConfigError: a run isn't finished.
@@ -95,7 +95,7 @@ def _hashes(*arms: Sequence[RunRecord]) -> tuple[str, ...]:
 
 
 def _doubts(arms: Arms, ignored: Sequence[str] = ()) -> tuple[Doubt, ...]:
-    """Runs that learned nothing, arms not tuned alike, and an arm of several settings: none of a grid's runs is the arm."""
+    """Doubts: runs that learned nothing, arms not tuned alike, arms of several settings. No single run of a grid is the arm."""
     return (
         *doubts.learned_nothing(arms),
         *doubts.tuning(arms),
@@ -200,7 +200,7 @@ def read_evals(places: Mapping[Path, str]) -> Evidence:
 def _of_file(file: Path, steps: int, key: Key, whose: dict[str, Any]) -> Evidence:
     held = load(file)
     if not isinstance(held, dict) or held.get("step", steps) != steps:
-        return Evidence()  # what was measured half-way is not of the trained model
+        return Evidence()  # measured half-way, so not of the trained model
     for module in modules("ngptlab.measure", "evidence").values():
         if module.OF_ONE_RUN.eval == held.get("eval"):
             found: Evidence = module.OF_ONE_RUN.read(held, key, whose)

@@ -15,8 +15,8 @@ from ngptlab.config import RunConfig
 from ngptlab.device import on_cuda
 from ngptlab.errors import ConfigError
 from ngptlab.jobs.cell import Cell
-from ngptlab.stack.alike import alike
 from ngptlab.stack.probe import refusal
+from ngptlab.stack.stackable import stack_key
 from ngptlab.train.checkpoint import list_checkpoints, step_of
 
 Cells = tuple[Cell, ...]
@@ -57,7 +57,7 @@ def stacks(
     """
     groups: dict[tuple[str, int], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((alike(cell.config), _newest(run_of(cell))), []).append(cell)
+        groups.setdefault((stack_key(cell.config), _newest(run_of(cell))), []).append(cell)
     refused: dict[str, str] = {}
     found: list[Cells] = []
     for group in groups.values():

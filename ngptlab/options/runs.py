@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def no_seeds(options: argparse.Namespace) -> None:
-    """A verb that trains several seeds sets them itself."""
+    """Refuse seeds as fields of the config, because a verb that trains several seeds sets them itself."""
     if {"seed", "data.seed"} & options.overrides.keys():
         raise ConfigError("--seed, --data.seed: this verb sets both; give --seeds N for seeds 0 .. N-1")
 

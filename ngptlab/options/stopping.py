@@ -8,7 +8,7 @@ from ngptlab.terminal import remark
 
 
 def until_stopped(work: Callable[[], int | None]) -> int:
-    """Do `work`, which may return how many of its runs failed; the exit code, that of the signal where one stopped it."""
+    """Do `work`, which may return how many of its runs failed. Returns the exit code; a signal that stopped it has its own."""
     from ngptlab.train.stop import Stopped
 
     try:

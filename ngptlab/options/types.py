@@ -10,14 +10,14 @@ from ngptlab.config import SEEDS
 from ngptlab.errors import shown
 
 MOST = 2**40
-"""Of anything that is counted: products of two such numbers are still within what libraries count with."""
+"""The largest count of anything: products of two such numbers are still within what libraries count with."""
 MOST_RUNS = 10_000
-"""Of one setting, or of one size."""
+"""Most runs of one setting, or of one size."""
 LONGEST_SECONDS = 86_400.0
-"""Of a wait."""
+"""The longest wait."""
 MAX_DIGITS = 50
 LEAST, GREATEST = 1e-37, 1e38
-"""Of real numbers: float32 holds no others."""
+"""Limits of real numbers: float32 holds no others."""
 
 
 def count(text: str) -> int:
@@ -37,7 +37,7 @@ def runs(text: str) -> int:
 
 
 def size(text: str) -> int:
-    """A whole number, as an option's type, that a config's own rules say more of."""
+    """A whole number, as an option's type. The config's own rules check it further."""
     value = _whole(text)
     if value is None:
         raise argparse.ArgumentTypeError(f"given {shown(text)}, give a whole number")

@@ -26,7 +26,7 @@ class Tuned:
     lr_grid: tuple[float, ...] = ()
     """Learning rates among which it was chosen by hand, where there is no search to link."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Other fields of `optim` and `schedule` by path, as `optim.init`."""
+    """Other fields of `optim` and `schedule` by path, such as `optim.init`."""
     search: str = ""
     """Hash of the search, whose file is in `recipes/searches/`: what makes the arm tuned."""
     first_seed: int = 0
@@ -55,7 +55,7 @@ class Recipe:
     tuned: Mapping[str, Tuned]
     sweep: Sweep | None = None
     warmup_steps: Mapping[str, int] = field(default_factory=dict)
-    """Of methods that the source warms up otherwise than they do themselves."""
+    """Warm-up of methods where the source has another one than the method itself."""
 
     def arm(self, method: str) -> RunConfig:
         """The config of one arm. A method that was not tuned here gets the base learning rate, and no grid."""

@@ -8,7 +8,7 @@ Expected: validation loss 3.392 nats for gpt and 3.328 for the normalized arm, w
 passes in the cooldown. Source: figures of alxndrTL/modded-nanogpt, read to ± 0.005, one seed; its gpt curve is joined from
 two runs. The settings are those of its train_ngpt2.py, and so is the method: `--methods gpt ngpt` compares the paper's.
 Its loader drops the end of a file that fills no batch and meets its first batch twice; here no token is dropped or repeated.
-The rate, one for both arms, is said to come from a sweep at width 64 that was not recorded, so no grid stands here.
+Both arms have one learning rate, said to come from a sweep at width 64 that was not recorded, so no grid stands here.
 """
 
 from ngptlab.config import (

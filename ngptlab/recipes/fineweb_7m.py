@@ -4,7 +4,7 @@ Command: `ngptlab data get fineweb10B --shards 26`, then `ngptlab compare finewe
 Hardware: any GPU. Time: 6.9e16 operations an arm, an hour at 2e13 a second; an estimate, nobody has measured it yet.
 Expected: validation loss 4.568 nats for gpt and 4.556 for the normalized arm, crossing at about step 4450. Source: figures of
 alxndrTL/modded-nanogpt, read to ± 0.005, one seed. Its README calls this model 71M; no width in its history gives that, and
-width 64 gives 7.1M, to which such a loss belongs. Which rate that run had is not recorded; here it is that of fineweb-162m.
+width 64 gives 7.1M, to which such a loss belongs. That run's learning rate is not recorded; here it is fineweb-162m's.
 """
 
 from ngptlab.config import DeviceConfig, Dims

@@ -5,7 +5,7 @@ Time: about 80 minutes on two cores that had other work too, by the steps of 168
 (results/mup-bytes-small.csv); evaluating and starting come on top. Median seconds of a run at widths 32, 64 and 128: 15, 132
 and 207 for gpt, 25, 92 and 162 for ngpt, of which the load of the machine decided much. Two seeds take twice as long. The 18
 cells of gpt under nugpt are not counted: those rules refuse gpt. Result, with three seeds: docs/log.md,
-2026-11-24. Under muP the optimum of gpt at 128 needs rates up to 2^-3.
+2026-11-24. Under muP the optimum of gpt at 128 needs learning rates up to 2^-3.
 """
 
 from ngptlab.config import Dims, EvalConfig, RunConfig, ScheduleConfig, TrainConfig

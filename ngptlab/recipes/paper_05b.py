@@ -8,8 +8,8 @@ here. Runs are of 52 billion tokens, as in the paper's ablations, and read the t
 for its others, up to 400 billion tokens.
 Expected: 2.252 nats for ngpt (table 6), of LLaMA-2's 32,000 tokens. Here tokens are GPT-2's, whose loss has another scale, as in
 the code that was released; for the paper's, `--model.vocab-size 32000 --data.tokenizer PATH` of their tokenizer.json.
-Source: tables 2, 3 and 4. Betas and clipping are the released code's. The rate is that of table 4; the paper's best rates at each
-length are in a figure alone, 1e-3 to 3e-3 for both arms, so no grid stands here. Its norms have gains, ours none.
+Source: tables 2, 3 and 4. Betas and clipping are the released code's. The learning rate is the one of table 4. The paper's best
+ones at each length are in a figure alone, 1e-3 to 3e-3 for both arms, so no grid stands here. Its norms have gains, ours none.
 """
 
 from ngptlab.config import (

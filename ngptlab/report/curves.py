@@ -15,7 +15,7 @@ from ngptlab.stats.costs import Measure
 from ngptlab.stats.tables import Row
 
 NAMES = {"loss", "loss-end", "gap", "length", "training-loss"}
-"""Of all figures that there can be."""
+"""Names of all figures that there can be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +23,16 @@ class Curves:
     """One figure. `draw` fills axes for one of its views; a figure with a single view has no choice to offer."""
 
     name: str
-    """Of its files, and in the page's ids."""
+    """Name of its files, and part of the page's ids."""
     title: str
     label: str
-    """What it is, for those who can't see it: no user's text."""
+    """What the figure is, for those who can't see it. It holds no user's text."""
     caption: str
     bands: str
     """What bands and thin lines are, as sentences: part of the caption, and in the legend of the figure's files."""
     draw: Callable[[View, Axes], None]
     rows: list[Row]
-    """All that it shows, and that its other views show."""
+    """All numbers that any of its views shows."""
     views: list[View] = field(default_factory=lambda: [View()])
 
 
@@ -151,7 +151,7 @@ def _plain(point: Mapping[str, Any]) -> Row:
 
 
 def _gap_rows(summary: Summary) -> Iterator[Row]:
-    """Long: a line for each method, cost and point."""
+    """Rows in long form: one for each method, cost and point."""
     for name, gap in summary["gaps"].items():
         for measure in views.NAMES:
             xs, over, _ = plots.gap_curve(gap, measure)
@@ -182,7 +182,7 @@ def _bands(summary: Summary) -> str:
 
 
 def _gap_bands(summary: Summary) -> str:
-    """Unpaired gaps have a band, and no line a seed."""
+    """What the bands of the gaps are. Unpaired gaps have a band, but no line for each seed."""
     gaps = summary["gaps"]
     paired = all(gap["paired_seeds"] for gap in gaps.values())
     return wording.bands(

@@ -1,7 +1,7 @@
 """One self-contained page and its numbers. It makes no requests: it can be mailed, archived, printed.
 
 Every text in it may come from a stranger's run directory, so the template escapes all of it, and a
-Content-Security-Policy forbids whatever might slip through. The one script that it allows, by its hash, sorts tables;
+Content-Security-Policy forbids whatever might slip through. It allows one script, by its hash, which sorts tables;
 without it the page lacks nothing else.
 """
 
@@ -29,7 +29,7 @@ from ngptlab.report.summary import summarize
 from ngptlab.report.views import View
 from ngptlab.stats import words
 from ngptlab.stats.records import load_runs
-from ngptlab.studies import recognize as given
+from ngptlab.studies import recognize
 from ngptlab.studies.section import Placed, StudyNumbers
 from ngptlab.studies.speedup import section as speedup
 from ngptlab.terminal import printable
@@ -49,7 +49,7 @@ def write_report(
     """Write `out/report.html` and `out/report.json` from finished runs, and return the page's path.
 
     Each figure's numbers and drawing stand beside them in `out/figures`: <figure>.csv, .png and .svg. `studies` are the JSON
-    files of studies (`studies.given`), whose files are written into `out/studies`; there may then be no runs. `claims` are
+    files of studies (`studies.recognize`), whose files are written into `out/studies`; there may then be no runs. `claims` are
     judged claims, for a section of their own.
 
     The first run's method is the baseline. The same runs in the same order give the same bytes.
@@ -58,7 +58,7 @@ def write_report(
         ConfigError: a run isn't finished, two runs can't stand in one comparison, or `out` can't be written.
         DataError: a run or a study is damaged.
     """
-    placed = given.load(studies)
+    placed = recognize.load(studies)
     numbers = [each.numbers for each in placed]
     record: Summary | StudiesOnly
     summary = None
@@ -76,7 +76,7 @@ def write_report(
         write_text(path, html)
         if summary:
             write_figures(summary, path.parent / "figures")
-        given.write(placed, path.parent)
+        recognize.write(placed, path.parent)
     except OSError as error:
         raise ConfigError(
             f"{error.filename or out}: can't be written ({error.strerror}); give another folder for the report"
@@ -85,7 +85,7 @@ def write_report(
 
 
 def _without_runs(studies: list[StudyNumbers], title: str) -> StudiesOnly:
-    """Of one study, its answer is the page's."""
+    """The record of a page of studies alone. The answer of a single study is the page's headline."""
     titles = "; ".join(study["title"] for study in studies)
     return {
         "title": printable(title),
@@ -112,7 +112,7 @@ def render(summary: Summary, placed: Sequence[Placed] = (), claims: Sequence[Gro
 
 
 def _fill(context: Mapping[str, object]) -> str:
-    """The page of these names of the template."""
+    """The page: the template, filled with these values by name."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -149,7 +149,7 @@ def _chart(curves: Curves, view: View) -> str:
 
 
 def _visible(value: object) -> object:
-    """Text without raw control characters, nor those that would turn the order of what follows them."""
+    """Text without raw control characters, and without those that would reverse the text after them."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

@@ -153,12 +153,14 @@ def _xs(points: Sequence[ValPoint] | Sequence[TrainPoint], measure: Measure) -> 
 
 
 def _extent(xs: Sequence[float], view: View, start: float = 0.0) -> list[tuple[float, float]]:
-    """First and last place of a curve: from `start` on, or on a logarithmic axis from its first point; of none, none."""
+    """First and last place of a curve, from `start` on, or on a logarithmic axis from its first point. A curve without
+    points has neither.
+    """
     return [(xs[0] if view.log else start, xs[-1])] if xs else []
 
 
 def _cost_at(method: MethodNumbers, step: int, measure: Measure) -> float:
-    """What a method has cost after a step, in proportion between its validations."""
+    """What a method has cost after a step, interpolated linearly between its validations."""
     for before, after in pairwise(method["val"]):
         if before["step"] <= step <= after["step"]:
             share = (step - before["step"]) / (after["step"] - before["step"])
@@ -172,7 +174,7 @@ class OverSeeds(NamedTuple):
 
     means: list[float]
     halves: list[float] | None
-    """Half-widths of the 95% interval (Student's t); None of one seed."""
+    """Half-widths of the 95% interval (Student's t); None for one seed."""
     singles: list[list[float]]
     """The curve of each seed; one or none has nothing to show beside the mean."""
 
@@ -192,14 +194,14 @@ class OverSeeds(NamedTuple):
 def _over_seeds(
     means: list[float], halves: Sequence[float | None], by_seed: Sequence[Sequence[float]]
 ) -> OverSeeds:
-    """From points that each have all seeds."""
+    """The curve over seeds, from points that each have all seeds."""
     known = [half for half in halves if half is not None]
     singles = [list(single) for single in zip(*by_seed, strict=True)]
     return OverSeeds(means, known if known and len(known) == len(means) else None, singles)
 
 
 def _line(axes: Axes, index: int, x: Sequence[float], over: OverSeeds, marker: str = "") -> None:
-    """A method's curve over a band of its 95% interval, and behind both a thin line a seed; of one seed, the curve alone."""
+    """A method's curve over a band of its 95% interval, with a thin line for each seed behind. One seed has a curve alone."""
     colour = SERIES[index % len(SERIES)]
     if len(x) == 1:
         marker = "o"
@@ -220,7 +222,8 @@ def _pattern(index: int) -> Literal["solid"] | tuple[int, tuple[float, ...]]:
 def _frame(axes: Axes, curves: Sequence[OverSeeds]) -> None:
     """Fit the y axis to these curves, with room above and below.
 
-    Bands are let in up to the height of the curves: two seeds have an interval of 13 errors, which would flatten all else.
+    A band counts up to the height of the curves only, because two seeds have an interval of 13 standard errors, which would
+    flatten all else.
     """
     axes.yaxis.set_major_locator(MaxNLocator(6))
     if values := [y for over in curves for line in (over.means, *over.singles) for y in line]:

@@ -21,9 +21,9 @@ class ValPoint(Cost):
 
     loss_nats: float
     stderr: float
-    """Over the seeds; of one seed, the validation set's own."""
+    """Over the seeds; for one seed, the validation set's own."""
     ci95: float | None
-    """Half-width of the 95% interval over the seeds by Student's t; None of one seed."""
+    """Half-width of the 95% interval over the seeds by Student's t; None for one seed."""
     by_seed: list[float]
     """In the order of the method's `seeds`."""
 
@@ -49,7 +49,7 @@ LengthPoint = TypedDict(
 )
 """Loss of a method at positions `from` <= t < `to` of long documents, mean over its seeds.
 
-`stderr_nats` is over the seeds; of one seed, over the documents. `ci95_nats` is over the seeds only.
+`stderr_nats` is over the seeds; for one seed, over the documents. `ci95_nats` is over the seeds only.
 """
 
 
@@ -72,7 +72,7 @@ class MethodNumbers(TypedDict):
     final_loss_nats: float
     final_loss_stderr: float
     final_loss_ci95: float | None
-    """Half-width of the 95% interval over the seeds by Student's t; None of one seed."""
+    """Half-width of the 95% interval over the seeds by Student's t; None for one seed."""
     stderr_kind: Literal["seeds", "validation"]
     final_losses_by_seed: dict[str, float]
     bits_per_byte: float
@@ -102,10 +102,10 @@ class Gap(TypedDict):
     by_seed: list[list[float]]
     """The gap of each of `paired_seeds` at each of `steps`."""
     count: int
-    """Seeds behind an error: the pairs, or without any the smaller arm."""
+    """Seeds behind an error: the number of pairs, or without pairs the seeds of the smaller arm."""
     final_step: int
     final_loss_nats: float
-    """The method's, over the seeds of the gap."""
+    """The method's final loss, over the seeds of the gap."""
     baseline_final_loss_nats: float
     final_gap_nats: float
     final_gap_stderr: float | None
@@ -114,7 +114,7 @@ class Gap(TypedDict):
     final_difference: stats.Difference | None
     """The final gap with its tests, paired and unpaired; None where no seeds are shared."""
     over_parts: OverParts | None
-    """Of two arms with one seed each, over the documents of the validation text; no error over seeds."""
+    """The gap over the documents of the validation text, for two arms with one seed each. It is no error over seeds."""
     not_over_parts: str
     """Why these documents were not paired though both arms recorded them; empty otherwise."""
     crossovers: list[Crossover]
@@ -182,15 +182,15 @@ class Summary(TypedDict):
     headline: str
     findings: list[Finding]
     searches: dict[str, str]
-    """By method, the search that it links; empty where it links none."""
+    """The search that each method links, by method; empty where it links none."""
     warnings: list[str]
     doubts: list[dict[str, Any]]
-    """What of the warnings is typed: `stats.doubts.Doubt`, with whether it forbids a claim."""
+    """The warnings that have a type (`stats.doubts.Doubt`), each with whether it forbids a claim."""
     baseline: str
     methods: dict[str, MethodNumbers]
     gaps: dict[str, Gap]
     speedups: list[SpeedUp]
-    """Of each method: from runs of several lengths where there are some, and from points within runs."""
+    """Speed-ups of each method: from runs of several lengths where there are some, and from points within runs."""
     studies: list[StudyNumbers]
     schedule: Schedule
     runs: list[RunLine]

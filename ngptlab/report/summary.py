@@ -1,7 +1,7 @@
 """From run records to the numbers of a comparison. Page, figures and `report.json` show these and no others.
 
 Runs are grouped by method; the first run's method is the baseline, from which every gap is taken. Where a method has runs of
-several lengths, its longest are compared and the others serve the speed-up (`lengths`).
+several lengths, its longest are compared and the others serve the speed-up (`run_lengths`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TypedDict
 
 from ngptlab.config import cooldown_steps
 from ngptlab.errors import ConfigError
-from ngptlab.report import checks, lengths, wording
+from ngptlab.report import checks, run_lengths, wording
 from ngptlab.report.schema import (
     Difference,
     Gap,
@@ -42,7 +42,7 @@ def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
     """
     if not runs:
         raise ConfigError("no runs to report on; give at least one finished run")
-    arms = _arms(lengths.longest(runs))
+    arms = _arms(run_lengths.longest(runs))
     labels = _seed_labels(runs)
     methods = {name: _method(arm, labels) for name, arm in arms.items()}
     baseline, *others = arms
@@ -52,12 +52,12 @@ def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
         "headline": "",
         "findings": [],
         "searches": {name: arm[0].config.optim.search for name, arm in arms.items()},
-        "warnings": [*doubts.texts(found, baseline), *lengths.set_aside(runs)],
+        "warnings": [*doubts.texts(found, baseline), *run_lengths.set_aside(runs)],
         "doubts": [doubt.plain() for doubt in found],
         "baseline": baseline,
         "methods": methods,
         "gaps": {other: _gap(arms[other], arms[baseline], schedule, labels) for other in others},
-        "speedups": lengths.speedups(runs),
+        "speedups": run_lengths.speedups(runs),
         "studies": [],
         "schedule": schedule,
         "runs": [_line(run) for arm in arms.values() for run in arm],
@@ -121,7 +121,7 @@ def _method(arm: list[RunRecord], labels: dict[Seeds, str]) -> MethodNumbers:
 
 
 def _error(rows: Sequence[ValRow]) -> float:
-    """Standard error over the seeds; of one seed, the validation set's own."""
+    """Standard error over the seeds; for one seed, the validation set's own."""
     over_seeds = stats.stderr([row.loss_nats for row in rows])
     return rows[0].stderr_nats if over_seeds is None else over_seeds
 
@@ -215,7 +215,7 @@ class _ByParts(TypedDict):
 
 
 def _over_parts(arm: list[RunRecord], base: list[RunRecord], step: int) -> _ByParts:
-    """The gap at its last step by documents, of one run against one: of several seeds their own error says more."""
+    """The gap at its last step by documents, for one run against one. Several seeds have their own error, which says more."""
     found: _ByParts = {"over_parts": None, "not_over_parts": ""}
     if len(arm) > 1 or len(base) > 1:
         return found

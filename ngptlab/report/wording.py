@@ -14,7 +14,7 @@ from ngptlab.stats.words import count, nats
 def bands(counts: Mapping[str, int], *, of: str = "seeds", band: bool = True, thin: bool = True) -> str:
     """What the bands and thin lines of a figure are, from the number of seeds behind each method's mean.
 
-    'Bands: 95%, Student's t, n = 3 seeds. Thin lines: single seeds.'; of one seed there is neither, and that is said.
+    'Bands: 95%, Student's t, n = 3 seeds. Thin lines: single seeds.' One seed has neither, and the text says so.
     """
     several = {name: count for name, count in counts.items() if count > 1}
     said = []

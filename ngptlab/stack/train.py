@@ -21,9 +21,9 @@ from ngptlab.experiment import (
     trainer_of,
 )
 from ngptlab.runs import Run
-from ngptlab.stack.alike import check
+from ngptlab.stack.stackable import check_stackable
 from ngptlab.stack.trainer import StackTrainer
-from ngptlab.tracking.beside import Beside
+from ngptlab.tracking.tracker_process import TrackerProcess
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import Trainer
@@ -42,7 +42,7 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
     """
     reporter = reporter or Silent()
     configs = [methods.resolve(config) for config, _ in jobs]
-    check(configs)
+    check_stackable(configs)
     optimizer = methods.load(configs[0].method, configs[0].seams.given).optimizer
     if not optimizer.build(configs[0].model).adam_only:
         raise ConfigError(
@@ -85,7 +85,7 @@ def _open(
     """A trainer for each run that is not done and can be opened, its directory and its tracker held by `held`."""
     batches: dict[int, Batches] = {}
     trainers: list[Trainer] = []
-    trackers: list[Beside] = []
+    trackers: list[TrackerProcess] = []
     for config, path in zip(configs, places, strict=True):
         own = _Named(reporter, path.name)
         try:
@@ -98,7 +98,7 @@ def _open(
                 check_finished(run)
                 continue
             begin(run, setting, own, stacked=len(places))
-            tracker = held.enter_context(Beside(config.track, run, own.note))
+            tracker = held.enter_context(TrackerProcess(config.track, run, own.note))
             tracker.start()
             trackers.append(tracker)
             if config.data.seed not in batches:

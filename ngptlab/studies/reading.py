@@ -53,7 +53,7 @@ def sensible(path: Path) -> Iterator[None]:
         DataError: they make none.
     """
     try:
-        # Of what a drawing warns, such as a glyph that its font lacks, the page's table has it all.
+        # A drawing may warn, as of a glyph that its font lacks. The warning is dropped because the page's table shows all.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             yield
     except LabError:

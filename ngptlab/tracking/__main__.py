@@ -17,10 +17,10 @@ from types import FrameType
 
 from ngptlab.runs import Run
 from ngptlab.terminal import any_text, remark, say
-from ngptlab.tracking.beside import FAILED
 from ngptlab.tracking.limits import reason
 from ngptlab.tracking.mirror import alone, mirror
 from ngptlab.tracking.sink import open_sink
+from ngptlab.tracking.tracker_process import FAILED
 
 POLL_SECONDS = 1.0
 FINISH_SECONDS = 600

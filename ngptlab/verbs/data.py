@@ -42,7 +42,7 @@ def add_verbs(data: argparse.ArgumentParser) -> None:
         "--tokenizer",
         type=Path,
         metavar="FILE",
-        help="the tokenizer.json of the shards, if they are of one: bytes of text are counted with it",
+        help="the tokenizer.json that the shards were made with, if any: bytes of text are counted with it",
     )
     stats = verb("stats", _stats, "Count documents, tokens and bytes, and show how long documents are.")
     stats.add_argument("folder", type=Path, metavar="DIR", help="a folder of shards with its manifest.json")
@@ -84,7 +84,7 @@ def _add_prepare(prepare: argparse.ArgumentParser) -> None:
         "--bad-documents",
         choices=("stop", "skip"),
         default="stop",
-        help="of those that can't be read or encoded: stop at the first (default), or skip and count them",
+        help="documents that can't be read or encoded: stop at the first (default), or skip and count them",
     )
     prepare.add_argument("--workers", type=count, default=1, metavar="N", help="threads (default: 1)")
     for name, meaning in (("val", "validation"), ("long", "the length evaluation")):

@@ -76,7 +76,9 @@ def _books(
         metavar="DIR",
         help=f"folder with train and val shards (default: {folder})",
     )
-    made.add_argument("--tokenizer", default="gpt2", metavar="T", help="that of the shards (default: gpt2)")
+    made.add_argument(
+        "--tokenizer", default="gpt2", metavar="T", help="the shards' tokenizer (default: gpt2)"
+    )
     return made
 
 
@@ -112,7 +114,7 @@ def _shards(options: argparse.Namespace) -> int:
 
 
 def print_splits(manifest: Manifest) -> None:
-    """A line for each split, of how much it holds."""
+    """A line for each split, with how much it holds."""
     for name, split in manifest.splits.items():
         say(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
     if manifest.left_out:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ngptlab.plan.plan import Plan
 
 LONGEST = timedelta(days=365_250)
-"""That is written in days; what takes longer, in years."""
+"""The longest time that is written in days; longer ones are written in years."""
 USUAL_SHARE = 0.4
-"""Of a GPU's peak, where `--mfu` says nothing: an assumption, no measurement."""
+"""Share of a GPU's peak where `--mfu` says nothing. It is assumed, not measured."""
 
 
 def add(plan: argparse.ArgumentParser) -> None:

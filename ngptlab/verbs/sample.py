@@ -13,7 +13,7 @@ from ngptlab.output import discard
 from ngptlab.terminal import pass_on, remark
 
 PROMPT_BYTES = 1 << 20
-"""Most that is read of a prompt from standard input."""
+"""Most bytes of a prompt that are read from standard input."""
 
 
 def add(sample: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def act(options: argparse.Namespace) -> int:
     try:
         _act(options)
     except BrokenPipeError:
-        # Who read it has seen enough, as `head` does. Nothing more may be written, not even at exit.
+        # The reader has seen enough, as `head` does. Nothing more may be written, not even at exit.
         discard(sys.stdout)
     return 0
 

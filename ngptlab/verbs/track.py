@@ -24,10 +24,10 @@ def add(track: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Hand on the steps that the tracker lacks."""
     from ngptlab.runs import Run
-    from ngptlab.tracking.beside import SHOWN
     from ngptlab.tracking.limits import reason
     from ngptlab.tracking.mirror import alone, mirror
     from ngptlab.tracking.sink import check_installed, open_sink
+    from ngptlab.tracking.tracker_process import SHOWN
     from ngptlab.whole import check_finished
 
     check_installed(options.to)

@@ -26,9 +26,9 @@ from ngptlab.jobs.in_turn import _place
 from ngptlab.jobs.local import _start
 from ngptlab.report.page import write_report
 from ngptlab.runs import Run
-from ngptlab.studies import recognize as given
-from ngptlab.tracking import beside
-from ngptlab.tracking.beside import Beside
+from ngptlab.studies import recognize
+from ngptlab.tracking import tracker_process
+from ngptlab.tracking.tracker_process import TrackerProcess
 from ngptlab.train.fork import fork
 from ngptlab.train.progress import Silent
 from ngptlab.trained import open_trained
@@ -156,12 +156,12 @@ def test_the_trackers_log(
     def no_process(*arguments: object, **named: object) -> None:
         raise OSError("not in a test")
 
-    monkeypatch.setattr(beside.subprocess, "Popen", no_process)
+    monkeypatch.setattr(tracker_process.subprocess, "Popen", no_process)
     run = Run.open(tmp_path / "run", make_config())
-    plant(run.path / beside.LOG, victim / "precious")
+    plant(run.path / tracker_process.LOG, victim / "precious")
     told: list[str] = []
-    Beside("wandb", run, told.append).start()
-    assert "not in a test" in told[0] and not (run.path / beside.LOG).is_symlink()
+    TrackerProcess("wandb", run, told.append).start()
+    assert "not in a test" in told[0] and not (run.path / tracker_process.LOG).is_symlink()
 
 
 def test_a_branch(victim: Path, make_config: MakeConfig, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_an_earlier_pages_studies(name: str, tmp_path: Path) -> None:
     theirs.write_text("somebody's")
     plant(tmp_path / "out" / name, tmp_path / "elsewhere")
     with pytest.raises(OSError, match="a link") as caught:
-        given.write([], tmp_path / "out")
+        recognize.write([], tmp_path / "out")
     assert caught.value.filename == str(tmp_path / "out" / name)
     assert theirs.read_text() == "somebody's"
 

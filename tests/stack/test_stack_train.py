@@ -18,8 +18,8 @@ from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DivergedError
 from ngptlab.runs import Run
 from ngptlab.stack import models as models_module
-from ngptlab.stack.alike import alike
 from ngptlab.stack.models import Stack
+from ngptlab.stack.stackable import stack_key
 from ngptlab.stack.train import train
 from ngptlab.stack.trainer import StackTrainer
 from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint, step_of
@@ -264,15 +264,15 @@ def test_runs_that_differ_in_more_are_no_stack(
     changes: dict[str, Any], make_config: Make, tmp_path: Path
 ) -> None:
     one, other = make_config("gpt"), make_config("gpt", **changes)
-    assert alike(one) != alike(other)
+    assert stack_key(one) != stack_key(other)
     with pytest.raises(ConfigError, match="train them one by one"):
         train(jobs([one, other], tmp_path))
     assert not (tmp_path / one.run_name).exists()
 
 
 def test_alike_are_runs_that_differ_in_what_a_stack_holds(make_config: Make) -> None:
-    assert len({alike(config) for config in grid(make_config)}) == 1
-    json.loads(alike(make_config()))
+    assert len({stack_key(config) for config in grid(make_config)}) == 1
+    json.loads(stack_key(make_config()))
 
 
 @pytest.mark.gpu

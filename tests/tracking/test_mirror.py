@@ -23,11 +23,11 @@ from ngptlab.experiment import train
 from ngptlab.jobs.cell import Cell
 from ngptlab.jobs.local import prepare
 from ngptlab.runs import Run
-from ngptlab.tracking import beside
-from ngptlab.tracking.beside import Beside
+from ngptlab.tracking import tracker_process
 from ngptlab.tracking.mirror import alone, mirror
 from ngptlab.tracking.sink import check_installed
 from ngptlab.tracking.steps import Steps, numbers
+from ngptlab.tracking.tracker_process import TrackerProcess
 from ngptlab.train.progress import Silent
 
 MakeConfig = Callable[..., RunConfig]
@@ -220,7 +220,7 @@ def test_a_tracker_that_hangs_is_waited_for_so_long_and_changes_nothing(
     tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, hung: Path, outcome: Any
 ) -> None:
     plain = train(make_config(), tmp_path / "plain")
-    monkeypatch.setattr(beside, "PATIENCE_SECONDS", 1.5)
+    monkeypatch.setattr(tracker_process, "PATIENCE_SECONDS", 1.5)
     told = Notes()
     tracked = train(make_config(track="trackio"), tmp_path / "tracked", reporter=told)
     assert tracked.done and outcome(tracked.path) == outcome(plain.path)
@@ -233,11 +233,11 @@ def test_a_tracker_that_hangs_is_waited_for_so_long_and_changes_nothing(
 def test_several_trackers_that_hang_are_waited_for_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hung: Path
 ) -> None:
-    monkeypatch.setattr(beside, "PATIENCE_SECONDS", 1.5)
+    monkeypatch.setattr(tracker_process, "PATIENCE_SECONDS", 1.5)
     told = Notes()
     runs = [Run.open(tmp_path / name, config_of("gpt")) for name in "ab"]
     with contextlib.ExitStack() as held:
-        both = [held.enter_context(Beside("trackio", run, told.note)) for run in runs]
+        both = [held.enter_context(TrackerProcess("trackio", run, told.note)) for run in runs]
         for one in both:
             one.start()
             held.callback(one.hang_up)
@@ -248,12 +248,12 @@ def test_several_trackers_that_hang_are_waited_for_once(
 
 def test_who_quits_at_once_waits_for_no_tracker(tmp_path: Path, hung: Path) -> None:
     run = Run.open(tmp_path / "run", config_of("gpt"))
-    with pytest.raises(KeyboardInterrupt), Beside("trackio", run, print) as tracker:
+    with pytest.raises(KeyboardInterrupt), TrackerProcess("trackio", run, print) as tracker:
         tracker.start()
         until(hung.read_text)
         began = time.monotonic()
         raise KeyboardInterrupt
-    assert time.monotonic() - began < beside.PATIENCE_SECONDS / 4
+    assert time.monotonic() - began < tracker_process.PATIENCE_SECONDS / 4
 
 
 def test_signals_end_the_wait_for_a_tracker(tmp_path: Path, make_config: MakeConfig, hung: Path) -> None:
@@ -268,7 +268,7 @@ def test_signals_end_the_wait_for_a_tracker(tmp_path: Path, make_config: MakeCon
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         train(make_config(track="trackio"), tmp_path / "run", reporter=Late())
-    assert Run(tmp_path / "run").done and time.monotonic() - began < beside.PATIENCE_SECONDS / 2
+    assert Run(tmp_path / "run").done and time.monotonic() - began < tracker_process.PATIENCE_SECONDS / 2
 
 
 def test_a_tracker_that_hung_before_the_end_does_not_outlive_it_for_good(tmp_path: Path, hung: Path) -> None:

@@ -1,4 +1,4 @@
-"""How a claim is judged, each rule a frozen record with a method's name as a parameter. Which evidence counts is said by each."""
+"""How a claim is judged. A rule is a frozen record whose parameters name the methods; it says which evidence counts."""
 
 from ngptlab.claims.rules.losses import Costs, LowerLoss, StepNotNeeded, TurnsInCooldown
 from ngptlab.claims.rules.models import (

@@ -18,9 +18,10 @@ Match = tuple[Ends, Ends]
 class LowerLoss:
     """`method` ends at a lower validation loss than `baseline` after equal tokens.
 
-    Judged at the largest setting (`Setting.size`) with three seeds and no doubt about the arms; of several schedules there, at
-    the one nearest to a cooldown of `frac`. Where another setting with three seeds decides the other way, nothing is
-    decided, because the sign then depends on the setting. How many settings have the same sign is told.
+    The largest setting (`Setting.size`) with three seeds and no doubt about the arms is judged. Where it has several
+    schedules, the one with the cooldown fraction nearest to `frac` is taken. Where another setting with three seeds decides
+    the other way, nothing is decided, because the sign then depends on the setting. The outcome tells how many settings
+    have the same sign.
     """
 
     method: str
@@ -81,7 +82,10 @@ class Costs:
 
 
 def matches(evidence: Evidence, method: str, baseline: str) -> list[Match]:
-    """Arms of one group with a common seed, in the order they were read. A run whose rate never fell is no finished training."""
+    """Arms of one group with a common seed, in the order they were read.
+
+    A run whose learning rate never fell is left out, because its training is not finished.
+    """
     return [
         (ours, theirs)
         for ours in evidence.ends
@@ -144,7 +148,7 @@ def _first(found: Sequence[Match], frac: float) -> Match:
 class TurnsInCooldown:
     """`method` is behind `baseline` where the cooldown begins, and ahead at its end.
 
-    Judged at the longest run with three seeds and no doubt about the arms, with the cooldown fraction nearest to `frac` in
+    The longest run with three seeds and no doubt about the arms is judged, with the cooldown fraction nearest to `frac` in
     shape `shape`.
     """
 
@@ -180,14 +184,14 @@ class TurnsInCooldown:
 
     @staticmethod
     def _decided(turn: Turn) -> tuple[Verdict, str]:
-        """Behind before, and ahead after."""
+        """Whether the method is behind before the cooldown and ahead after it."""
         against = forbidding(turn.doubts, turn.method, turn.baseline)
         return together(
             [decide(turn.before, 0.0, math.inf, against), decide(turn.after, -math.inf, 0.0, against)]
         )
 
     def _comparable(self, turn: Turn) -> bool:
-        """A cooldown like the claim's: another share or shape may well turn at another place."""
+        """Whether the cooldown is like the claim's. With another fraction or shape the gap may well turn at another place."""
         return turn.shape == self.shape and math.isclose(turn.frac, self.frac, abs_tol=0.05)
 
     def _rank(self, turn: Turn) -> tuple[object, ...]:
@@ -204,10 +208,10 @@ class TurnsInCooldown:
 
 @dataclass(frozen=True, kw_only=True)
 class StepNotNeeded:
-    """`target` does without the baseline's `seams`: to take them back lowers its loss by less than `margin` nats.
+    """`target` does without the baseline's `seams`: taking them back lowers its loss by less than `margin` nats.
 
-    From a ladder between the two, either mode. A mixture that was not tuned can't speak for the claim, since another rate
-    might serve it better; it can speak against it, where `target` itself was tuned.
+    The evidence is a ladder between the two, of either mode. A mixture that was not tuned can't speak for the claim, because
+    another learning rate might serve it better. It can speak against the claim where `target` itself was tuned.
     """
 
     base: str
@@ -216,7 +220,7 @@ class StepNotNeeded:
     margin: float
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """Ladders with three seeds first."""
+        """Ladders with three seeds come first."""
         found = [
             step
             for step in evidence.steps
@@ -248,7 +252,7 @@ def _taken_back(step: Step) -> Estimate:
 
 
 def nothing(what: str) -> Outcome:
-    """Nothing was recorded that could speak to a claim."""
+    """The outcome where nothing was recorded that could speak to the claim."""
     return Outcome(verdict="not yet tested", reason=f"nothing recorded: {what}")
 
 

@@ -17,18 +17,20 @@ from ngptlab.stats.doubts import Doubt, forbidding
 
 R = TypeVar("R", bound=OfRun)
 USUAL_COOLDOWN = 0.3
-"""Of models that differ in nothing but their cooldown, those are judged whose share is nearest to this."""
+"""Where models differ in their cooldown only, those with the cooldown fraction nearest to this are judged."""
 
 Records = Mapping[str, R]
 """By seed."""
 
 
 def _group(found: Sequence[R], methods: Sequence[str]) -> list[Records[R]]:
-    """For each method its records by seed, from the group with three seeds of all, then no doubt, then the largest models."""
+    """Each method's records by seed, from one group. A group with three seeds of all comes first, then one without doubt,
+    then the one with the largest models.
+    """
     groups: dict[tuple[object, ...], list[R]] = {}
     for record in found:
         if record.frac == 0.0:
-            continue  # a run whose rate never fell is no finished training
+            continue  # its learning rate never fell, so its training is not finished
         groups.setdefault(record.group, []).append(record)
 
     def split(group: list[R]) -> list[Records[R]]:
@@ -47,7 +49,7 @@ def _group(found: Sequence[R], methods: Sequence[str]) -> list[Records[R]]:
 
 
 def _by_seed(found: Sequence[R]) -> Records[R]:
-    """Where two models have one seed, neither is the method's."""
+    """Records by seed. Where two models have one seed, all of them are in doubt."""
     runs = {(record.seed, record.hash) for record in found}
     seeds = {record.seed for record in found}
     if len(runs) == len(seeds):
@@ -60,7 +62,7 @@ def _by_seed(found: Sequence[R]) -> Records[R]:
 def _finish(
     records: Sequence[Records[R]], decided: tuple[Verdict, str], measured: str, held: Sequence[Held]
 ) -> Outcome:
-    """The outcome, unless whose the models are is not recorded, or is in doubt."""
+    """The outcome. Nothing is decided where the runs of the models are not recorded, or are in doubt."""
     count = min(each.found.pairs for each in held)
     every = [record for part in records for record in part.values()]
     verdict, reason = decided
@@ -95,16 +97,16 @@ def _rises(records: Records[Positions], contexts: int) -> dict[str, float]:
 
 
 def _read_to(found: Sequence[Positions], contexts: int) -> list[Positions]:
-    """Those that go so far: what was read, not what came out."""
+    """Records of texts that were read so far. This looks at what was read, not at the losses."""
     return [record for record in found if _rises({record.seed: record}, contexts)]
 
 
 def _if_telling(
     decided: tuple[Verdict, str], evidence: Evidence, records: Sequence[Records[Positions]], contexts: int
 ) -> tuple[Verdict, str]:
-    """A verdict, unless no model's loss rises on that text: its first tokens are then harder than what follows.
+    """A verdict, unless no model's loss rises on that text. Its first tokens are then harder than what follows.
 
-    The text is chosen before that is looked at. Choosing among texts by what came out would find one for every claim.
+    The text is chosen before this is looked at, because a choice by the losses would find a text for every claim.
     """
     groups = {record.group for part in records for record in part.values()}
     equals = [record for record in evidence.positions if record.group in groups]
@@ -119,9 +121,9 @@ def _no_reading(contexts: int, whose: str) -> Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class RisesLess:
-    """From the training context to `contexts` times it, the loss of `method` rises less than `baseline`'s.
+    """The loss of `method` rises less than `baseline`'s from the training context to `contexts` times that length.
 
-    Within: positions inside the training context. Beyond: the last doubling. Both read the same documents.
+    The rise is the loss over the last doubling minus the loss inside the training context. Both read the same documents.
     """
 
     method: str
@@ -195,7 +197,8 @@ def _mean(values: Mapping[str, float]) -> float:
 class BetterConditioned:
     """Every kind of matrix in `places` has a lower condition number in `method` than in `baseline`.
 
-    Medians over blocks (and heads) of the matrices as stored; the ratio's logarithm, paired by seed.
+    The numbers are medians over blocks (and heads) of the matrices as stored. The statistic is the logarithm of their
+    ratio, paired by seed.
     """
 
     method: str
@@ -225,8 +228,8 @@ class BetterConditioned:
 class ScaleBetween:
     """The mean of a learned scale over all blocks is between `low` and `high`.
 
-    `squared`: the root of the mean square instead, of a scale that multiplies both factors of a product, so that its sign has
-    no effect. The mean of signed values would count channels against each other that do the same.
+    `squared`: the root of the mean square is taken instead. It is meant for a scale that multiplies both factors of a
+    product, so that its sign has no effect: in a mean of signed values, channels that do the same would cancel.
     """
 
     method: str
@@ -256,13 +259,13 @@ class ScaleBetween:
 
 @dataclass(frozen=True, kw_only=True)
 class FallsWithDepth:
-    """A learned scale falls from the first block to the last: the slope of its mean over depth, for each of `places`."""
+    """Learned scales fall from the first block to the last: the slope of the mean over depth is below 0 at each of `places`."""
 
     method: str
     places: tuple[str, ...]
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """Both must fall."""
+        """All of them must fall."""
         said, decided, held = [], [], []
         for place in self.places:
             records = _scales(evidence, self.method, place)
@@ -287,7 +290,7 @@ def _scales(evidence: Evidence, method: str, place: str) -> Records[Scales]:
 
 @dataclass(frozen=True, kw_only=True)
 class BetterAtTasks:
-    """`method` has a higher average accuracy over `tasks` than `baseline`; over some of them only, it is not that average."""
+    """`method` has a higher average accuracy over `tasks` than `baseline`. An average over only some of them does not count."""
 
     method: str
     baseline: str

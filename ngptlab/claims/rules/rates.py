@@ -1,4 +1,4 @@
-"""Rules on sweeps of learning rates over widths. Each seed's curves give a value of their own (`analysis/transfer.py`)."""
+"""Rules on sweeps of learning rates over widths. Each seed's curves give a value of their own (`stats/transfer.py`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Cells = Sequence[CellRow]
 class RateMoves:
     """Under the rules `param`, the best learning rate moves by `low` to `high` powers of two per doubling of width.
 
-    Three widths at least, and every optimum inside its grid.
+    A verdict needs three widths at least, and every optimum inside its grid.
     """
 
     method: str
@@ -49,7 +49,7 @@ class RateMoves:
 
 @dataclass(frozen=True, kw_only=True)
 class SameRate:
-    """At the largest width that both have, the best rates of two methods are within `within` powers of two."""
+    """At the largest width that both have, the best learning rates of two methods are within `within` powers of two."""
 
     method: str
     baseline: str
@@ -85,7 +85,7 @@ class SameRate:
 class HigherUnderRules:
     """At the largest width, the lowest loss over the grid is higher under `param` than under `baseline`'s rules.
 
-    Each seed at the rate that is best over all seeds.
+    Each seed's loss is taken at the learning rate that is best over all seeds.
     """
 
     method: str
@@ -114,7 +114,7 @@ class HigherUnderRules:
 
 
 def _lowest(curve: Curve, cells: Cells) -> dict[str, float]:
-    """Losses at the rate that is best on average, by seed."""
+    """Losses at the learning rate that is best on average, by seed."""
     if curve.optimum is None:
         return {}
     lr = curve.lrs[curve.optimum.best]
@@ -126,7 +126,7 @@ def _lowest(curve: Curve, cells: Cells) -> dict[str, float]:
 
 
 def _best(evidence: Evidence, method: str, params: tuple[str, ...]) -> tuple[Grid | None, list[CellRow]]:
-    """The sweep that has all of this with most seeds and the widest models, and its cells."""
+    """The sweep of the method under all of `params`, and its cells. Three seeds come first, then the widest models."""
     found = []
     for grid in evidence.grids:
         cells = [
@@ -154,18 +154,19 @@ def _by_seed(cells: Cells) -> dict[str, Finding]:
 
 
 def _doubts(cells: Cells) -> list[str]:
-    """Of the mean curves, and of each seed's own, from which the statistic is."""
+    """Doubts about the mean curves, and about each seed's own, from which the statistic is taken."""
     whole = transfer(cells)[0]
     curves = [curve for finding in _by_seed(cells).values() for curve in finding.curves]
     return list(dict.fromkeys([*_doubtful([*whole.curves, *curves]), *_no_rules(whole)]))
 
 
 def _no_rules(finding: Finding) -> list[str]:
-    """Rules under which a wider model is worse at the base's rate are not what they are called, whatever the optimum does."""
+    """Widths that are worse at the base's learning rate. Rules under which that happens fail, whatever the optimum does."""
     if finding.param == "sp":
         return []
     return [
-        f"under these rules width {w.width} is worse than {w.than} at the base's rate" for w in finding.worse
+        f"under these rules width {w.width} is worse than {w.than} at the base's learning rate"
+        for w in finding.worse
     ]
 
 

@@ -1,4 +1,4 @@
-"""Rules on the factor of tokens saved, from runs of several lengths. Statistics are of its logarithm, a value a seed."""
+"""Rules on the factor of tokens saved, from runs of several lengths. The statistic is its logarithm, one value a seed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NO_SEEDS = "the factors of single seeds are not recorded"
 
 @dataclass(frozen=True, kw_only=True)
 class SavesTokens:
-    """For the loss of `method`, `baseline` needs `low` to `high` times the tokens.
+    """To reach the loss of `method`, `baseline` needs `low` to `high` times the tokens.
 
-    Judged at the greatest length of the method, whatever came out there: to pass over a length because its factor lies beyond
-    what the baseline was trained for is to choose lengths by their outcome, and drops the greatest factors. Beyond, a bound of
-    all seeds on the wrong side of the limit is evidence against the claim; no bound is evidence for it, but for "at least"
-    above `low` where there is no `high`.
+    The method's greatest length is judged, whatever came out there. Passing over a length because its factor lies beyond
+    what the baseline was trained for would choose by outcome, and drop the greatest factors. Beyond that only bounds are
+    known. Bounds on the wrong side of the limit in all seeds are evidence against the claim. A bound is evidence for it
+    in one case: "at least" above `low` in all seeds, where there is no `high`.
     """
 
     method: str
@@ -92,7 +92,7 @@ def rank(saving: Savings) -> tuple[object, ...]:
 
 
 def judged(saving: Savings) -> Factor:
-    """The factor at the greatest length at which the seeds' own are recorded; the last one where none is."""
+    """The factor at the greatest length that has factors by seed; where no length has them, at the greatest."""
     return ([f for f in saving.factors if f.by_seed] or list(saving.factors))[-1]
 
 
@@ -120,8 +120,9 @@ def _outcome(saving: Savings, factor: Factor, reason: str) -> Outcome:
 class FactorGrows:
     """The factor of `method` over `baseline` grows with the training length.
 
-    The slope of its logarithm over that of the tokens, by least squares for each seed; three lengths at least. Nothing is
-    decided where a seed's factor lies beyond measured losses at any of them, because the rest would be chosen by outcome.
+    The statistic is the slope of the factor's logarithm over the logarithm of the tokens, by least squares for each seed,
+    over three lengths at least. Nothing is decided where a seed's factor lies beyond measured losses at any length, because
+    the other lengths would be chosen by outcome.
     """
 
     method: str

@@ -15,9 +15,9 @@ MIN_TURNS = 10
 class StepTakes:
     """A step of `method` takes `low` to `high` times that of `baseline`.
 
-    From interleaved steps on one machine, ten turns at least: it holds where the quartiles at every size measured lie in that
-    range, and does not where they lie outside at every size, on one side. Seeds don't matter to it; the machine does, so what
-    was said of a GPU (`gpu`) is not judged from a CPU.
+    The evidence is interleaved steps on one machine, ten turns at least. The claim holds where the quartiles at every size
+    lie in that range. It does not hold where they lie outside at every size, on one side. Seeds don't matter to it, but the
+    machine does: what was said of a GPU (`gpu`) is not judged from a CPU.
     """
 
     method: str

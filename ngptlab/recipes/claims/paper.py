@@ -45,7 +45,7 @@ SOURCE = Source(
             source="figures 1 and 2",
             scale=BOTH,
             rule=LowerLoss(**PAIR),
-            corrected="Of the code that was released, not the one of the paper's runs: its GPT had a wrong residual until "
+            corrected="This is about the released code, not the code of the paper's runs: its GPT had a wrong residual until "
             "18 Nov 2024, and its RoPE is no rotation in either arm (issues 1 and 10 of NVIDIA/ngpt).",
         ),
         Claim(

@@ -17,7 +17,10 @@ from ngptlab.claims.rules import (
 
 PAIR: Pair = {"method": "ngpt", "baseline": "gpt"}
 OTHER = "its own form of nGPT (ngpt_modded), held here against ngpt"
-LARGE = f"{OTHER}; 162M parameters, 2.5B tokens of FineWeb, context 1,024, cooldown 0.3 linear, one seed and rate for both"
+LARGE = (
+    f"{OTHER}; 162M parameters, 2.5B tokens of FineWeb, context 1,024, "
+    "cooldown 0.3 linear, one seed and learning rate for both"
+)
 PG19 = f"{OTHER}; 162M parameters trained at 1,024 tokens, read to 4,096 on PG19, one seed"
 BYTES = f"{OTHER}; widths 64 to 768, bytes of wikitext-103, context 256, 4,000 steps"
 CARRIES = {"low": -0.25, "high": 0.25}
@@ -57,7 +60,7 @@ SOURCE = Source(
             source="README; 1.15 to 1.25 is our reading",
             scale=f"{OTHER}; 162M parameters, context 1,024, torch 2.5 compiled on GPUs",
             rule=StepTakes(**PAIR, low=1.15, high=1.25, gpu=True),
-            corrected="Of an implementation more than of the method: its own two scripts took 1.34 beside ours on an H200, "
+            corrected="This is the implementation more than the method: its own two scripts took 1.34 beside ours on an H200, "
             "and ours 1.15 before its kernels were launched as one (docs/speed-log.md, 2026-11-27).",
         ),
         Claim(
@@ -116,7 +119,7 @@ SOURCE = Source(
             source=f"muP figures; {STAYS}",
             scale=BYTES,
             rule=RateMoves(method="ngpt", param="mup", **CARRIES),
-            corrected="Whether its sweep kept weights on the sphere is not to be found: the committed script never norms them.",
+            corrected="It is not known whether its sweep kept weights on the sphere: the committed script never norms them.",
         ),
     ),
 )

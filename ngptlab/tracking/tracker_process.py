@@ -24,7 +24,7 @@ SHOWN = 300
 """Characters of that in a note."""
 
 
-class Beside:
+class TrackerProcess:
     """The tracker's process: begun by `start`, told of the end by `hang_up` or on leaving, which waits for it.
 
     `note` hears of a failure, once.

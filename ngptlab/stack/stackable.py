@@ -8,7 +8,7 @@ from ngptlab.config import RunConfig, dump
 from ngptlab.errors import ConfigError
 
 
-def alike(config: RunConfig) -> str:
+def stack_key(config: RunConfig) -> str:
     """Equal for runs that can be trained as one: the same but for seeds, rates, decay, and rules of parametrization."""
     optim = config.optim.model_copy(update={"lr": 1.0, "lr_grid": (), "weight_decay": 0.0})
     changes: dict[str, Any] = {
@@ -21,9 +21,9 @@ def alike(config: RunConfig) -> str:
     return dump(config.model_copy(update=changes))
 
 
-def check(configs: list[RunConfig]) -> None:
+def check_stackable(configs: list[RunConfig]) -> None:
     """Raises ConfigError where runs can't be one stack."""
-    if len({alike(config) for config in configs}) > 1:
+    if len({stack_key(config) for config in configs}) > 1:
         names = ", ".join(config.run_name for config in configs)
         raise ConfigError(
             f"stack: {names} differ in more than seeds, learning rate, weight decay and param; train them one by one"

@@ -37,7 +37,7 @@ def longest(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def speedups(runs: Sequence[RunRecord]) -> list[SpeedUp]:
-    """Of each method over the first one: by length where there are several lengths, then within runs."""
+    """Speed-ups of each method over the first one: by length where there are several lengths, then within runs."""
     baseline, *others = dict.fromkeys(run.method for run in runs)
     arms = {method: [run for run in runs if run.method == method] for method in (baseline, *others)}
     main = {method: longest(arm) for method, arm in arms.items()}
