@@ -72,7 +72,12 @@ def _measured(records: list[dict[str, Any]]) -> str:
     for record in records:
         try:
             rows += _rows(record)
-        except (KeyError, IndexError, TypeError, ValueError) as error:  # an imported run's are a stranger's
+        except (
+            KeyError,
+            IndexError,
+            TypeError,
+            ValueError,
+        ) as error:  # an imported run's records are a stranger's
             raise CheckpointError(
                 f"the run's evaluation {record['eval']!r} is damaged ({type(error).__name__}: {error}); "
                 "measure it again with `ngptlab eval`"
