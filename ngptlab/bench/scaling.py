@@ -28,7 +28,7 @@ class Growth:
     """A method along an axis."""
 
     step_seconds: tuple[tuple[float, ...], ...]
-    """Of every turn, by size."""
+    """One for each turn, by size."""
     step_seconds_median: tuple[float, ...]
     flops_per_second: tuple[float, ...]
     peak_bytes: tuple[int, ...]

@@ -15,7 +15,7 @@ from ngptlab.plan.memory import Memory, num_params, step_memory
 from ngptlab.sizes import FLOAT32, check_fits, training_parts
 
 LARGEST = 2**60
-"""Bytes that no machine exceeds, and that torch can count, in signed 64 bits, with room for what it multiplies them by."""
+"""Bytes that no machine exceeds. torch counts them in signed 64 bits, with room for what it multiplies them by."""
 CHECKPOINT_VALUES = 3
 """Weights and two moments, float32, of every parameter."""
 
@@ -101,7 +101,7 @@ def _arm(config: RunConfig, place: str, value_bytes: int) -> Arm:
 
 
 def gpu_speed(name: str, share: float) -> float:
-    """Operations a second at a share of the peak of the device that CUDA calls so, or by a part of that name.
+    """Operations a second at a share of a device's peak. `name` is CUDA's name of the device, or a part of it.
 
     Raises:
         ConfigError: no device is known by that name, or several with different peaks are.
