@@ -25,8 +25,8 @@ and limits stand in `ngptlab/recipes/claims/`.
 | --- | --- |
 | holds at our scale | three paired seeds or more; the whole 95% interval (Student's t over seeds) lies where the claim says |
 | does not hold at our scale | the same, and no part of the interval lies there |
-| not yet tested | anything else, with the reason: no runs, too few seeds, an interval across the limit, a learning rate that was \
-not tuned or is on the edge of its grid, unequal settings, seeds or hashes that were not recorded, a CPU where GPUs were meant |
+| not yet tested | anything else, with the reason: no runs, too few seeds, an interval across the limit, a learning rate that was\
+ not tuned or is on the edge of its grid, unequal settings, seeds or hashes that were not recorded, a CPU where GPUs were meant |
 | out of reach here | the statement needs a context, a size or tokens that no recorded run comes to |
 
 Nothing is corrected for the number of claims, nor for the parts of one: at 95%, about one verdict in forty errs by chance.
