@@ -1,4 +1,4 @@
-"""A table of rules put to a model: what it starts from and what its head gets. Rates and decay are the optimizer's."""
+"""Apply a table of rules to a model: initial values and the divisor before its head. The optimizer applies the others."""
 
 from __future__ import annotations
 
