@@ -136,7 +136,7 @@ class Run:
                     raise ConfigError(
                         f"{path}: neither empty nor a run directory; give a new folder as --out"
                     )
-                # Of several first starts, one writes; what it wrote decides what the others are told.
+                # Where several processes begin the run at once, one writes. What it wrote decides what the others are told.
                 disk.write_new(path / "config.json", configs.dump(config))
         except OSError as error:
             raise _unwritable(path, error) from None
@@ -277,13 +277,13 @@ class Run:
         disk.write_json(self.path / "summary.json", {"status": status, **fields})
 
     def break_off(self, status: str, **fields: Any) -> None:
-        """`finish`, while an exception is under way: it says more than that there is no room for the summary either."""
+        """`finish` while an exception is under way. That says more than an error of writing the summary, which is dropped."""
         with contextlib.suppress(OSError):
             self.finish(status, **fields)
 
 
 class _Written:
-    """What a stream was given so far, as its digest."""
+    """Digest of all that was written to a stream so far."""
 
     def __init__(self) -> None:
         self._size, self._sha256 = 0, hashlib.sha256()
