@@ -10,7 +10,7 @@
     evals/          val.json, ...: what `ngptlab eval` measured after training
     profile/        trace.json, top.txt, where asked for
     fork.json       {run, hash, step}: the run whose first steps these are, where it began as another's branch
-    summary.json    {status: done | stopped | failed, reason, step, ...}; of a finished run also {config_hash, streams}, which
+    summary.json    {status: done | stopped | failed, reason, step, ...}; for a finished run also {config_hash, streams}, which
                     say what else is in the directory: {metrics: {bytes, sha256}, ...}
 
 `step` counts finished updates. Times, which are never the same twice, have a file of their own so that `metrics.jsonl` of
@@ -271,7 +271,7 @@ class Run:
         disk.write_text(self.path_of(stream), text)
 
     def finish(self, status: str, **fields: Any) -> None:
-        """Write `summary.json`; of a finished run it also tells what its config and its streams are."""
+        """Write `summary.json`; for a finished run it also tells what its config and its streams are."""
         if status == "done":
             fields |= {"config_hash": self.config.hash, "streams": self.digests()}
         disk.write_json(self.path / "summary.json", {"status": status, **fields})

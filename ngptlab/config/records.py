@@ -137,7 +137,7 @@ class OptimConfig(Section):
     init: str = "std:0.02"
     """How matrices are drawn: `std:0.02`, `fan_in` (d_in^-1/2), `fan_in:0.5`; for a role besides: `std:0.02,unembedding=zero`."""
     alpha_init: float | None = Field(default=None, gt=0, le=1)
-    """Where the learned rates alpha start, of a method that has them. None: the method's own."""
+    """Initial value of the learned alpha, for a method that has it. None: the method's own."""
 
     @field_validator("init")
     @classmethod

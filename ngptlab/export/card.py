@@ -22,7 +22,7 @@ model = AutoModelForCausalLM.from_pretrained(FOLDER)
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)"""
 OWN = LLAMA.replace("(FOLDER)", "(FOLDER, trust_remote_code=True)")
 
-OWN_NOTE = """The model's code lies in this folder: files of ngptlab, as they are but for their imports. It needs torch and
+OWN_NOTE = """The model's code lies in this folder: files of ngptlab, unchanged except for imports. It needs torch and
 transformers 5.3 or newer. Where ngptlab is installed, `import ngptlab.export.hf` takes its place, and nothing has to be
 trusted."""
 

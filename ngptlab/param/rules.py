@@ -1,5 +1,5 @@
-"""SP, muP and nuGPT as tables from role to numbers. m is d_model / base_width; every table is SP's where m is 1, but for
-nuGPT's scales: how they are stored, and where alpha starts if its rule over depth is asked for.
+"""SP, muP and nuGPT as tables from role to numbers. m is d_model / base_width; every table is SP's where m is 1, except
+for nuGPT's scales: how they are stored, and where alpha starts if its rule over depth is asked for.
 """
 
 from __future__ import annotations

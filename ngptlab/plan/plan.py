@@ -29,9 +29,9 @@ class Arm:
     params: int
     memory: Memory
     checkpoint_bytes: int
-    """Of one checkpoint."""
+    """Size of one checkpoint."""
     disk_bytes: int
-    """Of the checkpoints that are kept, and the one that is being written beside them."""
+    """Size of the checkpoints that are kept, and of the one that is being written beside them."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ class Plan:
     steps: int
     step_tokens: int
     tokens: int
-    """Of one run."""
+    """Tokens of one run."""
     runs: int
     """Arms times seeds."""
     flops_per_token: int
     flops: int
-    """Of one run."""
+    """Operations of one run."""
     place: str
     """cpu or cuda, for which memory is estimated."""
     dtype: str
-    """Of activations."""
+    """Dtype of activations."""
     arms: tuple[Arm, ...]
     data: PlannedData
     flops_per_second: float | None
     seconds: float | None
-    """Of one run's training steps at that speed; evaluation and saving come on top."""
+    """Time of one run's training steps at that speed; evaluation and saving come on top."""
 
 
 def plan(arms: Sequence[RunConfig], *, seeds: int, place: str, flops_per_second: float | None) -> Plan:

@@ -32,7 +32,7 @@ class StackTrainer:
         """Train to the last step. Returns the runs that got there.
 
         Raises:
-            Stopped: a signal asked for it; every run was saved at the step it names, but for those that failed.
+            Stopped: a signal asked for it; every run was saved at the step it names, except those that failed.
         """
         self._live = list(self.trainers)
         begun: dict[Trainer, int] = {}
