@@ -39,7 +39,7 @@ WITH_FIELDS = ("train", "compare", "plan")
 """Verbs that take a recipe and any field of its config, beside those of studies that say so."""
 
 LONGEST_MESSAGE = 400
-"""Of argparse, which repeats what it was given however long that is."""
+"""Characters of a message of argparse, which repeats what it was given however long that is."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -80,7 +80,7 @@ class Device:
         values = torch.from_numpy(array)
         if not self.runs_ahead:
             return values.to(self.place)
-        # Out of memory that may move, a copy would wait for the device.
+        # A copy from memory that is not pinned would wait for the device.
         return values.pin_memory().to(self.place, non_blocking=True)
 
     def fetch(self, values_N: Tensor) -> Fetched:
@@ -139,7 +139,7 @@ def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
 
 
 def memory_bytes(config: DeviceConfig) -> tuple[int, str]:
-    """Memory of where these settings compute, and what to call it."""
+    """Bytes of memory where these settings compute, and a name for that place."""
     if on_cuda(config):
         return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory, "the GPU"
     return host_bytes(), "this machine"

@@ -62,7 +62,7 @@ def train(
     setting = open_setting(config)
     batches, model = open_batches(config, setting.corpus), initial_model(config)
     run = Run.open(path, config)
-    # Signals go unheard no longer than there is something to save: waiting for a tracker ends with any of them.
+    # Signals are caught only while there is something to save. The wait for the tracker comes after: any signal ends it.
     with run.lock(), TrackerProcess(config.track, run, reporter.note) as tracker, listen() as request:
         if run.done:
             check_finished(run)
@@ -81,7 +81,7 @@ def train(
             run.fail(error)
             raise
         if request.signal_number is not None:
-            # Asked for during the last step or the evaluation: this run is done, whatever comes after it must not start.
+            # A signal came during the last step or the evaluation. This run is done, and what would follow it must not start.
             raise Stopped(request.signal_number, config.train.steps)
     return run
 
@@ -107,7 +107,7 @@ class Setting:
 
 
 def open_setting(config: RunConfig) -> Setting:
-    """Device and data of a config, whose tracker is there.
+    """Device and data of a config, once its tracker is known to be installed.
 
     Raises:
         LabError: one of them is not to be had.
@@ -136,7 +136,7 @@ def begin(run: Run, setting: Setting, reporter: Reporter, **more: int) -> None:
     Raises:
         ConfigError: the data are not those that the run began with.
     """
-    # An earlier end says nothing of this attempt, were it killed.
+    # If this attempt is killed, the end of an earlier one must not be taken for its own.
     (run.path / "summary.json").unlink(missing_ok=True)
     _record_environment(run, setting.device, setting.corpus, reporter, more)
 
@@ -150,7 +150,7 @@ def trainer_of(
     reporter: Reporter,
     request: StopRequest,
 ) -> Trainer:
-    """What trains the model of a run and measures it on the way."""
+    """The trainer of a run's model, which also measures it on the way."""
     return Trainer(
         config=config,
         run=run,

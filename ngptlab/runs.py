@@ -10,7 +10,7 @@
     evals/          val.json, ...: what `ngptlab eval` measured after training
     profile/        trace.json, top.txt, where asked for
     fork.json       {run, hash, step}: the run whose first steps these are, where it began as another's branch
-    summary.json    {status: done | stopped | failed, reason, step, ...}; of a finished run also {config_hash, streams}, which
+    summary.json    {status: done | stopped | failed, reason, step, ...}; for a finished run also {config_hash, streams}, which
                     say what else is in the directory: {metrics: {bytes, sha256}, ...}
 
 `step` counts finished updates. Times, which are never the same twice, have a file of their own so that `metrics.jsonl` of
@@ -172,7 +172,7 @@ class Run:
                     raise ConfigError(
                         f"{path}: neither empty nor a run directory; give a new folder as --out"
                     )
-                # Of several first starts, one writes; what it wrote decides what the others are told.
+                # Where several processes begin the run at once, one writes. What it wrote decides what the others are told.
                 disk.write_new(path / "config.json", configs.dump(config))
         except OSError as error:
             raise _unwritable(path, error) from None
@@ -312,7 +312,7 @@ class Run:
         disk.write_text(self.path_of(stream), text)
 
     def finish(self, status: str, **fields: Any) -> None:
-        """Write `summary.json`; of a finished run it also tells what its config and its streams are."""
+        """Write `summary.json`; for a finished run it also tells what its config and its streams are."""
         if status == "done":
             fields |= {"config_hash": self.config.hash, "streams": self.digests()}
         disk.write_json(self.path / "summary.json", {"status": status, **fields})
@@ -326,13 +326,13 @@ class Run:
         self._break_off("failed", error=type(error).__name__, reason=str(error))
 
     def _break_off(self, status: str, **fields: Any) -> None:
-        # An exception is under way, and says more than that there is no room for the summary either.
+        """`finish` while an exception is under way. That says more than an error of writing the summary, which is dropped."""
         with contextlib.suppress(OSError):
             self.finish(status, **fields)
 
 
 class _Written:
-    """What a stream was given so far, as its digest."""
+    """Digest of all that was written to a stream so far."""
 
     def __init__(self) -> None:
         self._size, self._sha256 = 0, hashlib.sha256()

@@ -1,7 +1,8 @@
 """The least memory that a model and its training take, from sizes alone and at once. Imports no torch.
 
-`plan.memory` estimates better, but builds the model for it. This is held before anything is built against what the machine
-has: every part is at most what `plan` counts for any method, as a test holds, so that nothing is refused that would run.
+`plan.memory` estimates better, but builds the model for it. These numbers are held against the machine's
+memory before anything is built. A part is at most what `plan` counts for any method, as a test holds, so that nothing is
+refused that would run.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Part:
     name: str
     bytes: int
     fields: Mapping[str, int]
-    """Settings on which they depend, with their values."""
+    """Settings on which the bytes depend, with their values."""
 
     @property
     def to_lower(self) -> str:

@@ -35,7 +35,7 @@ STAND_INS = {"±": "+-", "×": "x", "…": "...", "█": "#"} | {
 
 
 def printable(text: str, keep: str = "\t\n") -> str:
-    """The text, with escapes for what would steer a terminal, but for the characters in `keep`."""
+    """The text, with escapes for what would steer a terminal, except the characters in `keep`."""
     if text.isprintable():
         return text
     return "".join(char if char in keep or _is_harmless(char) else _escape(char) for char in text)

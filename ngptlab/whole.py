@@ -1,7 +1,7 @@
 """Whether a run's records are whole: every step, every validation that was due, the very bytes that were written. No torch.
 
 A checkpoint's manifest and the summary of a finished run hold the digest of each stream. Directories from before that have
-none; of them everything is asked that their config says of itself: steps without a gap, validations at every `eval.every`.
+none, so they are held against their config alone: steps without a gap, validations at every `eval.every`.
 (`eval.at` may change between two starts of a run, so what it added can be told from the digests alone.)
 """
 
@@ -49,7 +49,7 @@ def sizes_up_to(run: Run, step: int, digests: object, *, scales: bool | None) ->
 
 
 def check_finished(run: Run) -> None:
-    """Hold a run that says it is done against what it says of itself; of any other, nothing is asked.
+    """Hold a run that says it is done against what it says of itself. Nothing is asked of any other run.
 
     Raises:
         CheckpointError: its settings or records are not those that it was trained with, or are incomplete; in a line that

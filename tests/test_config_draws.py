@@ -118,7 +118,7 @@ def test_alpha_starts_where_it_is_told() -> None:
         return {round(float(b.attn_residual.alpha.effective().detach()[0]), 6) for b in model.blocks}  # type: ignore[union-attr, operator]
 
     assert alphas(OptimConfig()) == {0.05} and alphas(OptimConfig(alpha_init=0.25)) == {0.25}
-    with pytest.raises(ConfigError, match="no learned rates alpha"):
+    with pytest.raises(ConfigError, match="no learned alpha"):
         methods.build_model("gpt", DIMS, optim=OptimConfig(alpha_init=0.25))
     both = ParamConfig(rules="nugpt", base_width=32, base_layers=2)
     with pytest.raises(ConfigError, match="leave one of them out"):

@@ -14,7 +14,7 @@ class Exponent:
 
     value: float
     stderr: float | None
-    """Of the slope, from the residuals; None for two points, which leave none."""
+    """Standard error of the slope, from the residuals; None for two points, which leave no residuals."""
 
 
 @dataclass(frozen=True)

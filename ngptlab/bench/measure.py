@@ -1,7 +1,7 @@
 """Seconds and peak memory of a training step of several methods at several sizes, all taking turns.
 
-A turn is one step of every method at every size, so that what else the machine does for a while hits all of them alike
-and, under a median over the turns, hits none.
+A turn is one step of every method at every size. What else the machine does for a while then slows all of them alike, and
+a median over the turns leaves it out.
 
 A step is forward, loss, backward, clipping, AdamW and the weights' constraint, without compilation. Memory is tracked, not
 sampled: weights, optimizer state and batch by their sizes, and above them the highest sum of what a step has allocated
@@ -34,7 +34,7 @@ class Cost:
     """What a step of one method takes at one point."""
 
     seconds: tuple[float, ...]
-    """Of every turn."""
+    """One for each turn."""
     peak_bytes: int
 
 
@@ -59,7 +59,7 @@ class Stepper:
         self.device.synchronize()
 
     def held_bytes(self) -> int:
-        """What is there between steps."""
+        """Bytes that are held between steps."""
         state = [value for values in self.optimizer.state.values() for value in values.values()]
         held: list[Tensor] = [self.tokens_BT, *self.model.parameters(), *state]
         return sum(tensor.numel() * tensor.element_size() for tensor in held)

@@ -58,7 +58,7 @@ def seeds_needed(found: Estimate, low: float, high: float) -> int | None:
 
 
 def together(verdicts: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
-    """The verdict on a claim whose parts must all hold: one that does not is enough against it."""
+    """The verdict on a claim whose parts must all hold: one that doesn't is enough against it."""
     for verdict in ("does not hold", "not yet tested"):
         for found in verdicts:
             if found[0] == verdict:

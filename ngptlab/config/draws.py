@@ -30,7 +30,7 @@ class Draw:
     by_fan_in: bool = False
 
     def std(self, fan_in: float) -> float:
-        """Its standard deviation, of a matrix with so many inputs."""
+        """Its standard deviation for a matrix with so many inputs."""
         return self.value * fan_in**-0.5 if self.by_fan_in else self.value
 
     @property
@@ -65,7 +65,7 @@ def initial(text: str) -> Initial:
     """Read a text.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it names no draws.
     """
     every, by_role = Draw(USUAL_STD), {}
     for number, part in enumerate(text.split(",")):

@@ -1,6 +1,6 @@
 """The fields of a config file, JSON or YAML, as plain values: from a bounded file, without surprises. Imports no torch.
 
-Of YAML a config needs mappings, lists and scalars, so no more is read: aliases, of which a bomb is made, tags and numbers that
+A config needs YAML's mappings, lists and scalars, so no more is read: aliases, which can make a bomb, tags and numbers that
 only YAML 1.1 knows are refused or stay words. `yes` is the word yes, `1:30` is no 90, `010` no 8 and a date no date (YAML 1.2's
 core schema, less hexadecimal and octal numbers). What reads a field's word then says what it takes.
 """
@@ -22,9 +22,9 @@ from ngptlab.json_text import MAX_DIGITS, parse_json
 FILE_BYTES = 1 << 20
 """Limit for a config file. Ours have two kilobytes."""
 MAX_DEPTH = 16
-"""Of mappings and lists in each other. A config has three."""
+"""Levels of mappings and lists in each other. A config has three."""
 MAX_NODES = 10_000
-"""Of a YAML file, whose reader is slow: keys, values, mappings and lists."""
+"""Keys, values, mappings and lists of a YAML file, whose reader is slow."""
 UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that no name, path or token of a config can have: the system ends a path at the first, UTF-8 lacks the others."""
 TAG = "tag:yaml.org,2002:"

@@ -13,9 +13,9 @@ NUMBER = re.compile(
 )
 """600, 1_000, 1e3, 0.5, .5: no leading zero, because it means eight in other places; no hexadecimal, no 1:30, no yes."""
 MAX_CHARACTERS = 100
-"""Of a number that is given as text."""
+"""Length of a number that is given as text."""
 LARGEST = 2**53
-"""Of a whole number: beyond, other readers of our JSON round it."""
+"""The largest whole number. Other readers of our JSON round larger ones."""
 SMALLEST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 """The smallest normal and the largest value of float32, in which models are trained: below is 0, above infinity."""
 
@@ -28,7 +28,7 @@ def number_kind(annotation: Any) -> type[int] | type[float] | None:
 
 
 def plain_number(value: Any, kind: type[int] | type[float], *, bounded: bool = False) -> Any:
-    """What was given for a field of numbers, or a tuple of them; as it is where pydantic's own types take it so.
+    """The value given for a field of numbers, or of tuples of them; unchanged where pydantic's own types can judge it.
 
     `bounded`: the field has an upper bound of its own, which its message shall name.
 
@@ -45,7 +45,7 @@ def plain_number(value: Any, kind: type[int] | type[float], *, bounded: bool = F
     if kind is int:
         if abs(number) > LARGEST and not bounded:
             raise _refused("input should be at most 2**53")
-        # Of a text, pydantic takes 1000 for a whole number, and not 1e3.
+        # pydantic takes the text 1000 for a whole number, but not 1e3.
         return int(number) if isinstance(number, float) and number == int(number) else value
     _check_float32(number)
     return value if number else 0.0  # 0 and -0.0 would have hashes of their own

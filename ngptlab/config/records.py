@@ -41,7 +41,7 @@ class Dims(Section):
     num_layers: int = Field(gt=0, le=MAX_LAYERS)
     """L: number of blocks, each attention then MLP."""
     num_heads: int = Field(gt=0)
-    """H: attention heads; d_model must be an even multiple of it, for RoPE turns pairs of channels."""
+    """H: attention heads; d_model must be an even multiple of it, because RoPE turns pairs of channels."""
     d_model: int = Field(gt=0)
     """D: width of the residual stream."""
     d_ff: int = Field(default=0, ge=0)
@@ -137,7 +137,7 @@ class OptimConfig(Section):
     init: str = "std:0.02"
     """How matrices are drawn: `std:0.02`, `fan_in` (d_in^-1/2), `fan_in:0.5`; for a role besides: `std:0.02,unembedding=zero`."""
     alpha_init: float | None = Field(default=None, gt=0, le=1)
-    """Where the learned rates alpha start, of a method that has them. None: the method's own."""
+    """Initial value of the learned alpha, for a method that has it. None: the method's own."""
 
     @field_validator("init")
     @classmethod
@@ -187,7 +187,7 @@ class ScheduleConfig(Section):
     warmup_steps: int | None = Field(default=None, ge=0)
     """Linear warm-up. None: the method's own, at most 5% of the run."""
     cooldown_frac: float = Field(default=0.3, ge=0, le=1)
-    """Share of all steps spent in the cooldown (`wsd` only)."""
+    """Cooldown fraction: the share of all steps that are in the cooldown (`wsd` only)."""
     cooldown_shape: Literal["linear", "1-sqrt"] = "linear"
     """Shape of the cooldown (`wsd` only); 1-sqrt is arXiv:2405.18392's."""
 
@@ -257,7 +257,7 @@ class DeviceConfig(Section):
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile. auto: on with CUDA, off on CPU (cold compilation costs more than a small run)."""
     graphs: Literal["auto", "off"] = "auto"
-    """CUDA graphs. auto: compiled for CUDA, forward and backward of a run, or a stack's whole update, are one; off: none."""
+    """CUDA graphs. auto: if compiled for CUDA, a run's forward and backward, or a stack's whole update, are one. off: none."""
 
 
 class SeamsConfig(Section):
@@ -352,7 +352,7 @@ class RunConfig(Section):
     def science(self) -> dict[str, Any]:
         """The fields under the hash, as plain JSON values: all but `checkpoint`, `device`, `eval.at`, `optim.search` and `track`.
 
-        What came later stays out where it changes nothing.
+        A field that was added later stays out where it changes nothing.
         """
         fields = self.model_dump(mode="json", exclude={"checkpoint", "device", "track"})
         for name in ("base_layers", "base_tokens"):

@@ -14,7 +14,7 @@ from ngptlab.config.records import Dims, RunConfig
 from ngptlab.errors import ConfigError, nearest, shown
 
 MAX_FINDINGS = 5
-"""That one message repeats."""
+"""The most findings that one message repeats."""
 
 
 def flatten(record: Frozen | dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -29,7 +29,7 @@ def flatten(record: Frozen | dict[str, Any], prefix: str = "") -> Iterator[tuple
 
 
 def blank() -> RunConfig:
-    """The smallest config there is: for what asks which fields exist."""
+    """The smallest config there is, for code that asks which fields exist."""
     dims = {"vocab_size": 1, "num_layers": 1, "num_heads": 1, "d_model": 2}
     return RunConfig.model_validate({"name": "x", "method": "x", "model": dims})
 

@@ -1,4 +1,4 @@
-"""The code that an exported model brings with it: this package's own files, as they are but for their imports.
+"""The code that an exported model brings with it: this package's own files, unchanged except for their imports.
 
 There is one implementation. `transformers` copies the modules that a model's code imports relatively, all from one
 folder; so every file of this package that the model needs goes there under its full name, ngptlab/nn/rope.py as

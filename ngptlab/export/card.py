@@ -22,7 +22,7 @@ model = AutoModelForCausalLM.from_pretrained(FOLDER)
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)"""
 OWN = LLAMA.replace("(FOLDER)", "(FOLDER, trust_remote_code=True)")
 
-OWN_NOTE = """The model's code lies in this folder: files of ngptlab, as they are but for their imports. It needs torch and
+OWN_NOTE = """The model's code lies in this folder: files of ngptlab, unchanged except for imports. It needs torch and
 transformers 5.3 or newer. Where ngptlab is installed, `import ngptlab.export.hf` takes its place, and nothing has to be
 trusted."""
 
@@ -72,7 +72,12 @@ def _measured(records: list[dict[str, Any]]) -> str:
     for record in records:
         try:
             rows += _rows(record)
-        except (KeyError, IndexError, TypeError, ValueError) as error:  # an imported run's are a stranger's
+        except (
+            KeyError,
+            IndexError,
+            TypeError,
+            ValueError,
+        ) as error:  # an imported run's records are a stranger's
             raise CheckpointError(
                 f"the run's evaluation {record['eval']!r} is damaged ({type(error).__name__}: {error}); "
                 "measure it again with `ngptlab eval`"

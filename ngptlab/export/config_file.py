@@ -39,9 +39,9 @@ def model_config(model: Decoder, config: RunConfig, form: Form) -> dict[str, Any
 
 
 def check_config_file(folder: Path, model: Decoder, config: RunConfig, form: Form) -> list[str]:
-    """Hold the file against the run's model: `transformers` computes by the one, an import by the other.
+    """Hold the file against the run's model: `transformers` computes by the file, an import by the run's config.
 
-    A field that is missing has the default of `transformers`; so has one of a part that older exports did not have.
+    A missing field has its default: that of `transformers`, or of a part's record where older exports lack the field.
 
     Returns:
         Names of fields that no export writes, and that are left out.
@@ -65,7 +65,7 @@ def check_config_file(folder: Path, model: Decoder, config: RunConfig, form: For
             continue
         try:
             same = found[name] == value or _same_record(name, found[name], model, config)
-        except LabError as error:  # of another version
+        except LabError as error:  # written by another version
             unread.append(f"{name} ({shown(str(error))})")
             continue
         if not same:

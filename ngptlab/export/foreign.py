@@ -44,7 +44,7 @@ class Implementation:
     note: str = ""
     """What a user must know of the result."""
     plain_note: str = ""
-    """What, besides, of a model that is not normalized."""
+    """What a user must know besides, where the model is not normalized."""
 
 
 IMPLEMENTATIONS = {
@@ -160,7 +160,7 @@ def _agreed(option: str, told: float | None, said: float | None) -> float | None
     """What an option or the checkpoint says.
 
     Raises:
-        ConfigError: both do, and not alike.
+        ConfigError: both say something, and they differ.
     """
     if told is not None and said is not None and not math.isclose(told, said, rel_tol=1e-6):
         raise ConfigError(f"--{option} {told:g}: the checkpoint has {said:g}; leave the option out")
@@ -180,7 +180,7 @@ def _scale_ratio(
     if not known.scaled:
         return 1.0, []
     base_scale = _agreed("base-scale", told.base_scale, said.values.get("base_scale"))
-    if not normalized:  # the spread of initial values, no more
+    if not normalized:  # base_scale is then the spread of initial values, no more
         if base_scale is not None:
             said.effectless.append("base_scale")
         return 1.0, []

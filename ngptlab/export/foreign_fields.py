@@ -28,7 +28,7 @@ EFFECTLESS = (
     "rng_state_pytorch_bytes",
     "rng_state_numpy",
 )
-"""What a training goes on with, and a trained model does not need."""
+"""Keys that training needs to go on, and a trained model does not need."""
 MOST_STEPS = 2**53
 MOST_NAMED = 20
 
@@ -58,14 +58,14 @@ class Said:
 
     step: int = 1
     used: list[str] = field(default_factory=list)
-    """What was, beside `values`."""
+    """What was used besides `values`."""
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     effectless: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
     def notes(self) -> list[str]:
-        """What became of each field, one sentence a kind of fate."""
+        """What became of the fields: those used, those without effect and those left out, in a sentence each."""
         values = [(name, value) for name, value in self.values.items() if name not in self.effectless]
         fates = (
             ("used: ", [f"{name} {shown(value)}" for name, value in values] + self.used),

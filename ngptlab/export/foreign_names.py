@@ -1,8 +1,8 @@
 """State dicts of the two public implementations of nGPT, under our names and in our layout.
 
 `modded-nanogpt` is alxndrTL/modded-nanogpt (train_gpt2.py, train_ngpt2.py), `nvidia-ngpt` is NVIDIA's (model.py).
-Both turn other pairs of channels than we do, or the other way round. A change of the rows of W_q and W_k, the same in
-both, makes up for it: scores are products of queries and keys, and are left as they were.
+Their RoPE turns other pairs of channels than ours does, or turns them the other way round. The same change of rows in W_q
+and W_k makes up for that. It leaves scores as they were, because they are products of queries and keys.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ NVIDIA = {
     "mlp_alpha": "mlp_residual.alpha.stored",
 }
 NVIDIA_SCALED = ("sz", "sqk", "attn_alpha", "mlp_alpha")
-"""Ends of the names of what stands at `base_scale` where its effective value is the initial one. `suv` stands at 1."""
+"""Ends of names of scales that are stored as `base_scale` where they have their initial value. `suv` is stored as 1."""
 NVIDIA_GAINS = {"rmsnorm_att.weight": ("query", "key", "value"), "rmsnorm_mlp.weight": ("c_fc",)}
 """A norm's gain in a block, and the matrices that read what it gives."""
 

@@ -17,7 +17,7 @@ from ngptlab.export.foreign_names import State
 from ngptlab.export.pickled import Record, read_pickled, shown
 
 MODEL = "model"
-"""Where a trainer keeps the state dict; without it the file is one."""
+"""The key under which a trainer keeps the state dict. A file without it is a state dict itself."""
 WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """What torch.compile, DDP, FSDP and checkpointed activations put into names, wherever they wrap."""
 
@@ -38,7 +38,7 @@ def read_file(source: Path, *, may_unpickle: bool) -> dict[Any, Any]:
     if source.suffix == ".safetensors":
         try:
             return dict(load_file(source))
-        # What safetensors says of a damaged file, and torch of a dtype that it lacks.
+        # safetensors raises these for a damaged file, torch for a dtype that it lacks.
         except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
             raise CheckpointError(
                 f"{source}: can't be read ({shown(' '.join(str(error).split()))})"

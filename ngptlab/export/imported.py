@@ -102,7 +102,7 @@ def _read(path: Path, sha256: str) -> dict[str, Tensor]:
         return load(content)
     except CheckpointError:
         raise
-    # What safetensors says of a damaged file, and torch of shapes and dtypes that it lacks.
+    # safetensors raises these for a damaged file, torch for shapes and dtypes that it lacks.
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"{path}: can't be read ({type(error).__name__}: {error})") from None
 

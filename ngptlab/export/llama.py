@@ -36,7 +36,7 @@ NAMES = {
     "mlp.W_u": "mlp.up_proj.weight",
     "mlp.W_o": "mlp.down_proj.weight",
 }
-"""Our name of a matrix, within a block for those of blocks, to Llama's."""
+"""Our names of matrices, to Llama's. A block's matrices have their names within the block."""
 GAINS = ("input_layernorm.weight", "post_attention_layernorm.weight")
 LAST_GAIN = "model.norm.weight"
 

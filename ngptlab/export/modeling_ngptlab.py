@@ -1,8 +1,8 @@
 """The decoder as a model of `transformers`: logits, loss, and generation with a cache, also of padded batches.
 
 This file and what it imports from this package are also the code that an exported model brings with it. The config is
-here too, because transformers copies the code behind each entry of `auto_map` to a place of its own: classes would be
-there twice, and a part of one copy is none of the other's.
+here too, because transformers copies the code behind each entry of `auto_map` to a place of its own. Every class would
+be there twice, and a part of one copy is no part of the other.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
                 raise ConfigError(f"{asked}: this model has none; it takes input_ids and gives logits")
         for name, value in others.items():
             if isinstance(value, KeptByTransformers):
-                # Left out, tokens would be read without those before them, and nobody would notice.
+                # If it were ignored, tokens would be read without those before them, and nobody would notice.
                 raise ConfigError(f"{name}: this model takes a cache as cache or past_key_values")
         kept = past_key_values if cache is None else cache
         if use_cache and kept is None:
@@ -133,7 +133,7 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
         layout = _layout(input_ids, past, attention_mask, position_ids)
         read = None
         if kept is not None or layout is not None:
-            # A padded batch goes through a cache even where none is kept: only there has each text its own positions.
+            # A padded batch goes through a cache even where none is kept, because only a cache gives each text its own positions.
             read = KeptCache(self.model.dims, DynamicCache() if kept is None else kept, layout)
         h_BTD = self.model.hidden(input_ids, read)
         last = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -149,7 +149,7 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
         return as_embedding(self.model.E_in)
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Take the weight of a module, [V, D]. Raises ConfigError where it has none such."""
+        """Take the weight of a module, [V, D]. Raises ConfigError where it has no such weight."""
         self.model.E_in = matrix_of(value, self.model.dims)
 
     def get_output_embeddings(self) -> nn.Linear:
@@ -157,7 +157,7 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
         return as_head(self.model.E_out)
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        """Take the weight of a module, [V, D]. Raises ConfigError where it has none such."""
+        """Take the weight of a module, [V, D]. Raises ConfigError where it has no such weight."""
         self.model.E_out = matrix_of(new_embeddings, self.model.dims)
 
     def resize_token_embeddings(

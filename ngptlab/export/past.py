@@ -1,6 +1,6 @@
 """A decoder's past in a cache of `transformers`, which beam search reorders and other libraries know; and padded batches.
 
-In names: S positions that are held, the new ones included.
+Axis letter in names: S, positions that are held, the new ones included.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Layout:
     positions_BT: Tensor
     """Position of each token in its own text."""
     meets_BTS: Tensor
-    """Whether a token attends to another. Each attends to itself at least, padding too: else it would be NaN."""
+    """Whether a token attends to another. Each attends to itself at least, padding too, because it would be NaN otherwise."""
 
 
 def padded_layout(mask_BS: Tensor, new: int, positions_BT: Tensor | None = None) -> Layout:

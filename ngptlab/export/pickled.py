@@ -2,8 +2,8 @@
 
 torch reads such a file by an unpickler that makes tensors, arrays and containers only, and looks no name up. A trainer's
 checkpoint often holds an object of a class of its own besides, as its model's config. Here such an object becomes a `Record`
-of the same fields: its class is neither looked for nor imported. Whatever would have to be called to be made, or made in a
-way of its own, is refused and named. There is no way around it here.
+of the same fields: its class is neither looked for nor imported. An object that can be made by a call only, or in a way of
+its own, is refused and named. No option changes that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ngptlab.disk import open_regular
 from ngptlab.errors import CheckpointError
 
 # NVIDIA's checkpoints also hold the state of numpy's generator, a plain array of integers, and others' a loss that is one of
-# numpy's numbers. What makes them has had two paths in numpy.
+# numpy's numbers. The function that makes them has had two paths in numpy.
 _reconstruct = np.empty(0).__reduce__()[0]
 _scalar = np.float64().__reduce__()[0]
 ARRAYS: list[Any] = [
@@ -59,7 +59,7 @@ class Record(metaclass=_Uncallable):
     """The class, by the name in the file."""
     fields: dict[str, Any]
     unnamed: tuple[Any, ...]
-    """What its `__new__` would have been given, as that of a named tuple."""
+    """What its `__new__` would have been given, as for a named tuple."""
 
     def __new__(cls, *unnamed: Any) -> Self:
         """What a pickle's NEWOBJ asks for; nothing else can make one."""

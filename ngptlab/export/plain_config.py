@@ -29,7 +29,7 @@ def plain_config(names: Iterable[str]) -> str:
     found = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef) and _is_record(node)}
     if unknown := sorted(set(names) - set(found)):
         raise ConfigError(
-            f"a model's code imports {unknown[0]} from ngptlab.config, of which an exported model has records only "
+            f"a model's code imports {unknown[0]} from ngptlab.config, but an exported model has its records only "
             f"({', '.join(found)})"
         )
     return "\n\n".join([HEAD, *(_plain(node) for name, node in found.items() if name in set(names))]) + "\n"

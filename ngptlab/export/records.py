@@ -16,7 +16,7 @@ from ngptlab.nn.decoder import Parts
 Record = TypeVar("Record")
 
 KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
-"""What a value may be by the annotation of its field; any plain value where that is another one."""
+"""Types of a value by the annotation of its field. Under any other annotation every plain value is allowed."""
 PLAIN = (int, float, str, bool, type(None))
 
 

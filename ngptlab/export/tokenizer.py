@@ -1,7 +1,7 @@
 """Tokenizer files that `AutoTokenizer` reads: the same ids as while training.
 
-For any text, but where a file's vocabulary holds the end-of-text marker as an ordinary piece: training cuts a marker that is
-written out in a text (`FileTokenizer.encode`), and no setting of a file does.
+There is one exception: where a file's vocabulary holds the end-of-text marker as an ordinary piece, training cuts a marker
+that is written out in a text (`FileTokenizer.encode`), and no setting of a file does.
 """
 
 from __future__ import annotations

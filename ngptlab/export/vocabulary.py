@@ -108,8 +108,8 @@ def constrain_rows(model: Decoder, first: int) -> None:
 def suppressed(tokens: list[int] | None, before: int, after: int, asked: int | None) -> list[int] | None:
     """Tokens that generation never gives, once a vocabulary of `before` has the size `after`; None where there are none.
 
-    Rows at the end of an exported vocabulary that stand for no text are among `tokens`. Who asks for a vocabulary of `asked`
-    has a text for each; rows beyond, up to a multiple, have none.
+    Rows at the end of an exported vocabulary that stand for no text are among `tokens`. A caller who asks for a vocabulary
+    of `asked` has a text for each of its tokens. Rows beyond these, up to a multiple, have none.
     """
     padding, others = before, set(tokens or ())
     while padding - 1 in others:

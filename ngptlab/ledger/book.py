@@ -20,7 +20,7 @@ FILE_BYTES = 1 << 30
 """Limit for one file. A run of 600 steps takes 20 kB."""
 SUFFIX = ".jsonl"
 LOCK = ".ledger.lock"
-"""Beside the files; whoever writes one of them holds it."""
+"""The lock's name, beside the files. Whoever writes one of the files holds it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Ledger:
         return sorted(self.path.glob(f"*{SUFFIX}"))
 
     def entries(self) -> Iterator[Entry]:
-        """Every line, in order; of a last line that a kill tore nothing is told.
+        """Every line, in order. A last line that a kill tore is left out without a word.
 
         Raises:
             DataError: a line is no record.
@@ -91,7 +91,7 @@ class Ledger:
                 yield _entry(line, f"{printable(str(file))}, line {number}")
 
     def add(self, runs: Iterable[Run]) -> list[Run]:
-        """Write what is over and not there yet; returns that. What a run was measured by since is added to its line.
+        """Write the runs that are over and not there yet; returns these. Evaluations made since are added to a run's line.
 
         A run of the same config that was trained elsewhere stays as it is. What came out of a ledger is left out.
 
@@ -173,7 +173,7 @@ def is_ledger(file: Path) -> bool:
 
 
 def _with_more(before: Entry, after: Entry) -> Entry | None:
-    """The line with what was measured of that very run since; None where there is no more, or it is another machine's run."""
+    """The line with evaluations made of that very run since; None where there are none, or it is another machine's run."""
     same = before.record["summary"].get("streams") == after.record["summary"]["streams"]
     measured = {**before.record.get("measured", {}), **after.record["measured"]}
     if not same or measured == before.record.get("measured", {}):
@@ -189,7 +189,7 @@ def _content(file: Path) -> bytes:
 
 
 def _lines(file: Path) -> list[bytes]:
-    """The lines of a file; of what follows the last line's end only what is a whole record, because a kill may have torn it."""
+    """The lines of a file. A last line without an end counts only if it is a whole record, because a kill may have torn it."""
     *lines, end = _content(file).split(b"\n")
     return [*lines, end] if _is_whole(end) else lines
 

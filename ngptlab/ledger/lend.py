@@ -27,7 +27,7 @@ def lent(
     note: Callable[[str], None],
     wanted: Callable[[Path], bool] = lambda path: True,
 ) -> Iterator[None]:
-    """Put the runs of a ledger into `places` where these are empty; when the block ends, however, add what was trained there.
+    """Put runs of a ledger into `places` that are empty. When the block ends, in whatever way, add what was trained there.
 
     Args:
         wanted: whether a place shall be filled; asked when the block begins.
@@ -43,7 +43,7 @@ def lent(
     try:
         yield
     except BaseException:
-        # What ended the study is the word that counts.
+        # The user must see the error that ended the study, not one of the ledger.
         with contextlib.suppress(LabError, OSError):
             _hand_back(ledger, places, note)
         raise

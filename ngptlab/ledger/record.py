@@ -32,7 +32,7 @@ from ngptlab.whole import check_finished
 
 VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,200}")
-"""What a stranger's record may name files and folders."""
+"""Names that a stranger's record may give to files and folders."""
 EXACT = ("metrics", "evals")
 """Streams that come back byte for byte."""
 COLUMNS = ("loss_nats", "grad_norm")
@@ -89,7 +89,7 @@ def _digests(run: Run) -> dict[str, Any]:
 
 
 def _packed(run: Run) -> dict[str, Any]:
-    """Columns of `metrics.jsonl`; its lines where an odd one would not come back as it is."""
+    """Columns of `metrics.jsonl`; the lines themselves where the columns would not give back every byte."""
     lines, config = run.read("metrics"), run.config
     lr: Any = [line["lr"] for line in lines]
     packed = {

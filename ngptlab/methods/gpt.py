@@ -1,6 +1,6 @@
 """The baseline: pre-norm decoder with RMSNorm (no gain), RoPE, SwiGLU, untied head; AdamW with decay and warm-up.
 
-Source: the GPT arm of alxndrTL/modded-nanogpt, which is also the baseline of arXiv:2410.01131 but for MLP width and gains.
+Source: the GPT arm of alxndrTL/modded-nanogpt, which is also the baseline of arXiv:2410.01131 except for MLP width and gains.
 """
 
 from ngptlab.nn.decoder import Parts

@@ -19,7 +19,7 @@ from ngptlab.nn.rope import Rope
 
 @dataclass(frozen=True)
 class RotateNorm:
-    """RoPE and unit norm in each head. A turn keeps norms, so their order is no matter."""
+    """RoPE and unit norm in each head. A turn keeps norms, so their order does not matter."""
 
     def build(self, dims: Dims) -> nn.Module:
         return _RotateNorm()

@@ -1,8 +1,8 @@
 """nGPT without the norm of queries and keys: they are turned and multiplied by s_qk as they come.
 
 Source: arXiv:2410.01131, section 2.6, step 4, where the norm is optional and s_qk is not, and table 6: 0.12% more loss. It
-names no other change, so scores are multiplied by sqrt(d_head) here, too. Of unit vectors' products they then start at about
-1 / num_heads of nGPT's.
+names no other change, so scores are multiplied by sqrt(d_head) here, too. They then start at about 1 / num_heads of nGPT's,
+because each channel of a query or a key is a product of two unit vectors.
 """
 
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ class Group:
 def groups(
     config: OptimConfig, rules: Rules | None = None, optimizers: Optimizers | None = None
 ) -> tuple[Group, ...]:
-    """Matrices decay, vectors do not; rates and decay are the config's times the rules' factors (default: SP, all 1).
+    """Matrices decay, vectors do not. Learning rates and decay are the config's times the rules' factors (default: SP, all 1).
 
     Roles with equal numbers and one optimizer (default: AdamW) share a group.
     """

@@ -23,7 +23,7 @@ class Row:
     role: str
     shape: str
     std: str
-    """Of the draw, before the method's constraint; for a scale its effective and its stored initial value."""
+    """Standard deviation of the draw, before the method's constraint; for a scale its effective and stored initial values."""
     lr: float
     decay: float
 

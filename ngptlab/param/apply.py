@@ -1,4 +1,4 @@
-"""A table of rules put to a model: what it starts from and what its head gets. Rates and decay are the optimizer's."""
+"""Apply a table of rules to a model: initial values and the divisor before its head. The optimizer applies the others."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _start_alpha(scales: dict[str, Scale], rules: Rules, start: float | None) ->
     if start is None:
         return
     if not rates:
-        raise ConfigError(f"optim.alpha_init {start}: this method has no learned rates alpha; leave it out")
+        raise ConfigError(f"optim.alpha_init {start}: this method has no learned alpha; leave it out")
     if rules.by_scale and rules.by_scale[ScaleKind.RATE].start is not None:
         raise ConfigError(
             f"optim.alpha_init {start}: param.base_layers sets where alpha starts; leave one of them out"

@@ -1,5 +1,5 @@
-"""SP, muP and nuGPT as tables from role to numbers. m is d_model / base_width; every table is SP's where m is 1, but for
-nuGPT's scales: how they are stored, and where alpha starts if its rule over depth is asked for.
+"""SP, muP and nuGPT as tables from role to numbers. m is d_model / base_width; every table is SP's where m is 1, except
+for nuGPT's scales: how they are stored, and where alpha starts if its rule over depth is asked for.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Rule:
     """Factors on what SP gives the parameters of a role."""
 
     init_std: float = 1.0
-    """On the initial std; 0: the matrix starts at zero."""
+    """Factor on the initial std; 0: the matrix starts at zero."""
     lr: float = 1.0
     weight_decay: float = 1.0
-    """On AdamW's coefficient, which is multiplied by the learning rate in a step."""
+    """Factor on AdamW's coefficient, which is multiplied by the learning rate in a step."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Rules:
     by_scale: dict[ScaleKind, ScaleRule] = field(default_factory=dict)
     """All kinds, or none where scales start as the method has them."""
     width_ratio: float = 1.0
-    """m: d_model over that of the base."""
+    """m: d_model over the base's d_model."""
     hidden_divisor: float = 1.0
     """What the hidden state is divided by before the head."""
     adam_only: bool = False
-    """Whether the rules presuppose AdamW, for its updates don't grow with the gradients."""
+    """Whether the rules presuppose AdamW, because its updates don't grow with the gradients."""
     normalized_only: bool = False
     """Whether the rules presuppose constrained weights and scaled logits."""
 
@@ -77,8 +77,8 @@ def mup(m: float) -> Rules:
 
     At the base width nothing changes ("non-invasive"). The attention scale stays, because the head width does. The unembedding
     is drawn alike at all widths: what a factor 1/m does to the logits is in `hidden_divisor`. The replication starts it at zero,
-    which is `optim.init std:0.02,unembedding=zero`, at the base width too: a base of another kind than its wider models is none.
-    Decay grows as the learning rate falls, so that lr * decay is that of the base.
+    which is `optim.init std:0.02,unembedding=zero`. That holds at the base width too, because a base must be of one kind with its
+    wider models. Decay grows as the learning rate falls, so that lr * decay stays the base's.
     """
     hidden = Rule(init_std=m**-0.5, lr=1 / m, weight_decay=m)
     return Rules(

@@ -21,11 +21,11 @@ class PlannedData:
     epochs: float | None
     """How often a run meets each of them."""
     bytes: int
-    """Of the training tokens on the disk: what is there, or else what a run meets."""
+    """Bytes on the disk of the training tokens that are there, or else of those that a run meets."""
     missing: str
     """What is wrong with them, in a sentence; empty where they are there."""
     command: str
-    """Gets as many as a run meets; empty where it needs none, or where nobody knows from where."""
+    """The command that gets as many tokens as a run meets; empty where none is needed, or where no source is known."""
 
 
 def planned_data(config: RunConfig) -> PlannedData:

@@ -43,7 +43,7 @@ class Memory:
     activations: int
     """What one micro-batch keeps for its backward."""
     logits: int
-    """Those of one chunk of positions, and the gradient of the head that is formed with them."""
+    """Logits of one chunk of positions, and the gradient of the head that is formed with them."""
 
     @property
     def total(self) -> int:
@@ -122,7 +122,7 @@ def kept_bytes(dims: Dims, parts: Parts, sequences: int, context: int) -> int:
 
 
 class _Unchecked(Decoder):
-    """Without a look at the tokens, which have no values here."""
+    """A decoder that does not check its tokens, because they have no values here."""
 
     def _check(self, tokens_BT: Tensor) -> None:
         pass

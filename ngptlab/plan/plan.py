@@ -15,7 +15,7 @@ from ngptlab.plan.memory import Memory, num_params, step_memory
 from ngptlab.sizes import FLOAT32, check_fits, training_parts
 
 LARGEST = 2**60
-"""Bytes that no machine exceeds, and that torch can count, in signed 64 bits, with room for what it multiplies them by."""
+"""Bytes that no machine exceeds. torch counts them in signed 64 bits, with room for what it multiplies them by."""
 CHECKPOINT_VALUES = 3
 """Weights and two moments, float32, of every parameter."""
 
@@ -29,9 +29,9 @@ class Arm:
     params: int
     memory: Memory
     checkpoint_bytes: int
-    """Of one checkpoint."""
+    """Size of one checkpoint."""
     disk_bytes: int
-    """Of the checkpoints that are kept, and the one that is being written beside them."""
+    """Size of the checkpoints that are kept, and of the one that is being written beside them."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ class Plan:
     steps: int
     step_tokens: int
     tokens: int
-    """Of one run."""
+    """Tokens of one run."""
     runs: int
     """Arms times seeds."""
     flops_per_token: int
     flops: int
-    """Of one run."""
+    """Operations of one run."""
     place: str
     """cpu or cuda, for which memory is estimated."""
     dtype: str
-    """Of activations."""
+    """Dtype of activations."""
     arms: tuple[Arm, ...]
     data: PlannedData
     flops_per_second: float | None
     seconds: float | None
-    """Of one run's training steps at that speed; evaluation and saving come on top."""
+    """Time of one run's training steps at that speed; evaluation and saving come on top."""
 
 
 def plan(arms: Sequence[RunConfig], *, seeds: int, place: str, flops_per_second: float | None) -> Plan:
@@ -101,7 +101,7 @@ def _arm(config: RunConfig, place: str, value_bytes: int) -> Arm:
 
 
 def gpu_speed(name: str, share: float) -> float:
-    """Operations a second at a share of the peak of the device that CUDA calls so, or by a part of that name.
+    """Operations a second at a share of a device's peak. `name` is CUDA's name of the device, or a part of it.
 
     Raises:
         ConfigError: no device is known by that name, or several with different peaks are.

@@ -48,7 +48,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A controlled comparison: all arms share `config` but for the method, what it implies, and its own learning rate."""
+    """A controlled comparison: all arms share `config` except the method, what it implies, and its own learning rate."""
 
     config: RunConfig
     methods: tuple[str, ...]

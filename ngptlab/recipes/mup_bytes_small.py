@@ -3,7 +3,7 @@
 Command: `ngptlab sweep mup-bytes-small`, 90 runs of 400 steps (0.8M tokens each, nothing met twice), one process a core.
 Time: about 80 minutes on two cores that had other work too, by the steps of 168 runs of 2026-11-24
 (results/mup-bytes-small.csv); evaluating and starting come on top. Median seconds of a run at widths 32, 64 and 128: 15, 132
-and 207 for gpt, 25, 92 and 162 for ngpt, of which the load of the machine decided much. Two seeds take twice as long. The 18
+and 207 for gpt, 25, 92 and 162 for ngpt. The load of the machine decided much of that. Two seeds take twice as long. The 18
 cells of gpt under nugpt are not counted: those rules refuse gpt. Result, with three seeds: docs/log.md,
 2026-11-24. Under muP the optimum of gpt at 128 needs learning rates up to 2^-3.
 """

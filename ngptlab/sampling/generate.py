@@ -111,7 +111,7 @@ class _Cached:
 
 
 class _Again:
-    """The same from all tokens."""
+    """The same hidden state, computed from all tokens each time."""
 
     def __init__(self, model: Decoder) -> None:
         self.model = model

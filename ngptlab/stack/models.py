@@ -1,8 +1,8 @@
 """Models of one method and one shape as one: a leading axis M on every parameter, and one batched program for all.
 
-The program is `Decoder.loss` of one of them under `torch.func.vmap`, so no method knows of it. What rules of
-parametrization make of a model besides its initial values, factors on scales and the divisor before the head, may differ
-between models: it becomes a factor on the parameters that the program is given.
+The program is `Decoder.loss` of one of them under `torch.func.vmap`, so no method knows of it. Besides initial
+values, rules of parametrization set factors on scales and the divisor before the head. These may differ between models:
+they become factors on the parameters that the program is given.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Stack:
         )
 
     def losses(self, tokens_MBT: Tensor, targets_MBT: Tensor) -> Tensor:
-        """Mean loss of each model on its own batch in nats, [M]. The gradient of their sum is that of each."""
+        """Mean loss of each model on its own batch in nats, [M]. The gradient of their sum holds each model's own."""
         with stacked_models():
             return self._program(
                 {name: self._factored(name, value) for name, value in self.params.items()},
@@ -49,7 +49,7 @@ class Stack:
             )
 
     def gradients(self) -> Stacked:
-        """What backward left, by name."""
+        """The gradients that backward left, by name."""
         return {name: value.grad for name, value in self.params.items() if value.grad is not None}
 
     def zero_grad(self) -> None:
@@ -79,7 +79,7 @@ class Stack:
         self._loss, self._constraint = _Call(first, first.loss), _Call(first, first.after_step)
         self._program: Callable[[Stacked, Tensor, Tensor], Tensor] = vmap(self._one_loss)
         if self._compiled:
-            # All stacks share one code object: of a second one's sizes the compiler would make variables, and fail in torch 2.11.
+            # All stacks share one code object. The compiler would make a second stack's sizes variables, and fail in torch 2.11.
             self._program = torch.compile(self._program, dynamic=False)
 
     def _factored(self, name: str, value: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def _below(params: Stacked) -> Stacked:
 
 
 def _factors(models: Sequence[Decoder], *, like: Tensor) -> Stacked:
-    """What each model's parameters are to be multiplied by, [M], so that the first model computes with them what it does.
+    """Factors on each model's parameters, [M], with which the first model computes what that model would.
 
     An effective scale is stored * init / scale. Dividing the hidden state before the head is dividing E_out.
     """

@@ -1,8 +1,8 @@
-"""AdamW and gradient clipping over stacked parameters: one step for all models, each with its own rates.
+"""AdamW and gradient clipping over stacked parameters: one step for all models, each with its own learning rates.
 
 torch's AdamW has one learning rate for a tensor; here a tensor holds M models. The formula is torch's, in its order. Each
-model's own `torch.optim.AdamW` stays beside it: its groups give rates and decay, and its state is views of the moments
-here, so that checkpoints are those of a model trained alone.
+model's own `torch.optim.AdamW` stays beside it: its groups give learning rates and decay, and its state is views of the
+moments here, so that checkpoints are those of a model trained alone.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class StackedAdamW:
         self._lend()
 
     def advance(self, factor: float) -> Tensor:
-        """Count a step at `factor` times the peak rates; what `step` is to be given for it, on the CPU.
+        """Count a step at `factor` times the peak learning rates. Returns the numbers that `step` needs for it, on the CPU.
 
-        Shape: [3], float64: the factor, and what Adam's two moments are divided by, for they began at zero; of the second
-        the root.
+        Shape: [3], float64: the factor, and the divisors of Adam's two moments, which correct for their start at zero. The second
+        divisor is a root.
         """
         self.steps += 1
         corrections = 1 - self._beta1**self.steps, (1 - self._beta2**self.steps) ** 0.5
@@ -61,7 +61,7 @@ class StackedAdamW:
         torch._foreach_sub_(params, updates)
 
     def count(self) -> None:
-        """Tell the models' own optimizers how many steps there were; before they are saved."""
+        """Tell the models' own optimizers how many steps there were. To be called before they are saved."""
         for optimizer in self._optimizers:
             for state in optimizer.state.values():
                 state["step"].fill_(self.steps)
@@ -89,7 +89,7 @@ class StackedAdamW:
         return found
 
     def _lend(self) -> None:
-        """Rates and decay from the optimizers' groups; views of the moments into their state."""
+        """Take learning rates and decay from the optimizers' groups, and put views of the moments into their state."""
         peaks_PM, decays_PM = [], []
         for name in self.stack.params:
             peaks, decays = [], []
@@ -106,12 +106,12 @@ class StackedAdamW:
             peaks_PM.append(peaks)
             decays_PM.append(decays)
         place = next(iter(self.stack.params.values())).device
-        # In float64, as torch has its rates, and rounded once.
+        # In float64, as torch has its learning rates, and rounded once.
         self._peaks_PM = torch.tensor(peaks_PM, dtype=torch.float64, device=place)
         self._decays_PM = torch.tensor(decays_PM, dtype=torch.float64, device=place)
 
     def _by_name(self, values_PM: Tensor, names: Sequence[str]) -> list[Tensor]:
-        """A value a model, shaped to meet each parameter."""
+        """One value for each model, shaped to be multiplied with each parameter."""
         found = {}
         rounded_PM = values_PM.to(next(iter(self.stack.params.values())).dtype)
         for (name, parameter), values_M in zip(self.stack.params.items(), rounded_PM, strict=True):

@@ -101,7 +101,7 @@ def _together(models: list[Decoder], inputs_MBT: Tensor, targets_MBT: Tensor) ->
 
 
 def _push(params: dict[str, Tensor]) -> None:
-    """What an optimizer might do: away from where the constraint holds."""
+    """Move the weights as an optimizer might: away from where the constraint holds."""
     with torch.no_grad():
         for parameter in params.values():
             parameter.mul_(1.25)

@@ -1,4 +1,4 @@
-"""Which runs can be one stack: those that differ in what a stack holds for each model. Imports no torch."""
+"""Which runs can be one stack: those that differ only in what a stack holds for each model. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from ngptlab.errors import ConfigError
 
 
 def stack_key(config: RunConfig) -> str:
-    """Equal for runs that can be trained as one: the same but for seeds, rates, decay, and rules of parametrization."""
+    """A key that is equal for runs that can be one stack.
+
+    It holds all settings but seeds, learning rate, weight decay and rules of parametrization.
+    """
     optim = config.optim.model_copy(update={"lr": 1.0, "lr_grid": (), "weight_decay": 0.0})
     changes: dict[str, Any] = {
         "name": "any",

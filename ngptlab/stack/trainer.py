@@ -20,7 +20,7 @@ from ngptlab.train.trainer import TokenArray, Trainer
 
 @dataclass(eq=False)
 class StackTrainer:
-    """Trains runs together that differ in seeds, rates, decay and rules of parametrization only."""
+    """Trains runs together that differ in seeds, learning rate, weight decay and rules of parametrization only."""
 
     trainers: Sequence[Trainer]
     """One a run. Two with equal data may share their batches."""
@@ -29,16 +29,16 @@ class StackTrainer:
     _live: list[Trainer] = field(default_factory=list, init=False)
 
     def fit(self) -> list[Trainer]:
-        """Train to the last step; the runs that got there.
+        """Train to the last step. Returns the runs that got there.
 
         Raises:
-            Stopped: a signal asked for it; every run was saved at the step it names, but for those that failed.
+            Stopped: a signal asked for it; every run was saved at the step it names, except those that failed.
         """
         self._live = list(self.trainers)
         begun: dict[Trainer, int] = {}
         self._each(lambda trainer: begun.update({trainer: trainer.begin()}))
         first = max(begun.values(), default=0)
-        # One whose newest checkpoint was damaged is behind: it comes after alone.
+        # A run whose newest checkpoint was damaged is behind the others. It is trained alone afterwards.
         self._each(lambda trainer: trainer.advance(begun[trainer], first))
         if not self._live:
             return []
@@ -77,7 +77,7 @@ class StackTrainer:
             trainer.record_step(line, timing)
 
         self._each(record)
-        # Asked for once: a signal between two runs must find both saved, or neither.
+        # The signal is asked for once, because one that comes between two runs must find both saved, or neither.
         stop = first.request.signal_number
         if first.saves_after(step + 1, stop):
             self._stack_update.adamw.count()
@@ -86,7 +86,7 @@ class StackTrainer:
             self._stack_update.keep([rows[trainer] for trainer in self._live])
 
     def _each(self, act: Callable[[Trainer], object]) -> None:
-        """Act on every live run; one that fails is told of and dropped. A stop is raised after all had their turn."""
+        """Act on every live run. A run that fails is reported and dropped. A stop is raised after all had their turn."""
         stopped = None
         for trainer in list(self._live):
             try:

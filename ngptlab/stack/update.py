@@ -16,8 +16,8 @@ from ngptlab.train.recorded import CALLS_BEFORE, Recorded
 class StackUpdate:
     """Gradients, clipping, AdamW and the constraint of all models.
 
-    `micro_batch` sequences of each model at a time, 0 for all. With `graph`, replayed from the third call on; batches have one
-    shape then. Small models are thousands of launches a step.
+    It takes `micro_batch` sequences of each model at a time, 0 for all. With `graph` it is replayed from the third call on,
+    because small models need thousands of launches a step. All batches then have one shape.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class StackUpdate:
         self._recorded: Recorded | None = None
 
     def __call__(self, inputs_MBT: Tensor, targets_MBT: Tensor, factor: float) -> Tensor:
-        """Update at `factor` times the peak rates; losses in nats and gradient norms from before it, [2, M].
+        """Update at `factor` times the peak learning rates. Returns losses in nats and gradient norms from before it, [2, M].
 
         Shapes: inputs and targets [M, B, T].
         Raises:

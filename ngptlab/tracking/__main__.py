@@ -1,7 +1,7 @@
 """The process beside a training run: `python -m ngptlab.tracking TRACKER RUN`. Standard output is a log.
 
-Standard input is a pipe that the training holds open and never writes to. However that ends, the pipe does, and what is
-written by then is handed on. A thread listens for it: a tracker that hangs, whatever it is at, must not outlive the training
+Standard input is a pipe that the training holds open and never writes to. However the training ends, the pipe closes, and
+what was written by then is handed on. A thread waits for that, because a tracker that hangs must not outlive the training
 for good. The line of the log that says why it failed is marked, because a tracker may go on talking after it.
 """
 
@@ -24,7 +24,7 @@ from ngptlab.tracking.tracker_process import FAILED
 
 POLL_SECONDS = 1.0
 FINISH_SECONDS = 600
-"""After the training's end; a tracker that hangs then is left to the kernel's alarm."""
+"""How long this process may go on after the training's end. Then the kernel's alarm ends a tracker that hangs."""
 
 
 @any_text()

@@ -1,7 +1,7 @@
 """What trackers refuse, each limit with its source, and how texts of ours are brought within them; reasons in one line.
 
-TensorBoard's files take any text. What trackio refuses, no key of ours can be: its own names, which have no "/", and config keys
-that begin with "_" (trackio.utils.RESERVED_KEYS, trackio.run.Run).
+TensorBoard's files take any text. trackio refuses keys with its own names, which have no "/", and config keys that begin with
+"_" (trackio.utils.RESERVED_KEYS, trackio.run.Run). No key of ours is one of these.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ CONFIG_DOTS, METRIC_DOTS = 3, 4
 def within(text: str, most: int) -> str:
     """A text of at most so many characters, all of which can be encoded.
 
-    What is cut off is stood for by a hash of the whole, so that texts which begin alike stay apart.
+    A hash of the whole stands for what is cut off, so that texts which begin alike stay apart.
     """
-    text = text.encode("utf-8", "backslashreplace").decode()  # of a folder's name that is not UTF-8
+    text = text.encode("utf-8", "backslashreplace").decode()  # a folder's name may not be UTF-8
     if len(text) <= most:
         return text
     mark = "~" + hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -25,7 +25,7 @@ def mirror(run: Run, sink: Sink, over: Callable[[], bool]) -> int:
             sink.log(step, numbers)
             last = step
         sink.flush()
-    # Digests of the files that were read here say nothing there.
+    # Digests of the run's files mean nothing in a tracker.
     sink.finish({name: value for name, value in run.summary.items() if name != "streams"})
     return last
 
@@ -37,10 +37,10 @@ def alone(run: Run, tracker: str, *, wait: bool) -> Iterator[None]:
     A slow tracker may still be at the end of a training when the next one, or the verb `track`, takes the run up.
 
     Args:
-        wait: for the other's end, which its own alarm bounds.
+        wait: whether to wait for the other's end, which its own alarm bounds.
 
     Raises:
-        ConfigError: without `wait`, another one is at it.
+        ConfigError: another one is at it, and `wait` is not set.
     """
     with contextlib.ExitStack() as stack:
         try:

@@ -22,7 +22,7 @@ class Sink(Protocol):
         """All numbers of a step. Steps come in order, each once."""
 
     def flush(self) -> None:
-        """What was logged is the tracker's to keep when this returns, as far as it says so."""
+        """When this returns, the tracker keeps what was logged, as far as it says so."""
 
     def finish(self, summary: dict[str, Any]) -> None:
         """The run is over, or rests."""
@@ -64,7 +64,7 @@ PROJECT = "ngptlab"
 
 
 def tags(run: Run) -> list[str]:
-    """What one filters by. An arm that is lent many seams is longer than a tag may be."""
+    """Words to filter runs by. The arm's is cut to a tag's length, because an arm that is lent many seams is longer."""
     return [within(run.config.arm, TAG), f"seed {run.config.seed}"]
 
 

@@ -1,4 +1,4 @@
-"""The mirror of a run in training: a process beside it, that may fail or hang as it likes."""
+"""A process beside a training run that mirrors it to a tracker. It may fail or hang, and the training goes on."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PATIENCE_SECONDS = 30.0
 """How long a finished run waits for its tracker; after that the tracker goes on alone."""
 LOG = "tracking.log"
 FAILED = "ngptlab: failed: "
-"""Begins the line of the log that says why."""
+"""Begins the line of the log that says why the tracker failed."""
 SHOWN = 300
-"""Characters of that in a note."""
+"""Characters of that line which a note repeats."""
 
 
 class TrackerProcess:
-    """The tracker's process: begun by `start`, told of the end by `hang_up` or on leaving, which waits for it.
+    """The tracker's process. `start` begins it, and `hang_up` tells it that the run is over.
 
-    `note` hears of a failure, once.
+    Leaving the `with` block hangs up too, and waits for the process. `note` is told of a failure, once.
     """
 
     def __init__(self, tracker: str, run: Run, note: Callable[[str], None]) -> None:
@@ -40,7 +40,7 @@ class TrackerProcess:
         return self
 
     def start(self) -> None:
-        """Begin, where there is a tracker. Whatever goes wrong is a note."""
+        """Begin the process where there is a tracker. Whatever goes wrong becomes a note."""
         if self.tracker == "off":
             return
         try:
@@ -59,7 +59,7 @@ class TrackerProcess:
         self._waiting.start()
 
     def hang_up(self) -> None:
-        """Tell the tracker that no more lines come; from here on the patience of `__exit__` counts."""
+        """Tell the tracker that no more lines come. The patience of `__exit__` begins here."""
         if self._process is None or self._patient_until is not None:
             return
         assert self._process.stdin is not None
@@ -72,7 +72,7 @@ class TrackerProcess:
         self.hang_up()
         if self._patient_until is None or isinstance(
             error, KeyboardInterrupt
-        ):  # who quits at once doesn't wait
+        ):  # a user who quits at once doesn't wait
             return
         self._waiting.join(max(0.0, self._patient_until - time.monotonic()))
         if self._waiting.is_alive():
@@ -95,6 +95,6 @@ class TrackerProcess:
 
 
 def _why(lines: list[str]) -> str:
-    """What a failed process says of it: the marked line, or the last one where it was killed before it could write that."""
+    """Why a process failed: the marked line of its log, or the last line where a kill came before it could write that one."""
     said = [line for line in map(one_line, lines) if line] or ["no word of it"]
     return next((line.removeprefix(FAILED) for line in said if line.startswith(FAILED)), said[-1])

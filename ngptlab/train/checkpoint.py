@@ -107,8 +107,8 @@ def resume(
 ) -> int:
     """Load the newest sound checkpoint into model and optimizer; returns its step, 0 where there is none.
 
-    A damaged one is named through `warn` and the one before it is taken; so is one whose manifest `check_records` refuses
-    with a CheckpointError, since the run's records up to there are not sound.
+    A damaged checkpoint is named through `warn`, and the one before it is taken. The same happens where `check_records`
+    refuses a manifest with a CheckpointError, because the run's records up to there are not sound.
     Raises:
         CheckpointError: there are checkpoints and none of them is sound.
     """

@@ -41,7 +41,7 @@ def fork(
     """
     run = Run(source)
     if fields := [line for line in differences(run.config, config) if not line.startswith(MAY_DIFFER)]:
-        raise ConfigError(f"{path}: can't branch off {source}, for they differ in {'; '.join(fields)}")
+        raise ConfigError(f"{path}: can't branch off {source}, because they differ in {'; '.join(fields)}")
     if path.exists() or path.is_symlink():
         raise ConfigError(f"{path}: is there already; give another --out")
     last = min(_common_updates(run.config, config), _measured(run, config))
@@ -71,13 +71,13 @@ def fork(
 def _common_updates(a: RunConfig, b: RunConfig) -> int:
     """How many first updates have the same learning rates in both, to the last bit."""
     if _rules(a) != _rules(b):
-        return 0  # the rule over the horizon: peak rates follow from the length
+        return 0  # the rule over the horizon: peak learning rates follow from the length
     shorter = min(a.train.steps, b.train.steps)
     return next((step for step in range(shorter) if lr_factor(a, step) != lr_factor(b, step)), shorter)
 
 
 def _rules(config: RunConfig) -> Rules:
-    """A factor of the horizon is that of the whole run, and so there from the first update."""
+    """The run's rules. A factor of the horizon follows from the whole run, so it holds from the first update."""
     return rules(config.param, config.model, tokens=config.train.tokens)
 
 
@@ -89,7 +89,7 @@ def _measured(run: Run, config: RunConfig) -> int:
 
 
 def _make(run: Run, checkpoint: Path, manifest: dict[str, Any], config: RunConfig, path: Path) -> None:
-    """Everything in a folder beside, then one rename: a kill leaves no half of a run behind."""
+    """Make everything in a folder beside, then rename that once: a kill leaves no half of a run behind."""
     step = step_of(checkpoint)
     with filling(path) as temporary:
         made = Run.open(temporary, config)

@@ -20,9 +20,9 @@ class Gradients:
         self._loss = loss
 
     def __call__(self, inputs: Tensor, targets: Tensor, share: float = 1.0) -> Tensor:
-        """`share` times the loss in nats, detached; [M] of a stack of models, whose gradients don't touch.
+        """`share` times the loss in nats, detached; [M] for a stack of models, each of which gets its own gradient.
 
-        Shapes: inputs and targets [B, T], of a stack [M, B, T].
+        Shapes: inputs and targets [B, T], for a stack [M, B, T].
         """
         losses = self._loss(inputs, targets) * share
         losses.sum().backward()  # type: ignore[no-untyped-call]
@@ -34,7 +34,7 @@ class Gradients:
         return Gradients(self._loss)
 
     def release(self) -> None:
-        """Keep no memory for a next call, which may come all the same."""
+        """Give up memory that is kept for a next call. Such a call may come all the same."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,6 @@ class Replayed(Gradients):
         return losses
 
     def _record(self, inputs: Tensor, targets: Tensor, share: float) -> Recording:
-        beside = self._sets.call if self._sets else None
-        call = Recorded(partial(self.plain, share=share), (inputs, targets), beside)
+        sets = self._sets.call if self._sets else None
+        call = Recorded(partial(self.plain, share=share), (inputs, targets), sets)
         return Recording(call, [parameter.grad for parameter in self._parameters])

@@ -4,8 +4,8 @@
     profile/top.txt      operations by self time, what they took without what they called
 
 Observes only: the run's numbers and its hash are those of a run without it. Profiled steps take longer, so their lines
-in `timing.jsonl` do too; on CUDA so do those that follow, for the profiler stays and each launch costs more. Of a CUDA graph the
-kernels alone are seen; `--device.graphs off` shows what launches them.
+in `timing.jsonl` do too; on CUDA so do those that follow, because the profiler stays and each launch costs more. A CUDA graph
+shows its kernels alone; `--device.graphs off` shows what launches them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an update runs of a model, compiled where the device says so."""
+"""The parts of a model that an update runs, compiled where the device says so."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ngptlab.nn.decoder import Decoder
 from ngptlab.train.gradients import Gradients, Replayed
 
 VARIANTS = 64
-"""Of methods, sizes and batches in one process."""
+"""Variants of methods, sizes and batches in one process."""
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,20 @@ from torch import Tensor
 from ngptlab.errors import ConfigError
 
 CALLS_BEFORE = 2
-"""Calls that compile, tune and make workspaces, which a recording must not hold; then it may be made. With micro-batches,
-one that sets gradients and one that adds to them."""
+"""Calls before a recording is made. They compile, tune and make workspaces, which a recording must not hold. With micro-batches
+one of them sets gradients and one adds to them."""
 
 
 class Recorded:
     """One call, recorded; what it reads and writes stays where it is."""
 
     def __init__(
-        self, compute: Callable[..., Tensor], inputs: Sequence[Tensor], beside: Recorded | None = None
+        self, compute: Callable[..., Tensor], inputs: Sequence[Tensor], shares_with: Recorded | None = None
     ) -> None:
-        """Make it: `compute` is called, and nothing is computed yet.
+        """Record a call of `compute`, which computes nothing yet.
 
-        A recording that is never replayed at once with this one stands in `beside`: what neither keeps has the same memory.
+        `shares_with` is a recording that is never replayed at the same time as this one. Both use the same memory for values
+        that neither keeps.
 
         Raises:
             ConfigError: there is no graph of this; torch has no random numbers on the device any more.
@@ -33,7 +34,7 @@ class Recorded:
         """
         self._inputs = [x.clone() for x in inputs]
         self._graph = torch.cuda.CUDAGraph()
-        pool = beside._graph.pool() if beside else None
+        pool = shares_with._graph.pool() if shares_with else None
         try:
             # Other threads may allocate meanwhile; that is no part of the recording.
             with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
@@ -53,7 +54,7 @@ class Recorded:
 
 
 def _first(error: BaseException) -> BaseException:
-    """What came first. That a recording can't be ended says nothing of why."""
+    """The error that came first. A later one says only that the recording can't be ended, not why."""
     while error.__context__ is not None:
         error = error.__context__
     return error

@@ -1,7 +1,7 @@
 """Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 ask the loop to save and stop; a second Ctrl-C quits at once.
 
-A closed terminal sends SIGHUP, Slurm what `--signal` names. What somebody ignores (`nohup`) or handles otherwise stays so, but
-for SIGINT and SIGTERM: a script's shell has what it starts in the background ignore the first.
+A closed terminal sends SIGHUP, and Slurm sends what `--signal` names. A signal that is ignored (`nohup`) or handled otherwise
+stays so. SIGINT and SIGTERM are caught all the same, because a script's shell makes its background processes ignore SIGINT.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class Trainer:
             if not self.runs_ahead or stop is not None or done == end or self._due(done):
                 self._finish(queued)
                 queued = None
-                # Asked for after the evaluation, so that a signal during it ends in this step.
+                # The signal is asked for after the evaluation, so that one during it stops at this step.
                 self.save_step(done, stop=self.request.signal_number)
         self._program.gradients.release()  # what comes after training has the memory to itself
 

@@ -23,10 +23,10 @@ from ngptlab.whole import glance
 State = Literal[End, "running", "stale", "waiting"]
 
 TAIL_BYTES = 64 * 1024
-"""Of each file, at each look: some 500 steps."""
+"""Bytes read of each file at each look: some 500 steps."""
 RECENT_LOSSES = 512
 RECENT_STEPS = 50
-"""Over which the pace is taken, as in a run's own line of progress."""
+"""Steps over which the pace is taken, as in a run's own line of progress."""
 QUIET_SECONDS = 60.0
 QUIET_STEPS = 20
 """A run without a process that has written nothing for so long, in seconds and in steps of its own, is stale."""
@@ -50,7 +50,7 @@ class View:
     val_nats: float | None
     tokens_per_second: float | None
     eta_seconds: float | None
-    """While it runs."""
+    """Time that is left, while it runs."""
 
 
 class Watched:
@@ -114,7 +114,7 @@ class Watched:
         return sum(self._seconds) / len(self._seconds) if self._seconds else None
 
     def _shared(self) -> float:
-        """Of how many cells trained as one program it is one; each takes its share of a step's time for its own."""
+        """The number of cells that are trained as one program with it. Each records its share of a step's time as its own."""
         return _number(_json(self.run.path / "env.json"), "stacked") or 1.0
 
     def _state(self, locked: set[int] | None, step_seconds: float) -> tuple[State, str]:
