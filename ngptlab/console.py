@@ -39,7 +39,7 @@ class Console(RichConsole):
         raise BrokenPipeError
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """As rich does it, of a printable text: its width is told before it is shown."""
+        """As rich does it, but from the printable text, because rich measures a text's width before it shows it."""
         return super().render_str(printable(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ngptlab import methods
 from ngptlab.config import RunConfig, parse
 from ngptlab.errors import CheckpointError, ConfigError
-from ngptlab.export.foreign_fields import Said, check_tensors, read_fields
+from ngptlab.export.foreign_fields import CheckpointFields, check_tensors, read_fields
 from ngptlab.export.foreign_names import NVIDIA_SCALED, State, from_modded_nanogpt, from_nvidia, rescaled
 from ngptlab.export.foreign_state import read_file, state_of
 from ngptlab.export.imported import write_run
@@ -71,8 +71,8 @@ IMPLEMENTATIONS = {
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a checkpoint does not say. None: not told either."""
+class ImportOptions:
+    """What a checkpoint does not say. None: the user did not say it either."""
 
     num_heads: int | None = None
     base_width: int | None = None
@@ -89,7 +89,7 @@ class Told:
 
 
 def import_foreign(
-    source: Path, out: Path, implementation: str, told: Told, *, may_unpickle: bool
+    source: Path, out: Path, implementation: str, options: ImportOptions, *, may_unpickle: bool
 ) -> tuple[Run, list[str]]:
     """The run, and notes on what the user must know of it: what of the checkpoint was used, and what was assumed.
 
@@ -108,14 +108,14 @@ def import_foreign(
     said = read_fields(found, source, known.fields)
     normalized = known.normalized in state
     _check_against_tensors(said, state, normalized, source)
-    heads = _num_heads(state, known, said, told, source)
-    ratio, notes = _scale_ratio(state, known, normalized, said, told)
-    base_width = _base_width(state, known, said, told)
+    heads = _num_heads(state, known, said, options, source)
+    ratio, notes = _scale_ratio(state, known, normalized, said, options)
+    base_width = _base_width(state, known, said, options)
     method = methods.counterpart(implementation, "normalized" if normalized else "plain")
     try:
         tensors = known.convert(rescaled(state, known.scaled, ratio), heads)
         _check_finite(tensors)
-        config, more = _config(tensors, method, heads, base_width, said, told)
+        config, more = _config(tensors, method, heads, base_width, said, options)
         run = write_run(config, tensors, out, step=said.step, origin=f"checkpoint of {implementation}")
     except ConfigError:
         raise
@@ -127,7 +127,7 @@ def import_foreign(
     return run, [*of_model, *said.notes(), *notes, *more]
 
 
-def _check_against_tensors(said: Said, state: State, normalized: bool, source: Path) -> None:
+def _check_against_tensors(said: CheckpointFields, state: State, normalized: bool, source: Path) -> None:
     blocks = {name.split(".")[2] for name in state if name.startswith("transformer.h.")}
     rows, width = state["transformer.wte.weight"].shape
     facts = {"vocab_size": rows, "n_embd": width, "n_layer": len(blocks), "use_nGPT": normalized}
@@ -140,13 +140,15 @@ def _check_against_tensors(said: Said, state: State, normalized: bool, source: P
         )
 
 
-def _num_heads(state: State, known: Implementation, said: Said, told: Told, source: Path) -> int:
+def _num_heads(
+    state: State, known: Implementation, said: CheckpointFields, options: ImportOptions, source: Path
+) -> int:
     width = state["transformer.wte.weight"].shape[1]
     if known.head_width in state:
         counted = width // max(1, state[known.head_width].numel())
         check_tensors(said, {"n_head": counted}, source)
         said.values["n_head"] = counted
-    heads = _agreed("num-heads", told.num_heads, said.values.get("n_head"))
+    heads = _agreed("num-heads", options.num_heads, said.values.get("n_head"))
     if heads is None:
         raise ConfigError(
             f"the checkpoint does not say how many heads its {width} channels are; give --num-heads"
@@ -156,30 +158,30 @@ def _num_heads(state: State, known: Implementation, said: Said, told: Told, sour
     return int(heads)
 
 
-def _agreed(option: str, told: float | None, said: float | None) -> float | None:
+def _agreed(option: str, given: float | None, said: float | None) -> float | None:
     """What an option or the checkpoint says.
 
     Raises:
         ConfigError: both say something, and they differ.
     """
-    if told is not None and said is not None and not math.isclose(told, said, rel_tol=1e-6):
-        raise ConfigError(f"--{option} {told:g}: the checkpoint has {said:g}; leave the option out")
-    return told if said is None else said
+    if given is not None and said is not None and not math.isclose(given, said, rel_tol=1e-6):
+        raise ConfigError(f"--{option} {given:g}: the checkpoint has {said:g}; leave the option out")
+    return given if said is None else said
 
 
 def _scale_ratio(
-    state: State, known: Implementation, normalized: bool, said: Said, told: Told
+    state: State, known: Implementation, normalized: bool, said: CheckpointFields, options: ImportOptions
 ) -> tuple[float, list[str]]:
     """What stored scales are multiplied by, since ours are relative to 1/sqrt(d_model); and a note, where that changes them.
 
     Raises:
         ConfigError: nothing says what they are relative to.
     """
-    if told.base_scale is not None and not (known.scaled and normalized):
+    if options.base_scale is not None and not (known.scaled and normalized):
         raise ConfigError("--base-scale: is for normalized models of --from nvidia-ngpt; leave it out")
     if not known.scaled:
         return 1.0, []
-    base_scale = _agreed("base-scale", told.base_scale, said.values.get("base_scale"))
+    base_scale = _agreed("base-scale", options.base_scale, said.values.get("base_scale"))
     if not normalized:  # base_scale is then the spread of initial values, no more
         if base_scale is not None:
             said.effectless.append("base_scale")
@@ -206,7 +208,7 @@ def _check_finite(tensors: State) -> None:
             raise CheckpointError(f"{name} holds numbers that are not finite")
 
 
-def _base_width(state: State, known: Implementation, said: Said, told: Told) -> int:
+def _base_width(state: State, known: Implementation, said: CheckpointFields, options: ImportOptions) -> int:
     """The width at which muP changes nothing; 0: it was not trained with muP.
 
     Raises:
@@ -214,26 +216,31 @@ def _base_width(state: State, known: Implementation, said: Said, told: Told) -> 
         CheckpointError: the base is no whole width.
     """
     if "mup_width_mult" not in known.fields:
-        if told.base_width:
+        if options.base_width:
             raise ConfigError("--base-width: this implementation has no muP; leave it out")
         return 0
     width, multiple = state["transformer.wte.weight"].shape[1], said.values.get("mup_width_mult")
     if multiple is None:
-        return told.base_width or 0
+        return options.base_width or 0
     base = round(width / multiple)
     if base < 1 or not math.isclose(base * multiple, width, rel_tol=1e-6):
         raise CheckpointError(f"mup_width_mult is {multiple:g}: {width} over it is no whole width")
-    _agreed("base-width", told.base_width, base)
+    _agreed("base-width", options.base_width, base)
     return 0 if base == width else base
 
 
 def _config(
-    tensors: State, method: str, num_heads: int, base_width: int, said: Said, told: Told
+    tensors: State,
+    method: str,
+    num_heads: int,
+    base_width: int,
+    said: CheckpointFields,
+    options: ImportOptions,
 ) -> tuple[RunConfig, list[str]]:
     vocab_size, d_model = tensors["E_in"].shape
     blocks = {name.split(".")[1] for name in tensors if name.startswith("blocks.")}
-    tokenizer, note = find_tokenizer(told.tokenizer, told.end_of_text or "", vocab_size)
-    context = _agreed("context", told.context, said.values.get("block_size"))
+    tokenizer, note = find_tokenizer(options.tokenizer, options.end_of_text or "", vocab_size)
+    context = _agreed("context", options.context, said.values.get("block_size"))
     notes = [note]
     if context is None:
         notes.append(f"context: {CONTEXT} tokens are assumed; --context says another number")
@@ -248,7 +255,7 @@ def _config(
             "d_ff": tensors["blocks.0.mlp.W_u"].shape[0] if "blocks.0.mlp.W_u" in tensors else 0,
         },
         "data": {
-            "source": told.data_source, "tokenizer": tokenizer, "end_of_text": told.end_of_text or "",
+            "source": options.data_source, "tokenizer": tokenizer, "end_of_text": options.end_of_text or "",
         },
         "param": {"rules": "mup", "base_width": base_width} if base_width else {},
         "schedule": {"warmup_steps": 0, "cooldown_frac": 0.0},

@@ -53,7 +53,7 @@ IN_TRAINING = ("dropout",)
 
 
 @dataclass
-class Said:
+class CheckpointFields:
     """A checkpoint's fields; `places` says where each of `values` stands in it."""
 
     step: int = 1
@@ -75,14 +75,14 @@ class Said:
         return [head + _listed(names) for head, names in fates if names]
 
 
-def read_fields(found: Mapping[Any, Any], source: Path, known: Collection[str]) -> Said:
+def read_fields(found: Mapping[Any, Any], source: Path, known: Collection[str]) -> CheckpointFields:
     """All that a checkpoint says; `known` are the fields that the implementation's `GPTConfig` has.
 
     Raises:
         CheckpointError: a field has a wrong value, is not known where only the model's fields stand, or is said twice and
             not alike.
     """
-    said = Said()
+    said = CheckpointFields()
     if MODEL not in found:  # a state dict alone
         return said
     steps = {key: _whole_step(key, found[key], source) for key in STEPS if key in found}
@@ -101,7 +101,7 @@ def read_fields(found: Mapping[Any, Any], source: Path, known: Collection[str]) 
     return said
 
 
-def _read_place(said: Said, place: str, value: Any, source: Path, known: Collection[str]) -> None:
+def _read_place(said: CheckpointFields, place: str, value: Any, source: Path, known: Collection[str]) -> None:
     fields = value.fields if isinstance(value, Record) else value
     if not isinstance(fields, dict) or (isinstance(value, Record) and value.unnamed):
         raise CheckpointError(f"{source}: {place} is {shown(value)}, not fields by name; save it as a dict")
@@ -125,7 +125,7 @@ def _read_place(said: Said, place: str, value: Any, source: Path, known: Collect
             said.unknown.append(f"{place}.{shown(name)}")
 
 
-def _take(said: Said, name: str, given: Any, place: str, source: Path) -> None:
+def _take(said: CheckpointFields, name: str, given: Any, place: str, source: Path) -> None:
     value = given.item() if isinstance(given, np.generic) else given
     if not _is(value, ALLOWED[name]):
         raise CheckpointError(f"{source}: {place} is {shown(value)}; allowed is {ALLOWED[name]}")
@@ -154,7 +154,7 @@ def _whole_step(key: str, given: Any, source: Path) -> int:
     return value
 
 
-def check_tensors(said: Said, tensors: Mapping[str, object], source: Path) -> None:
+def check_tensors(said: CheckpointFields, tensors: Mapping[str, object], source: Path) -> None:
     """Hold fields against what the tensors themselves say; `tensors` are those facts by the fields' names.
 
     Raises:

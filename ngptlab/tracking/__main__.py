@@ -30,30 +30,32 @@ FINISH_SECONDS = 600
 @any_text()
 def main(tracker: str, path: str) -> None:
     """Mirror until the training ends."""
-    ended, told = threading.Event(), _Told()
+    ended, ending = threading.Event(), _EndingSignal()
     threading.Thread(target=_listen, args=(ended,), daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         if signal.getsignal(number) is signal.SIG_DFL:  # a scheduler sends them to every process of a job
-            signal.signal(number, told.by)
+            signal.signal(number, ending.note)
     run = Run(Path(path))
     try:
         with alone(run, tracker, wait=True):
-            mirror(run, open_sink(tracker, run), lambda: ended.wait(POLL_SECONDS) or told.number is not None)
+            mirror(
+                run, open_sink(tracker, run), lambda: ended.wait(POLL_SECONDS) or ending.number is not None
+            )
     except Exception as error:  # a tracker's library raises what it likes
         traceback.print_exc()
         remark(f"{FAILED}{reason(error)}", flush=True)
         sys.exit(1)
-    if told.number is not None:
-        say(f"stopped by {signal.Signals(told.number).name}, and handed on what was there")
-        sys.exit(128 + told.number)
+    if ending.number is not None:
+        say(f"stopped by {signal.Signals(ending.number).name}, and handed on what was there")
+        sys.exit(128 + ending.number)
 
 
-class _Told:
+class _EndingSignal:
     """Whether a signal asked for an end. Its handler sets no `Event`, whose lock the main thread may hold at that moment."""
 
     number: int | None = None
 
-    def by(self, number: int, frame: FrameType | None) -> None:
+    def note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
         signal.signal(number, signal.SIG_DFL)  # a second one ends a tracker that hangs
 

@@ -167,7 +167,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
 
 def _load(path: Path) -> dict[str, Tensor]:
     with disk.open_regular(path) as file:
-        # safetensors takes paths in UTF-8 only. By its descriptor a file has such a path, whatever its folder is called.
+        # safetensors takes paths in UTF-8 only. A file's descriptor gives such a path, whatever its folder is called.
         return load_file(path if disk.is_utf8(str(path)) else f"/dev/fd/{file.fileno()}")
 
 

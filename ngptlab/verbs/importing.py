@@ -68,24 +68,24 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Import, and say what is known of the result."""
-    from ngptlab.export.foreign import Told, import_foreign
+    from ngptlab.export.foreign import ImportOptions, import_foreign
     from ngptlab.export.imported import import_export
 
-    names = [field.name for field in fields(Told)]
-    told = {name: value for name in names if (value := getattr(options, name)) is not None}
+    names = [field.name for field in fields(ImportOptions)]
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.implementation:
         run, notes = import_foreign(
             options.source,
             options.out,
             options.implementation,
-            Told(**told),
+            ImportOptions(**given),
             may_unpickle=options.allow_pickle,
         )
         say(f"method {run.config.method}")
         for note in notes:
             _tell(note)
     else:
-        foreign = [name for name in told if name not in FOR_BOTH]
+        foreign = [name for name in given if name not in FOR_BOTH]
         if foreign or options.allow_pickle:
             name = "allow-pickle" if options.allow_pickle else foreign[0].replace("_", "-")
             raise ConfigError(f"--{name}: is for checkpoints of other implementations; give --from too")
