@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pkgutil import iter_modules
 from types import ModuleType
 
+from ngptlab.errors import ConfigError
+
 
 def folders(package: str, name: str = "") -> list[str]:
     """The folders of a package that hold a module of this name, or all; by name. Imports none of these modules."""
@@ -18,5 +20,18 @@ def folders(package: str, name: str = "") -> list[str]:
 
 
 def modules(package: str, name: str) -> dict[str, ModuleType]:
-    """These modules, by folder."""
-    return {folder: import_module(f"{package}.{folder}.{name}") for folder in folders(package, name)}
+    """These modules, by folder.
+
+    Raises:
+        ConfigError: one is broken.
+    """
+    return {folder: _imported(f"{package}.{folder}.{name}") for folder in folders(package, name)}
+
+
+def _imported(module: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except (ImportError, SyntaxError) as error:
+        raise ConfigError(
+            f"{module}: can't be imported ({error}); mend it, or take its folder away"
+        ) from error

@@ -49,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "console": {"terminal"},
     "folders": {"disk"},
     "output": set(),
-    "discover": set(),
+    "discover": {"errors"},
     "config": {"errors", "json_text", "disk"},
     "overrides": BASE,
     "runs": BASE,

@@ -156,6 +156,14 @@ def test_an_evaluation_is_one_folder(
     assert [scales.means for scales in evidence.scales] == [{"weight": (6.0,)}]
 
 
+def test_a_broken_study_is_one_line(
+    made: Callable[[str, str, dict[str, str]], None], capsys: Captured
+) -> None:
+    made("studies", "coin", {"verb.py": "def add(:\n"})
+    assert main(["recipes"]) == 2
+    assert capsys.readouterr().err.startswith("ngptlab: ngptlab.studies.coin.verb: can't be imported (")
+
+
 def test_folders_are_named_without_importing_them() -> None:
     assert folders("ngptlab.studies", "verb") == list(modules("ngptlab.studies", "verb"))
     assert "search" in folders("ngptlab.studies", "page") and "search" not in folders(

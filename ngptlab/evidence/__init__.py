@@ -95,7 +95,7 @@ def _visit(path: Path, root: Path, walk: _Walk) -> None:
 
 def _says_all(file: Path) -> bool:
     """Whether a file says all that its folder's runs say of losses, so that only evaluations are read of them besides."""
-    return file.name == "report.json" or file.stem in folders("ngptlab.studies", "page")
+    return file.suffix == ".json" and file.stem in ("report", *folders("ngptlab.studies", "page"))
 
 
 def _tables(folder: Path) -> list[Path]:

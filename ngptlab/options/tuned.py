@@ -47,7 +47,7 @@ def apply(recipe: Recipe, options: argparse.Namespace) -> Recipe:
 
 
 def _tuned(found: Search, method: str, recipe: Recipe) -> Tuned:
-    """Its best in the search; fields that were not searched stay as they were there, as the recipe has them."""
+    """Its best in the search. Fields that the recipe sets and the search did not vary have what they had there."""
     best = found.best(method)
     if best is None:
         raise DataError(
@@ -59,7 +59,9 @@ def _tuned(found: Search, method: str, recipe: Recipe) -> Tuned:
         raise DataError(
             f"search {found.search}: no learning rate among what it searched; give one with --lrs"
         )
-    there = recipe.tuned[method].settings if method in recipe.tuned else {}
+    set_there = recipe.tuned[method].settings if method in recipe.tuned else {}
+    fixed = found.fixed[method]
+    there = {path: fixed[path] for path in set_there if fixed.get(path, "None") != "None"}
     return Tuned(lr=lr, settings={**there, **settings}, search=found.search, first_seed=max(found.seeds) + 1)
 
 

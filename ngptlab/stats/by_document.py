@@ -35,7 +35,7 @@ def over_parts(ours: Parts, theirs: Parts) -> OverParts:
     """`ours` minus `theirs`, paired by part.
 
     The standard error is that of a ratio of sums with whole parts as draws (Cochran, Sampling Techniques, 1977, 6.4), as
-    `evals.loss.clustered_stderr` has it, of the differences in place of the losses.
+    `measure.val.measure.clustered_stderr` has it, of the differences in place of the losses.
 
     Raises:
         ConfigError: the two are not of the same documents, by their number or by the tokens of each.

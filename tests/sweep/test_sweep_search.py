@@ -309,12 +309,17 @@ def test_wrong_use_is_one_line(arguments: list[str], words: str, capsys: Any, tm
     assert not (tmp_path / "out").exists()
 
 
-def test_a_search_keeps_what_the_recipe_has_in_other_fields(searched: Search_) -> None:
-    """It was made at the recipe's settings there; an arm with others would not be the one that was searched."""
+def test_other_fields_have_what_they_had_in_the_search(searched: Search_) -> None:
+    """The recipe may have been tuned since; an arm with its settings would not be the one that was searched."""
     demo = replace(DEMO, tuned={"gpt": Tuned(lr=2**-9, settings={"optim.init": "std:0.1"})})
     found, _, _ = searched()
     best = tuned._tuned(found, "gpt", demo)
-    assert best.settings == {"optim.init": "std:0.1", "optim.weight_decay": 0.1} and best.lr == 2**-8
+    assert best.settings == {"optim.weight_decay": 0.1} and best.lr == 2**-8, "the default initial scale"
+    (config,) = plan(replace(demo, tuned={"gpt": best}), methods=["gpt"], seeds=1, overrides={})
+    assert why_untuned(config, {1}, found) is None
+    before = replace(DEMO, tuned={"gpt": Tuned(lr=2**-9, settings={"optim.init": "std:0.1"})})
+    fixed = found.model_copy(update={"fixed": {"gpt": {"optim.init": "std:0.05"}}})
+    assert tuned._tuned(fixed, "gpt", before).settings["optim.init"] == "std:0.05"
 
 
 def test_a_search_without_the_method_or_a_learning_rate(

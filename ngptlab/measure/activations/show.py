@@ -14,7 +14,7 @@ from ngptlab.draw.panels import after_steps, curve, depth_axis, legend, logarith
 from ngptlab.stats.tables import Row, flat, write_table
 
 Measured = Mapping[str, Mapping[str, Any]]
-"""Label of a run -> what `evals.activations` found, with its step."""
+"""Label of a run -> what `measure.py` found, with its step."""
 
 PANELS = {
     "hidden_norm": "norm of the hidden state",

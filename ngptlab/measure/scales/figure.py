@@ -15,7 +15,7 @@ from ngptlab.draw.panels import after_steps, curve, depth_axis, legend, tiles, w
 from ngptlab.draw.style import SERIES
 
 Scale = Mapping[str, Any]
-"""Where a scale is, and the spread of its values, as `evals.scales` gives it."""
+"""Where a scale is, and the spread of its values, as `measure.py` gives it."""
 Measured = Mapping[str, Mapping[str, Any]]
 """Label of a run -> {step, scales: [Scale, ...]}."""
 Courses = Mapping[str, Sequence[Mapping[str, Any]]]

@@ -26,7 +26,7 @@ from ngptlab.draw.panels import (
 from ngptlab.draw.style import SERIES
 
 Measured = Mapping[str, Mapping[str, Any]]
-"""Label of a run -> what `evals.spectra` found, with its step."""
+"""Label of a run -> what `measure.py` found, with its step."""
 
 LINES = {"stored": "solid", "effective": "dashed", "unit": "dotted"}
 MEANINGS = {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ngptlab.measure.trained import Trained
 
 VIEWS: tuple[View, ...] = ("stored", "effective", "unit")
-"""Those of `evals.matrices`, which help must not load torch for."""
+"""Those of `measure.matrices`, which help must not load torch for."""
 
 
 def add(options: argparse._ArgumentGroup) -> None:
