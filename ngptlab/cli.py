@@ -22,9 +22,9 @@ from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.options import ledger as ledger_option
 from ngptlab.options import smoke as smoke_option
 from ngptlab.options import tuned
-from ngptlab.options.runs import console_reporter, no_seeds
+from ngptlab.options.runs import add_methods, add_seeds, console_reporter, no_seeds
 from ngptlab.options.stopping import until_stopped
-from ngptlab.options.types import count, runs
+from ngptlab.options.types import count
 from ngptlab.output import discard, guarded
 from ngptlab.overrides import Overrides
 from ngptlab.studies.target import options as target
@@ -197,16 +197,8 @@ def _add_train(train: Parser) -> None:
 
 
 def _add_compare(compare: Parser) -> None:
-    compare.add_argument(
-        "--methods",
-        nargs="+",
-        default=[],
-        metavar="M",
-        help="methods, the baseline first (default: the recipe's)",
-    )
-    compare.add_argument(
-        "--seeds", type=runs, default=1, metavar="N", help="runs of each method (default: 1; a claim needs 3)"
-    )
+    add_methods(compare)
+    add_seeds(compare, "method")
     compare.add_argument(
         "--out", type=Path, help="folder of the runs and of report.html (default: out/<recipe>)"
     )

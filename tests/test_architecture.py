@@ -526,6 +526,20 @@ def test_torch_is_imported_late() -> None:
     assert done.returncode == 0, "torch was imported"
 
 
+def test_only_what_trains_or_measures_brings_torch() -> None:
+    """Of every study and evaluation, found as the command line, the page and the claims find them."""
+    code = (
+        "import sys\n"
+        "from ngptlab.discover import modules\n"
+        "for name in ('verb', 'numbers', 'figure', 'files', 'page', 'show', 'evidence'):\n"
+        "    for package in ('ngptlab.studies', 'ngptlab.measure'):\n"
+        "        for module in modules(package, name).values():\n"
+        "            assert 'torch' not in sys.modules, f'{module.__name__} or one before it brings torch'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+
+
 # --- the checks are checked -------------------------------------------------------------------------------------------
 
 

@@ -8,15 +8,45 @@ from typing import TYPE_CHECKING
 
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError
+from ngptlab.options.types import runs
 
 if TYPE_CHECKING:
     from ngptlab.train.progress import Reporter
 
 
+def add_seeds(parser: argparse.ArgumentParser, of: str) -> None:
+    """Give a verb's parser the option that says how many runs there are of each `of`."""
+    parser.add_argument(
+        "--seeds", type=runs, default=1, metavar="N", help=f"runs of each {of} (default: 1; a claim needs 3)"
+    )
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Give a verb's parser the option that says how many runs are trained at once."""
+    parser.add_argument(
+        "--workers",
+        type=runs,
+        default=0,
+        metavar="K",
+        help="runs trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
+    )
+
+
+def add_methods(parser: argparse.ArgumentParser) -> None:
+    """Give a verb's parser the option that names the methods."""
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=[],
+        metavar="M",
+        help="methods, the baseline first (default: the recipe's)",
+    )
+
+
 def no_seeds(options: argparse.Namespace) -> None:
     """Refuse seeds as fields of the config, because a verb that trains several seeds sets them itself."""
     if {"seed", "data.seed"} & options.overrides.keys():
-        raise ConfigError("--seed, --data.seed: this verb sets both; give --seeds N for seeds 0 .. N-1")
+        raise ConfigError("--seed, --data.seed: this verb sets both; give --seeds N")
 
 
 def console_reporter(config: RunConfig) -> AbstractContextManager[Reporter]:

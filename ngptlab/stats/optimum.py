@@ -59,8 +59,11 @@ def optimum(x_R: Array, loss_SR: Array) -> Optimum | None:
     if best in (0, len(x_R) - 1):
         at = float(x_R[best])
         return Optimum(log2_lr=at, low=at, high=at, interval="edge", best=best)
-    at = _vertex(x_R, mean_R)
-    if len(loss_SR) > 1:
+    at, (_, near) = _vertex(x_R, mean_R), _near(mean_R)
+    bracketed = (
+        not near.start < best < near.stop - 1
+    )  # by a rate that diverged: no parabola, and nothing moves over seeds
+    if len(loss_SR) > 1 and not bracketed:
         left_out = [
             _vertex(x_R, np.delete(loss_SR, seed, axis=0).mean(axis=0)) for seed in range(len(loss_SR))
         ]

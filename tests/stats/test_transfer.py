@@ -150,6 +150,18 @@ def test_a_best_rate_beside_divergence_is_bracketed_not_fitted() -> None:
         assert curve.optimum.log2_lr == -8
 
 
+def test_a_bracket_is_as_wide_over_seeds_as_over_one() -> None:
+    """Each seed's optimum is the same point of the grid, which says nothing of how far the true one lies from it."""
+    x_R = np.arange(-10.0, -5.0)
+    loss_SR = np.array(
+        [[2.3, 2.1, 2.0, np.inf, np.inf], [2.4, 2.1, 2.05, np.inf, np.inf], [2.3, 2.2, 2.1, np.inf, np.inf]]
+    )
+    for seeds in (1, 2, 3):
+        found = optimum(x_R, loss_SR[:seeds])
+        assert found is not None and found.interval == "grid"
+        assert (found.low, found.log2_lr, found.high) == (-9.0, -8.0, -7.0)
+
+
 def test_a_transferred_rate_that_diverges_costs_infinitely_much() -> None:
     finding = only(table(lambda w, p, s: None if w == 128 and p >= -8 else parabola(-1.0)(w, p, s)))
     assert finding.cost is not None and math.isinf(finding.cost.nats)

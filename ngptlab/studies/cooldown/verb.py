@@ -10,8 +10,9 @@ from typing import get_args
 from ngptlab.config import ScheduleConfig
 from ngptlab.errors import ConfigError
 from ngptlab.options import ledger, tuned
+from ngptlab.options.runs import add_methods, add_seeds, add_workers
 from ngptlab.options.stopping import until_stopped
-from ngptlab.options.types import count, runs
+from ngptlab.options.types import count
 from ngptlab.terminal import remark, say
 
 NAME = "cooldown"
@@ -42,23 +43,9 @@ def add(cooldown: argparse.ArgumentParser) -> None:
         metavar="N",
         help="steps of the runs, all from one trunk; two or more give a speed-up (default: train.steps)",
     )
-    cooldown.add_argument(
-        "--methods",
-        nargs="+",
-        default=[],
-        metavar="M",
-        help="methods, the baseline first (default: the recipe's)",
-    )
-    cooldown.add_argument(
-        "--seeds", type=runs, default=1, metavar="N", help="runs of each cell (default: 1; a claim needs 3)"
-    )
-    cooldown.add_argument(
-        "--workers",
-        type=runs,
-        default=0,
-        metavar="K",
-        help="runs trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
-    )
+    add_methods(cooldown)
+    add_seeds(cooldown, "cell")
+    add_workers(cooldown)
     tuned.add(cooldown)
     ledger.add(cooldown)
     cooldown.add_argument(

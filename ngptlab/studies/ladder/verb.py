@@ -7,9 +7,8 @@ from pathlib import Path
 
 from ngptlab.errors import ConfigError
 from ngptlab.options import ledger, tuned
-from ngptlab.options.runs import no_seeds
+from ngptlab.options.runs import add_seeds, add_workers, no_seeds
 from ngptlab.options.stopping import until_stopped
-from ngptlab.options.types import runs
 from ngptlab.terminal import remark, say
 
 NAME = "ladder"
@@ -27,16 +26,8 @@ def add(ladder: argparse.ArgumentParser) -> None:
         default="cumulative",
         help="one step of B more at each rung, or B with one step at a time taken back (default: cumulative)",
     )
-    ladder.add_argument(
-        "--seeds", type=runs, default=1, metavar="N", help="runs of each rung (default: 1; a claim needs 3)"
-    )
-    ladder.add_argument(
-        "--workers",
-        type=runs,
-        default=0,
-        metavar="K",
-        help="runs trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
-    )
+    add_seeds(ladder, "rung")
+    add_workers(ladder)
     tuned.add(ladder)
     ledger.add(ladder)
     ladder.add_argument(

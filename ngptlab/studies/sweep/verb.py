@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from ngptlab.config import ParamConfig, blank, flatten
 from ngptlab.errors import ConfigError, nearest
 from ngptlab.options import ledger
+from ngptlab.options.runs import add_seeds, add_workers
 from ngptlab.options.stopping import until_stopped
 from ngptlab.options.types import runs, size
 from ngptlab.terminal import remark, say
@@ -58,16 +59,8 @@ def add(sweep: argparse.ArgumentParser) -> None:
         help="with --search: at most N settings for each method (default: until no neighbour has a lower loss)",
     )
     option("--base-width", "width at which all rules agree", type=size, default=0, metavar="W")
-    sweep.add_argument(
-        "--seeds", type=runs, default=1, metavar="N", help="runs of each cell (default: 1; a claim needs 3)"
-    )
-    sweep.add_argument(
-        "--workers",
-        type=runs,
-        default=0,
-        metavar="K",
-        help="cells trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
-    )
+    add_seeds(sweep, "cell")
+    add_workers(sweep)
     sweep.add_argument(
         "--stack",
         default="auto",
