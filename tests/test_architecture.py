@@ -191,8 +191,6 @@ DATA_ROOMS: dict[str, set[str]] = {
     "corpus.py": {"text", "tokens", "shards", "prepare"},
 }
 """What the rooms of data/, and the files that stand beside them, may know of one another."""
-CIRCLES_LEFT = {"tracking"}
-"""Units in which modules still import one another in circles."""
 
 
 def unit_of(path: Path) -> str:
@@ -390,8 +388,7 @@ def test_modules_import_one_another_in_no_circle() -> None:
         module: imported_modules(ast.parse(path.read_text(encoding="utf-8")), set(files)) - {module}
         for module, path in files.items()
     }
-    found = {module for module in in_circles(knows) if unit_of(files[module]) not in CIRCLES_LEFT}
-    assert found == set()
+    assert in_circles(knows) == set()
 
 
 @pytest.mark.parametrize(

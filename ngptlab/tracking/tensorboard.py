@@ -18,7 +18,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from ngptlab.folders import own
 from ngptlab.runs import Run
-from ngptlab.tracking.sink import Numbers, shown_name, tags
+from ngptlab.tracking.names import Numbers, shown_name, tags
 
 
 class TensorboardSink:

@@ -7,7 +7,7 @@ from typing import Any
 import trackio
 
 from ngptlab.runs import Run, ending_of
-from ngptlab.tracking.sink import PROJECT, Numbers, identity, shown_name, tags
+from ngptlab.tracking.names import PROJECT, Numbers, identity, shown_name, tags
 
 
 class TrackioSink:

@@ -10,7 +10,7 @@ import wandb
 from ngptlab import disk
 from ngptlab.folders import own
 from ngptlab.runs import Run, ending_of
-from ngptlab.tracking.sink import PROJECT, Numbers, identity, shown_name, tags
+from ngptlab.tracking.names import PROJECT, Numbers, identity, shown_name, tags
 
 CURSOR = "mirrored.json"
 

@@ -18,7 +18,8 @@ from ngptlab.runs import Run
 from ngptlab.studies.ladder.numbers import Mode
 from ngptlab.studies.ladder.plan import plan
 from ngptlab.tracking.limits import CONFIG_DOTS, METRIC_DOTS, NAME, TAG, one_line, reason, within
-from ngptlab.tracking.sink import identity, open_sink, shown_name, tags
+from ngptlab.tracking.names import identity, shown_name, tags
+from ngptlab.tracking.sink import open_sink
 from ngptlab.tracking.steps import Steps
 
 MakeConfig = Callable[..., RunConfig]
