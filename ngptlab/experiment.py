@@ -13,7 +13,7 @@ import torch
 import ngptlab
 from ngptlab import methods
 from ngptlab.config import RunConfig
-from ngptlab.data.batches import Batches
+from ngptlab.data.batches import Batches, CutBatches
 from ngptlab.data.corpus import Corpus, long_document_tokens, open_data
 from ngptlab.data.shards.given_folder import more_tokens
 from ngptlab.device import Device, describe, memory_bytes, open_device
@@ -33,7 +33,7 @@ from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
-from ngptlab.train.trainer import Trainer
+from ngptlab.train.trainer import StepBatches, Trainer
 from ngptlab.whole import check_finished
 
 
@@ -118,9 +118,9 @@ def open_setting(config: RunConfig) -> Setting:
     return Setting(device, corpus, hold_out(config, corpus))
 
 
-def open_batches(config: RunConfig, corpus: Corpus) -> Batches:
-    """The training batches of a config."""
-    return Batches(
+def open_batches(config: RunConfig, corpus: Corpus) -> StepBatches:
+    """The training batches of a config, cut into sequences as long as its method wants them."""
+    whole = Batches(
         corpus.train,
         context=config.train.context,
         batch_size=config.train.batch_size,
@@ -128,6 +128,10 @@ def open_batches(config: RunConfig, corpus: Corpus) -> Batches:
         shuffled=config.data.order == "shuffled",
         remedy=more_tokens(config.data, "train"),
     )
+    length = methods.load(config.method, config.seams.given).context.build(config.model)
+    if length is None:
+        return whole
+    return CutBatches(whole, lambda step: length(step, config.train.steps, config.train.context))
 
 
 def begin(run: Run, setting: Setting, reporter: Reporter, **more: int) -> None:
@@ -146,7 +150,7 @@ def trainer_of(
     run: Run,
     setting: Setting,
     model: Decoder,
-    batches: Batches,
+    batches: StepBatches,
     reporter: Reporter,
     request: StopRequest,
 ) -> Trainer:
@@ -178,6 +182,7 @@ def conclude(trainer: Trainer, setting: Setting) -> None:
         step=config.train.steps,
         params=model.num_params(),
         tokens=config.train.tokens,
+        flops_per_token=trainer.token_flops,
         epochs=windows / trainer.batches.num_windows,
         **({"warning": warning} if warning else {}),
     )

@@ -283,6 +283,30 @@ class SeamsConfig(Section):
     """Method whose own warm-up holds where schedule.warmup_steps is none. None: the run's own."""
     optimizer: str | None = None
     """Method that fills this seam. None: the run's own."""
+    init: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    embed: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    stream: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    block: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    attention: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    value: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    mask: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    attn_out: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    mlp: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    head: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    loss: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    context: str | None = None
+    """Method that fills this seam. None: the run's own."""
 
     @property
     def given(self) -> dict[str, str]:

@@ -9,6 +9,8 @@ because the order of numpy's own shuffles may change between versions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -64,6 +66,23 @@ class Batches:
         if self._shuffled:
             positions = permute(positions, epochs, size=self.num_windows, seed=self._seed)
         return _cut(self._stream, positions.tolist(), self._context)
+
+
+class CutBatches:
+    """The same batches, each sequence cut into several of the length that `length(step)` gives, a divisor of its own."""
+
+    def __init__(self, whole: Batches, length: Callable[[int], int]) -> None:
+        self.num_windows = whole.num_windows
+        self._whole, self._length = whole, length
+
+    def at(self, step: int) -> tuple[I64, I64]:
+        """Inputs and targets of a step, [B * pieces, T / pieces] each: the same tokens as of the whole batch."""
+        inputs_BT, targets_BT = self._whole.at(step)
+        length, context = self._length(step), inputs_BT.shape[1]
+        assert 0 < length <= context and context % length == 0, (
+            f"a method's context gives a divisor of {context}, not {length}"
+        )
+        return inputs_BT.reshape(-1, length), targets_BT.reshape(-1, length)
 
 
 def fixed_windows(

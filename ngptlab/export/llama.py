@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from typing import Any
 
 import torch
@@ -11,10 +12,10 @@ from torch import Tensor
 
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.nn.decoder import Decoder, Parts
-from ngptlab.nn.parts import Add, HeadWidthPower, Part, PlainLogits, RMSNorm, Rotate, SwiGLU
+from ngptlab.nn.parts import Add, BlockPart, HeadWidthPower, PlainLogits, RMSNorm, Rotate, SwiGLU
 from ngptlab.nn.rope import BASE
 
-SEAMS: dict[str, Part] = {
+SEAMS: dict[str, BlockPart] = {
     "norm": RMSNorm(),
     "residual": Add(),
     "attn_scale": HeadWidthPower(-0.5),
@@ -23,6 +24,9 @@ SEAMS: dict[str, Part] = {
     "logits": PlainLogits(),
 }
 """What Llama holds in the seams that a trained model's logits depend on."""
+
+TRAINING = ("init", "loss", "context")
+"""Seams of structure that a trained model's logits don't depend on. In all others Llama has the default."""
 
 NAMES = {
     "E_in": "model.embed_tokens.weight",
@@ -47,9 +51,14 @@ def check_parts(parts: Parts) -> None:
     Raises:
         ConfigError: a seam holds another part.
     """
+    structure = {
+        seam.name: seam.default
+        for seam in fields(Parts)
+        if seam.default is not MISSING and seam.name not in TRAINING
+    }
     others = [
         f"{seam} is {getattr(parts, seam)}, Llama's is {part}"
-        for seam, part in SEAMS.items()
+        for seam, part in {**SEAMS, **structure}.items()
         if getattr(parts, seam) != part
     ]
     if others:

@@ -154,10 +154,11 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
 
     def get_output_embeddings(self) -> nn.Linear:
         """A module whose weight is the head's own, [V, D], before what the method does to logits."""
-        return as_head(self.model.E_out)
+        return as_head(self.model.head)
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         """Take the weight of a module, [V, D]. Raises ConfigError where it has no such weight."""
+        self._own_head("set_output_embeddings")
         self.model.E_out = matrix_of(new_embeddings, self.model.dims)
 
     def resize_token_embeddings(
@@ -173,6 +174,7 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
         """
         if new_num_tokens is not None and new_num_tokens < 1:
             raise ConfigError(f"resize_token_embeddings: given {new_num_tokens} tokens, give 1 or more")
+        self._own_head("resize_token_embeddings")
         before = self.model.dims.vocab_size
         after = len(super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing).weight)
         if after != before:
@@ -185,6 +187,12 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
             kept = self.generation_config.suppress_tokens
             self.generation_config.suppress_tokens = suppressed(kept, before, after, new_num_tokens)
         return self.get_input_embeddings()
+
+    def _own_head(self, call: str) -> None:
+        if self.model.head is self.model.E_in:
+            raise ConfigError(
+                f"{call}: this model has one matrix for embedding and head, which is not supported here"
+            )
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

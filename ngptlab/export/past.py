@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ngptlab.config import Dims
 from ngptlab.nn.cache import Cache, Past
-from ngptlab.nn.functions import attention_to_past, causal_attention
+from ngptlab.nn.functions import attention_to_past, causal_attention, heads_for
 from ngptlab.nn.rope import Rope, rope_tables
 
 
@@ -45,17 +45,32 @@ class KeptPast(Past):
     def __init__(self, kept: Any, number: int, layout: Layout | None, first: bool) -> None:
         self.kept, self.number, self.layout, self.first = kept, number, layout, first
 
-    def attend(self, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
+    def attend(
+        self, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float, window: int | None = None
+    ) -> Tensor:
         """See `Past.attend`."""
         k_BHSK, v_BHSK = self.kept.update(k_BTHK.transpose(1, 2), v_BTHK.transpose(1, 2), self.number)
         if self.layout is not None:
-            meets_B1TS = self.layout.meets_BTS.unsqueeze(1)
-            q_BHTK = q_BTHK.transpose(1, 2)
-            o_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=meets_B1TS, scale=scale)
-            return o_BHTK.transpose(1, 2)
-        if self.first:
-            return causal_attention(q_BTHK, k_BTHK, v_BTHK, scale)
-        return attention_to_past(q_BTHK, k_BHSK, v_BHSK, scale)
+            return self._padded(q_BTHK, k_BHSK, v_BHSK, scale, window)
+        if self.first and window is None:
+            return causal_attention(q_BTHK, heads_for(q_BTHK, k_BTHK), heads_for(q_BTHK, v_BTHK), scale)
+        return attention_to_past(q_BTHK, k_BHSK, v_BHSK, scale, window)
+
+    def _padded(
+        self, q_BTHK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, scale: float, window: int | None
+    ) -> Tensor:
+        assert self.layout is not None
+        meets_B1TS = self.layout.meets_BTS.unsqueeze(1)
+        T, S = meets_B1TS.shape[-2:]
+        if window is not None:
+            meets_B1TS = meets_B1TS & torch.ones(T, S, dtype=torch.bool, device=q_BTHK.device).triu_(
+                S - T - window + 1
+            )
+        q_BHTK, grouped = q_BTHK.transpose(1, 2), k_BHSK.shape[1] != q_BTHK.shape[2]
+        o_BHTK = F.scaled_dot_product_attention(
+            q_BHTK, k_BHSK, v_BHSK, attn_mask=meets_B1TS, scale=scale, enable_gqa=grouped
+        )
+        return o_BHTK.transpose(1, 2)
 
 
 class KeptCache(Cache):

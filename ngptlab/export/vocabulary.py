@@ -60,8 +60,8 @@ def matrix_of(module: Any, dims: Dims) -> nn.Parameter:
 @torch.no_grad()
 def draw_rows(model: Decoder, module: nn.Embedding | nn.Linear) -> None:
     """Fill the embedding or head that new rows are taken from, as `Decoder.reset` fills the model's own."""
-    role = Role.EMBEDDING if isinstance(module, nn.Embedding) else Role.UNEMBEDDING
-    module.weight.normal_(0.0, model.init_std(role, module.weight.shape[-1]))
+    name, role = ("E_in", Role.EMBEDDING) if isinstance(module, nn.Embedding) else ("E_out", Role.UNEMBEDDING)
+    module.weight.normal_(0.0, model.init_std(name, role, module.weight.shape[-1]))
 
 
 def resized_logits(model: Decoder, dims: Dims, *, mean: bool) -> Logits:
@@ -73,7 +73,7 @@ def resized_logits(model: Decoder, dims: Dims, *, mean: bool) -> Logits:
         ConfigError: the map holds something of another shape than a value for each token.
     """
     before, after = model.dims.vocab_size, dims.vocab_size
-    with torch.device(model.E_out.device):
+    with torch.device(model.head.device):
         made: Logits = model.parts.logits.build(dims)
     old = {name: module for name, module in model.logits_map.named_modules() if isinstance(module, Scale)}
     for name, scale in ((name, module) for name, module in made.named_modules() if isinstance(module, Scale)):

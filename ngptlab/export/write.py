@@ -22,6 +22,7 @@ from ngptlab.export.provenance import FILE, provenance
 from ngptlab.export.tokenizer import tokenizer_files
 from ngptlab.folders import filling
 from ngptlab.measure.trained import Trained
+from ngptlab.nn.decoder import Decoder
 from ngptlab.whole import check_finished
 
 WEIGHTS = "model.safetensors"
@@ -68,6 +69,7 @@ def _files(trained: Trained, form: Form) -> dict[str, bytes]:
         check_parts(model.parts)
         weights, code = llama_weights(model), {}
     else:
+        _check_cached(model)
         code = bundle(model.parts)
         weights = {f"model.{name}": weight.detach() for name, weight in model.named_parameters()}
     # No padding token in config.json: Llama would leave that token's row of the embedding untrained.
@@ -86,6 +88,17 @@ def _files(trained: Trained, form: Form) -> dict[str, bytes]:
         "README.md": card(facts),
     }
     return {WEIGHTS: content, **{name: _text(value).encode() for name, value in texts.items()}}
+
+
+def _check_cached(model: Decoder) -> None:
+    """Raises ConfigError where a part remembers what a cache of transformers has no place for."""
+    embed = model.parts.embed
+    if model.embed.prefix or any(getattr(module, "looks_back", False) for module in model.modules()):
+        raise ConfigError(
+            "this model can't be exported, because a cache of transformers holds keys and values alone, and this method's seam "
+            f"`embed`, {embed}, needs more; "
+            "use ngptlab sample"
+        )
 
 
 def _contiguous(weight: Tensor) -> Tensor:

@@ -13,9 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ngptlab.nn.decoder import Attention, Decoder, FeedForward
+from ngptlab.nn.blocks import Attention, Mlp
+from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.precision import NORM_FLOOR
-from ngptlab.nn.roles import d_model_axis, placed
+from ngptlab.nn.roles import d_model_axes, placed
 
 View = Literal["stored", "effective", "unit"]
 VIEWS: tuple[View, ...] = ("stored", "effective", "unit")
@@ -61,17 +62,16 @@ def unit_vectors(values: Tensor, axis: int) -> Tensor:
 
 def matrix_names(model: Decoder) -> list[str]:
     """Names of the parameters that are matrices, in their order."""
-    return [name for name, _ in model.named_parameters() if d_model_axis(name) is not None]
+    return list(d_model_axes(model))
 
 
 @torch.no_grad()
 def under_views(model: Decoder, name: str, views: Sequence[View] = VIEWS) -> Iterator[Matrix]:
     """One matrix under each of `views`, one at a time; a view that equals the stored matrix is left out."""
     parent = model.get_submodule(name.rpartition(".")[0])
-    heads = parent.num_heads if isinstance(parent, Attention) else 1
-    axis = d_model_axis(name)
-    assert axis is not None, name
+    axis = d_model_axes(model)[name]
     stored = model.get_parameter(name)
+    heads = stored.shape[1 - axis] // parent.d_head if isinstance(parent, Attention) else 1
     effective = _effective(parent, stored)
     wide = stored.double().cpu()
     for view in views:
@@ -85,10 +85,9 @@ def under_views(model: Decoder, name: str, views: Sequence[View] = VIEWS) -> Ite
 
 def _effective(parent: nn.Module, stored: Tensor) -> Tensor:
     """The matrix that meets the hidden state; the stored one itself where no part scales its rows."""
-    if isinstance(parent, FeedForward):
-        W_u, W_v = parent.gate.rows(parent.W_u, parent.W_v)
-        return W_u if stored is parent.W_u else W_v if stored is parent.W_v else stored
-    if isinstance(parent, Decoder) and stored is parent.E_out:
+    if isinstance(parent, Mlp):
+        return parent.as_used(stored)
+    if isinstance(parent, Decoder) and stored is parent.head:
         return parent.logits_map.rows(stored)  # type: ignore[no-any-return]
     return stored
 

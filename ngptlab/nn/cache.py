@@ -14,11 +14,16 @@ from torch import Tensor
 
 from ngptlab.config import Dims
 from ngptlab.errors import ConfigError, DataError
-from ngptlab.nn.functions import attention_to_past, causal_attention
+from ngptlab.nn.functions import attention_to_past, causal_attention, heads_for
 from ngptlab.nn.rope import TRAINED, Angles, Rope, rope_tables
 
 AHEAD = 64
 """Positions whose angles are computed together."""
+
+
+def narrower(one: int | None, other: int | None) -> int | None:
+    """The smaller of two windows; None is none."""
+    return min((window for window in (one, other) if window is not None), default=None)
 
 
 class Past:
@@ -32,8 +37,13 @@ class Past:
         self._room_2BHSK: Tensor | None = None
         self._held = 0
 
-    def attend(self, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
+    def attend(
+        self, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float, window: int | None = None
+    ) -> Tensor:
         """Hold new keys and values; attention of the new queries to all that are held and not later, [B, T, H, K].
+
+        Args:
+            window: of this layer. Where the cache has one too, the narrower holds.
 
         Raises:
             ConfigError: the keys have a gradient.
@@ -43,9 +53,10 @@ class Past:
             raise ConfigError("a cache keeps no gradient; call the model under torch.no_grad()")
         first = self._held == 0
         k_BHSK, v_BHSK = self._hold(k_BTHK, v_BTHK)
-        if first and self.window is None:
-            return causal_attention(q_BTHK, k_BTHK, v_BTHK, scale)
-        return attention_to_past(q_BTHK, k_BHSK, v_BHSK, scale, self.window)
+        window = narrower(window, self.window)
+        if first and window is None:
+            return causal_attention(q_BTHK, heads_for(q_BTHK, k_BTHK), heads_for(q_BTHK, v_BTHK), scale)
+        return attention_to_past(q_BTHK, k_BHSK, v_BHSK, scale, window)
 
     def select(self, rows: Tensor) -> None:
         """Keep these sequences of the batch, in this order; one that is named twice is there twice."""
@@ -102,9 +113,13 @@ class Cache:
     ) -> None:
         if window is not None and window < 1:
             raise ConfigError(f"window {window}: a token attends to itself at least, so give 1 or more")
-        self.dims, self.angles = dims, angles
+        self.dims, self.window, self.angles = dims, window, angles
         self.length = 0
-        """Tokens read, which is the position of the next one."""
+        """Tokens read."""
+        self.prefix = 0
+        """Positions that stand before the text, once they are held. The next token's position is this and `length`."""
+        self.kept: dict[str, Tensor] = {}
+        """What parts keep of the last position, [B, 1, ...], by names of theirs."""
         room = capacity if window is None else min(capacity, window)
         self.layers = [Past(room, window) for _ in range(dims.num_layers)]
         self._turns: Rope | None = None
@@ -112,20 +127,20 @@ class Cache:
 
     def rope(self, length: int, *, like: Tensor) -> Rope:
         """Tables for the next `length` positions."""
-        begin = self.length - self._turns_from
+        position = self.prefix + self.length
+        begin = position - self._turns_from
         if self._turns is None or not 0 <= begin <= len(self._turns[0]) - length:
-            self._turns, self._turns_from, begin = self._more_turns(length, like), self.length, 0
+            self._turns, self._turns_from, begin = self._more_turns(position, length, like), position, 0
         cos_THK, sin_THK = self._turns
         return cos_THK[begin : begin + length], sin_THK[begin : begin + length]
 
-    def _more_turns(self, length: int, like: Tensor) -> Rope:
+    def _more_turns(self, position: int, length: int, like: Tensor) -> Rope:
         """Tables from here on, also for tokens that will come one by one: all at once they cost what one does."""
         dims, ahead = self.dims, max(length, AHEAD)
-        return rope_tables(
-            ahead, dims.num_heads, dims.d_head, like=like, first=self.length, angles=self.angles
-        )
+        return rope_tables(ahead, dims.num_heads, dims.d_head, like=like, first=position, angles=self.angles)
 
     def select(self, rows: Tensor) -> None:
         """Keep these sequences of the batch, in this order; one that is named twice is there twice."""
         for layer in self.layers:
             layer.select(rows)
+        self.kept = {name: x_B1.index_select(0, rows.to(x_B1.device)) for name, x_B1 in self.kept.items()}

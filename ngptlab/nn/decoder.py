@@ -1,11 +1,12 @@
 """A causal decoder with seams. What differs between methods enters through `Parts`; the control flow is the same for all.
 
-Axes in names: B batch, T time, D d_model, H heads, K d_head, F d_ff, V vocabulary.
+Axes in names: B batch, T time, N tokens of all sequences, D d_model, V vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -13,111 +14,27 @@ from torch import Tensor, nn
 
 from ngptlab.config import Dims
 from ngptlab.config.draws import Initial
-from ngptlab.errors import DataError
-from ngptlab.nn.cache import Cache, Past
-from ngptlab.nn.functions import causal_attention, linear, mean_loss
+from ngptlab.errors import ConfigError, DataError
+from ngptlab.nn.blocks import Parts
+from ngptlab.nn.cache import Cache
+from ngptlab.nn.functions import linear
 from ngptlab.nn.loss import token_losses
-from ngptlab.nn.matrices import matrix, pad
+from ngptlab.nn.matrices import matrix
 from ngptlab.nn.optimizers import Optimizers
-from ngptlab.nn.parts import Part, Scale
+from ngptlab.nn.parts import Scale, built
 from ngptlab.nn.precision import wide
-from ngptlab.nn.roles import Role, role
+from ngptlab.nn.roles import Role, roles, zero_at_first
 from ngptlab.nn.rope import Rope, rope_tables
+from ngptlab.nn.shared import Shared
 from ngptlab.nn.situations import is_stacked
 from ngptlab.nn.storage import round_blocks
+from ngptlab.nn.structure import Chain, Embed, Loss
 
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """The seam table of a method, in the order of the paper's steps (arXiv:2410.01131, section 2.6)."""
-
-    norm: Part
-    """Step 1. Before each branch and before the head: h -> h."""
-    after_step: Part
-    """Step 2. At construction and after every optimizer step: model -> None, in place."""
-    residual: Part
-    """Step 3. How a branch enters the stream: (h, branch) -> h."""
-    attn_scale: Part
-    """Step 4. Factor on attention scores, a float."""
-    qk: Part
-    """Step 4. From projections to the queries and keys that meet, RoPE included: (q, k, rope) -> (q, k)."""
-    gate: Part
-    """Step 5. Hidden state of the MLP: (u, v) -> hidden; and a scaling of W_u and W_v."""
-    logits: Part
-    """Step 6. From E_out h to the softmax's input: a scaling of E_out; z -> z for what is none."""
-    weight_decay: float
-    """Step 7. Decoupled decay of every matrix."""
-    warmup_steps: int
-    """Step 7. Linear learning-rate warm-up."""
-    optimizer: Part
-    """Which optimizer moves the parameters of a role; not among the paper's steps."""
-
-
-class Attention(nn.Module):
-    """Causal multi-head self-attention."""
-
-    def __init__(self, dims: Dims, parts: Parts) -> None:
-        super().__init__()
-        self.num_heads = dims.num_heads
-        self.W_q = matrix(dims.d_model, dims.d_model)
-        self.W_k = matrix(dims.d_model, dims.d_model)
-        self.W_v = matrix(dims.d_model, dims.d_model)
-        self.W_o = matrix(dims.d_model, dims.d_model)
-        self.qk = parts.qk.build(dims)
-        self.scale: float = parts.attn_scale.build(dims)
-
-    def forward(self, h_BTD: Tensor, rope: Rope, past: Past | None = None) -> Tensor:
-        q_BTHK, k_BTHK, v_BTHK = (self._heads(linear(h_BTD, W)) for W in (self.W_q, self.W_k, self.W_v))
-        q_BTHK, k_BTHK = self.qk(q_BTHK, k_BTHK, rope)
-        attend = causal_attention if past is None else past.attend
-        o_BTHK = attend(q_BTHK, k_BTHK, v_BTHK, self.scale)
-        return linear(o_BTHK.flatten(2), self.W_o)
-
-    def _heads(self, x_BTD: Tensor) -> Tensor:
-        B, T, D = x_BTD.shape
-        return x_BTD.view(B, T, self.num_heads, D // self.num_heads)
-
-
-class FeedForward(nn.Module):
-    """Gated MLP: two projections, a gate, one projection back."""
-
-    def __init__(self, dims: Dims, parts: Parts) -> None:
-        super().__init__()
-        self.W_u = matrix(dims.d_ff, dims.d_model)
-        self.W_v = matrix(dims.d_ff, dims.d_model)
-        self.W_o = matrix(dims.d_model, dims.d_ff)
-        self.gate = parts.gate.build(dims)
-
-    def forward(self, h_BTD: Tensor) -> Tensor:
-        W_u, W_v = self.gate.rows(self.W_u, self.W_v)
-        u_BTF, v_BTF = linear(h_BTD, self.padded(W_u, 0)), linear(h_BTD, self.padded(W_v, 0))
-        return linear(self.gate(u_BTF, v_BTF), self.padded(self.W_o, 1))
-
-    def padded(self, weight: Tensor, axis: int) -> Tensor:
-        """A matrix as it meets the hidden state: filled up along its F axis where the gate allows that."""
-        return pad(weight, axis) if self.gate.channelwise else weight
-
-
-class Block(nn.Module):
-    """Attention, then MLP, each normed before and joined to the stream after, as the method says."""
-
-    def __init__(self, dims: Dims, parts: Parts) -> None:
-        super().__init__()
-        self.attn_norm = parts.norm.build(dims)
-        self.attn = Attention(dims, parts)
-        self.attn_residual = parts.residual.build(dims)
-        self.mlp_norm = parts.norm.build(dims)
-        self.mlp = FeedForward(dims, parts)
-        self.mlp_residual = parts.residual.build(dims)
-
-    def forward(self, h_BTD: Tensor, rope: Rope, past: Past | None = None) -> Tensor:
-        h_BTD = self.attn_residual(h_BTD, self.attn(self.attn_norm(h_BTD), rope, past))
-        h_BTD = self.mlp_residual(h_BTD, self.mlp(self.mlp_norm(h_BTD)))
-        return h_BTD
+__all__ = ["Decoder", "Parts"]
 
 
 class Decoder(nn.Module):
-    """Embedding, blocks, untied head. `model(tokens_BT)` gives logits_BTV in float32."""
+    """Embedding, blocks, head. `model(tokens_BT)` gives logits_BTV in float32."""
 
     def __init__(self, dims: Dims, parts: Parts) -> None:
         super().__init__()
@@ -135,10 +52,15 @@ class Decoder(nn.Module):
         self.hidden_divisor = 1.0
         """What the hidden state is divided by before the head; `param.apply` sets it."""
         self.E_in = matrix(dims.vocab_size, dims.d_model)
-        self.blocks = nn.ModuleList(Block(dims, parts) for _ in range(dims.num_layers))
-        self.norm = parts.norm.build(dims)
-        self.E_out = matrix(dims.vocab_size, dims.d_model)
+        self.blocks = nn.ModuleList(parts.block.build(dims, parts, layer) for layer in range(dims.num_layers))
+        self.norm = built(parts.norm, dims, dims.num_layers)
+        if parts.head.build(dims):
+            self.E_out = matrix(dims.vocab_size, dims.d_model)
         self.logits_map = parts.logits.build(dims)
+        self.embed: Embed = parts.embed.build(dims)
+        self.stream: Chain = parts.stream.build(dims)
+        self.training_loss: Loss = parts.loss.build(dims)
+        self._std = parts.init.build(dims)
         self._constraint = parts.after_step.build(dims)
         self.optimizers: Optimizers = parts.optimizer.build(dims)
 
@@ -153,7 +75,7 @@ class Decoder(nn.Module):
 
     def logits(self, h_BTD: Tensor) -> Tensor:
         """The head: from what `hidden` gives to logits, [B, T, V]."""
-        z_BTV = linear(h_BTD, self.logits_map.rows(self.E_out))
+        z_BTV = linear(h_BTD, self.logits_map.rows(self.head))
         return self.logits_map(wide(z_BTV))  # type: ignore[no-any-return]
 
     def hidden(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
@@ -166,33 +88,56 @@ class Decoder(nn.Module):
         """
         self._check(tokens_BT)
         h_BTD = F.embedding(tokens_BT, self.E_in).to(self.compute_dtype or self.E_in.dtype)
-        length = tokens_BT.shape[1]
-        if cache is None:
-            rope = rope_tables(length, self.dims.num_heads, self.dims.d_head, like=h_BTD)
-            for block in self.blocks:
-                h_BTD = block(h_BTD, rope)
-        else:
-            rope = cache.rope(length, like=h_BTD)
-            for block, past in zip(self.blocks, cache.layers, strict=True):
-                h_BTD = block(h_BTD, rope, past)
-            cache.length += length
-        return self._divided(self.norm(h_BTD))
+        new = self._before_text(cache)
+        if new:
+            before_BPD = self.embed.before().to(h_BTD.dtype).expand(len(h_BTD), -1, -1)
+            h_BTD = torch.cat((before_BPD, h_BTD), dim=1)
+        shared = Shared(tokens_BT, h_BTD, self._rope(h_BTD, cache), cache)
+        shared.x0_BTD = h_BTD = self.embed(h_BTD, shared)
+        h_BTD = self.stream(h_BTD, self.blocks, shared)
+        if cache is not None:
+            cache.length, cache.prefix = cache.length + tokens_BT.shape[1], cache.prefix + new
+        return self._divided(self.norm(h_BTD[:, new:] if new else h_BTD))
+
+    @property
+    def head(self) -> nn.Parameter:
+        """The head's matrix [V, D] as it is stored: E_out, or E_in where they are one."""
+        return self.E_out if "E_out" in self._parameters else self.E_in
+
+    def _before_text(self, cache: Cache | None) -> int:
+        """Positions that are to stand before the tokens of this call."""
+        if cache is None or not self.embed.prefix:
+            return self.embed.prefix
+        if cache.window is not None:
+            raise ConfigError(
+                f"window {cache.window}: this method has {self.embed.prefix} positions before every text, which a window would "
+                "lose; leave it out"
+            )
+        return self.embed.prefix - cache.prefix
+
+    def _rope(self, h_BTD: Tensor, cache: Cache | None) -> Rope:
+        length = h_BTD.shape[1]
+        if cache is not None:
+            return cache.rope(length, like=h_BTD)
+        return rope_tables(length, self.dims.num_heads, self.dims.d_head, like=h_BTD)
 
     def _divided(self, h_BTD: Tensor) -> Tensor:
         return h_BTD if self.hidden_divisor == 1 else h_BTD / self.hidden_divisor
 
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Mean cross-entropy of `targets_BT` in nats, a scalar."""
-        return mean_loss(*self._head(tokens_BT), targets_BT.flatten(), self.logits_map)
+        """What training makes small, in nats, a scalar: the mean cross-entropy of `targets_BT` unless the method has another."""
+        h_BTD, rows_VD = self._head(tokens_BT)
+        return self.training_loss(h_BTD, rows_VD, targets_BT, self.logits_map)  # type: ignore[no-any-return]
 
     def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor, cache: Cache | None = None) -> Tensor:
         """Cross-entropy at every position in nats, [B, T], without a gradient."""
-        losses_N = token_losses(*self._head(tokens_BT, cache), targets_BT.flatten(), self.logits_map)
+        h_BTD, rows_VD = self._head(tokens_BT, cache)
+        losses_N = token_losses(h_BTD.flatten(0, 1), rows_VD, targets_BT.flatten(), self.logits_map)
         return losses_N.view_as(targets_BT)
 
     def _head(self, tokens_BT: Tensor, cache: Cache | None = None) -> tuple[Tensor, Tensor]:
-        h_ND = self.hidden(tokens_BT, cache).flatten(0, 1)
-        return h_ND, self.logits_map.rows(self.E_out).to(h_ND.dtype)
+        h_BTD = self.hidden(tokens_BT, cache)
+        return h_BTD, self.logits_map.rows(self.head).to(h_BTD.dtype)
 
     def after_step(self) -> None:
         """Restore the method's constraint on the weights, then store them; to be called after every optimizer step."""
@@ -204,29 +149,34 @@ class Decoder(nn.Module):
         """Number of trained values."""
         return sum(p.numel() for p in self.parameters())
 
-    def init_std(self, kind: Role, fan_in: int) -> float:
-        """Std of a matrix before the constraint: as `initial` says, writers' divided by sqrt(2 L), times its role's factor."""
-        std = self.initial.std(kind, fan_in / self.width_ratio)
+    def init_std(self, name: str, kind: Role, fan_in: int) -> float:
+        """Std of a matrix before the constraint: as `initial` says, writers' divided by sqrt(2 L), changed as the method says.
+
+        Last, it is multiplied by the factor of its role.
+        """
+        std = self.initial.std(_drawn_as(kind), fan_in / self.width_ratio)
         std = std / (2 * self.dims.num_layers) ** 0.5 if kind is Role.WRITER else std
-        return std * self.std_factors.get(kind, 1.0)
+        return float(self._std(name, kind, std)) * self.std_factors.get(kind, 1.0)
 
     @torch.no_grad()
     def reset(self, seed: int) -> None:
         """Set every parameter: matrices normal with `init_std`, scales as they say; then the constraint.
 
-        Draws are made on the CPU in the order of names, so equal seeds give equal matrices in every method and on every
-        device.
+        Draws are made on the CPU: for the matrices of the plain decoder in their order, for any other by its name. So equal
+        seeds give equal matrices in every method that has them, whatever else it has, and on every device.
         """
-        generator = torch.Generator().manual_seed(seed)
+        kinds, zeros, plain = roles(self), zero_at_first(self), dict(_plain_draws(self.dims, seed))
         for name, weight in self.named_parameters():
-            kind = role(name)
-            if kind is not Role.SCALE:
-                weight.copy_(
-                    torch.randn(weight.shape, generator=generator) * self.init_std(kind, weight.shape[-1])
-                )
-        for module in self.modules():
+            if kinds[name] is Role.SCALE:
+                continue
+            draw = plain.get(name)
+            if draw is None or draw.shape != weight.shape:
+                draw = torch.randn(weight.shape, generator=_generator(seed, name))
+            std = 0.0 if name in zeros else self.init_std(name, kinds[name], weight.shape[-1])
+            weight.copy_(draw * std)
+        for name, module in self.named_modules():
             if isinstance(module, Scale):
-                module.reset()
+                module.reset(_generator(seed, name))
         self.after_step()
 
     def _check(self, tokens_BT: Tensor) -> None:
@@ -242,3 +192,25 @@ class Decoder(nn.Module):
             raise DataError(
                 f"token {low if low < 0 else high} is out of range; this model's vocabulary is 0..{self.dims.vocab_size - 1}"
             )
+
+
+def _drawn_as(kind: Role) -> Role:
+    """The role by which `optim.init` names a matrix: one inside a branch is drawn as a reader."""
+    return Role.READER if kind is Role.INNER else kind
+
+
+def _plain_draws(dims: Dims, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """Standard normal draws of the matrices that the plain decoder has, one after another from one generator."""
+    generator = torch.Generator().manual_seed(seed)
+    V, D, F_ = dims.vocab_size, dims.d_model, dims.d_ff
+    block = {f"attn.{name}": (D, D) for name in ("W_q", "W_k", "W_v", "W_o")}
+    block |= {"mlp.W_u": (F_, D), "mlp.W_v": (F_, D), "mlp.W_o": (D, F_)}
+    blocks = {f"blocks.{n}.{name}": shape for n in range(dims.num_layers) for name, shape in block.items()}
+    for name, shape in {"E_in": (V, D), "E_out": (V, D), **blocks}.items():
+        yield name, torch.randn(shape, generator=generator)
+
+
+def _generator(seed: int, name: str) -> torch.Generator:
+    """A generator for one parameter."""
+    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))

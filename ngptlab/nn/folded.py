@@ -12,8 +12,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from ngptlab.nn.decoder import Block, Decoder
-from ngptlab.nn.parts import Gate, Logits
+from ngptlab.nn.blocks import Mlp
+from ngptlab.nn.decoder import Decoder
+from ngptlab.nn.parts import Logits, Scale
 
 
 @torch.no_grad()
@@ -29,26 +30,15 @@ def folded(model: Decoder) -> Decoder:
     def fixed(weight: Tensor) -> nn.Parameter:
         return nn.Parameter(weight.to(dtype), requires_grad=False)
 
-    for block in twin.blocks:
-        assert isinstance(block, Block)
-        attn, mlp = block.attn, block.mlp
-        attn.W_q, attn.W_k, attn.W_v, attn.W_o = map(fixed, (attn.W_q, attn.W_k, attn.W_v, attn.W_o))
-        W_u, W_v = mlp.gate.rows(mlp.W_u, mlp.W_v)
-        mlp.W_u, mlp.W_v = fixed(mlp.padded(W_u, 0)), fixed(mlp.padded(W_v, 0))
-        mlp.W_o = fixed(mlp.padded(mlp.W_o, 1))
-        mlp.gate = _FoldedGate(mlp.gate)
-    twin.E_out = fixed(twin.logits_map.rows(twin.E_out))
+    for module in list(twin.blocks.modules()):
+        if isinstance(module, Mlp):
+            module.fold(fixed)
+        elif not isinstance(module, Scale):
+            for name, weight in list(module.named_parameters(recurse=False)):
+                setattr(module, name, fixed(weight))
+    twin.E_out = fixed(twin.logits_map.rows(twin.head))
     twin.logits_map = _FoldedLogits(twin.logits_map)
     return twin
-
-
-class _FoldedGate(Gate):
-    def __init__(self, gate: Gate) -> None:
-        super().__init__()
-        self.gate = gate
-
-    def forward(self, u_BTF: Tensor, v_BTF: Tensor) -> Tensor:
-        return self.gate(u_BTF, v_BTF)  # type: ignore[no-any-return]
 
 
 class _FoldedLogits(Logits):

@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from ngptlab.nn.fast.attention import attention_in_blocks, attention_of_many
+from ngptlab.nn.fast.counted import attention_to_past_counted, causal_attention_counted
 from ngptlab.nn.fast.gain import gain_by_hand
 from ngptlab.nn.fast.linear import linear_in_parts, linear_narrow, linear_onednn
 from ngptlab.nn.fast.mean_loss import mean_loss_in_chunks, mean_loss_in_parts
@@ -25,7 +26,8 @@ Form = Callable[..., Any]
 Plain = TypeVar("Plain", bound=Callable[..., Any])
 
 CPU_EAGER, CPU_COMPILED, CPU_STACKED = Situation.CPU_EAGER, Situation.CPU_COMPILED, Situation.CPU_STACKED
-CUDA, CUDA_STACKED, ELSEWHERE = Situation.CUDA, Situation.CUDA_STACKED, Situation.ELSEWHERE
+CUDA, CUDA_STACKED = Situation.CUDA, Situation.CUDA_STACKED
+ELSEWHERE, SIZES = Situation.ELSEWHERE, Situation.SIZES
 
 FORMS: dict[str, dict[Situation, Form]] = {
     "normed": {CPU_EAGER: normed_by_hand},
@@ -45,7 +47,9 @@ FORMS: dict[str, dict[Situation, Form]] = {
         CPU_COMPILED: attention_in_blocks,
         CPU_STACKED: attention_in_blocks,
         CUDA_STACKED: attention_of_many,
+        SIZES: causal_attention_counted,
     },
+    "attention_to_past": {SIZES: attention_to_past_counted},
     "mean_loss": {
         CPU_EAGER: mean_loss_in_chunks,
         CPU_COMPILED: mean_loss_in_chunks,

@@ -100,12 +100,19 @@ def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: floa
     return o_BHTK.transpose(1, 2)
 
 
+def heads_for(q_BTHK: Tensor, x_BTHK: Tensor) -> Tensor:
+    """Keys or values of groups of heads, one for each query head (arXiv:2305.13245); `x` itself where it has as many."""
+    groups = x_BTHK.shape[2]
+    return x_BTHK if groups == q_BTHK.shape[2] else x_BTHK.repeat_interleave(q_BTHK.shape[2] // groups, dim=2)
+
+
+@fastest
 def attention_to_past(
     q_BTHK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, scale: float, window: int | None = None
 ) -> Tensor:
     """The same where queries stand at the last T of S positions, [B, T, H, K].
 
-    With a window, each query meets the keys of as many positions, its own the last of them.
+    With a window, each query meets the keys of as many positions, its own the last of them. Keys may have fewer heads.
     """
     T, S = q_BTHK.shape[1], k_BHSK.shape[2]
     meets_TS = None
@@ -113,8 +120,9 @@ def attention_to_past(
         meets_TS = torch.ones(T, S, dtype=torch.bool, device=q_BTHK.device).tril_(S - T)
         if window is not None:
             meets_TS.triu_(S - T - window + 1)
+    q_BHTK, grouped = q_BTHK.transpose(1, 2), k_BHSK.shape[1] != q_BTHK.shape[2]
     o_BHTK = F.scaled_dot_product_attention(
-        q_BTHK.transpose(1, 2), k_BHSK, v_BHSK, attn_mask=meets_TS, scale=scale
+        q_BHTK, k_BHSK, v_BHSK, attn_mask=meets_TS, scale=scale, enable_gqa=grouped
     )
     return o_BHTK.transpose(1, 2)
 

@@ -17,5 +17,5 @@ def pad(weight: Tensor, axis: int) -> Tensor:
 
     With 682 channels, the replication's d_ff at width 256, a product costs up to twice what it does with 688.
     """
-    missing = -weight.shape[axis] % 16
+    missing = 0 if weight.is_meta else -weight.shape[axis] % 16  # without values, operations are counted
     return F.pad(weight, (0, 0, 0, missing) if axis == 0 else (0, missing)) if missing else weight

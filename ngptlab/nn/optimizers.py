@@ -75,7 +75,7 @@ class MuonInBlocks:
         return self
 
     def kind(self, role: Role) -> str:
-        return "blocks" if role in (Role.READER, Role.WRITER) else "rest"
+        return "blocks" if role in (Role.READER, Role.WRITER, Role.INNER) else "rest"
 
     def state_values(self, role: Role) -> int:
         return 1 if self.kind(role) == "blocks" else 2

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ngptlab.config import Dims
 from ngptlab.nn.functions import rms_norm, rotate, scaled_units, sphere_step, swiglu
 from ngptlab.nn.precision import NORM_FLOOR, wide
-from ngptlab.nn.roles import d_model_axis
-from ngptlab.nn.rope import Rope
+from ngptlab.nn.roles import along_d_model
+from ngptlab.nn.rope import Rope, for_heads
 
 
 class Part(Protocol):
@@ -26,25 +26,56 @@ class Part(Protocol):
     def build(self, dims: Dims) -> Any: ...
 
 
+class PartByLayer(Protocol):
+    """What a seam of blocks holds where it differs between them.
+
+    Blocks count from 0. The norm before the head is built as if it stood in one block more.
+    """
+
+    def build_at(self, dims: Dims, layer: int) -> Any: ...
+
+
+BlockPart = Part | PartByLayer
+
+
+def built(part: BlockPart, dims: Dims, layer: int) -> Any:
+    """What a part builds for the block of this number."""
+    by_layer = getattr(part, "build_at", None)
+    return by_layer(dims, layer) if by_layer else part.build(dims)  # type: ignore[union-attr]
+
+
 class Scale(nn.Module):
     """A trained vector with a speed of its own (section 2.5).
 
     The parameter starts at `scale`, its effective value is stored * init / scale. Hence `init` is the effective value
-    at first, and a step of Adam moves it by lr * init / scale.
+    at first, and a step of Adam moves it by lr * init / scale. With `init` 0 the parameter starts at 0 and the effective
+    value is stored / scale, because a factor of 0 would leave it without a gradient.
+
+    Args:
+        spread: std of a normal draw that is added to the effective value at first.
     """
 
-    def __init__(self, *shape: int, init: float, scale: float) -> None:
+    def __init__(self, *shape: int, init: float, scale: float, spread: float = 0.0) -> None:
         super().__init__()
-        self.init, self.scale = init, scale
+        self.init, self.scale, self.spread = init, scale, spread
         self.stored = nn.Parameter(torch.empty(shape))
 
-    def reset(self) -> None:
-        """Give the parameter its initial value."""
-        nn.init.constant_(self.stored, self.scale)
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Give the parameter its initial value; a generator for what is drawn."""
+        nn.init.constant_(self.stored, self.scale if self.init else 0.0)
+        if self.spread:
+            draw = torch.randn(self.stored.shape, generator=generator).to(self.stored.device)
+            self.stored.add_(draw, alpha=self.spread / self.speed)
+
+    @property
+    def speed(self) -> float:
+        """Effective over stored values."""
+        return (self.init or 1.0) / self.scale
 
     def effective(self) -> Tensor:
         """The values that forward passes use, in float32 at least: in bfloat16 they would be rounded once more."""
-        return wide(self.stored) * (self.init / self.scale)
+        return wide(self.stored) * self.speed
 
 
 # --- norm: before each branch and before the head ---------------------------------------------------------------------
@@ -96,13 +127,11 @@ class UnitWeights:
 
 @torch.no_grad()
 def _unit_weights(model: nn.Module) -> None:
-    for name, weight in model.named_parameters():
-        axis = d_model_axis(name)
-        if axis is not None:
-            # Norms in float32 at least: rounded to bfloat16 they would leave each row off by the same up to 2^-9.
-            dtype = torch.promote_types(weight.dtype, torch.float32)
-            norms = torch.linalg.vector_norm(weight, dim=axis, keepdim=True, dtype=dtype)
-            weight.div_(norms.clamp_min_(NORM_FLOOR))
+    for weight, axis in along_d_model(model):
+        # Norms in float32 at least: rounded to bfloat16 they would leave each row off by the same up to 2^-9.
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        norms = torch.linalg.vector_norm(weight, dim=axis, keepdim=True, dtype=dtype)
+        weight.div_(norms.clamp_min_(NORM_FLOOR))
 
 
 # --- residual: how a branch's output enters the stream ----------------------------------------------------------------
@@ -170,7 +199,20 @@ class Rotate:
 
 class _Rotate(nn.Module):
     def forward(self, q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
-        return rotate(q_BTHK, rope), rotate(k_BTHK, rope)
+        return rotate(q_BTHK, rope), rotate(k_BTHK, for_heads(rope, k_BTHK))
+
+
+@dataclass(frozen=True)
+class NormRotate:
+    """RMS norm in each head without gain, then RoPE."""
+
+    def build(self, dims: Dims) -> nn.Module:
+        return _NormRotate()
+
+
+class _NormRotate(nn.Module):
+    def forward(self, q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+        return rotate(rms_norm(q_BTHK), rope), rotate(rms_norm(k_BTHK), for_heads(rope, k_BTHK))
 
 
 @dataclass(frozen=True)
@@ -212,6 +254,17 @@ class Gate(nn.Module):
     def rows(self, W_u: Tensor, W_v: Tensor) -> tuple[Tensor, Tensor]:
         """The matrices [F, D] that meet the hidden state; as they are, unless the gate scales them."""
         return W_u, W_v
+
+
+class FoldedGate(Gate):
+    """A gate whose factors on rows are in the matrices already."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def forward(self, u_BTF: Tensor, v_BTF: Tensor) -> Tensor:
+        return self.gate(u_BTF, v_BTF)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -278,6 +331,25 @@ class PlainLogits:
 
     def build(self, dims: Dims) -> Logits:
         return Logits()
+
+
+@dataclass(frozen=True)
+class SoftCap:
+    """cap tanh(z / cap): logits stay below `cap` (arXiv:2408.00118)."""
+
+    cap: float = 15.0
+
+    def build(self, dims: Dims) -> Logits:
+        return _SoftCap(self.cap)
+
+
+class _SoftCap(Logits):
+    def __init__(self, cap: float) -> None:
+        super().__init__()
+        self.cap = cap
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.cap * torch.tanh(z / self.cap)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,19 @@
-"""The role of every parameter, read off its name: who reads the residual stream, who writes to it. Never from shapes.
+"""The role of every parameter: who reads the residual stream, who writes to it. Never from shapes.
 
-Optimizer groups, initial values and weight constraints are tables over roles; each parameter has exactly one.
+Optimizer groups, initial values and weight constraints are tables over roles; each parameter has exactly one. The matrices
+that every decoder has are known by name. A module that makes any other declares its role beside it:
+
+    class _Gate(nn.Module):
+        roles = {"W_g": Role.READER}
+        starts_at_zero = ("W_g",)
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
+
+from torch import Tensor, nn
 
 from ngptlab.errors import ConfigError
 
@@ -17,6 +25,7 @@ class Role(StrEnum):
     UNEMBEDDING = "unembedding"  # E_out [V, D]
     READER = "reader"  # [out, D], reads the stream: W_q, W_k, W_v, W_u
     WRITER = "writer"  # [D, in], writes to the stream: both W_o
+    INNER = "inner"  # [out, in] within a branch: neither axis runs along d_model
     SCALE = "scale"  # vectors: alpha, s_qk, s_u, s_v, s_z
 
 
@@ -52,7 +61,7 @@ D_MODEL_AXIS: dict[Role, int] = {Role.EMBEDDING: 1, Role.UNEMBEDDING: 1, Role.RE
 
 
 def role(name: str) -> Role:
-    """Role of a parameter by its full name, such as 'blocks.0.attn.W_q' or 'blocks.0.mlp.gate.s_u.stored'.
+    """Role of a parameter by its full name alone, such as 'blocks.0.attn.W_q' or 'blocks.0.mlp.gate.s_u.stored'.
 
     Raises:
         ConfigError: no rule covers the name; silently training it in some default group would corrupt a comparison.
@@ -63,8 +72,30 @@ def role(name: str) -> Role:
     if leaf in MATRICES:
         return MATRICES[leaf]
     raise ConfigError(
-        f"parameter {name!r} has no role; name a matrix as one of {', '.join(MATRICES)}, or hold a vector in nn.parts.Scale"
+        f"parameter {name!r} has no role; name a matrix as one of {', '.join(MATRICES)}, say its role in `roles` of the module "
+        "that makes it, or hold a vector in nn.parts.Scale"
     )
+
+
+def roles(model: nn.Module) -> dict[str, Role]:
+    """Roles of all parameters by their full names, in the model's order: as declared, or else by name.
+
+    Raises:
+        ConfigError: a parameter has none.
+    """
+    return {name: _role(name, owner, leaf) for name, owner, leaf in _parameters(model)}
+
+
+def zero_at_first(model: nn.Module) -> set[str]:
+    """Full names of the matrices that start at zero, whatever is drawn for others of their role."""
+    return {name for name, owner, leaf in _parameters(model) if leaf in getattr(owner, "starts_at_zero", ())}
+
+
+def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    """Full name, module and name there of every parameter, as `named_parameters` orders them."""
+    for place, owner in model.named_modules():
+        for leaf, _ in owner.named_parameters(recurse=False):
+            yield (f"{place}.{leaf}" if place else leaf), owner, leaf
 
 
 def scale_kind(name: str) -> ScaleKind:
@@ -81,9 +112,21 @@ def scale_kind(name: str) -> ScaleKind:
     )
 
 
-def d_model_axis(name: str) -> int | None:
-    """The axis of a parameter that runs along d_model; None for vectors."""
-    return D_MODEL_AXIS.get(role(name))
+def _role(name: str, owner: nn.Module, leaf: str) -> Role:
+    return getattr(owner, "roles", {}).get(leaf) or role(name)
+
+
+def along_d_model(model: nn.Module) -> Iterator[tuple[Tensor, int]]:
+    """Every matrix that has an axis along d_model, and which."""
+    for name, owner, leaf in _parameters(model):
+        axis = D_MODEL_AXIS.get(_role(name, owner, leaf))
+        if axis is not None:
+            yield getattr(owner, leaf), axis
+
+
+def d_model_axes(model: nn.Module) -> dict[str, int]:
+    """The axis that runs along d_model, of every parameter that has one, by full name."""
+    return {name: D_MODEL_AXIS[kind] for name, kind in roles(model).items() if kind in D_MODEL_AXIS}
 
 
 def placed(name: str) -> tuple[int | None, str]:

@@ -47,6 +47,14 @@ def rope_tables(
     return cos_T1K.repeat(1, num_heads, 1), sin_T1K.repeat(1, num_heads, 1)
 
 
+def for_heads(rope: Rope, x_BTHK: Tensor) -> Rope:
+    """Tables for `x`, which may have fewer heads than they are written out for."""
+    cos_THK, sin_THK = rope
+    if cos_THK.shape[-2] <= x_BTHK.shape[2]:
+        return rope
+    return cos_THK[..., : x_BTHK.shape[2], :], sin_THK[..., : x_BTHK.shape[2], :]
+
+
 def _tables(
     first: int,
     length: int,

@@ -1,14 +1,16 @@
 """The seams in steps: which of them are changed together when one method is turned into another.
 
 arXiv:2410.01131, section 2.6, lists seven steps from the usual Transformer to the normalized one; another optimizer is an
-eighth. Two steps hold two seams, because either alone makes no sense: a scale of attention scores fits the norm of the
-queries and keys that it was chosen for, and warm-up and weight decay are one statement about what the optimizer no longer
-needs.
+eighth, and each seam of structure one more. Two steps hold two seams, because either alone makes no sense: a scale of
+attention scores fits the norm of the queries and keys that it was chosen for, and warm-up and weight decay are one statement
+about what the optimizer no longer needs.
 """
 
 from __future__ import annotations
 
-from ngptlab.nn.decoder import Parts
+from dataclasses import MISSING, fields
+
+from ngptlab.nn.blocks import Parts
 
 STEPS: tuple[tuple[str, ...], ...] = (
     ("norm",),
@@ -19,6 +21,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ("logits",),
     ("weight_decay", "warmup_steps"),
     ("optimizer",),
+    *((seam.name,) for seam in fields(Parts) if seam.default is not MISSING),
 )
 """Every field of `Parts` once, in its order there."""
 

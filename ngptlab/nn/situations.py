@@ -24,6 +24,8 @@ class Situation(Enum):
     """On CUDA, compiled or not."""
     CUDA_STACKED = auto()
     """On CUDA, many models under torch.func.vmap."""
+    SIZES = auto()
+    """On torch's device without values, where only shapes and costs are of interest."""
     ELSEWHERE = auto()
     """Narrow or under autocast on a CPU, or on another device."""
     PLAIN = auto()
@@ -69,6 +71,8 @@ def situation(x: Tensor) -> Situation:
     """Where a function whose first tensor is `x` is called."""
     if _mode == "plain":
         return Situation.PLAIN
+    if x.is_meta:
+        return Situation.SIZES
     if x.is_cuda:
         return Situation.CUDA_STACKED if is_stacked() else Situation.CUDA
     # Under autocast products are narrower than what they are made of, and derivatives by hand take all of one dtype.

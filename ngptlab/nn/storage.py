@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ngptlab.nn.roles import Role, role
+from ngptlab.nn.roles import Role, roles
 
 
 @torch.no_grad()
@@ -15,6 +15,7 @@ def round_blocks(model: nn.Module, dtype: torch.dtype) -> None:
     The official code of arXiv:2410.01131 stores these matrices, and no others, in bfloat16. There an update below some
     2^-9 of a weight leaves it where it was.
     """
-    for name, weight in model.named_parameters():
-        if role(name) in (Role.READER, Role.WRITER):
+    for name, kind in roles(model).items():
+        if kind in (Role.READER, Role.WRITER, Role.INNER):
+            weight = model.get_parameter(name)
             weight.copy_(weight.to(dtype))

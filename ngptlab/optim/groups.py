@@ -10,7 +10,7 @@ from torch import nn
 from ngptlab.config import OptimConfig
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.optimizers import AdamW, Groups, Optimizers
-from ngptlab.nn.roles import Role, role
+from ngptlab.nn.roles import Role, roles
 from ngptlab.param.rules import Rules, sp
 
 
@@ -42,14 +42,17 @@ def groups(
         decay = config.weight_decay * by_role[each].weight_decay if decays else 0.0
         members.setdefault((kind_of(each), decays, lr, decay), []).append(each)
     return tuple(
-        Group(_name(roles), kind, tuple(roles), lr, decay) for (kind, _, lr, decay), roles in members.items()
+        Group(_name(alike), kind, tuple(alike), lr, decay) for (kind, _, lr, decay), alike in members.items()
     )
 
 
-def _name(roles: list[Role]) -> str:
-    if Role.SCALE in roles:
+def _name(members: list[Role]) -> str:
+    if Role.SCALE in members:
         return "scales"
-    return "matrices" if len(roles) == len(Role) - 1 else "+".join(roles)
+    if len(members) == len(Role) - 1:
+        return "matrices"
+    # Matrices within a branch came later, and a checkpoint holds the names of groups.
+    return "+".join(role for role in members if role is not Role.INNER) or Role.INNER
 
 
 def make_optimizer(
@@ -64,11 +67,11 @@ def make_optimizer(
         applied, optimizers = rules or sp(), model.optimizers
         same = (model.hidden_divisor, model.std_factors) == (applied.hidden_divisor, applied.std_factors)
         assert same, "the model was built by other rules of parametrization"
-    named = list(model.named_parameters())
+    named, kinds = list(model.named_parameters()), roles(model)
     by_kind: dict[str, Groups] = {}
     members_seen = 0
     for group in groups(config, rules, optimizers):
-        members = [parameter for name, parameter in named if role(name) in group.roles]
+        members = [parameter for name, parameter in named if kinds[name] in group.roles]
         members_seen += len(members)
         if members:
             by_kind.setdefault(group.kind, []).append(

@@ -10,7 +10,7 @@ from torch import nn
 from ngptlab.config import OptimConfig
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.parts import Scale
-from ngptlab.nn.roles import role
+from ngptlab.nn.roles import roles, zero_at_first
 from ngptlab.optim.groups import groups
 from ngptlab.param.rules import Rules
 
@@ -30,12 +30,13 @@ class Row:
 
 def rows(model: Decoder, config: OptimConfig, rules: Rules) -> list[Row]:
     """Every parameter once, blocks taken together; learning rates are peaks."""
-    modules = dict(model.named_modules())
+    modules, kinds, zeros = dict(model.named_modules()), roles(model), zero_at_first(model)
     found: dict[str, Row] = {}
     for name, weight in model.named_parameters():
-        kind = role(name)
+        kind = kinds[name]
         (group,) = (group for group in groups(config, rules, model.optimizers) if kind in group.roles)
-        std = _start(modules[name.rpartition(".")[0]], f"{model.init_std(kind, weight.shape[-1]):.4g}")
+        drawn = 0.0 if name in zeros else model.init_std(name, kind, weight.shape[-1])
+        std = _start(modules[name.rpartition(".")[0]], f"{drawn:.4g}")
         tensor = re.sub(r"^blocks\.\d+", "blocks.*", name).removesuffix(".stored")
         row = Row(tensor, kind, _shape(tuple(weight.shape)), std, group.lr, group.weight_decay)
         assert found.setdefault(tensor, row) == row, f"{tensor} differs between blocks"

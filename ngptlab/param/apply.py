@@ -7,7 +7,7 @@ from ngptlab.config.draws import initial
 from ngptlab.errors import ConfigError
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.parts import FreeWeights, Scale
-from ngptlab.nn.roles import ScaleKind, role, scale_kind
+from ngptlab.nn.roles import Role, ScaleKind, roles, scale_kind
 from ngptlab.param.rules import Rules
 
 
@@ -20,14 +20,15 @@ def apply(model: Decoder, rules: Rules, optim: OptimConfig | None = None) -> Non
     Raises:
         ConfigError: a parameter has no role, a scale no kind, or the rules are for another sort of method.
     """
-    for name, _ in model.named_parameters():
-        role(name)
+    kinds = roles(model)
     scales = {name: module for name, module in model.named_modules() if isinstance(module, Scale)}
     if rules.adam_only and not model.optimizers.adam_only:
         raise ConfigError(
             f"param.rules: muP and nuGPT are rules for AdamW, and this method's optimizer is {model.parts.optimizer}; "
             "take sp, or lend it another with --seams.optimizer"
         )
+    if rules.adam_only:
+        _check_widths(model, kinds)
     if rules.normalized_only:
         _check_normalized(model, scales)
     optim = optim or OptimConfig()
@@ -40,6 +41,20 @@ def apply(model: Decoder, rules: Rules, optim: OptimConfig | None = None) -> Non
             rule = rules.by_scale[scale_kind(name)]
             scale.init = (scale.init if rule.start is None else rule.start) * rule.init
             scale.scale = scale.scale if rule.stored is None else rule.stored
+
+
+def _check_widths(model: Decoder, kinds: dict[str, Role]) -> None:
+    """Hold a model against what rules over width know."""
+    if model.head is model.E_in:
+        raise ConfigError(
+            f"param.rules: muP and nuGPT treat embedding and head differently, and this method has one matrix for both (head is "
+            f"{model.parts.head}); take sp"
+        )
+    inner = [name for name, kind in kinds.items() if kind is Role.INNER]
+    if inner:
+        raise ConfigError(
+            f"param.rules: muP and nuGPT know matrices that read or write the stream, and {inner[0]} does neither; take sp"
+        )
 
 
 def _start_alpha(scales: dict[str, Scale], rules: Rules, start: float | None) -> None:

@@ -87,6 +87,7 @@ def mup(m: float) -> Rules:
             Role.UNEMBEDDING: Rule(),
             Role.READER: hidden,
             Role.WRITER: hidden,
+            Role.INNER: hidden,
             Role.SCALE: Rule(),
         },
         width_ratio=m,
@@ -110,6 +111,7 @@ def nugpt(m: float, m_depth: float | None = None, m_data: float = 1.0) -> Rules:
             Role.UNEMBEDDING: wide,
             Role.READER: wide,
             Role.WRITER: wide,
+            Role.INNER: wide,
             Role.SCALE: Rule(lr=every),
         },
         {

@@ -22,13 +22,14 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ngptlab.config import Dims, RunConfig
 from ngptlab.methods import load
+from ngptlab.nn.cost import MANY_LAYERS, PERIOD, extrapolated
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.loss import CHUNK_VALUES
-from ngptlab.nn.roles import role
+from ngptlab.nn.roles import roles
 from ngptlab.sizes import FLOAT32
 
-FEW_LAYERS = 3
-"""Deeper models are counted from this depth and the one before."""
+FEW_LAYERS = 2 * PERIOD
+"""Activations of deeper models are counted from this depth on."""
 
 
 @dataclass(frozen=True)
@@ -60,29 +61,21 @@ def num_moments(config: RunConfig) -> int:
     """Number of values that the optimizer keeps from step to step."""
 
     def count(model: Decoder) -> int:
-        kept = model.optimizers.state_values
-        return sum(kept(role(name)) * weight.numel() for name, weight in model.named_parameters())
+        kept, kinds = model.optimizers.state_values, roles(model)
+        return sum(kept(kinds[name]) * weight.numel() for name, weight in model.named_parameters())
 
     return _by_layer(config, count)
 
 
 def _by_layer(config: RunConfig, count: Callable[[Decoder], int]) -> int:
-    """What is counted of a model without values. All blocks are alike, so a few of thousands are enough."""
+    """What is counted of a model without values."""
     parts = load(config.method, config.seams.given)
 
     def at(dims: Dims) -> int:
         with torch.device("meta"):
             return count(Decoder(dims, parts))
 
-    return extrapolated(at, config.model)
-
-
-def extrapolated(count: Callable[[Dims], int], dims: Dims) -> int:
-    """A count that grows by the same with every block, taken at two depths where there are more."""
-    if dims.num_layers <= FEW_LAYERS:
-        return count(dims)
-    few, more = (count(dims.model_copy(update={"num_layers": FEW_LAYERS + n})) for n in (-1, 0))
-    return more + (dims.num_layers - FEW_LAYERS) * (more - few)
+    return extrapolated(at, config.model, whole=MANY_LAYERS)
 
 
 def step_memory(config: RunConfig, *, place: str, value_bytes: int) -> Memory:
@@ -90,7 +83,9 @@ def step_memory(config: RunConfig, *, place: str, value_bytes: int) -> Memory:
     params = num_params(config)
     sequences = config.device.micro_batch or config.train.batch_size
     parts, context = load(config.method, config.seams.given), config.train.context
-    kept = extrapolated(lambda dims: kept_bytes(dims, parts, sequences, context), config.model)
+    kept = extrapolated(
+        lambda dims: kept_bytes(dims, parts, sequences, context), config.model, whole=FEW_LAYERS
+    )
     copies = value_bytes * params if value_bytes != FLOAT32 else 0
     dims, positions = config.model, sequences * context
     chunk = min(max(16, CHUNK_VALUES[place] // dims.vocab_size), positions)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from ngptlab.config import RunConfig
 from ngptlab.device import COMPUTE_DTYPES, PEAK_FLOPS, compute_dtype
 from ngptlab.errors import ConfigError
-from ngptlab.flops import token_flops
+from ngptlab.methods import load
+from ngptlab.nn.cost import mean_token_flops
 from ngptlab.plan.data import PlannedData, planned_data
 from ngptlab.plan.memory import Memory, num_params, step_memory
 from ngptlab.sizes import FLOAT32, check_fits, training_parts
@@ -27,6 +28,9 @@ class Arm:
     name: str
     """The method, and what others lend it."""
     params: int
+    flops_per_token: int
+    flops: int
+    """Operations of one run."""
     memory: Memory
     checkpoint_bytes: int
     """Size of one checkpoint."""
@@ -36,7 +40,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe takes. Arms differ in parameters and memory alone: operations are counted from sizes."""
+    """What a recipe takes."""
 
     name: str
     steps: int
@@ -45,9 +49,6 @@ class Plan:
     """Tokens of one run."""
     runs: int
     """Arms times seeds."""
-    flops_per_token: int
-    flops: int
-    """Operations of one run."""
     place: str
     """cpu or cuda, for which memory is estimated."""
     dtype: str
@@ -56,7 +57,7 @@ class Plan:
     data: PlannedData
     flops_per_second: float | None
     seconds: float | None
-    """Time of one run's training steps at that speed; evaluation and saving come on top."""
+    """Time of all runs' training steps at that speed; evaluation and saving come on top."""
 
 
 def plan(arms: Sequence[RunConfig], *, seeds: int, place: str, flops_per_second: float | None) -> Plan:
@@ -67,33 +68,34 @@ def plan(arms: Sequence[RunConfig], *, seeds: int, place: str, flops_per_second:
     """
     first = arms[0]
     check_fits(training_parts(first), LARGEST, what="a training step", where="any machine")
-    per_token = token_flops(first.model, first.train.context).total
-    tokens = first.train.tokens
     dtype = compute_dtype(first.train, on_cuda=place == "cuda")
+    planned = tuple(_arm(config, place, COMPUTE_DTYPES[dtype].itemsize) for config in arms)
     return Plan(
         name=first.name,
         steps=first.train.steps,
         step_tokens=first.train.step_tokens,
-        tokens=tokens,
+        tokens=first.train.tokens,
         runs=len(arms) * seeds,
-        flops_per_token=per_token,
-        flops=per_token * tokens,
         place=place,
         dtype=dtype,
-        arms=tuple(_arm(config, place, COMPUTE_DTYPES[dtype].itemsize) for config in arms),
+        arms=planned,
         data=planned_data(first),
         flops_per_second=flops_per_second,
-        seconds=per_token * tokens / flops_per_second if flops_per_second else None,
+        seconds=seeds * sum(arm.flops for arm in planned) / flops_per_second if flops_per_second else None,
     )
 
 
 def _arm(config: RunConfig, place: str, value_bytes: int) -> Arm:
     params = num_params(config)
     checkpoint = FLOAT32 * CHECKPOINT_VALUES * params
+    parts = load(config.method, config.seams.given)
+    per_token = mean_token_flops(config.model, parts, config.train)
     saved = math.ceil(config.train.steps / config.checkpoint.every)
     return Arm(
         name=config.arm,
         params=params,
+        flops_per_token=per_token,
+        flops=per_token * config.train.tokens,
         memory=step_memory(config, place=place, value_bytes=value_bytes),
         checkpoint_bytes=checkpoint,
         disk_bytes=checkpoint * min(saved, config.checkpoint.keep + 1),

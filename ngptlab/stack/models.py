@@ -15,7 +15,7 @@ from torch.func import functional_call, vmap
 
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.parts import Scale
-from ngptlab.nn.roles import Role, role
+from ngptlab.nn.roles import Role, roles
 from ngptlab.nn.situations import stacked_models
 
 Stacked = dict[str, Tensor]
@@ -118,9 +118,9 @@ def _factors(models: Sequence[Decoder], *, like: Tensor) -> Stacked:
     for name, module in models[0].named_modules():
         if isinstance(module, Scale):
             scales = [model.get_submodule(name) for model in models]
-            speeds = [scale.init / scale.scale for scale in scales if isinstance(scale, Scale)]
+            speeds = [scale.speed for scale in scales if isinstance(scale, Scale)]
             ratios[f"{name}.stored"] = [speed / speeds[0] for speed in speeds]
-    for name, _ in models[0].named_parameters():
-        if role(name) is Role.UNEMBEDDING:
+    for name, kind in roles(models[0]).items():
+        if kind is Role.UNEMBEDDING:
             ratios[name] = [models[0].hidden_divisor / model.hidden_divisor for model in models]
     return {name: like.new_tensor(values) for name, values in ratios.items() if set(values) != {1.0}}

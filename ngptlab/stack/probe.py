@@ -30,6 +30,8 @@ def refusal(parts: Parts) -> str:
     """Why models of these parts can't be trained as a stack; empty where they can."""
     if not parts.optimizer.build(DIMS).adam_only:
         return f"a stack has AdamW alone, and this method's optimizer is {parts.optimizer}"
+    if parts.context.build(DIMS) is not None:
+        return f"a stack has sequences of one length, and this method's context is {parts.context}"
     models = [_toy(parts, number) for number in range(2)]
     tokens_MBT = torch.randint(17, (2, 3, 9), generator=torch.Generator().manual_seed(0))
     inputs_MBT, targets_MBT = tokens_MBT[:, :, :-1], tokens_MBT[:, :, 1:]
@@ -51,7 +53,8 @@ def refusal(parts: Parts) -> str:
 def _toy(parts: Parts, number: int) -> Decoder:
     """Models that differ in all that may differ, with scales that are not constant."""
     model = Decoder(DIMS, parts)
-    model.hidden_divisor = 1.0 + number
+    if parts.head.build(DIMS):  # rules that divide refuse a model without a head of its own
+        model.hidden_divisor = 1.0 + number
     for module in model.modules():
         if isinstance(module, Scale):
             module.init *= 1.0 + 0.5 * number

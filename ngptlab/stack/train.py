@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ngptlab import methods
 from ngptlab.config import RunConfig
-from ngptlab.data.batches import Batches
 from ngptlab.errors import ConfigError, LabError
 from ngptlab.experiment import (
     Setting,
@@ -26,7 +25,7 @@ from ngptlab.stack.trainer import StackTrainer
 from ngptlab.tracking.tracker_process import TrackerProcess
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
-from ngptlab.train.trainer import Trainer
+from ngptlab.train.trainer import StepBatches, Trainer
 from ngptlab.whole import check_finished
 
 
@@ -83,7 +82,7 @@ def _open(
     reporter: Reporter,
 ) -> list[Trainer]:
     """A trainer for each run that is not done and can be opened, its directory and its tracker held by `held`."""
-    batches: dict[int, Batches] = {}
+    batches: dict[int, StepBatches] = {}
     trainers: list[Trainer] = []
     trackers: list[TrackerProcess] = []
     for config, path in zip(configs, places, strict=True):

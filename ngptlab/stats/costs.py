@@ -1,4 +1,4 @@
-"""What training has cost: tokens and operations counted from sizes, seconds as the runs recorded them."""
+"""What training has cost: tokens and operations as counted, seconds as the runs recorded them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Literal, TypedDict
 
 import numpy as np
 
-from ngptlab.config import RunConfig
-from ngptlab.flops import token_flops
 from ngptlab.stats import estimates as stats
 from ngptlab.stats import series
 from ngptlab.stats.records import RunRecord, steady_seconds
@@ -23,7 +21,7 @@ class Cost(TypedDict):
     """Finished optimizer steps."""
     tokens: int
     flops: int
-    """Counted from sizes (`ngptlab/flops.py`)."""
+    """As the runs counted them (`ngptlab/nn/cost.py`)."""
     seconds: float | None
     """Time in training steps, mean over the seeds; None where a run did not record each of its steps."""
 
@@ -33,7 +31,7 @@ class Meter:
 
     def __init__(self, arm: Sequence[RunRecord]) -> None:
         self._step_tokens = arm[0].config.train.step_tokens
-        self._token_flops = operations(arm[0].config)
+        self._token_flops = arm[0].flops_per_token
         clocks = [elapsed(run) for run in arm]
         self._clocks = [clock for clock in clocks if clock is not None]
         self.has_seconds = len(self._clocks) == len(arm)
@@ -50,11 +48,6 @@ def elapsed(run: RunRecord) -> np.ndarray | None:
     if [row.step for row in run.timing] != list(range(1, run.config.train.steps + 1)):
         return None
     return np.cumsum([0.0, *(row.step_seconds for row in run.timing)])
-
-
-def operations(config: RunConfig) -> int:
-    """Operations of a training step, for a token."""
-    return token_flops(config.model, config.train.context).total
 
 
 def token_seconds(arm: Sequence[RunRecord]) -> float | None:

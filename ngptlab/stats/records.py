@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 
 from ngptlab.config import Frozen, RunConfig, explain
 from ngptlab.errors import CheckpointError, ConfigError, DataError
+from ngptlab.flops import token_flops
 from ngptlab.runs import Ending, Run, ending_of
 from ngptlab.stats import series
 from ngptlab.stats.search import Search, find
@@ -98,6 +99,8 @@ class RunRecord:
     env: dict[str, str]
     """Provenance, every value as text."""
     params: int
+    flops_per_token: int
+    """Operations of a training step for a token: as the run counted them, or from sizes where it is from before that."""
     val: tuple[ValRow, ...]
     """By step, each step once; the last is the run's last step."""
     length: LengthRow | None
@@ -162,6 +165,9 @@ def _load(path: Path) -> RunRecord:
     params = summary.get("params")
     if not isinstance(params, int) or isinstance(params, bool) or params < 0:
         raise _damaged(path, "summary.json lacks the number of params")
+    flops = summary.get("flops_per_token")
+    if not isinstance(flops, int) or isinstance(flops, bool) or flops < 1:
+        flops = token_flops(run.config.model, run.config.train.context).total
     return RunRecord(
         name=printable(path.resolve().name),
         config=run.config,
@@ -171,6 +177,7 @@ def _load(path: Path) -> RunRecord:
             if value not in (None, "")
         },
         params=params,
+        flops_per_token=flops,
         val=val,
         trunk=None if trunk is None else printable(trunk),
         search=find(run.config, study=path.resolve().parent.parent),

@@ -18,7 +18,7 @@ from ngptlab.config import RunConfig
 from ngptlab.config.due import checkpoint_due, validation_due
 from ngptlab.device import Device, Fetched
 from ngptlab.errors import DivergedError
-from ngptlab.flops import token_flops
+from ngptlab.nn.cost import mean_token_flops
 from ngptlab.nn.decoder import Decoder
 from ngptlab.optim.groups import make_optimizer, set_lr
 from ngptlab.optim.schedule import lr_factor
@@ -80,7 +80,8 @@ class Trainer:
         self._program = program(self.model, self.device)
         self.runs_ahead = self.device.runs_ahead
         self._finished_at = 0.0
-        flops = train.step_tokens * token_flops(self.config.model, train.context).total
+        self.token_flops = mean_token_flops(self.config.model, self.model.parts, train)
+        flops = train.step_tokens * self.token_flops
         self.meter = Meter(step_tokens=train.step_tokens, step_flops=flops, peak_flops=self.device.peak_flops)
 
     def fit(self) -> None:
@@ -199,7 +200,10 @@ class Trainer:
 
     def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """Mean loss of the batch, a scalar; its gradient is in the parameters, summed over micro-batches."""
-        size = self.config.device.micro_batch or len(inputs_BT)
+        pieces = (
+            len(inputs_BT) // self.config.train.batch_size
+        )  # of each sequence, where the method cuts them
+        size = self.config.device.micro_batch * pieces or len(inputs_BT)
         share = size / len(inputs_BT)
         total = torch.zeros((), device=inputs_BT.device)
         for inputs, targets in zip(torch.split(inputs_BT, size), torch.split(targets_BT, size), strict=True):

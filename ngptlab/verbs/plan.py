@@ -76,7 +76,8 @@ def text(plan: Plan) -> str:
     data, arms = plan.data, plan.arms
     lines = [
         f"{plan.name}: {plan.runs} runs of {plan.steps:,} steps x {plan.step_tokens:,} tokens = {plan.tokens:,} tokens",
-        f"operations     {plan.flops_per_token:,} a token, {plan.flops:.2e} a run",
+        f"operations     {_each(plan, [f'{arm.flops_per_token:,}' for arm in arms])} a token, "
+        f"{_each(plan, [f'{arm.flops:.2e}' for arm in arms])} a run",
         "time           " + _time(plan),
         f"parameters     {_each(plan, [f'{arm.params:,}' for arm in arms])}",
         f"memory         {_each(plan, [_gb(arm.memory.total) for arm in arms])} on {plan.place} by estimate, with "
@@ -115,7 +116,7 @@ def _each(plan: Plan, values: list[str]) -> str:
 def _time(plan: Plan) -> str:
     if plan.seconds is None:
         return "not estimated; give --flops-per-second, as the line of progress shows it, or --gpu"
-    one, every = (_duration(seconds) for seconds in (plan.seconds, plan.seconds * plan.runs))
+    one, every = (_duration(seconds) for seconds in (plan.seconds / plan.runs, plan.seconds))
     return f"{one} a run, {every} for {plan.runs}, at {plan.flops_per_second:.3g} operations a second; evaluations not counted"
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ngptlab import ConfigError, DataError, Decoder, Dims, build_model, methods
-from ngptlab.nn import decoder
+from ngptlab.nn import blocks, decoder
 from ngptlab.nn.cache import AHEAD, Cache
 from ngptlab.nn.functions import attention_to_past, causal_attention
 from ngptlab.nn.rope import Angles, rope_tables
@@ -82,7 +82,7 @@ def test_a_window_is_what_its_definition_says(
 ) -> None:
     model = trained_like(method)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoder, "causal_attention", partial(windowed, window=window))
+        patch.setattr(blocks, "causal_attention", partial(windowed, window=window))
         expected = model(TOKENS)
     torch.testing.assert_close(in_pieces(model, cuts, capacity=capacity, window=window), expected, **EXACT)
 

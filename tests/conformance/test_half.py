@@ -15,7 +15,7 @@ from ngptlab.nn.cache import Cache
 from ngptlab.nn.folded import folded
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import UnitWeights
-from ngptlab.nn.roles import Role, d_model_axis, role
+from ngptlab.nn.roles import D_MODEL_AXIS, Role, role
 from ngptlab.optim.groups import make_optimizer
 
 DIMS = Dims(vocab_size=37, num_layers=2, num_heads=2, d_model=32, d_ff=42)
@@ -152,7 +152,7 @@ def test_the_constraint_leaves_rows_of_unit_norm(method: str, dtype: torch.dtype
         weight.mul_(1.3)
     model.after_step()
     for name, weight in model.named_parameters():
-        axis = d_model_axis(name)
+        axis = D_MODEL_AXIS.get(role(name))
         if axis is not None:
             # A unit of rounding for each of 32 entries, of random sign: 2^-9 / sqrt(32) of bfloat16's norm, four times that
             # at most. A norm that is rounded itself puts rows off by up to 2^-9.

@@ -17,7 +17,7 @@ from ngptlab.device import Device
 from ngptlab.nn import loss as loss_module
 from ngptlab.nn.functions import linear, mean_loss, scaled_units
 from ngptlab.nn.parts import Logits, UnitWeights
-from ngptlab.nn.roles import d_model_axis
+from ngptlab.nn.roles import D_MODEL_AXIS, role
 from ngptlab.nn.rope import rope_tables
 from ngptlab.nn.situations import plain_formulas
 from ngptlab.optim.groups import make_optimizer
@@ -90,7 +90,7 @@ def test_constraint(method: str) -> None:
     other.after_step()
     for (name, weight), twin in zip(one.named_parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(weight, twin, rtol=1e-6, atol=0)
-        axis = d_model_axis(name)
+        axis = D_MODEL_AXIS.get(role(name))
         if axis is not None and methods.load(method).after_step == UnitWeights():
             assert (weight.norm(dim=axis) - 1).abs().max() < 1e-6
 

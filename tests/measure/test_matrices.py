@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 import pytest
 import torch
@@ -14,11 +15,12 @@ from ngptlab.measure import matrices as matrices_module
 from ngptlab.measure.matrices import Matrix, matrix_names, under_views
 from ngptlab.measure.spectra.measure import spectra
 from ngptlab.measure.spectra.spectrum import singular_values
-from ngptlab.nn.decoder import Decoder
+from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.functions import causal_attention
 from ngptlab.nn.parts import Scale, UnitWeights
-from ngptlab.nn.roles import d_model_axis
+from ngptlab.nn.roles import d_model_axes
 from ngptlab.nn.rope import rope_tables
+from ngptlab.nn.shared import Shared
 
 DIMS = Dims(vocab_size=19, num_layers=2, num_heads=2, d_model=12, d_ff=20)
 every_method = pytest.mark.parametrize("method", methods.names())
@@ -46,7 +48,17 @@ def one(model: Decoder, name: str, view: str = "stored") -> Matrix:
     return found
 
 
-@every_method
+PLAIN = {f.name: f.default for f in fields(Parts) if f.name in ("attention", "value", "mask", "attn_out")}
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        m
+        for m in methods.names()
+        if all(getattr(methods.load(m), seam) == part for seam, part in PLAIN.items())
+    ],
+)
 def test_attention_is_the_sum_of_its_heads(method: str) -> None:
     """Each head computed from what `heads()` says is its own gives attention, so the cut is the forward pass's."""
     model = built(method)
@@ -58,7 +70,7 @@ def test_attention_is_the_sum_of_its_heads(method: str) -> None:
     q_BTHK, k_BTHK, v_BTHK = (torch.stack([h_BTD @ W.T for W in heads], dim=2) for heads in (W_q, W_k, W_v))
     o_BTHK = causal_attention(*attn.qk(q_BTHK, k_BTHK, rope), v_BTHK, attn.scale)
     total_BTD = sum(o_BTHK[:, :, head] @ W_o[head].T for head in range(2))
-    torch.testing.assert_close(total_BTD, attn(h_BTD, rope), **TOLERANCE)
+    torch.testing.assert_close(total_BTD, attn(h_BTD, Shared(torch.zeros(2, 5), h_BTD, rope)), **TOLERANCE)
 
 
 @pytest.mark.parametrize("leaf", ["W_q", "W_k", "W_v", "W_o"])
@@ -135,8 +147,11 @@ def test_norms_along_d_model_see_a_wrong_axis(monkeypatch: pytest.MonkeyPatch) -
         return max(max(abs(norms["min"] - 1), abs(norms["max"] - 1)) for norms in along)
 
     assert worst() < 1e-6
-    turned = lambda name: None if d_model_axis(name) is None else 1 - d_model_axis(name)  # noqa: E731
-    monkeypatch.setattr(matrices_module, "d_model_axis", turned)
+
+    def turned(model: Decoder) -> dict[str, int]:
+        return {name: 1 - axis for name, axis in d_model_axes(model).items()}
+
+    monkeypatch.setattr(matrices_module, "d_model_axes", turned)
     assert worst() > 0.2
 
 

@@ -19,7 +19,9 @@ from torch import Tensor
 
 from ngptlab.measure.matrices import unit_vectors
 from ngptlab.measure.spread import spread
-from ngptlab.nn.decoder import Block, Decoder
+from ngptlab.nn.blocks import Block
+from ngptlab.nn.decoder import Decoder
+from ngptlab.nn.functions import heads_for
 from ngptlab.nn.precision import NORM_FLOOR, wide
 
 BATCH_TOKENS = 4096
@@ -60,17 +62,22 @@ def angles(a_ND: Tensor, b_ND: Tensor) -> Tensor:
     return 2 * torch.rad2deg(torch.atan2(apart, together))
 
 
-def entropies(q_BTHK: Tensor, k_BTHK: Tensor, scale: float) -> Tensor:
-    """Entropy in nats of causal attention's weights, mean over heads, [B * T]; some queries at a time to bound memory."""
+def entropies(q_BTHK: Tensor, k_BTHK: Tensor, scale: float, window: int | None = None) -> Tensor:
+    """Entropy in nats of causal attention's weights, mean over heads, [B * T]; some queries at a time to bound memory.
+
+    With a window, each query meets so many keys, its own the last.
+    """
     T = q_BTHK.shape[1]
     position_T = torch.arange(T, device=q_BTHK.device)
     found = []
     for q_THK, k_THK in zip(wide(q_BTHK), wide(k_BTHK), strict=True):
         for queries_C in torch.split(position_T, QUERIES_AT_ONCE):
-            later_CT = position_T > queries_C.unsqueeze(1)
+            unmet_CT = position_T > queries_C.unsqueeze(1)
+            if window is not None:
+                unmet_CT |= position_T <= queries_C.unsqueeze(1) - window
             scores_HCT = torch.einsum("chk,thk->hct", q_THK[queries_C], k_THK) * scale
-            logs_HCT = scores_HCT.masked_fill(later_CT, -torch.inf).log_softmax(-1)
-            found.append(-(logs_HCT.exp() * logs_HCT.masked_fill(later_CT, 0)).sum(-1).mean(0))
+            logs_HCT = scores_HCT.masked_fill(unmet_CT, -torch.inf).log_softmax(-1)
+            found.append(-(logs_HCT.exp() * logs_HCT.masked_fill(unmet_CT, 0)).sum(-1).mean(0))
     return torch.cat(found).double()
 
 
@@ -116,6 +123,7 @@ def _hooked(model: Decoder, found: Values) -> Iterator[None]:
 
 def _hook(block: Block, layer: int, found: Values) -> list[Any]:
     entered: list[Tensor] = []
+    attn: Any = block.attn
 
     def keep(quantity: str, values: Tensor) -> None:
         found[layer, quantity].append(values)
@@ -141,12 +149,14 @@ def _hook(block: Block, layer: int, found: Values) -> list[Any]:
         keep("block_angle_degrees", angles(entered.pop(), after_ND))
 
     def after_qk(module: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
-        keep("attn_entropy_nats", entropies(*output, block.attn.scale))
+        q_BTHK, k_BTHK = output
+        k_BTHK = heads_for(q_BTHK, k_BTHK)
+        keep("attn_entropy_nats", entropies(q_BTHK, k_BTHK, attn.scale, attn.window))
 
     return [
         block.attn_residual.register_forward_hook(after_attn),
         block.mlp_residual.register_forward_hook(after_mlp),
-        block.attn.qk.register_forward_hook(after_qk),
+        attn.qk.register_forward_hook(after_qk),
     ]
 
 

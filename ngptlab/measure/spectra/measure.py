@@ -12,7 +12,7 @@ from ngptlab.measure.matrices import VIEWS, Matrix, View, matrix_names, under_vi
 from ngptlab.measure.spectra.embeddings import cloud
 from ngptlab.measure.spectra.spectrum import spectrum
 from ngptlab.nn.decoder import Decoder
-from ngptlab.nn.roles import Role, role
+from ngptlab.nn.roles import Role, roles
 
 Track = Callable[[Sequence[str]], Iterable[str]]
 """Passes the names of matrices on, and shows how far the work is."""
@@ -25,10 +25,11 @@ def spectra(model: Decoder, *, views: Sequence[View] = VIEWS, track: Track = ite
     embeddings.
     """
     records, clouds = [], []
+    kinds = roles(model)
     for name in track(matrix_names(model)):
         for matrix in under_views(model, name, views):
             records += list(_records(matrix))
-            if role(name) in (Role.EMBEDDING, Role.UNEMBEDDING):
+            if kinds[name] in (Role.EMBEDDING, Role.UNEMBEDDING):
                 clouds.append(cloud(matrix))
     return {"matrices": records, "embeddings": clouds}
 

@@ -65,7 +65,7 @@ def log_likelihoods(
         DivergedError: the model's logits are not finite.
     """
     _check(pairs, max_length)
-    weight = model.E_out
+    weight = model.head
     rows_VD = model.logits_map.rows(weight).to(model.compute_dtype or weight.dtype)
     totals, all_greedy = np.zeros(len(pairs)), np.ones(len(pairs), dtype=bool)
     todo = [

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ngptlab.nn.blocks import FeedForward
 from ngptlab.nn.decoder import Decoder
 
 STREAM = ("embedding", "attn out", "mlp out", "stream", "head input")
@@ -51,8 +52,9 @@ def _hooked(model: Decoder, found: Activations) -> Iterator[None]:
             block.attn.register_forward_hook(result("attn out")),
             block.mlp.register_forward_hook(result("mlp out")),
             block.attn.qk.register_forward_hook(scores(block.attn.scale)),
-            block.mlp.gate.register_forward_pre_hook(gate),
         ]
+        if isinstance(block.mlp, FeedForward):
+            handles.append(block.mlp.gate.register_forward_pre_hook(gate))
     try:
         yield
     finally:

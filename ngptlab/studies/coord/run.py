@@ -107,7 +107,7 @@ def _run(
             model.after_step()
             optimizer.zero_grad(set_to_none=True)
         now = activations(model, inputs_BT)
-        for kind in KINDS:
+        for kind in filter(now.get, KINDS):  # those that this method has
             factor = gain if kind in STREAM else 1.0
             size, change = _mean_abs(now, kind), _mean_abs(now, kind, first)
             yield Point(width, seed, step, kind, factor * size, factor * change)

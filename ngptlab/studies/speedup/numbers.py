@@ -167,7 +167,7 @@ def _schedule(config: RunConfig) -> str:
 def _priced(point: Point, ours: Sequence[RunRecord], theirs: Sequence[RunRecord]) -> SpeedUpPoint:
     """The tokens as steps, operations and seconds."""
     config, base = ours[0].config, theirs[0].config
-    flops, base_flops = costs.operations(config), costs.operations(base)
+    flops, base_flops = ours[0].flops_per_token, theirs[0].flops_per_token
     seconds, base_seconds = costs.token_seconds(ours), costs.token_seconds(theirs)
     return {
         "steps": round(point.tokens / config.train.step_tokens),

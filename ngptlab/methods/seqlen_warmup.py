@@ -1,0 +1,44 @@
+"""The baseline on short sequences first: the context grows from 8 tokens to the whole over 80% of the training.
+
+Source: arXiv:2108.06084; branch slw of alxndrTL/modded-nanogpt, which grows it in steps of 8. Here a length is a divisor of the
+context, because each sequence is cut into pieces: every update then has the same tokens as the baseline's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ngptlab.config import Dims
+from ngptlab.nn.decoder import Parts
+from ngptlab.nn.optimizers import AdamW
+from ngptlab.nn.parts import Add, FreeWeights, HeadWidthPower, PlainLogits, RMSNorm, Rotate, SwiGLU
+
+
+@dataclass(frozen=True)
+class Growing:
+    """The largest divisor of the context that is not above a line from `first` to the whole over a part of the steps."""
+
+    first: int = 8
+    until: float = 0.8
+
+    def build(self, dims: Dims) -> Callable[[int, int, int], int]:
+        return self._length
+
+    def _length(self, step: int, steps: int, context: int) -> int:
+        done = min(1.0, step / (self.until * steps))
+        most = self.first + done * (context - self.first)
+        return max((n for n in range(1, context + 1) if context % n == 0 and n <= most), default=context)
+
+
+METHOD = Parts(
+    norm=RMSNorm(),
+    after_step=FreeWeights(),
+    residual=Add(),
+    attn_scale=HeadWidthPower(-0.5),
+    qk=Rotate(),
+    gate=SwiGLU(),
+    logits=PlainLogits(),
+    weight_decay=0.1,
+    warmup_steps=200,
+    optimizer=AdamW(),
+    context=Growing(),
+)

@@ -1,0 +1,56 @@
+"""Operations of a training step, counted on a model without values: whatever a method multiplies is in it.
+
+The convention is that of ngptlab/flops.py, whose formula gives the same number for the plain decoder. Products of matrices are
+counted where torch makes them. The embedding, elementwise operations, the loss and the optimizer are left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ngptlab.config import Dims, TrainConfig
+from ngptlab.nn.decoder import Decoder, Parts
+from ngptlab.nn.fast.counted import attention_counted
+
+PERIOD = 4
+MANY_LAYERS = 64
+"""Layers that are built without values in a fraction of a second."""
+FORWARD_AND_BACKWARD = 3
+"""Backward costs twice what forward does."""
+
+
+def token_flops(dims: Dims, parts: Parts, context: int) -> int:
+    """Operations per token of forward and backward over sequences of `context` tokens."""
+    return extrapolated(lambda few: _token_flops(few, parts, context), dims, whole=MANY_LAYERS)
+
+
+def extrapolated(count: Callable[[Dims], int], dims: Dims, *, whole: int) -> int:
+    """What is counted of a model without values. Of more than `whole` layers, the layers beyond are counted by the last `PERIOD`.
+
+    Blocks may differ by their number, in patterns that come again after `PERIOD` layers at most.
+    """
+    if dims.num_layers <= whole:
+        return count(dims)
+    fewer, few = (count(dims.model_copy(update={"num_layers": layers})) for layers in (whole - PERIOD, whole))
+    return few + (dims.num_layers - whole) * (few - fewer) // PERIOD
+
+
+def _token_flops(dims: Dims, parts: Parts, context: int) -> int:
+    with torch.device("meta"), torch.no_grad():
+        model, tokens_BT = Decoder(dims, parts), torch.zeros(1, context, dtype=torch.long)
+        with FlopCounterMode(display=False) as products, attention_counted() as attended:
+            model(tokens_BT)
+    return int(FORWARD_AND_BACKWARD * (products.get_total_flops() + sum(attended)) // context)
+
+
+def mean_token_flops(dims: Dims, parts: Parts, train: TrainConfig) -> int:
+    """The same over a whole training, in which a method's sequences may be of several lengths."""
+    length = parts.context.build(dims)
+    if length is None:
+        return token_flops(dims, parts, train.context)
+    steps = Counter(length(step, train.steps, train.context) for step in range(train.steps))
+    return round(sum(n * token_flops(dims, parts, context) for context, n in steps.items()) / train.steps)
