@@ -19,8 +19,8 @@ from ngptlab.errors import ConfigError
 
 FLOAT32, INT64 = 4, 8
 """Bytes of a value: weights are in the first, tokens of a batch in the second."""
-STATE_BLOCKS, STATE_EMBEDDINGS = 3, 4
-"""Values kept for each weight: itself, its gradient, and the optimizer's moments, of which Muon has one in blocks, AdamW two."""
+STATE = 3
+"""Values kept for each weight: itself, its gradient, and one at least that the optimizer keeps."""
 HALF = 2
 """Bytes of an activation in the narrowest compute dtype."""
 
@@ -68,12 +68,13 @@ def embedding_values(dims: Dims) -> int:
     return 2 * dims.vocab_size * dims.d_model
 
 
-def model_parts(dims: Dims, *, blocks: int = 1, embeddings: int = 1) -> list[Part]:
-    """What a model's matrices take in float32, that many times."""
+def model_parts(dims: Dims, *, values: int = 1) -> list[Part]:
+    """What a model's matrices take in float32, with so many values kept for each weight."""
     vocabulary = {"model.vocab_size": dims.vocab_size, "model.d_model": dims.d_model}
     return [
-        Part("the blocks", blocks * FLOAT32 * block_values(dims), _of_blocks(dims)),
-        Part("the embeddings", embeddings * FLOAT32 * embedding_values(dims), vocabulary),
+        Part("the blocks", values * FLOAT32 * block_values(dims), _of_blocks(dims)),
+        # One matrix at least, because a method may tie the head to the embedding.
+        Part("the embeddings", values * FLOAT32 * embedding_values(dims) // 2, vocabulary),
     ]
 
 
@@ -85,7 +86,7 @@ def training_parts(config: RunConfig) -> list[Part]:
     batch = {"train.batch_size": train.batch_size, "train.context": train.context}
     sequences = {"device.micro_batch": micro, "train.context": train.context} if micro else batch
     return [
-        *model_parts(dims, blocks=STATE_BLOCKS, embeddings=STATE_EMBEDDINGS),
+        *model_parts(dims, values=STATE),
         Part("activations", HALF * positions * kept, {**sequences, **_of_blocks(dims)}),
         Part("a batch", 2 * INT64 * train.step_tokens, batch),
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from ngptlab import ConfigError, Dims, RunConfig, build_model, methods, sizes
 from ngptlab.config import DeviceConfig, TrainConfig
-from ngptlab.plan.memory import step_memory
+from ngptlab.plan.memory import num_params, step_memory
 from ngptlab.sizes import CONTAINER_LIMITS, Part, check_fits, host_bytes, in_bytes, training_parts
 
 SHAPES = [
@@ -43,7 +43,10 @@ def test_it_is_a_lower_bound_and_not_a_far_one(method: str, shape: tuple[Dims, i
     for memory in (narrow, step_memory(config, place="cpu", value_bytes=4)):
         model = memory.weights + memory.gradients + memory.moments
         assert blocks + embeddings <= model
-        assert memory.total / 5 < blocks + embeddings + activations <= memory.total
+        least = blocks + embeddings + activations
+        # What an optimizer keeps beyond three moments may be squares of a matrix's sides, which no number of weights bounds.
+        squares = max(0, memory.moments - 3 * 4 * num_params(config))
+        assert (memory.total - squares) / 5 < least <= memory.total
 
 
 def test_the_message_names_sizes_and_fields() -> None:

@@ -1,13 +1,16 @@
-"""What the seam `optimizer` holds: which optimizer moves the parameters of a role.
+"""What the seam `optimizer` holds: which optimizer moves the parameters of a role, and how fast beside the others.
 
-Everything else that decides an update (rates, decay, betas) is the config's and the parametrization's.
+Everything else that decides an update (rates, decay, AdamW's betas) is the config's and the parametrization's. What a method's
+own optimizer is made of is in `nn/updates.py`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from math import prod
+from typing import Any, ClassVar
 
 import torch
 
@@ -17,49 +20,90 @@ from ngptlab.nn.roles import Role
 Groups = list[dict[str, Any]]
 """Parameter groups as torch's optimizers take them."""
 
-
-class Optimizers(Protocol):
-    """What the seam builds."""
-
-    @property
-    def adam_only(self) -> bool:
-        """Whether every update is AdamW's, which rules of parametrization and stacks of models are made for."""
-        ...
-
-    def kind(self, role: Role) -> str:
-        """A word for the roles that move alike. Roles of different kinds never share a group."""
-        ...
-
-    def state_values(self, role: Role) -> int:
-        """Values kept from step to step for each value of a parameter."""
-        ...
-
-    def make(self, groups: dict[str, Groups], config: OptimConfig) -> torch.optim.Optimizer:
-        """The optimizer of a model, from its groups by kind."""
-        ...
+ADAMW = "AdamW"
+"""The kind of roles that AdamW moves."""
 
 
-@dataclass(frozen=True)
-class AdamW:
-    """AdamW for every parameter (arXiv:1711.05101)."""
+class Optimizers(ABC):
+    """What the seam builds. A record of a method's own optimizers is a frozen subclass."""
 
-    adam_only: ClassVar[bool] = True
+    adam_only: ClassVar[bool] = False
+    """Whether every update is AdamW's, which rules of parametrization and stacks of models are made for."""
 
     def build(self, dims: Dims) -> Optimizers:
         return self
 
+    @abstractmethod
     def kind(self, role: Role) -> str:
-        return "all"
+        """Name of the optimizer that moves a role. Roles of different kinds never share a group."""
 
-    def state_values(self, role: Role) -> int:
-        return 2
+    @abstractmethod
+    def state_values(self, role: Role, shape: Sequence[int]) -> int:
+        """Values kept from step to step for one parameter, single numbers such as a count of steps left out."""
+
+    @abstractmethod
+    def one(self, kind: str, groups: Groups, config: OptimConfig) -> torch.optim.Optimizer:
+        """The optimizer of a kind over its groups."""
+
+    def lr_factor(self, role: Role) -> float:
+        """Factor on the learning rate of a role."""
+        return 1.0
+
+    def decay_factor(self, role: Role) -> float:
+        """Factor on the weight decay of a role; a step multiplies the decay by the learning rate."""
+        return 1.0
 
     def make(self, groups: dict[str, Groups], config: OptimConfig) -> torch.optim.Optimizer:
-        return _adamw(groups["all"], config)
+        """The optimizer of a model, from its groups by kind."""
+        kinds = sorted(groups, key=lambda kind: kind == ADAMW)  # AdamW last
+        parts = [self.one(kind, groups[kind], config) for kind in kinds]
+        return parts[0] if len(parts) == 1 else Several(parts)
 
 
 @dataclass(frozen=True)
-class MuonInBlocks:
+class AdamW(Optimizers):
+    """AdamW for every parameter (arXiv:1711.05101)."""
+
+    adam_only: ClassVar[bool] = True
+
+    def kind(self, role: Role) -> str:
+        return ADAMW
+
+    def state_values(self, role: Role, shape: Sequence[int]) -> int:
+        return 2 * prod(shape)
+
+    def one(self, kind: str, groups: Groups, config: OptimConfig) -> torch.optim.Optimizer:
+        return adamw(groups, config)
+
+
+class BesideAdamW(Optimizers):
+    """An optimizer for the matrices of blocks; AdamW for embedding, head and scales."""
+
+    name: ClassVar[str]
+    """The optimizer's, which no other kind has."""
+    roles: ClassVar[tuple[Role, ...]] = (Role.READER, Role.WRITER, Role.INNER)
+    """What it moves."""
+
+    def kind(self, role: Role) -> str:
+        return self.name if role in self.roles else ADAMW
+
+    def state_values(self, role: Role, shape: Sequence[int]) -> int:
+        return self.kept(shape) if role in self.roles else 2 * prod(shape)
+
+    def one(self, kind: str, groups: Groups, config: OptimConfig) -> torch.optim.Optimizer:
+        return self.own(groups, config) if kind == self.name else adamw(groups, config)
+
+    @abstractmethod
+    def kept(self, shape: Sequence[int]) -> int:
+        """As `state_values`, for what the method's own optimizer moves."""
+
+    @abstractmethod
+    def own(self, groups: Groups, config: OptimConfig) -> torch.optim.Optimizer:
+        """The method's own optimizer."""
+
+
+@dataclass(frozen=True)
+class MuonInBlocks(BesideAdamW):
     """Muon for the matrices of blocks, AdamW for embedding, head and scales (github.com/KellerJordan/Muon).
 
     An update of a matrix is its momentum, made orthogonal by steps of Newton and Schulz in bfloat16. It is scaled to the
@@ -69,31 +113,24 @@ class MuonInBlocks:
     momentum: float = 0.95
     ns_steps: int = 5
 
-    adam_only: ClassVar[bool] = False
+    name: ClassVar[str] = "Muon"
 
-    def build(self, dims: Dims) -> Optimizers:
-        return self
+    def kept(self, shape: Sequence[int]) -> int:
+        return prod(shape)
 
-    def kind(self, role: Role) -> str:
-        return "blocks" if role in (Role.READER, Role.WRITER, Role.INNER) else "rest"
-
-    def state_values(self, role: Role) -> int:
-        return 1 if self.kind(role) == "blocks" else 2
-
-    def make(self, groups: dict[str, Groups], config: OptimConfig) -> torch.optim.Optimizer:
-        in_blocks = torch.optim.Muon(
-            groups["blocks"],
+    def own(self, groups: Groups, config: OptimConfig) -> torch.optim.Optimizer:
+        return torch.optim.Muon(
+            groups,
             lr=config.lr,
             momentum=self.momentum,
             nesterov=True,
             ns_steps=self.ns_steps,
             adjust_lr_fn="match_rms_adamw",
         )
-        return Several([in_blocks, _adamw(groups["rest"], config)])
 
 
-def _adamw(groups: Groups, config: OptimConfig) -> torch.optim.Optimizer:
-    """Fused where torch has it."""
+def adamw(groups: Groups, config: OptimConfig) -> torch.optim.Optimizer:
+    """torch's AdamW, fused where torch has that."""
     places = {parameter.device.type for group in groups for parameter in group["params"]}
     fused = places <= {"cpu", "cuda"}
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)

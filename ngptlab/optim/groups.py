@@ -29,18 +29,19 @@ class Group:
 def groups(
     config: OptimConfig, rules: Rules | None = None, optimizers: Optimizers | None = None
 ) -> tuple[Group, ...]:
-    """Matrices decay, vectors do not. Learning rates and decay are the config's times the rules' factors (default: SP, all 1).
+    """Matrices decay, vectors do not. Learning rates and decay are the config's times the rules' factors (default: SP, all 1)
+    times those of the optimizers (default: AdamW's, all 1).
 
-    Roles with equal numbers and one optimizer (default: AdamW) share a group.
+    Roles with equal numbers and one optimizer share a group.
     """
     assert config.weight_decay is not None, "methods.resolve comes first"
-    by_role, kind_of = (rules or sp()).by_role, (optimizers or AdamW()).kind
+    by_role, own = (rules or sp()).by_role, optimizers or AdamW()
     members: dict[tuple[str, bool, float, float], list[Role]] = {}
     for each in Role:
         decays = each is not Role.SCALE
-        lr = config.lr * by_role[each].lr
-        decay = config.weight_decay * by_role[each].weight_decay if decays else 0.0
-        members.setdefault((kind_of(each), decays, lr, decay), []).append(each)
+        lr = config.lr * by_role[each].lr * own.lr_factor(each)
+        decay = config.weight_decay * by_role[each].weight_decay * own.decay_factor(each) if decays else 0.0
+        members.setdefault((own.kind(each), decays, lr, decay), []).append(each)
     return tuple(
         Group(_name(alike), kind, tuple(alike), lr, decay) for (kind, _, lr, decay), alike in members.items()
     )

@@ -24,6 +24,8 @@ class Row:
     shape: str
     std: str
     """Standard deviation of the draw, before the method's constraint; for a scale its effective and stored initial values."""
+    moved_by: str
+    """The optimizer."""
     lr: float
     decay: float
 
@@ -38,7 +40,7 @@ def rows(model: Decoder, config: OptimConfig, rules: Rules) -> list[Row]:
         drawn = 0.0 if name in zeros else model.init_std(name, kind, weight.shape[-1])
         std = _start(modules[name.rpartition(".")[0]], f"{drawn:.4g}")
         tensor = re.sub(r"^blocks\.\d+", "blocks.*", name).removesuffix(".stored")
-        row = Row(tensor, kind, _shape(tuple(weight.shape)), std, group.lr, group.weight_decay)
+        row = Row(tensor, kind, _shape(tuple(weight.shape)), std, group.kind, group.lr, group.weight_decay)
         assert found.setdefault(tensor, row) == row, f"{tensor} differs between blocks"
     return list(found.values())
 
@@ -53,9 +55,9 @@ def _shape(sizes: tuple[int, ...]) -> str:
 
 def text(model: Decoder, config: OptimConfig, rules: Rules) -> str:
     """The table in columns, a heading first, and the divisor of the hidden state last."""
-    heading = ("tensor", "role", "shape", "std", "lr", "decay")
+    heading = ("tensor", "role", "shape", "std", "optimizer", "lr", "decay")
     body = [
-        (row.tensor, row.role, row.shape, row.std, f"{row.lr:.4g}", f"{row.decay:.4g}")
+        (row.tensor, row.role, row.shape, row.std, row.moved_by, f"{row.lr:.4g}", f"{row.decay:.4g}")
         for row in rows(model, config, rules)
     ]
     widths = [max(map(len, column)) for column in zip(heading, *body, strict=True)]

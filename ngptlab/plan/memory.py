@@ -40,7 +40,7 @@ class Memory:
     """float32 masters; on CUDA their copies in the compute dtype, too."""
     gradients: int
     moments: int
-    """What the optimizer keeps: AdamW two for each weight, Muon one."""
+    """What the optimizer keeps, AdamW two for each weight."""
     activations: int
     """What one micro-batch keeps for its backward."""
     logits: int
@@ -62,7 +62,7 @@ def num_moments(config: RunConfig) -> int:
 
     def count(model: Decoder) -> int:
         kept, kinds = model.optimizers.state_values, roles(model)
-        return sum(kept(kinds[name]) * weight.numel() for name, weight in model.named_parameters())
+        return sum(kept(kinds[name], weight.shape) for name, weight in model.named_parameters())
 
     return _by_layer(config, count)
 

@@ -12,13 +12,11 @@ from ngptlab.errors import ConfigError
 from ngptlab.methods import load
 from ngptlab.nn.cost import mean_token_flops
 from ngptlab.plan.data import PlannedData, planned_data
-from ngptlab.plan.memory import Memory, num_params, step_memory
+from ngptlab.plan.memory import Memory, num_moments, num_params, step_memory
 from ngptlab.sizes import FLOAT32, check_fits, training_parts
 
 LARGEST = 2**60
 """Bytes that no machine exceeds. torch counts them in signed 64 bits, with room for what it multiplies them by."""
-CHECKPOINT_VALUES = 3
-"""Weights and two moments, float32, of every parameter."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def plan(arms: Sequence[RunConfig], *, seeds: int, place: str, flops_per_second:
 
 def _arm(config: RunConfig, place: str, value_bytes: int) -> Arm:
     params = num_params(config)
-    checkpoint = FLOAT32 * CHECKPOINT_VALUES * params
+    checkpoint = FLOAT32 * (params + num_moments(config))
     parts = load(config.method, config.seams.given)
     per_token = mean_token_flops(config.model, parts, config.train)
     saved = math.ceil(config.train.steps / config.checkpoint.every)

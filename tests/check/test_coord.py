@@ -199,8 +199,17 @@ def test_verb_fails_with_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_verb_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "table", "gpt", "--param", "mup", "--width", "256", "--base", "64"]) == 0
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
-    assert lines["E_out"][1:] == ["unembedding", "257", "x", "256", "0.02", "0.001953", "0.1"]
-    assert lines["blocks.*.attn.W_q"][1:] == ["reader", "256", "x", "256", "0.01", "0.0004883", "0.4"]
+    assert lines["E_out"][1:] == ["unembedding", "257", "x", "256", "0.02", "AdamW", "0.001953", "0.1"]
+    assert lines["blocks.*.attn.W_q"][1:] == [
+        "reader",
+        "256",
+        "x",
+        "256",
+        "0.01",
+        "AdamW",
+        "0.0004883",
+        "0.4",
+    ]
 
 
 @pytest.mark.parametrize(

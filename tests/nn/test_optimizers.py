@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,19 +11,16 @@ import torch
 from torch import Tensor
 
 from ngptlab import Decoder, Dims, Parts, build_model, methods
-from ngptlab.config import OptimConfig, ParamConfig, RunConfig
+from ngptlab.config import OptimConfig, RunConfig
 from ngptlab.errors import ConfigError
-from ngptlab.experiment import train
-from ngptlab.nn.optimizers import AdamW, MuonInBlocks, Several
+from ngptlab.nn.optimizers import MuonInBlocks, Several
 from ngptlab.nn.roles import Role, role
 from ngptlab.optim.groups import make_optimizer, set_lr
-from ngptlab.plan.memory import num_moments
 from ngptlab.stack.probe import refusal
 from ngptlab.stack.train import train as train_stack
 
 DIMS = Dims(vocab_size=17, num_layers=2, num_heads=2, d_model=16, d_ff=24)
 CONFIG = OptimConfig(lr=2**-6, weight_decay=0.1)
-Outcome = Callable[[Path], dict[str, bytes]]
 
 
 def with_muon(method: str) -> Parts:
@@ -117,38 +113,8 @@ def test_state_there_and_back() -> None:
     assert all(a.equal(b) for a, b in zip(model.parameters(), whole.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("method", ["gpt", "ngpt"])
-def test_a_resumed_run_is_the_same(
-    method: str, make_config: Callable[..., RunConfig], outcome: Outcome, tmp_path: Path
-) -> None:
-    config, cut = make_config(method, seams={"optimizer": "muon"}), tmp_path / "cut"
-    whole, _ = train(config, tmp_path / "whole"), train(config, cut)
-    # As after a crash: back to the checkpoint of step 6 of 8.
-    shutil.rmtree(cut / "checkpoints" / "step_000008")
-    (cut / "summary.json").unlink()
-    train(config, cut)
-    assert outcome(cut) == outcome(whole.path)
-
-
-def test_rules_for_adamw_are_refused() -> None:
-    for rules in ("mup", "nugpt"):
-        with pytest.raises(ConfigError, match=r"rules for AdamW.*MuonInBlocks.*take sp"):
-            build_model(with_muon("ngpt"), DIMS, param=ParamConfig(rules=rules, base_width=8))
-
-
 def test_stacks_are_refused(make_config: Callable[..., RunConfig], tmp_path: Path) -> None:
     assert "AdamW alone" in refusal(with_muon("gpt")) and refusal(methods.load("gpt")) == ""
     configs = [make_config("gpt", seed=seed, seams={"optimizer": "muon"}) for seed in range(2)]
     with pytest.raises(ConfigError, match="train the runs one by one"):
         train_stack([(config, tmp_path / config.run_name) for config in configs])
-
-
-def test_memory_counts_one_moment_for_muon(make_config: Callable[..., RunConfig]) -> None:
-    for part, method in ((AdamW(), "gpt"), (MuonInBlocks(), "muon")):
-        config = make_config(method)
-        model = build_model(method, config.model)
-        optimizer = make_optimizer(model, CONFIG)
-        gradients(model)
-        optimizer.step()
-        kept = [v for s in optimizer.state.values() for v in s.values() if v.dim()]
-        assert num_moments(config) == sum(v.numel() for v in kept), part

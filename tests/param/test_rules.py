@@ -266,7 +266,7 @@ def test_the_table_covers_every_parameter_once(method: str, name: str) -> None:
 def test_the_table_reads_well() -> None:
     model, _ = build("ngpt", "nugpt", 2 * BASE)
     lines = text(model, CONFIG, nugpt(2.0)).splitlines()
-    assert lines[0].split() == ["tensor", "role", "shape", "std", "lr", "decay"]
+    assert lines[0].split() == ["tensor", "role", "shape", "std", "optimizer", "lr", "decay"]
     assert "logits_map.s_z" in lines[-2] and "1.414 stored 0.03" in lines[-2]
     assert any(line.split()[:5] == ["blocks.*.attn.W_q", "reader", "64", "x", "64"] for line in lines)
 

@@ -29,7 +29,7 @@ def test_the_header_shows_the_table_as_applied(make_config: Callable[..., RunCon
     header = notes.texts[0]
     assert header.startswith("mup, base width 8\n") and "hidden state / 2 before the head" in header
     (line,) = (line for line in header.splitlines() if line.startswith("blocks.*.mlp.W_o"))
-    assert line.split() == ["blocks.*.mlp.W_o", "writer", "16", "x", "42", "0.01", "0.0009766", "0"]
+    assert line.split() == ["blocks.*.mlp.W_o", "writer", "16", "x", "42", "0.01", "AdamW", "0.0009766", "0"]
 
 
 def test_the_horizon_of_a_run_is_its_own(make_config: Callable[..., RunConfig], tmp_path: Path) -> None:
@@ -47,6 +47,7 @@ def test_the_horizon_of_a_run_is_its_own(make_config: Callable[..., RunConfig], 
         "0.1",
         "stored",
         "0.03",
+        "AdamW",
         "0.0009766",
         "0",
     ]

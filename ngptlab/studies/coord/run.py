@@ -19,7 +19,7 @@ from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.optim.groups import make_optimizer
 from ngptlab.param.apply import apply
 from ngptlab.param.rules import Rules
-from ngptlab.sizes import STATE_EMBEDDINGS, check_fits, host_bytes, model_parts
+from ngptlab.sizes import STATE, check_fits, host_bytes, model_parts
 from ngptlab.studies.coord.numbers import FIRST_STEP, Point
 from ngptlab.studies.coord.probes import KINDS, STREAM, Activations, activations, unit_stream
 
@@ -76,7 +76,7 @@ def measure(parts: Parts, rules_at: RulesAt, config: CoordConfig) -> Iterator[Po
     """
     largest = config.dims(config.widths[-1])
     check_fits(
-        model_parts(largest, blocks=STATE_EMBEDDINGS, embeddings=STATE_EMBEDDINGS),
+        model_parts(largest, values=STATE),
         host_bytes(),
         what="a training step of the widest model",
         where="this machine",

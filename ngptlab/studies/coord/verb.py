@@ -41,7 +41,7 @@ def add(check: argparse.ArgumentParser) -> None:
     coord.set_defaults(action=_coord)
     table = kinds.add_parser(
         "table",
-        help="Print what each tensor gets: initial std, learning rate, decay. Trains nothing.",
+        help="Print what each tensor gets: initial std, optimizer, learning rate, decay. Trains nothing.",
         allow_abbrev=False,
     )
     _common(table)
