@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import NotRequired
 
 from typing_extensions import TypedDict
 
 from ngptlab.config import RunConfig
 from ngptlab.stats import doubts
 from ngptlab.stats import estimates as stats
-from ngptlab.stats.doubts import Doubt
+from ngptlab.stats.doubts import Doubt, Searched
 from ngptlab.stats.estimates import Difference
 from ngptlab.stats.records import RunRecord, load_runs
 from ngptlab.studies.speedup.numbers import SpeedUp, by_length
@@ -78,23 +78,18 @@ class Row(TypedDict):
     reason: str
 
 
-class Study(TypedDict):
+class Study(Searched):
     """All of `cooldown.json`."""
 
     name: str
     baseline: str
     arms: list[str]
-    searches: dict[str, str]
-    """By arm, the search that it links; empty where it links none."""
     context: int
     """Tokens of the training context."""
     data: str
     rows: list[Row]
     speedups: list[SpeedUp]
     """By share and shape, where there are several lengths."""
-    warnings: list[str]
-    doubts: list[dict[str, Any]]
-    """The same, typed: `stats.doubts.Doubt`, with whether it forbids a claim."""
 
 
 Losses = dict[int, float]

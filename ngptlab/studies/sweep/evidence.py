@@ -6,25 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from ngptlab.claims.evidence import Evidence, Grid, Setting
-from ngptlab.claims.reading import Read, Reader, shown
-from ngptlab.stats.cells import CellRow
-
-
-class _Cells(Read):
-    cells: tuple[CellRow, ...]
+from ngptlab.claims.reading import Reader, parsed, shown
+from ngptlab.stats.cells import CellRow, Sweep
 
 
 def sweep(held: Any, origin: str) -> Evidence:
     """sweep.json."""
-    return _grid(_Cells.model_validate(held).cells, origin)
+    return _grid(parsed(Sweep, held)["cells"], origin)
 
 
 def sweep_rows(held: Any, origin: str) -> Evidence:
     """sweep.csv."""
-    return _grid(TypeAdapter(tuple[CellRow, ...]).validate_python(held), origin)
+    return _grid(parsed(list[CellRow], held), origin)
 
 
 def _grid(cells: Sequence[CellRow], origin: str) -> Evidence:

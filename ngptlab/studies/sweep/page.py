@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from typing_extensions import TypedDict
-
 from ngptlab.disk import write_text
-from ngptlab.stats.cells import CellRow, as_csv
+from ngptlab.stats.cells import Sweep, as_csv
 from ngptlab.stats.curve import Curve
 from ngptlab.stats.estimates import ci95
 from ngptlab.stats.tables import writing
@@ -41,15 +39,9 @@ CAPTION = (
 )
 
 
-class Table(TypedDict):
-    """What is read of sweep.json."""
-
-    cells: list[CellRow]
-
-
 def study(path: Path) -> list[Study]:
     """What sweep.json says."""
-    cells = read(path, Table)["cells"]
+    cells = read(path, Sweep)["cells"]
     if not all(cell.lr > 0 and cell.width > 0 for cell in cells):
         raise damaged(path, "a cell's rate or width is not above zero")
     findings, name = transfer(cells), printable(path.resolve().parent.name)
