@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -13,13 +13,8 @@ from ngptlab.draw import style as figures
 from ngptlab.stats.tables import writing
 
 
-def write(
-    out: Path, name: str, *, numbers: object, table: str, draw: Callable[[str], bytes] | None = None
-) -> None:
+def write(out: Path, name: str, *, numbers: object, table: str, draw: figures.Build | None = None) -> None:
     """Write <name>.json, <name>.csv and, of a study with a figure, <name>.png and <name>.svg into `out`.
-
-    Args:
-        draw: gives the bytes of a file with an ending.
 
     Raises:
         ConfigError: `out` can't be written.

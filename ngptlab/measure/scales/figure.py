@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ngptlab.draw.panels import after_steps, curve, depth_axis, legend, tiles, write
-from ngptlab.draw.style import SERIES
+from ngptlab.draw.panels import SMALL, after_steps, curve, depth_axis, legend, tiles
+from ngptlab.draw.style import SERIES, write
 from ngptlab.measure.scales.numbers import LearnedScale
 
 Measured = Mapping[str, Mapping[str, Any]]
@@ -26,10 +26,10 @@ COLUMNS = 3
 def draw(measured: Measured, courses: Courses, out: Path) -> None:
     """Write scales, and scales-course where a course was logged, each as PNG and SVG; nothing where nobody has a scale."""
     if any(record["scales"] for record in measured.values()):
-        write(out, "scales", lambda: _against_depth(measured))
+        write(out, "scales", lambda: _against_depth(measured), style=SMALL)
     logged = {label: course for label, course in courses.items() if course}
     if logged:
-        write(out, "scales-course", lambda: _over_steps(logged))
+        write(out, "scales-course", lambda: _over_steps(logged), style=SMALL)
 
 
 def places(scales: Sequence[LearnedScale]) -> list[str]:

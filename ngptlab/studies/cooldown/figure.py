@@ -9,7 +9,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngptlab.draw.style import INK, SERIES, bars, render
+from ngptlab.draw.style import INK, SERIES, bars
 from ngptlab.stats import estimates as stats
 from ngptlab.stats.estimates import Difference
 from ngptlab.studies.cooldown.numbers import Row, Study
@@ -17,21 +17,19 @@ from ngptlab.studies.cooldown.numbers import Row, Study
 DASHES, MARKERS = ("-", "--", ":"), ("o", "s", "^")
 
 
-def draw(study: Study, ending: str) -> bytes:
-    """The figure as a PNG or an SVG file; a line of panels for each length."""
+def draw(study: Study) -> Figure:
+    """The figure, a line of panels for each length."""
     lengths = sorted({row["steps"] for row in study["rows"]})
-
-    def fill(figure: Figure) -> None:
-        panels = figure.subplots(len(lengths), 2, squeeze=False)
-        for (losses, gaps), steps in zip(panels, lengths, strict=True):
-            rows = [row for row in study["rows"] if row["steps"] == steps]
-            _losses(losses, study, rows)
-            _gaps(gaps, study, rows)
-            losses.set_title(f"{steps:,} steps ({rows[0]['tokens']:,} tokens)", fontsize=9)
-        said = bars((len(row["seeds"]) for row in study["rows"]), marks="short lines")
-        figure.suptitle(f"Cooldowns from one trunk ({study['name']})\n{said}", fontsize=9)
-
-    return render(fill, size=(9.0, 0.9 + 3.4 * len(lengths)), ending=ending)
+    figure = Figure(figsize=(9.0, 0.9 + 3.4 * len(lengths)), layout="constrained")
+    panels = figure.subplots(len(lengths), 2, squeeze=False)
+    for (losses, gaps), steps in zip(panels, lengths, strict=True):
+        rows = [row for row in study["rows"] if row["steps"] == steps]
+        _losses(losses, study, rows)
+        _gaps(gaps, study, rows)
+        losses.set_title(f"{steps:,} steps ({rows[0]['tokens']:,} tokens)", fontsize=9)
+    said = bars((len(row["seeds"]) for row in study["rows"]), marks="short lines")
+    figure.suptitle(f"Cooldowns from one trunk ({study['name']})\n{said}", fontsize=9)
+    return figure
 
 
 def _shapes(rows: Sequence[Row]) -> list[str]:

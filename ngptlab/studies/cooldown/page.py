@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from ngptlab.draw.style import PAGE
+from ngptlab.draw.style import for_page
 from ngptlab.stats.estimates import Difference, ci95
 from ngptlab.stats.words import nats
 from ngptlab.studies.cooldown.figure import draw
@@ -46,7 +46,7 @@ def study(path: Path) -> list[Study]:
         kind="cooldown",
         title=f"Cooldowns from one trunk ({numbers['name']})",
         answer=answer(numbers),
-        svg=draw(numbers, PAGE),
+        svg=for_page(partial(draw, numbers)),
         caption=CAPTION,
         columns=COLUMNS,
         rows=[_row(row) for row in numbers["rows"]],

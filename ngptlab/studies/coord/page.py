@@ -78,7 +78,7 @@ def study(path: Path) -> list[Study]:
             kind="coordinate check",
             title=f"Coordinate check of {whose}",
             answer=answer(whose, points, found),
-            svg=paint(figures.PAGE),
+            svg=figures.for_page(paint),
             caption=CAPTION,
             columns=COLUMNS,
             rows=[_row(slope, seeds) for slope in worst(found)],

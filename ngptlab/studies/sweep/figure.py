@@ -6,15 +6,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ngptlab.draw.panels import write
-from ngptlab.draw.style import PAGE, PAGE_STYLE, SERIES, STYLE, bars, saved
+from ngptlab.draw.style import SERIES, STYLE, bars, for_page, write
 from ngptlab.stats import estimates as stats
 from ngptlab.stats.curve import Curve
 from ngptlab.stats.transfer import Finding
@@ -41,8 +39,7 @@ def page_svg(findings: Sequence[Finding], *, title: str) -> bytes:
     """The same figure for a page; no bytes where there is no loss."""
     if not _finite_losses(findings):
         return b""
-    with matplotlib.style.context(["default", MATH | PAGE_STYLE]):
-        return saved(_figure(findings, title), PAGE)
+    return for_page(lambda: _figure(findings, title), style=MATH)
 
 
 def _figure(findings: Sequence[Finding], title: str) -> Figure:
