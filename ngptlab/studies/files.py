@@ -13,17 +13,27 @@ from ngptlab.draw import style as figures
 from ngptlab.stats.tables import writing
 
 
-def write(out: Path, name: str, *, numbers: object, table: str, draw: figures.Build | None = None) -> None:
+def write(
+    out: Path,
+    name: str,
+    *,
+    numbers: object,
+    table: str,
+    draw: figures.Build | None = None,
+    style: figures.Style = figures.STYLE,
+    finite: bool = True,
+) -> None:
     """Write <name>.json, <name>.csv and, of a study with a figure, <name>.png and <name>.svg into `out`.
 
     Raises:
         ConfigError: `out` can't be written.
+        ValueError: where `finite`, a number is not.
     """
     with writing(out):
-        write_json(out / f"{name}.json", numbers)
+        write_json(out / f"{name}.json", numbers, finite=finite)
         write_text(out / f"{name}.csv", table)
         if draw is not None:
-            figures.write(out, name, draw)
+            figures.write(out, name, draw, style=style)
 
 
 def plain_table(

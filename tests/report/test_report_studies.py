@@ -27,7 +27,7 @@ from ngptlab.studies.coord.numbers import Point
 from ngptlab.studies.ladder import numbers as ladders
 from ngptlab.studies.ladder.files import write_ladder
 from ngptlab.studies.recognize import recognize
-from ngptlab.studies.sweep.table import write as write_sweep
+from ngptlab.studies.sweep.files import write_sweep
 
 MakeRun = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
@@ -171,7 +171,7 @@ def sweep(tmp_path: Path) -> Make:
                         }
                         rows.append(CellRow(**(fields | changes)))
         (tmp_path / "sweep").mkdir()
-        write_sweep(rows, tmp_path / "sweep", extra={"transfer": []})
+        write_sweep(rows, (), tmp_path / "sweep")
         return tmp_path / "sweep"
 
     return make

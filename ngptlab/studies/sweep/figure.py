@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ngptlab.draw.style import SERIES, STYLE, bars, for_page, write
+from ngptlab.draw.style import SERIES, STYLE, bars
 from ngptlab.stats import estimates as stats
 from ngptlab.stats.curve import Curve
 from ngptlab.stats.transfer import Finding
@@ -28,21 +27,13 @@ HEADROOM = 0.75
 CAPTION_INCHES = 0.45
 
 
-def draw(findings: Sequence[Finding], out: Path, *, title: str) -> None:
-    """Write sweep.png and sweep.svg into `out`; the same findings give the same bytes. Nothing where there is no loss."""
-    if not _finite_losses(findings):
-        return
-    write(out, "sweep", lambda: _figure(findings, title), style=MATH)
+def drawable(findings: Sequence[Finding]) -> bool:
+    """Whether there is a loss."""
+    return bool(_finite_losses(findings))
 
 
-def page_svg(findings: Sequence[Finding], *, title: str) -> bytes:
-    """The same figure for a page; no bytes where there is no loss."""
-    if not _finite_losses(findings):
-        return b""
-    return for_page(lambda: _figure(findings, title), style=MATH)
-
-
-def _figure(findings: Sequence[Finding], title: str) -> Figure:
+def draw(findings: Sequence[Finding], *, title: str) -> Figure:
+    """The figure of findings that are `drawable`, to be written in the style MATH."""
     methods = list(dict.fromkeys(f.method for f in findings))
     params = list(dict.fromkeys(f.rules for f in findings))
     widths = sorted({curve.width for f in findings for curve in f.curves})

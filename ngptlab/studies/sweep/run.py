@@ -15,10 +15,10 @@ from ngptlab.ledger.book import Ledger
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.stats.cells import CellRow
-from ngptlab.stats.transfer import Finding, as_json, transfer
-from ngptlab.studies.sweep.figure import draw
+from ngptlab.stats.transfer import Finding, transfer
+from ngptlab.studies.sweep.files import write_sweep
 from ngptlab.studies.sweep.plan import changed, grid_of, plan
-from ngptlab.studies.sweep.table import rows, write
+from ngptlab.studies.sweep.table import rows
 
 LOCAL = Local(stack=None)
 
@@ -63,12 +63,11 @@ def sweep(
         with studying(cells, out, executor=executor, ledger=ledger, tell=tell) as request:
             failures = executor.train(cells, out, request)
     except SweepStopped:
-        write(rows(cells, out, {}), out, extra={})
+        write_sweep(rows(cells, out, {}), (), out)
         raise
     table = rows(cells, out, failures)
     findings = transfer(table)
-    write(table, out, extra={"transfer": [as_json(finding) for finding in findings]})
-    draw(findings, out, title=recipe.config.name)
+    write_sweep(table, findings, out, title=recipe.config.name)
     return table, findings
 
 
