@@ -205,7 +205,7 @@ def initial_model(config: RunConfig) -> Decoder:
     Raises:
         ConfigError: its settings don't fit its method.
     """
-    parts = methods.load(config.method, config.seams.given)
+    parts = methods.load(config.method, config.seams.lenders)
     stored_dtype = torch.bfloat16 if config.train.weights_dtype == "bfloat16" else None
     return methods.build_model(
         parts,

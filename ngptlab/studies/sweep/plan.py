@@ -90,6 +90,8 @@ def grid_of(
 ) -> Grid:
     """The grid asked for; what is not given comes from the recipe's own.
 
+    `fields` are crossed with the rest: any field of the config by its path, and the values that it is given.
+
     Raises:
         ConfigError: a part is given nowhere, twice the same, or out of range.
     """
