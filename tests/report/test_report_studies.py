@@ -307,7 +307,7 @@ def test_a_size_that_ran_away_fails_the_check(coord: Make) -> None:
     folder = coord()
     text = (folder / "coord.json").read_text()
     (folder / "coord.json").write_text(text.replace(f'"size": {128**0.1}', '"size": NaN'))
-    assert "a under mup: fails, for the size of 'scores' is zero or not finite" in answer(folder)
+    assert "a under mup: fails, because the size of 'scores' is zero or not finite" in answer(folder)
 
 
 def test_speed_ups_of_the_runs_given_are_shown(make_run: MakeRun, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_stderr_of_the_shift_by_hand() -> None:
     finding = only(table(lambda width, power, _: 2 + 0.05 * (power - at[width]) ** 2))
     assert finding.shift is not None and finding.shift.slope == pytest.approx(-0.75)
     assert finding.shift.stderr == pytest.approx(math.sqrt(0.375 / 2))
-    assert "undecided, for the error of the shift is too large" in finding.verdict
+    assert "undecided, because the error of the shift is too large" in finding.verdict
 
 
 @pytest.mark.parametrize(("at", "side"), [(-12.4, "lowest"), (-3.6, "highest")])

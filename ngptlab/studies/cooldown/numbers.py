@@ -1,7 +1,7 @@
-"""A cooldown study in numbers: final loss by share and shape, and the gap to the baseline before and after each cooldown.
+"""A cooldown study in numbers: final loss by cooldown fraction and shape, and the gap to the baseline before and after each.
 
-Share 0 is the trunk itself, at constant rate to the end. A row of which any run has no result has none: a mean over the
-survivors would flatter it.
+Fraction 0 is the trunk itself, at a constant learning rate to the end. Where one run of a row has no result, the row has none,
+because a mean over the others would flatter it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Leg:
 
     config: RunConfig
     frac: float
-    """Share of the run in the cooldown; 0: the trunk."""
+    """Cooldown fraction; 0: the trunk."""
     shape: str
     start: int
     """Finished updates at which the cooldown begins."""
@@ -49,7 +49,7 @@ class Gaps(TypedDict):
 
 
 class Row(TypedDict):
-    """One method, length, share and shape. Numbers are None where there is a `reason`."""
+    """One method, length, cooldown fraction and shape. Numbers are None where there is a `reason`."""
 
     arm: str
     steps: int
@@ -89,7 +89,7 @@ class Study(Searched):
     data: str
     rows: list[Row]
     speedups: list[SpeedUp]
-    """By share and shape, where there are several lengths."""
+    """By cooldown fraction and shape, where there are several lengths."""
 
 
 Losses = dict[int, float]
@@ -144,12 +144,12 @@ class Point:
 
 
 Key = tuple[str, int, float, str]
-"""Arm, steps, share, shape."""
+"""Arm, steps, cooldown fraction, shape."""
 Groups = dict[Key, list[Point]]
 
 
 def _groups(legs: Sequence[Leg], records: dict[str, RunRecord]) -> Groups:
-    """Rows in the order of arms, lengths, shares and shapes; each with its points by seed."""
+    """Rows in the order of arms, lengths, cooldown fractions and shapes; each with its points by seed."""
     lengths = sorted({leg.config.train.steps for leg in legs})
     trunks = {(t.config.arm, t.config.seed): records.get(t.config.hash) for t in legs if not t.frac}
     groups: Groups = {}
@@ -225,7 +225,7 @@ def _gaps(last: Losses, before: Losses, base: list[Point]) -> Gaps | None:
 
 
 def _speedups(groups: Groups, arms: list[str]) -> list[SpeedUp]:
-    """For every share and shape of which there are several lengths."""
+    """For every cooldown fraction and shape that has several lengths."""
     found: list[SpeedUp] = []
     for cooldown in dict.fromkeys((frac, shape) for _, _, frac, shape in groups if frac):
         runs = {

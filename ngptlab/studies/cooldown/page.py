@@ -30,7 +30,7 @@ COLUMNS = (
     "no result",
 )
 CAPTION = (
-    "Left: the final loss over the share of the run in the cooldown; 0 is a constant rate to the end. Right: the gap to the "
+    "Left: the final loss over the cooldown fraction; 0 is a constant learning rate to the end. Right: the gap to the "
     "baseline before each cooldown (empty marks) and after it (full marks); below zero the method has the lower loss, and where "
     "the full mark is above the empty one, the baseline catches up in the cooldown. Bars, and ± in the table: 95% over the seeds "
     "by Student's t; short lines: single seeds. One seed has neither."

@@ -73,9 +73,9 @@ def answer(whose: str, points: Sequence[Point], found: Sequence[Slope]) -> str:
     widths, seeds = sorted({point.width for point in points}), len({point.seed for point in points})
     where = f"widths {widths[0]} to {widths[-1]}, {seeds} seed{'s' * (seeds > 1)}"
     if not judged:
-        return f"{whose}: no verdict, for steps before {FIRST_STEP} are not judged ({where})."
+        return f"{whose}: no verdict, because steps before {FIRST_STEP} are not judged ({where})."
     if broken := [slope for slope in judged if slope.slope is None]:
-        return f"{whose}: fails, for the {broken[0].quantity} of '{broken[0].kind}' is zero or not finite ({where})."
+        return f"{whose}: fails, because the {broken[0].quantity} of '{broken[0].kind}' is zero or not finite ({where})."
     worst_one = max(judged, key=lambda slope: slope.excess)
     half = ci95(worst_one.stderr, seeds)
     error = "" if half is None else f" ± {half:.2f} (95%, Student's t)"

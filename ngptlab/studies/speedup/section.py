@@ -27,7 +27,7 @@ COLUMNS = (
 )
 CAPTION = (
     "Above one, the baseline needs that many times the method's tokens to reach the same loss. Circles lie between measured "
-    "lengths of the baseline; triangles are bounds, for beyond its measured losses nothing is extrapolated. Bars: 95% over "
+    "lengths of the baseline; triangles are bounds, because nothing is extrapolated beyond its measured losses. Bars: 95% over "
     "the seeds by Student's t, in the table as 95%, low and high; short lines: single seeds. "
     "One seed has neither. All of the baseline is in multiples of the method's."
 )

@@ -25,7 +25,7 @@ def _grid(cells: Sequence[CellRow], origin: str) -> Evidence:
     for cell in cells:
         loss = cell.final_loss_nats
         if not cell.lr > 0 or cell.width <= 0 or (loss is not None and not math.isfinite(loss)):
-            raise ValueError(f"cell {shown(cell.hash)}: a rate, a width or a loss that is none")
+            raise ValueError(f"cell {shown(cell.hash)}: a learning rate, a width or a loss that is none")
     params = max((cell.params for cell in cells if cell.params), default=None)
     return Evidence(grids=[Grid(setting=Setting(origin=origin, params=params), cells=tuple(cells))])
 

@@ -17,7 +17,7 @@ from ngptlab.stats.curve import Curve
 from ngptlab.stats.transfer import Finding
 
 MATH = STYLE | {"text.parse_math": True}
-"""Rates stand as powers of two."""
+"""Learning rates stand as powers of two."""
 LINES = ("solid", "dashed", "dotted", "dashdot")
 """Dashes repeat what colour says, for print in grey."""
 
@@ -74,7 +74,7 @@ def _curve(axes: Axes, curve: Curve, index: int) -> None:
         for single in curve.losses:
             finite = np.where(np.isfinite(single), single, np.nan)
             axes.plot(x, finite, color=colour, linewidth=0.5, alpha=0.6, zorder=1.5)
-    # Diverged rates stand as crosses at the top of the panel: worse than all others, and not hidden.
+    # Learning rates that diverged stand as crosses at the top of the panel: worse than all others, and not hidden.
     gone = x[np.isnan(y)]
     if len(gone):
         height = np.full(len(gone), 0.97 - 0.04 * index)

@@ -44,7 +44,7 @@ def study(path: Path) -> list[Study]:
     """What sweep.json says."""
     cells = read(path, Sweep)["cells"]
     if not all(cell.lr > 0 and cell.width > 0 for cell in cells):
-        raise damaged(path, "a cell's rate or width is not above zero")
+        raise damaged(path, "a cell's learning rate or width is not above zero")
     findings, name = transfer(cells), printable(path.resolve().parent.name)
     svg = for_page(partial(draw, findings, title=name), style=MATH) if drawable(findings) else b""
     drawn = ("sweep.png", "sweep.svg") if svg else ()
