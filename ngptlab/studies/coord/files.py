@@ -15,7 +15,7 @@ CSV = ("kind", "quantity", "step", "slope", "stderr", "steepest")
 
 
 def title(check: Check) -> str:
-    """'gpt, mup, lr 0.0039: pass'."""
+    """Whose it is, at which learning rate, and the verdict in a word."""
     verdict = "pass" if check["passed"] else "FAIL"
     return f"{check['method']}, {check['param']['rules']}, lr {check['config']['lr']:g}: {verdict}"
 
