@@ -306,7 +306,7 @@ def _compare(options: argparse.Namespace) -> int:
             out=out,
             methods=options.methods,
             seeds=options.seeds,
-            ledger=ledger_option.given(options),
+            ledger=ledger_option.ledger_of(options),
             overrides=options.overrides,
             reporter=console_reporter,
             tell=remark,

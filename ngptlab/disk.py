@@ -142,14 +142,14 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, finite: bool = True) -> None:
     """`write_bytes`, of a value as indented JSON.
 
     Raises:
         OSError: as `write_bytes`.
-        ValueError: a number in it is not finite.
+        ValueError: where `finite`, a number in it is not.
     """
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=not finite) + "\n")
 
 
 @contextlib.contextmanager

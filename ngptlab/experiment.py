@@ -128,7 +128,7 @@ def open_batches(config: RunConfig, corpus: Corpus) -> StepBatches:
         shuffled=config.data.order == "shuffled",
         remedy=more_tokens(config.data, "train"),
     )
-    length = methods.load(config.method, config.seams.given).context.build(config.model)
+    length = methods.load(config.method, config.seams.lenders).context.build(config.model)
     if length is None:
         return whole
     return CutBatches(whole, lambda step: length(step, config.train.steps, config.train.context))
@@ -210,7 +210,7 @@ def initial_model(config: RunConfig) -> Decoder:
     Raises:
         ConfigError: its settings don't fit its method.
     """
-    parts = methods.load(config.method, config.seams.given)
+    parts = methods.load(config.method, config.seams.lenders)
     stored_dtype = torch.bfloat16 if config.train.weights_dtype == "bfloat16" else None
     return methods.build_model(
         parts,

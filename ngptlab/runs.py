@@ -275,7 +275,7 @@ class Run:
             self._written[stream].add(self.content(stream))
         return self._written[stream]
 
-    def keep_eval(self, name: str, result: dict[str, Any]) -> Path:
+    def keep_eval(self, name: str, result: Mapping[str, Any]) -> Path:
         """Write what was measured after training to `evals/<name>.json`, in place of an earlier result."""
         folder = folders.own(self.path / "evals")
         # Held for the moment of writing: evaluations may run side by side.

@@ -86,7 +86,7 @@ ALLOWED: dict[str, set[str]] = {
     | STUDYING
     | {"claims", "options", "jobs", "ledger", "overrides", "recipes", "experiment"},
     "report": STUDYING | {"studies", "claims"},
-    "evidence": STUDYING | {"claims", "studies", "measure", "ledger"},
+    "evidence": STUDYING | {"claims", "studies", "measure", "ledger", "report"},
     "watch": BASE | {"runs", "whole", "tail", "train"},
     "plan": MODEL | {"device", "methods", "data", "flops"},
 }

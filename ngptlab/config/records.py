@@ -309,8 +309,8 @@ class SeamsConfig(Section):
     """Method that fills this seam. None: the run's own."""
 
     @property
-    def given(self) -> dict[str, str]:
-        """The seams that are filled by another method, and which."""
+    def lenders(self) -> dict[str, str]:
+        """The method that fills each seam which the run's own does not fill."""
         return {name: value for name, value in self if value is not None}
 
 
@@ -369,7 +369,7 @@ class RunConfig(Section):
     def arm(self) -> str:
         """The method and what others lend it, as a word that a folder's name can hold: `a`, or `a+b.norm.qk`."""
         lent: dict[str, list[str]] = {}
-        for seam, lender in self.seams.given.items():
+        for seam, lender in self.seams.lenders.items():
             lent.setdefault(lender, []).append(seam)
         return "+".join([self.method, *(".".join([lender, *seams]) for lender, seams in lent.items())])
 
@@ -402,7 +402,7 @@ class RunConfig(Section):
         if not self.data.end_of_text:
             del fields["data"]["end_of_text"]
         # Seams are left out one by one: a seam that `Parts` gains later must not change the hash of earlier mixtures.
-        fields["seams"] = self.seams.given
+        fields["seams"] = self.seams.lenders
         if not fields["seams"]:
             del fields["seams"]
         return fields

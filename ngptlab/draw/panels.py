@@ -1,26 +1,19 @@
-"""What the figures of evaluations share: panels above a caption, a curve with its band, PNG and SVG.
-
-The same numbers give the same bytes.
-"""
+"""What the figures of evaluations share: panels above a caption, a curve with its band."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from ngptlab.draw import style as figures
-from ngptlab.draw.style import SERIES
+from ngptlab.draw.style import SERIES, STYLE, Style
 
 MARKERS = "os^Dv<>"
 """Markers repeat what colour says, for print in grey. A colour is a run."""
@@ -29,22 +22,12 @@ PANEL_INCHES = (2.9, 2.3)
 CAPTION_LINE_INCHES = 0.16
 CHARACTERS_PER_INCH = 13
 
-SMALL: dict[Any, Any] = figures.STYLE | {
+SMALL: Style = STYLE | {
     "grid.linewidth": 0.6,
     "axes.titlesize": 9.0,
     "lines.linewidth": 1.4,
     "lines.markersize": 3.5,
 }
-
-
-def write(out: Path, name: str, build: Callable[[], Figure], *, style: dict[Any, Any] = SMALL) -> None:
-    """`figures.write` of what `build` makes, which is laid out once for both files."""
-    with matplotlib.style.context(["default", style]):  # whatever the user's matplotlibrc says
-        figure = build()
-        with figures.any_names(figure):
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # it stands; each file would compute it again
-            figures.write(out, name, partial(figures.saved, figure))
 
 
 def panels(rows: int, columns: int, caption: str, **shared: Any) -> tuple[Figure, list[list[Axes]]]:

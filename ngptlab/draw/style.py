@@ -20,7 +20,10 @@ INK, GRID = "#333333", "#dddddd"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080")
 """Okabe and Ito's palette, which colour-blind readers tell apart."""
 
-STYLE: dict[Any, Any] = {
+Build = Callable[[], Figure]
+Style = dict[Any, Any]
+
+STYLE: Style = {
     "svg.hashsalt": "ngptlab",
     "font.size": 9.0,
     "text.color": INK,
@@ -37,10 +40,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": INK,
 }
 
-PAGE = "page"
-"""In place of a file's ending: an SVG to stand inside a page, its text as text, on no ground of its own."""
-
-PAGE_STYLE: dict[Any, Any] = {
+PAGE_STYLE: Style = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "figure.facecolor": "none",
@@ -53,14 +53,45 @@ PAGE_STYLE: dict[Any, Any] = {
 }
 
 
-def render(fill: Callable[[Figure], None], *, size: tuple[float, float], ending: str) -> bytes:
-    """The figure that `fill` draws, `size` in inches, as the bytes of a file with this ending, or for a PAGE."""
-    style = STYLE | PAGE_STYLE if ending == PAGE else STYLE
-    with matplotlib.style.context(["default", style]):  # whatever the user's matplotlibrc says
-        figure = Figure(figsize=size, layout="constrained")
-        fill(figure)
-        with any_names(figure):
-            return saved(figure, ending)
+def write(out: Path, name: str, build: Build, *, style: Style = STYLE) -> None:
+    """Write <name>.png and <name>.svg into `out`: the figure that `build` makes, laid out once for both."""
+    with _laid_out(build, style) as figure:
+        for ending, unsaid in (("png", ("Software",)), ("svg", ("Date", "Creator"))):
+            write_bytes(out / f"{name}.{ending}", _saved(figure, ending, unsaid))
+
+
+def for_page(build: Build, *, style: Style = STYLE) -> bytes:
+    """The figure that `build` makes as an SVG to stand inside a page, its text as text, on no ground of its own."""
+    with _laid_out(build, style | PAGE_STYLE) as figure:
+        return _saved(figure, "svg", ("Date", "Creator", "Format", "Type"))  # no addresses either
+
+
+@contextmanager
+def _laid_out(build: Build, style: Style) -> Iterator[Figure]:
+    """The figure, whose layout stands: each saving would compute it again.
+
+    Control characters in its texts are escaped, which no SVG may hold. A name may be written in a script that the font lacks;
+    it is shown as boxes, and tables and page have it.
+    """
+    with (
+        matplotlib.style.context(["default", style]),
+        warnings.catch_warnings(),
+    ):  # whatever matplotlibrc says
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure = build()
+        for text in figure.findobj(Text):
+            assert isinstance(text, Text)
+            text.set_text(printable(text.get_text()))
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        yield figure
+
+
+def _saved(figure: Figure, form: str, unsaid: Iterable[str]) -> bytes:
+    """Without what is `unsaid` of its metadata, as the day and the library's version."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=form, dpi=160, metadata=dict.fromkeys(unsaid))
+    return buffer.getvalue()
 
 
 def bars(counts: Iterable[int], what: str = "bars", *, of: str = "seeds", marks: str = "small marks") -> str:
@@ -73,33 +104,3 @@ def bars(counts: Iterable[int], what: str = "bars", *, of: str = "seeds", marks:
         return f"one seed: no {what}"
     said = f"{what}: 95%, Student's t, n = {' or '.join(map(str, several))} {of}"
     return f"{said}; {marks}: single seeds" if marks else said
-
-
-@contextmanager
-def any_names(figure: Figure) -> Iterator[None]:
-    """Around its drawing: control characters in its texts are escaped, which no SVG may hold.
-
-    A name may be written in a script that the font lacks; it is shown as boxes, and tables and page have it.
-    """
-    for text in figure.findobj(Text):
-        assert isinstance(text, Text)
-        text.set_text(printable(text.get_text()))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        yield
-
-
-def saved(figure: Figure, ending: str) -> bytes:
-    """A figure as the bytes of a file with this ending, or for a PAGE. No day and no version of a library is among them."""
-    buffer = io.BytesIO()
-    metadata = dict.fromkeys(("Software",) if ending == "png" else ("Date", "Creator"))
-    if ending == PAGE:  # no addresses either
-        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg" if ending == PAGE else ending, dpi=160, metadata=metadata)
-    return buffer.getvalue()
-
-
-def write(out: Path, name: str, draw: Callable[[str], bytes]) -> None:
-    """Write <name>.png and <name>.svg into `out`; `draw` gives the bytes of a file with an ending."""
-    for ending in ("png", "svg"):
-        write_bytes(out / f"{name}.{ending}", draw(ending))

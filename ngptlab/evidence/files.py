@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ngptlab.claims.evidence import Evidence
 from ngptlab.claims.reading import Reader
 from ngptlab.config import explain
 from ngptlab.discover import modules
-from ngptlab.errors import DataError
+from ngptlab.errors import DataError, LabError
 from ngptlab.evidence import comparison, step_times
 from ngptlab.json_text import parse_json
 
@@ -39,14 +40,30 @@ def read_file(path: Path, name: str) -> Evidence:
     held = load(path)
     reader = _reader(held)
     assert reader is not None
-    try:
+    with damage_in(path, "write it again"):
         return reader.read(_rows(held), name)
+
+
+@contextmanager
+def damage_in(path: Path, remedy: str) -> Iterator[None]:
+    """Around what makes evidence of a file's content.
+
+    Raises:
+        DataError: the content is not as its kind has it.
+    """
+    try:
+        yield
+    except LabError:
+        raise
     except ValidationError as error:
-        raise DataError(
-            f"{path}: damaged ({' '.join(explain(error).split())[:300]}); write it again"
-        ) from None
+        why = " ".join(explain(error).split())[:300]
+    except KeyError as error:
+        why = f"{error} is missing"
     except ValueError as error:
-        raise DataError(f"{path}: damaged ({error}); write it again") from None
+        why = str(error)
+    else:
+        return
+    raise DataError(f"{path}: damaged ({why}); {remedy}")
 
 
 def load(path: Path) -> Any:

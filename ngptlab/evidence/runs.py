@@ -6,20 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from ngptlab.claims.evidence import Ends, Estimate, Evidence, Factor, Positions, Savings, Setting, Turn
+from ngptlab.claims.evidence import Ends, Estimate, Evidence, Positions, Savings, Setting, Turn
 from ngptlab.claims.reading import seed_label, shown
-from ngptlab.config import cooldown_steps, explain
+from ngptlab.config import cooldown_steps
 from ngptlab.discover import modules
-from ngptlab.errors import DataError
-from ngptlab.evidence.files import load
+from ngptlab.evidence.files import damage_in, load
+from ngptlab.measure.length.evidence import spans
 from ngptlab.measure.recorded import Key
 from ngptlab.stats import doubts, gaps
 from ngptlab.stats import estimates as stats
 from ngptlab.stats.doubts import Doubt
 from ngptlab.stats.records import RunRecord, load_runs
 from ngptlab.studies.speedup.numbers import LENGTH, by_length
+from ngptlab.studies.speedup.savings import savings
 
 Arms = dict[str, list[RunRecord]]
 
@@ -157,15 +156,8 @@ def _turn(
 def _savings(ours: list[RunRecord], theirs: list[RunRecord], origin: str) -> Iterator[Savings]:
     if speedup := by_length(ours, theirs):
         longest = max(ours, key=lambda run: run.config.train.steps)
-        yield Savings(
-            setting=_setting(longest, origin),
-            method=speedup["method"],
-            baseline=speedup["baseline"],
-            how=f"{speedup['runs']}, {speedup['schedule']}",
-            factors=tuple(Factor(tokens=p["tokens"], by_seed=tuple(p["by_seed"])) for p in speedup["points"]),
-            hashes=_hashes(theirs, ours),
-            doubts=_doubts({theirs[0].method: theirs, ours[0].method: ours}, LENGTH),
-        )
+        doubted = _doubts({theirs[0].method: theirs, ours[0].method: ours}, LENGTH)
+        yield from savings(speedup, _setting(longest, origin), _hashes(theirs, ours), doubted)
 
 
 def read_evals(places: Mapping[Path, str]) -> Evidence:
@@ -185,15 +177,10 @@ def read_evals(places: Mapping[Path, str]) -> Evidence:
             "doubts": doubted[key],
         }
         if run.length:
-            bins = tuple((b.start, b.stop, b.loss_nats) for b in run.length.bins)
-            found.positions.append(Positions(**whose, group=(key, "held out"), bins=bins))
+            found.positions.append(Positions(**whose, group=(key, "held out"), bins=spans(run.length.bins)))
         for file in sorted((path / "evals").glob("*.json")):
-            try:
+            with damage_in(file, "measure it again"):
                 found.add(_of_file(file, run.config.train.steps, key, whose))
-            except ValidationError as error:
-                raise DataError(
-                    f"{file}: damaged ({' '.join(explain(error).split())[:300]}); measure it again"
-                ) from None
     return found
 
 

@@ -2,70 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from ngptlab.claims.evidence import Evidence, Setting, StepTime
-from ngptlab.claims.reading import Read, Reader, shown
+from ngptlab.claims.reading import Reader, parsed, shown
+
+_Ratio = Annotated[float, Field(gt=0)]
 
 
-class _Spread(Read):
-    median: float = Field(gt=0)
-    low: float = Field(gt=0)
-    high: float = Field(gt=0)
+class _Spread(TypedDict):
+    median: _Ratio
+    low: _Ratio
+    high: _Ratio
 
 
-class _Machine(Read):
+class _Machine(TypedDict):
     cpu: str
     threads: int
-    gpu: str = ""
-
-    @property
-    def text(self) -> str:
-        return shown(self.gpu or f"{self.threads} threads of {self.cpu}")
+    gpu: str
 
 
-class _Contestant(Read):
+class _Contestant(TypedDict):
     size: str
     label: str
     compiled: bool
     ratio: _Spread
     parameters: int
     turns: int
-    context: int | None = None
+    context: int
 
 
-class _Measurement(Read):
+class _Measurement(TypedDict):
     machine: _Machine
-    rows: tuple[_Contestant, ...]
+    rows: list[_Contestant]
 
 
-class _Measurements(Read):
-    measurements: tuple[_Measurement, ...]
+class _Measurements(TypedDict):
+    measurements: list[_Measurement]
 
 
 def step_times(held: Any, origin: str) -> Evidence:
     """benchmarks/step_time.py: ratios to the first contestant at a size, turn by turn."""
     found = Evidence()
-    for measurement in _Measurements.model_validate(held).measurements:
+    for measurement in parsed(_Measurements, held)["measurements"]:
         first: dict[tuple[str, bool], str] = {}
-        for row in measurement.rows:
-            base = first.setdefault((row.size, row.compiled), row.label)
-            if row.label == base:
+        machine = measurement["machine"]
+        gpu = machine.get("gpu", "")
+        for row in measurement["rows"]:
+            base = first.setdefault((row["size"], row["compiled"]), row["label"])
+            if row["label"] == base:
                 continue
             found.step_times.append(
                 StepTime(
-                    setting=Setting(origin=origin, params=row.parameters, context=row.context),
-                    method=row.label,
+                    setting=Setting(origin=origin, params=row["parameters"], context=row.get("context")),
+                    method=row["label"],
                     baseline=base,
-                    size=shown(row.size) + (", compiled" if row.compiled else ""),
-                    machine=measurement.machine.text,
-                    gpu=bool(measurement.machine.gpu),
-                    turns=row.turns,
-                    median=row.ratio.median,
-                    low=row.ratio.low,
-                    high=row.ratio.high,
+                    size=shown(row["size"]) + (", compiled" if row["compiled"] else ""),
+                    machine=shown(gpu or f"{machine['threads']} threads of {machine['cpu']}"),
+                    gpu=bool(gpu),
+                    turns=row["turns"],
+                    **row["ratio"],
                 )
             )
     return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
     from ngptlab.measure.trained import Trained
@@ -22,8 +24,21 @@ def labels(models: Sequence[Trained]) -> list[str]:
     return [str(trained.run.path) for trained in models]
 
 
-def identity(trained: Trained) -> dict[str, Any]:
+class Identity(TypedDict):
     """Whose a measurement is and at what scale: what a claim from a table needs to know."""
+
+    method: str
+    seed: int
+    data_seed: int
+    hash: str
+    params: int
+    tokens: int
+    context: int
+    data: str
+
+
+def identity(trained: Trained) -> Identity:
+    """Those of a run."""
     config = trained.config
     return {
         "method": config.arm,

@@ -101,7 +101,7 @@ def resolve(config: RunConfig) -> RunConfig:
     Raises:
         ConfigError: there is no such method, or the result contradicts itself.
     """
-    lent, own = config.seams.given, load(config.method)
+    lent, own = config.seams.lenders, load(config.method)
     parts = load(config.method, lent)
     fields = config.model_dump()
     fields["seams"] = {s: lender for s, lender in lent.items() if getattr(parts, s) != getattr(own, s)}

@@ -22,7 +22,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def given(options: argparse.Namespace) -> Ledger | None:
+def ledger_of(options: argparse.Namespace) -> Ledger | None:
     """The ledger that a study was given.
 
     Raises:

@@ -69,7 +69,7 @@ def num_moments(config: RunConfig) -> int:
 
 def _by_layer(config: RunConfig, count: Callable[[Decoder], int]) -> int:
     """What is counted of a model without values."""
-    parts = load(config.method, config.seams.given)
+    parts = load(config.method, config.seams.lenders)
 
     def at(dims: Dims) -> int:
         with torch.device("meta"):
@@ -82,7 +82,7 @@ def step_memory(config: RunConfig, *, place: str, value_bytes: int) -> Memory:
     """Memory of a step of a resolved config on `place` (cpu or cuda), whose activations have values of so many bytes."""
     params = num_params(config)
     sequences = config.device.micro_batch or config.train.batch_size
-    parts, context = load(config.method, config.seams.given), config.train.context
+    parts, context = load(config.method, config.seams.lenders), config.train.context
     kept = extrapolated(
         lambda dims: kept_bytes(dims, parts, sequences, context), config.model, whole=FEW_LAYERS
     )

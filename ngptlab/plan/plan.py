@@ -86,7 +86,7 @@ def plan(arms: Sequence[RunConfig], *, seeds: int, place: str, flops_per_second:
 def _arm(config: RunConfig, place: str, value_bytes: int) -> Arm:
     params = num_params(config)
     checkpoint = FLOAT32 * (params + num_moments(config))
-    parts = load(config.method, config.seams.given)
+    parts = load(config.method, config.seams.lenders)
     per_token = mean_token_flops(config.model, parts, config.train)
     saved = math.ceil(config.train.steps / config.checkpoint.every)
     return Arm(

@@ -6,35 +6,26 @@ and print. Its margins are fixed: nothing moves when another axis is chosen. The
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngptlab.draw import panels as drawing
 from ngptlab.draw import style as figures
 from ngptlab.draw.svg import element
 from ngptlab.report import plots
 
 Draw = Callable[[Axes], None]
 
-LARGE: dict[Any, Any] = figures.STYLE | {
+LARGE: figures.Style = figures.STYLE | {
     "font.size": 10.0,
     "font.family": "sans-serif",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.6,
     "lines.scale_dashes": False,
-}
-INLINE: dict[Any, Any] = LARGE | {
-    "svg.fonttype": "none",  # text stays text: the page's font, found by a search, read aloud
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
 }
 INCHES = (5.0, 3.4)
 MARGINS = {"left": 0.19, "right": 0.985, "bottom": 0.145, "top": 0.975}
@@ -48,20 +39,19 @@ NAME_LENGTH = 40
 
 def inline(label: str, draw: Draw) -> str:
     """The figure as an element of a page; `label` says what it is, to those who can't see it, and is ours."""
-    with matplotlib.style.context(["default", INLINE]):  # whatever the user's matplotlibrc says
-        figure = Figure(figsize=INCHES)
-        figure.subplots_adjust(**MARGINS)
-        draw(figure.add_subplot())
-        buffer = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        with figures.any_names(figure):
-            figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    return element(buffer.getvalue(), label)
+    return element(figures.for_page(partial(_bare, draw), style=LARGE).decode("utf-8"), label)
 
 
 def write(out: Path, name: str, title: str, methods: Sequence[str], draw: Draw, *, note: str = "") -> None:
     """Write <name>.png and <name>.svg into `out`; `note` stands above the legend."""
-    drawing.write(out, name, partial(_standalone, title, methods, draw, note), style=LARGE)
+    figures.write(out, name, partial(_standalone, title, methods, draw, note), style=LARGE)
+
+
+def _bare(draw: Draw) -> Figure:
+    figure = Figure(figsize=INCHES)
+    figure.subplots_adjust(**MARGINS)
+    draw(figure.add_subplot())
+    return figure
 
 
 def _standalone(title: str, methods: Sequence[str], draw: Draw, note: str) -> Figure:

@@ -24,13 +24,13 @@ from ngptlab.report import drawn, plots, views
 from ngptlab.report.curves import Curves
 from ngptlab.report.curves import curves as curves_of
 from ngptlab.report.files import write_figures
-from ngptlab.report.schema import StudiesOnly, Summary
+from ngptlab.report.schema import StudiesOnly, StudyNumbers, Summary
 from ngptlab.report.summary import summarize
 from ngptlab.report.views import View
 from ngptlab.stats import words
 from ngptlab.stats.records import load_runs
 from ngptlab.studies import recognize
-from ngptlab.studies.section import Placed, StudyNumbers
+from ngptlab.studies.section import Placed
 from ngptlab.studies.speedup import section as speedup
 from ngptlab.terminal import printable
 
@@ -59,7 +59,7 @@ def write_report(
         DataError: a run or a study is damaged.
     """
     placed = recognize.load(studies)
-    numbers = [each.numbers for each in placed]
+    numbers = [_numbers(each) for each in placed]
     record: Summary | StudiesOnly
     summary = None
     if numbers and not run_paths:
@@ -82,6 +82,21 @@ def write_report(
             f"{error.filename or out}: can't be written ({error.strerror}); give another folder for the report"
         ) from None
     return path
+
+
+def _numbers(placed: Placed) -> StudyNumbers:
+    """A study in `report.json`."""
+    study = placed.study
+    return {
+        "kind": study.kind,
+        "title": study.title,
+        "answer": study.answer,
+        "caption": study.caption,
+        "warnings": list(study.warnings),
+        "columns": list(study.columns),
+        "rows": [[cell.value for cell in row] for row in study.rows],
+        "files": placed.paths,
+    }
 
 
 def _without_runs(studies: list[StudyNumbers], title: str) -> StudiesOnly:

@@ -6,13 +6,16 @@ trained on. `None` (null in the file) means that the number can't be had from th
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from ngptlab.stats import estimates as stats
 from ngptlab.stats.by_document import OverParts
 from ngptlab.stats.costs import Cost, Measure
+from ngptlab.stats.doubts import Searched
 from ngptlab.stats.gaps import Crossover, GapCurve
-from ngptlab.studies.section import StudyNumbers
 from ngptlab.studies.speedup.numbers import SpeedUp
 
 
@@ -129,7 +132,7 @@ class Schedule(TypedDict):
     """The baseline's schedule and batch; `warnings` says where a method departs from it."""
 
     shape: str
-    steps: int
+    steps: Annotated[int, Field(gt=0)]
     step_tokens: int
     context: int
     cooldown_shape: str | None
@@ -165,6 +168,20 @@ class Finding(TypedDict):
     text: str
 
 
+class StudyNumbers(TypedDict):
+    """A study that was given beside the runs; all of its numbers stand in its files."""
+
+    kind: str
+    title: str
+    answer: str
+    caption: str
+    warnings: list[str]
+    columns: list[str]
+    rows: list[list[float | str | None]]
+    files: list[str]
+    """Relative to the page."""
+
+
 class StudiesOnly(TypedDict):
     """`report.json` of studies without runs."""
 
@@ -175,17 +192,12 @@ class StudiesOnly(TypedDict):
     studies: list[StudyNumbers]
 
 
-class Summary(TypedDict):
+class Summary(Searched):
     """All of `report.json`."""
 
     title: str
     headline: str
     findings: list[Finding]
-    searches: dict[str, str]
-    """The search that each method links, by method; empty where it links none."""
-    warnings: list[str]
-    doubts: list[dict[str, Any]]
-    """The warnings that have a type (`stats.doubts.Doubt`), each with whether it forbids a claim."""
     baseline: str
     methods: dict[str, MethodNumbers]
     gaps: dict[str, Gap]

@@ -157,19 +157,21 @@ def _train(arm: list[RunRecord]) -> list[TrainPoint]:
 def _length(arm: list[RunRecord]) -> list[LengthPoint]:
     """Standard errors are over the seeds where there are several, else over the documents if several."""
     recorded = [run.length for run in arm if run.length]
-    tables = [{(b.start, b.stop): b for b in length.bins} for length in recorded]
+    tables = [{(b["from"], b["to"]): b for b in length.bins} for length in recorded]
     own = any(length.documents > 1 for length in recorded)
     points: list[LengthPoint] = []
     for start, stop in sorted(set.intersection(*map(set, tables))) if tables else ():
         bins = [table[start, stop] for table in tables]
-        losses = [b.loss_nats for b in bins]
+        losses = [b["loss_nats"] for b in bins]
         loss, over_seeds = stats.mean(losses), stats.stderr(losses)
         points.append(
             {
                 "from": start,
                 "to": stop,
                 "loss_nats": loss,
-                "stderr_nats": (bins[0].stderr_nats if own else None) if over_seeds is None else over_seeds,
+                "stderr_nats": (bins[0].get("stderr_nats") if own else None)
+                if over_seeds is None
+                else over_seeds,
                 "ci95_nats": stats.ci95(over_seeds, len(losses)),
                 "by_seed": losses,
                 "perplexity": stats.perplexity(loss),

@@ -42,7 +42,7 @@ def train(jobs: Sequence[tuple[RunConfig, Path]], *, reporter: Reporter | None =
     reporter = reporter or Silent()
     configs = [methods.resolve(config) for config, _ in jobs]
     check_stackable(configs)
-    optimizer = methods.load(configs[0].method, configs[0].seams.given).optimizer
+    optimizer = methods.load(configs[0].method, configs[0].seams.lenders).optimizer
     if not optimizer.build(configs[0].model).adam_only:
         raise ConfigError(
             f"stack: it has AdamW alone, and the optimizer here is {optimizer}; train the runs one by one"

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
+from typing_extensions import TypedDict
+
 from ngptlab.runs import End
 from ngptlab.stats.tables import as_text
 
@@ -51,6 +53,12 @@ class CellRow:
         if self.status == "diverged":
             return math.inf
         return self.final_loss_nats if self.status == "done" else None
+
+
+class Sweep(TypedDict):
+    """What is read of sweep.json."""
+
+    cells: list[CellRow]
 
 
 def as_csv(table: Sequence[CellRow]) -> str:

@@ -18,14 +18,14 @@ class Curve:
     losses: tuple[tuple[float, ...], ...]
     """A row a seed; infinite where the run diverged."""
     errors: tuple[float, ...]
-    """Standard error at each rate: over seeds, or with one seed over the documents of the validation text."""
+    """Standard error at each learning rate: over seeds, or with one seed over the documents of the validation text."""
     optimum: Optimum | None
     left_out: tuple[float, ...]
     """Rates with a cell that neither finished nor diverged."""
 
     @property
     def means(self) -> tuple[float, ...]:
-        """Mean loss at each rate."""
+        """Mean loss at each learning rate."""
         return tuple(float(value) for value in np.mean(self.losses, axis=0))
 
     @property
@@ -45,18 +45,18 @@ class Shift:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What the best rate of the smallest width costs at the largest, against that width's own best."""
+    """What the best learning rate of the smallest width costs at the largest, against that width's own best."""
 
     lr: float
     nats: float
-    """Infinite where the transferred rate diverges."""
+    """Infinite where the transferred learning rate diverges."""
     stderr: float | None
     """Over pairs of runs with one seed; None under two seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Worse:
-    """A width that is worse than the one below it at the rate of the smallest: what no rules that carry a rate over may do."""
+    """A width that is worse than the one below it at the learning rate of the smallest, where rules should carry it over."""
 
     width: int
     than: int

@@ -5,9 +5,11 @@ A doubt has a kind and names the arms that it is about, so that whoever judges t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal
+
+from typing_extensions import TypedDict
 
 from ngptlab.config import flatten
 from ngptlab.learned import nothing_learned
@@ -60,9 +62,38 @@ class Doubt:
         """Whether no claim about these arms may be judged."""
         return self.kind in FORBIDS
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> PlainDoubt:
         """As JSON."""
-        return {**asdict(self), "arms": list(self.arms), "forbids_claim": self.forbids_claim}
+        return {
+            "kind": self.kind,
+            "text": self.text,
+            "arms": list(self.arms),
+            "forbids_claim": self.forbids_claim,
+        }
+
+
+class PlainDoubt(TypedDict):
+    """A doubt in a file of results."""
+
+    kind: Kind
+    text: str
+    arms: list[str]
+    forbids_claim: bool
+
+
+class Doubted(TypedDict):
+    """Base of what is written of a comparison."""
+
+    warnings: list[str]
+    doubts: list[PlainDoubt]
+    """The warnings that have a kind."""
+
+
+class Searched(Doubted):
+    """The same of a comparison whose arms may link searches."""
+
+    searches: dict[str, str]
+    """By arm, or by rung of a ladder, the search that it links; empty where it links none."""
 
 
 def texts(doubts: Iterable[Doubt], baseline: str | None = None) -> list[str]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import product
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.special import nctdtrinc, stdtr, stdtrit
 from typing_extensions import TypedDict
 
@@ -27,7 +29,7 @@ class Difference(TypedDict):
     """One arm minus another over the seeds that both have. What a seed does to both cancels. None: under two pairs."""
 
     mean: float
-    pairs: int
+    pairs: Annotated[int, Field(ge=1)]
     stderr: float | None
     """Standard error over the pairs."""
     ci95: float | None

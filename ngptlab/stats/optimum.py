@@ -39,18 +39,18 @@ class Optimum:
     """Ends of the 95% interval, as log2; at an edge both are the optimum itself."""
     interval: Interval
     best: int
-    """Index of the best rate in the grid."""
+    """Index of the best learning rate in the grid."""
 
     @property
     def on_edge(self) -> bool:
-        """Whether the best rate is the first or last of the grid, so that the optimum may lie beyond it."""
+        """Whether the best learning rate is the first or last of the grid, so that the optimum may lie beyond it."""
         return self.interval == "edge"
 
 
 def optimum(x_R: Array, loss_SR: Array) -> Optimum | None:
-    """The optimum of a curve; None where every rate diverged.
+    """The optimum of a curve; None where every learning rate diverged.
 
-    Shapes: `x_R` log2 of the rates, rising; `loss_SR` a row a seed, infinite where it diverged.
+    Shapes: `x_R` log2 of the learning rates, rising; `loss_SR` a row a seed, infinite where it diverged.
     """
     mean_R = loss_SR.mean(axis=0)
     if not np.isfinite(mean_R).any():
@@ -62,7 +62,7 @@ def optimum(x_R: Array, loss_SR: Array) -> Optimum | None:
     at, (_, near) = _vertex(x_R, mean_R), _near(mean_R)
     bracketed = (
         not near.start < best < near.stop - 1
-    )  # by a rate that diverged: no parabola, and nothing moves over seeds
+    )  # by a learning rate that diverged: no parabola, and nothing moves over seeds
     if len(loss_SR) > 1 and not bracketed:
         left_out = [
             _vertex(x_R, np.delete(loss_SR, seed, axis=0).mean(axis=0)) for seed in range(len(loss_SR))

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, Self, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
+from typing_extensions import TypedDict
 
 from ngptlab.config import Frozen, RunConfig, explain
 from ngptlab.errors import CheckpointError, ConfigError, DataError
@@ -49,16 +50,16 @@ class ValRow(Row):
     bits_per_byte: float
 
 
-class LengthBin(Frozen):
-    """Mean loss over positions `start` <= t < `stop` of long documents."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    start: int = Field(alias="from", ge=0)
-    stop: int = Field(alias="to", gt=0)
-    loss_nats: float
-    stderr_nats: float | None = Field(default=None, ge=0)
-    """Over the documents."""
+LengthBin = TypedDict(
+    "LengthBin",
+    {
+        "from": Annotated[int, Field(ge=0)],
+        "to": Annotated[int, Field(gt=0)],
+        "loss_nats": FiniteFloat,
+        "stderr_nats": NotRequired[Annotated[FiniteFloat, Field(ge=0)] | None],
+    },
+)
+"""Mean loss over positions `from` <= t < `to` of long documents; the standard error is over the documents."""
 
 
 class LengthRow(Row):

@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
 from typing_extensions import TypedDict
@@ -26,7 +27,7 @@ Bound = Literal["measured", "at least", "at most"]
 class Bounded(TypedDict):
     """A number, or the limit beyond which it lies."""
 
-    value: float
+    value: Annotated[float, Field(gt=0)]
     bound: Bound
     """`measured`: between lengths that were measured. Otherwise beyond them, on this side of `value`."""
 

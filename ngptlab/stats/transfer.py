@@ -1,7 +1,7 @@
 """Does a learning rate tuned at a small width serve a large one? Curves, optima, their shift, and a verdict. numpy only.
 
-A diverged run counts as infinitely bad: a rate at which any seed diverged is worse than every other, and is never left
-out. A cell that failed, was stopped or is missing says nothing of its rate; the rate is left out of that curve, by name.
+A diverged run counts as infinitely bad: a learning rate at which any seed diverged is worse than every other, and is never left
+out. A cell that failed, was stopped or is missing says nothing of its learning rate, which is left out of that curve, by name.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _shift(curves: Sequence[Curve]) -> Shift | None:
 
 
 def _cost(curves: Sequence[Curve]) -> Cost | None:
-    """At rates of the grid, so that the cost is a difference of measured losses and not of fits."""
+    """At learning rates of the grid, so that the cost is a difference of measured losses and not of fits."""
     small, large = curves[0], curves[-1]
     if small.width == large.width or small.optimum is None or large.optimum is None:
         return None
@@ -131,7 +131,7 @@ def _cost(curves: Sequence[Curve]) -> Cost | None:
 
 
 def wider_is_worse(curves: Sequence[Curve]) -> tuple[Worse, ...]:
-    """Neighbouring widths of which the wider is worse at the best rate of the smallest, beyond what seeds explain.
+    """Neighbouring widths of which the wider is worse at the best learning rate of the smallest, beyond what seeds explain.
 
     Paired by seed: the 95% interval of the difference lies above 0. Of one seed any difference above 0 counts.
     """

@@ -45,16 +45,16 @@ def verdict(
 
 
 def judge(curves: Sequence[Curve], shift: Shift) -> str:
-    """Whether the best rate carries over, as a part of a sentence."""
+    """Whether the best learning rate carries over, as a part of a sentence."""
     if any(curve.optimum is None or curve.optimum.on_edge for curve in curves):
-        return "undecided, for not every width has its optimum inside the grid"
+        return "undecided, because not every width has its optimum inside the grid"
     if shift.stderr is None:
-        return "undecided, for two widths give no error of the shift"
+        return "undecided, because two widths give no error of the shift"
     if abs(shift.slope) - 2 * shift.stderr > 0 and abs(shift.slope) > NEGLIGIBLE:
         return "the best learning rate does not carry over"
     if abs(shift.slope) + 2 * shift.stderr <= NEGLIGIBLE:
         return "the best learning rate carries over"
-    return "undecided, for the error of the shift is too large"
+    return "undecided, because the error of the shift is too large"
 
 
 def _cost_sentence(curves: Sequence[Curve], cost: Cost) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -14,21 +14,26 @@ from ngptlab.stats.tables import writing
 
 
 def write(
-    out: Path, name: str, *, numbers: object, table: str, draw: Callable[[str], bytes] | None = None
+    out: Path,
+    name: str,
+    *,
+    numbers: object,
+    table: str,
+    draw: figures.Build | None = None,
+    style: figures.Style = figures.STYLE,
+    finite: bool = True,
 ) -> None:
     """Write <name>.json, <name>.csv and, of a study with a figure, <name>.png and <name>.svg into `out`.
 
-    Args:
-        draw: gives the bytes of a file with an ending.
-
     Raises:
         ConfigError: `out` can't be written.
+        ValueError: where `finite`, a number is not.
     """
     with writing(out):
-        write_json(out / f"{name}.json", numbers)
+        write_json(out / f"{name}.json", numbers, finite=finite)
         write_text(out / f"{name}.csv", table)
         if draw is not None:
-            figures.write(out, name, draw)
+            figures.write(out, name, draw, style=style)
 
 
 def plain_table(

@@ -8,24 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from markupsafe import Markup
-from typing_extensions import TypedDict
 
 from ngptlab.draw.svg import inline
 from ngptlab.stats import words
-
-
-class StudyNumbers(TypedDict):
-    """A study that was given beside the runs; all of its numbers stand in its files."""
-
-    kind: str
-    title: str
-    answer: str
-    caption: str
-    warnings: list[str]
-    columns: list[str]
-    rows: list[list[float | str | None]]
-    files: list[str]
-    """Relative to the page."""
 
 
 class Cell(NamedTuple):
@@ -72,21 +57,6 @@ class Placed:
     def paths(self) -> list[str]:
         """Its files from the page."""
         return [f"{self.folder}{name}" for name in self.study.files]
-
-    @property
-    def numbers(self) -> StudyNumbers:
-        """For `report.json`."""
-        study = self.study
-        return {
-            "kind": study.kind,
-            "title": study.title,
-            "answer": study.answer,
-            "caption": study.caption,
-            "warnings": list(study.warnings),
-            "columns": list(study.columns),
-            "rows": [[cell.value for cell in row] for row in study.rows],
-            "files": self.paths,
-        }
 
 
 def word(text: str) -> Cell:

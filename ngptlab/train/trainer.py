@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ class Trainer:
     """Measures the model as it stands; its result goes to `evals.jsonl`."""
     reporter: Reporter
     request: StopRequest
-    scales: Callable[[], list[dict[str, Any]]] = list
+    scales: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     """What the model has learned beside its matrices; goes to `scales.jsonl` at each validation, unless it is nothing."""
     around_step: Callable[[int], AbstractContextManager[None]] = lambda step: nullcontext()
     """Entered around each update, whose number it is given."""

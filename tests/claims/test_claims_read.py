@@ -461,6 +461,19 @@ def test_a_damaged_evaluation_of_a_run_is_one_line(six: Six) -> None:
     Run(path).keep_eval("scales", {"eval": "scales", "scales": [{"place": 3}]})
     with pytest.raises(LabError, match=r"scales\.json: damaged"):
         evidence(path)
+    Run(path).keep_eval("scales", {"eval": "scales", "scales": [{"place": "a", "layer": 0}]})
+    with pytest.raises(LabError, match=r"scales\.json: damaged \('mean' is missing\); measure it again"):
+        evidence(path)
+
+
+def test_a_key_that_every_version_wrote_is_missed_by_its_name(six: Six, tmp_path: Path) -> None:
+    write_report(six(), tmp_path, title="made")
+    path = tmp_path / "report.json"
+    held = json.loads(path.read_text())
+    del held["runs"][0]["hash"]
+    write_json(path, held)
+    with pytest.raises(LabError, match=r"report\.json: damaged \('hash' is missing\); write it again"):
+        evidence(path)
 
 
 def test_lists_of_different_lengths_are_damage(six: Six, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_seam_lent_what_it_has_is_taken_out(make_config: MakeConfig) -> None:
     same = make_config("gpt", seams={"norm": "qk_norm", "gate": "gpt"})
     assert same == plain and same.hash == plain.hash
     partly = make_config("gpt", seams={"norm": "qk_norm", "qk": "qk_norm"})
-    assert partly.seams.given == {"qk": "qk_norm"} and partly.arm == "gpt+qk_norm.qk"
+    assert partly.seams.lenders == {"qk": "qk_norm"} and partly.arm == "gpt+qk_norm.qk"
 
 
 def test_decay_and_warmup_follow_their_seams(make_config: MakeConfig) -> None:

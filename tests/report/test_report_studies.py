@@ -27,7 +27,7 @@ from ngptlab.studies.coord.numbers import Point
 from ngptlab.studies.ladder import numbers as ladders
 from ngptlab.studies.ladder.files import write_ladder
 from ngptlab.studies.recognize import recognize
-from ngptlab.studies.sweep.table import write as write_sweep
+from ngptlab.studies.sweep.files import write_sweep
 
 MakeRun = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
@@ -171,7 +171,7 @@ def sweep(tmp_path: Path) -> Make:
                         }
                         rows.append(CellRow(**(fields | changes)))
         (tmp_path / "sweep").mkdir()
-        write_sweep(rows, tmp_path / "sweep", extra={"transfer": []})
+        write_sweep(rows, (), tmp_path / "sweep")
         return tmp_path / "sweep"
 
     return make
@@ -307,7 +307,7 @@ def test_a_size_that_ran_away_fails_the_check(coord: Make) -> None:
     folder = coord()
     text = (folder / "coord.json").read_text()
     (folder / "coord.json").write_text(text.replace(f'"size": {128**0.1}', '"size": NaN'))
-    assert "a under mup: fails, for the size of 'scores' is zero or not finite" in answer(folder)
+    assert "a under mup: fails, because the size of 'scores' is zero or not finite" in answer(folder)
 
 
 def test_speed_ups_of_the_runs_given_are_shown(make_run: MakeRun, tmp_path: Path) -> None:

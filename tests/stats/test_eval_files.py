@@ -101,8 +101,8 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """Every figure that would be written, by its name; laying out and writing takes most of the time, and is left out."""
     kept: dict[str, Figure] = {}
 
-    def keep(out: Path, name: str, build: Any) -> None:
-        with matplotlib.style.context(["default", drawing.SMALL]):
+    def keep(out: Path, name: str, build: Any, style: Any) -> None:
+        with matplotlib.style.context(["default", style]):
             kept[name] = build()
 
     for module in ("spectra", "scales"):

@@ -25,7 +25,7 @@ def test_a_record_holds_what_was_recorded(make_run: MakeRun) -> None:
     assert [(row.step, row.loss_nats) for row in run.val] == [(0, 3.0), (50, 2.0), (100, 1.0)]
     assert [row.step_seconds for row in run.timing] == [0.5, 0.25]
     assert run.length is not None and run.length.documents == 9
-    assert [(b.start, b.stop, b.loss_nats) for b in run.length.bins] == [(0, 16, 1.0), (16, 32, 2.0)]
+    assert [(b["from"], b["to"], b["loss_nats"]) for b in run.length.bins] == [(0, 16, 1.0), (16, 32, 2.0)]
     assert run.env["data_digest"] == "d1"
 
 

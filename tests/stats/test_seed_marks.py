@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +21,6 @@ from ngptlab.studies.speedup import figure as speedup_figure
 ROOT = Path(__file__).parents[2]
 T2 = 4.302653
 """Student's t for three seeds."""
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Figure]:
-    """What a figure's `draw` fills, without laying it out and writing it, which takes most of the time."""
-    kept: list[Figure] = []
-
-    def render(fill: Callable[[Figure], None], **_: Any) -> bytes:
-        kept.append(Figure())
-        fill(kept[-1])
-        return b""
-
-    for module in (coord_figure, cooldown_figure, ladder_figure, speedup_figure):
-        monkeypatch.setattr(module, "render", render)
-
-    def draw(call: Callable[..., object], *arguments: Any, **named: Any) -> Figure:
-        call(*arguments, **named)
-        return kept[-1]
-
-    return draw
 
 
 def bars(axes: Axes, place: int) -> list[float]:
@@ -83,23 +62,23 @@ def ladder(losses: list[float], adds: list[float]) -> dict[str, Any]:
     return {"base": "a", "target": "b", "mode": "cumulative", "recipe": "r", "rungs": rungs}
 
 
-def test_a_ladder_of_three_seeds_and_of_one(drawn: Callable[..., Figure]) -> None:
-    losses, adds = drawn(ladder_figure.draw, ladder([1.9, 2.0, 2.1], [-0.1, -0.2, 0.0]), "png").axes
+def test_a_ladder_of_three_seeds_and_of_one() -> None:
+    losses, adds = ladder_figure.draw(ladder([1.9, 2.0, 2.1], [-0.1, -0.2, 0.0])).axes
     assert bars(losses, 0) == pytest.approx([T2 * 0.01] * 2) and bars(adds, 0) == pytest.approx([T2 * 0.02])
     assert (marks(losses, "|"), marks(adds, "|")) == (6, 3)
     assert (
         "95%, Student's t, n = 3 seeds" in losses.get_xlabel() and "n = 3 pairs of seeds" in adds.get_xlabel()
     )
-    losses, adds = drawn(ladder_figure.draw, ladder([2.0], [-0.1]), "png").axes
+    losses, adds = ladder_figure.draw(ladder([2.0], [-0.1])).axes
     assert not bars(losses, 0) and not bars(adds, 0) and not marks(losses, "|")
     assert "one seed: no lines" in losses.get_xlabel() and "one seed: no lines" in adds.get_xlabel()
 
 
-def test_committed_studies_from_before_single_seeds_were_kept_are_drawn(drawn: Callable[..., Figure]) -> None:
+def test_committed_studies_from_before_single_seeds_were_kept_are_drawn() -> None:
     old = json.loads((ROOT / "results" / "demo-ladder.json").read_text())
-    assert "losses" not in old["rungs"][0] and bars(drawn(ladder_figure.draw, old, "png").axes[0], 0)
+    assert "losses" not in old["rungs"][0] and bars(ladder_figure.draw(old).axes[0], 0)
     study = json.loads((ROOT / "results" / "demo-cooldown.json").read_text())
-    figure = drawn(cooldown_figure.draw, study, "png")
+    figure = cooldown_figure.draw(study)
     assert "bars: 95%, Student's t, n = 3 seeds; short lines: single seeds" in figure.get_suptitle()
     first = next(row for row in study["rows"] if row["gaps"] and row["shape"])
     halves = bars(figure.axes[1], 1)
@@ -107,7 +86,7 @@ def test_committed_studies_from_before_single_seeds_were_kept_are_drawn(drawn: C
     assert marks(figure.axes[0], "_") and marks(figure.axes[1], "_")
 
 
-def test_speed_ups_have_a_mark_a_seed(drawn: Callable[..., Figure]) -> None:
+def test_speed_ups_have_a_mark_a_seed() -> None:
     def factor(value: float) -> dict[str, Any]:
         return {"value": value, "bound": "measured"}
 
@@ -117,18 +96,18 @@ def test_speed_ups_have_a_mark_a_seed(drawn: Callable[..., Figure]) -> None:
         point = {"tokens": 10, "factor": factor(1.5), "interval": interval, "by_seed": each}
         speedup = {"method": "b", "baseline": "a", "kind": "by length", "schedule": "s"}
         record = [speedup | {"seeds": list(map(str, range(seeds))), "points": [point]}]
-        return drawn(speedup_figure.draw, record, "png").axes[0]
+        return speedup_figure.draw(record).axes[0]
 
     assert marks(of(3), "_") == 3 and "95%, Student's t, n = 3 seeds" in of(3).get_title()
     assert marks(of(1), "_") == 0 and "one seed: no bars" in of(1).get_title()
 
 
-def test_a_coordinate_check_shows_each_seed(drawn: Callable[..., Figure]) -> None:
+def test_a_coordinate_check_shows_each_seed() -> None:
     def of(seeds: int) -> Figure:
         points = [
             Point(w, s, t, "q", 1.0 + s, 1.0 + s) for w in (32, 64) for s in range(seeds) for t in (0, 1)
         ]
-        return drawn(coord_figure.draw, points, "png", title="t")
+        return coord_figure.draw(points, title="t")
 
     assert marks(of(2).axes[0], "_") == 2 * 2 * 2 and "mean of 2 seeds" in of(2).get_supxlabel()
     assert marks(of(1).axes[0], "_") == 0 and "one seed" in of(1).get_supxlabel()

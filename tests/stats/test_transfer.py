@@ -15,7 +15,8 @@ import pytest
 from ngptlab.stats.cells import CellRow
 from ngptlab.stats.optimum import optimum
 from ngptlab.stats.transfer import Finding, as_json, transfer
-from ngptlab.studies.sweep.figure import _figure, draw
+from ngptlab.studies.sweep.figure import draw
+from ngptlab.studies.sweep.files import write_sweep
 
 POWERS = range(-12, -3)
 Loss = Callable[[int, float, int], float | None]
@@ -118,7 +119,7 @@ def test_stderr_of_the_shift_by_hand() -> None:
     finding = only(table(lambda width, power, _: 2 + 0.05 * (power - at[width]) ** 2))
     assert finding.shift is not None and finding.shift.slope == pytest.approx(-0.75)
     assert finding.shift.stderr == pytest.approx(math.sqrt(0.375 / 2))
-    assert "undecided, for the error of the shift is too large" in finding.verdict
+    assert "undecided, because the error of the shift is too large" in finding.verdict
 
 
 @pytest.mark.parametrize(("at", "side"), [(-12.4, "lowest"), (-3.6, "highest")])
@@ -250,7 +251,7 @@ def test_json_is_plain() -> None:
 def test_the_figure_marks_optima_edges_and_divergence() -> None:
     at = {32: -8.0, 64: -12.4, 128: -8.0}
     rows = table(lambda w, p, s: None if w == 128 and p > -5 else 2 + 0.05 * (p - at[w]) ** 2)
-    (axes, *_) = _figure(transfer(rows), "mine").axes
+    (axes, *_) = draw(transfer(rows), title="mine").axes
     of = {mark: [line for line in axes.lines if line.get_marker() == mark] for mark in "vsx"}
     assert [pytest.approx(list(line.get_xdata())) for line in of["v"]] == [[-8.0], [-8.0]]
     assert [list(line.get_xdata()) for line in of["s"]] == [[-12.0]]
@@ -262,7 +263,7 @@ def test_the_figure_has_a_panel_for_each_method_and_rules() -> None:
     rows = table(parabola(0.0))
     arms = [("gpt", "sp"), ("gpt", "mup"), ("ngpt", "sp"), ("ngpt", "mup"), ("ngpt", "nugpt")]
     everything = [CellRow(**{**vars(row), "method": m, "param": p}) for m, p in arms for row in rows]
-    titles = [axes.get_title() for axes in _figure(transfer(everything), "mine").axes]
+    titles = [axes.get_title() for axes in draw(transfer(everything), title="mine").axes]
     assert titles == [
         *("gpt, SP", "gpt, muP", "gpt, nuGPT: not applicable"),
         *("ngpt, SP", "ngpt, muP", "ngpt, nuGPT"),
@@ -272,7 +273,7 @@ def test_the_figure_has_a_panel_for_each_method_and_rules() -> None:
 def test_the_figure_shows_intervals_and_single_seeds() -> None:
     """A band a curve, 4.303 standard errors to each side; a thin line a seed; a bar at each optimum, from low to high."""
     (finding,) = transfer(table(parabola(0.0, noise=0.02), seeds=3))
-    (axes, *_) = _figure([finding], "mine").axes
+    (axes, *_) = draw([finding], title="mine").axes
     bands = [c for c in axes.collections if type(c).__name__ == "FillBetweenPolyCollection"]
     bars = [container.lines[2][0].get_segments()[0] for container in axes.containers]
     assert len(bands) == len(bars) == 3
@@ -286,12 +287,12 @@ def test_the_figure_shows_intervals_and_single_seeds() -> None:
         assert all(pytest.approx(single) in lines for single in curve.losses) and len(lines) == 9
         assert curve.optimum is not None and curve.optimum.low < curve.optimum.high
         assert [x for x, _ in bar] == pytest.approx([curve.optimum.low, curve.optimum.high])
-    (caption,) = (text.get_text() for text in _figure([finding], "mine").texts)
+    (caption,) = (text.get_text() for text in draw([finding], title="mine").texts)
     assert "bands: 95%, Student's t, n = 3 seeds; thin lines: single seeds" in caption
 
 
 def test_the_figure_of_one_seed_has_no_band_and_says_so() -> None:
-    figure = _figure(transfer(table(parabola(0.0))), "mine")
+    figure = draw(transfer(table(parabola(0.0))), title="mine")
     assert "one seed: no bands" in figure.texts[0].get_text()
     (axes, *_) = figure.axes
     assert not [c for c in axes.collections if type(c).__name__ == "FillBetweenPolyCollection"]
@@ -303,13 +304,13 @@ def test_the_figure_is_reproducible(tmp_path: Path) -> None:
     texts = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        draw(transfer(rows), tmp_path / name, title="mine")
+        write_sweep(rows, transfer(rows), tmp_path / name, title="mine")
         texts.append([(tmp_path / name / f"sweep.{kind}").read_bytes() for kind in ("svg", "png")])
     assert texts[0] == texts[1]
     none = tmp_path / "none"
     none.mkdir()
-    draw(transfer(table(lambda *_: None)), none, title="mine")
-    assert not list(none.iterdir()), "no finite loss, no figure"
+    write_sweep([], transfer(table(lambda *_: None)), none, title="mine")
+    assert {path.suffix for path in none.iterdir()} == {".csv", ".json"}, "no finite loss, no figure"
 
 
 def test_one_curve_has_one_optimum_however_many_seeds_it_comes_from() -> None:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from ngptlab.console import Console
-from ngptlab.draw.panels import after_steps, curve, depth_axis, legend, logarithmic, tiles, write
+from ngptlab.draw.panels import SMALL, after_steps, curve, depth_axis, legend, logarithmic, tiles
+from ngptlab.draw.style import write
 from ngptlab.stats.tables import Row, flat, write_table
 
 Measured = Mapping[str, Mapping[str, Any]]
@@ -37,7 +38,7 @@ def write_activations(measured: Measured, out: Path) -> None:
     write_table(
         out, "activations", [row for label, record in measured.items() for row in _rows(label, record)]
     )
-    write(out, "activations", lambda: _figure(measured))
+    write(out, "activations", lambda: _figure(measured), style=SMALL)
 
 
 def _rows(label: str, record: Mapping[str, Any]) -> list[Row]:

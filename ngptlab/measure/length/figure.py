@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngptlab.draw.panels import after_steps, curve, legend, logarithmic, tiles, write
-from ngptlab.draw.style import SERIES
+from ngptlab.draw.panels import SMALL, after_steps, curve, legend, logarithmic, tiles
+from ngptlab.draw.style import SERIES, write
 from ngptlab.stats.estimates import ci95, perplexity
 
 Measured = Mapping[str, Mapping[str, Any]]
@@ -20,7 +20,7 @@ Measured = Mapping[str, Mapping[str, Any]]
 
 def draw(measured: Measured, out: Path) -> None:
     """Write length.png and length.svg into `out`."""
-    write(out, "length", lambda: _figure(measured))
+    write(out, "length", lambda: _figure(measured), style=SMALL)
 
 
 def _figure(measured: Measured) -> Figure:

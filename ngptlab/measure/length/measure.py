@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.tokens.tokenizer import Tokenizer
+from ngptlab.measure.length.numbers import UpTo
 from ngptlab.measure.val.measure import losses
 from ngptlab.nn.decoder import Decoder
+from ngptlab.stats.records import LengthBin
 
 BINS_PER_CONTEXT = 2
 """Positions are averaged over half a training context."""
@@ -58,19 +60,19 @@ def log_edges(length: int, context: int) -> list[int]:
     return sorted({0, length} | {edge for edge in edges if 0 < edge < length})
 
 
-def binned(losses_NT: NDArray[np.float64], edges: Sequence[int]) -> list[dict[str, Any]]:
+def binned(losses_NT: NDArray[np.float64], edges: Sequence[int]) -> list[LengthBin]:
     """Mean loss by position with its standard error over documents.
 
     `from` and `to` count the tokens before the predicted one: a bin holds positions from <= t < to.
     """
-    bins = []
+    bins: list[LengthBin] = []
     for first, end in itertools.pairwise(edges):
         mean, stderr = _mean(losses_NT[:, first:end])
         bins.append({"from": first, "to": end, "loss_nats": mean, "stderr_nats": stderr})
     return bins
 
 
-def up_to(losses_NT: NDArray[np.float64], edges: Sequence[int]) -> list[dict[str, Any]]:
+def up_to(losses_NT: NDArray[np.float64], edges: Sequence[int]) -> list[UpTo]:
     """Mean loss of all tokens before each edge but the first, with its standard error over documents."""
     found = [(end, *_mean(losses_NT[:, :end])) for end in edges[1:]]
     return [{"to": end, "loss_nats": mean, "stderr_nats": stderr} for end, mean, stderr in found]

@@ -117,6 +117,7 @@ def _measure(
     label: str, trained: Trained, documents_NS: NDArray[np.int64], options: argparse.Namespace
 ) -> dict[str, Any]:
     from ngptlab.measure.length.measure import binned, linear_edges, log_edges, up_to
+    from ngptlab.measure.length.numbers import Length
     from ngptlab.measure.length.reading import read_losses
     from ngptlab.measure.length.show import write_raw
     from ngptlab.nn.rope import Angles
@@ -132,7 +133,7 @@ def _measure(
         )
     edges = (log_edges if options.bins == "log" else linear_edges)(length, context)
     octaves = [0, *(context * 2**k for k in range(length.bit_length()) if context * 2**k < length), length]
-    record = {
+    record: Length = {
         "eval": "length",
         "step": trained.step,
         "context": context,

@@ -11,13 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ngptlab.draw.panels import after_steps, curve, depth_axis, legend, tiles, write
-from ngptlab.draw.style import SERIES
+from ngptlab.draw.panels import SMALL, after_steps, curve, depth_axis, legend, tiles
+from ngptlab.draw.style import SERIES, write
+from ngptlab.measure.scales.numbers import LearnedScale
 
-Scale = Mapping[str, Any]
-"""Where a scale is, and the spread of its values, as `measure.py` gives it."""
 Measured = Mapping[str, Mapping[str, Any]]
-"""Label of a run -> {step, scales: [Scale, ...]}."""
+"""Label of a run -> {step, scales: [LearnedScale, ...]}."""
 Courses = Mapping[str, Sequence[Mapping[str, Any]]]
 """Label of a run -> the lines of its scales.jsonl, [{step, scales}, ...]."""
 
@@ -27,13 +26,13 @@ COLUMNS = 3
 def draw(measured: Measured, courses: Courses, out: Path) -> None:
     """Write scales, and scales-course where a course was logged, each as PNG and SVG; nothing where nobody has a scale."""
     if any(record["scales"] for record in measured.values()):
-        write(out, "scales", lambda: _against_depth(measured))
+        write(out, "scales", lambda: _against_depth(measured), style=SMALL)
     logged = {label: course for label, course in courses.items() if course}
     if logged:
-        write(out, "scales-course", lambda: _over_steps(logged))
+        write(out, "scales-course", lambda: _over_steps(logged), style=SMALL)
 
 
-def places(scales: Sequence[Scale]) -> list[str]:
+def places(scales: Sequence[LearnedScale]) -> list[str]:
     """Every place that has a scale, such as 'mlp.gate.s_u', those in blocks first."""
     ordered = sorted(scales, key=lambda scale: scale["layer"] is None)
     return list(dict.fromkeys(scale["place"] for scale in ordered))
@@ -73,17 +72,19 @@ def _caption(measured: Measured) -> str:
     )
 
 
-def _layers(axes: Axes, here: Mapping[str, Sequence[Scale]]) -> None:
+def _layers(axes: Axes, here: Mapping[str, Sequence[LearnedScale]]) -> None:
     for index, (label, scales) in enumerate(here.items()):
         if scales:
             band = [s["q25"] for s in scales], [s["q75"] for s in scales]
-            curve(axes, index, [s["layer"] for s in scales], [s["mean"] for s in scales], band, label=label)
+            curve(
+                axes, index, [s["layer"] or 0 for s in scales], [s["mean"] for s in scales], band, label=label
+            )
     if any(scale["kind"] == "rate" for scales in here.values() for scale in scales):
         axes.set_ylim(bottom=0)  # only now: a limit set before a curve would not make room for it
     depth_axis(axes, label=True)
 
 
-def _singles(axes: Axes, here: Mapping[str, Sequence[Scale]]) -> None:
+def _singles(axes: Axes, here: Mapping[str, Sequence[LearnedScale]]) -> None:
     found = [(index, scale) for index, scales in enumerate(here.values()) for scale in scales]
     for x, (index, scale) in enumerate(found):
         colour = SERIES[index % len(SERIES)]

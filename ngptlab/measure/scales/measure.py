@@ -5,10 +5,9 @@ A model without scales has none of these numbers. They are cheap enough to be lo
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
+from ngptlab.measure.scales.numbers import LearnedScale
 from ngptlab.measure.spread import spread
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.parts import Scale
@@ -16,21 +15,25 @@ from ngptlab.nn.roles import SCALES, ScaleKind, placed
 
 
 @torch.no_grad()
-def scales(model: Decoder) -> list[dict[str, Any]]:
+def scales(model: Decoder) -> list[LearnedScale]:
     """Spread of each scale's effective values over its channels.
 
-    `layer` and `place` say where it is, `kind` what it scales (None for a name that roles.py has no kind for). Rates, alpha,
-    enter a forward pass as absolute values, so that is what is measured; `negative` is the share below zero before that.
+    Rates, alpha, enter a forward pass as absolute values, so that is what is measured.
     """
-    found = []
+    found: list[LearnedScale] = []
     for name, module in model.named_modules():
         if isinstance(module, Scale):
             values = module.effective().double().cpu().numpy()
             kind = SCALES.get(name.rpartition(".")[2])
             layer, place = placed(name)
-            where = {"name": name, "layer": layer, "place": place, "kind": kind}
-            negative = float((values < 0).mean())
             found.append(
-                {**where, **spread(abs(values) if kind is ScaleKind.RATE else values), "negative": negative}
+                {
+                    "name": name,
+                    "layer": layer,
+                    "place": place,
+                    "kind": kind,
+                    **spread(abs(values) if kind is ScaleKind.RATE else values),
+                    "negative": float((values < 0).mean()),
+                }
             )
     return found

@@ -26,11 +26,12 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
     """Measure each model, keep the numbers in its run, print a summary, write tables and figures."""
     from ngptlab.console import Console
     from ngptlab.measure.scales.measure import scales
+    from ngptlab.measure.scales.numbers import Learned
     from ngptlab.measure.scales.show import print_scales, write_scales
 
     measured, courses = {}, {}
     for label, trained in zip(labels(models), models, strict=True):
-        record = {"step": trained.step, "eval": "scales", "scales": scales(trained.model)}
+        record: Learned = {"step": trained.step, "eval": "scales", "scales": scales(trained.model)}
         trained.run.keep_eval("scales", record)
         measured[label] = {**record, "of": identity(trained)}
         courses[label] = [line for line in trained.run.read("scales") if line["step"] <= trained.step]

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ngptlab.draw.panels import (
+    SMALL,
     after_steps,
     curve,
     depth_axis,
@@ -21,9 +22,8 @@ from ngptlab.draw.panels import (
     logarithmic,
     panels,
     tiles,
-    write,
 )
-from ngptlab.draw.style import SERIES
+from ngptlab.draw.style import SERIES, write
 
 Measured = Mapping[str, Mapping[str, Any]]
 """Label of a run -> what `measure.py` found, with its step."""
@@ -39,9 +39,19 @@ COLUMNS = 4
 
 def draw(measured: Measured, out: Path) -> None:
     """Write spectra-condition, spectra-rank and spectra-embeddings, each as PNG and SVG."""
-    write(out, "spectra-condition", lambda: _against_depth(measured, "condition number", condition, log=True))
-    write(out, "spectra-rank", lambda: _against_depth(measured, "effective rank / full rank", _rank_share))
-    write(out, "spectra-embeddings", lambda: _embeddings(measured))
+    write(
+        out,
+        "spectra-condition",
+        lambda: _against_depth(measured, "condition number", condition, log=True),
+        style=SMALL,
+    )
+    write(
+        out,
+        "spectra-rank",
+        lambda: _against_depth(measured, "effective rank / full rank", _rank_share),
+        style=SMALL,
+    )
+    write(out, "spectra-embeddings", lambda: _embeddings(measured), style=SMALL)
 
 
 def condition(record: Mapping[str, Any]) -> float:

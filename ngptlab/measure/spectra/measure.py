@@ -10,6 +10,7 @@ from typing import Any
 
 from ngptlab.measure.matrices import VIEWS, Matrix, View, matrix_names, under_views
 from ngptlab.measure.spectra.embeddings import cloud
+from ngptlab.measure.spectra.numbers import MatrixSpectrum
 from ngptlab.measure.spectra.spectrum import spectrum
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.roles import Role, roles
@@ -19,12 +20,9 @@ Track = Callable[[Sequence[str]], Iterable[str]]
 
 
 def spectra(model: Decoder, *, views: Sequence[View] = VIEWS, track: Track = iter) -> dict[str, Any]:
-    """Records of every matrix under every view that differs from the stored one, and of the embeddings.
-
-    In `matrices`, `head` is None for a whole matrix and counts from 0 for what one head has of it; `layer` is None for
-    embeddings.
-    """
-    records, clouds = [], []
+    """Records of every matrix under every view that differs from the stored one, and of the embeddings."""
+    records: list[MatrixSpectrum] = []
+    clouds = []
     kinds = roles(model)
     for name in track(matrix_names(model)):
         for matrix in under_views(model, name, views):
@@ -34,9 +32,14 @@ def spectra(model: Decoder, *, views: Sequence[View] = VIEWS, track: Track = ite
     return {"matrices": records, "embeddings": clouds}
 
 
-def _records(matrix: Matrix) -> Iterator[dict[str, Any]]:
-    where = {"name": matrix.name, "layer": matrix.layer, "place": matrix.place, "view": matrix.view}
-    yield {**where, "head": None, **spectrum(matrix.values, matrix.d_model_axis)}
-    if matrix.num_heads > 1:
-        for head, values in enumerate(matrix.heads()):
-            yield {**where, "head": head, **spectrum(values, matrix.d_model_axis)}
+def _records(matrix: Matrix) -> Iterator[MatrixSpectrum]:
+    heads = enumerate(matrix.heads()) if matrix.num_heads > 1 else ()
+    for head, values in [(None, matrix.values), *heads]:
+        yield {
+            "name": matrix.name,
+            "layer": matrix.layer,
+            "place": matrix.place,
+            "view": matrix.view,
+            "head": head,
+            **spectrum(values, matrix.d_model_axis),
+        }

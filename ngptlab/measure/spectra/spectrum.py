@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ngptlab.measure.spectra.numbers import Spectrum
 from ngptlab.measure.spread import spread
 
 ROWS_AT_ONCE = 8192
@@ -56,12 +56,8 @@ def stable_rank(singular: NDArray[np.float64]) -> float:
     return float((singular**2).sum() / singular[0] ** 2) if singular[0] else 0.0
 
 
-def spectrum(values: Tensor, d_model_axis: int) -> dict[str, Any]:
-    """The numbers of one float64 matrix.
-
-    `norms_along` are those of its vectors along d_model, which a constraint may hold at 1; `norms_across` those of its
-    vectors across, one for each channel of the stream. `full_rank` is the most that the ranks can be.
-    """
+def spectrum(values: Tensor, d_model_axis: int) -> Spectrum:
+    """The numbers of one float64 matrix."""
     singular = singular_values(values)
     norms = [torch.linalg.vector_norm(values, dim=axis).numpy() for axis in (0, 1)]
     return {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from ngptlab.stats.estimates import mean, stderr
 
@@ -52,9 +53,9 @@ class ScoreRow:
     max_length: int
     rows: int
     value: float
-    stderr: float | None
+    stderr: float | None = None
     """Over rows; of an average, from the errors of its tasks."""
-    chance: float | None
+    chance: float | None = None
     difference: float | None = None
     """Value minus that of the first run."""
     difference_stderr: float | None = None
@@ -62,6 +63,38 @@ class ScoreRow:
     version: float | None = None
     data: str = ""
     data_digest: str = ""
+
+
+class Metric(TypedDict):
+    """A metric's mean over the rows of a task, with its standard error."""
+
+    value: float
+    stderr: float | None
+
+
+class Task(TypedDict):
+    """A task in tasks.json of a run, as `TaskScore` has it."""
+
+    version: float
+    data: str
+    data_digest: str
+    rows: int
+    all_rows: int
+    requests: int
+    cut: int
+    chance: float
+    metrics: dict[str, Metric]
+
+
+class Tasks(TypedDict):
+    """All of tasks.json of a run."""
+
+    eval: str
+    step: int
+    lm_eval: str
+    max_length: int
+    limit: int | None
+    tasks: dict[str, Task]
 
 
 def compare(runs: Sequence[Scores]) -> list[ScoreRow]:

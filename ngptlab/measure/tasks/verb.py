@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ngptlab.measure.labels import labels
 from ngptlab.measure.progress import Progress
@@ -16,7 +15,7 @@ from ngptlab.terminal import remark, say
 
 if TYPE_CHECKING:
     from ngptlab.measure.tasks.measure import LoadedTask, TaskScore
-    from ngptlab.measure.tasks.numbers import Measured, Scores
+    from ngptlab.measure.tasks.numbers import Measured, Scores, Task
     from ngptlab.measure.trained import Trained
 
 
@@ -69,7 +68,7 @@ def _score(label: str, trained: Trained, loaded: Sequence[LoadedTask], options: 
     from ngptlab.data.tokens.choose import tokenizer
     from ngptlab.measure.tasks.adapter import LabLM
     from ngptlab.measure.tasks.measure import score
-    from ngptlab.measure.tasks.numbers import Scores
+    from ngptlab.measure.tasks.numbers import Scores, Tasks
 
     max_length = options.max_length or trained.config.train.context
     scores = []
@@ -83,17 +82,15 @@ def _score(label: str, trained: Trained, loaded: Sequence[LoadedTask], options: 
         for task in loaded:
             progress.begin(task.name)
             scores.append(score(model, task, limit=options.limit))
-    trained.run.keep_eval(
-        "tasks",
-        {
-            "eval": "tasks",
-            "step": trained.step,
-            "lm_eval": metadata.version("lm-eval"),
-            "max_length": max_length,
-            "limit": options.limit,
-            "tasks": {score.name: _record(score) for score in scores},
-        },
-    )
+    record: Tasks = {
+        "eval": "tasks",
+        "step": trained.step,
+        "lm_eval": metadata.version("lm-eval"),
+        "max_length": max_length,
+        "limit": options.limit,
+        "tasks": {score.name: _record(score) for score in scores},
+    }
+    trained.run.keep_eval("tasks", record)
     if model.cut:
         cut = f"{model.cut:,} of {model.requests:,} inputs were cut to {max_length} tokens; see --max-length"
         remark(f"{label}: {cut}")
@@ -118,16 +115,22 @@ def _measured(score: TaskScore) -> list[Measured]:
     ]
 
 
-def _record(score: TaskScore) -> dict[str, Any]:
+def _record(score: TaskScore) -> Task:
     from ngptlab.stats.estimates import mean, stderr
 
-    record = asdict(score)
-    del record["values"], record["name"]
-    return record | {
+    return {
+        "version": score.version,
+        "data": score.data,
+        "data_digest": score.data_digest,
+        "rows": score.rows,
+        "all_rows": score.all_rows,
+        "requests": score.requests,
+        "cut": score.cut,
+        "chance": score.chance,
         "metrics": {
             metric: {"value": mean(values.tolist()), "stderr": stderr(values.tolist())}
             for metric, values in score.values.items()
-        }
+        },
     }
 
 

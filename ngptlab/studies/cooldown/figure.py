@@ -1,4 +1,4 @@
-"""The figure of a cooldown study: final loss over the share of the cooldown, and the gap before and after it."""
+"""The figure of a cooldown study: final loss over the cooldown fraction, and the gap before and after it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngptlab.draw.style import INK, SERIES, bars, render
+from ngptlab.draw.style import INK, SERIES, bars
 from ngptlab.stats import estimates as stats
 from ngptlab.stats.estimates import Difference
 from ngptlab.studies.cooldown.numbers import Row, Study
@@ -17,21 +17,19 @@ from ngptlab.studies.cooldown.numbers import Row, Study
 DASHES, MARKERS = ("-", "--", ":"), ("o", "s", "^")
 
 
-def draw(study: Study, ending: str) -> bytes:
-    """The figure as a PNG or an SVG file; a line of panels for each length."""
+def draw(study: Study) -> Figure:
+    """The figure, a line of panels for each length."""
     lengths = sorted({row["steps"] for row in study["rows"]})
-
-    def fill(figure: Figure) -> None:
-        panels = figure.subplots(len(lengths), 2, squeeze=False)
-        for (losses, gaps), steps in zip(panels, lengths, strict=True):
-            rows = [row for row in study["rows"] if row["steps"] == steps]
-            _losses(losses, study, rows)
-            _gaps(gaps, study, rows)
-            losses.set_title(f"{steps:,} steps ({rows[0]['tokens']:,} tokens)", fontsize=9)
-        said = bars((len(row["seeds"]) for row in study["rows"]), marks="short lines")
-        figure.suptitle(f"Cooldowns from one trunk ({study['name']})\n{said}", fontsize=9)
-
-    return render(fill, size=(9.0, 0.9 + 3.4 * len(lengths)), ending=ending)
+    figure = Figure(figsize=(9.0, 0.9 + 3.4 * len(lengths)), layout="constrained")
+    panels = figure.subplots(len(lengths), 2, squeeze=False)
+    for (losses, gaps), steps in zip(panels, lengths, strict=True):
+        rows = [row for row in study["rows"] if row["steps"] == steps]
+        _losses(losses, study, rows)
+        _gaps(gaps, study, rows)
+        losses.set_title(f"{steps:,} steps ({rows[0]['tokens']:,} tokens)", fontsize=9)
+    said = bars((len(row["seeds"]) for row in study["rows"]), marks="short lines")
+    figure.suptitle(f"Cooldowns from one trunk ({study['name']})\n{said}", fontsize=9)
+    return figure
 
 
 def _shapes(rows: Sequence[Row]) -> list[str]:
@@ -58,7 +56,7 @@ def _losses(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
                 for row in shown
             ]
             _points(axes, points, colour, form, f"{arm}, {shape}")
-    axes.set_xlabel("share of the run in the cooldown; 0: constant rate to the end")
+    axes.set_xlabel("cooldown fraction; 0: constant learning rate to the end")
     axes.set_ylabel("final validation loss (nats)", fontsize=8)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
@@ -85,14 +83,14 @@ def _gaps(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
             if place == 0:  # the trunk knows no shape
                 _points(axes, before, colour, MARKERS[2], f"{arm}, before", empty=True)
     axes.axhline(0, color=INK, linewidth=0.8)
-    axes.set_xlabel("share of the run in the cooldown")
+    axes.set_xlabel("cooldown fraction")
     axes.set_ylabel(f"loss minus that of {study['baseline']} (nats)", fontsize=8)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
 
 
 class Point(NamedTuple):
-    """A mean over seeds at one share."""
+    """A mean over seeds at one cooldown fraction."""
 
     frac: float
     mean: float
@@ -103,7 +101,7 @@ class Point(NamedTuple):
 
 
 def _beside(row: Row, study: Study) -> Row | None:
-    """The baseline's row with the same seeds at the same share."""
+    """The baseline's row with the same seeds at the same cooldown fraction."""
     key = ("steps", "frac", "shape", "seeds")
     found = (r for r in study["rows"] if r["arm"] == study["baseline"])
     return next((r for r in found if all(r[k] == row[k] for k in key)), None)  # type: ignore[literal-required]

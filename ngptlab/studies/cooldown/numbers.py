@@ -1,7 +1,7 @@
-"""A cooldown study in numbers: final loss by share and shape, and the gap to the baseline before and after each cooldown.
+"""A cooldown study in numbers: final loss by cooldown fraction and shape, and the gap to the baseline before and after each.
 
-Share 0 is the trunk itself, at constant rate to the end. A row of which any run has no result has none: a mean over the
-survivors would flatter it.
+Fraction 0 is the trunk itself, at a constant learning rate to the end. Where one run of a row has no result, the row has none,
+because a mean over the others would flatter it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import NotRequired
 
 from typing_extensions import TypedDict
 
 from ngptlab.config import RunConfig
 from ngptlab.stats import doubts
 from ngptlab.stats import estimates as stats
-from ngptlab.stats.doubts import Doubt
+from ngptlab.stats.doubts import Doubt, Searched
 from ngptlab.stats.estimates import Difference
 from ngptlab.stats.records import RunRecord, load_runs
 from ngptlab.studies.speedup.numbers import SpeedUp, by_length
@@ -28,7 +28,7 @@ class Leg:
 
     config: RunConfig
     frac: float
-    """Share of the run in the cooldown; 0: the trunk."""
+    """Cooldown fraction; 0: the trunk."""
     shape: str
     start: int
     """Finished updates at which the cooldown begins."""
@@ -49,7 +49,7 @@ class Gaps(TypedDict):
 
 
 class Row(TypedDict):
-    """One method, length, share and shape. Numbers are None where there is a `reason`."""
+    """One method, length, cooldown fraction and shape. Numbers are None where there is a `reason`."""
 
     arm: str
     steps: int
@@ -78,23 +78,18 @@ class Row(TypedDict):
     reason: str
 
 
-class Study(TypedDict):
+class Study(Searched):
     """All of `cooldown.json`."""
 
     name: str
     baseline: str
     arms: list[str]
-    searches: dict[str, str]
-    """By arm, the search that it links; empty where it links none."""
     context: int
     """Tokens of the training context."""
     data: str
     rows: list[Row]
     speedups: list[SpeedUp]
-    """By share and shape, where there are several lengths."""
-    warnings: list[str]
-    doubts: list[dict[str, Any]]
-    """The same, typed: `stats.doubts.Doubt`, with whether it forbids a claim."""
+    """By cooldown fraction and shape, where there are several lengths."""
 
 
 Losses = dict[int, float]
@@ -149,12 +144,12 @@ class Point:
 
 
 Key = tuple[str, int, float, str]
-"""Arm, steps, share, shape."""
+"""Arm, steps, cooldown fraction, shape."""
 Groups = dict[Key, list[Point]]
 
 
 def _groups(legs: Sequence[Leg], records: dict[str, RunRecord]) -> Groups:
-    """Rows in the order of arms, lengths, shares and shapes; each with its points by seed."""
+    """Rows in the order of arms, lengths, cooldown fractions and shapes; each with its points by seed."""
     lengths = sorted({leg.config.train.steps for leg in legs})
     trunks = {(t.config.arm, t.config.seed): records.get(t.config.hash) for t in legs if not t.frac}
     groups: Groups = {}
@@ -230,7 +225,7 @@ def _gaps(last: Losses, before: Losses, base: list[Point]) -> Gaps | None:
 
 
 def _speedups(groups: Groups, arms: list[str]) -> list[SpeedUp]:
-    """For every share and shape of which there are several lengths."""
+    """For every cooldown fraction and shape that has several lengths."""
     found: list[SpeedUp] = []
     for cooldown in dict.fromkeys((frac, shape) for _, _, frac, shape in groups if frac):
         runs = {

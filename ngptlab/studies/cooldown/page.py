@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from ngptlab.draw.style import PAGE
+from ngptlab.draw.style import for_page
 from ngptlab.stats.estimates import Difference, ci95
 from ngptlab.stats.words import nats
 from ngptlab.studies.cooldown.figure import draw
@@ -30,7 +30,7 @@ COLUMNS = (
     "no result",
 )
 CAPTION = (
-    "Left: the final loss over the share of the run in the cooldown; 0 is a constant rate to the end. Right: the gap to the "
+    "Left: the final loss over the cooldown fraction; 0 is a constant learning rate to the end. Right: the gap to the "
     "baseline before each cooldown (empty marks) and after it (full marks); below zero the method has the lower loss, and where "
     "the full mark is above the empty one, the baseline catches up in the cooldown. Bars, and ± in the table: 95% over the seeds "
     "by Student's t; short lines: single seeds. One seed has neither."
@@ -46,7 +46,7 @@ def study(path: Path) -> list[Study]:
         kind="cooldown",
         title=f"Cooldowns from one trunk ({numbers['name']})",
         answer=answer(numbers),
-        svg=draw(numbers, PAGE),
+        svg=for_page(partial(draw, numbers)),
         caption=CAPTION,
         columns=COLUMNS,
         rows=[_row(row) for row in numbers["rows"]],

@@ -1,4 +1,4 @@
-"""The runs of a cooldown study as configs: for each method and seed a trunk at constant rate, and its branches.
+"""The runs of a cooldown study as configs: for each method and seed a trunk at a constant learning rate, and its branches.
 
 A branch's config is that of the straight run with the same schedule, and so is its hash.
 """
@@ -44,7 +44,7 @@ class Design:
 
 @dataclass(frozen=True)
 class Leg(Cell):
-    """A run of the study: the trunk, or a branch with the share and shape of its cooldown."""
+    """A run of the study: the trunk, or a branch with the fraction and shape of its cooldown."""
 
     frac: float = 0.0
     """0: the trunk."""
@@ -65,7 +65,7 @@ class Leg(Cell):
 
 @dataclass(frozen=True)
 class Trunk:
-    """A run at constant rate, as long as the longest branch, and what branches off it."""
+    """A run at a constant learning rate, as long as the longest branch, and what branches off it."""
 
     leg: Leg
     branches: tuple[Leg, ...]
@@ -119,7 +119,7 @@ def plan(arms: Sequence[RunConfig], design: Design) -> list[Trunk]:
 
     Raises:
         ConfigError: a part of the design is empty, out of range or named twice, a cooldown doesn't fit, or rules of
-            parametrization by which lengths have rates of their own.
+            parametrization by which lengths have learning rates of their own.
     """
     _check(design)
     resolved = [all_methods.resolve(arm) for arm in arms]
@@ -161,7 +161,7 @@ def _trunk(arm: RunConfig, design: Design, seed: int) -> Trunk:
         for shape in design.shapes
     ]
     starts = {leg.start for leg in branches if leg.start}
-    # The trunk is as long as the longest branch, whatever the shares: shares added later find it finished. Where it
+    # The trunk is as long as the longest branch, whatever the fractions: fractions added later find it finished. Where it
     # has run as long as a branch, its loss is that of no cooldown at all.
     changes: Overrides = {
         **seeded,

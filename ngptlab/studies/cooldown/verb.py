@@ -79,7 +79,7 @@ def act(options: argparse.Namespace) -> int:
     def work() -> int:
         tuned.keep(options, out)
         study, failed = cooldown(
-            found, design, out=out, executor=executor, ledger=ledger.given(options), tell=remark
+            found, design, out=out, executor=executor, ledger=ledger.ledger_of(options), tell=remark
         )
         print_study(study, Console())
         say(f"Numbers and figure: {out / 'cooldown.json'}, .csv, .png, .svg")

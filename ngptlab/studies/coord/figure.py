@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from ngptlab.draw.style import render
 from ngptlab.studies.coord.numbers import Point
 
 LABELS = {"size": "mean |activation|", "change": "mean |change since step 0|"}
@@ -23,27 +22,25 @@ SHADES = (0.3, 0.85)
 """Part of the colour map from the first step to the last that can be seen on white and on black."""
 
 
-def draw(points: Sequence[Point], ending: str, *, title: str) -> bytes:
-    """The figure as a PNG or an SVG file."""
+def draw(points: Sequence[Point], *, title: str) -> Figure:
+    """The figure: sizes above changes, both axes in powers of two."""
     kinds = list(dict.fromkeys(point.kind for point in points))
-
-    def fill(figure: Figure) -> None:
-        panels = figure.subplots(len(LABELS), len(kinds), sharex=True, squeeze=False)
-        for row, (quantity, label) in enumerate(LABELS.items()):
-            for column, kind in enumerate(kinds):
-                _panel(panels[row][column], points, kind, quantity)
-                if row == 0:
-                    panels[row][column].set_title(kind)
-            panels[row][0].set_ylabel(label)
-        handles, names = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, names, title="step", loc="outside right center")
-        figure.suptitle(title)
-        seeds = len({point.seed for point in points})
-        figure.supxlabel(
-            f"d_model; lines: mean of {seeds} seeds, small marks: each" if seeds > 1 else "d_model; one seed"
-        )
-
-    return render(fill, size=(2.4 * len(kinds), 5.2), ending=ending)
+    figure = Figure(figsize=(2.4 * len(kinds), 5.2), layout="constrained")
+    panels = figure.subplots(len(LABELS), len(kinds), sharex=True, squeeze=False)
+    for row, (quantity, label) in enumerate(LABELS.items()):
+        for column, kind in enumerate(kinds):
+            _panel(panels[row][column], points, kind, quantity)
+            if row == 0:
+                panels[row][column].set_title(kind)
+        panels[row][0].set_ylabel(label)
+    handles, names = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, title="step", loc="outside right center")
+    figure.suptitle(title)
+    seeds = len({point.seed for point in points})
+    figure.supxlabel(
+        f"d_model; lines: mean of {seeds} seeds, small marks: each" if seeds > 1 else "d_model; one seed"
+    )
+    return figure
 
 
 def _panel(axes: Axes, points: Sequence[Point], kind: str, quantity: str) -> None:

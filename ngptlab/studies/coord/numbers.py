@@ -6,9 +6,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from ngptlab.stats.estimates import stderr
 
@@ -111,3 +112,28 @@ def passed(found: Iterable[Slope]) -> bool:
     """The verdict: every kind's size and change, at every step judged, within the limits; nothing measured passes nothing."""
     judged = worst(found)
     return bool(judged) and all(slope.passed for slope in judged)
+
+
+class Measured(TypedDict):
+    """What a coordinate check measured."""
+
+    method: str
+    param: dict[str, Any]
+    """Settings of the rules, with their name as `rules`."""
+    config: dict[str, Any]
+    """What was trained, with its learning rate as `lr`."""
+    points: list[Point]
+
+
+class Check(Measured):
+    """All of `coord.json`. A size that left the range of a float is infinite or NaN."""
+
+    limit: float
+    passed: bool
+    slopes: list[Slope]
+
+
+def judged(measured: Measured) -> Check:
+    """What was measured, with its verdict."""
+    found = slopes(measured["points"])
+    return {**measured, "limit": LIMIT, "passed": passed(found), "slopes": found}

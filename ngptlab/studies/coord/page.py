@@ -7,14 +7,21 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from typing_extensions import TypedDict
-
-from ngptlab.disk import write_text
-from ngptlab.draw import style as figures
+from ngptlab.draw.style import for_page
 from ngptlab.stats.estimates import ci95
-from ngptlab.stats.tables import as_text, writing
 from ngptlab.studies.coord.figure import draw
-from ngptlab.studies.coord.numbers import FIRST_STEP, LIMIT, STEP_LIMIT, Point, Slope, passed, slopes, worst
+from ngptlab.studies.coord.files import title, write_check
+from ngptlab.studies.coord.numbers import (
+    FIRST_STEP,
+    LIMIT,
+    STEP_LIMIT,
+    Measured,
+    Point,
+    Slope,
+    judged,
+    passed,
+    worst,
+)
 from ngptlab.studies.reading import damaged, read
 from ngptlab.studies.section import Cell, Study, number, word
 
@@ -33,58 +40,29 @@ CAPTION = (
     "lines say that the rules hold with width; a rising one explodes, a falling one vanishes. Lines: means over the seeds; small "
     "marks: single seeds. ± is by Student's t; one seed has none."
 )
-CSV = ("kind", "quantity", "step", "slope", "stderr", "steepest")
-
-
-class Rules(TypedDict):
-    """What is read of the rules."""
-
-    rules: str
-
-
-class Config(TypedDict):
-    """What is read of the settings."""
-
-    lr: float
-
-
-class Check(TypedDict):
-    """What is read of coord.json."""
-
-    method: str
-    param: Rules
-    config: Config
-    points: list[Point]
 
 
 def study(path: Path) -> list[Study]:
     """What coord.json says. A size that left the range of a float is a finding, not damage."""
-    check = read(path, Check, finite=False)
-    points = check["points"]
+    measured = read(path, Measured, finite=False)
+    points = measured["points"]
     if len({point.width for point in points}) < 2 or not all(point.width > 0 for point in points):
         raise damaged(path, "it has points of fewer than two widths")
-    found = slopes(points)
+    check = judged(measured)
     whose = f"{check['method']} under {check['param']['rules']}"
     seeds = len({point.seed for point in points})
-    paint = partial(draw, points, title=f"{whose}, lr {check['config']['lr']:g}")
-
-    def write(out: Path) -> None:
-        with writing(out):
-            write_text(out / "coord.csv", as_text(CSV, map(vars, found)))
-            figures.write(out, "coord", paint)
-
     return [
         Study(
             kind="coordinate check",
             title=f"Coordinate check of {whose}",
-            answer=answer(whose, points, found),
-            svg=paint(figures.PAGE),
+            answer=answer(whose, points, check["slopes"]),
+            svg=for_page(partial(draw, points, title=title(check))),
             caption=CAPTION,
             columns=COLUMNS,
-            rows=[_row(slope, seeds) for slope in worst(found)],
+            rows=[_row(slope, seeds) for slope in worst(check["slopes"])],
             warnings=[] if seeds > 1 else ["One seed: no error of a slope."],
-            files=["coord.csv", "coord.png", "coord.svg"],
-            write=write,
+            files=[f"coord.{ending}" for ending in ("csv", "json", "png", "svg")],
+            write=partial(write_check, check),
         )
     ]
 
@@ -95,9 +73,9 @@ def answer(whose: str, points: Sequence[Point], found: Sequence[Slope]) -> str:
     widths, seeds = sorted({point.width for point in points}), len({point.seed for point in points})
     where = f"widths {widths[0]} to {widths[-1]}, {seeds} seed{'s' * (seeds > 1)}"
     if not judged:
-        return f"{whose}: no verdict, for steps before {FIRST_STEP} are not judged ({where})."
+        return f"{whose}: no verdict, because steps before {FIRST_STEP} are not judged ({where})."
     if broken := [slope for slope in judged if slope.slope is None]:
-        return f"{whose}: fails, for the {broken[0].quantity} of '{broken[0].kind}' is zero or not finite ({where})."
+        return f"{whose}: fails, because the {broken[0].quantity} of '{broken[0].kind}' is zero or not finite ({where})."
     worst_one = max(judged, key=lambda slope: slope.excess)
     half = ci95(worst_one.stderr, seeds)
     error = "" if half is None else f" ± {half:.2f} (95%, Student's t)"

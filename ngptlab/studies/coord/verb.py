@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +34,7 @@ def add(check: argparse.ArgumentParser) -> None:
     coord.add_argument("--base", type=size, metavar="D", help="one of the widths (default: the smallest)")
     coord.add_argument("--head-width", type=size, default=16, metavar="K", help="at all widths (default: 16)")
     coord.add_argument(
-        "--out", type=Path, help="folder of coord.json, .png and .svg (default: out/coord-...)"
+        "--out", type=Path, help="folder of coord.json, .csv, .png and .svg (default: out/coord-...)"
     )
     coord.set_defaults(action=_coord)
     table = kinds.add_parser(
@@ -68,14 +66,10 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _coord(options: argparse.Namespace) -> int:
-    from functools import partial
-
     from ngptlab import methods
-    from ngptlab.disk import write_text
-    from ngptlab.draw import style as figures
     from ngptlab.param.rules import rules
-    from ngptlab.studies.coord.figure import draw
-    from ngptlab.studies.coord.numbers import LIMIT, passed, slopes, worst
+    from ngptlab.studies.coord.files import title, write_check
+    from ngptlab.studies.coord.numbers import LIMIT, judged, worst
     from ngptlab.studies.coord.run import CoordConfig, measure
 
     base = options.base if options.base is not None else min(options.widths)
@@ -94,32 +88,28 @@ def _coord(options: argparse.Namespace) -> int:
     )
     parts = methods.load(options.method)
     points = list(measure(parts, lambda dims: rules(param, dims, tokens=None), config))
-    found = slopes(points)
-    verdict = passed(found)
+    check = judged(
+        {
+            "method": options.method,
+            "param": param.model_dump(),
+            "config": config.model_dump(),
+            "points": points,
+        }
+    )
     out = options.out or Path("out") / f"coord-{options.method}-{param.rules}"
-    out.mkdir(parents=True, exist_ok=True)
-    record = {
-        "method": options.method,
-        "param": param.model_dump(),
-        "config": config.model_dump(),
-        "limit": LIMIT,
-        "passed": verdict,
-        "slopes": [dataclasses.asdict(slope) for slope in found],
-        "points": [dataclasses.asdict(point) for point in points],
-    }
-    write_text(out / "coord.json", json.dumps(record, indent=1) + "\n")
-    title = f"{options.method}, {param.rules}, lr {config.lr:g}: {'pass' if verdict else 'FAIL'}"
-    figures.write(out, "coord", partial(draw, points, title=title))
+    write_check(check, out)
     say(f"{'slope over width, at its steepest step':40}{'size':16}change")
-    steepest = {(slope.kind, slope.quantity): slope for slope in worst(found)}
-    for kind in dict.fromkeys(slope.kind for slope in found):
+    steepest = {(slope.kind, slope.quantity): slope for slope in worst(check["slopes"])}
+    for kind in dict.fromkeys(slope.kind for slope in check["slopes"]):
         size, change = steepest[kind, "size"], steepest[kind, "change"]
         mark = "" if size.passed and change.passed else "   <- beyond a limit"
         shown = (f"{_shown(slope, config.seeds):16}" for slope in (size, change))
         say(f"  {kind:38}{''.join(shown)}{mark}".rstrip())
-    say(f"{title} (limit ± {LIMIT}, widths {' '.join(map(str, config.widths))}, {_over(config.seeds)})")
-    say(f"Written: {out / 'coord.json'}, {out / 'coord.png'}, .svg")
-    return 0 if verdict else 1
+    say(
+        f"{title(check)} (limit ± {LIMIT}, widths {' '.join(map(str, config.widths))}, {_over(config.seeds)})"
+    )
+    say(f"Written: {out / 'coord'}.json, .csv, .png, .svg")
+    return 0 if check["passed"] else 1
 
 
 def _over(seeds: int) -> str:

@@ -5,83 +5,63 @@ from __future__ import annotations
 from typing import Any
 
 from ngptlab.claims.evidence import Estimate, Evidence, Setting, Step
-from ngptlab.claims.reading import Read, Reader, Study, hashes, shown
+from ngptlab.claims.reading import Reader, doubts_of_study, hashes, parsed, shown
 from ngptlab.stats.doubts import Doubt
-
-
-class _Adds(Read):
-    against: str
-    nats: float
-    ci95: float | None
-    pairs: int
-
-
-class _Rung(Read):
-    label: str
-    arm: str
-    seams: tuple[str, ...]
-    runs: tuple[str, ...]
-    params: int | None = None
-    tuned: bool = False
-    adds: _Adds | None
-    final_loss_nats: float | None
-
-
-class _Ladder(Study):
-    base: str
-    target: str
-    mode: str
-    rungs: tuple[_Rung, ...]
-    context: int | None = None
-    tokens: int | None = None
-    data: str = ""
+from ngptlab.studies.ladder.numbers import Ladder, RungNumbers
 
 
 def ladder(held: Any, origin: str) -> Evidence:
     """What each step adds."""
-    read, found = _Ladder.model_validate(held), Evidence()
-    rungs = {rung.label: rung for rung in read.rungs}
-    for rung in read.rungs:
-        against = rungs.get(rung.adds.against) if rung.adds else None
-        if rung.adds is None or against is None:
+    read, found = parsed(Ladder, held), Evidence()
+    rungs = {rung["label"]: rung for rung in read["rungs"]}
+    doubts = doubts_of_study(read)
+    for rung in read["rungs"]:
+        adds = rung["adds"]
+        against = rungs.get(adds["against"]) if adds else None
+        if adds is None or against is None:
             continue
+        cumulative = read["mode"] == "cumulative"
         found.steps.append(
             Step(
                 setting=Setting(
                     origin=origin,
-                    params=rung.params,
-                    tokens=read.tokens,
-                    context=read.context,
-                    data=shown(read.data),
+                    params=rung.get("params"),
+                    tokens=read.get("tokens"),
+                    context=read.get("context"),
+                    data=shown(read.get("data", "")),
                 ),
-                base=read.base,
-                target=read.target,
-                mode=shown(read.mode),
-                seams=_since(list(read.rungs), against, rung) if read.mode == "cumulative" else rung.seams,
-                adds=Estimate(mean=rung.adds.nats, half=rung.adds.ci95, pairs=rung.adds.pairs),
-                tuned=rung.tuned and against.tuned,
-                hashes=hashes([*against.runs, *rung.runs]),
-                rungs=(rung.label, against.label),
-                doubts=read.doubted + _untuned(read, rung, against),
+                base=read["base"],
+                target=read["target"],
+                mode=shown(read["mode"]),
+                seams=_since(read["rungs"], against, rung) if cumulative else tuple(rung["seams"]),
+                adds=Estimate(mean=adds["nats"], half=adds["ci95"], pairs=adds["pairs"]),
+                tuned=_tuned(rung) and _tuned(against),
+                hashes=hashes([*against["runs"], *rung["runs"]]),
+                rungs=(rung["label"], against["label"]),
+                doubts=doubts + _untuned(read, rung, against),
             )
         )
     return found
 
 
-def _untuned(ladder: _Ladder, *pair: _Rung) -> tuple[Doubt, ...]:
+def _tuned(rung: RungNumbers) -> bool:
+    return rung.get("tuned", False)
+
+
+def _untuned(ladder: Ladder, *pair: RungNumbers) -> tuple[Doubt, ...]:
     """A method itself must be tuned, whichever way a step goes; a mixture records no grid."""
-    ends = (ladder.base, ladder.target)
+    ends = (ladder["base"], ladder["target"])
     return tuple(
-        Doubt(kind="tuning", arms=(rung.label,), text=f"Learning rate of {shown(rung.arm)}: not tuned.")
+        Doubt(kind="tuning", arms=(rung["label"],), text=f"Learning rate of {shown(rung['arm'])}: not tuned.")
         for rung in pair
-        if rung.arm in ends and not rung.tuned
+        if rung["arm"] in ends and not _tuned(rung)
     )
 
 
-def _since(rungs: list[_Rung], against: _Rung, rung: _Rung) -> tuple[str, ...]:
+def _since(rungs: list[RungNumbers], against: RungNumbers, rung: RungNumbers) -> tuple[str, ...]:
     """The seams of all steps between two rungs; more than the last one's where a rung has no result."""
     steps = rungs[rungs.index(against) + 1 : rungs.index(rung) + 1]
-    return tuple(seam for step in steps for seam in step.seams)
+    return tuple(seam for step in steps for seam in step["seams"])
 
 
 READERS = (Reader(frozenset({"rungs", "base", "target"}), ladder),)

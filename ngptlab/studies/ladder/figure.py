@@ -8,28 +8,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ngptlab.draw.style import INK, SERIES, bars, render
+from ngptlab.draw.style import INK, SERIES, bars
 from ngptlab.studies.ladder.numbers import Ladder, half
 
 BETTER, WORSE = SERIES[:2]
 """The sign of the bar says it again."""
 
 
-def draw(ladder: Ladder, ending: str) -> bytes:
-    """The figure as a PNG or an SVG file, rungs from top to bottom."""
+def draw(ladder: Ladder) -> Figure:
+    """The figure, rungs from top to bottom."""
     rungs = ladder["rungs"]
-
-    def fill(figure: Figure) -> None:
-        losses, adds = figure.subplots(1, 2, sharey=True)
-        losses.set_yticks(range(len(rungs)), [rung["label"].replace(" and ", "\nand ") for rung in rungs])
-        losses.set_ylim(len(rungs) - 0.5, -0.5)
-        for axes in (losses, adds):
-            axes.grid(visible=False, axis="y")
-        _losses(losses, ladder)
-        _adds(adds, ladder)
-        figure.suptitle(f"{ladder['base']} to {ladder['target']}, {ladder['mode']} ({ladder['recipe']})")
-
-    return render(fill, size=(8.0, 1.6 + 0.36 * len(rungs)), ending=ending)
+    figure = Figure(figsize=(8.0, 1.6 + 0.36 * len(rungs)), layout="constrained")
+    losses, adds = figure.subplots(1, 2, sharey=True)
+    losses.set_yticks(range(len(rungs)), [rung["label"].replace(" and ", "\nand ") for rung in rungs])
+    losses.set_ylim(len(rungs) - 0.5, -0.5)
+    for axes in (losses, adds):
+        axes.grid(visible=False, axis="y")
+    _losses(losses, ladder)
+    _adds(adds, ladder)
+    figure.suptitle(f"{ladder['base']} to {ladder['target']}, {ladder['mode']} ({ladder['recipe']})")
+    return figure
 
 
 def _losses(axes: Axes, ladder: Ladder) -> None:

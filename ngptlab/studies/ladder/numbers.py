@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NotRequired
+from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
 from ngptlab.stats import doubts, gaps, series
 from ngptlab.stats import estimates as stats
-from ngptlab.stats.doubts import Doubt
+from ngptlab.stats.doubts import Doubt, Searched
 from ngptlab.stats.records import RunRecord, load_runs, steady_seconds
 
 Mode = Literal["cumulative", "leave-one-out"]
@@ -82,7 +82,7 @@ class RungNumbers(TypedDict):
     adds: Step | None
 
 
-class Ladder(TypedDict):
+class Ladder(Searched):
     """All of `ladder.json`."""
 
     recipe: str
@@ -94,11 +94,6 @@ class Ladder(TypedDict):
     context: int | None
     data: str
     rungs: list[RungNumbers]
-    searches: dict[str, str]
-    """By rung, the search that it links; empty where it links none."""
-    warnings: list[str]
-    doubts: list[dict[str, Any]]
-    """The same, typed: `stats.doubts.Doubt` with rungs as arms, and whether it forbids a claim."""
 
 
 def measure(rungs: Sequence[Rung], *, recipe: str, base: str, target: str, mode: Mode) -> Ladder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from ngptlab.draw.style import PAGE
+from ngptlab.draw.style import for_page
 from ngptlab.stats.words import nats, rate
 from ngptlab.studies.ladder.figure import draw
 from ngptlab.studies.ladder.files import write_ladder
@@ -43,7 +43,7 @@ def study(path: Path) -> list[Study]:
             kind="ladder",
             title=f"Ladder from {ladder['base']} to {ladder['target']}, {ladder['mode']} ({ladder['recipe']})",
             answer=answer(ladder),
-            svg=draw(ladder, PAGE),
+            svg=for_page(partial(draw, ladder)),
             caption=CAPTIONS[ladder["mode"]] + " Lines, and ± in the table: 95% over the "
             "seeds by Student's t; small marks: single seeds. One seed has neither.",
             columns=COLUMNS,

@@ -99,7 +99,7 @@ def _judge(planned: list[Planned], mode: Mode) -> list[Planned]:
     judged: list[Planned] = []
     against: Planned | None = None
     for number, rung in enumerate(planned):
-        parts = methods.load(rung.config.method, rung.config.seams.given)
+        parts = methods.load(rung.config.method, rung.config.seams.lenders)
         reason = why_not(parts)
         if not reason and against is not None and _numbers(rung.config) == _numbers(against.config):
             reason = "changes nothing here: the config or an option sets what these seams would decide"
@@ -112,6 +112,6 @@ def _judge(planned: list[Planned], mode: Mode) -> list[Planned]:
 
 def _numbers(config: RunConfig) -> tuple[object, ...]:
     """What decides a rung's numbers. Two seams are only defaults of fields that the user may set."""
-    parts = methods.load(config.method, config.seams.given)
+    parts = methods.load(config.method, config.seams.lenders)
     parts = replace(parts, weight_decay=0.0, warmup_steps=0)
     return parts, config.optim.lr, config.optim.weight_decay, config.schedule.warmup_steps

@@ -61,7 +61,7 @@ def act(options: argparse.Namespace) -> int:
             seeds=options.seeds,
             out=out,
             executor=executor,
-            ledger=ledger.given(options),
+            ledger=ledger.ledger_of(options),
             overrides=options.overrides,
             tell=remark,
         )

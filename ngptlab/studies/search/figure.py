@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ngptlab.draw.style import GRID, INK, SERIES, render
+from ngptlab.draw.style import GRID, INK, SERIES
 from ngptlab.stats.estimates import mean
 from ngptlab.stats.learning_rate import show_rate
 from ngptlab.stats.search import Search, Settings, Value
@@ -17,25 +17,23 @@ Curve = list[tuple[int, float]]
 """Places of the values that were tried, from the lowest, and the mean loss at each."""
 
 
-def draw(search: Search, ending: str) -> bytes:
-    """The figure as a PNG or an SVG file, a panel a field."""
+def draw(search: Search) -> Figure:
+    """The figure, a panel a field."""
     fields = list(search.space)
-
-    def fill(figure: Figure) -> None:
-        panels = figure.subplots(1, len(fields), sharey=True, squeeze=False)[0]
-        for axes, path in zip(panels, fields, strict=True):
-            _panel(axes, search, path)
-        panels[0].set_ylabel("validation loss (nats)")
-        panels[0].set_ylim(*_limits(search))
-        panels[0].legend(fontsize=8, framealpha=0.8, edgecolor="none")
-        seeds = len(search.seeds)
-        figure.suptitle(
-            f"Search {search.search} ({search.recipe}), {'one seed' if seeds == 1 else f'means of {seeds} seeds'}: one field "
-            "varied, all others at the method's best\nsmall marks: the other runs; ring: the best; higher losses are cut off",
-            fontsize=9,
-        )
-
-    return render(fill, size=(max(4.5, 2.6 * len(fields)), 3.6), ending=ending)
+    figure = Figure(figsize=(max(4.5, 2.6 * len(fields)), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(fields), sharey=True, squeeze=False)[0]
+    for axes, path in zip(panels, fields, strict=True):
+        _panel(axes, search, path)
+    panels[0].set_ylabel("validation loss (nats)")
+    panels[0].set_ylim(*_limits(search))
+    panels[0].legend(fontsize=8, framealpha=0.8, edgecolor="none")
+    seeds = len(search.seeds)
+    figure.suptitle(
+        f"Search {search.search} ({search.recipe}), {'one seed' if seeds == 1 else f'means of {seeds} seeds'}: one field "
+        "varied, all others at the method's best\nsmall marks: the other runs; ring: the best; higher losses are cut off",
+        fontsize=9,
+    )
+    return figure
 
 
 def along(search: Search, method: str, path: str) -> Curve:

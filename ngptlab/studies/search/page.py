@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from ngptlab.draw import style as figures
+from ngptlab.draw.style import for_page
 from ngptlab.stats.search import Search, in_words
 from ngptlab.stats.search import read as read_search
 from ngptlab.studies.search.figure import draw
@@ -24,7 +24,7 @@ def study(path: Path) -> list[Study]:
             kind="search",
             title=f"Search {search.search} ({search.recipe})",
             answer=" ".join(in_words(search)),
-            svg=draw(search, figures.PAGE),
+            svg=for_page(partial(draw, search)),
             caption=f"{search.how} A panel varies one field, with all others at the method's best.",
             columns=("method", "runs", *search.space, "loss (nats)", "seeds that chose", "on an edge"),
             rows=[_row(search, method) for method in search.fixed],

@@ -9,35 +9,33 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from ngptlab.draw.style import INK, SERIES, bars, render
+from ngptlab.draw.style import INK, SERIES, bars
 from ngptlab.studies.speedup.numbers import SpeedUp
 
 MARKERS = {"measured": "o", "at least": "^", "at most": "v"}
 
 
-def draw(speedups: Sequence[SpeedUp], ending: str) -> bytes:
-    """The figure as a PNG or an SVG file."""
+def draw(speedups: Sequence[SpeedUp]) -> Figure:
+    """The figure, all speed-ups in one panel."""
     lines = math.ceil(len(speedups) / 2)
-
-    def fill(figure: Figure) -> None:
-        axes = figure.add_subplot()
-        for index, speedup in enumerate(speedups):
-            _line(axes, speedup, index)
-        axes.axhline(1.0, color=INK, linewidth=0.8)
-        axes.set_xscale("log")
-        for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-            axis(FuncFormatter(lambda tokens, _: count(tokens)))
-        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-        axes.set_xlabel("tokens of the method")
-        axes.set_ylabel("tokens of the baseline for the same loss,\nin tokens of the method")
-        axes.set_title(
-            "circles: measured; triangles: the factor lies beyond them\n"
-            + bars((len(speedup["seeds"]) for speedup in speedups), marks="short lines"),
-            fontsize=8,
-        )
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
-
-    return render(fill, size=(7.0, 4.2 + 0.18 * lines), ending=ending)
+    figure = Figure(figsize=(7.0, 4.2 + 0.18 * lines), layout="constrained")
+    axes = figure.add_subplot()
+    for index, speedup in enumerate(speedups):
+        _line(axes, speedup, index)
+    axes.axhline(1.0, color=INK, linewidth=0.8)
+    axes.set_xscale("log")
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(FuncFormatter(lambda tokens, _: count(tokens)))
+    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axes.set_xlabel("tokens of the method")
+    axes.set_ylabel("tokens of the baseline for the same loss,\nin tokens of the method")
+    axes.set_title(
+        "circles: measured; triangles: the factor lies beyond them\n"
+        + bars((len(speedup["seeds"]) for speedup in speedups), marks="short lines"),
+        fontsize=8,
+    )
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
+    return figure
 
 
 def _line(axes: Axes, speedup: SpeedUp, index: int) -> None:

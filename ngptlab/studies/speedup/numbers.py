@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from ngptlab.config import RunConfig
 from ngptlab.stats import costs, doubts, series
-from ngptlab.stats.doubts import Doubt
+from ngptlab.stats.doubts import Doubt, Doubted
 from ngptlab.stats.records import RunRecord, Seeds
 from ngptlab.stats.speedup import Bounded, Point, points, times
 
@@ -23,7 +24,7 @@ class SpeedUpPoint(TypedDict):
     """What the baseline needs for the loss that the method has after `steps`."""
 
     steps: int
-    tokens: int
+    tokens: Annotated[int, Field(gt=0)]
     loss_nats: float
     """The method's, mean over the seeds."""
     baseline_tokens: Bounded
@@ -42,7 +43,7 @@ class SpeedUpPoint(TypedDict):
     seconds_factor: Bounded | None
 
 
-class SpeedUp(TypedDict):
+class SpeedUp(Doubted):
     """A method against a baseline at equal settings, as a function of the training length."""
 
     method: str
@@ -59,9 +60,6 @@ class SpeedUp(TypedDict):
     """Steps at which the baseline was measured."""
     points: list[SpeedUpPoint]
     summary: str
-    warnings: list[str]
-    doubts: list[dict[str, Any]]
-    """The same, typed: `stats.doubts.Doubt`, with whether it forbids a claim."""
 
 
 Losses = dict[Seeds, dict[int, float]]

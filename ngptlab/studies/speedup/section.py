@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-from ngptlab.draw.style import PAGE
+from ngptlab.draw.style import for_page
 from ngptlab.stats.speedup import Bounded
 from ngptlab.studies.section import Cell, Study, loss, number, word
 from ngptlab.studies.speedup.figure import count, draw
@@ -26,7 +27,7 @@ COLUMNS = (
 )
 CAPTION = (
     "Above one, the baseline needs that many times the method's tokens to reach the same loss. Circles lie between measured "
-    "lengths of the baseline; triangles are bounds, for beyond its measured losses nothing is extrapolated. Bars: 95% over "
+    "lengths of the baseline; triangles are bounds, because nothing is extrapolated beyond its measured losses. Bars: 95% over "
     "the seeds by Student's t, in the table as 95%, low and high; short lines: single seeds. "
     "One seed has neither. All of the baseline is in multiples of the method's."
 )
@@ -39,7 +40,7 @@ def study(speedups: Sequence[SpeedUp], whose: str) -> Study:
         kind="speed-up",
         title=f"Speed-up {whose}",
         answer=answer(speedups),
-        svg=draw(speedups, PAGE),
+        svg=for_page(partial(draw, speedups)),
         caption=CAPTION,
         columns=COLUMNS,
         rows=[_row(speedup, point) for speedup in speedups for point in speedup["points"]],

@@ -6,32 +6,26 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from ngptlab.claims.evidence import Evidence, Grid, Setting
-from ngptlab.claims.reading import Read, Reader, shown
-from ngptlab.stats.cells import CellRow
-
-
-class _Cells(Read):
-    cells: tuple[CellRow, ...]
+from ngptlab.claims.reading import Reader, parsed, shown
+from ngptlab.stats.cells import CellRow, Sweep
 
 
 def sweep(held: Any, origin: str) -> Evidence:
     """sweep.json."""
-    return _grid(_Cells.model_validate(held).cells, origin)
+    return _grid(parsed(Sweep, held)["cells"], origin)
 
 
 def sweep_rows(held: Any, origin: str) -> Evidence:
     """sweep.csv."""
-    return _grid(TypeAdapter(tuple[CellRow, ...]).validate_python(held), origin)
+    return _grid(parsed(list[CellRow], held), origin)
 
 
 def _grid(cells: Sequence[CellRow], origin: str) -> Evidence:
     for cell in cells:
         loss = cell.final_loss_nats
         if not cell.lr > 0 or cell.width <= 0 or (loss is not None and not math.isfinite(loss)):
-            raise ValueError(f"cell {shown(cell.hash)}: a rate, a width or a loss that is none")
+            raise ValueError(f"cell {shown(cell.hash)}: a learning rate, a width or a loss that is none")
     params = max((cell.params for cell in cells if cell.params), default=None)
     return Evidence(grids=[Grid(setting=Setting(origin=origin, params=params), cells=tuple(cells))])
 

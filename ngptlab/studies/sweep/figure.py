@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ngptlab.draw.panels import write
-from ngptlab.draw.style import PAGE, PAGE_STYLE, SERIES, STYLE, bars, saved
+from ngptlab.draw.style import SERIES, STYLE, bars
 from ngptlab.stats import estimates as stats
 from ngptlab.stats.curve import Curve
 from ngptlab.stats.transfer import Finding
 
 MATH = STYLE | {"text.parse_math": True}
-"""Rates stand as powers of two."""
+"""Learning rates stand as powers of two."""
 LINES = ("solid", "dashed", "dotted", "dashdot")
 """Dashes repeat what colour says, for print in grey."""
 
@@ -30,22 +27,13 @@ HEADROOM = 0.75
 CAPTION_INCHES = 0.45
 
 
-def draw(findings: Sequence[Finding], out: Path, *, title: str) -> None:
-    """Write sweep.png and sweep.svg into `out`; the same findings give the same bytes. Nothing where there is no loss."""
-    if not _finite_losses(findings):
-        return
-    write(out, "sweep", lambda: _figure(findings, title), style=MATH)
+def drawable(findings: Sequence[Finding]) -> bool:
+    """Whether there is a loss."""
+    return bool(_finite_losses(findings))
 
 
-def page_svg(findings: Sequence[Finding], *, title: str) -> bytes:
-    """The same figure for a page; no bytes where there is no loss."""
-    if not _finite_losses(findings):
-        return b""
-    with matplotlib.style.context(["default", MATH | PAGE_STYLE]):
-        return saved(_figure(findings, title), PAGE)
-
-
-def _figure(findings: Sequence[Finding], title: str) -> Figure:
+def draw(findings: Sequence[Finding], *, title: str) -> Figure:
+    """The figure of findings that are `drawable`, to be written in the style MATH."""
     methods = list(dict.fromkeys(f.method for f in findings))
     params = list(dict.fromkeys(f.rules for f in findings))
     widths = sorted({curve.width for f in findings for curve in f.curves})
@@ -86,7 +74,7 @@ def _curve(axes: Axes, curve: Curve, index: int) -> None:
         for single in curve.losses:
             finite = np.where(np.isfinite(single), single, np.nan)
             axes.plot(x, finite, color=colour, linewidth=0.5, alpha=0.6, zorder=1.5)
-    # Diverged rates stand as crosses at the top of the panel: worse than all others, and not hidden.
+    # Learning rates that diverged stand as crosses at the top of the panel: worse than all others, and not hidden.
     gone = x[np.isnan(y)]
     if len(gone):
         height = np.full(len(gone), 0.97 - 0.04 * index)

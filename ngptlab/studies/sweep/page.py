@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from typing_extensions import TypedDict
-
-from ngptlab.disk import write_text
-from ngptlab.stats.cells import CellRow, as_csv
+from ngptlab.draw.style import for_page
+from ngptlab.stats.cells import Sweep
 from ngptlab.stats.curve import Curve
 from ngptlab.stats.estimates import ci95
-from ngptlab.stats.tables import writing
 from ngptlab.stats.transfer import Finding, transfer
 from ngptlab.stats.verdict import judge
 from ngptlab.stats.words import rate
 from ngptlab.studies.reading import damaged, read
 from ngptlab.studies.section import Cell, Study, loss, number, word
-from ngptlab.studies.sweep.figure import draw, page_svg
+from ngptlab.studies.sweep.figure import MATH, draw, drawable
+from ngptlab.studies.sweep.files import write_sweep
 from ngptlab.terminal import printable
 
 OF_A_COMPARISON = False
@@ -41,25 +40,13 @@ CAPTION = (
 )
 
 
-class Table(TypedDict):
-    """What is read of sweep.json."""
-
-    cells: list[CellRow]
-
-
 def study(path: Path) -> list[Study]:
     """What sweep.json says."""
-    cells = read(path, Table)["cells"]
+    cells = read(path, Sweep)["cells"]
     if not all(cell.lr > 0 and cell.width > 0 for cell in cells):
-        raise damaged(path, "a cell's rate or width is not above zero")
+        raise damaged(path, "a cell's learning rate or width is not above zero")
     findings, name = transfer(cells), printable(path.resolve().parent.name)
-    svg = page_svg(findings, title=name)
-
-    def write(out: Path) -> None:
-        with writing(out):
-            write_text(out / "sweep.csv", as_csv(cells))
-            draw(findings, out, title=name)
-
+    svg = for_page(partial(draw, findings, title=name), style=MATH) if drawable(findings) else b""
     drawn = ("sweep.png", "sweep.svg") if svg else ()
     return [
         Study(
@@ -71,8 +58,8 @@ def study(path: Path) -> list[Study]:
             columns=COLUMNS,
             rows=list(_rows(findings)),
             warnings=[finding.verdict for finding in findings],
-            files=["sweep.csv", *drawn],
-            write=write,
+            files=["sweep.csv", "sweep.json", *drawn],
+            write=partial(write_sweep, cells, findings, title=name),
         )
     ]
 

@@ -52,7 +52,7 @@ class Grid:
 
 
 def changed(recipe: Recipe, overrides: Overrides) -> Recipe:
-    """The recipe with fields replaced; rates tuned for single methods go, since the grid has rates of its own.
+    """The recipe with fields replaced; learning rates tuned for single methods go, because the grid has its own.
 
     Raises:
         ConfigError: a field is one that the grid sets, or a value is wrong.
@@ -89,6 +89,8 @@ def grid_of(
     fields: Mapping[str, Sequence[str]] | None = None,
 ) -> Grid:
     """The grid asked for; what is not given comes from the recipe's own.
+
+    `fields` are crossed with the rest: any field of the config by its path, and the values that it is given.
 
     Raises:
         ConfigError: a part is given nowhere, twice the same, or out of range.
@@ -186,6 +188,6 @@ def _whole_heads(what: str, width: int, model: Dims) -> None:
     if width <= 0 or width % model.d_head:
         raise ConfigError(
             f"{what}: given {width}; it must be a multiple of the head width {model.d_head} "
-            f"(model.d_model {model.d_model} over model.num_heads {model.num_heads}), for a sweep widens a model by "
+            f"(model.d_model {model.d_model} over model.num_heads {model.num_heads}), because a sweep widens a model by "
             "heads of one width"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from ngptlab import methods as all_methods
@@ -12,63 +12,41 @@ from ngptlab.experiment import initial_model
 from ngptlab.jobs.executor import Executor
 from ngptlab.jobs.local import Local, SweepStopped, studying
 from ngptlab.ledger.book import Ledger
-from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.stats.cells import CellRow
-from ngptlab.stats.transfer import Finding, as_json, transfer
-from ngptlab.studies.sweep.figure import draw
-from ngptlab.studies.sweep.plan import changed, grid_of, plan
-from ngptlab.studies.sweep.table import rows, write
+from ngptlab.stats.transfer import Finding, transfer
+from ngptlab.studies.sweep.files import write_sweep
+from ngptlab.studies.sweep.plan import Grid, plan
+from ngptlab.studies.sweep.table import rows
 
 LOCAL = Local(stack=None)
 
 
 def sweep(
     recipe: Recipe,
-    *,
+    grid: Grid,
     out: Path,
-    methods: Sequence[str] = (),
-    params: Sequence[str] = (),
-    widths: Sequence[int] = (),
-    lrs: Sequence[float] = (),
-    seeds: int = 1,
-    base_width: int = 0,
-    fields: Mapping[str, Sequence[str]] | None = None,
+    *,
     executor: Executor = LOCAL,
     ledger: Ledger | None = None,
-    overrides: Overrides | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[list[CellRow], list[Finding]]:
     """Train every cell of the grid that is missing, under out/runs; write sweep.csv, .json, .png and .svg into `out`.
-
-    `fields` are crossed with the rest: any field of the config by its path, and the values that it is given.
 
     Raises:
         LabError: wrong settings or data. What goes wrong in one cell is in its row, and no error.
         SweepStopped: a signal asked for it; cells under way were saved, and the table holds what is known.
     """
-    recipe = changed(recipe, overrides or {})
-    grid = grid_of(
-        recipe,
-        methods=methods,
-        params=params,
-        widths=widths,
-        lrs=lrs,
-        seeds=seeds,
-        base_width=base_width,
-        fields=fields,
-    )
     cells = plan(recipe, grid, resolve=Fitting())
     try:
         with studying(cells, out, executor=executor, ledger=ledger, tell=tell) as request:
             failures = executor.train(cells, out, request)
     except SweepStopped:
-        write(rows(cells, out, {}), out, extra={})
+        write_sweep(rows(cells, out, {}), (), out)
         raise
     table = rows(cells, out, failures)
     findings = transfer(table)
-    write(table, out, extra={"transfer": [as_json(finding) for finding in findings]})
-    draw(findings, out, title=recipe.config.name)
+    write_sweep(table, findings, out, title=recipe.config.name)
     return table, findings
 
 

@@ -1,18 +1,16 @@
-"""One tidy table of a sweep, read from its run directories: sweep.csv and sweep.json. Same runs, same bytes."""
+"""One tidy table of a sweep, read from its run directories."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ngptlab.disk import write_json, write_text
 from ngptlab.errors import LabError
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.outcome import Outcome, outcome
 from ngptlab.runs import Run
-from ngptlab.stats.cells import CellRow, as_csv
+from ngptlab.stats.cells import CellRow
 
 LAST_STEPS = 50
 
@@ -55,9 +53,3 @@ def _row(cell: Cell, out: Path, ended: Outcome) -> CellRow:
         params=run.summary.get("params"),
         seconds=round(sum(record["step_seconds"] for record in timing), 3),
     )
-
-
-def write(table: Sequence[CellRow], out: Path, *, extra: Mapping[str, Any]) -> None:
-    """Write sweep.csv and sweep.json; `extra` joins the rows in the JSON."""
-    write_text(out / "sweep.csv", as_csv(table))
-    write_json(out / "sweep.json", {"cells": [asdict(row) for row in table], **extra})

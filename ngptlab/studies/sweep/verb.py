@@ -102,6 +102,7 @@ def act(options: argparse.Namespace) -> int:
     from ngptlab.jobs.stacks import stack_choice
     from ngptlab.recipes import recipe
     from ngptlab.stats.learning_rate import parse_rate
+    from ngptlab.studies.sweep.plan import changed, grid_of
     from ngptlab.studies.sweep.run import sweep
     from ngptlab.studies.sweep.tuning import searched
 
@@ -118,9 +119,9 @@ def act(options: argparse.Namespace) -> int:
 
     def work() -> None:
         nonlocal failed
-        table, findings = sweep(
-            found,
-            out=out,
+        changed_recipe = changed(found, options.overrides)
+        grid = grid_of(
+            changed_recipe,
             methods=options.methods,
             params=options.params,
             widths=options.widths,
@@ -128,10 +129,9 @@ def act(options: argparse.Namespace) -> int:
             seeds=options.seeds,
             base_width=options.base_width,
             fields=fields,
-            executor=executor,
-            ledger=ledger.given(options),
-            overrides=options.overrides,
-            tell=remark,
+        )
+        table, findings = sweep(
+            changed_recipe, grid, out, executor=executor, ledger=ledger.ledger_of(options), tell=remark
         )
         for finding in findings:
             say(finding.verdict)
@@ -180,7 +180,7 @@ def _search(
             seeds=options.seeds,
             points=options.points,
             executor=executor,
-            ledger=ledger.given(options),
+            ledger=ledger.ledger_of(options),
             overrides=options.overrides,
             tell=remark,
         )

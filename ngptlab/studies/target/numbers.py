@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from typing_extensions import TypedDict
 
 from ngptlab.stats import doubts
 from ngptlab.stats import estimates as stats
 from ngptlab.stats.costs import Meter
-from ngptlab.stats.doubts import Doubt
+from ngptlab.stats.doubts import Doubt, Doubted
 from ngptlab.stats.records import RunRecord
 from ngptlab.studies.target.rule import Look, OnTheWay, Rule, judge, on_the_way, scatter_beyond
 
@@ -65,7 +65,7 @@ class ArmNumbers(TypedDict):
     on_the_way: OnTheWay | None
 
 
-class Target(TypedDict):
+class Target(Doubted):
     """All of `target.json`."""
 
     recipe: str
@@ -80,9 +80,6 @@ class Target(TypedDict):
     level: float
     """p below it decides: the significance over the looks."""
     arms: list[ArmNumbers]
-    warnings: list[str]
-    doubts: list[dict[str, Any]]
-    """The same, typed: `stats.doubts.Doubt`, with whether it forbids a claim."""
 
 
 def judge_arm(arm: Arm, target: float | Arm, rule: Rule) -> Look:

@@ -83,7 +83,7 @@ def act(recipe: Recipe, options: argparse.Namespace, out: Path) -> tuple[list[Pa
         target=options.target,
         rule=rule,
         methods=options.methods,
-        ledger=ledger.given(options),
+        ledger=ledger.ledger_of(options),
         overrides=options.overrides,
         reporter=console_reporter,
         tell=remark,

@@ -15,7 +15,8 @@ from ngptlab.experiment import train
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.outcome import Outcome, outcome
 from ngptlab.runs import Run
-from ngptlab.studies.sweep.table import rows, write
+from ngptlab.studies.sweep.files import write_sweep
+from ngptlab.studies.sweep.table import rows
 
 Make = Callable[..., RunConfig]
 WILD = {"optim": {"lr": 1e30}, "schedule": {"warmup_steps": 0, "shape": "constant"}}
@@ -102,7 +103,7 @@ def test_csv_and_json_hold_the_same(make_config: Make, tmp_path: Path) -> None:
     config = make_config()
     finished(config, tmp_path)
     table = rows([Cell(config), Cell(make_config(seed=1))], tmp_path, {})
-    write(table, tmp_path, extra={"transfer": []})
+    write_sweep(table, (), tmp_path)
     with (tmp_path / "sweep.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     record = json.loads((tmp_path / "sweep.json").read_text())

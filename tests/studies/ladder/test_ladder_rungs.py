@@ -28,14 +28,14 @@ def made(base: str, target: str, mode: module.Mode = "cumulative", **overrides: 
 
 
 def parts(rung: Planned) -> Parts:
-    return methods.load(rung.config.method, rung.config.seams.given)
+    return methods.load(rung.config.method, rung.config.seams.lenders)
 
 
 @every_pair
 def test_cumulative_goes_from_one_method_to_the_other(base: str, target: str) -> None:
     rungs = made(base, target)
     assert rungs[0].config.method == base and rungs[-1].config.method == target
-    assert not rungs[0].config.seams.given and not rungs[-1].config.seams.given
+    assert not rungs[0].config.seams.lenders and not rungs[-1].config.seams.lenders
     assert rungs[0].label == base
     own, other = methods.load(base), methods.load(target)
     taken: set[str] = set()
@@ -81,7 +81,9 @@ def test_learning_rate_follows_the_constraint_on_the_weights() -> None:
         for rung in made("gpt", "ngpt", mode):
             whose = "gpt" if parts(rung).after_step == methods.load("gpt").after_step else "ngpt"
             assert rung.lr_of == whose and rung.config.optim.lr == lr[whose]
-            assert bool(rung.config.optim.search) == (not rung.config.seams.given), "a mixture was not tuned"
+            assert bool(rung.config.optim.search) == (not rung.config.seams.lenders), (
+                "a mixture was not tuned"
+            )
     assert [rung.lr_of for rung in made("gpt", "ngpt")] == ["gpt"] * 2 + ["ngpt"] * 6
 
 

@@ -1,0 +1,36 @@
+"""A coordinate check as files: coord.json, coord.csv with a line a slope, coord.png and .svg."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from ngptlab.stats.tables import as_text
+from ngptlab.studies.coord.figure import draw
+from ngptlab.studies.coord.numbers import Check
+from ngptlab.studies.files import write
+
+CSV = ("kind", "quantity", "step", "slope", "stderr", "steepest")
+
+
+def title(check: Check) -> str:
+    """Whose it is, at which learning rate, and the verdict in a word."""
+    verdict = "pass" if check["passed"] else "FAIL"
+    return f"{check['method']}, {check['param']['rules']}, lr {check['config']['lr']:g}: {verdict}"
+
+
+def write_check(check: Check, out: Path) -> None:
+    """Write all four into `out`.
+
+    Raises:
+        ConfigError: it can't be written.
+    """
+    numbers = {
+        **check,
+        "slopes": list(map(asdict, check["slopes"])),
+        "points": list(map(asdict, check["points"])),
+    }
+    table = as_text(CSV, map(vars, check["slopes"]))
+    figure = partial(draw, check["points"], title=title(check))
+    write(out, "coord", numbers=numbers, table=table, draw=figure, finite=False)
