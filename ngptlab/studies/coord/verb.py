@@ -11,7 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from ngptlab.config import Dims, OptimConfig, ParamConfig, explain
+from ngptlab.config.method_name import stem
 from ngptlab.errors import ConfigError
+from ngptlab.options.methods import Methods
 from ngptlab.options.types import count, runs, size
 from ngptlab.terminal import say
 
@@ -63,7 +65,7 @@ def act(options: argparse.Namespace) -> int:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method", help="see `ngptlab methods`")
+    parser.add_argument("method", action=Methods, help="a name (see `ngptlab methods`) or a path")
     parser.add_argument("--param", default="mup", metavar="RULES", help="sp, mup (default) or nugpt")
 
 
@@ -96,7 +98,7 @@ def _coord(options: argparse.Namespace) -> int:
     points = list(measure(parts, lambda dims: rules(param, dims, tokens=None), config))
     found = slopes(points)
     verdict = passed(found)
-    out = options.out or Path("out") / f"coord-{options.method}-{param.rules}"
+    out = options.out or Path("out") / f"coord-{stem(options.method)}-{param.rules}"
     out.mkdir(parents=True, exist_ok=True)
     record = {
         "method": options.method,
@@ -108,7 +110,7 @@ def _coord(options: argparse.Namespace) -> int:
         "points": [dataclasses.asdict(point) for point in points],
     }
     write_text(out / "coord.json", json.dumps(record, indent=1) + "\n")
-    title = f"{options.method}, {param.rules}, lr {config.lr:g}: {'pass' if verdict else 'FAIL'}"
+    title = f"{stem(options.method)}, {param.rules}, lr {config.lr:g}: {'pass' if verdict else 'FAIL'}"
     figures.write(out, "coord", partial(draw, points, title=title))
     say(f"{'slope over width, at its steepest step':40}{'size':16}change")
     steepest = {(slope.kind, slope.quantity): slope for slope in worst(found)}

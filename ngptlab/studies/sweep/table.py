@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ngptlab.config.method_name import stem
 from ngptlab.disk import write_json, write_text
 from ngptlab.errors import LabError
 from ngptlab.jobs.cell import Cell, run_of
@@ -25,7 +26,7 @@ def rows(cells: Sequence[Cell], out: Path, failures: Mapping[str, str]) -> list[
 def _row(cell: Cell, out: Path, ended: Outcome) -> CellRow:
     config = cell.config
     where: dict[str, Any] = {
-        "method": config.method,
+        "method": stem(config.method),
         "param": config.param.rules,
         "width": config.model.d_model,
         "lr": config.optim.lr,
