@@ -42,6 +42,7 @@ from ngptlab.verbs import (
     importing,
     ledger,
     methods,
+    new,
     plan,
     sample,
     track,
@@ -189,6 +190,7 @@ def parser() -> Parser:
     bench.add(verb("bench", bench.act, "Measure what a training step costs."))
     claims.add(verb("claims", claims.act, "Hold what others claimed against recorded runs."))
     methods.add(verb("methods", methods.act, "List the methods, or show how two differ."))
+    new.add(verb("new", new.act, "Write the file of a new method, which starts from another one."))
     verb("recipes", _recipes, "List the recipes.")
     plan.add(verb("plan", plan.act, "What training a recipe would take, without training."))
     data.add_verbs(verb("data", _no_action, "Look after corpora: see `ngptlab data --help`."))
