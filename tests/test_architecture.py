@@ -77,6 +77,7 @@ ALLOWED: dict[str, set[str]] = {
     "options": BASE | {"method_files", "train", "recipes", "smoke", "ledger", "stats"},
     "measure": MODEL | {"runs", "data", "device", "stats", "draw", "options", "claims"},
     "sampling": MODEL,
+    "conformance": MODEL | {"methods", "method_files", "optim", "train"},
     "bench": MODEL | {"methods", "optim", "device", "flops"},
     "experiment": RUNNING,
     "trained": RUNNING | {"experiment"},
@@ -86,7 +87,7 @@ ALLOWED: dict[str, set[str]] = {
     "compare": {"jobs", "ledger", "overrides", "recipes", "report"},
     "studies": RUNNING
     | STUDYING
-    | {"claims", "options", "jobs", "ledger", "overrides", "recipes", "experiment"},
+    | {"claims", "conformance", "options", "jobs", "ledger", "overrides", "recipes", "experiment"},
     "report": STUDYING | {"studies", "claims"},
     "evidence": STUDYING | {"claims", "studies", "measure", "ledger"},
     "watch": BASE | {"runs", "whole", "tail", "train"},
