@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 WITH_FIELDS = ("train", "compare", "plan")
 """Verbs that take a recipe and any field of its config, beside those of studies that say so."""
+FIELDS_ALONE = ("try",)
+"""Verbs that name their recipe by an option, and take any field of its config."""
 
 LONGEST_MESSAGE = 400
 """Characters of a message of argparse, which repeats what it was given however long that is."""
@@ -116,7 +118,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     verb = arguments[0] if arguments else "--help"
     named = [study.NAME for study in studies().values() if study.TAKES_RECIPE]
-    fields = verb in (*WITH_FIELDS, *named) and not {"-h", "--help"} & set(arguments)
+    fields = verb in (*WITH_FIELDS, *FIELDS_ALONE, *named) and not {"-h", "--help"} & set(arguments)
     forget()
     overrides, rest = _split(arguments) if fields else ({}, list(arguments))
     parsed = parser().parse_args(rest or ["--help"])

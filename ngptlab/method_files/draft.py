@@ -105,7 +105,8 @@ How to test it, from the folder of this file:
 
     ngptlab methods --diff {base} ./{name}.py                      what it changes
     ngptlab train demo --method ./{name}.py --smoke              does it train?
-    ngptlab compare demo --methods {base} ./{name}.py --out out/{name}
+    ngptlab try ./{name}.py --against {base}                     checks, and a small comparison: is it better?
+    ngptlab compare demo --methods {base} ./{name}.py --seeds 3 --out out/{name}
 """'''
 
 
