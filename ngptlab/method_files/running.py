@@ -25,6 +25,7 @@ from ngptlab.method_files.sources import (
     tree,
     where,
 )
+from ngptlab.terminal import one_line, remark
 
 GIVEN = "given-methods"
 """The folder of the cache that notes by digest what was given by path, and run, on this machine."""
@@ -105,7 +106,10 @@ class _Loader(importlib.abc.InspectLoader):
 
 def _check_trusted(source: Source) -> None:
     allowed = os.environ.get(TRUST, "").split(",")
-    if source.given or "all" in allowed or source.sha256 in allowed:
+    if source.given:
+        return
+    if "all" in allowed or source.sha256 in allowed:
+        remark(one_line(f"{source.path}: code that came with its folder, run because {TRUST} says so"))
         return
     with contextlib.suppress(DataError):
         if (cache_folder() / GIVEN / source.sha256).is_file():

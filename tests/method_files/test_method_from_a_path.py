@@ -110,6 +110,13 @@ def test_seams_and_methods_take_paths(idea: Idea, tiny: list[str], work: Path) -
     assert main(["check", "table", "./my_idea.py", "--width", "32", "--base", "16", "--head-width", "8"]) == 0
 
 
+def test_a_ladder_leads_to_a_file(idea: Idea, tiny: list[str], work: Path, in_process: None) -> None:
+    idea()
+    assert main(["ladder", "demo", "--from", "gpt", "--to", "./my_idea.py", "--out", "rungs", *tiny]) == 0
+    found = json.loads((work / "rungs" / "ladder.json").read_text())
+    assert (found["base"], found["target"]) == ("gpt", "my_idea") and "@" not in json.dumps(found)
+
+
 def test_two_versions_of_a_file_are_told_apart(idea: Idea, make_config: MakeConfig, tmp_path: Path) -> None:
     paths = []
     for factor in ("1.5", "2.0"):

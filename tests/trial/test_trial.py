@@ -17,7 +17,7 @@ from ngptlab.method_files import sources
 from ngptlab.options.types import duration
 from ngptlab.recipes import recipe
 from ngptlab.studies.trial import plan, run
-from ngptlab.studies.trial.files import record, recorded
+from ngptlab.studies.trial.files import record, recorded, steps_of
 from ngptlab.studies.trial.numbers import Setting, Trial, diverged
 
 Captured = pytest.CaptureFixture[str]
@@ -212,6 +212,17 @@ def test_each_method_gets_its_best_rate_and_seeds_that_did_not_choose_it() -> No
     best = plan.at_their_best(shared, {"gpt": 2**-8, "qk_norm": 2**-7})
     assert best.first_seed == 1 and best.arm("qk_norm").optim.lr == 2**-7
     assert best.arm("gpt").optim.lr_grid == plan.rates(shared)
+
+
+def test_a_try_that_was_stopped_goes_on_with_its_steps(tmp_path: Path) -> None:
+    def never() -> int:
+        raise AssertionError("measured again")
+
+    assert steps_of(tmp_path / "try", 600.0, lambda: 150) == 150
+    assert steps_of(tmp_path / "try", 600.0, never) == 150
+    assert steps_of(tmp_path / "try", 3600.0, lambda: 300) == 300
+    (tmp_path / "try" / "steps.json").write_text("[]")
+    assert steps_of(tmp_path / "try", 3600.0, lambda: 75) == 75
 
 
 # --- the record -------------------------------------------------------------------------------------------------------

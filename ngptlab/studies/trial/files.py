@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +14,8 @@ from ngptlab.json_text import parse_json
 from ngptlab.studies.trial.numbers import Trial
 
 NAME = "tries.jsonl"
+STEPS = "steps.json"
+"""In the folder of a try: how many steps its runs have, for which budget."""
 FILE_BYTES = 1 << 28
 """Limit for the file. A try takes two kilobytes."""
 NEEDED = ("key", "verdict", "sentence")
@@ -62,6 +66,29 @@ def record(folder: Path, trial: Trial) -> None:
         raise ConfigError(
             f"{error.filename or path}: can't be written ({error.strerror}); give another --out"
         ) from None
+
+
+def steps_of(folder: Path, budget_seconds: float, choose: Callable[[], int]) -> int:
+    """The steps that a try of this budget began with, so that it goes on after a stop; else those chosen now, which are kept.
+
+    Raises:
+        ConfigError: they can't be written.
+    """
+    path = folder / STEPS
+    with contextlib.suppress(OSError, ValueError):
+        kept = disk.read_json(path)
+        same = isinstance(kept, dict) and kept.get("budget_seconds") == budget_seconds
+        if same and isinstance(steps := kept.get("steps"), int) and steps > 0:
+            return steps
+    steps = choose()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        disk.write_json(path, {"budget_seconds": budget_seconds, "steps": steps})
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or path}: can't be written ({error.strerror}); give another --out"
+        ) from None
+    return steps
 
 
 def _damaged(path: Path, line: int, what: str) -> DataError:

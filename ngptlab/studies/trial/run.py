@@ -25,7 +25,7 @@ from ngptlab.studies.sweep.tuning import best
 from ngptlab.studies.target.rule import Rule
 from ngptlab.studies.target.run import reach
 from ngptlab.studies.trial import plan
-from ngptlab.studies.trial.files import record, recorded
+from ngptlab.studies.trial.files import record, recorded, steps_of
 from ngptlab.studies.trial.numbers import Setting, Trial, diverged, of_target
 
 
@@ -60,7 +60,15 @@ def attempt(recipe: Recipe, method: str, rival: str, overrides: Overrides, how: 
         return there, True
     checks = check(mine, stem(method), how.tell)
     whole = _with_settings(whole, settings, (method, rival), how.tell)
-    steps = plan.steps_within(how.budget_seconds, whole.config.train.steps, _cost(whole, (method, rival)))
+    full, folder = (
+        whole.config.train.steps,
+        how.out / f"{stem(method)}-{stem(rival)}-{whole.config.name}-{key}",
+    )
+    steps = steps_of(
+        folder,
+        how.budget_seconds,
+        lambda: plan.steps_within(how.budget_seconds, full, _cost(whole, (method, rival))),
+    )
     short = replace(whole, config=plan.shortened(whole.config, steps))
     setting: Setting = {
         "method": method,
@@ -70,9 +78,9 @@ def attempt(recipe: Recipe, method: str, rival: str, overrides: Overrides, how: 
         "checks": checks,
         "lrs": list(plan.rates(short)),
         "steps": steps,
-        "recipe_steps": whole.config.train.steps,
+        "recipe_steps": full,
         "budget_seconds": how.budget_seconds,
-        "folder": str(how.out / f"{stem(method)}-{stem(rival)}-{whole.config.name}-{key}"),
+        "folder": str(folder),
     }
     trial = _compare(short, setting, how, begun)
     record(how.out, trial)
