@@ -126,7 +126,9 @@ def test_the_budget_ends_it_after_a_first_look(
 ) -> None:
     """Of 6 steps, qk_norm and gpt differ by less than seeds do."""
     assert main(["try", "qk_norm", *tiny, "--budget", "1s", "--json"]) == 3
-    found = told(capsys)
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert "even runs of 6 steps may take" in err or found["seconds"] < 1
     assert found["seeds"] == [1, 2] and "a larger --budget goes on, with --again" in found["sentence"]
     assert found["steps"] == 6, "never fewer than 20, or than the recipe's"
 
@@ -205,6 +207,7 @@ def test_a_short_run_is_measured_at_its_ends() -> None:
     warm = config.model_copy(update={"schedule": config.schedule.model_copy(update={"warmup_steps": 60})})
     short = plan.shortened(warm, 150)
     assert (short.train.steps, short.eval.every, short.schedule.warmup_steps) == (150, 150, 15)
+    assert short.eval.val_tokens == 65_536 < config.eval.val_tokens
 
 
 def test_each_method_gets_its_best_rate_and_seeds_that_did_not_choose_it() -> None:

@@ -18,6 +18,8 @@ SIGNIFICANCE = 0.05
 """Chance of a wrong 'better', and of a wrong 'worse', over all looks. A try is a first look, not a claim."""
 FEWEST_STEPS = 20
 PROBE_STEPS = 8
+VAL_TOKENS = 65_536
+"""Most validation tokens: in short runs, measuring more of them takes longer than training."""
 CHOSEN_BY = 1
 """Seeds that choose learning rates, 0 alone. They flatter what they chose, so the comparison begins after them."""
 
@@ -58,11 +60,12 @@ def shared(recipe: Recipe, rival: str, overrides: Overrides) -> tuple[Recipe, di
 
 
 def shortened(config: RunConfig, steps: int) -> RunConfig:
-    """The config with so many steps, measured at its first and last one only."""
+    """The config with so many steps, measured at its first and last one only, on a part of the validation text."""
     changes: dict[str, Any] = {
         "train.steps": steps,
         "eval.every": steps,
         "eval.at": (),
+        "eval.val_tokens": min(config.eval.val_tokens, VAL_TOKENS),
         "eval.length_documents": 0,
         "checkpoint.every": steps,
         "checkpoint.at": (),
@@ -74,10 +77,15 @@ def shortened(config: RunConfig, steps: int) -> RunConfig:
 
 def steps_within(budget_seconds: float, full: int, cost: Cost) -> int:
     """Steps of each run: all of the recipe's, or half of them as often as the runs need to fit into the budget."""
-    runs, steps = 2 * (len(FACTORS) + SEEDS), full
-    while steps // 2 >= FEWEST_STEPS and runs * cost.of(steps) > budget_seconds:
+    steps = full
+    while steps // 2 >= FEWEST_STEPS and seconds(steps, cost) > budget_seconds:
         steps //= 2
     return steps
+
+
+def seconds(steps: int, cost: Cost) -> float:
+    """What learning rates and three seeds of both methods take, one run after the other."""
+    return 2 * (len(FACTORS) + SEEDS) * cost.of(steps)
 
 
 def at_their_best(recipe: Recipe, lrs: dict[str, float]) -> Recipe:

@@ -64,11 +64,7 @@ def attempt(recipe: Recipe, method: str, rival: str, overrides: Overrides, how: 
         whole.config.train.steps,
         how.out / f"{stem(method)}-{stem(rival)}-{whole.config.name}-{key}",
     )
-    steps = steps_of(
-        folder,
-        how.budget_seconds,
-        lambda: plan.steps_within(how.budget_seconds, full, _cost(whole, (method, rival))),
-    )
+    steps = steps_of(folder, how.budget_seconds, lambda: _steps(whole, (method, rival), how))
     short = replace(whole, config=plan.shortened(whole.config, steps))
     setting: Setting = {
         "method": method,
@@ -173,6 +169,18 @@ def _fits(recipe: Recipe, name: str) -> bool:
     except ConfigError:
         return False
     return True
+
+
+def _steps(recipe: Recipe, names: tuple[str, str], how: How) -> int:
+    """Steps of each run, by what a few of them take here."""
+    cost = _cost(recipe, names)
+    steps = plan.steps_within(how.budget_seconds, recipe.config.train.steps, cost)
+    if (expected := plan.seconds(steps, cost)) > how.budget_seconds:
+        how.tell(
+            f"even runs of {steps} steps may take {expected / 60:.1f} minutes, which is more than the budget; a smaller --recipe "
+            "or a larger --budget is better"
+        )
+    return steps
 
 
 def _cost(recipe: Recipe, names: tuple[str, str]) -> plan.Cost:
