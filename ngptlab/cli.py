@@ -7,7 +7,6 @@ what it needs, so that help costs no torch.
 from __future__ import annotations
 
 import argparse
-import difflib
 import errno
 import signal
 import sys
@@ -19,9 +18,13 @@ from ngptlab import __version__, disk
 from ngptlab.config import RunConfig, blank
 from ngptlab.discover import folders, modules
 from ngptlab.errors import ConfigError, DivergedError, LabError
+from ngptlab.method_files.copies import in_place_of
+from ngptlab.method_files.running import blaming
+from ngptlab.method_files.sources import forget
 from ngptlab.options import ledger as ledger_option
 from ngptlab.options import smoke as smoke_option
 from ngptlab.options import tuned
+from ngptlab.options.methods import in_fields
 from ngptlab.options.runs import add_methods, add_seeds, console_reporter, no_seeds
 from ngptlab.options.stopping import until_stopped
 from ngptlab.options.types import count
@@ -30,13 +33,29 @@ from ngptlab.overrides import Overrides
 from ngptlab.studies.target import options as target
 from ngptlab.terminal import any_text, one_line, remark, say, say_path
 from ngptlab.train.stop import Interrupted, interrupting
-from ngptlab.verbs import bench, claims, data, eval, export, importing, ledger, plan, sample, track, watch
+from ngptlab.verbs import (
+    bench,
+    claims,
+    data,
+    eval,
+    export,
+    importing,
+    ledger,
+    methods,
+    new,
+    plan,
+    sample,
+    track,
+    watch,
+)
 
 if TYPE_CHECKING:
     from ngptlab.recipes import Recipe
 
 WITH_FIELDS = ("train", "compare", "plan")
 """Verbs that take a recipe and any field of its config, beside those of studies that say so."""
+FIELDS_ALONE = ("try",)
+"""Verbs that name their recipe by an option, and take any field of its config."""
 
 LONGEST_MESSAGE = 400
 """Characters of a message of argparse, which repeats what it was given however long that is."""
@@ -99,12 +118,14 @@ def run(arguments: Sequence[str]) -> int:
     """
     verb = arguments[0] if arguments else "--help"
     named = [study.NAME for study in studies().values() if study.TAKES_RECIPE]
-    fields = verb in (*WITH_FIELDS, *named) and not {"-h", "--help"} & set(arguments)
+    fields = verb in (*WITH_FIELDS, *FIELDS_ALONE, *named) and not {"-h", "--help"} & set(arguments)
+    forget()
     overrides, rest = _split(arguments) if fields else ({}, list(arguments))
     parsed = parser().parse_args(rest or ["--help"])
-    parsed.overrides = overrides
+    parsed.overrides = in_fields(overrides)
     action: Callable[[argparse.Namespace], int] = parsed.action
-    return action(parsed)
+    with blaming():
+        return action(parsed)
 
 
 class Study(Protocol):
@@ -170,10 +191,8 @@ def parser() -> Parser:
     importing.add(verb("import", importing.act, "Make a run of an exported model or a public checkpoint."))
     bench.add(verb("bench", bench.act, "Measure what a training step costs."))
     claims.add(verb("claims", claims.act, "Hold what others claimed against recorded runs."))
-    methods = verb("methods", _methods, "List the methods, or show how two differ.")
-    methods.add_argument(
-        "--diff", nargs=2, metavar=("A", "B"), help="the difference between two methods' files"
-    )
+    methods.add(verb("methods", methods.act, "List the methods, or show how two differ."))
+    new.add(verb("new", new.act, "Write the file of a new method, which starts from another one."))
     verb("recipes", _recipes, "List the recipes.")
     plan.add(verb("plan", plan.act, "What training a recipe would take, without training."))
     data.add_verbs(verb("data", _no_action, "Look after corpora: see `ngptlab data --help`."))
@@ -272,6 +291,10 @@ def _train(options: argparse.Namespace) -> int:
     found = smoke_option.apply(recipe(options.recipe), options)
     method = options.overrides.get("method", found.methods[0])
     config = resolve(apply(found.arm(method), options.overrides))
+    if options.out:
+        config, edited = in_place_of(config, options.out)
+        for line in edited:
+            remark(line)
     return until_stopped(lambda: _train_one(config, options.out, options.profile))
 
 
@@ -343,33 +366,11 @@ def _print_headline(page: Path) -> None:
     say(f"The page: {page}")
 
 
-def _methods(options: argparse.Namespace) -> int:
-    from ngptlab import methods
-
-    if options.diff:
-        texts = [(name, disk.read_text(methods.path(name)).splitlines()) for name in options.diff]
-        (a, left), (b, right) = texts
-        say(
-            "\n".join(
-                difflib.unified_diff(left, right, f"methods/{a}.py", f"methods/{b}.py", lineterm="", n=0)
-            )
-        )
-    else:
-        _print_claims(methods.names(), methods.claim)
-    return 0
-
-
 def _recipes(options: argparse.Namespace) -> int:
     from ngptlab import recipes
 
-    _print_claims(recipes.names(), recipes.claim)
+    methods.print_claims(recipes.names(), recipes.claim)
     return 0
-
-
-def _print_claims(names: Sequence[str], claim: Callable[[str], str]) -> None:
-    width = max(map(len, names))
-    for name in names:
-        say(f"{name:{width}}  {claim(name)}")
 
 
 def _no_action(options: argparse.Namespace) -> int:

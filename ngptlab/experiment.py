@@ -24,6 +24,7 @@ from ngptlab.measure.held_out import HeldOut, hold_out
 from ngptlab.measure.length.measure import length_loss
 from ngptlab.measure.scales.measure import scales
 from ngptlab.measure.val.measure import document_losses, validation_loss
+from ngptlab.method_files.copies import changed
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import ANEW, Run
 from ngptlab.sizes import check_fits, training_parts
@@ -70,6 +71,8 @@ def train(
             return run
         try:
             begin(run, setting, reporter)
+            for line in changed(run.path, config):
+                reporter.note(line)
             tracker.start()
             trainer = trainer_of(config, run, setting, model, batches, reporter, request)
             fit_profiled(trainer, profile_steps) if profile_steps else trainer.fit()

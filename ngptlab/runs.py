@@ -1,6 +1,7 @@
 """One run directory, read and written. The unit of truth: reports and evaluations read nothing else. Imports no torch.
 
     config.json     the resolved RunConfig
+    methods/        my_idea@<digest>.py, ...: copies of methods that are no files of this package (`method_files`)
     env.json        versions, device, threads, commit, digest of the data
     metrics.jsonl   one line a step, a pure function of the config: {step, tokens, loss_nats, lr, grad_norm}
     timing.jsonl    one line a step, of this machine: {step, step_seconds, data_seconds, flops_per_second, mfu}
@@ -33,6 +34,7 @@ from ngptlab import disk, folders
 from ngptlab.config import RunConfig
 from ngptlab.errors import CheckpointError, ConfigError, DivergedError, LabError
 from ngptlab.json_text import parse_json
+from ngptlab.method_files import copies
 
 STREAMS = ("metrics", "timing", "evals", "scales")
 LOCK = ".lock"
@@ -143,7 +145,7 @@ class Run:
     """A run directory.
 
     Raises:
-        ConfigError: on opening, if the directory holds no readable config.
+        ConfigError: on opening, if the directory holds no readable config, or a method's copy that is not the one it names.
     """
 
     def __init__(self, path: Path) -> None:
@@ -152,7 +154,7 @@ class Run:
             raise ConfigError(
                 f"{self.path}: not a run directory (no config.json); give one that `ngptlab train` made"
             )
-        self.config: RunConfig = configs.load(self.path / "config.json")
+        self.config: RunConfig = copies.load_config(self.path / "config.json")
         self._written: dict[str, _Written] = {}
 
     @classmethod
@@ -180,6 +182,10 @@ class Run:
         if run.config.hash != config.hash:
             changed = "; ".join(configs.differences(run.config, config))
             raise ConfigError(f"{path}: holds another run ({changed}); give another --out, or remove it")
+        try:
+            copies.keep(path, run.config)
+        except OSError as error:
+            raise _unwritable(path, error) from None
         return run
 
     @contextlib.contextmanager

@@ -24,7 +24,7 @@ PAGES = [
 ]
 OF_THE_PAST = {"CHANGELOG.md", "docs/log.md", "docs/speed-log.md", "docs/claims.md"}
 """Pages that name files as they were when something was measured; claims.md quotes them."""
-TO_BE_WRITTEN = {"ngptlab/methods/relu2.py", "ngptlab/studies/scatter/"}
+TO_BE_WRITTEN = {"ngptlab/methods/relu2.py", "ngptlab/studies/scatter/", "./my_idea.py"}
 """Files that an example asks its reader to write."""
 
 FENCE = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)

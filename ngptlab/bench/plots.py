@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ngptlab.bench.fit import Axis, upper_half
+from ngptlab.config.method_name import stem
 from ngptlab.disk import replacing
 
 STYLE: list[Any] = [
@@ -38,7 +39,7 @@ def draw(found: dict[str, Axis], path: Path) -> None:
 def _time(panel: Axes, axis: Axis) -> None:
     for index, (method, at) in enumerate(axis.methods.items()):
         values = [1e3 * seconds for seconds in at.step_seconds_median]
-        _series(panel, index, axis.sizes, values, f"{method}: {at.time.value:z.2f}")
+        _series(panel, index, axis.sizes, values, f"{stem(method)}: {at.time.value:z.2f}")
     # The counted operations have no time; they are drawn to end where the first method does.
     fitted, flops = upper_half(axis.sizes), upper_half(axis.step_flops)
     last = 1e3 * next(iter(axis.methods.values())).step_seconds_median[-1]
@@ -51,7 +52,7 @@ def _time(panel: Axes, axis: Axis) -> None:
 def _memory(panel: Axes, axis: Axis) -> None:
     for index, (method, at) in enumerate(axis.methods.items()):
         values = [size / 1e6 for size in at.peak_bytes]
-        _series(panel, index, axis.sizes, values, f"{method}: {at.memory.value:z.2f}")
+        _series(panel, index, axis.sizes, values, f"{stem(method)}: {at.memory.value:z.2f}")
     _frame(panel)
 
 

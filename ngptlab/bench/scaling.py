@@ -16,6 +16,7 @@ from ngptlab.bench.axes import FULL, QUICK, Grid
 from ngptlab.bench.fit import Axis, Exponent, Growth, exponent, upper_half
 from ngptlab.bench.measure import Cost, measure
 from ngptlab.config import DeviceConfig, TrainConfig
+from ngptlab.config.method_name import stem
 from ngptlab.device import Device, describe, open_device
 from ngptlab.disk import write_json
 from ngptlab.errors import ConfigError
@@ -94,7 +95,7 @@ def table(found: dict[str, Axis]) -> str:
         expected = axis.expected_time.value
         for method, at in axis.methods.items():
             lines.append(
-                f"{name:10}  {f'{fitted[0]}..{fitted[-1]}':>12}  {method:14}  {_words(at.time):>14}  {expected:7.2f}  "
+                f"{name:10}  {f'{fitted[0]}..{fitted[-1]}':>12}  {stem(method):14}  {_words(at.time):>14}  {expected:7.2f}  "
                 f"{at.time.value - expected:+z6.2f}  {_words(at.memory):>14}  {1e3 * at.step_seconds_median[-1]:8.1f}  "
                 f"{at.peak_bytes[-1] / 1e6:7.1f}  {at.flops_per_second[-1] / 1e9:7.1f}"
             )

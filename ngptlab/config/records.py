@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from ngptlab.config import method_name
 from ngptlab.config.draws import Initial, initial
 from ngptlab.config.frozen import Section
 from ngptlab.disk import is_utf8
@@ -320,7 +321,7 @@ class RunConfig(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     """Name of the recipe."""
     method: str
-    """A file in ngptlab/methods/."""
+    """A file in ngptlab/methods/, or anybody's own: `--method ./my_idea.py`, here by its stem and content, `my_idea@<digest>`."""
     seed: int = Field(default=0, ge=0, lt=SEEDS)
     """Seed of the initial weights."""
     seams: SeamsConfig = SeamsConfig()
@@ -368,10 +369,7 @@ class RunConfig(Section):
     @property
     def arm(self) -> str:
         """The method and what others lend it, as a word that a folder's name can hold: `a`, or `a+b.norm.qk`."""
-        lent: dict[str, list[str]] = {}
-        for seam, lender in self.seams.lenders.items():
-            lent.setdefault(lender, []).append(seam)
-        return "+".join([self.method, *(".".join([lender, *seams]) for lender, seams in lent.items())])
+        return method_name.arm(self.method, self.seams.lenders)
 
     def science(self) -> dict[str, Any]:
         """The fields under the hash, as plain JSON values: all but `checkpoint`, `device`, `eval.at`, `optim.search` and `track`.
@@ -379,6 +377,7 @@ class RunConfig(Section):
         A field that was added later stays out where it changes nothing.
         """
         fields = self.model_dump(mode="json", exclude={"checkpoint", "device", "track"})
+        fields["method"] = method_name.identity(self.method)
         for name in ("base_layers", "base_tokens"):
             if not fields["param"][name]:
                 del fields["param"][name]
@@ -402,7 +401,7 @@ class RunConfig(Section):
         if not self.data.end_of_text:
             del fields["data"]["end_of_text"]
         # Seams are left out one by one: a seam that `Parts` gains later must not change the hash of earlier mixtures.
-        fields["seams"] = self.seams.lenders
+        fields["seams"] = {s: method_name.identity(lender) for s, lender in self.seams.lenders.items()}
         if not fields["seams"]:
             del fields["seams"]
         return fields

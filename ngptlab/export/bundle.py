@@ -16,6 +16,7 @@ from ngptlab import disk, methods
 from ngptlab.errors import ConfigError
 from ngptlab.export.plain_config import plain_config
 from ngptlab.export.records import name_of, records_in
+from ngptlab.method_files import sources
 from ngptlab.nn.decoder import Parts
 
 PACKAGE = Path(ngptlab.__file__).parent
@@ -39,22 +40,22 @@ def bundle(parts: Parts) -> dict[str, str]:
     Raises:
         ConfigError: a file imports in a way that can't be carried.
     """
-    sources: dict[str, str] = {}
+    files: dict[str, str] = {}
     from_config: set[str] = set()
     waiting = [ENTRY]
     while waiting:
         module = waiting.pop()
-        if _flat(module) in sources or module == CONFIG:
+        if _flat(module) in files or module == CONFIG:
             continue
-        source = _part_kinds(parts) if module == PART_KINDS else disk.read_text(_path(module))
-        sources[_flat(module)], imported = _relative(source, module)
+        source = _part_kinds(parts) if module == PART_KINDS else _source(module)
+        files[_flat(module)], imported = _relative(source, module)
         waiting += imported
         from_config |= imported.get(CONFIG, set())
-    sources[_flat(CONFIG)] = plain_config(from_config)
-    carried = [f"    from .{name} import __name__" for name in sorted(sources) if name.startswith(f"{ROOT}_")]
-    sources[_flat(ENTRY)] += "\n".join(["", "", NAMED, "if False:", *carried]) + "\n"
+    files[_flat(CONFIG)] = plain_config(from_config)
+    carried = [f"    from .{name} import __name__" for name in sorted(files) if name.startswith(f"{ROOT}_")]
+    files[_flat(ENTRY)] += "\n".join(["", "", NAMED, "if False:", *carried]) + "\n"
     note = f"# Part of {ROOT} {ngptlab.__version__} (MIT license), brought along by `ngptlab export`; not to be edited here.\n"
-    return {f"{name}.py": note + source for name, source in sorted(sources.items())}
+    return {f"{name}.py": note + source for name, source in sorted(files.items())}
 
 
 def _path(module: str) -> Path:
@@ -64,6 +65,21 @@ def _path(module: str) -> Path:
     if unit == "methods" and rest:
         return methods.path(rest[0])
     return PACKAGE.joinpath(unit, *rest).with_suffix(".py")
+
+
+def _source(module: str) -> str:
+    """The text of a module."""
+    own = _own_method(module)
+    return disk.read_text(_path(module)) if own is None else sources.text_of(own)
+
+
+def _is_there(module: str) -> bool:
+    return _own_method(module) is not None or _path(module).is_file()
+
+
+def _own_method(module: str) -> str | None:
+    """The method whose file is anybody's own and became this module; None where it is one of this package's."""
+    return sources.of_module(module.removeprefix(f"{sources.PACKAGE}."))
 
 
 def _flat(module: str) -> str:
@@ -84,7 +100,7 @@ def _relative(source: str, module: str) -> tuple[str, dict[str, set[str]]]:
         homes: dict[str, list[str]] = {}
         for alias in node.names:
             home = ngptlab._HOMES.get(alias.name, ROOT) if named == ROOT else named
-            carried = home == CONFIG or (home != ROOT and _path(home).is_file())
+            carried = home == CONFIG or (home != ROOT and _is_there(home))
             if isinstance(node, ast.Import) or not carried:
                 raise ConfigError(
                     f"{module}, line {node.lineno}: `{ast.unparse(node)}` can't be carried into an export; write "

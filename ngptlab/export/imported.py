@@ -22,6 +22,7 @@ from ngptlab.export.imported_tokenizer import moved_tokenizer
 from ngptlab.export.llama import check_gains, check_parts, own_weights
 from ngptlab.export.provenance import FILE, read_provenance, unread_facts
 from ngptlab.export.write import WEIGHTS
+from ngptlab.method_files.copies import adopt
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import load_weights, save_checkpoint
@@ -38,7 +39,7 @@ def import_export(
     *,
     tell: Callable[[str], None] = lambda note: None,
 ) -> Run:
-    """Make a run of a folder that `export` wrote, weights bit-equal. No code in the folder is run.
+    """Make a run of a folder that `export` wrote, weights bit-equal. No code in the folder is run that is not trusted.
 
     Args:
         tokenizer: the file, as it lies here, of the tokenizer that the run was trained with.
@@ -55,6 +56,7 @@ def import_export(
         raise CheckpointError(
             f"{source / FILE}: its config has the hash {config.hash}, not {facts['config_hash']}"
         )
+    adopt(source, config)
     if tokenizer is not None or end_of_text is not None:
         config = moved_tokenizer(config, source, tokenizer, end_of_text)
         tell(

@@ -22,6 +22,7 @@ from ngptlab.export.provenance import FILE, provenance
 from ngptlab.export.tokenizer import tokenizer_files
 from ngptlab.folders import filling
 from ngptlab.measure.trained import Trained
+from ngptlab.method_files import copies
 from ngptlab.nn.decoder import Decoder
 from ngptlab.whole import check_finished
 
@@ -47,6 +48,7 @@ def export(trained: Trained, out: Path, form: Form = "ngptlab") -> Path:
         with filling(out) as temporary:
             for name, content in files.items():
                 write_bytes(temporary / name, content)
+            copies.keep(temporary, trained.config)
     except OSError as error:
         if error.errno == errno.ENOTEMPTY:  # another export was faster
             raise taken from None

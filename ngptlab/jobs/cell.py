@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ngptlab.config import RunConfig
+from ngptlab.config.method_name import stem
 from ngptlab.stats.learning_rate import show_rate
 
 
@@ -25,7 +26,7 @@ class Cell:
         rules, width = config.param.rules, config.model.d_model
         return " ".join(
             [
-                f"{config.method} {rules} width {width} lr {show_rate(config.optim.lr)}",
+                f"{stem(config.method)} {rules} width {width} lr {show_rate(config.optim.lr)}",
                 *self.settings.split(),
                 f"seed {config.seed}",
             ]

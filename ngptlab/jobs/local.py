@@ -35,6 +35,8 @@ from ngptlab.jobs.progress import Progress, read_progress
 from ngptlab.jobs.stacks import Cells, stacks
 from ngptlab.ledger.book import Ledger
 from ngptlab.ledger.lend import lent
+from ngptlab.method_files import copies
+from ngptlab.method_files.running import trusting
 from ngptlab.tracking.sink import check_installed
 from ngptlab.train.stop import Stopped, StopRequest, listen
 
@@ -236,6 +238,7 @@ def _start(cells: tuple[Cell, ...], out: Path, threads: int) -> Worker:
         device = cell.config.device.model_copy(update={"threads": cell.config.device.threads or threads})
         config = cell.config.model_copy(update={"device": device})
         path = out / "configs" / f"{config.run_name}.json"
+        copies.keep(path.parent, config)
         write_text(path, configs.dump(config))
         arguments += [str(path), str(run_of(out, cell))]
     more = f"+{len(cells) - 1}" if len(cells) > 1 else ""
@@ -246,7 +249,7 @@ def _start(cells: tuple[Cell, ...], out: Path, threads: int) -> Worker:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env={**os.environ, "OMP_NUM_THREADS": str(device.threads)},
+            env={**os.environ, **trusting(), "OMP_NUM_THREADS": str(device.threads)},
             # Ctrl-C goes to a terminal's whole group; only the sweep shall hear it, and tell its workers once.
             start_new_session=True,
         )

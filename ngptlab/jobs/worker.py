@@ -15,9 +15,10 @@ import threading
 import time
 from pathlib import Path
 
-from ngptlab.config import load
 from ngptlab.errors import CheckpointError, DivergedError, LabError
 from ngptlab.experiment import train
+from ngptlab.method_files.copies import load_config
+from ngptlab.method_files.running import blaming
 from ngptlab.output import guarded
 from ngptlab.runs import Run
 from ngptlab.stack import train as stack
@@ -35,13 +36,17 @@ def main(*paths: str) -> int:
     """Train the cell or the stack; returns the exit code."""
     threading.Thread(target=_stop_with_the_sweep, daemon=True).start()
     try:
-        jobs = [(load(Path(config)), Path(run)) for config, run in zip(paths[::2], paths[1::2], strict=True)]
+        jobs = [
+            (load_config(Path(config)), Path(run))
+            for config, run in zip(paths[::2], paths[1::2], strict=True)
+        ]
         for _, run_path in jobs:
             wait_for(run_path)
-        if len(jobs) > 1:
-            stack.train(jobs, reporter=_Log())
-        else:
-            train(*jobs[0])
+        with blaming():
+            if len(jobs) > 1:
+                stack.train(jobs, reporter=_Log())
+            else:
+                train(*jobs[0])
     except Stopped as stopped:
         remark(f"ngptlab: {stopped}")
         return stopped.exit_code

@@ -5,6 +5,7 @@
     step_seconds [...], to four digits
     evals        the lines of evals.jsonl
     measured     {name: ...}, what `ngptlab eval` measured later
+    methods      {name: text}, of methods that are no files of this package
 
 `metrics.jsonl` and `evals.jsonl` come back byte for byte, which their digests in `summary` show. Losses are float32, so nine
 digits say them exactly; the learning rate is the schedule's. What is left out: the time of loading data, the scales of each
@@ -24,8 +25,11 @@ from typing import Any
 from ngptlab import config as configs
 from ngptlab import disk
 from ngptlab.config import RunConfig
+from ngptlab.config.method_name import name_of, stem
 from ngptlab.errors import DataError
 from ngptlab.folders import filling
+from ngptlab.method_files import copies
+from ngptlab.method_files.sources import names_in
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.runs import FIELDS, NUMBER, Run, check_fields
 from ngptlab.whole import check_finished
@@ -70,6 +74,7 @@ def record_of(run: Run) -> Record:
         "env": run.env,
         "summary": summary,
         **({"fork": disk.read_json(fork)} if fork.exists() else {}),
+        **({"methods": texts} if (texts := copies.texts_in(run.config)) else {}),
         "metrics": _packed(run),
         "step_seconds": [float(f"{row['step_seconds']:.4g}") for row in run.read("timing")],
         "evals": run.read("evals"),
@@ -175,6 +180,9 @@ def config_of(record: Record, origin: str) -> RunConfig:
         for name in (config.run_name, *record["measured"]):
             if not NAME.fullmatch(name):
                 raise ValueError(f"{name[:80]!r} can't be the name of a file")
+        for name, text in record.get("methods", {}).items():
+            if name not in names_in(config) or name_of(stem(name), text.encode()) != name:
+                raise ValueError(f"method {name[:80]!r} is not what the config names")
         for line in record["evals"]:
             check_fields(dict(line), FIELDS["evals"])
         for seconds in record["step_seconds"]:
@@ -182,7 +190,7 @@ def config_of(record: Record, origin: str) -> RunConfig:
         for name, lines in (("metrics", unpacked(record["metrics"], config)), ("evals", record["evals"])):
             if hashlib.sha256(_text(lines).encode()).hexdigest() != _sha256(record, name):
                 raise ValueError(f"{name} are not what the run wrote")
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
         what = " ".join(str(error).split())[:300]
         raise DataError(f"{origin}: damaged ({what}); restore the file, or take the line out") from None
     return config
@@ -202,6 +210,8 @@ def restore(record: Record, path: Path, origin: str) -> Run:
     config = config_of(record, origin)
     with filling(path) as folder:
         run = Run.open(folder, config)
+        for name, text in record.get("methods", {}).items():
+            copies.keep_text(folder, name, text)
         disk.write_json(folder / "env.json", record["env"])
         if "fork" in record:
             disk.write_json(folder / "fork.json", record["fork"])

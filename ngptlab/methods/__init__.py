@@ -13,7 +13,9 @@ import torch
 
 from ngptlab import disk
 from ngptlab.config import SEEDS, Dims, OptimConfig, ParamConfig, RunConfig, parse
+from ngptlab.config.method_name import is_of_file, stem
 from ngptlab.errors import ConfigError, nearest, shown
+from ngptlab.method_files import running, sources
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.param.apply import apply
 from ngptlab.param.rules import rules
@@ -29,32 +31,65 @@ def names() -> list[str]:
 
 
 def path(name: str) -> Path:
-    """The file of a method.
+    """The file of a method that comes with the package.
 
     Raises:
         ConfigError: there is none of that name.
     """
     if name not in names():
+        file = Path(f"{name}.py")
+        hint = f"give the file by its path, ./{file}" if file.is_file() else nearest(name, names())
         raise ConfigError(
-            f"method: given {name!r}; {nearest(name, names())} (a method is a file in ngptlab/methods/)"
+            f"method: given {shown(name)}; {hint} (a method is a file in ngptlab/methods/, or a path on the command line)"
         )
     return Path(__path__[0]) / f"{name}.py"
+
+
+def text(name: str) -> str:
+    """The text of a method's file, which is not run.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    return sources.text_of(name) if is_of_file(name) else disk.read_text(path(name))
 
 
 def load(name: str, lent: Mapping[str, str] | None = None) -> Parts:
     """The seam table of a method; `lent` names other methods whose parts fill some of its seams.
 
     Raises:
-        ConfigError: there is no such method.
+        ConfigError: there is no such method, or it is somebody's own file and not right; says where.
     """
-    path(name)
-    method = import_module(f"{__name__}.{name}").METHOD
-    assert isinstance(method, Parts), f"ngptlab/methods/{name}.py must define METHOD = Parts(...)"
+    if is_of_file(name):
+        method = _own(name)
+    else:
+        path(name)
+        method = import_module(f"{__name__}.{name}").METHOD
+        assert isinstance(method, Parts), f"ngptlab/methods/{name}.py must define METHOD = Parts(...)"
     return replace(method, **{seam: getattr(load(lender), seam) for seam, lender in (lent or {}).items()})
+
+
+def _own(name: str) -> Parts:
+    """The seam table in somebody's own file."""
+    if stem(name) in names():
+        raise ConfigError(
+            f"{sources.known(name).path}: {stem(name)} is a method of ngptlab/methods/; call the file otherwise, because tables "
+            "and figures show its name"
+        )
+    module, source = running.module(name), sources.known(name)
+    if not isinstance(found := getattr(module, "METHOD", None), Parts):
+        what = f"METHOD is {type(found).__name__}" if hasattr(module, "METHOD") else "there is no METHOD"
+        raise ConfigError(
+            f"{source.path}, line {sources.line_of(name, 'METHOD')}: {what}; write METHOD = Parts(...), as a file of "
+            "`ngptlab new` has it"
+        )
+    return found
 
 
 def claim(name: str) -> str:
     """The first sentence of a method's docstring."""
+    if is_of_file(name):
+        return sources.doc(name).strip().partition("\n")[0]
     path(name)
     doc = import_module(f"{__name__}.{name}").__doc__ or ""
     return doc.strip().partition("\n")[0]
@@ -77,6 +112,7 @@ def build_model(
 ) -> Decoder:
     """A decoder with initial weights by the rules of `param` and as `optim` says, constraint applied, on the CPU in float32.
 
+    `method`: a name, the path of a file, or its parts.
     `stored_dtype`: digits that the blocks' matrices keep from step to step; None: all of float32.
 
     Raises:
@@ -86,10 +122,12 @@ def build_model(
     if not 0 <= seed < SEEDS:
         raise ConfigError(f"seed: given {shown(seed)}; give a whole number from 0 to {SEEDS - 1}")
     check_model(dims)
-    model = Decoder(dims, load(method) if isinstance(method, str) else method)
-    apply(model, rules(param or ParamConfig(), dims, tokens=None), optim)
-    model.stored_dtype = stored_dtype
-    model.reset(seed)
+    parts = load(sources.given(method)) if isinstance(method, str) else method
+    with running.blaming():
+        model = Decoder(dims, parts)
+        apply(model, rules(param or ParamConfig(), dims, tokens=None), optim)
+        model.stored_dtype = stored_dtype
+        model.reset(seed)
     return model
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError
+from ngptlab.options.methods import Methods
 from ngptlab.options.types import runs
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
     """Give a verb's parser the option that names the methods."""
     parser.add_argument(
         "--methods",
+        action=Methods,
         nargs="+",
         default=[],
         metavar="M",
-        help="methods, the baseline first (default: the recipe's)",
+        help="methods, the baseline first: names, or paths of files (default: the recipe's)",
     )
 
 

@@ -73,6 +73,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def duration(text: str) -> float:
+    """A time in seconds, given as 90s, 10m or 1.5h, as an option's type."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", text.strip()) if len(text) <= MAX_DIGITS else None
+    if found is None:
+        raise argparse.ArgumentTypeError(f"given {shown(text)}, give a time as 90s, 10m or 1.5h")
+    return seconds(repr(float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]))
+
+
 def _whole(text: str) -> int | None:
     plain = re.fullmatch(r"\s*[-+]?[0-9]+\s*", text) and len(text) <= MAX_DIGITS
     return int(text) if plain else None

@@ -12,9 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ngptlab import config as configs
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, nearest
+from ngptlab.method_files.copies import load_config
 from ngptlab.overrides import apply
 
 
@@ -92,7 +92,7 @@ def recipe(name: str) -> Recipe:
         ConfigError: there is no such recipe or file, or the file is not a config.
     """
     if name.endswith((".json", ".yaml", ".yml")):
-        config = configs.load(Path(name))
+        config = load_config(Path(name))
         return Recipe(config=config, methods=(config.method,), tuned={})
     if name not in names():
         hint = nearest(name, names())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, Self, TypeVar
 
@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationErro
 from typing_extensions import TypedDict
 
 from ngptlab.config import Frozen, RunConfig, explain
+from ngptlab.config.method_name import arm
 from ngptlab.errors import CheckpointError, ConfigError, DataError
 from ngptlab.flops import token_flops
 from ngptlab.runs import Ending, Run, ending_of
@@ -111,13 +112,15 @@ class RunRecord:
     """The last validation by documents; None of a run from before they were recorded."""
     trunk: str | None = None
     """Name of the run that it branched off; None where it did not."""
+    told_apart: bool = False
+    """Whether runs of another version of its method's file are beside it, so that the stem does not say which this is."""
     search: Search | None = None
     """The search that its config links; None where it links none, or it is not there."""
 
     @property
     def method(self) -> str:
         """Name of the method, and of the seams that others lend it."""
-        return self.config.arm
+        return arm(self.config.method, self.config.seams.lenders, whole=self.told_apart)
 
     @property
     def seeds(self) -> Seeds:
@@ -135,7 +138,18 @@ def load_runs(paths: Iterable[str | Path]) -> list[RunRecord]:
     records = [_load(Path(path)) for path in paths]
     if not records:
         raise ConfigError("no run directories given; give at least one that `ngptlab train` finished")
-    return records
+    versions: dict[str, set[str]] = {}
+    for record in records:
+        versions.setdefault(record.config.arm, set()).add(whole_arm(record.config))
+    return [
+        replace(record, told_apart=True) if len(versions[record.config.arm]) > 1 else record
+        for record in records
+    ]
+
+
+def whole_arm(config: RunConfig) -> str:
+    """The arm with the digests of methods that are anybody's files."""
+    return arm(config.method, config.seams.lenders, whole=True)
 
 
 def steady_seconds(runs: Sequence[RunRecord]) -> list[float]:

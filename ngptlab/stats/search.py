@@ -18,6 +18,7 @@ from pydantic import Field, StrictInt, ValidationError, model_validator
 
 from ngptlab import disk
 from ngptlab.config import Frozen, RunConfig, explain, flatten
+from ngptlab.config.method_name import stem
 from ngptlab.errors import DataError
 from ngptlab.stats.estimates import mean
 from ngptlab.stats.learning_rate import show_rate
@@ -261,10 +262,10 @@ def in_words(search: Search) -> list[str]:
                 else ""
             )
             lines.append(
-                f"Best of {search.runs(method)} runs for {method}: {found[1]:.4f} nats at {said}{edge}"
+                f"Best of {search.runs(method)} runs for {stem(method)}: {found[1]:.4f} nats at {said}{edge}"
             )
         else:
-            lines.append(f"Nothing ended for {method}, in {search.runs(method)} runs")
+            lines.append(f"Nothing ended for {stem(method)}, in {search.runs(method)} runs")
     most = max(search.runs(method) for method in search.fixed)
     if any(search.runs(method) < most and not search.exhausted(method) for method in search.fixed):
         lines.append("The methods were not given equally many runs: they are not tuned alike.")

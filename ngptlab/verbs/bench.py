@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ngptlab.options.methods import Methods
 from ngptlab.options.types import count
 from ngptlab.terminal import remark, say, say_path
 
@@ -19,7 +20,11 @@ def add(bench: argparse.ArgumentParser) -> None:
         help="scaling: how time and memory grow with each size, and their exponents",
     )
     bench.add_argument(
-        "--methods", nargs="+", metavar="M", help="methods, interleaved (default: those of the recipe demo)"
+        "--methods",
+        action=Methods,
+        nargs="+",
+        metavar="M",
+        help="methods, interleaved (default: those of the recipe demo)",
     )
     bench.add_argument(
         "--axes",

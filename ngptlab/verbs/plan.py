@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ngptlab.errors import ConfigError
+from ngptlab.options.methods import Methods
 from ngptlab.options.types import count, positive
 from ngptlab.terminal import say
 
@@ -23,7 +24,14 @@ USUAL_SHARE = 0.4
 
 def add(plan: argparse.ArgumentParser) -> None:
     """Give the verb's parser its options."""
-    plan.add_argument("--methods", nargs="+", default=[], metavar="M", help="methods (default: the recipe's)")
+    plan.add_argument(
+        "--methods",
+        action=Methods,
+        nargs="+",
+        default=[],
+        metavar="M",
+        help="methods: names, or paths of files (default: the recipe's)",
+    )
     plan.add_argument("--seeds", type=count, default=1, metavar="N", help="runs of each method (default: 1)")
     plan.add_argument(
         "--flops-per-second",

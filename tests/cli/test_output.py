@@ -138,6 +138,12 @@ def lines(home: Path, tiny: list[str]) -> dict[str, Lines]:
         "bench": [["bench", "scaling", "--methods", HOSTILE]],
         "claims": [["claims", at["runs"], "--out", f"{out}/claims"], ["claims", wrong]],
         "methods": [["methods"], ["methods", "--diff", "gpt", "ngpt"], ["methods", "--diff", HOSTILE, "gpt"]],
+        "new": [["new", "my_idea", "--from", "gpt"], ["new", HOSTILE, "--from", "gpt"], ["new", "x", "--from", HOSTILE]],
+        "try": [
+            ["try", "qk_norm", *tiny, "--budget", "1s", "--out", f"{out}/try"],
+            ["try", f"./{HOSTILE}.py", *tiny],
+            ["try", "qk_norm", "--against", HOSTILE, *tiny],
+        ],
         "recipes": [["recipes"]],
         "plan": [["plan", "demo"], ["plan", at["method.json"]], ["plan", at["evil.json"]]],
         "check table": [["check", "table", "gpt", "--param", "mup", "--width", "32", "--base", "16"]],
@@ -168,7 +174,7 @@ def verbs() -> Iterator[str]:
 def run_all(commands: Lines) -> None:
     for command in commands:
         try:
-            assert main(command) in (0, 1, 2)
+            assert main(command) in (0, 1, 2, 3)
         except SystemExit as end:
             assert not end.code
 

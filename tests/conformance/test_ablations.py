@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ngptlab import Decoder, Dims, Parts, build_model, methods
 from ngptlab.config import OptimConfig
+from ngptlab.conformance.models import noisy
 from ngptlab.measure.scales.measure import scales
 from ngptlab.methods import load
 from ngptlab.nn.rope import rope_tables
 from ngptlab.optim.groups import make_optimizer
-from noisy import noisy
 
 DIMS = Dims(vocab_size=17, num_layers=3, num_heads=2, d_model=16, d_ff=24)
 TOKENS = (torch.arange(2 * 13) ** 2 * 5 % 17).view(2, 13)

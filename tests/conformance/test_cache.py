@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
@@ -13,11 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ngptlab import ConfigError, DataError, Decoder, Dims, build_model, methods
+from ngptlab.conformance.models import in_pieces, noisy
 from ngptlab.nn import blocks, decoder
 from ngptlab.nn.cache import AHEAD, Cache
 from ngptlab.nn.functions import attention_to_past, causal_attention
 from ngptlab.nn.rope import Angles, rope_tables
-from noisy import noisy
 
 DIMS = Dims(vocab_size=17, num_layers=2, num_heads=2, d_model=16, d_ff=24)
 LENGTH = 19
@@ -41,15 +39,6 @@ def trained_like(method: str) -> Decoder:
     return noisy(build_model(method, DIMS, seed=5).double(), 6, scales=0.5, weights=0.2)
 
 
-@torch.no_grad()
-def in_pieces(model: Decoder, cuts: list[int], **options: Any) -> Tensor:
-    cache = Cache(model.dims, **options)
-    edges = [0, *cuts, LENGTH]
-    found = [model(TOKENS[:, a:b], cache) for a, b in itertools.pairwise(edges)]
-    assert cache.length == LENGTH
-    return torch.cat(found, dim=1)
-
-
 def windowed(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int) -> Tensor:
     """Attention as its definition says, a query at a time."""
     rows = []
@@ -66,11 +55,11 @@ def windowed(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int) -> Tens
 @torch.no_grad()
 def test_any_pieces_give_the_logits_of_the_whole(method: str, cuts: list[int], capacity: int) -> None:
     model = trained_like(method)
-    torch.testing.assert_close(in_pieces(model, cuts, capacity=capacity), model(TOKENS), **EXACT)
+    torch.testing.assert_close(in_pieces(model, TOKENS, cuts, capacity=capacity), model(TOKENS), **EXACT)
     model.float()
     whole = model(TOKENS)
     near = 64 * torch.finfo(torch.float32).eps * max(1.0, float(whole.abs().max()))
-    torch.testing.assert_close(in_pieces(model, cuts, capacity=capacity), whole, rtol=0, atol=near)
+    torch.testing.assert_close(in_pieces(model, TOKENS, cuts, capacity=capacity), whole, rtol=0, atol=near)
 
 
 @every_method
@@ -84,7 +73,9 @@ def test_a_window_is_what_its_definition_says(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "causal_attention", partial(windowed, window=window))
         expected = model(TOKENS)
-    torch.testing.assert_close(in_pieces(model, cuts, capacity=capacity, window=window), expected, **EXACT)
+    torch.testing.assert_close(
+        in_pieces(model, TOKENS, cuts, capacity=capacity, window=window), expected, **EXACT
+    )
 
 
 @every_method
@@ -94,7 +85,7 @@ def test_other_angles_hold_at_every_position(method: str, monkeypatch: pytest.Mo
     for angles in (Angles(base=500.0), Angles(stretch=4.0)):
         monkeypatch.setattr(decoder, "rope_tables", partial(rope_tables, angles=angles))
         expected = model(TOKENS)
-        torch.testing.assert_close(in_pieces(model, [1, 2, 9], angles=angles), expected, **EXACT)
+        torch.testing.assert_close(in_pieces(model, TOKENS, [1, 2, 9], angles=angles), expected, **EXACT)
         assert (expected - trained).abs().max() > 1e-3
 
 

@@ -7,9 +7,9 @@ import torch
 from scipy.stats import chisquare
 
 from ngptlab import ConfigError, Decoder, Dims, build_model, methods
+from ngptlab.conformance.models import noisy
 from ngptlab.sampling.choose import Sampling, probabilities
 from ngptlab.sampling.generate import generate
-from noisy import noisy
 
 DIMS = Dims(vocab_size=23, num_layers=2, num_heads=2, d_model=16, d_ff=24)
 PROMPT = [22, 3, 11, 0, 7]

@@ -15,12 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ngptlab import Decoder, Dims, build_model, methods
+from ngptlab.conformance.models import noisy
 from ngptlab.measure.length import reading
 from ngptlab.measure.length.reading import read_losses
 from ngptlab.measure.val.measure import losses
 from ngptlab.nn import decoder
 from ngptlab.nn.rope import Angles, rope_tables
-from noisy import noisy
 
 DIMS = Dims(vocab_size=19, num_layers=2, num_heads=2, d_model=16, d_ff=22)
 DOCUMENTS = np.random.default_rng(0).integers(0, 19, (3, 71))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, library
 
 from ngptlab import Dims, build_model, methods
+from ngptlab.conformance.models import noisy
 from ngptlab.nn.fast import call as call_module
 from ngptlab.nn.fast import queries_keys as queries_keys_module
 from ngptlab.nn.fast import sphere as sphere_module
@@ -22,7 +23,6 @@ from ngptlab.nn.functions import scaled_units, sphere_step, unit_norm
 from ngptlab.nn.precision import NORM_FLOOR
 from ngptlab.nn.rope import rope_tables
 from ngptlab.nn.situations import Situation, plain_formulas
-from noisy import noisy
 
 pytestmark = [
     pytest.mark.extra,

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from ngptlab import Decoder, Dims, build_model
+from ngptlab.conformance.models import noisy
 from ngptlab.methods import load
 from ngptlab.nn.parts import HeadWidthPower
 from ngptlab.nn.rope import rope_tables
-from noisy import noisy
 
 EQUATIONS = {
     "ngpt": paper.PAPER,

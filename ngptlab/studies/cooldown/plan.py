@@ -14,6 +14,7 @@ from ngptlab import methods as all_methods
 from ngptlab.config import RunConfig, cooldown_steps
 from ngptlab.errors import ConfigError
 from ngptlab.jobs.cell import Cell
+from ngptlab.method_files.copies import load_config
 from ngptlab.overrides import Overrides, apply
 from ngptlab.recipes import Recipe, recipe
 from ngptlab.studies.sweep.plan import OF_RUNS, check_free, check_parts
@@ -88,7 +89,7 @@ def arms(
     if len(set(methods)) != len(methods):
         raise ConfigError(f"--methods: given {' '.join(methods)}; name each method once")
     if Path(given).is_dir():
-        config = configs.load(Path(given) / "config.json")
+        config = load_config(Path(given) / "config.json")
         if methods and list(methods) != [config.method]:
             raise ConfigError(
                 f"--methods {' '.join(methods)}: {given} is a run, whose rate, decay and warm-up belong to {config.method}; "

@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from ngptlab.config import Dims, OptimConfig, ParamConfig, explain
+from ngptlab.config.method_name import stem
 from ngptlab.errors import ConfigError
+from ngptlab.options.methods import Methods
 from ngptlab.options.types import count, runs, size
 from ngptlab.terminal import say
 
@@ -61,7 +63,7 @@ def act(options: argparse.Namespace) -> int:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method", help="see `ngptlab methods`")
+    parser.add_argument("method", action=Methods, help="a name (see `ngptlab methods`) or a path")
     parser.add_argument("--param", default="mup", metavar="RULES", help="sp, mup (default) or nugpt")
 
 
@@ -96,7 +98,7 @@ def _coord(options: argparse.Namespace) -> int:
             "points": points,
         }
     )
-    out = options.out or Path("out") / f"coord-{options.method}-{param.rules}"
+    out = options.out or Path("out") / f"coord-{stem(options.method)}-{param.rules}"
     write_check(check, out)
     say(f"{'slope over width, at its steepest step':40}{'size':16}change")
     steepest = {(slope.kind, slope.quantity): slope for slope in worst(check["slopes"])}

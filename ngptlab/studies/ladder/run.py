@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ngptlab.config import RunConfig
+from ngptlab.config.method_name import stem
 from ngptlab.errors import ConfigError
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.executor import Executor
@@ -74,7 +75,7 @@ def ladder(
     climbed = [
         _climbed(rung, [a for a in attempts if a.rung == rung.label], out, failures) for rung in planned
     ]
-    result = measure(climbed, recipe=recipe.config.name, base=base, target=target, mode=mode)
+    result = measure(climbed, recipe=recipe.config.name, base=stem(base), target=stem(target), mode=mode)
     write_ladder(result, out)
     return result, len(failures)
 
@@ -88,7 +89,7 @@ def _seeded(config: RunConfig, seed: int) -> RunConfig:
 def _announce(rung: Planned) -> str:
     if rung.reason:
         return f"{rung.label}: left out, {rung.reason}"
-    whose = f"that of {rung.lr_of}" if rung.lr_of else "set by an option"
+    whose = f"that of {stem(rung.lr_of)}" if rung.lr_of else "set by an option"
     return f"{rung.label}: {rung.config.arm}, lr {rung.config.optim.lr:.4g} ({whose})"
 
 
@@ -106,7 +107,7 @@ def _climbed(rung: Planned, attempts: Sequence[Attempt], out: Path, failures: Ma
         arm=rung.config.arm,
         seams=rung.seams,
         lr=rung.config.optim.lr,
-        lr_of=rung.lr_of,
+        lr_of=stem(rung.lr_of),
         reason="; ".join(reasons),
         runs=tuple(runs),
     )

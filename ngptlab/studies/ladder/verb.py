@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ngptlab.config.method_name import stem
 from ngptlab.errors import ConfigError
 from ngptlab.options import ledger, tuned
+from ngptlab.options.methods import Methods
 from ngptlab.options.runs import add_seeds, add_workers, no_seeds
 from ngptlab.options.stopping import until_stopped
 from ngptlab.terminal import remark, say
@@ -18,8 +20,13 @@ TAKES_RECIPE = True
 
 def add(ladder: argparse.ArgumentParser) -> None:
     """Give the verb's parser its options."""
-    ladder.add_argument("--from", dest="base", required=True, metavar="A", help="the method it starts from")
-    ladder.add_argument("--to", dest="target", required=True, metavar="B", help="the method it leads to")
+    for name, dest, metavar, what in (
+        ("--from", "base", "A", "the method it starts from"),
+        ("--to", "target", "B", "the method it leads to"),
+    ):
+        ladder.add_argument(
+            name, dest=dest, action=Methods, required=True, metavar=metavar, help=f"{what}: a name or a path"
+        )
     ladder.add_argument(
         "--mode",
         choices=("cumulative", "leave-one-out"),
@@ -47,7 +54,7 @@ def act(options: argparse.Namespace) -> int:
     if any(path == "method" or path.startswith("seams.") for path in options.overrides):
         raise ConfigError("--method, --seams: the rungs of a ladder set both; give --from A and --to B")
     no_seeds(options)
-    out = options.out or Path("out") / f"{found.config.name}-{base}-{target}-{options.mode}"
+    out = options.out or Path("out") / f"{found.config.name}-{stem(base)}-{stem(target)}-{options.mode}"
 
     executor = Local(workers=options.workers)
 

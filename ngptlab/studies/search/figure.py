@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ngptlab.config.method_name import stem
 from ngptlab.draw.style import GRID, INK, SERIES
 from ngptlab.stats.estimates import mean
 from ngptlab.stats.learning_rate import show_rate
@@ -80,7 +81,7 @@ def _panel(axes: Axes, search: Search, path: str) -> None:
         curve = along(search, method, path)
         if not curve:
             continue
-        axes.plot(*zip(*curve, strict=True), "o-", color=colour, ms=4, linewidth=1.2, label=method)
+        axes.plot(*zip(*curve, strict=True), "o-", color=colour, ms=4, linewidth=1.2, label=stem(method))
         x, y = min(curve, key=lambda point: point[1])
         axes.plot([x], [y], "o", mfc="none", mec=INK, ms=9)
     axes.set_xticks(list(places.values()), [_shown(path, value) for value in places], fontsize=7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from ngptlab.config.method_name import stem
 from ngptlab.draw.style import for_page
 from ngptlab.stats.search import Search, in_words
 from ngptlab.stats.search import read as read_search
@@ -18,7 +19,9 @@ OF_A_COMPARISON = False
 def study(path: Path) -> list[Study]:
     """What search.json says."""
     search = read_search(path)
-    edges = [f"{method}: {', '.join(found)}" for method in search.fixed if (found := search.edges(method))]
+    edges = [
+        f"{stem(method)}: {', '.join(found)}" for method in search.fixed if (found := search.edges(method))
+    ]
     return [
         Study(
             kind="search",
@@ -41,7 +44,7 @@ def _row(search: Search, method: str) -> tuple[Cell, ...]:
     found = search.best(method)
     settings = found[0] if found else {}
     return (
-        word(method),
+        word(stem(method)),
         number(search.runs(method)),
         *(word(str(settings[path])) if path in settings else word("–") for path in search.space),
         loss(found[1] if found else None),

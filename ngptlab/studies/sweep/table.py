@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ngptlab.config.method_name import stem
 from ngptlab.errors import LabError
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.outcome import Outcome, outcome
@@ -23,7 +24,7 @@ def rows(cells: Sequence[Cell], out: Path, failures: Mapping[str, str]) -> list[
 def _row(cell: Cell, out: Path, ended: Outcome) -> CellRow:
     config = cell.config
     where: dict[str, Any] = {
-        "method": config.method,
+        "method": stem(config.method),
         "param": config.param.rules,
         "width": config.model.d_model,
         "lr": config.optim.lr,

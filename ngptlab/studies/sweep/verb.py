@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from ngptlab.config import ParamConfig, blank, flatten
 from ngptlab.errors import ConfigError, nearest
 from ngptlab.options import ledger
+from ngptlab.options.methods import Methods
 from ngptlab.options.runs import add_seeds, add_workers
 from ngptlab.options.stopping import until_stopped
 from ngptlab.options.types import runs, size
@@ -30,7 +31,7 @@ def add(sweep: argparse.ArgumentParser) -> None:
     def option(name: str, text: str, **how: Any) -> None:
         sweep.add_argument(name, help=f"{text} (default: the recipe's)", **how)
 
-    option("--methods", "methods", nargs="+", default=[], metavar="M")
+    option("--methods", "methods", action=Methods, nargs="+", default=[], metavar="M")
     option(
         "--params", "rules of parametrization", nargs="+", default=[], choices=RULES, metavar="sp|mup|nugpt"
     )

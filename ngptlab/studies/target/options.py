@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ngptlab.errors import ConfigError
 from ngptlab.options import ledger, tuned
+from ngptlab.options.methods import Methods
 from ngptlab.options.runs import console_reporter
 from ngptlab.options.types import positive, runs
 from ngptlab.recipes import Recipe
@@ -25,6 +26,7 @@ def add(compare: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--target",
+        action=Methods,
         metavar="LOSS|METHOD",
         help="a final validation loss in nats, or a method whose mean loss, over the same seeds, is the target",
     )

@@ -32,13 +32,14 @@ def reach(
     overrides: Overrides | None = None,
     reporter: ReporterFactory,
     tell: Callable[[str], None] = lambda line: None,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> tuple[Target, list[Path]]:
     """Train seed after seed what is missing under out/runs; write out/target.json and .csv.
 
     Returns the numbers and the run directories that they are of, seed by seed.
 
     `target` is a loss in nats, or the name of a method whose loss it is. Methods that are decided get no more seeds. One of
-    which a run diverges has no verdict, and the others go on.
+    which a run diverges has no verdict, and the others go on. `go_on` is asked before each seed after a first look.
 
     Raises:
         LabError: as `compare` does; no such target; the run of the method that sets it diverged.
@@ -54,7 +55,7 @@ def reach(
             wanted = [
                 name for name, arm in arms.items() if arm is not against and _is_open(arm, against, rule)
             ]
-            if not wanted:
+            if not wanted or (first // len(names) >= rule.first and not go_on()):
                 break
             for config in configs[first : first + len(names)]:
                 if config.method in wanted or config.method == goal:

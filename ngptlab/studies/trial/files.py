@@ -1,0 +1,95 @@
+"""What was tried: a line of JSON a try, so that the same method is not tried twice on one recipe against one rival."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from ngptlab import disk
+from ngptlab.errors import ConfigError, DataError
+from ngptlab.json_text import parse_json
+from ngptlab.studies.trial.numbers import Trial
+
+NAME = "tries.jsonl"
+STEPS = "steps.json"
+"""In the folder of a try: how many steps its runs have, for which budget."""
+FILE_BYTES = 1 << 28
+"""Limit for the file. A try takes two kilobytes."""
+NEEDED = ("key", "verdict", "sentence")
+
+
+def recorded(folder: Path, key: str) -> Trial | None:
+    """The last try of this key; None where there is none. A last line that a kill tore is passed over.
+
+    Raises:
+        DataError: a line is no record of a try.
+    """
+    path, found = folder / NAME, None
+    if not path.exists():
+        return None
+    try:
+        lines = disk.read_bytes(path, limit=FILE_BYTES).split(b"\n")[:-1]
+    except OSError as error:
+        raise DataError(
+            f"{path}: can't be read ({error.strerror}); mend that, or give another --out"
+        ) from None
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = parse_json(line)
+        except ValueError as error:
+            raise _damaged(path, number, str(error)) from None
+        if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in NEEDED):
+            raise _damaged(path, number, "no record of a try")
+        if record["key"] == key:
+            found = cast(Trial, record)
+    return found
+
+
+def record(folder: Path, trial: Trial) -> None:
+    """Add a try.
+
+    Raises:
+        ConfigError: it can't be written.
+    """
+    path = folder / NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with disk.locked(folder / f".{NAME}.lock", wait=True):
+            content = disk.read_bytes(path, limit=FILE_BYTES) if path.exists() else b""
+            if torn := len(content) - (content.rfind(b"\n") + 1):
+                disk.truncate(path, len(content) - torn)
+            disk.append(path, json.dumps(trial, allow_nan=False) + "\n")
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or path}: can't be written ({error.strerror}); give another --out"
+        ) from None
+
+
+def steps_of(folder: Path, budget_seconds: float, choose: Callable[[], int]) -> int:
+    """The steps that a try of this budget began with, so that it goes on after a stop; else those chosen now, which are kept.
+
+    Raises:
+        ConfigError: they can't be written.
+    """
+    path = folder / STEPS
+    with contextlib.suppress(OSError, ValueError):
+        kept = disk.read_json(path)
+        same = isinstance(kept, dict) and kept.get("budget_seconds") == budget_seconds
+        if same and isinstance(steps := kept.get("steps"), int) and steps > 0:
+            return steps
+    steps = choose()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        disk.write_json(path, {"budget_seconds": budget_seconds, "steps": steps})
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or path}: can't be written ({error.strerror}); give another --out"
+        ) from None
+    return steps
+
+
+def _damaged(path: Path, line: int, what: str) -> DataError:
+    return DataError(f"{path}, line {line}: damaged ({what[:200]}); take the line out")

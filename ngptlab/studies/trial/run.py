@@ -1,0 +1,204 @@
+"""A try from its method to its verdict: checks, a grid of learning rates, then seed after seed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ngptlab import methods
+from ngptlab.config.method_name import stem
+from ngptlab.conformance.run import check
+from ngptlab.data.corpus import open_data
+from ngptlab.errors import ConfigError, DivergedError
+from ngptlab.experiment import initial_model, train
+from ngptlab.folders import scratch
+from ngptlab.jobs.executor import Executor
+from ngptlab.jobs.in_turn import ReporterFactory
+from ngptlab.overrides import Overrides, apply
+from ngptlab.recipes import Recipe
+from ngptlab.studies.sweep.plan import grid_of
+from ngptlab.studies.sweep.run import LOCAL, sweep
+from ngptlab.studies.sweep.tuning import best
+from ngptlab.studies.target.rule import Rule
+from ngptlab.studies.target.run import reach
+from ngptlab.studies.trial import plan
+from ngptlab.studies.trial.files import record, recorded, steps_of
+from ngptlab.studies.trial.numbers import Setting, Trial, diverged, of_target
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """What a try works with."""
+
+    out: Path
+    budget_seconds: float
+    reporter: ReporterFactory
+    executor: Executor = LOCAL
+    again: bool = False
+    tell: Callable[[str], None] = lambda line: None
+    clock: Callable[[], float] = time.monotonic
+
+
+def attempt(recipe: Recipe, method: str, rival: str, overrides: Overrides, how: How) -> tuple[Trial, bool]:
+    """Hold a method against the checks, compare it with its rival, and record the verdict; True where it was recorded before.
+
+    Raises:
+        Broken: the method fails a check; says what to mend.
+        LabError: both are the same, wrong settings or data, or a run failed or the rival diverged.
+        Stopped: a signal asked for it; the same command goes on.
+    """
+    begun, mine, theirs = how.clock(), methods.load(method), methods.load(rival)
+    if mine == theirs:
+        raise ConfigError(f"{stem(method)}: fills every seam as {stem(rival)} does; change one, then try it")
+    whole, settings = plan.shared(recipe, rival, overrides)
+    arms = whole.arm(method), apply(recipe.arm(rival), overrides)
+    key = "-".join(methods.resolve(arm).hash for arm in arms)
+    if not how.again and (there := recorded(how.out, key)):
+        return there, True
+    checks = check(mine, stem(method), how.tell)
+    whole = _with_settings(whole, settings, (method, rival), how.tell)
+    full, folder = (
+        whole.config.train.steps,
+        how.out / f"{stem(method)}-{stem(rival)}-{whole.config.name}-{key}",
+    )
+    steps = steps_of(folder, how.budget_seconds, lambda: _steps(whole, (method, rival), how))
+    short = replace(whole, config=plan.shortened(whole.config, steps))
+    setting: Setting = {
+        "method": method,
+        "against": rival,
+        "recipe": whole.config.name,
+        "key": key,
+        "checks": checks,
+        "lrs": list(plan.rates(short)),
+        "steps": steps,
+        "recipe_steps": full,
+        "budget_seconds": how.budget_seconds,
+        "folder": str(folder),
+    }
+    trial = _compare(short, setting, how, begun)
+    record(how.out, trial)
+    return trial, False
+
+
+def _compare(recipe: Recipe, setting: Setting, how: How, begun: float) -> Trial:
+    """Learning rates for both, then seeds until it is decided or the budget is spent."""
+    method, rival, out = setting["method"], setting["against"], Path(setting["folder"])
+    how.tell(f"learning rates for both, runs of {setting['steps']} of {setting['recipe_steps']} steps")
+    lrs = _best_rates(recipe, setting, how)
+    best_lr = {stem(name): lr for name, lr in lrs.items()}
+    if rival not in lrs:
+        raise ConfigError(
+            f"{stem(rival)} diverged at every learning rate; give another --recipe, or --optim.lr"
+        )
+    if method not in lrs:
+        return diverged(setting, best_lr, seconds=how.clock() - begun)
+    started, seeds = how.clock(), 0
+
+    def go_on() -> bool:
+        """Whether another seed, which takes what those before it took, ends within the budget."""
+        nonlocal seeds
+        seeds = max(seeds + 1, rule.first)
+        now = how.clock()
+        return now - begun + (now - started) / seeds <= how.budget_seconds
+
+    rule = Rule(significance=plan.SIGNIFICANCE, max_seeds=plan.MOST_SEEDS)
+    try:
+        found, _ = reach(
+            plan.at_their_best(recipe, lrs),
+            out=out,
+            target=rival,
+            rule=rule,
+            methods=(rival, method),
+            reporter=how.reporter,
+            tell=how.tell,
+            go_on=go_on,
+        )
+    except DivergedError as error:
+        raise ConfigError(f"{stem(rival)} diverged at its best learning rate: {error}") from None
+    return of_target(setting, found, best_lr, seconds=how.clock() - begun)
+
+
+def _best_rates(recipe: Recipe, setting: Setting, how: How) -> dict[str, float]:
+    """The best learning rate of each method; of one of which all diverged there is none."""
+    param = recipe.config.param
+    grid = grid_of(
+        recipe,
+        methods=(setting["against"], setting["method"]),
+        params=(param.rules,),
+        widths=(recipe.config.model.d_model,),
+        lrs=setting["lrs"],
+        base_width=param.base_width,
+    )
+    table, _ = sweep(recipe, grid, Path(setting["folder"]) / "rates", executor=how.executor, tell=how.tell)
+    if failed := [row for row in table if not row.over]:
+        raise ConfigError(f"{failed[0].method} at learning rate {failed[0].lr:g}: {failed[0].reason}")
+    found = {arm.method: arm.lr for arm in best(table)}
+    return {
+        name: found[stem(name)] for name in (setting["against"], setting["method"]) if stem(name) in found
+    }
+
+
+def _with_settings(
+    recipe: Recipe, settings: dict[str, Any], names: tuple[str, str], tell: Callable[[str], None]
+) -> Recipe:
+    """The recipe with those settings of the rival that both methods take; one that a method has of its own is left to it."""
+    ours, theirs = (methods.load(name) for name in names)
+    for path, value in settings.items():
+        seam, changed = path.rpartition(".")[2], apply(recipe.config, {path: value})
+        own = hasattr(ours, seam) and getattr(ours, seam) != getattr(theirs, seam)
+        tried = replace(recipe, config=changed)
+        if own or not all(_fits(tried, name) for name in names):
+            tell(
+                f"both without the recipe's {path} {value}: {'each has its own' if own else 'one refuses it'}"
+            )
+        else:
+            recipe = tried
+    for name in names:  # what is wrong now is wrong with the recipe
+        initial_model(methods.resolve(recipe.arm(name)))
+    return recipe
+
+
+def _fits(recipe: Recipe, name: str) -> bool:
+    try:
+        initial_model(methods.resolve(recipe.arm(name)))
+    except ConfigError:
+        return False
+    return True
+
+
+def _steps(recipe: Recipe, names: tuple[str, str], how: How) -> int:
+    """Steps of each run, by what a few of them take here."""
+    cost = _cost(recipe, names)
+    steps = plan.steps_within(how.budget_seconds, recipe.config.train.steps, cost)
+    if (expected := plan.seconds(steps, cost)) > how.budget_seconds:
+        how.tell(
+            f"even runs of {steps} steps may take {expected / 60:.1f} minutes, which is more than the budget; a smaller --recipe "
+            "or a larger --budget is better"
+        )
+    return steps
+
+
+def _cost(recipe: Recipe, names: tuple[str, str]) -> plan.Cost:
+    """What a run costs here, measured: the dearer of both methods, by a few steps."""
+    config = plan.shortened(recipe.config, min(plan.PROBE_STEPS, recipe.config.train.steps))
+    short, steps, rests = replace(recipe, config=config), list[float](), list[float]()
+    open_data(config)  # read once, and by none of the runs that are timed
+    with scratch() as folder:
+        for name in names:
+            begun = time.monotonic()
+            try:
+                run = train(methods.resolve(short.arm(name)), folder / stem(name))
+            except DivergedError:  # another learning rate may do
+                continue
+            times = [row["step_seconds"] for row in run.read("timing")]
+            steps.append(statistics.median(times))
+            rests.append(max(0.0, time.monotonic() - begun - sum(times)))
+    if not steps:
+        raise ConfigError(
+            f"{' and '.join(map(stem, names))} diverged at once; give another --recipe, or --optim.lr"
+        )
+    return plan.Cost(step=max(steps), rest=max(rests))

@@ -1,0 +1,151 @@
+"""Each check finds a method that breaks its rule, and says in a sentence what to mend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ngptlab import methods
+from ngptlab.config import Dims
+from ngptlab.conformance.checks import CHECKS, Broken
+from ngptlab.conformance.run import check
+from ngptlab.nn.parts import Scale
+
+GPT = methods.load("gpt")
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A norm of a module that a test wrote; `settings` are what the module is made with."""
+
+    kind: type[nn.Module]
+    settings: tuple[Any, ...] = ()
+
+    def build(self, dims: Dims) -> nn.Module:
+        return self.kind(*self.settings)
+
+
+class Listening(nn.Module):
+    """Takes the mean over all positions away."""
+
+    def forward(self, h_BTD: Tensor) -> Tensor:
+        return h_BTD - 0.1 * h_BTD.mean(dim=1, keepdim=True)
+
+
+class ByLength(nn.Module):
+    """Depends on how many tokens it is given."""
+
+    def forward(self, h_BTD: Tensor) -> Tensor:
+        return h_BTD * (1 + 0.01 * h_BTD.shape[1])
+
+
+class Unused(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.s_u = Scale(4, init=1.0, scale=1.0)
+
+    def forward(self, h_BTD: Tensor) -> Tensor:
+        return h_BTD
+
+
+class Drawing(nn.Module):
+    def forward(self, h_BTD: Tensor) -> Tensor:
+        return h_BTD + 0.01 * torch.randn_like(h_BTD)
+
+
+class Counting(nn.Module):
+    """Keeps what no checkpoint holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, h_BTD: Tensor) -> Tensor:
+        self.calls += self.training and h_BTD.requires_grad
+        return h_BTD * (1 + 0.001 * self.calls)
+
+
+class Overflowing(nn.Module):
+    def forward(self, h_BTD: Tensor) -> Tensor:
+        return h_BTD / (h_BTD.dtype == torch.float32)
+
+
+class Halving(nn.Module):
+    def forward(self, h_BTD: Tensor) -> Tensor:
+        return h_BTD[..., ::2]
+
+
+class Parametrized(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(16))
+
+    def forward(self, h_BTD: Tensor) -> Tensor:
+        return h_BTD * self.gain
+
+
+@dataclass(frozen=True)
+class Shrinking:
+    """A constraint that is none."""
+
+    def build(self, dims: Dims) -> Any:
+        def shrink(model: nn.Module) -> None:
+            with torch.no_grad():
+                for weight in model.parameters():
+                    weight.mul_(0.999)
+
+        return shrink
+
+
+@dataclass
+class Thawed:
+    """No frozen record."""
+
+    def build(self, dims: Dims) -> nn.Module:
+        return nn.Identity()
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Can't be hashed."""
+
+    values: list[int] = field(default_factory=list)
+
+    def build(self, dims: Dims) -> nn.Module:
+        return nn.Identity()
+
+
+@pytest.mark.parametrize(
+    ("what", "changes", "message"),
+    [
+        ("parts are frozen records", {"norm": Listed()}, "unhashable"),
+        ("parts are frozen records", {"norm": Thawed()}, "Thawed is no frozen record; put @dataclass"),
+        ("parts are frozen records", {"norm": lambda: None}, "norm is function; give a part"),
+        ("builds", {"norm": Norm(Parametrized)}, "gain"),
+        ("no later token leaks", {"norm": Norm(Listening)}, "depends on token 1, a later one"),
+        ("gradients reach every parameter", {"norm": Norm(Unused)}, "no gradient reaches .*s_u.stored"),
+        ("cached as uncached", {"norm": Norm(ByLength)}, "through a cache, logits are off by"),
+        ("resumes bit for bit", {"norm": Norm(Counting)}, "a resumed run goes on otherwise"),
+        ("finite in bfloat16", {"norm": Norm(Overflowing)}, "not finite in bfloat16"),
+        ("deterministic", {"norm": Norm(Drawing)}, "no part may draw random numbers"),
+        ("the constraint is idempotent", {"after_step": Shrinking()}, "after_step moves"),
+    ],
+)
+def test_a_broken_method_is_told_what_to_mend(what: str, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(Exception, match=message) as caught:
+        CHECKS[what](replace(GPT, **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_first_check_that_fails_is_named() -> None:
+    told: list[str] = []
+    with pytest.raises(Broken, match=r"mine fails 'no later token leaks': the prediction at position 0"):
+        check(replace(GPT, norm=Norm(Listening)), "mine", told.append)
+    assert told == ["mine: parts are frozen records", "mine: builds"]
+    with pytest.raises(Broken, match=r"mine fails 'builds': RuntimeError: .*docs/add_a_method.md"):
+        check(replace(GPT, norm=Norm(Halving)), "mine")
+    assert check(GPT, "gpt") == list(CHECKS)
