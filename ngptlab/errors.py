@@ -39,7 +39,9 @@ class DivergedError(LabError, ArithmeticError):
 def nearest(given: str, allowed: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest allowed one, or all of them where none is near."""
     names = sorted(allowed)
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    # Two letters in the wrong order are a likelier slip than a wrong one.
+    swapped = [name for name in names if sorted(name) == sorted(given)]
+    close = swapped or difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(names)}"
 
 

@@ -13,10 +13,10 @@ from ngptlab.config.records import (
     ParamConfig,
     RunConfig,
     ScheduleConfig,
-    SeamsConfig,
     TrainConfig,
     cooldown_steps,
 )
+from ngptlab.config.seams import SeamsConfig
 from ngptlab.config.text import blank, differences, dump, explain, flatten, load, parse
 
 __all__ = [

@@ -23,6 +23,7 @@ from pydantic import (
 from ngptlab.config import method_name
 from ngptlab.config.draws import Initial, initial
 from ngptlab.config.frozen import Section
+from ngptlab.config.seams import SeamsConfig
 from ngptlab.disk import is_utf8
 from ngptlab.errors import nearest
 
@@ -259,60 +260,6 @@ class DeviceConfig(Section):
     """torch.compile. auto: on with CUDA, off on CPU (cold compilation costs more than a small run)."""
     graphs: Literal["auto", "off"] = "auto"
     """CUDA graphs. auto: if compiled for CUDA, a run's forward and backward, or a stack's whole update, are one. off: none."""
-
-
-class SeamsConfig(Section):
-    """Which seams another method fills: the run's method with some of its parts replaced. The names are those of `Parts`."""
-
-    norm: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    after_step: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    residual: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    attn_scale: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    qk: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    gate: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    logits: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    weight_decay: str | None = None
-    """Method whose own decay holds where optim.weight_decay is none. None: the run's own."""
-    warmup_steps: str | None = None
-    """Method whose own warm-up holds where schedule.warmup_steps is none. None: the run's own."""
-    optimizer: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    init: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    embed: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    stream: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    block: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    attention: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    value: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    mask: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    attn_out: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    mlp: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    head: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    loss: str | None = None
-    """Method that fills this seam. None: the run's own."""
-    context: str | None = None
-    """Method that fills this seam. None: the run's own."""
-
-    @property
-    def lenders(self) -> dict[str, str]:
-        """The method that fills each seam which the run's own does not fill."""
-        return {name: value for name, value in self if value is not None}
 
 
 class RunConfig(Section):

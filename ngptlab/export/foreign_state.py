@@ -74,9 +74,7 @@ def state_of(found: Mapping[Any, Any], source: Path) -> State:
     stored = {
         tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in plain.values()
     }
-    if sum(tensor.nbytes for tensor in plain.values()) > 2 * sum(
-        stored.values()
-    ):  # one may be tied to another
+    if sum(tensor.nbytes for tensor in plain.values()) > 2 * sum(stored.values()):  # one may be another's
         raise CheckpointError(f"{source}: its tensors share their numbers; save each tensor by itself")
     state: State = {}
     for key, tensor in plain.items():

@@ -66,7 +66,7 @@ def test_only_the_method_s_own_file_comes_along() -> None:
         return [name for name in bundle(methods.load(method)) if name.startswith("ngptlab_methods_")]
 
     assert of_methods("gpt") == of_methods("ngpt") == []
-    assert of_methods("qk_norm") == ["ngptlab_methods_qk_norm.py"]
+    assert of_methods("ngpt_modded") == ["ngptlab_methods_ngpt_modded.py"]
 
 
 def load(path: Path) -> ModuleType:
