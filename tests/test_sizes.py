@@ -15,7 +15,7 @@ from ngptlab.sizes import CONTAINER_LIMITS, Part, check_fits, host_bytes, in_byt
 SHAPES = [
     (Dims(vocab_size=257, num_layers=3, num_heads=2, d_model=64), 8, 64, 0),
     (Dims(vocab_size=4096, num_layers=2, num_heads=2, d_model=128), 2, 16, 1),
-    (Dims(vocab_size=17, num_layers=4, num_heads=1, d_model=8, d_ff=500), 4, 16, 0),
+    (Dims(vocab_size=17, num_layers=4, num_heads=2, d_model=8, d_ff=500), 4, 16, 0),
     (Dims(vocab_size=17, num_layers=4, num_heads=2, d_model=64, d_ff=4), 4, 128, 2),
 ]
 

@@ -24,7 +24,8 @@ class Skips:
     weight_init: float = 1.0
 
     def build(self, dims: Dims) -> Chain:
-        return _Skips(dims.num_layers // 2, self.weight_init)
+        half = dims.num_layers // 2
+        return _Skips(half, self.weight_init) if half else Chain()
 
 
 class _Skips(Chain):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-from ngptlab.nn.fast.attention import attention_in_blocks, attention_of_many
+from ngptlab.nn.fast.attention import attention_by_scores, attention_in_blocks, attention_of_many
 from ngptlab.nn.fast.counted import attention_to_past_counted, causal_attention_counted
 from ngptlab.nn.fast.gain import gain_by_hand
 from ngptlab.nn.fast.linear import linear_in_parts, linear_narrow, linear_onednn
@@ -49,7 +49,11 @@ FORMS: dict[str, dict[Situation, Form]] = {
         CUDA_STACKED: attention_of_many,
         SIZES: causal_attention_counted,
     },
-    "attention_to_past": {SIZES: attention_to_past_counted},
+    "attention_to_past": {
+        CPU_STACKED: attention_by_scores,
+        CUDA_STACKED: attention_by_scores,
+        SIZES: attention_to_past_counted,
+    },
     "mean_loss": {
         CPU_EAGER: mean_loss_in_chunks,
         CPU_COMPILED: mean_loss_in_chunks,

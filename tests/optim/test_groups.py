@@ -8,10 +8,10 @@ from torch import nn
 
 from ngptlab import ConfigError, Dims, build_model, methods
 from ngptlab.config import OptimConfig
-from ngptlab.nn.roles import Role, role
+from ngptlab.nn.roles import Role, role, roles
 from ngptlab.optim.groups import groups, make_optimizer, set_lr
 
-DIMS = Dims(vocab_size=7, num_layers=1, num_heads=1, d_model=4, d_ff=6)
+DIMS = Dims(vocab_size=7, num_layers=1, num_heads=2, d_model=4, d_ff=6)
 CONFIG = OptimConfig(lr=0.01, betas=(0.8, 0.9), eps=1e-7, weight_decay=0.3)
 
 
@@ -21,9 +21,9 @@ def test_decay_on_matrices_only(method: str) -> None:
     decay = {
         id(p): g["weight_decay"] for g in make_optimizer(model, CONFIG).param_groups for p in g["params"]
     }
-    for name, weight in model.named_parameters():
-        own = model.optimizers.decay_factor(role(name))
-        assert decay[id(weight)] == (0.0 if role(name) is Role.SCALE else 0.3 * own), name
+    for name, kind in roles(model).items():
+        own = model.optimizers.decay_factor(kind)
+        assert decay[id(model.get_parameter(name))] == (0.0 if kind is Role.SCALE else 0.3 * own), name
 
 
 def test_settings_reach_adamw() -> None:

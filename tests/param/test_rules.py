@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from ngptlab import ConfigError, Decoder, Dims, build_model, methods
 from ngptlab.config import OptimConfig, ParamConfig, parse
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import FreeWeights, PlainLogits, Scale, UnitWeights
-from ngptlab.nn.roles import Role, ScaleKind, role
+from ngptlab.nn.roles import Role, ScaleKind, role, roles
 from ngptlab.optim.groups import make_optimizer
 from ngptlab.optim.table import rows, text
 from ngptlab.param.apply import apply
@@ -21,9 +22,12 @@ BASE, HEAD = 32, 16
 CONFIG = OptimConfig(lr=0.01, weight_decay=0.1)
 
 moved_by_adamw = [name for name in methods.names() if methods.load(name).optimizer == AdamW()]
-every_method = pytest.mark.parametrize("method", moved_by_adamw)
-normalized = [name for name in moved_by_adamw if methods.load(name).after_step == UnitWeights()]
-free = [name for name in moved_by_adamw if methods.load(name).after_step == FreeWeights()]
+# What muP refuses, because it has matrices or a head that rules over width don't know; tests/nn/test_structure.py has the errors.
+REFUSED = {"tied", "tokenformer", "value_embeddings"}
+of_known_widths = [name for name in moved_by_adamw if name not in REFUSED]
+every_method = pytest.mark.parametrize("method", of_known_widths)
+normalized = [name for name in of_known_widths if methods.load(name).after_step == UnitWeights()]
+free = [name for name in of_known_widths if methods.load(name).after_step == FreeWeights()]
 every_normalized = pytest.mark.parametrize("method", normalized)
 
 
@@ -135,10 +139,11 @@ NUGPT = {
 def test_mup_rates_and_decay(method: str, m: int) -> None:
     model, adam = build(method, "mup", m * BASE)
     assert model.hidden_divisor == m
+    kinds = roles(model)
     for name, (lr, decay) in numbers(model, adam).items():
-        _, want_lr, want_decay = MUP[m][role(name)]
+        _, want_lr, want_decay = MUP[m][kinds[name]]
         assert (lr, decay) == pytest.approx((want_lr, want_decay), rel=1e-12), name
-        if role(name) in (Role.READER, Role.WRITER):
+        if kinds[name] in (Role.READER, Role.WRITER):
             assert lr * decay == pytest.approx(0.01 * 0.1), "a step decays by lr * decay, equal at all widths"
 
 
@@ -152,8 +157,9 @@ def test_a_step_without_gradient_decays_matrices_alike_at_all_widths(method: str
         for weight in model.parameters():
             weight.grad = torch.zeros_like(weight)
         adam.step()
+        kinds = roles(model)
         for key, weight in model.named_parameters():
-            kept = 1.0 if role(key) is Role.SCALE else 1 - 0.01 * 0.1
+            kept = 1.0 if kinds[key] is Role.SCALE else 1 - 0.01 * 0.1
             torch.testing.assert_close(weight.detach(), before[key] * kept, rtol=3e-7, atol=0, msg=key)
 
 
@@ -254,13 +260,13 @@ def test_the_table_covers_every_parameter_once(method: str, name: str) -> None:
     model, adam = build(method, name, 2 * BASE)
     table = rules(param_of(name), model.dims, tokens=None)
     shown = {row.tensor: row for row in rows(model, CONFIG, table)}
-    taken = numbers(model, adam)
+    taken, kinds = numbers(model, adam), roles(model)
     for parameter, (lr, decay) in taken.items():
         row = shown[
             parameter.replace("blocks.0", "blocks.*").replace("blocks.1", "blocks.*").removesuffix(".stored")
         ]
-        assert (row.lr, row.decay, row.role) == (lr, decay, role(parameter))
-    assert len(shown) == len(taken) - sum(parameter.startswith("blocks.1") for parameter in taken)
+        assert (row.lr, row.decay, row.role) == (lr, decay, kinds[parameter])
+    assert len(shown) == len({re.sub(r"^blocks\.\d+", "blocks.*", parameter) for parameter in taken})
 
 
 def test_the_table_reads_well() -> None:

@@ -127,6 +127,21 @@ def _heads_inside(x_NTK: Tensor, like_BTHK: Tensor) -> Tensor:
     return x_NTK.view(B, H, T, K).transpose(1, 2).clone(memory_format=torch.contiguous_format)
 
 
+def attention_by_scores(
+    q_BTHK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, scale: float, window: int | None = None
+) -> Tensor:
+    """Attention to the past from products and a softmax, because torch's fused form with a mask has no rule for many models."""
+    T, S = q_BTHK.shape[1], k_BHSK.shape[2]
+    groups = q_BTHK.shape[2] // k_BHSK.shape[1]
+    k_BHSK, v_BHSK = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (k_BHSK, v_BHSK))
+    unmet_TS = torch.ones(T, S, dtype=torch.bool, device=q_BTHK.device).triu(S - T + 1)
+    if window is not None:
+        unmet_TS |= torch.ones_like(unmet_TS).tril(S - T - window)
+    scores_BHTS = (q_BTHK.transpose(1, 2) @ k_BHSK.transpose(-1, -2)) * scale
+    p_BHTS = scores_BHTS.masked_fill(unmet_TS, -torch.inf).softmax(-1)
+    return (p_BHTS @ v_BHSK).transpose(1, 2)
+
+
 # --- many models at once are more sequences in the batch --------------------------------------------------------------
 
 
