@@ -61,10 +61,14 @@ def board(
         SweepStopped: a signal asked for it; the table was written, and the same command goes on.
     """
     fitting = Fitting()
-    arms = [_arm(method, terms, fitting, how) for method in methods]
-    if arms[0].refusal:
-        raise ConfigError(f"the baseline {stem(methods[0])} can't run: {arms[0].refusal}")
+    first = _arm(methods[0], terms, fitting)
+    if first.refusal:
+        raise ConfigError(f"the baseline {stem(methods[0])} can't run: {first.refusal}")
+    arms = [first, *(_arm(method, terms, fitting) for method in methods[1:])]
     work = Work(terms=terms, out=how.out, arms=arms, others=_others(methods, terms, fitting, how))
+    for arm in work.every:
+        if arm.refusal:
+            how.tell(f"{stem(arm.method)}: left out, {arm.refusal}")
     _take(work, how)
     if not training:
         return _write(work), probed(left_of(work), work), 0
@@ -83,7 +87,7 @@ def board(
     return _write(work), left_of(work), len(work.failures)
 
 
-def _arm(method: str, terms: Terms, fitting: Fitting, how: How) -> Arm:
+def _arm(method: str, terms: Terms, fitting: Fitting) -> Arm:
     """A method with its grid, or with why it cannot run."""
     try:
         return arm_of(method, terms, fitting)
@@ -91,7 +95,6 @@ def _arm(method: str, terms: Terms, fitting: Fitting, how: How) -> Arm:
         refusal = str(error)
     except Exception as error:  # whatever a stranger's file raises when it is built is the answer here
         refusal = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    how.tell(f"{stem(method)}: left out, {refusal}")
     return Arm(method=method, refusal=refusal)
 
 
@@ -110,8 +113,10 @@ def _others(methods: Sequence[str], terms: Terms, fitting: Fitting, how: How) ->
     for method, hashes in sorted(recorded.items()):
         if method in methods:
             continue
-        arm = _arm(method, terms, fitting, how)
-        if any(cell.config.hash in hashes for cell in arm.cells):
+        arm = _arm(method, terms, fitting)
+        if arm.refusal:
+            how.tell(f"{stem(method)}, of an earlier piece: left out, {arm.refusal}")
+        elif any(cell.config.hash in hashes for cell in arm.cells):
             found.append(arm)
     return found
 
