@@ -10,7 +10,7 @@ from ngptlab.disk import write_text
 from ngptlab.stats.tables import as_text, writing
 from ngptlab.studies.board.figure import draw
 from ngptlab.studies.board.numbers import Board
-from ngptlab.studies.board.table import SHOWN, answer, lines, markdown
+from ngptlab.studies.board.table import SHOWN, answer, lines, markdown, not_ranked
 from ngptlab.studies.files import plain_table, print_warnings, write
 from ngptlab.terminal import printable
 
@@ -89,9 +89,7 @@ def print_board(board: Board, console: Console) -> None:
         if line["rank"].value is not None:
             table.add_row(*(line[column].text for column in SHOWN))
     console.print(table)
-    for row in board["rows"]:
-        if row["rank"] is None:
-            why = f", {row['reason']}" if row["reason"] else ""
-            console.print(f"{row['method']}: {row['state']}{why}", markup=False)
-    console.print(answer(board), markup=False)
+    for (state, reason), names in not_ranked(board).items():
+        console.print(f"{', '.join(names)}: {state}{f', {reason}' if reason else ''}", markup=False)
+    console.print(answer(board, whole=False), markup=False)
     print_warnings(board["warnings"], console)

@@ -141,7 +141,7 @@ def measure(standings: Sequence[Standing], setting: Setting) -> Board:
         "steps": setting.steps,
         "tokens": setting.tokens,
         "rows": [*ranked, *(row for row in rows if row["rank"] is None)],
-        "warnings": doubts.texts(found, base.name),
+        "warnings": _warnings(found, standings),
         "doubts": [doubt.plain() for doubt in found],
     }
 
@@ -234,6 +234,14 @@ def _judge(rows: Sequence[Row]) -> None:
         row["p_holm"] = p
         if p < LEVEL:
             row["verdict"] = "better" if against["mean"] < 0 else "worse"
+
+
+def _warnings(found: Sequence[Doubt], standings: Sequence[Standing]) -> list[str]:
+    """The sentences of the doubts; one for all methods on an edge, because of many methods many are."""
+    edges = [each.name for each in standings if each.runs and each.search and each.search.edges(each.method)]
+    told = [d for d in found if not (d.kind == "tuning" and len(d.arms) == 1 and d.arms[0] in edges)]
+    text = f"Tuned to the edge of the grid, so the optimum may lie beyond: {', '.join(edges)}."
+    return [*([text] if edges else []), *doubts.texts(told, standings[0].name)]
 
 
 def _doubts(standings: Sequence[Standing]) -> list[Doubt]:

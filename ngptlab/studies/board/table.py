@@ -69,8 +69,8 @@ def _cost(value: float | None) -> Cell:
     return NEVER if value is None else Cell(count(value), value)
 
 
-def answer(board: Board) -> str:
-    """Who is better, worse and undecided, in sentences."""
+def answer(board: Board, *, whole: bool = True) -> str:
+    """Who is better, worse and undecided, in sentences; where `whole`, who is not ranked, too."""
     said = []
     for verdict in ("better", "worse", "undecided"):
         names = [row["method"] for row in board["rows"] if row["verdict"] == verdict]
@@ -82,8 +82,19 @@ def answer(board: Board) -> str:
             )
     if not said:
         said.append(f"No method has been compared with {board['baseline']}.")
-    unranked = [f"{row['method']} ({row['state']})" for row in board["rows"] if row["rank"] is None]
-    return " ".join([*said, *([f"Not ranked: {', '.join(unranked)}."] if unranked else [])])
+    if not whole:
+        return " ".join(said)
+    unranked = [f"{', '.join(names)} ({state})" for (state, _), names in not_ranked(board).items()]
+    return " ".join([*said, *([f"Not ranked: {'; '.join(unranked)}."] if unranked else [])])
+
+
+def not_ranked(board: Board) -> dict[tuple[str, str], list[str]]:
+    """Methods without a rank, those of one state and reason together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in board["rows"]:
+        if row["rank"] is None:
+            found.setdefault((row["state"], row["reason"]), []).append(row["method"])
+    return found
 
 
 def rule(board: Board) -> str:

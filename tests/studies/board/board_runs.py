@@ -13,6 +13,7 @@ import pytest
 from made_runs import metrics, val
 from ngptlab.config import RunConfig
 from ngptlab.config.method_name import stem
+from ngptlab.draw import style
 from ngptlab.errors import DivergedError
 from ngptlab.jobs import local
 from ngptlab.jobs.cell import Cell, run_of
@@ -98,6 +99,10 @@ def rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rank:
             overrides=SMALL,
         )
         ledger = Ledger(tmp_path / "runs.jsonl") if how.get("ledger") else None
+        if not how.get("drawn"):
+            monkeypatch.setattr(
+                style, "write", lambda *given, **how: None
+            )  # drawing takes longer than all else
         setting = How(out=tmp_path / how.get("out", "board"), executor=executor, ledger=ledger)
         try:
             found, left, _ = board(given, methods, setting, training=how.get("training", True))

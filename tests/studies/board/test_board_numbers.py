@@ -68,7 +68,7 @@ def test_ranks_verdicts_and_costs(rank: Rank) -> None:
 
 
 def test_files_and_page(rank: Rank, tmp_path: Path) -> None:
-    _, board, _ = rank("gpt", "relu2", "softcap")
+    _, board, _ = rank("gpt", "relu2", "softcap", drawn=True)
     out = tmp_path / "board"
     assert {path.name for path in out.glob("board.*")} == {
         f"board.{ending}" for ending in ("csv", "json", "md", "png", "svg")
@@ -106,7 +106,8 @@ def test_edges_are_marked_where_the_loss_still_falls(rank: Rank) -> None:
     rows, board, _ = rank("gpt", "qk_norm", loss=falls)
     edges = {name: tuning["edges"] for name, row in rows.items() if (tuning := row["tuning"])}
     assert edges == {"gpt": ["optim.lr"], "qk_norm": []}, "a fall below 0.005 nats is none"
-    assert any("on the edge" in warning for warning in board["warnings"])
+    assert board["warnings"] == ["Tuned to the edge of the grid, so the optimum may lie beyond: gpt."]
+    assert [doubt["arms"] for doubt in board["doubts"]] == [["gpt"]]
 
 
 def test_a_seed_that_diverges_is_a_row(rank: Rank) -> None:
