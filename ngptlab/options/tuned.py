@@ -43,11 +43,17 @@ def apply(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     compared = [options.base, options.target] if hasattr(options, "base") else named or recipe.methods
     if lacking := [name for name in compared if name not in methods]:
         remark(f"search {found.search} lacks {', '.join(lacking)}: the recipe's settings hold there, untuned")
-    return replace(recipe, tuned={**recipe.tuned, **{name: _tuned(found, name, recipe) for name in methods}})
+    return replace(
+        recipe, tuned={**recipe.tuned, **{name: tuned_by(found, name, recipe) for name in methods}}
+    )
 
 
-def _tuned(found: Search, method: str, recipe: Recipe) -> Tuned:
-    """Its best in the search. Fields that the recipe sets and the search did not vary have what they had there."""
+def tuned_by(found: Search, method: str, recipe: Recipe) -> Tuned:
+    """A method's best in a search. Fields that the recipe sets and the search did not vary have what they had there.
+
+    Raises:
+        DataError: it has no result there.
+    """
     best = found.best(method)
     if best is None:
         raise DataError(

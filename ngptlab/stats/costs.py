@@ -27,6 +27,15 @@ class Cost(TypedDict):
     """Time in training steps, mean over the seeds; None where a run did not record each of its steps."""
 
 
+class CostBetween(TypedDict):
+    """The same at a place between two steps."""
+
+    step: float
+    tokens: float
+    flops: float
+    seconds: float | None
+
+
 class Meter:
     """What the runs of one arm have cost after any of their steps. Sizes are those of the first run."""
 
@@ -42,6 +51,22 @@ class Meter:
         tokens = step * self._step_tokens
         seconds = stats.mean([float(clock[step]) for clock in self._clocks]) if self.has_seconds else None
         return {"step": step, "tokens": tokens, "flops": tokens * self._token_flops, "seconds": seconds}
+
+    def between(self, step: float) -> CostBetween:
+        """After so many steps, a fraction of one in proportion."""
+        low, share = int(step), step - int(step)
+        before, after = self.at(low), self.at(low + 1) if share else self.at(low)
+
+        def mixed(a: float, b: float) -> float:
+            return a + share * (b - a)
+
+        seconds = (before["seconds"], after["seconds"])
+        return {
+            "step": step,
+            "tokens": mixed(before["tokens"], after["tokens"]),
+            "flops": mixed(before["flops"], after["flops"]),
+            "seconds": None if seconds[0] is None or seconds[1] is None else mixed(seconds[0], seconds[1]),
+        }
 
 
 def elapsed(run: RunRecord) -> np.ndarray | None:

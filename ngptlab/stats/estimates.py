@@ -131,6 +131,19 @@ def signs_test(pairs: Sequence[float]) -> float | None:
     return float(np.mean(sums >= observed - 1e-12 * float(np.abs(values).sum())))
 
 
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's adjusted p of several tests, in their order: below 0.05 means that all errors together have a chance below 0.05.
+
+    The smallest p counts as often as there are tests, the next one time less, and none is below one before it (Holm, A simple
+    sequentially rejective multiple test procedure, 1979).
+    """
+    adjusted, largest = [0.0] * len(ps), 0.0
+    for place, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        largest = max(largest, min(1.0, (len(ps) - place) * ps[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
 def jackknife(left_out: Sequence[float]) -> float:
     """Standard error of any statistic of n seeds, from its n values with one of the seeds left out in turn.
 

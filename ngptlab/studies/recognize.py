@@ -119,7 +119,7 @@ def _clear(folder: Path) -> None:
         refuse_link(inner)
         if re.fullmatch(rf"\d+-({stems})", inner.name):
             for file in inner.iterdir():
-                if re.fullmatch(rf"({stems})\.(csv|json|png|svg)", file.name):
+                if re.fullmatch(rf"({stems})\.(csv|json|md|png|svg)", file.name):
                     file.unlink()
             if not any(inner.iterdir()):
                 inner.rmdir()

@@ -111,6 +111,10 @@ def lines(home: Path, tiny: list[str]) -> dict[str, Lines]:
         ],
         "compare": [["compare", "demo", *tiny, "--methods", "gpt", "--out", f"{out}/compare"]],
         "sweep": [["sweep", "mup-bytes-small", *tiny, *words(GRID), f"{out}/sweep"]],
+        "board": [
+            ["board", "demo", *tiny, *words("--methods gpt --lrs 2^-9 --decays 0 --seeds 1 --out"), f"{out}/board"],
+            ["board", "demo", "--methods", HOSTILE],
+        ],
         "ladder": [["ladder", "demo", "--from", "gpt", "--to", "qk_norm", *tiny, "--out", f"{out}/ladder"]],
         "cooldown": [
             ["cooldown", "demo", *tiny, *words("--methods gpt --fracs 0.5 --shapes linear --out"), f"{out}/cooldown"]

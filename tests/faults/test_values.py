@@ -52,6 +52,16 @@ FIELDS = {
 SEEDS = {"1000000000": TOO_MANY, BIG: TOO_MANY, LONG: "give a whole number", "0": "at least 1"}
 OPTIONS: dict[tuple[str, ...], dict[str, dict[str, str]]] = {
     ("compare", "demo"): {"--seeds": SEEDS},
+    ("board", "demo", "--methods", "gpt"): {
+        "--seeds": SEEDS,
+        "--lrs": {"1e-300": "in float32 that is 0", "nan": "positive numbers"},
+        "--decays": {
+            "1e-300": "in float32 that is 0",
+            "nan": "numbers from 0 on",
+            "inf": "numbers from 0 on",
+        },
+        "--workers": {BIG: TOO_MANY},
+    },
     ("ladder", "demo", "--from", "gpt", "--to", "ngpt"): {"--seeds": SEEDS, "--workers": {BIG: TOO_MANY}},
     ("cooldown", "demo", "--train.steps", "100"): {
         "--seeds": SEEDS,

@@ -454,7 +454,8 @@ def test_what_is_given_is_recognized(make_run: MakeRun, ladder: Make, coord: Mak
         "runs, and a comparison's folder"
     )
     with pytest.raises(
-        ConfigError, match=r"absent: not a run directory .* \(cooldown.json, coord.json, ladder.json"
+        ConfigError,
+        match=r"absent: not a run directory .* \(board.json, cooldown.json, coord.json, ladder.json",
     ):
         recognize([tmp_path / "absent"])
 

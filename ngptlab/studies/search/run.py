@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -197,24 +197,26 @@ def _found(
     points: int | None,
 ) -> Search:
     tried = []
-    for name, arm in arms.items():
+    for arm in arms.values():
         for cells in arm.cells.values():
             for cell in cells:
-                row = table[cell.config.hash]
-                tried.append(
-                    Tried(
-                        hash=row.hash,
-                        method=name,
-                        seed=row.seed,
-                        settings=settings_of(cell.config, arm.space),
-                        status="done" if row.status == "done" else "diverged",
-                        loss_nats=row.final_loss_nats,
-                    )
-                )
+                tried.append(tried_of(cell, table[cell.config.hash], arm.space))
     return made(
         recipe=recipe.config.name,
         how=HOW if points is None else f"{HOW} It was stopped at {points} settings each.",
         space={path: list(values) for path, values in fields.items()},
         fixed={name: fixed_of(arm.config, arm.space) for name, arm in arms.items()},
         cells=tried,
+    )
+
+
+def tried_of(cell: Cell, row: CellRow, space: Iterable[str]) -> Tried:
+    """A cell that is over, as a search has it: `space` are the paths of the fields that were searched."""
+    return Tried(
+        hash=row.hash,
+        method=cell.config.method,
+        seed=row.seed,
+        settings=settings_of(cell.config, space),
+        status="done" if row.status == "done" else "diverged",
+        loss_nats=row.final_loss_nats,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ngptlab.jobs.executor import Executor
 from ngptlab.jobs.in_turn import ReporterFactory
 from ngptlab.overrides import Overrides, apply
 from ngptlab.recipes import Recipe
+from ngptlab.studies.lent_settings import fits, has_own
 from ngptlab.studies.sweep.plan import grid_of
 from ngptlab.studies.sweep.run import LOCAL, sweep
 from ngptlab.studies.sweep.tuning import best
@@ -146,12 +147,9 @@ def _with_settings(
     recipe: Recipe, settings: dict[str, Any], names: tuple[str, str], tell: Callable[[str], None]
 ) -> Recipe:
     """The recipe with those settings of the rival that both methods take; one that a method has of its own is left to it."""
-    ours, theirs = (methods.load(name) for name in names)
     for path, value in settings.items():
-        seam, changed = path.rpartition(".")[2], apply(recipe.config, {path: value})
-        own = hasattr(ours, seam) and getattr(ours, seam) != getattr(theirs, seam)
-        tried = replace(recipe, config=changed)
-        if own or not all(_fits(tried, name) for name in names):
+        own, tried = has_own(path, *names), replace(recipe, config=apply(recipe.config, {path: value}))
+        if own or not all(fits(tried, name) for name in names):
             tell(
                 f"both without the recipe's {path} {value}: {'each has its own' if own else 'one refuses it'}"
             )
@@ -162,17 +160,9 @@ def _with_settings(
     return recipe
 
 
-def _fits(recipe: Recipe, name: str) -> bool:
-    try:
-        initial_model(methods.resolve(recipe.arm(name)))
-    except ConfigError:
-        return False
-    return True
-
-
 def _steps(recipe: Recipe, names: tuple[str, str], how: How) -> int:
     """Steps of each run, by what a few of them take here."""
-    cost = _cost(recipe, names)
+    cost = cost_here(recipe, names)
     steps = plan.steps_within(how.budget_seconds, recipe.config.train.steps, cost)
     if (expected := plan.seconds(steps, cost)) > how.budget_seconds:
         how.tell(
@@ -182,8 +172,12 @@ def _steps(recipe: Recipe, names: tuple[str, str], how: How) -> int:
     return steps
 
 
-def _cost(recipe: Recipe, names: tuple[str, str]) -> plan.Cost:
-    """What a run costs here, measured: the dearer of both methods, by a few steps."""
+def cost_here(recipe: Recipe, names: Sequence[str]) -> plan.Cost:
+    """What a run costs here, measured: the dearest of the methods, by a few steps.
+
+    Raises:
+        ConfigError: all of them diverge at once.
+    """
     config = plan.shortened(recipe.config, min(plan.PROBE_STEPS, recipe.config.train.steps))
     short, steps, rests = replace(recipe, config=config), list[float](), list[float]()
     open_data(config)  # read once, and by none of the runs that are timed

@@ -173,7 +173,7 @@ def test_a_file_that_was_changed_is_refused(searched: Search_, tmp_path: Path) -
 
 def arm(found: Search, method: str = "ngpt", **optim: Any) -> RunConfig:
     """The config of a run that links the search, as `compare --tuned` makes it."""
-    changed = replace(DEMO, tuned={method: tuned._tuned(found, method, DEMO)})
+    changed = replace(DEMO, tuned={method: tuned.tuned_by(found, method, DEMO)})
     (config,) = plan(
         changed, methods=[method], seeds=1, overrides={f"optim.{k}": v for k, v in optim.items()}
     )
@@ -313,13 +313,13 @@ def test_other_fields_have_what_they_had_in_the_search(searched: Search_) -> Non
     """The recipe may have been tuned since; an arm with its settings would not be the one that was searched."""
     demo = replace(DEMO, tuned={"gpt": Tuned(lr=2**-9, settings={"optim.init": "std:0.1"})})
     found, _, _ = searched()
-    best = tuned._tuned(found, "gpt", demo)
+    best = tuned.tuned_by(found, "gpt", demo)
     assert best.settings == {"optim.weight_decay": 0.1} and best.lr == 2**-8, "the default initial scale"
     (config,) = plan(replace(demo, tuned={"gpt": best}), methods=["gpt"], seeds=1, overrides={})
     assert why_untuned(config, {1}, found) is None
     before = replace(DEMO, tuned={"gpt": Tuned(lr=2**-9, settings={"optim.init": "std:0.1"})})
     fixed = found.model_copy(update={"fixed": {"gpt": {"optim.init": "std:0.05"}}})
-    assert tuned._tuned(fixed, "gpt", before).settings["optim.init"] == "std:0.05"
+    assert tuned.tuned_by(fixed, "gpt", before).settings["optim.init"] == "std:0.05"
 
 
 def test_a_search_without_the_method_or_a_learning_rate(
@@ -334,7 +334,7 @@ def test_a_search_without_the_method_or_a_learning_rate(
     assert "has no result for qk_norm; it tried gpt, ngpt" in capsys.readouterr().err
     no_lr, out, _ = searched({"optim.weight_decay": ["0", "0.1"]}, out="no")
     with pytest.raises(DataError, match="no learning rate"):
-        tuned._tuned(no_lr, "gpt", DEMO)
+        tuned.tuned_by(no_lr, "gpt", DEMO)
 
 
 def test_a_failed_cell_ends_the_search_with_its_reason(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""How much of a board is left to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ngptlab.stats.estimates import mean
+from ngptlab.studies.board.standing import Work
+from ngptlab.studies.trial.run import cost_here
+from ngptlab.train.progress import clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """Runs that are not over."""
+
+    tuning: int
+    fresh: int
+    seconds: float | None
+    """What they take one after the other: time in training steps, by each method's own runs, else by all. None: no run yet."""
+
+    @property
+    def runs(self) -> int:
+        """All of them."""
+        return self.tuning + self.fresh
+
+    @property
+    def sentence(self) -> str:
+        """As a part of a sentence."""
+        if not self.runs:
+            return "nothing is left to train"
+        time = "" if self.seconds is None else f", about {clock(self.seconds)} one after the other"
+        return f"{self.runs} runs left ({self.tuning} to tune, {self.fresh} fresh seeds){time}"
+
+
+def left_of(work: Work) -> Left:
+    """What is left of the methods that were asked for."""
+    tuning, fresh, known = list[int](), list[int](), list[float | None]()
+    for arm in work.arms:
+        grid = work.grid(arm)
+        tuning.append(sum(not row.over for row in grid))
+        # Which seeds those of an untuned method will be is not known yet, how many is.
+        fresh.append(work.terms.seeds if tuning[-1] else len(work.unfinished(work.fresh(arm))))
+        seconds = [row.seconds for row in grid if row.status == "done" and row.seconds]
+        known.append(mean(seconds) if seconds else None)
+    usual = [each for each in known if each is not None]
+    counts = [a + b for a, b in zip(tuning, fresh, strict=True)]
+    total = sum(n * (each or mean(usual)) for n, each in zip(counts, known, strict=True)) if usual else None
+    return Left(tuning=sum(tuning), fresh=sum(fresh), seconds=total)
+
+
+def probed(left: Left, work: Work) -> Left:
+    """With an estimate also where no run is over, by a few steps of the baseline."""
+    if left.seconds is not None or not left.runs:
+        return left
+    cost = cost_here(work.terms.recipe, [work.terms.baseline])
+    seconds = left.runs * cost.of(work.terms.recipe.config.train.steps)
+    return Left(tuning=left.tuning, fresh=left.fresh, seconds=seconds)
