@@ -113,7 +113,7 @@ def _hooked(model: Decoder, found: Values) -> Iterator[None]:
     handles: list[Any] = []
     for layer, block in enumerate(model.blocks):
         assert isinstance(block, Block)
-        handles += _hook(block, layer, found)
+        handles += _hook(block, layer, found, model.embed.prefix)
     try:
         yield
     finally:
@@ -121,7 +121,8 @@ def _hooked(model: Decoder, found: Values) -> Iterator[None]:
             handle.remove()
 
 
-def _hook(block: Block, layer: int, found: Values) -> list[Any]:
+def _hook(block: Block, layer: int, found: Values, prefix: int) -> list[Any]:
+    """Hooks on one block. Positions that a method puts before every text are left out."""
     entered: list[Tensor] = []
     attn: Any = block.attn
 
@@ -135,14 +136,14 @@ def _hook(block: Block, layer: int, found: Values) -> list[Any]:
         keep(f"{branch}_branch_norm", torch.linalg.vector_norm(output_ND, dim=-1))
 
     def after_attn(module: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        h_ND, branch_ND, after_ND = _rows(*inputs, output)
+        h_ND, branch_ND, after_ND = _rows(prefix, *inputs, output)
         moved("attn", h_ND, branch_ND, after_ND)
         entered[:] = [h_ND]
         if layer == 0:
             keep("embedding_norm", torch.linalg.vector_norm(h_ND, dim=-1))
 
     def after_mlp(module: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        h_ND, branch_ND, after_ND = _rows(*inputs, output)
+        h_ND, branch_ND, after_ND = _rows(prefix, *inputs, output)
         moved("mlp", h_ND, branch_ND, after_ND)
         keep("hidden_norm", torch.linalg.vector_norm(after_ND, dim=-1))
         keep("block_cosine", torch.cosine_similarity(entered[0], after_ND, dim=-1))
@@ -151,7 +152,8 @@ def _hook(block: Block, layer: int, found: Values) -> list[Any]:
     def after_qk(module: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
         q_BTHK, k_BTHK = output
         k_BTHK = heads_for(q_BTHK, k_BTHK)
-        keep("attn_entropy_nats", entropies(q_BTHK, k_BTHK, attn.scale, attn.window))
+        found_BT = entropies(q_BTHK, k_BTHK, attn.scale, attn.window).view(q_BTHK.shape[:2])
+        keep("attn_entropy_nats", found_BT[:, prefix:].flatten())
 
     return [
         block.attn_residual.register_forward_hook(after_attn),
@@ -160,5 +162,5 @@ def _hook(block: Block, layer: int, found: Values) -> list[Any]:
     ]
 
 
-def _rows(*states_BTD: Tensor) -> tuple[Tensor, ...]:
-    return tuple(h_BTD.double().flatten(0, 1) for h_BTD in states_BTD)
+def _rows(prefix: int, *states_BTD: Tensor) -> tuple[Tensor, ...]:
+    return tuple(h_BTD[:, prefix:].double().flatten(0, 1) for h_BTD in states_BTD)
