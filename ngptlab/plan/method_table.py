@@ -10,6 +10,7 @@ import torch
 
 from ngptlab import methods
 from ngptlab.config import RunConfig
+from ngptlab.config.method_name import stem
 from ngptlab.nn.cost import mean_token_flops
 from ngptlab.nn.decoder import Decoder, Parts
 
@@ -64,7 +65,7 @@ def rows(names: Iterable[str], config: RunConfig, arms: Sequence[str]) -> list[R
         found.append(
             Row(
                 group=group,
-                name=name,
+                name=stem(name),
                 claim=methods.claim(name),
                 source=source(methods.text(name)),
                 base=base,

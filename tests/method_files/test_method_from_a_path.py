@@ -22,6 +22,8 @@ from ngptlab.export.write import export
 from ngptlab.ledger.book import Ledger
 from ngptlab.ledger.record import restore
 from ngptlab.method_files import copies, running, sources
+from ngptlab.plan.method_table import rows
+from ngptlab.recipes import recipe
 from ngptlab.runs import Run
 from ngptlab.stats.records import load_runs
 from ngptlab.trained import open_trained
@@ -314,6 +316,12 @@ def test_models_are_built_from_a_path(idea: Idea) -> None:
     assert build_model(str(path), dims).blocks[0].attn.scale == pytest.approx(1.5 * 8**-0.5)
     idea("my_idea.py", ("1.5", "2.0"))
     assert build_model(str(path), dims).blocks[0].attn.scale == pytest.approx(2.0 * 8**-0.5)
+
+
+def test_it_has_a_row_in_the_table_of_methods(idea: Idea) -> None:
+    demo = recipe("demo")
+    (row,) = rows([sources.given(str(idea()))], demo.config, demo.methods)
+    assert (row.name, row.group, row.seams, row.more_params) == ("my_idea", "Attention", ("attn_scale",), 0)
 
 
 def test_the_verb_methods_shows_files_and_runs_none(idea: Idea, capsys: pytest.CaptureFixture[str]) -> None:
