@@ -121,7 +121,9 @@ def run(arguments: Sequence[str]) -> int:
     fields = verb in (*WITH_FIELDS, *FIELDS_ALONE, *named) and not {"-h", "--help"} & set(arguments)
     forget()
     overrides, rest = _split(arguments) if fields else ({}, list(arguments))
-    parsed = parser().parse_args(rest or ["--help"])
+    parsed, unknown = parser().parse_known_args(rest or ["--help"])
+    if unknown:  # the verb's help says what is allowed, which argparse would not name
+        Parser(prog=f"ngptlab {verb}").error(f"unrecognized arguments: {' '.join(unknown)}")
     parsed.overrides = in_fields(overrides)
     action: Callable[[argparse.Namespace], int] = parsed.action
     with blaming():

@@ -1,6 +1,7 @@
 """What the docs point at is there: relative links, anchors of headings, files, folders and modules by their names.
 
-The study that docs/add_a_study.md writes out works as it stands there.
+The study that docs/add_a_study.md writes out works as it stands there, and so do the methods of docs/add_a_method.md. The table
+of docs/methods.md is what the command prints.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import ngptlab
-from ngptlab import studies
+from ngptlab import Parts, methods, studies
 from ngptlab.cli import main
+from ngptlab.conformance.run import check
+from ngptlab.method_files import sources
 
 ROOT = Path(ngptlab.__file__).parent.parent
 PAGES = [
@@ -24,7 +28,7 @@ PAGES = [
 ]
 OF_THE_PAST = {"CHANGELOG.md", "docs/log.md", "docs/speed-log.md", "docs/claims.md"}
 """Pages that name files as they were when something was measured; claims.md quotes them."""
-TO_BE_WRITTEN = {"ngptlab/methods/relu2.py", "ngptlab/studies/scatter/", "./my_idea.py"}
+TO_BE_WRITTEN = {"ngptlab/studies/scatter/", "./my_idea.py"}
 """Files that an example asks its reader to write."""
 
 FENCE = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
@@ -152,6 +156,54 @@ def test_the_study_of_the_docs_works(
     assert "nats over 2 seeds." in capsys.readouterr().out
     assert (work / "out" / "page" / "studies" / "1-scatter" / "scatter.json").is_file()
     assert main(["scatter", "demo", "--seed", "5"]) == 2, "the verb sets the seeds itself"
+
+
+ADD_A_METHOD = ROOT / "docs" / "add_a_method.md"
+RECIPE = re.compile(
+    r"^```python\n((?:(?!^```).)*?\n)# In the table: ([^\n]*)\n```$", re.MULTILINE | re.DOTALL
+)
+NUMBER_OF_RECIPES = 4
+
+
+def test_the_method_of_the_docs_works(
+    tiny: list[str], work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((name, text),) = EXAMPLE.findall(_text(ADD_A_METHOD))
+    (work / name).write_text(text)
+    assert main(["methods", "--diff", "gpt", f"./{name}"]) == 0
+    assert "+    gate=GELUGate()," in capsys.readouterr().out
+    assert main(["train", "demo", "--method", f"./{name}", *tiny]) == 0
+    check(methods.load(sources.given(f"./{name}")), name)
+
+
+RECIPES = RECIPE.findall(_text(ADD_A_METHOD))
+
+
+@pytest.mark.parametrize(("text", "seam"), RECIPES, ids=[seam for _, seam in RECIPES])
+def test_a_recipe_of_the_docs_passes_every_check(text: str, seam: str, work: Path) -> None:
+    sources.forget()  # each recipe's file is called alike
+    assert len(RECIPES) == NUMBER_OF_RECIPES
+    ((_, example),) = EXAMPLE.findall(_text(ADD_A_METHOD))
+    table = example.partition("METHOD =")[2].replace("gate=GELUGate(),", f"gate=SwiGLU(),\n    {seam},")
+    imports = "from ngptlab.nn.optimizers import AdamW\nfrom ngptlab.nn.parts import *\nfrom ngptlab.nn.decoder import Parts\n"
+    (work / "recipe.py").write_text(f"{imports}{text}METHOD ={table}")
+    check(methods.load(sources.given("./recipe.py")), "recipe")
+
+
+def test_the_seams_of_the_docs_are_those_of_parts() -> None:
+    rows = re.findall(r"^\| `(\w+)`(?: [*†])? \|.*\|.*\|.*\|$", _text(ADD_A_METHOD), re.MULTILINE)
+    assert rows == [seam.name for seam in fields(Parts)]
+    for mark, kind in (("*", "BlockPart"), ("†", "ModulePart")):
+        marked = re.findall(rf"^\| `(\w+)` {re.escape(mark)} \|", _text(ADD_A_METHOD), re.MULTILINE)
+        assert marked == [seam.name for seam in fields(Parts) if seam.type == kind]
+
+
+def test_the_table_of_methods_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    page = _text(ROOT / "docs" / "methods.md")
+    _, begin, rest = page.partition("<!-- ngptlab methods --table -->\n\n")
+    assert main(["methods", "--table"]) == 0
+    assert begin
+    assert rest == capsys.readouterr().out, "put in what `ngptlab methods --table` prints"
 
 
 # --- the checks are checked -------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy, deepcopy
+from copy import deepcopy
 from dataclasses import FrozenInstanceError, fields, is_dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from ngptlab.conformance.models import DIMS, TOKENS, in_pieces, noisy, optimizer
 from ngptlab.errors import ConfigError
 from ngptlab.folders import scratch
 from ngptlab.methods import build_model
+from ngptlab.nn.cache import Cache
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.roles import Role, d_model_axes, roles
+from ngptlab.nn.seams import misfit
 from ngptlab.optim.groups import groups
 from ngptlab.train.checkpoint import resume, save_checkpoint
 
@@ -30,12 +32,11 @@ Check = Callable[[Parts], None]
 
 def parts_are_frozen_records(parts: Parts) -> None:
     """Seams hold records that compare, hash and print, or numbers."""
+    if said := misfit(parts):
+        raise Broken(said)
     for seam in fields(Parts):
-        part = getattr(parts, seam.name)
-        if hasattr(part, "build") or hasattr(part, "build_at"):
+        if not isinstance(part := getattr(parts, seam.name), int | float):
             _check_record(part, seam.name)
-        elif not isinstance(part, int | float):
-            raise Broken(f"{seam.name} is {type(part).__name__}; give a part with build(dims), or a number")
     if "0x" in repr(parts) or "lambda" in repr(parts):
         raise Broken(
             "a part prints an address or a lambda; its fields are to be numbers, words, tuples or records"
@@ -52,13 +53,16 @@ def _check_record(part: Any, seam: str) -> None:
         raise Broken(
             f"{seam}: {type(part).__name__} is no frozen record; put @dataclass(frozen=True) above its class"
         )
-    same: Any = copy(part)
+    same: Any = deepcopy(part)  # a module or an array in a field would be another one
     try:
         alike = part == same and hash(part) == hash(same)
     except TypeError as error:
         raise Broken(f"{seam}: {error}; fields of a part are numbers, words, tuples or records") from None
     if not alike:
-        raise Broken(f"{seam}: an equal copy does not compare equal; leave __eq__ to the dataclass")
+        raise Broken(
+            f"{seam}: an equal copy does not compare equal; leave __eq__ to the dataclass, and let fields be numbers, words, "
+            "tuples or records, no modules"
+        )
 
 
 def builds(parts: Parts) -> None:
@@ -136,7 +140,11 @@ def no_later_token_leaks(parts: Parts) -> None:
     with torch.no_grad():
         model, changed = perturbed(parts), TOKENS.clone()
         changed[0, 5:] = torch.tensor([9, 1, 12])
-        before, after = model(TOKENS), model(changed)
+        before, again, after = model(TOKENS), model(TOKENS), model(changed)
+    if not torch.equal(before, again):
+        raise Broken(
+            "the same tokens give other logits a second time; no part may draw random numbers or keep what it has seen"
+        )
     if not torch.equal(before[:, :5], after[:, :5]):
         raise Broken(
             "other later tokens change earlier logits; no part may mix positions, not even by a mean"
@@ -168,8 +176,23 @@ def cached_as_whole(parts: Parts) -> None:
         if not off <= 1e-12:  # the same sums in another order: some 1e-15 of logits of a few nats
             raise Broken(
                 f"read in {len(cuts) + 1} pieces through a cache, logits are off by {off:.2g}; no part may depend on other "
-                "positions of its input, or on how many there are"
+                "positions of its input, or on how many there are. One that looks back takes `previous` of ngptlab.nn.shared, "
+                "which remembers the last position"
             )
+    says_what_it_keeps(model)
+
+
+def says_what_it_keeps(model: Decoder) -> None:
+    """Where a cache holds more than a key and a value a position, a module says `looks_back`, by which exports are refused."""
+    cache = Cache(DIMS)
+    with torch.no_grad():
+        model(TOKENS, cache)
+    held = {layer.held for layer in cache.layers} - {0, cache.length + cache.prefix}
+    if (cache.kept or held) and not any(getattr(module, "looks_back", False) for module in model.modules()):
+        raise Broken(
+            "a part keeps more of a text than one key and value for each token, and does not say so; write looks_back = True in "
+            "its module, because an export has no place for more"
+        )
 
 
 def resumes(parts: Parts) -> None:
@@ -199,10 +222,16 @@ def bfloat16_comes_close(parts: Parts) -> None:
         exact = model(TOKENS)
         model.compute_dtype = torch.bfloat16
         rough = model(TOKENS)
+        kept = model.hidden(TOKENS).dtype
     if not rough.isfinite().all():
         raise Broken("logits are not finite in bfloat16; compute norms, exponentials and sums in float32")
     if not exact.dtype == rough.dtype == torch.float32:
         raise Broken(f"logits are {rough.dtype} where activations are bfloat16; the head's are to be float32")
+    if kept != torch.bfloat16:
+        raise Broken(
+            f"activations are {kept} at the end where bfloat16 was asked for, which is slow; a part does not return the dtype "
+            "that it was given: end in .to(h.dtype), as of a product with Scale.effective(), which is float32"
+        )
     if any(weight.dtype != torch.float32 for weight in model.parameters()):
         raise Broken("a weight changed its dtype in forward; cast what is computed, not what is stored")
     error = ((rough - exact).norm() / exact.norm()).item()

@@ -94,12 +94,16 @@ def _files(trained: Trained, form: Form) -> dict[str, bytes]:
 
 def _check_cached(model: Decoder) -> None:
     """Raises ConfigError where a part remembers what a cache of transformers has no place for."""
-    embed = model.parts.embed
-    if model.embed.prefix or any(getattr(module, "looks_back", False) for module in model.modules()):
+    back = [
+        f"{name} ({type(module).__name__}) looks back"
+        for name, module in model.named_modules()
+        if getattr(module, "looks_back", False)
+    ]
+    before = [f"embed has {model.embed.prefix} positions before every text"] if model.embed.prefix else []
+    if why := [*before, *back]:
         raise ConfigError(
-            "this model can't be exported, because a cache of transformers holds keys and values alone, and this method's seam "
-            f"`embed`, {embed}, needs more; "
-            "use ngptlab sample"
+            "this model can't be exported, because a cache of transformers holds one key and value for each token and nothing "
+            f"else: {why[0]}; use ngptlab sample"
         )
 
 

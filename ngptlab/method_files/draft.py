@@ -39,6 +39,8 @@ class Seam:
     """A seam, as `Parts` declares it."""
 
     name: str
+    kind: str
+    """The type of its part: a `ModulePart`, a `BlockPart`, a `Part`, or a number's."""
     meaning: str
     """Its docstring: where it stands, and what its part is called with."""
     default: str
@@ -60,7 +62,8 @@ def seams(table: str) -> list[Seam]:
                 else ""
             )
             default = "" if node.value is None else ast.unparse(node.value)
-            found.append(Seam(ast.unparse(node.target), " ".join(str(said).split()), default))
+            kind = ast.unparse(node.annotation)
+            found.append(Seam(ast.unparse(node.target), kind, " ".join(str(said).split()), default))
     return found
 
 
@@ -73,6 +76,7 @@ def draft(name: str, base: str, base_text: str, seam_table: str) -> str:
     tree = ast.parse(base_text)
     table = _table(tree)
     filled = {**table, EXAMPLE: EXAMPLE_CALL.format(table[EXAMPLE])}
+    declared = seams(seam_table)
     imports = {module: set(names) for module, names in EXAMPLE_NEEDS.items()}
     for module, names in _needed(tree, base).items():
         imports.setdefault(module, set()).update(names)
@@ -88,8 +92,9 @@ def draft(name: str, base: str, base_text: str, seam_table: str) -> str:
             f"# The seam table. It is that of {base} but for {EXAMPLE}, which the example changes. Change one seam,",
             "# because two changes at once can't be told apart. A seam takes any part that is called as its comment says: one of",
             "# ngptlab/nn/parts.py, one of another method (from ngptlab.methods.NAME import ...), or one of this file.",
+            *_calls(declared),
             "METHOD = Parts(",
-            *_seam_lines(seams(seam_table), filled),
+            *_seam_lines(declared, filled),
             ")",
             "",
         ]
@@ -153,6 +158,21 @@ def _import_lines(imports: dict[str, set[str]]) -> list[str]:
             line = f"from {module} import (\n{names})"
         lines.append(line)
     return lines
+
+
+def _calls(declared: list[Seam]) -> list[str]:
+    """How the parts of which seams are built, as a comment."""
+    modules, blocks = (
+        [each.name for each in declared if each.kind == kind] for kind in ("ModulePart", "BlockPart")
+    )
+    said = "A part has build(dims)."
+    if modules:
+        said += f" One of {', '.join(modules)} has build(dims, parts, layer)."
+    if blocks:
+        said += (
+            f" One of {', '.join(blocks)} may have build_at(dims, layer) instead, where blocks are to differ."
+        )
+    return [f"# {line}" for line in textwrap.wrap(said, WIDTH - 2)]
 
 
 def _seam_lines(declared: list[Seam], filled: dict[str, str]) -> list[str]:

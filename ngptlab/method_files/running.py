@@ -32,6 +32,11 @@ GIVEN = "given-methods"
 TRUST = "NGPTLAB_TRUST_METHODS"
 """Environment variable: `all`, or SHA-256 digests, separated by commas, of files that may be run wherever they come from."""
 
+EXTEND = (
+    "extend its seam's class: Embed, Chain or Loss of ngptlab.nn.structure, Gate or Logits of ngptlab.nn.parts, Attention "
+    "or Mlp of ngptlab.nn.blocks"
+)
+
 
 def module(name: str) -> ModuleType:
     """The module of a method's file, run once in a process.
@@ -64,7 +69,14 @@ def blamed(error: BaseException) -> str:
     for source in every():
         if any(frame.filename in compiled_as(source) for frame in traceback.extract_tb(error.__traceback__)):
             return f"{source.path}{where(error, source)}"
+        if isinstance(error, AttributeError) and _made_by(error.obj, source):
+            return f"{source.path}, class {type(error.obj).__name__}: {error}, which its seam asks of it; {EXTEND}"
     return ""
+
+
+def _made_by(thing: object, source: Source) -> bool:
+    """Whether a class of this file is the thing's."""
+    return type(thing).__module__ == f"{PACKAGE}.{module_name(source.name)}"
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from ngptlab.config.method_name import is_of_file, stem
 from ngptlab.errors import ConfigError, nearest, shown
 from ngptlab.method_files import running, sources
 from ngptlab.nn.decoder import Decoder, Parts
+from ngptlab.nn.seams import misfit
 from ngptlab.param.apply import apply
 from ngptlab.param.rules import rules
 from ngptlab.sizes import check_model
@@ -83,6 +84,8 @@ def _own(name: str) -> Parts:
             f"{source.path}, line {sources.line_of(name, 'METHOD')}: {what}; write METHOD = Parts(...), as a file of "
             "`ngptlab new` has it"
         )
+    if said := misfit(found):
+        raise ConfigError(f"{source.path}, line {sources.line_of(name, 'METHOD')}: {said}")
     return found
 
 

@@ -58,6 +58,11 @@ class Past:
             return causal_attention(q_BTHK, heads_for(q_BTHK, k_BTHK), heads_for(q_BTHK, v_BTHK), scale)
         return attention_to_past(q_BTHK, k_BHSK, v_BHSK, scale, window)
 
+    @property
+    def held(self) -> int:
+        """Positions held."""
+        return self._held
+
     def select(self, rows: Tensor) -> None:
         """Keep these sequences of the batch, in this order; one that is named twice is there twice."""
         if self._room_2BHSK is not None:

@@ -72,8 +72,8 @@ def role(name: str) -> Role:
     if leaf in MATRICES:
         return MATRICES[leaf]
     raise ConfigError(
-        f"parameter {name!r} has no role; name a matrix as one of {', '.join(MATRICES)}, say its role in `roles` of the module "
-        "that makes it, or hold a vector in nn.parts.Scale"
+        f"parameter {name!r} has no role; name a matrix as one of {', '.join(MATRICES)}, say its role in the class of the module "
+        f'that makes it, as roles = {{"{leaf}": Role.READER}}, or hold a vector in nn.parts.Scale'
     )
 
 

@@ -8,7 +8,9 @@ about what the optimizer no longer needs.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import MISSING, fields
+from typing import Any
 
 from ngptlab.nn.blocks import Parts
 
@@ -30,3 +32,37 @@ def differing_steps(a: Parts, b: Parts) -> list[tuple[str, ...]]:
     """The steps from `a` to `b`, each with those of its seams that differ; a step that is equal in both is none."""
     steps = [tuple(seam for seam in step if getattr(a, seam) != getattr(b, seam)) for step in STEPS]
     return [step for step in steps if step]
+
+
+ASKED = {"Part": ("dims",), "BlockPart": ("dims",), "ModulePart": ("dims", "parts", "layer")}
+"""What `build` is called with, by a seam's type in `Parts`. A `BlockPart` may have `build_at(dims, layer)` instead."""
+
+
+def misfit(parts: Parts) -> str:
+    """What a seam holds that can't be built there, and what to write instead; '' where all can."""
+    for seam in fields(Parts):
+        part, kind = getattr(parts, seam.name), str(seam.type)
+        if said := _unbuildable(part, kind) if kind in ASKED else _no_number(part):
+            return f"{seam.name}{said}"
+    return ""
+
+
+def _no_number(value: Any) -> str:
+    return "" if isinstance(value, int | float) else f" is {type(value).__name__}; give a number"
+
+
+def _unbuildable(part: Any, kind: str) -> str:
+    by_layer = kind == "BlockPart" and hasattr(part, "build_at")
+    method, asked = ("build_at", ("dims", "layer")) if by_layer else ("build", ASKED[kind])
+    call = f"{method}({', '.join(asked)})"
+    if isinstance(part, type):
+        return f" is the class {part.__name__}; give a record of it, {part.__name__}()"
+    build = getattr(part, method, None)
+    if build is None:
+        return f" is {type(part).__name__}; give a part: a frozen record with {call}"
+    try:
+        inspect.signature(build).bind(*asked)
+    except TypeError as error:
+        what = f"{type(part).__name__}.{method} does not take what it is called with ({error})"
+        return f": {what}; write def {method}(self, {', '.join(asked)})"
+    return ""

@@ -233,7 +233,7 @@ class Trainer:
     def _evaluate(self, step: int) -> None:
         result = self.evaluate()
         if not np.isfinite(result["loss_nats"]):
-            raise self._diverged(f"step {step}: validation loss {result['loss_nats']}")
+            raise self._diverged(f"step {step}: validation loss {result['loss_nats']}", step)
         self.run.append("evals", {"step": step, **result})
         if scales := self.scales():
             self.run.append("scales", {"step": step, "scales": scales})
@@ -257,7 +257,11 @@ class Trainer:
             streams=self.run.digests(),
         )
 
-    def _diverged(self, what: str) -> DivergedError:
+    def _diverged(self, what: str, step: int = 1) -> DivergedError:
+        if step == 0:  # no rate has moved anything yet
+            return DivergedError(
+                f"{what}; the method gives that at its initial weights: look for a division or a root of zero in its parts"
+            )
         return DivergedError(f"{what}; lower --optim.lr (now {self.config.optim.lr:g})")
 
     @property

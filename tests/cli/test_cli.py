@@ -95,6 +95,11 @@ def test_methods(capsys: Captured) -> None:
     assert all(len(line.split()) > 3 for line in lines), "each says what it is"
 
 
+def test_an_unknown_option_points_to_its_verb_s_help(capsys: Captured) -> None:
+    assert main(["sample", "run", "text", "--tokens", "3"]) == 2
+    assert "unrecognized arguments: --tokens 3; `ngptlab sample --help`" in capsys.readouterr().err
+
+
 def test_methods_diff(capsys: Captured) -> None:
     assert main(["methods", "--diff", "gpt", "ngpt"]) == 0
     page = capsys.readouterr().out

@@ -13,7 +13,11 @@ from ngptlab import methods
 from ngptlab.config import Dims
 from ngptlab.conformance.checks import CHECKS, Broken
 from ngptlab.conformance.run import check
+from ngptlab.nn.blocks import Attention
+from ngptlab.nn.decoder import Parts
 from ngptlab.nn.parts import Scale
+from ngptlab.nn.shared import Shared, previous
+from ngptlab.nn.structure import Embed
 
 GPT = methods.load("gpt")
 
@@ -119,18 +123,83 @@ class Listed:
         return nn.Identity()
 
 
+class Widening(nn.Module):
+    """Gives float32, whatever it is given."""
+
+    def forward(self, h_BTD: Tensor) -> Tensor:
+        return h_BTD.float()
+
+
+class Remembering(Embed):
+    """Looks back, and does not say so."""
+
+    def forward(self, h_BTD: Tensor, shared: Shared) -> Tensor:
+        return h_BTD + previous(h_BTD, shared.cache, "before")
+
+
+class Saying(Remembering):
+    looks_back = True
+
+
+class TwoKeys(Attention):
+    """Keeps a key and a value more than there are tokens."""
+
+    def attend(self, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, shared: Shared) -> Tensor:
+        if shared.cache is not None and shared.cache.length:
+            return super().attend(q_BTHK, k_BTHK, v_BTHK, shared)
+        wider = (torch.cat((x[:, :1], x), dim=1) for x in (q_BTHK, k_BTHK, v_BTHK))
+        return super().attend(*wider, shared)[:, 1:]
+
+
+@dataclass(frozen=True)
+class Attending:
+    def build(self, dims: Dims, parts: Parts, layer: int) -> nn.Module:
+        return TwoKeys(dims, parts, layer)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A field that is another one in every copy."""
+
+    act: nn.Module
+
+    def build(self, dims: Dims) -> nn.Module:
+        return nn.Identity()
+
+
+def test_what_looks_back_and_says_so_is_whole() -> None:
+    CHECKS["cached as uncached"](replace(GPT, embed=Norm(Saying)))
+
+
 @pytest.mark.parametrize(
     ("what", "changes", "message"),
     [
         ("parts are frozen records", {"norm": Listed()}, "unhashable"),
         ("parts are frozen records", {"norm": Thawed()}, "Thawed is no frozen record; put @dataclass"),
         ("parts are frozen records", {"norm": lambda: None}, "norm is function; give a part"),
+        ("parts are frozen records", {"mlp": Norm}, r"mlp is the class Norm; give a record of it, Norm\(\)"),
+        (
+            "parts are frozen records",
+            {"mlp": None},
+            r"mlp is NoneType; give a part.* build\(dims, parts, layer\)",
+        ),
+        (
+            "parts are frozen records",
+            {"mlp": Norm(Unused)},
+            r"mlp: Norm.build does not take .*\(self, dims, parts, layer\)",
+        ),
+        ("parts are frozen records", {"weight_decay": "0.1"}, "weight_decay is str; give a number"),
+        ("parts are frozen records", {"norm": Holding(nn.ReLU())}, "an equal copy does not compare equal"),
         ("builds", {"norm": Norm(Parametrized)}, "gain"),
         ("no later token leaks", {"norm": Norm(Listening)}, "depends on token 1, a later one"),
         ("gradients reach every parameter", {"norm": Norm(Unused)}, "no gradient reaches .*s_u.stored"),
         ("cached as uncached", {"norm": Norm(ByLength)}, "through a cache, logits are off by"),
+        ("cached as uncached", {"embed": Norm(Remembering)}, "write looks_back = True"),
+        ("cached as uncached", {"attention": Attending()}, "write looks_back = True"),
+        ("no later token leaks", {"norm": Norm(Drawing)}, "other logits a second time"),
         ("resumes bit for bit", {"norm": Norm(Counting)}, "a resumed run goes on otherwise"),
         ("finite in bfloat16", {"norm": Norm(Overflowing)}, "not finite in bfloat16"),
+        ("finite in bfloat16", {"norm": Norm(Widening)}, "torch.float32 at the end where bfloat16"),
         ("deterministic", {"norm": Norm(Drawing)}, "no part may draw random numbers"),
         ("the constraint is idempotent", {"after_step": Shrinking()}, "after_step moves"),
     ],

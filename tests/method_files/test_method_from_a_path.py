@@ -22,6 +22,8 @@ from ngptlab.export.write import export
 from ngptlab.ledger.book import Ledger
 from ngptlab.ledger.record import restore
 from ngptlab.method_files import copies, running, sources
+from ngptlab.plan.method_table import rows
+from ngptlab.recipes import recipe
 from ngptlab.runs import Run
 from ngptlab.stats.records import load_runs
 from ngptlab.trained import open_trained
@@ -229,6 +231,36 @@ def blank() -> dict[str, object]:
     return {"name": "x", "model": {"vocab_size": 17, "num_layers": 1, "num_heads": 1, "d_model": 8}}
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ((("attn_scale=Sharp()", "attn_scale=Sharp"),), "line 26: attn_scale is the class Sharp; give a record of it"),
+        ((("attn_scale=Sharp()", "attn_scale=lambda dims: 1.0"),), "line 26: attn_scale is function; give a part"),
+        ((("def build(self, dims: Dims)", "def build(self)"),), "write def build(self, dims)"),
+        (
+            (("float:\n        return self.factor * dims.d_head**-0.5", "object:\n        return Bare()"),
+             ("METHOD =", "class Bare(torch.nn.Module):\n    pass\n\n\nMETHOD ="),
+             ("import annotations\n", "import annotations\n\nimport torch\n"),
+             ("attn_scale=Sharp()", "attn_scale=HeadWidthPower(-0.5)"), ("import Add", "import HeadWidthPower, Add"),
+             ("optimizer=AdamW(),", "optimizer=AdamW(), embed=Sharp(),")),
+            "class Bare: 'Bare' object has no attribute 'prefix', which its seam asks of it; extend",
+        ),
+        ((("self.factor * dims", "float('nan') * dims"),), "at its initial weights"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_its_seam_is_told_in_a_line(
+    changes: tuple[tuple[str, str], ...],
+    message: str,
+    idea: Idea,
+    tiny: list[str],
+    work: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    idea("my_idea.py", *changes)
+    assert main(["train", "demo", "--method", "./my_idea.py", *tiny]) in (1, 2)
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
 # --- where runs go ----------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +318,12 @@ def test_models_are_built_from_a_path(idea: Idea) -> None:
     assert build_model(str(path), dims).blocks[0].attn.scale == pytest.approx(2.0 * 8**-0.5)
 
 
+def test_it_has_a_row_in_the_table_of_methods(idea: Idea) -> None:
+    demo = recipe("demo")
+    (row,) = rows([sources.given(str(idea()))], demo.config, demo.methods)
+    assert (row.name, row.group, row.seams, row.more_params) == ("my_idea", "Attention", ("attn_scale",), 0)
+
+
 def test_the_verb_methods_shows_files_and_runs_none(idea: Idea, capsys: pytest.CaptureFixture[str]) -> None:
     idea("my_idea.py", ("METHOD =", "raise RuntimeError\nMETHOD =")), idea("old/my_idea.py", ("1.5", "1.25"))
     assert main(["methods", "./my_idea.py"]) == 0
@@ -295,3 +333,7 @@ def test_the_verb_methods_shows_files_and_runs_none(idea: Idea, capsys: pytest.C
     assert main(["methods", "--diff", "old/my_idea.py", "./my_idea.py"]) == 0
     said = capsys.readouterr().out
     assert "-    factor: float = 1.25" in said and "+    factor: float = 1.5" in said
+    idea("my_idea.py", ("METHOD =", "\n# A comment.\nMETHOD ="), ("    norm=", "    # Another.\n    norm="))
+    idea("old/my_idea.py")
+    assert main(["methods", "--diff", "old/my_idea.py", "./my_idea.py"]) == 0
+    assert "#" not in capsys.readouterr().out, "comments are no change"

@@ -45,8 +45,18 @@ def test_what_a_seam_is_comes_from_the_docstrings_of_parts(work: Path) -> None:
     more = 'class Parts:\n    a: Part\n    """What a is:\n    (x) -> y."""\n    b: Part = Plain()\n    """B."""\n'
     (a, b) = draft.seams(more)
     assert (a.meaning, b.default) == ("What a is: (x) -> y.", "Plain()")
+    assert [(a.kind, b.kind)] == [("Part", "Part")]
     text = draft.draft("new", "old", "METHOD = Parts(a=A(1), attn_scale=S())", more)
     assert "    # What a is: (x) -> y.\n    a=A(1),\n    # B.\n    # b=Plain(),  (its default)\n" in text
+
+
+def test_how_parts_are_built_comes_from_the_types_of_parts() -> None:
+    table = disk.read_text(Path(str(blocks.__file__)))
+    text = " ".join(
+        draft.draft("new", "gpt", disk.read_text(methods.path("gpt")), table).replace("# ", "").split()
+    )
+    assert "One of block, attention, mlp has build(dims, parts, layer)." in text
+    assert "mask, attn_out may have build_at(dims, layer) instead" in text
 
 
 def test_it_is_formatted_as_the_package_is(work: Path) -> None:
