@@ -31,15 +31,15 @@ class Ahead:
 class _Ahead(Loss):
     def __init__(self, weights: tuple[float, ...]) -> None:
         super().__init__()
-        self.weights = [weight for weight in weights if weight]
+        self.weights = {k: weight for k, weight in enumerate(weights) if weight}
 
     def forward(self, h_BTD: Tensor, rows_VD: Tensor, targets_BT: Tensor, logits_map: LogitsMap) -> Tensor:
         total = h_BTD.new_zeros(())
-        for k, weight in enumerate(self.weights):
+        for k, weight in self.weights.items():
             # Position t is to give token t + 1 + k, the target of position t + k.
             h_ND, targets_N = h_BTD[:, : h_BTD.shape[1] - k].flatten(0, 1), targets_BT[:, k:].flatten()
             total = total + weight * mean_loss(h_ND, rows_VD, targets_N, logits_map)
-        return total / sum(self.weights)
+        return total / sum(self.weights.values())
 
 
 METHOD = Parts(
