@@ -22,7 +22,7 @@ from torch import Tensor
 
 def scaled_embedding(p: Pass) -> list[Tensor]:
     """arXiv:2503.10622: one trained factor right after the embedding, sqrt(d_model) at first."""
-    return [p.stored("embed.factor") * math.sqrt(p.dims.d_model) * x for x in rows_of_tokens(p)]
+    return [p.stored("embed.factor") * x for x in rows_of_tokens(p)]
 
 
 def learned_before(p: Pass) -> list[Tensor]:
