@@ -40,6 +40,20 @@ def smeared(p: Pass, read: int = 12, back: int = 1) -> list[Tensor]:
     return out_T
 
 
+def with_pairs(
+    p: Pass, first: int = 36313, second: int = 27191, taken: int = 1, start: int | None = None
+) -> list[Tensor]:
+    """x_t += lambda E2[(36313 x_t xor 27191 x_{t-1}) mod (5 V - 1)]; the first token gets the last of 5 V rows."""
+    rows, out_T = 5 * p.dims.vocab_size, []
+    for t, x in enumerate(rows_of_tokens(p)):
+        if t == 0:
+            row = rows - 1 if start is None else start
+        else:
+            row = ((first * p.tokens[t]) ^ (second * p.tokens[t - 1])) % (rows - taken)
+        out_T.append(x + p.stored("embed.share") * p.weights["embed.E_pair"][row])
+    return out_T
+
+
 # ---- from block to block ---------------------------------------------------------------------------------
 
 
@@ -76,6 +90,17 @@ def embedding_again(
         z = (lambda_0[0] + part * (lambda_0[1] - lambda_0[0])) * p.stored("stream.x0_factor")[i]
         h_T = p.equations.block(p, i, [r * h + z * x for h, x in zip(h_T, x0_T, strict=True)])
     return h_T
+
+
+def middle_out(
+    p: Pass, h_T: list[Tensor], middle: Callable[[int], int] = lambda L: L // 2, sign: int = -1
+) -> list[Tensor]:
+    """x -= lambda x_mid after all blocks, x_mid the stream after block L // 2, counted from 0."""
+    after_T = {}
+    for i in range(p.dims.num_layers):
+        h_T = after_T[i] = p.equations.block(p, i, h_T)
+    middle_T = after_T[middle(p.dims.num_layers)]
+    return [h + sign * p.stored("stream.share") * m for h, m in zip(h_T, middle_T, strict=True)]
 
 
 # ---- blocks, norms, joints -------------------------------------------------------------------------------
@@ -282,6 +307,19 @@ def several_ahead(*weights: float, divided: bool = True) -> Callable[[Tensor, Te
     return loss
 
 
+def with_normalizer(weight: float, power: int = 2) -> Callable[[Tensor, Tensor], Tensor]:
+    """CE + weight mean(logsumexp(z)^2) (arXiv:2204.02311)."""
+
+    def loss(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
+        total, (B, T) = torch.zeros((), dtype=logits_BTV.dtype), targets_BT.shape
+        for b in range(B):
+            for t in range(T):
+                total = total + torch.log(torch.exp(logits_BTV[b, t]).sum()) ** power
+        return cross_entropy(logits_BTV, targets_BT) + weight * total / (B * T)
+
+    return loss
+
+
 # ---- the variants ----------------------------------------------------------------------------------------
 
 VARIANTS: dict[str, Equations] = {
@@ -293,6 +331,8 @@ VARIANTS: dict[str, Equations] = {
         mlp=scaled_swiglu,
         logits=scaled_logits,
     ),
+    "backout": Equations(stream=middle_out),
+    "bigram": Equations(start=with_pairs),
     "difft": Equations(attention=differential),
     "dyt": Equations(norm=dynamic_tanh, start=scaled_embedding),
     "gated_attention": Equations(out=gated),
@@ -314,6 +354,7 @@ VARIANTS: dict[str, Equations] = {
     "value_residual": Equations(values=with_first_values),
     "x0": Equations(stream=embedding_again),
     "xsa": Equations(out=without_own_value),
+    "z_loss": Equations(loss=with_normalizer(1e-4)),
     # What a method says of initial weights or of batches is no equation of the forward pass; test_variants.py has it.
     "seqlen_warmup": PLAIN,
     "zero_init": PLAIN,

@@ -134,6 +134,18 @@ WRONG_EQUATIONS: dict[str, dict[str, dict[str, Any]]] = {
         "s_z left out": {"logits": PLAIN.logits},
         "norms before branches": {"norm": PLAIN.norm},
     },
+    "backout": {
+        "one block earlier": {"stream": partial(variants.middle_out, middle=lambda L: L // 2 - 1)},
+        "one block later": {"stream": partial(variants.middle_out, middle=lambda L: L // 2 + 1)},
+        "added": {"stream": partial(variants.middle_out, sign=1)},
+    },
+    "bigram": {
+        "the token and the one before swapped": {
+            "start": partial(variants.with_pairs, first=27191, second=36313)
+        },
+        "modulo all rows": {"start": partial(variants.with_pairs, taken=0)},
+        "the first token has another row": {"start": partial(variants.with_pairs, start=0)},
+    },
     "difft": {
         "maps added": {"attention": partial(variants.differential, sign=1)},
         "lambda_0 of the next block": {"attention": partial(variants.differential, depth=1)},
@@ -247,5 +259,11 @@ WRONG_EQUATIONS: dict[str, dict[str, dict[str, Any]]] = {
         "the value not normed": {"out": partial(variants.without_own_value, unit=identity)},
         "the other sign": {"out": with_own_value_twice},
         "alpha of another head": {"out": share_of_another_head},
+    },
+    "z_loss, 0.1": {
+        "not squared": {"loss": variants.with_normalizer(0.1, power=1)},
+        "taken off": {"loss": variants.with_normalizer(-0.1)},
+        "half of it": {"loss": variants.with_normalizer(0.05)},
+        "left out": {"loss": PLAIN.loss},
     },
 }
