@@ -1,7 +1,8 @@
-"""An approximately normalized Transformer: constant factors stand where nGPT divides by norms.
+"""nGPT without norms of the stream: a step is divided by the norm that it has for unit vectors at right angles.
 
-Source: arXiv:2505.22014 (anGPT). Its idea is here; its factors we could not check one by one. Vectors along d_model have a norm
-of at most 1, and a step (1 - a) h + a f is divided by the norm that it has where h and f are of unit norm and at right angles.
+Source: arXiv:2505.22014 (anGPT). A step is (1 - a) h + a f over sqrt((1 - a)^2 + a^2). Vectors along d_model have a norm of at
+most 1. The paper also has a constant factor after each map, which we could not check one by one; ours has nGPT's trained
+scales there, and nGPT's norm of queries and keys.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,10 @@
 
 Source: arXiv:2410.05258; branch difft of alxndrTL/modded-nanogpt. lambda = exp(q_1 . k_1) - exp(q_2 . k_2) + lambda_0, with four
 trained vectors a block drawn with std 0.1, and lambda_0 = 0.8 - 0.6 exp(-0.3 l), l from 0. Each pair is normed and multiplied by
-1 - lambda_0. The norm has no gain here. Both maps meet both halves of the values, so attention is computed for 2 H heads.
+1 - lambda_0. The norm has no gain here, and head i is paired with head i + H/2, where the paper pairs neighbours: the same up to
+the order of rows. Both maps meet both halves of the values, so attention is computed for 2 H heads.
+
+Axes in names: P pairs of heads, J = 2 K.
 """
 
 import math
@@ -42,20 +45,28 @@ class _TwoMaps(Attention):
         )
 
     def attend(self, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, shared: Shared) -> Tensor:
-        (q_1, q_2), (k_1, k_2), (v_1, v_2) = (x.chunk(2, dim=2) for x in (q_BTHK, k_BTHK, v_BTHK))
-        q, k, v = (
-            torch.cat(x, dim=2) for x in ((q_1, q_1, q_2, q_2), (k_1, k_1, k_2, k_2), (v_1, v_2, v_1, v_2))
-        )
-        o_11, o_12, o_21, o_22 = super().attend(q, k, v, shared).chunk(4, dim=2)
-        first, second = torch.cat((o_11, o_12), dim=-1), torch.cat((o_21, o_22), dim=-1)
-        return (1 - self.lambda_0) * rms_norm(first - self._lambda().to(first.dtype) * second)
+        # Of query and key heads 1 1 2 2, of values 1 2 1 2: each map meets both halves.
+        q_BTHK, k_BTHK = (_each_twice(x_BTHK) for x_BTHK in (q_BTHK, k_BTHK))
+        o_BTHK = super().attend(q_BTHK, k_BTHK, v_BTHK.repeat(1, 1, 2, 1), shared)
+        o11_BTPK, o12_BTPK, o21_BTPK, o22_BTPK = o_BTHK.chunk(4, dim=2)
+        first_BTPJ = torch.cat((o11_BTPK, o12_BTPK), dim=-1)
+        second_BTPJ = torch.cat((o21_BTPK, o22_BTPK), dim=-1)
+        share = self.second_share().to(o_BTHK.dtype)
+        return (1 - self.lambda_0) * rms_norm(first_BTPJ - share * second_BTPJ)
 
-    def _lambda(self) -> Tensor:
+    def second_share(self) -> Tensor:
+        """lambda, a scalar."""
         first, second = (
             (a.effective() * b.effective()).sum().exp()
             for a, b in ((self.q_1, self.k_1), (self.q_2, self.k_2))
         )
         return first - second + self.lambda_0
+
+
+def _each_twice(x_BTHK: Tensor) -> Tensor:
+    """The first half of the heads twice, then the second half twice."""
+    first_BTPK, second_BTPK = x_BTHK.chunk(2, dim=2)
+    return torch.cat((first_BTPK, first_BTPK, second_BTPK, second_BTPK), dim=2)
 
 
 METHOD = Parts(

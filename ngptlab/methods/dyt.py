@@ -1,7 +1,9 @@
 """The baseline with gamma tanh(slope h) + beta in place of every norm.
 
-Source: arXiv:2503.10622 (Dynamic Tanh), with its trained factor on the embedding, which starts at sqrt(d_model): without a norm
-nothing else brings small embeddings to where tanh bends. arXiv:2604.23434 expects the method to help only where data are scarce.
+Source: arXiv:2503.10622 (Dynamic Tanh), with what it adds for language models: one trained factor right after the embedding,
+which starts at sqrt(d_model), because without a norm nothing else brings small embeddings to where tanh bends. beta is in its
+definition, but not in its LLaMA. The slope starts at 0.5, its value outside language models; its LLaMAs have a larger one before
+attention, and smaller ones the wider they are (0.8 and 0.2 at 7B). arXiv:2604.23434 expects a gain only where data are scarce.
 """
 
 from dataclasses import dataclass
@@ -41,7 +43,7 @@ class _DynamicTanh(nn.Module):
 
 @dataclass(frozen=True)
 class ScaledEmbedding:
-    """factor h, one trained number that starts at sqrt(d_model)."""
+    """factor h, one trained number that starts at sqrt(d_model) and is stored as it is, as in the source."""
 
     def build(self, dims: Dims) -> Embed:
         return _ScaledEmbedding(dims)
@@ -50,7 +52,8 @@ class ScaledEmbedding:
 class _ScaledEmbedding(Embed):
     def __init__(self, dims: Dims) -> None:
         super().__init__()
-        self.factor = Scale(1, init=dims.d_model**0.5, scale=1.0)
+        factor = dims.d_model**0.5
+        self.factor = Scale(1, init=factor, scale=factor)
 
     def forward(self, h_BTD: Tensor, shared: Shared) -> Tensor:
         return (self.factor.effective() * h_BTD).to(h_BTD.dtype)

@@ -1,6 +1,7 @@
 """The baseline whose attention is gated by what it reads, o * sigmoid(W_g h), before W_o.
 
-Source: arXiv:2505.06708, the gate after attention, one for each channel. W_g is drawn as every matrix that reads the stream.
+Source: arXiv:2505.06708, the gate after attention, one for each channel of each head. h is the normed stream, as for queries.
+W_g is drawn as every matrix that reads the stream. It comes on top of the baseline's weights.
 """
 
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ from ngptlab.nn.parts import Add, FreeWeights, HeadWidthPower, PlainLogits, RMSN
 
 @dataclass(frozen=True)
 class GroupedQueries:
-    """Attention in which `group` query heads share keys and values; all heads where they can't be grouped so."""
+    """Attention in which `group` query heads, one after the other, share keys and values."""
 
     group: int = 2
 

@@ -1,7 +1,8 @@
 """The baseline with 16 learned positions before every text, which all of it attends to.
 
-Source: arXiv:2411.13676 (Hymba); branch metatokens of alxndrTL/modded-nanogpt. They have 128 before texts of 1,024 and more.
-16 is ours, because the contexts compared here are short.
+Source: arXiv:2411.13676 (Hymba); branch metatokens of alxndrTL/modded-nanogpt. Both have 128 of them, before texts of 1,024
+tokens and more. 16 is ours, because the contexts compared here are short. They come before the text, not in place of its last
+tokens as in the branch. They are drawn as rows of the embedding.
 """
 
 from dataclasses import dataclass

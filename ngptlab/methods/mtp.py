@@ -1,7 +1,8 @@
 """The baseline trained on several tokens ahead with one head, sum_k w_k CE(t + k) / sum_k w_k.
 
 Source: KellerJordan/modded-nanogpt, record 53, with constant weights (1, 0.5), where its weights fall in the course of training.
-Dividing by their sum is ours. Validation takes the loss of the next token alone.
+CE(t + k) is a mean over the positions that have a token so far ahead. Dividing by the sum of weights is ours. Validation takes
+the loss of the next token alone.
 """
 
 from dataclasses import dataclass
@@ -31,15 +32,16 @@ class Ahead:
 class _Ahead(Loss):
     def __init__(self, weights: tuple[float, ...]) -> None:
         super().__init__()
-        self.weights = [weight for weight in weights if weight]
+        # By how far the token is beyond the next one.
+        self.weights = {k: weight for k, weight in enumerate(weights) if weight}
 
     def forward(self, h_BTD: Tensor, rows_VD: Tensor, targets_BT: Tensor, logits_map: LogitsMap) -> Tensor:
         total = h_BTD.new_zeros(())
-        for k, weight in enumerate(self.weights):
-            # Position t is to give token t + 1 + k, the target of position t + k.
+        for k, weight in self.weights.items():
+            # Position t gives token t + 1 + k, which is the target of position t + k.
             h_ND, targets_N = h_BTD[:, : h_BTD.shape[1] - k].flatten(0, 1), targets_BT[:, k:].flatten()
             total = total + weight * mean_loss(h_ND, rows_VD, targets_N, logits_map)
-        return total / sum(self.weights)
+        return total / sum(self.weights.values())
 
 
 METHOD = Parts(

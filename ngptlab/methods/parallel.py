@@ -1,6 +1,6 @@
 """The baseline whose two branches read the same hidden state, h + attn(Norm h) + mlp(Norm h).
 
-Source: GPT-J (github.com/kingoflolz/mesh-transformer-jax) and PaLM (arXiv:2204.02311).
+Source: GPT-J (github.com/kingoflolz/mesh-transformer-jax) and PaLM (arXiv:2204.02311), with one norm for both branches.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,10 @@ class Parallel:
 
 
 class _Parallel(Block):
+    def __init__(self, dims: Dims, parts: Parts, layer: int) -> None:
+        super().__init__(dims, parts, layer)
+        del self.mlp_norm  # there is one norm; a second one's scales would be there without a gradient
+
     def forward(self, h_BTD: Tensor, shared: Shared) -> Tensor:
         normed_BTD = self.attn_norm(h_BTD)
         attn_BTD, mlp_BTD = self.attn(normed_BTD, shared), self.mlp(normed_BTD)

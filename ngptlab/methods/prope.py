@@ -1,6 +1,7 @@
 """The baseline with RoPE for the fastest 75% of each head's pairs of channels; the others don't turn.
 
-Source: arXiv:2410.06205 (p-RoPE); branch prope of alxndrTL/modded-nanogpt. KellerJordan/modded-nanogpt turns half of them.
+Source: arXiv:2410.06205 (p-RoPE); branch prope of alxndrTL/modded-nanogpt. Those that turn keep their frequencies. KellerJordan's
+speedrun turns half of the pairs, with frequencies of its own.
 """
 
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from ngptlab.nn.decoder import Parts
 from ngptlab.nn.functions import rotate
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import Add, FreeWeights, HeadWidthPower, PlainLogits, RMSNorm, SwiGLU
-from ngptlab.nn.rope import Rope
+from ngptlab.nn.rope import Rope, for_heads
 
 
 @dataclass(frozen=True)
 class RotateFast:
-    """RoPE with the tables of the slow pairs set to no turn."""
+    """RoPE for a part of the pairs, the fastest."""
 
     turned: float = 0.75
 
@@ -33,14 +34,14 @@ class _RotateFast(nn.Module):
 
     def forward(self, q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
         cos_THK, sin_THK = rope
-        partly = self._kept(cos_THK, 1.0), self._kept(sin_THK, 0.0)
-        return rotate(q_BTHK, partly), rotate(k_BTHK, partly)
+        partly = self._fast(cos_THK, 1.0), self._fast(sin_THK, 0.0)
+        return rotate(q_BTHK, partly), rotate(k_BTHK, for_heads(partly, k_BTHK))
 
-    def _kept(self, table_THK: Tensor, otherwise: float) -> Tensor:
-        """The table with another value for the slow pairs, which are the last of each half."""
-        halves = table_THK.view(*table_THK.shape[:-1], 2, -1)
-        still = torch.full_like(halves[..., self.pairs :], otherwise)
-        return torch.cat((halves[..., : self.pairs], still), dim=-1).flatten(-2)
+    def _fast(self, table_THK: Tensor, still: float) -> Tensor:
+        """The table with the value of no turn for the slow pairs, which are the last of each half."""
+        halves_TH2k = table_THK.view(*table_THK.shape[:-1], 2, -1)
+        fast_TH2k, slow_TH2k = halves_TH2k[..., : self.pairs], halves_TH2k[..., self.pairs :]
+        return torch.cat((fast_TH2k, torch.full_like(slow_TH2k, still)), dim=-1).flatten(-2)
 
 
 METHOD = Parts(

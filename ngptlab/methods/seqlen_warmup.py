@@ -1,7 +1,8 @@
 """The baseline on short sequences first: the context grows from 8 tokens to the whole over 80% of the training.
 
-Source: arXiv:2108.06084; branch slw of alxndrTL/modded-nanogpt, which grows it in steps of 8. Here a length is a divisor of the
-context, because each sequence is cut into pieces: every update then has the same tokens as the baseline's.
+Source: arXiv:2108.06084; branch slw of alxndrTL/modded-nanogpt. Both drop what is beyond the length, and grow it in steps of 8.
+Here each sequence is cut into pieces, so that every update has the same tokens as the baseline's. Hence a length is a divisor of
+the context.
 """
 
 from collections.abc import Callable
@@ -25,8 +26,8 @@ class Growing:
 
     def _length(self, step: int, steps: int, context: int) -> int:
         done = min(1.0, step / (self.until * steps))
-        most = self.first + done * (context - self.first)
-        return max((n for n in range(1, context + 1) if context % n == 0 and n <= most), default=context)
+        longest = self.first + done * (context - self.first)
+        return max(length for length in range(1, context + 1) if context % length == 0 and length <= longest)
 
 
 METHOD = Parts(

@@ -1,7 +1,8 @@
-"""The baseline in which most blocks see 64 tokens back, and every fourth sees all.
+"""The baseline in which most blocks see a token and the 63 before it, and every fourth block sees all.
 
-Source: KellerJordan/modded-nanogpt, records 12 and 20, and karpathy/nanochat: short, short, short, long. Its windows grow in the
-course of training; these don't.
+Source: KellerJordan/modded-nanogpt, records 12 and 20, whose windows grow in the course of training, and karpathy/nanochat:
+short, short, short, long. Ours don't grow. 64 is ours; nanochat's short window is about a quarter of the context. Its last block
+always sees all, and so does ours where the number of blocks is a multiple of four.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from ngptlab.nn.parts import Add, FreeWeights, HeadWidthPower, PlainLogits, RMSN
 
 @dataclass(frozen=True)
 class ShortThenLong:
-    """A window of `short` positions, but in the last of every `period` blocks."""
+    """A window of `short` positions, a token's own among them; none in the last of every `period` blocks."""
 
     short: int = 64
     period: int = 4

@@ -1,6 +1,7 @@
 """The baseline that adds a gated part of the token before to each token's embedding, x_t + lambda sigmoid(w . x_t[:12]) x_(t-1).
 
-Source: KellerJordan/modded-nanogpt, record 34. lambda is one trained number and starts at 0; w starts at zero.
+Source: KellerJordan/modded-nanogpt, record 34. lambda is one trained number and starts at 0; w starts at zero. The first token
+has nothing before it. There the sum is normed afterwards; here it isn't, because the baseline has no norm after its embedding.
 """
 
 from dataclasses import dataclass

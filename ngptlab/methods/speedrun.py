@@ -1,7 +1,8 @@
 """The baseline with what nanoGPT speedruns agree on: normed queries and keys, squared ReLU, zero starts, soft cap, Muon.
 
 Source: KellerJordan/modded-nanogpt, records 3 to 18, as far as they are separate ideas of a file each here: `qk_norm`, `relu2`,
-`zero_init`, `softcap` and `muon`. Its batches, windows, value embeddings and skips are left out.
+`zero_init`, `softcap` and `muon`. Its batches, windows, value embeddings, skips, norm of the embedding and factor on attention
+scores are left out.
 """
 
 from ngptlab.nn.blocks import SquaredReLU

@@ -1,6 +1,7 @@
 """The baseline with one matrix for embedding and head.
 
-Source: arXiv:1608.05859. It is drawn as an embedding. It has fewer weights than the baseline, and as many operations.
+Source: arXiv:1608.05859. The matrix is drawn and trained as an embedding. The method has fewer weights than the baseline, and as
+many operations.
 """
 
 from ngptlab.nn.decoder import Parts

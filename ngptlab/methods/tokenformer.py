@@ -1,7 +1,8 @@
 """The baseline whose matrices are attention over learned tokens, gelu(sqrt(N) x K^T / ||x K^T||) V.
 
 Source: arXiv:2410.23168; branch tokenformer of alxndrTL/modded-nanogpt. N is chosen so that attention and MLP have as many
-weights as the baseline's: d_model / 2 for each of attention's four maps, 1.5 d_ff for the MLP, which is one such map.
+weights as the baseline's: d_model / 2 for each of attention's four maps, 1.5 d_ff for the MLP, which is one such map. Keys and
+values are drawn as other matrices with their role, where the source has stds of its own.
 """
 
 from dataclasses import dataclass
@@ -32,9 +33,8 @@ class _TokenAttention(Attention):
     def __init__(self, dims: Dims, parts: Parts, layer: int) -> None:
         super().__init__(dims, parts, layer)
         del self.W_q, self.W_k, self.W_v, self.W_o
-        tokens, width = dims.d_model // 2, dims.d_model
-        self.to_q, self.to_k, self.to_v = (_Reading(tokens, width, width) for _ in range(3))
-        self.to_o = _Writing(tokens, width, width)
+        self.to_q, self.to_k, self.to_v = (_Reading(dims.d_model // 2, dims.d_model) for _ in range(3))
+        self.to_o = _Writing(dims.d_model // 2, dims.d_model)
 
     def project(self, h_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q_BTHK, k_BTHK, v_BTHK = (self._heads(to(h_BTD)) for to in (self.to_q, self.to_k, self.to_v))
@@ -65,13 +65,13 @@ class _TokenMlp(Mlp):
 
 
 class _Reading(nn.Module):
-    """A map from the stream into a branch."""
+    """A map from the stream into a branch, both of one width, over so many learned tokens."""
 
     roles: ClassVar = {"W_keys": Role.READER, "W_values": Role.INNER}
 
-    def __init__(self, tokens: int, width_in: int, width_out: int) -> None:
+    def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
-        self.W_keys, self.W_values = matrix(tokens, width_in), matrix(width_out, tokens)
+        self.W_keys, self.W_values = matrix(tokens, width), matrix(width, tokens)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return _over_tokens(x_BTD, self.W_keys, self.W_values)
@@ -84,7 +84,7 @@ class _Writing(_Reading):
 
 
 def _over_tokens(x_BTD: Tensor, W_keys: Tensor, W_values: Tensor) -> Tensor:
-    # The norm over N tokens, times sqrt(N), is the RMS norm.
+    # Over its norm and times sqrt(N) is over its root mean square.
     return linear(F.gelu(rms_norm(linear(x_BTD, W_keys))), W_values)
 
 

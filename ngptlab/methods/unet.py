@@ -36,15 +36,15 @@ class _Skips(Chain):
     def forward(
         self, h_BTD: Tensor, blocks: Sequence[Callable[[Tensor, Shared], Tensor]], shared: Shared
     ) -> Tensor:
-        weights, given = self.weights.effective().to(h_BTD.dtype), []
-        half = len(weights)
-        for block in blocks[:half]:
+        weights = self.weights.effective().to(h_BTD.dtype)
+        given: list[Tensor] = []
+        second_half = len(blocks) - len(weights)
+        for n, block in enumerate(blocks):
+            if n >= second_half:
+                h_BTD = h_BTD + weights[n - second_half] * given.pop()
             h_BTD = block(h_BTD, shared)
-            given.append(h_BTD)
-        for block in blocks[half : len(blocks) - half]:
-            h_BTD = block(h_BTD, shared)
-        for n, block in enumerate(blocks[len(blocks) - half :]):
-            h_BTD = block(h_BTD + weights[n] * given.pop(), shared)
+            if n < len(weights):
+                given.append(h_BTD)
         return h_BTD
 
 

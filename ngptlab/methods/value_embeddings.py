@@ -1,7 +1,8 @@
 """The baseline with a second embedding table that adds to the values of every second block, gated by head.
 
-Source: KellerJordan/modded-nanogpt, records 14 and 55, and karpathy/nanochat: v <- v + 2 sigmoid(W_g h[:12]) VE[token]. W_g
-starts at zero, where the gate is 1. Each such block has a table of its own, so the method has more weights than the baseline.
+Source: KellerJordan/modded-nanogpt, records 14 and 55: v <- v + 2 sigmoid(W_g h[:12]) VE[token], where W_g starts at zero and the
+gate at 1; and karpathy/nanochat for every second block, with a factor of 3. Each such block has a table of its own, so the method
+has more weights than the baseline. nanochat counts blocks from the last one, which is the same where their number is even.
 """
 
 from dataclasses import dataclass

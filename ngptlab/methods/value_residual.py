@@ -1,6 +1,7 @@
 """The baseline whose blocks mix the first block's values into their own, v <- (1 - lambda) v + lambda v_1.
 
-Source: arXiv:2410.17897; KellerJordan/modded-nanogpt, record 9. lambda is one trained number a block and starts at 0.5.
+Source: arXiv:2410.17897; KellerJordan/modded-nanogpt, record 9, for lambda as one trained number a block, which starts at 0.5.
+v_1 are the first block's values as projected.
 """
 
 from dataclasses import dataclass

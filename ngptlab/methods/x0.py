@@ -1,8 +1,8 @@
 """The baseline in which every block is given the embedding again, x <- lambda_r x + lambda_0 x0.
 
 Source: KellerJordan/modded-nanogpt, record 9, with the start values of karpathy/nanochat: lambda_r from 1.15 to 1.05 and lambda_0
-from 0.2 to 0.05 over the depth. x0 is the normed embedding, which is also what the stream begins with. lambda_r learns at a
-hundredth of the learning rate.
+from 0.2 to 0.05 over the depth. x0 is the normed embedding, which is also what the stream begins with. What is trained are
+factors on both, 1 at first (ours). That on lambda_r learns at a hundredth of the learning rate.
 """
 
 from collections.abc import Callable, Sequence

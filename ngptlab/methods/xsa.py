@@ -1,7 +1,7 @@
 """The baseline whose attention leaves out the direction of a token's own value, o - tanh(alpha) (o . v^) v^.
 
-Source: arXiv:2603.09078 (exclusive self-attention); KellerJordan/modded-nanogpt, record 82. v^ is the value with norm 1. alpha
-is one trained number a head and starts at 0, where nothing is left out.
+Source: arXiv:2603.09078 (exclusive self-attention), which leaves out all of it; KellerJordan/modded-nanogpt, record 82, for the
+factor. v^ is the value with norm 1. alpha is one trained number a head and starts at 0, where nothing is left out.
 """
 
 from dataclasses import dataclass

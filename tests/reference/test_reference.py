@@ -15,6 +15,7 @@ from functools import partial
 import paper
 import pytest
 import torch
+from agreement import WRONG, close, gap, sequences, weights_of
 from torch import Tensor, nn
 
 from ngptlab import Decoder, Dims, build_model
@@ -54,12 +55,6 @@ def every_ngpt_with(scale: str) -> pytest.MarkDecorator:
     )
 
 
-# Two float64 evaluations of one function differ by rounding, some 1e-15 here. 1e-9 leaves room for another
-# order of summation and is far below any wrong equation, of which the mildest tested here is above 1e-3.
-RTOL, ATOL = 1e-9, 1e-12
-WRONG = 1e-3
-
-
 @torch.no_grad()
 def perturbed(method: str, dims: Dims, seed: int) -> Decoder:
     """A float64 model with every weight away from its initial value and from the constraint."""
@@ -69,28 +64,6 @@ def perturbed(method: str, dims: Dims, seed: int) -> Decoder:
             weight.mul_(1 if method == "ngpt_modded" else 5)  # to about 0.25, as training does, or 1/L
             weight[::2].neg_()
     return model
-
-
-def weights_of(model: nn.Module) -> paper.Weights:
-    """Copies of a model's weights, as float64 leaves."""
-    return {name: w.detach().double().clone().requires_grad_() for name, w in model.named_parameters()}
-
-
-def sequences(dims: Dims, context: int, seed: int, batch: int = 2) -> tuple[Tensor, Tensor]:
-    """Random tokens and the targets one further on."""
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(dims.vocab_size, (batch, context + 1), generator=generator)
-    return tokens[:, :-1], tokens[:, 1:]
-
-
-def gap(a: Tensor, b: Tensor) -> float:
-    """Largest absolute difference."""
-    return float((a - b).detach().abs().max())
-
-
-def close(actual: Tensor, expected: Tensor, *, of: str) -> None:
-    """Asserts equality up to float64 rounding, entry by entry."""
-    torch.testing.assert_close(actual, expected, rtol=RTOL, atol=ATOL, msg=lambda text: f"{of}: {text}")
 
 
 # ---- agreement -------------------------------------------------------------------------------------------
