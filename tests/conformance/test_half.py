@@ -122,11 +122,16 @@ def test_token_by_token_and_folded_as_at_once(method: str, case: str) -> None:
         assert off(folded(model)(INPUTS), exact) < LOGITS[CASES[case][0]]
 
 
+SLOWER = {"tokenformer": 2**-9}
+"""Learning rates where 2^-7 makes the loss jump in float32, too, so that any rounding grows."""
+
+
 @pytest.mark.parametrize("case", ["bfloat16", "autocast to bfloat16"])
 @every_method
 def test_training_goes_as_in_float32(method: str, case: str) -> None:
     def losses(model: Decoder, within: AbstractContextManager[None]) -> list[float]:
-        optimizer = make_optimizer(model, OptimConfig(lr=2**-7, weight_decay=model.parts.weight_decay))
+        lr = SLOWER.get(method, 2**-7)
+        optimizer = make_optimizer(model, OptimConfig(lr=lr, weight_decay=model.parts.weight_decay))
         found = []
         for _ in range(6):
             with within:
