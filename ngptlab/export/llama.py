@@ -26,7 +26,13 @@ SEAMS: dict[str, BlockPart] = {
 """What Llama holds in the seams that a trained model's logits depend on."""
 
 TRAINING = ("init", "loss", "context")
-"""Seams of structure that a trained model's logits don't depend on. In all others Llama has the default."""
+"""Seams of structure that a trained model's logits don't depend on."""
+STRUCTURE: dict[str, Any] = {
+    seam.name: seam.default
+    for seam in fields(Parts)
+    if seam.default is not MISSING and seam.name not in TRAINING
+}
+"""All others, in which Llama has the default."""
 
 NAMES = {
     "E_in": "model.embed_tokens.weight",
@@ -51,14 +57,9 @@ def check_parts(parts: Parts) -> None:
     Raises:
         ConfigError: a seam holds another part.
     """
-    structure = {
-        seam.name: seam.default
-        for seam in fields(Parts)
-        if seam.default is not MISSING and seam.name not in TRAINING
-    }
     others = [
         f"{seam} is {getattr(parts, seam)}, Llama's is {part}"
-        for seam, part in {**SEAMS, **structure}.items()
+        for seam, part in {**SEAMS, **STRUCTURE}.items()
         if getattr(parts, seam) != part
     ]
     if others:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ngptlab import ConfigError
 from ngptlab.cli import main
-from ngptlab.export.llama import SEAMS, check_parts, llama_config
+from ngptlab.export.llama import SEAMS, STRUCTURE, check_parts, llama_config
 from ngptlab.export.write import export
 from ngptlab.methods import load, names
 from ngptlab.nn.rope import rope_tables
@@ -81,7 +81,11 @@ def test_attention_mlp_and_embeddings_are_llama_s(make_trained: MakeTrained, tmp
     )
 
 
-LLAMAS = [name for name in names() if all(getattr(load(name), seam) == part for seam, part in SEAMS.items())]
+LLAMAS = [
+    name
+    for name in names()
+    if all(getattr(load(name), seam) == part for seam, part in {**SEAMS, **STRUCTURE}.items())
+]
 
 
 def test_what_trains_another_way_is_a_llama_too() -> None:
@@ -95,7 +99,7 @@ def test_other_methods_are_refused_by_their_seams(method: str) -> None:
     theirs, ours = load(method), load("gpt")
     with pytest.raises(ConfigError, match="this model is no Llama") as error:
         check_parts(theirs)
-    for seam in ("norm", "residual", "attn_scale", "qk", "gate", "logits"):
+    for seam in {**SEAMS, **STRUCTURE}:
         assert (f"{seam} is " in str(error.value)) == (getattr(theirs, seam) != getattr(ours, seam)), seam
 
 

@@ -33,7 +33,7 @@ def runs(make_config: MakeConfig, tmp_path: Path) -> list[Run]:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without figures, which take most of the time."""
     for name in ("spectra.show.draw", "scales.show.draw", "activations.show.write"):
-        monkeypatch.setattr(f"ngptlab.measure.{name}", lambda *_: None)
+        monkeypatch.setattr(f"ngptlab.measure.{name}", lambda *_, **__: None)
 
 
 def kept(run: Run, name: str) -> dict[str, object]:

@@ -156,7 +156,7 @@ class Undeclared:
 
 def test_an_undeclared_matrix_is_an_error_that_says_where_to_declare_it() -> None:
     with pytest.raises(
-        ConfigError, match=r"'blocks\.0\.attn\.out\.W_g' has no role; .*`roles` of the module"
+        ConfigError, match=r"'blocks\.0\.attn\.out\.W_g' has no role; .*say its role"
     ):
         built(attn_out=Undeclared())
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from ngptlab import Dims, build_model, methods
+from ngptlab import Dims, Parts, build_model, methods
 from ngptlab.cli import main
+from ngptlab.nn.blocks import GatedMlp
+from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.roles import ScaleKind
 from ngptlab.param.rules import NUGPT_STORED, Rule, Rules, ScaleRule, mup, nugpt, sp
 from ngptlab.studies.coord.numbers import Point, Slope, passed, slopes, worst
@@ -72,7 +74,16 @@ def test_nugpt_passes(method: str) -> None:
     assert passed(found.values()), found
 
 
-@pytest.mark.parametrize("method", methods.names())
+OF_STRUCTURE = {seam.name: seam.default for seam in fields(Parts) if seam.default is not MISSING}
+OF_PLAIN_STRUCTURE = [
+    name
+    for name in methods.names()
+    if all(getattr(methods.load(name), seam) == part for seam, part in OF_STRUCTURE.items())
+    and methods.load(name).optimizer == AdamW()
+]
+
+
+@pytest.mark.parametrize("method", OF_PLAIN_STRUCTURE)
 def test_sp_fails(method: str) -> None:
     assert not passed(check(method, lambda m: sp()).values())
 
@@ -118,12 +129,15 @@ def test_probes_read_every_kind_and_leave_the_model_alone(method: str) -> None:
     before = model(tokens)
     found = activations(model, tokens)
     assert tuple(found) == KINDS
+    gated = methods.load(method).mlp == GatedMlp()
     blocks = {kind: 1 if kind in ("embedding", "head input", "logits") else 2 for kind in KINDS}
+    blocks["gate v"] = 2 if gated else 0
     assert {kind: len(values) for kind, values in found.items()} == blocks
     assert torch.equal(found["logits"][0], before) and torch.equal(model(tokens), before)
     assert len(activations(model, tokens)["stream"]) == 2, "hooks of the last time are gone"
-    assert found["gate v"][0].shape == (2, 12, model.dims.d_ff)
-    assert found["scores"][0].shape == (2, 2, 12 * 13 // 2)
+    T = 12 + model.embed.prefix
+    assert not gated or found["gate v"][0].shape == (2, T, model.dims.d_ff)
+    assert found["scores"][0].shape == (2, 2, T * (T + 1) // 2)
 
 
 def test_scores_are_those_that_the_softmax_gets() -> None:
