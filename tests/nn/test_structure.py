@@ -284,7 +284,7 @@ class Stream:
 
 def test_cut_batches_have_the_same_tokens_in_shorter_sequences() -> None:
     whole = Batches(Stream(), context=16, batch_size=3, seed=0)  # type: ignore[arg-type]
-    cut = CutBatches(whole, lambda step: (4, 8, 16, 5, 0, 8.0)[step])  # type: ignore[return-value]
+    cut = CutBatches(whole, lambda step: (4, 8, 16, 5, 0, 8.0)[step])  # type: ignore[arg-type]
     for step, length in enumerate((4, 8, 16)):
         inputs, targets = cut.at(step)
         assert inputs.shape == targets.shape == (3 * 16 // length, length)
