@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ngptlab.data.shards.stream import TokenStream
-from ngptlab.errors import DataError
+from ngptlab.errors import ConfigError, DataError
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -76,12 +76,18 @@ class CutBatches:
         self._whole, self._length = whole, length
 
     def at(self, step: int) -> tuple[I64, I64]:
-        """Inputs and targets of a step, [B * pieces, T / pieces] each: the same tokens as of the whole batch."""
+        """Inputs and targets of a step, [B * pieces, T / pieces] each: the same tokens as of the whole batch.
+
+        Raises:
+            ConfigError: the method gives a length that is no divisor.
+        """
         inputs_BT, targets_BT = self._whole.at(step)
         length, context = self._length(step), inputs_BT.shape[1]
-        assert 0 < length <= context and context % length == 0, (
-            f"a method's context gives a divisor of {context}, not {length}"
-        )
+        if not isinstance(length, int) or length < 1 or context % length:
+            raise ConfigError(
+                f"the method's context gives {length!r} tokens at step {step}; its part must give a divisor of train.context "
+                f"{context}, as a whole number"
+            )
         return inputs_BT.reshape(-1, length), targets_BT.reshape(-1, length)
 
 

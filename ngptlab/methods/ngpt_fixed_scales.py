@@ -14,7 +14,7 @@ from ngptlab.nn.functions import rotate, swiglu, unit_norm
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import Gate, HeadWidthPower, NoNorm, ScaledLogits, SphereStep, UnitWeights
 from ngptlab.nn.precision import wide
-from ngptlab.nn.rope import Rope
+from ngptlab.nn.rope import Rope, for_heads
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RotateNorm:
 
 class _RotateNorm(nn.Module):
     def forward(self, q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
-        return rotate(unit_norm(q_BTHK), rope), rotate(unit_norm(k_BTHK), rope)
+        return rotate(unit_norm(q_BTHK), rope), rotate(unit_norm(k_BTHK), for_heads(rope, k_BTHK))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ngptlab.nn.parts import (
     SphereStep,
     UnitWeights,
 )
-from ngptlab.nn.rope import Rope
+from ngptlab.nn.rope import Rope, for_heads
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class _NormScaleRotate(nn.Module):
 
     def forward(self, q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
         s_K = self.s_qk.effective()
-        return rotate(gain(unit_norm(q_BTHK), s_K), rope), rotate(gain(unit_norm(k_BTHK), s_K), rope)
+        q_BTHK, k_BTHK = (gain(unit_norm(x_BTHK), s_K) for x_BTHK in (q_BTHK, k_BTHK))
+        return rotate(q_BTHK, rope), rotate(k_BTHK, for_heads(rope, k_BTHK))
 
 
 METHOD = Parts(

@@ -7,6 +7,7 @@ the context.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from ngptlab.config import Dims
 from ngptlab.nn.decoder import Parts
@@ -27,7 +28,12 @@ class Growing:
     def _length(self, step: int, steps: int, context: int) -> int:
         done = min(1.0, step / (self.until * steps))
         longest = self.first + done * (context - self.first)
-        return max(length for length in range(1, context + 1) if context % length == 0 and length <= longest)
+        return max(length for length in _divisors(context) if length <= longest)
+
+
+@cache  # asked for at every step of a training, and for all of them before it begins
+def _divisors(context: int) -> tuple[int, ...]:
+    return tuple(length for length in range(1, context + 1) if context % length == 0)
 
 
 METHOD = Parts(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ngptlab.config import Dims
 from ngptlab.nn.decoder import Parts
-from ngptlab.nn.functions import unit_norm
+from ngptlab.nn.functions import heads_for, unit_norm
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import Add, FreeWeights, HeadWidthPower, PlainLogits, RMSNorm, Rotate, Scale, SwiGLU
 
@@ -30,7 +30,7 @@ class _WithoutOwnValue(nn.Module):
         self.share = Scale(num_heads, init=0.0, scale=1.0)
 
     def forward(self, o_BTHK: Tensor, v_BTHK: Tensor, h_BTD: Tensor) -> Tensor:
-        unit_BTHK = unit_norm(v_BTHK)
+        unit_BTHK = heads_for(o_BTHK, unit_norm(v_BTHK))
         along_BTH1 = (o_BTHK * unit_BTHK).sum(-1, keepdim=True)
         share_H1 = torch.tanh(self.share.effective()).unsqueeze(-1).to(o_BTHK.dtype)
         return o_BTHK - share_H1 * along_BTH1 * unit_BTHK

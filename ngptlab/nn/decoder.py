@@ -165,15 +165,21 @@ class Decoder(nn.Module):
         Draws are made on the CPU: for the matrices of the plain decoder in their order, for any other by its name. So equal
         seeds give equal matrices in every method that has them, whatever else it has, and on every device.
         """
-        kinds, zeros, plain = roles(self), zero_at_first(self), dict(_plain_draws(self.dims, seed))
-        for name, weight in self.named_parameters():
-            if kinds[name] is Role.SCALE:
-                continue
-            draw = plain.get(name)
-            if draw is None or draw.shape != weight.shape:
-                draw = torch.randn(weight.shape, generator=_generator(seed, name))
+        kinds, zeros = roles(self), zero_at_first(self)
+        matrices = {name: p for name, p in self.named_parameters() if kinds[name] is not Role.SCALE}
+
+        def fill(name: str, draw: Tensor) -> None:
+            weight = matrices.pop(name)
             std = 0.0 if name in zeros else self.init_std(name, kinds[name], weight.shape[-1])
             weight.copy_(draw * std)
+
+        for name, draw in _plain_draws(
+            self.dims, seed
+        ):  # one at a time: all of them are as large as the model
+            if name in matrices and matrices[name].shape == draw.shape:
+                fill(name, draw)
+        for name, weight in list(matrices.items()):
+            fill(name, torch.randn(weight.shape, generator=_generator(seed, name)))
         for name, module in self.named_modules():
             if isinstance(module, Scale):
                 module.reset(_generator(seed, name))

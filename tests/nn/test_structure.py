@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from ngptlab import ConfigError, Decoder, Dims, build_model, methods
 from ngptlab.config import ParamConfig
 from ngptlab.data.batches import Batches, CutBatches
 from ngptlab.export.llama import check_parts
+from ngptlab.nn import decoder
 from ngptlab.nn.blocks import Mlp, Parts
 from ngptlab.nn.cache import Cache
 from ngptlab.nn.functions import linear
@@ -155,9 +157,7 @@ class Undeclared:
 
 
 def test_an_undeclared_matrix_is_an_error_that_says_where_to_declare_it() -> None:
-    with pytest.raises(
-        ConfigError, match=r"'blocks\.0\.attn\.out\.W_g' has no role; .*say its role"
-    ):
+    with pytest.raises(ConfigError, match=r"'blocks\.0\.attn\.out\.W_g' has no role; .*say its role"):
         built(attn_out=Undeclared())
 
 
@@ -284,15 +284,56 @@ class Stream:
 
 def test_cut_batches_have_the_same_tokens_in_shorter_sequences() -> None:
     whole = Batches(Stream(), context=16, batch_size=3, seed=0)  # type: ignore[arg-type]
-    cut = CutBatches(whole, lambda step: (4, 8, 16, 5)[step])
+    cut = CutBatches(whole, lambda step: (4, 8, 16, 5, 0, 8.0)[step])  # type: ignore[arg-type]
     for step, length in enumerate((4, 8, 16)):
         inputs, targets = cut.at(step)
         assert inputs.shape == targets.shape == (3 * 16 // length, length)
         assert np.array_equal(inputs.ravel(), whole.at(step)[0].ravel()) and np.array_equal(
             targets, inputs + 1
         )
-    with pytest.raises(AssertionError, match="divisor of 16, not 5"):
-        cut.at(3)
+    for step, given in ((3, "5"), (4, "0"), (5, r"8\.0")):
+        with pytest.raises(
+            ConfigError, match=f"gives {given} tokens at step {step}.* divisor of train.context 16"
+        ):
+            cut.at(step)
+
+
+def test_a_model_is_filled_a_matrix_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All draws together are as large as the model."""
+    plain, seen, most = decoder._plain_draws, list[weakref.ref[Tensor]](), 0
+
+    def watched(dims: Dims, seed: int) -> Iterator[tuple[str, Tensor]]:
+        nonlocal most
+        for name, draw in plain(dims, seed):
+            seen.append(weakref.ref(draw))
+            most = max(most, sum(each() is not None for each in seen))
+            yield name, draw
+
+    monkeypatch.setattr(decoder, "_plain_draws", watched)
+    build_model("gpt", DIMS)
+    assert (
+        len(seen) == 2 + 7 * DIMS.num_layers and most <= 3
+    )  # names of three frames hold the newest, or the one before
+
+
+@pytest.mark.parametrize(
+    ("seam", "lender"), [("qk", "ngpt_modded"), ("qk", "ngpt_fixed_scales"), ("attn_out", "xsa")]
+)
+def test_parts_of_heads_take_groups_of_them(seam: str, lender: str) -> None:
+    """Keys and values have fewer heads than queries: as many equal ones give the same."""
+    dims = DIMS.model_copy(update={"num_heads": 4})
+    grouped = build_model(methods.load("gqa", {seam: lender}), dims, seed=1).double()
+    whole = build_model(methods.load("gpt", {seam: lender}), dims, seed=1).double()
+    with torch.no_grad():
+        for model in (grouped, whole):
+            for name, weight in model.named_parameters():
+                if name.endswith("share.stored"):
+                    weight.fill_(0.5)
+        for one, other in zip(grouped.blocks, whole.blocks, strict=True):
+            for name in ("W_k", "W_v"):
+                heads_HKD = getattr(one.attn, name).view(2, dims.d_head, -1)
+                getattr(other.attn, name).copy_(heads_HKD.repeat_interleave(2, dim=0).flatten(0, 1))
+        torch.testing.assert_close(grouped(TOKENS), whole(TOKENS))
 
 
 # --- who can't handle a method says so --------------------------------------------------------------------------------
