@@ -25,7 +25,7 @@ from ngptlab.measure.length.measure import length_loss
 from ngptlab.measure.scales.measure import scales
 from ngptlab.measure.val.measure import document_losses, validation_loss
 from ngptlab.method_files.copies import changed
-from ngptlab.nn.decoder import Decoder
+from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.runs import ANEW, Run
 from ngptlab.sizes import check_fits, training_parts
 from ngptlab.tracking.sink import check_installed
@@ -214,6 +214,8 @@ def initial_model(config: RunConfig) -> Decoder:
         ConfigError: its settings don't fit its method.
     """
     parts = methods.load(config.method, config.seams.lenders)
+    if config.seams.lenders:
+        check_together(parts, config)
     stored_dtype = torch.bfloat16 if config.train.weights_dtype == "bfloat16" else None
     return methods.build_model(
         parts,
@@ -223,6 +225,24 @@ def initial_model(config: RunConfig) -> Decoder:
         optim=config.optim,
         stored_dtype=stored_dtype,
     )
+
+
+def check_together(parts: Parts, config: RunConfig) -> None:
+    """Run a mixture of parts once, on sizes alone.
+
+    Raises:
+        ConfigError: parts of several methods don't fit each other.
+    """
+    try:
+        with torch.device("meta"), torch.no_grad():
+            Decoder(config.model, parts)(torch.zeros(1, 2, dtype=torch.long))
+    except LabError:
+        raise
+    except Exception as error:  # whatever a part raises in company it was not written for is the answer here
+        said = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"{config.arm}: parts of these methods don't fit each other ({type(error).__name__}: {said}); lend other seams"
+        ) from None
 
 
 def _evaluate_parts(config: RunConfig, run: Run, model: Decoder, held_out: HeldOut) -> None:

@@ -46,7 +46,9 @@ def test_it_is_a_lower_bound_and_not_a_far_one(method: str, shape: tuple[Dims, i
         least = blocks + embeddings + activations
         # What an optimizer keeps beyond three moments may be squares of a matrix's sides, which no number of weights bounds.
         squares = max(0, memory.moments - 3 * 4 * num_params(config))
-        assert (memory.total - squares) / 5 < least <= memory.total
+        assert least <= memory.total
+        if method != "bigram":  # whose table, five times as long as the vocabulary, no other method has
+            assert (memory.total - squares) / 5 < least
 
 
 def test_the_message_names_sizes_and_fields() -> None:

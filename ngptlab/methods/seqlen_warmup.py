@@ -2,7 +2,7 @@
 
 Source: arXiv:2108.06084; branch slw of alxndrTL/modded-nanogpt. Both drop what is beyond the length, and grow it in steps of 8.
 Here each sequence is cut into pieces, so that every update has the same tokens as the baseline's. Hence a length is a divisor of
-the context.
+the context. Compiled, each length is compiled anew, and on CUDA only the first has a graph, so its step times are no fair ones.
 """
 
 from collections.abc import Callable

@@ -15,7 +15,7 @@ def round_blocks(model: nn.Module, dtype: torch.dtype) -> None:
     The official code of arXiv:2410.01131 stores these matrices, and no others, in bfloat16. There an update below some
     2^-9 of a weight leaves it where it was.
     """
+    weights = dict(model.named_parameters())  # `get_parameter` wants parameters, and a stack lends tensors
     for name, kind in roles(model).items():
         if kind in (Role.READER, Role.WRITER, Role.INNER):
-            weight = model.get_parameter(name)
-            weight.copy_(weight.to(dtype))
+            weights[name].copy_(weights[name].to(dtype))

@@ -26,8 +26,11 @@ from ngptlab.nn.cost import MANY_LAYERS, PERIOD, extrapolated
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.loss import CHUNK_VALUES
 from ngptlab.nn.roles import roles
+from ngptlab.nn.structure import NextToken
 from ngptlab.sizes import FLOAT32
 
+WHOLE_LOGITS = 3
+"""Tensors of all logits at once where the loss is not taken in chunks: as the head gives them, as mapped, and their gradient."""
 FEW_LAYERS = 2 * PERIOD
 """Activations of deeper models are counted from this depth on."""
 
@@ -44,7 +47,7 @@ class Memory:
     activations: int
     """What one micro-batch keeps for its backward."""
     logits: int
-    """Logits of one chunk of positions, and the gradient of the head that is formed with them."""
+    """Logits of one chunk of positions, and the gradient of the head that is formed with them; or all logits at once."""
 
     @property
     def total(self) -> int:
@@ -88,14 +91,22 @@ def step_memory(config: RunConfig, *, place: str, value_bytes: int) -> Memory:
     )
     copies = value_bytes * params if value_bytes != FLOAT32 else 0
     dims, positions = config.model, sequences * context
-    chunk = min(max(16, CHUNK_VALUES[place] // dims.vocab_size), positions)
+    # In chunks, the gradient of the head is formed beside them.
+    logits = min(max(16, CHUNK_VALUES[place] // dims.vocab_size), positions) + dims.d_model
+    if not _in_chunks(dims, parts):
+        logits = WHOLE_LOGITS * positions
     return Memory(
         weights=FLOAT32 * params + copies,
         gradients=FLOAT32 * params,
         moments=FLOAT32 * num_moments(config),
         activations=kept * value_bytes // FLOAT32,
-        logits=FLOAT32 * chunk * dims.vocab_size + FLOAT32 * dims.vocab_size * dims.d_model,
+        logits=FLOAT32 * logits * dims.vocab_size,
     )
+
+
+def _in_chunks(dims: Dims, parts: Parts) -> bool:
+    """Whether the loss is taken from a few rows of logits at a time."""
+    return bool(parts.logits.build(dims).scales_rows) and parts.loss == NextToken()
 
 
 def kept_bytes(dims: Dims, parts: Parts, sequences: int, context: int) -> int:

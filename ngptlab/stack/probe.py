@@ -13,7 +13,7 @@ from ngptlab.nn.parts import Scale
 from ngptlab.nn.situations import plain_formulas
 from ngptlab.stack.models import Stack
 
-DIMS = Dims(vocab_size=17, num_layers=2, num_heads=2, d_model=16, d_ff=24)
+DIMS = Dims(vocab_size=17, num_layers=3, num_heads=2, d_model=16, d_ff=24)
 TOLERANCE = 1e-9
 """Relative to the largest value; sums of some hundred float64 products in another order differ by 1e-14."""
 

@@ -16,6 +16,7 @@ from ngptlab.nn import blocks, decoder
 from ngptlab.nn.cache import AHEAD, Cache
 from ngptlab.nn.functions import attention_to_past, causal_attention
 from ngptlab.nn.rope import Angles, rope_tables
+from ngptlab.nn.structure import AllBefore
 
 DIMS = Dims(vocab_size=17, num_layers=2, num_heads=2, d_model=16, d_ff=24)
 LENGTH = 19
@@ -62,7 +63,12 @@ def test_any_pieces_give_the_logits_of_the_whole(method: str, cuts: list[int], c
     torch.testing.assert_close(in_pieces(model, TOKENS, cuts, capacity=capacity), whole, rtol=0, atol=near)
 
 
-@every_method
+def windows(method: str) -> bool:
+    """Whether all layers take the cache's window: none has one of its own, and nothing stands before the text."""
+    return methods.load(method).mask == AllBefore() and not build_model(method, DIMS).embed.prefix
+
+
+@pytest.mark.parametrize("method", [name for name in methods.names() if windows(name)])
 @settings(max_examples=15, deadline=None)
 @given(cuts=pieces(), window=st.integers(1, LENGTH + 2), capacity=st.sampled_from([0, 5, 40]))
 @torch.no_grad()

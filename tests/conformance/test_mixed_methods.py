@@ -126,3 +126,11 @@ def test_a_mixed_run_resumes_exactly(
     assert outcome(again.path) == outcome(straight.path)
     with pytest.raises(ConfigError, match=r"seams\.gate: ngpt -> None"):
         train(make_config("gpt", seams={k: v for k, v in SOME.items() if k != "gate"}), tmp_path / "broken")
+
+
+def test_parts_that_do_not_fit_each_other_are_one_line(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Scales of queries' heads meet half as many heads of keys."""
+    sizes = {"vocab_size": 257, "num_layers": 1, "num_heads": 4, "d_model": 16}
+    with pytest.raises(ConfigError, match=r"ngpt\+gqa\.attention: parts of these methods don't fit"):
+        train(make_config("ngpt", seams={"attention": "gqa"}, model=sizes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

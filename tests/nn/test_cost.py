@@ -39,7 +39,7 @@ def test_the_padding_of_matrices_is_no_cost() -> None:
 @pytest.mark.parametrize("method", methods.names())
 def test_products_of_matrices_are_those_that_a_profiler_sees(method: str) -> None:
     """Attention apart, of which a profiler sees whole squares. One sequence of one token has none: each pair is its own."""
-    dims = Dims(vocab_size=19, num_layers=4, num_heads=2, d_model=32, d_ff=48)
+    dims = Dims(vocab_size=19, num_layers=4, num_heads=2, d_model=32, d_ff=32)
     model, tokens = build_model(method, dims), torch.zeros(1, 1, dtype=torch.long)
     if model.embed.prefix:
         pytest.skip("attends to what stands before the text")

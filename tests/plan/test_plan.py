@@ -38,7 +38,7 @@ def config(method: str, dims: Dims, batch: int, context: int) -> RunConfig:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("method", ["gpt", "ngpt"])
+@pytest.mark.parametrize("method", ["gpt", "ngpt", "softcap", "relu2", "gated_attention"])
 def test_memory_is_near_a_measured_peak(method: str, size: str) -> None:
     """Within a fifth: the backward has tensors of its own, and not all gradients meet all activations."""
     dims, batch, context = SIZES[size]

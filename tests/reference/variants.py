@@ -62,7 +62,7 @@ def skips(
 ) -> list[Tensor]:
     """Layer i of the second half gets w_i times the stream after layer L - 1 - i; weights in the order of use."""
     L, after = p.dims.num_layers, {}
-    w = p.stored("stream.weights")
+    w = p.stored("stream.weights") if L > 1 else []
     for i in range(L):
         if i >= L - L // 2:
             h_T = [h + w[i - (L - L // 2)] * s for h, s in zip(h_T, after[mirror(i, L)], strict=True)]

@@ -11,7 +11,8 @@ from ngptlab.config import Dims, OptimConfig
 from ngptlab.nn.decoder import Parts
 from ngptlab.optim.groups import make_optimizer
 
-DIMS = Dims(vocab_size=17, num_layers=2, num_heads=2, d_model=16)
+DIMS = Dims(vocab_size=17, num_layers=2, num_heads=4, d_model=16)
+"""Four heads, because one head of keys would fit any number of queries' heads."""
 LR = 2**-9
 
 
