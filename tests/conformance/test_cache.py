@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from distinct import MODELS
 from ngptlab import ConfigError, DataError, Decoder, Dims, build_model, methods
 from ngptlab.conformance.models import in_pieces, noisy
 from ngptlab.nn import blocks, decoder
@@ -26,7 +27,7 @@ TOKENS = (torch.arange(3 * LENGTH) ** 2 * 5 % 17).view(3, LENGTH)
 # 6e-8 follow each other in each of four branches, and norms of 8 to 16 entries amplify them: 64 roundings of the largest.
 EXACT = {"rtol": 0.0, "atol": 1e-12}
 
-every_method = pytest.mark.parametrize("method", methods.names())
+every_method = pytest.mark.parametrize("method", MODELS)
 
 
 @st.composite
@@ -68,7 +69,7 @@ def windows(method: str) -> bool:
     return methods.load(method).mask == AllBefore() and not build_model(method, DIMS).embed.prefix
 
 
-@pytest.mark.parametrize("method", [name for name in methods.names() if windows(name)])
+@pytest.mark.parametrize("method", [name for name in MODELS if windows(name)])
 @settings(max_examples=15, deadline=None)
 @given(cuts=pieces(), window=st.integers(1, LENGTH + 2), capacity=st.sampled_from([0, 5, 40]))
 @torch.no_grad()

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ngptlab import Dims, build_model, methods
+from distinct import MODELS
+from ngptlab import Dims, build_model
 from ngptlab.nn.blocks import FeedForward
 from ngptlab.nn.folded import folded
 
@@ -16,7 +17,7 @@ TOKENS = (torch.arange(40) ** 2 * 5 % 17).view(2, 20)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize("method", MODELS)
 @torch.no_grad()
 def test_equal_bit_for_bit(method: str, dtype: torch.dtype) -> None:
     model = build_model(method, DIMS, seed=3)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
+from distinct import MODELS
 from ngptlab import Decoder, Dims, build_model, methods
 from ngptlab.config import OptimConfig
 from ngptlab.nn.cache import Cache
 from ngptlab.nn.folded import folded
-from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import UnitWeights
 from ngptlab.nn.roles import D_MODEL_AXIS, Role, roles
 from ngptlab.nn.structure import NextToken
@@ -39,14 +38,7 @@ CASES = {
     "autocast to float16": ("float16", True),
 }
 every_method = pytest.mark.parametrize("method", methods.names())
-# Methods that differ in their optimizer alone compile to the same code.
-SEAMS = {
-    name: replace(methods.load(name), optimizer=AdamW(), weight_decay=0.0, warmup_steps=0)
-    for name in methods.names()
-}
-every_model = pytest.mark.parametrize(
-    "method", [name for name, seams in SEAMS.items() if name == min(n for n in SEAMS if SEAMS[n] == seams)]
-)
+every_model = pytest.mark.parametrize("method", MODELS)
 every_case = pytest.mark.parametrize("case", CASES)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 every_device = pytest.mark.parametrize("device", DEVICES)
@@ -111,7 +103,7 @@ def test_logits_loss_and_gradients_are_those_of_float32(method: str, case: str, 
 
 
 @every_case
-@every_method
+@every_model
 @torch.no_grad()
 def test_token_by_token_and_folded_as_at_once(method: str, case: str) -> None:
     exact, (model, within) = perturbed(method)(INPUTS), made(method, case)

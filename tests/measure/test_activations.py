@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from distinct import MODELS
 from ngptlab import methods
 from ngptlab.config import Dims
 from ngptlab.measure.activations import measure as activations_module
@@ -104,13 +105,13 @@ SEAMS = ("embed", "stream", "block", "attention", "value", "mask", "attn_out")
 OF_STRUCTURE = {f.name: f.default for f in fields(Parts) if f.name in SEAMS}
 PLAIN = [
     name
-    for name in methods.names()
+    for name in MODELS
     if all(getattr(methods.load(name), seam) == part for seam, part in OF_STRUCTURE.items())
     and not any("W_o" in zero for zero in zeros_of(name))
 ]
 
 
-@pytest.mark.parametrize("method", [name for name in methods.names() if name not in PLAIN])
+@pytest.mark.parametrize("method", [name for name in MODELS if name not in PLAIN])
 def test_every_quantity_is_there_at_every_token_whatever_the_structure(method: str) -> None:
     found = activations(built(method), TOKENS)
     assert (found["tokens"], [block["layer"] for block in found["blocks"]]) == (35, [0, 1, 2])
@@ -175,7 +176,7 @@ def test_the_size_of_a_forward_pass_changes_nothing(budget: int, monkeypatch: py
             assert b[quantity] == pytest.approx(a[quantity], rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize("method", MODELS)
 def test_no_hook_stays(method: str) -> None:
     model = built(method, torch.float32)
     before = model(torch.from_numpy(TOKENS))

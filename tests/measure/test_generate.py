@@ -6,7 +6,8 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from ngptlab import ConfigError, Decoder, Dims, build_model, methods
+from distinct import MODELS
+from ngptlab import ConfigError, Decoder, Dims, build_model
 from ngptlab.conformance.models import noisy
 from ngptlab.sampling.choose import Sampling, probabilities
 from ngptlab.sampling.generate import generate
@@ -16,7 +17,7 @@ PROMPT = [22, 3, 11, 0, 7]
 END = 9
 GREEDY = Sampling(temperature=0)
 
-every_method = pytest.mark.parametrize("method", methods.names())
+every_method = pytest.mark.parametrize("method", MODELS)
 
 
 @torch.no_grad()

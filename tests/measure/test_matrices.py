@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from distinct import MODELS
 from ngptlab import methods
 from ngptlab.config import Dims
 from ngptlab.measure import matrices as matrices_module
@@ -26,7 +27,7 @@ from ngptlab.nn.shared import Shared
 from ngptlab.nn.structure import OwnHead
 
 DIMS = Dims(vocab_size=19, num_layers=2, num_heads=2, d_model=12, d_ff=20)
-every_method = pytest.mark.parametrize("method", methods.names())
+every_method = pytest.mark.parametrize("method", MODELS)
 
 # Float64 throughout, sums of at most 20 products of order 1.
 TOLERANCE = {"rtol": 1e-12, "atol": 1e-13}
@@ -56,11 +57,7 @@ PLAIN = {f.name: f.default for f in fields(Parts) if f.name in ("attention", "va
 
 @pytest.mark.parametrize(
     "method",
-    [
-        m
-        for m in methods.names()
-        if all(getattr(methods.load(m), seam) == part for seam, part in PLAIN.items())
-    ],
+    [m for m in MODELS if all(getattr(methods.load(m), seam) == part for seam, part in PLAIN.items())],
 )
 def test_attention_is_the_sum_of_its_heads(method: str) -> None:
     """Each head computed from what `heads()` says is its own gives attention, so the cut is the forward pass's."""
@@ -101,7 +98,7 @@ def test_heads_set_by_hand(leaf: str) -> None:
 
 @pytest.mark.parametrize(
     "method",
-    [m for m in methods.names() if methods.load(m).mlp == GatedMlp() and methods.load(m).head == OwnHead()],
+    [m for m in MODELS if methods.load(m).mlp == GatedMlp() and methods.load(m).head == OwnHead()],
 )
 def test_effective_matrices_are_those_that_meet_the_hidden_state(method: str) -> None:
     model, h_ND = built(method), draw(7, 12)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from distinct import MODELS
 from ngptlab import Decoder, Dims, build_model, methods
 from ngptlab.conformance.models import noisy
 from ngptlab.measure.length import reading
@@ -25,7 +26,7 @@ from ngptlab.nn.rope import Angles, rope_tables
 DIMS = Dims(vocab_size=19, num_layers=2, num_heads=2, d_model=16, d_ff=22)
 DOCUMENTS = np.random.default_rng(0).integers(0, 19, (3, 71))
 
-every_method = pytest.mark.parametrize("method", methods.names())
+every_method = pytest.mark.parametrize("method", MODELS)
 
 
 def large(method: str) -> Decoder:
