@@ -22,7 +22,7 @@ from ngptlab.export.imported_tokenizer import moved_tokenizer
 from ngptlab.export.llama import check_gains, check_parts, own_weights
 from ngptlab.export.provenance import FILE, read_provenance, unread_facts
 from ngptlab.export.write import WEIGHTS
-from ngptlab.method_files.copies import adopt
+from ngptlab.method_files.copies import read_copies
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import load_weights, save_checkpoint
@@ -56,7 +56,7 @@ def import_export(
         raise CheckpointError(
             f"{source / FILE}: its config has the hash {config.hash}, not {facts['config_hash']}"
         )
-    adopt(source, config)
+    read_copies(source, config)
     if tokenizer is not None or end_of_text is not None:
         config = moved_tokenizer(config, source, tokenizer, end_of_text)
         tell(

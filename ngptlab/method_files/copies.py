@@ -26,11 +26,11 @@ def load_config(path: Path) -> RunConfig:
         ConfigError: as `config.load`; or a copy is not what the config names.
     """
     config = configs.load(path)
-    adopt(path.parent, config)
+    read_copies(path.parent, config)
     return config
 
 
-def adopt(folder: Path, config: RunConfig) -> None:
+def read_copies(folder: Path, config: RunConfig) -> None:
     """Read the copies in `folder`/methods of what the config names. One that is missing is asked for when it is to be run.
 
     Raises:

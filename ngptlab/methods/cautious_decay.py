@@ -15,8 +15,9 @@ from ngptlab.config import OptimConfig
 from ngptlab.nn.decoder import Parts
 from ngptlab.nn.optimizers import Groups, Optimizers
 from ngptlab.nn.parts import Add, FreeWeights, HeadWidthPower, PlainLogits, RMSNorm, Rotate, SwiGLU
+from ngptlab.nn.precision import wide
 from ngptlab.nn.roles import Role
-from ngptlab.nn.updates import OneByOne, State, adam_direction, wide
+from ngptlab.nn.updates import OneByOne, State, adam_direction
 
 
 class CautiousAdamW(OneByOne):

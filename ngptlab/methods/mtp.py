@@ -36,12 +36,14 @@ class _Ahead(Loss):
         self.weights = {k: weight for k, weight in enumerate(weights) if weight}
 
     def forward(self, h_BTD: Tensor, rows_VD: Tensor, targets_BT: Tensor, logits_map: LogitsMap) -> Tensor:
+        # A sequence has no token further ahead than it is long.
+        weights = {k: weight for k, weight in self.weights.items() if k < h_BTD.shape[1]}
         total = h_BTD.new_zeros(())
-        for k, weight in self.weights.items():
+        for k, weight in weights.items():
             # Position t gives token t + 1 + k, which is the target of position t + k.
             h_ND, targets_N = h_BTD[:, : h_BTD.shape[1] - k].flatten(0, 1), targets_BT[:, k:].flatten()
             total = total + weight * mean_loss(h_ND, rows_VD, targets_N, logits_map)
-        return total / sum(self.weights.values())
+        return total / sum(weights.values())
 
 
 METHOD = Parts(

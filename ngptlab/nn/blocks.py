@@ -44,7 +44,7 @@ class Attention(nn.Module):
 
     def __init__(self, dims: Dims, parts: Parts, layer: int) -> None:
         super().__init__()
-        self.num_heads, self.d_head, self.layer = dims.num_heads, dims.d_head, layer
+        self.d_head, self.layer = dims.d_head, layer
         self.W_q = matrix(dims.d_model, dims.d_model)
         self.W_k = matrix(dims.d_model, dims.d_model)
         self.W_v = matrix(dims.d_model, dims.d_model)
@@ -237,7 +237,7 @@ class Parts:
     attention: ModulePart = SelfAttention()
     """The branch in which tokens meet: (h, shared) -> branch."""
     value: BlockPart = OwnValues()
-    """What attention mixes: (v, h, shared) -> v."""
+    """What attention mixes: (v, h, shared) -> v, [B, T, heads, K]; grouped queries have fewer heads of values."""
     mask: BlockPart = AllBefore()
     """How many positions a token attends to, its own among them."""
     attn_out: BlockPart = AllHeads()

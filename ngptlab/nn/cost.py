@@ -17,6 +17,7 @@ from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.fast.counted import attention_counted
 
 PERIOD = 4
+"""Layers after which a pattern over blocks comes again at the latest, where layers are extrapolated."""
 MANY_LAYERS = 64
 """Layers that are built without values in a fraction of a second."""
 FORWARD_AND_BACKWARD = 3

@@ -173,9 +173,8 @@ class Decoder(nn.Module):
             std = 0.0 if name in zeros else self.init_std(name, kinds[name], weight.shape[-1])
             weight.copy_(draw * std)
 
-        for name, draw in _plain_draws(
-            self.dims, seed
-        ):  # one at a time: all of them are as large as the model
+        # One draw at a time, because all of them are as large as the model.
+        for name, draw in _plain_draws(self.dims, seed):
             if name in matrices and matrices[name].shape == draw.shape:
                 fill(name, draw)
         for name, weight in list(matrices.items()):

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ngptlab.config.draws import USUAL_STD
 from ngptlab.nn.optimizers import BesideAdamW
+from ngptlab.nn.precision import wide
 from ngptlab.nn.roles import Role
-from ngptlab.nn.updates import State, wide
+from ngptlab.nn.updates import State
 
 TINY = 1e-30
 """Below any norm that is not zero: what is divided by it stays zero."""
-USUAL_STD = 0.02
-"""Of matrices as they are drawn by default."""
 
 
 @dataclass(frozen=True)

@@ -91,11 +91,28 @@ def zero_at_first(model: nn.Module) -> set[str]:
     return {name for name, owner, leaf in _parameters(model) if leaf in getattr(owner, "starts_at_zero", ())}
 
 
+def _role(name: str, owner: nn.Module, leaf: str) -> Role:
+    return getattr(owner, "roles", {}).get(leaf) or role(name)
+
+
 def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """Full name, module and name there of every parameter, as `named_parameters` orders them."""
     for place, owner in model.named_modules():
         for leaf, _ in owner.named_parameters(recurse=False):
             yield (f"{place}.{leaf}" if place else leaf), owner, leaf
+
+
+def along_d_model(model: nn.Module) -> Iterator[tuple[Tensor, int]]:
+    """Every matrix that has an axis along d_model, and which."""
+    for name, owner, leaf in _parameters(model):
+        axis = D_MODEL_AXIS.get(_role(name, owner, leaf))
+        if axis is not None:
+            yield getattr(owner, leaf), axis
+
+
+def d_model_axes(model: nn.Module) -> dict[str, int]:
+    """The axis that runs along d_model, of every parameter that has one, by full name."""
+    return {name: D_MODEL_AXIS[kind] for name, kind in roles(model).items() if kind in D_MODEL_AXIS}
 
 
 def scale_kind(name: str) -> ScaleKind:
@@ -110,23 +127,6 @@ def scale_kind(name: str) -> ScaleKind:
     raise ConfigError(
         f"scale {name!r} has no kind, which these rules of parametrization need; name it as one of {', '.join(SCALES)}"
     )
-
-
-def _role(name: str, owner: nn.Module, leaf: str) -> Role:
-    return getattr(owner, "roles", {}).get(leaf) or role(name)
-
-
-def along_d_model(model: nn.Module) -> Iterator[tuple[Tensor, int]]:
-    """Every matrix that has an axis along d_model, and which."""
-    for name, owner, leaf in _parameters(model):
-        axis = D_MODEL_AXIS.get(_role(name, owner, leaf))
-        if axis is not None:
-            yield getattr(owner, leaf), axis
-
-
-def d_model_axes(model: nn.Module) -> dict[str, int]:
-    """The axis that runs along d_model, of every parameter that has one, by full name."""
-    return {name: D_MODEL_AXIS[kind] for name, kind in roles(model).items() if kind in D_MODEL_AXIS}
 
 
 def placed(name: str) -> tuple[int | None, str]:

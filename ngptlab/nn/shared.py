@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +25,6 @@ class Shared:
     """What was read before; None where the text begins here."""
     v1_BTHK: Tensor | None = None
     """Values of the first block as projected."""
-    noted: dict[str, Tensor] = field(default_factory=dict)
-    """Whatever else a method's parts hand on to each other, by a name of theirs."""
 
     def past(self, layer: int) -> Past | None:
         """Keys and values of a layer that were read before; None without a cache."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ngptlab.nn.optimizers import Groups
+from ngptlab.nn.precision import wide
 
 State = dict[str, Tensor]
 """What is kept of one parameter from step to step."""
@@ -39,11 +40,6 @@ class OneByOne(torch.optim.Optimizer):
     def update(self, weight: Tensor, grad: Tensor, state: State, group: dict[str, Any]) -> None:
         """Move `weight` in place. `grad` is in float32 at least, and must not be changed."""
         raise NotImplementedError
-
-
-def wide(x: Tensor) -> Tensor:
-    """In float32 at least."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def kept(state: State, name: str, like: Tensor) -> Tensor:

@@ -379,3 +379,9 @@ def test_an_mlp_without_a_gate_folds_and_shows_its_matrices() -> None:
     assert mlp.as_used(stored) is stored
     mlp.fold(lambda weight: nn.Parameter(weight.bfloat16(), requires_grad=False))
     assert mlp.W_u.dtype == torch.bfloat16
+
+
+def test_a_sequence_of_one_token_has_none_further_ahead() -> None:
+    ahead, plain = build_model("mtp", DIMS, seed=1), build_model("gpt", DIMS, seed=1)
+    one = TOKENS[:, :1]
+    assert torch.equal(ahead.loss(one, one), plain.loss(one, one)), "not the mean of nothing"
