@@ -31,6 +31,7 @@ from ngptlab.export.vocabulary import (
     suppressed,
 )
 from ngptlab.nn.decoder import Decoder, Parts
+from ngptlab.nn.roles import Role, roles
 from ngptlab.param.apply import apply
 from ngptlab.param.rules import rules
 
@@ -170,11 +171,12 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
         """As in transformers; new rows are then constrained as the method's are, and known tokens keep all they had.
 
         Raises:
-            ConfigError: no vocabulary is of that size, or the method's logits don't follow the vocabulary.
+            ConfigError: no vocabulary is of that size, or something of the method doesn't follow the vocabulary.
         """
         if new_num_tokens is not None and new_num_tokens < 1:
             raise ConfigError(f"resize_token_embeddings: given {new_num_tokens} tokens, give 1 or more")
         self._own_head("resize_token_embeddings")
+        self._no_other_table()
         before = self.model.dims.vocab_size
         after = len(super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing).weight)
         if after != before:
@@ -192,6 +194,18 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
         if self.model.head is self.model.E_in:
             raise ConfigError(
                 f"{call}: this model has one matrix for embedding and head, which is not supported here"
+            )
+
+    def _no_other_table(self) -> None:
+        others = [
+            name
+            for name, role in roles(self.model).items()
+            if role is Role.EMBEDDING and name not in ("E_in", "E_out")
+        ]
+        if others:
+            raise ConfigError(
+                f"resize_token_embeddings: {others[0]} of this model has rows of its own, which would not follow; train a model "
+                "of the vocabulary you need"
             )
 
     @torch.no_grad()

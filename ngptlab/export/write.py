@@ -71,7 +71,7 @@ def _files(trained: Trained, form: Form) -> dict[str, bytes]:
         check_parts(model.parts)
         weights, code = llama_weights(model), {}
     else:
-        _check_cached(model)
+        check_cached(model)
         code = bundle(model.parts)
         weights = {f"model.{name}": weight.detach() for name, weight in model.named_parameters()}
     # No padding token in config.json: Llama would leave that token's row of the embedding untrained.
@@ -92,8 +92,12 @@ def _files(trained: Trained, form: Form) -> dict[str, bytes]:
     return {WEIGHTS: content, **{name: _text(value).encode() for name, value in texts.items()}}
 
 
-def _check_cached(model: Decoder) -> None:
-    """Raises ConfigError where a part remembers what a cache of transformers has no place for."""
+def check_cached(model: Decoder) -> None:
+    """Hold what a model remembers of a text against what a cache of transformers has a place for.
+
+    Raises:
+        ConfigError: a part remembers more, or there are positions before the text.
+    """
     back = [
         f"{name} ({type(module).__name__}) looks back"
         for name, module in model.named_modules()

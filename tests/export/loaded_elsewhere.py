@@ -42,11 +42,15 @@ def check(folder: Path) -> None:
     torch.testing.assert_close(model(tokens, labels=labels).loss, reference["loss"], rtol=0, atol=1e-5)
     last = model(tokens, logits_to_keep=1).logits
     torch.testing.assert_close(last, logits[:, -1:], rtol=0, atol=1e-5)
+    check_text(model, folder)
+    if (folder / "computes-as-another").exists():
+        print(f"{folder.name}: all is well")
+        return
     check_generation(model, tokens)
     check_padding(model, tokens, logits)
-    check_text(model, folder)
     check_narrow(folder, tokens, logits)
-    check_resizing(model, tokens, logits)
+    if not (folder / "of-one-vocabulary").exists():
+        check_resizing(model, tokens, logits)
     print(f"{folder.name}: all is well")
 
 
@@ -55,7 +59,10 @@ def check_generation(model: Any, tokens: torch.Tensor) -> None:
     prompt = tokens[:, :7]
     cached, plain = (model.generate(prompt, use_cache=use, **NEW) for use in (True, False))
     assert cached.equal(plain) and cached.shape == (2, 21)
-    assert len(set(cached[:, 7:].flatten().tolist())) > 3, "tokens that are all alike say nothing"
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    # A head that is the embedding says the last token again, as long as nobody trained it.
+    distinct = len(set(cached[:, 7:].flatten().tolist()))
+    assert distinct > (1 if tied else 3), "tokens that are all alike say nothing"
     beams = [model.generate(prompt, use_cache=use, num_beams=3, **NEW) for use in (True, False)]
     assert beams[0].equal(beams[1])
     # Tokens of the model's vocabulary that stand for no text, of which this model has six.
@@ -79,7 +86,9 @@ def check_padding(model: Any, tokens: torch.Tensor, logits: torch.Tensor) -> Non
                 together = model.generate(ids, attention_mask=mask, num_beams=beams, **NEW)
                 for row, length in enumerate(lengths):
                     alone = model.generate(tokens[row : row + 1, :length], num_beams=beams, **NEW)
-                    assert together[row, width - length :].equal(alone[0])
+                    found, end = together[row, width - length :], alone.shape[1]
+                    assert found[:end].equal(alone[0])
+                    assert bool((found[end:] == 256).all())  # it ended before its neighbor
 
 
 def check_text(model: Any, folder: Path) -> None:

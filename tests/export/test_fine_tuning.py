@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from exported import EXPORTED, OF_ONE_VOCABULARY
 
+from distinct import MODELS
 from ngptlab import ConfigError, methods
 from ngptlab.export.write import export
 from ngptlab.nn.parts import UnitWeights
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.extra
 
 MakeTrained = Callable[..., Trained]
 TOKENS = (torch.arange(48) * 7 % 257).view(2, 24)
-every_method = pytest.mark.parametrize("method", methods.names())
+every_method = pytest.mark.parametrize("method", [name for name in MODELS if name in EXPORTED])
 
 
 @pytest.fixture
@@ -135,6 +137,11 @@ def test_a_vocabulary_of_another_size(
     """Known tokens keep their logits; new ones are as the method has them; the config follows, and generation."""
     model = load(method)
     assert model.generation_config.suppress_tokens == list(range(257, 263))
+    if method in OF_ONE_VOCABULARY:
+        with pytest.raises(ConfigError, match=OF_ONE_VOCABULARY[method]):
+            model.resize_token_embeddings(asked, pad_to_multiple_of=multiple, mean_resizing=mean)
+        assert len(model.model.E_in) == model.config.vocab_size == 263
+        return
     exact, old = model(TOKENS).logits, {n: w.detach().clone() for n, w in model.named_parameters()}
     found = model.resize_token_embeddings(asked, pad_to_multiple_of=multiple, mean_resizing=mean)
     assert found.weight is model.get_input_embeddings().weight is model.model.E_in

@@ -16,6 +16,7 @@ from ngptlab.export.llama import SEAMS, STRUCTURE, check_parts, llama_config
 from ngptlab.export.write import export
 from ngptlab.methods import load, names
 from ngptlab.nn.rope import rope_tables
+from ngptlab.nn.shared import Shared
 from ngptlab.trained import Trained
 
 MakeTrained = Callable[..., Trained]
@@ -69,7 +70,8 @@ def test_attention_mlp_and_embeddings_are_llama_s(make_trained: MakeTrained, tmp
     later = torch.full((9, 9), -torch.inf).triu(1)[None, None]
     angles = llama.LlamaRotaryEmbedding(config)(h_BTD, positions)
     theirs = attention(h_BTD, position_embeddings=angles, attention_mask=later)[0].detach()
-    ours = own(h_BTD, rope_tables(9, dims.num_heads, dims.d_head, like=h_BTD))
+    rope = rope_tables(9, dims.num_heads, dims.d_head, like=h_BTD)
+    ours = own(h_BTD, Shared(TOKENS[:2, :9], h_BTD, rope))
     torch.testing.assert_close(theirs, ours, **CLOSE)
 
     embedding = torch.nn.Embedding.from_pretrained(trained.model.E_in)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from exported import EXPORTED, OF_ONE_VOCABULARY
 from safetensors.torch import save_file
 
+from distinct import MODELS
 from ngptlab import ConfigError, methods
 from ngptlab.export.write import export
 from ngptlab.trained import Trained
@@ -140,15 +142,18 @@ def test_every_method_loads_computes_and_writes(
     pytest.importorskip("transformers")
     folder = tmp_path / "exports"
     folder.mkdir()
-    models = {name: make_trained(name) for name in methods.names()}
+    models = {name: make_trained(name) for name in [*EXPORTED, tomorrow]}
     models["mixture"] = make_trained("gpt", seams={"qk": "ngpt_modded", "gate": tomorrow}, name="mixture")
     models["mup"] = make_trained("qk_norm", param={"rules": "mup", "base_width": 8}, name="mup")
     models["nugpt"] = make_trained("ngpt", param={"rules": "nugpt", "base_width": 8}, name="nugpt")
-    assert tomorrow in models
     for name, trained in models.items():
         # A folder's name is what a run's name may be: not an identifier.
         export(trained, folder / f"demo-{name}+x.qk-s0")
         save_reference(trained, folder / f"demo-{name}+x.qk-s0" / "reference.safetensors")
+        if name in OF_ONE_VOCABULARY:
+            (folder / f"demo-{name}+x.qk-s0" / "of-one-vocabulary").touch()
+        if name in set(EXPORTED) - set(MODELS):
+            (folder / f"demo-{name}+x.qk-s0" / "computes-as-another").touch()
     said = without_ngptlab(folder)
     assert said.count(": all is well") == len(models) and said.count(": saved and loaded") == 2
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, library
 
-from ngptlab import Dims, build_model, methods
+from distinct import MODELS
+from ngptlab import Dims, build_model
 from ngptlab.conformance.models import noisy
 from ngptlab.nn.fast import call as call_module
 from ngptlab.nn.fast import queries_keys as queries_keys_module
@@ -39,7 +40,7 @@ TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2.0**-7}
 """Of the largest value: sums of a hundred products in another order, or two roundings."""
 no_number = pytest.mark.filterwarnings("ignore:invalid value encountered in subtract")
 """Of -inf - -inf, which is thrown away after, a GPU says nothing."""
-every_method = pytest.mark.parametrize("method", methods.names())
+every_method = pytest.mark.parametrize("method", MODELS)
 both_dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
 
 
@@ -163,9 +164,13 @@ def test_a_model(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loss = other.loss(tokens[:, :-1], tokens[:, 1:])
     loss.backward()
     assert_close(loss.detach(), exact_loss.detach(), torch.float32)
-    for mine, theirs in zip(other.parameters(), plain.parameters(), strict=True):
-        assert mine.grad is not None and theirs.grad is not None
-        assert (mine.grad - theirs.grad).norm() < 2e-5 * theirs.grad.norm()
+    gradients = [weight.grad for weight in plain.parameters() if weight.grad is not None]
+    whole = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    for mine, theirs in zip(other.parameters(), gradients, strict=True):
+        assert mine.grad is not None
+        # The gradient of one number is a sum over all positions whose terms may cancel; their rounding does not.
+        cancelled = 2.0**-22 * whole if theirs.numel() == 1 else 0.0
+        assert (mine.grad - theirs).norm() < 2e-5 * theirs.norm() + cancelled
 
 
 @pytest.mark.filterwarnings(
