@@ -130,6 +130,7 @@ def test_documents_read_at_once_follow_from_what_the_method_keeps(
 
 
 def test_positions_before_the_text_have_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PIECE_POSITIONS", (16, 16))
     model, rooms = build_model("meta_tokens", DIMS), []
     hold = Past._hold
     monkeypatch.setattr(Past, "_hold", lambda self, k, v: rooms.append(self._room_for(k)) or hold(self, k, v))
