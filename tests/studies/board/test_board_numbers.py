@@ -14,8 +14,8 @@ from board_runs import LRS, Rank, by_method
 from ngptlab.config import RunConfig
 from ngptlab.config.method_name import stem
 from ngptlab.errors import ConfigError
-from ngptlab.jobs.local import SweepStopped
 from ngptlab.jobs.cost import Cost
+from ngptlab.jobs.local import SweepStopped
 from ngptlab.ledger.book import Ledger
 from ngptlab.stats.estimates import difference, holm
 from ngptlab.studies.board import run as module
