@@ -140,6 +140,8 @@ class InProcess:
         for cell in cells:
             if outcome_of(cell, out).over:
                 continue
+            if (gate := getattr(self, "gate", None)) and not gate.holds(1):
+                break
             try:
                 train(cell.config, run_of(out, cell))
             except DivergedError:

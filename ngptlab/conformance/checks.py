@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import FrozenInstanceError, fields, is_dataclass
+from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ngptlab.config import OptimConfig
+from ngptlab.config import Dims, OptimConfig
 from ngptlab.conformance.models import DIMS, TOKENS, in_pieces, noisy, optimizer_of, perturbed, train
 from ngptlab.errors import ConfigError
 from ngptlab.folders import scratch
 from ngptlab.methods import build_model
 from ngptlab.nn.cache import Cache
 from ngptlab.nn.decoder import Decoder, Parts
+from ngptlab.nn.parts import BlockPart, built
 from ngptlab.nn.roles import Role, d_model_axes, roles
 from ngptlab.nn.seams import misfit
 from ngptlab.optim.groups import groups
@@ -79,6 +80,43 @@ def builds(parts: Parts) -> None:
         raise Broken("logits are not finite at initial weights; look for a division or a root of zero")
     every_parameter_is_filled(parts)
     every_parameter_has_one_role_and_one_group(parts)
+    what_stands_before_W_o_gets_heads(parts)
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A part of `attn_out` that notes what it is given and gives."""
+
+    part: BlockPart
+
+    def build_at(self, dims: Dims, layer: int) -> nn.Module:
+        return _Watching(built(self.part, dims, layer))
+
+
+class _Watching(nn.Module):
+    def __init__(self, module: nn.Module | None) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, o_BTHK: Tensor, v_BTHK: Tensor, h_BTD: Tensor) -> Tensor:
+        after = o_BTHK if self.module is None else self.module(o_BTHK, v_BTHK, h_BTD)
+        heads, want = tuple(o_BTHK.shape[2:]), (DIMS.num_heads, DIMS.d_head)
+        if heads != want:
+            raise Broken(
+                f"attention gives {heads[0]} heads of width {heads[1]} where attn_out stands; give model.num_heads of width "
+                f"d_head there, {want[0]} of {want[1]}, because another method's part may stand there. `joined` may regroup them"
+            )
+        if after.shape != o_BTHK.shape:
+            raise Broken(
+                f"attn_out gives {tuple(after.shape)} for {tuple(o_BTHK.shape)}; return the shape given"
+            )
+        return after
+
+
+def what_stands_before_W_o_gets_heads(parts: Parts) -> None:
+    """[B, T, H, K], as the sizes say, so that any part of `attn_out` fits any attention."""
+    with torch.no_grad():
+        build_model(replace(parts, attn_out=_Watched(parts.attn_out)), DIMS).hidden(TOKENS)
 
 
 def every_parameter_is_filled(parts: Parts) -> None:

@@ -15,7 +15,8 @@ from ngptlab.nn.cache import Cache
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.optim.groups import make_optimizer
 
-DIMS = Dims(vocab_size=17, num_layers=2, num_heads=2, d_model=16, d_ff=24)
+DIMS = Dims(vocab_size=17, num_layers=2, num_heads=4, d_model=16, d_ff=24)
+"""Four heads, because half as many are not one: what takes one head for another's shape would broadcast without a word."""
 TOKENS = torch.tensor([[3, 11, 0, 7, 14, 5, 16, 2]])
 """All different: a row of E_in's gradient is a position's."""
 

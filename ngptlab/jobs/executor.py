@@ -10,6 +10,16 @@ from ngptlab.jobs.cell import Cell
 from ngptlab.train.stop import StopRequest
 
 
+class Gate(Protocol):
+    """Says whether there is time for more runs."""
+
+    def holds(self, runs: int) -> bool:
+        """Whether so many may be started."""
+
+    def took(self, runs: int, seconds: float) -> None:
+        """Told what so many took together."""
+
+
 class Executor(Protocol):
     """Trains cells."""
 

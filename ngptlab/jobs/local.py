@@ -29,7 +29,7 @@ from ngptlab.errors import ConfigError
 from ngptlab.folders import own, refuse_link
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
-from ngptlab.jobs.executor import Executor
+from ngptlab.jobs.executor import Executor, Gate
 from ngptlab.jobs.outcome import Outcome, outcome
 from ngptlab.jobs.progress import Progress, read_progress
 from ngptlab.jobs.stacks import Cells, stacks
@@ -62,6 +62,8 @@ class Worker:
     cells: tuple[Cell, ...]
     process: subprocess.Popen[bytes]
     log: Path
+    begun: float
+    """By the monotonic clock."""
 
 
 def cores() -> int:
@@ -151,6 +153,8 @@ class Local:
     """Processes at once, each on its share of the cores; 0: one a core, or one on a GPU."""
     stack: int | None = 1
     """Most cells of one shape that are trained as one program; 1: none; None: as many as pays."""
+    gate: Gate | None = None
+    """Asked before each start. From its first no on nothing is started; what is under way ends, and the rest stays untrained."""
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -168,7 +172,7 @@ class Local:
         workers = self.workers or (1 if on_cuda(cells[0].config.device) else cores())
         with Board(cells) as board:
             waiting = _stacked(_unfinished(cells, out, board), out, board, self.stack, workers)
-            return _train(cells, waiting, out, workers, board, request)
+            return _train(cells, waiting, out, workers, board, request, self.gate)
 
 
 def _unfinished(cells: Sequence[Cell], out: Path, board: Board) -> list[Cell]:
@@ -196,6 +200,7 @@ def _train(
     workers: int,
     board: Board,
     request: StopRequest,
+    gate: Gate | None,
 ) -> dict[str, str]:
     """Train `groups` of the cells, each in a process; why cells failed, by hash."""
     waiting, threads = deque(groups), max(1, cores() // workers)
@@ -208,6 +213,9 @@ def _train(
                 finished = sum(outcome(cell, out).over for cell in cells)
                 raise SweepStopped(request.signal_number, finished, len(cells))
             while waiting and len(active) < workers:
+                if gate and not gate.holds(len(waiting[0])):
+                    waiting.clear()
+                    break
                 active.append(_start(waiting.popleft(), out, threads))
             time.sleep(POLL_SECONDS)
             for worker in list(active):
@@ -216,6 +224,8 @@ def _train(
                         board.set(cell, "running", _progress(out, cell))
                 else:
                     active.remove(worker)
+                    if gate:
+                        gate.took(len(worker.cells), time.monotonic() - worker.begun)
                     waiting.extend((cell,) for cell in _close(worker, out, failures, board))
             board.refresh(workers)
     finally:
@@ -253,7 +263,7 @@ def _start(cells: tuple[Cell, ...], out: Path, threads: int) -> Worker:
             # Ctrl-C goes to a terminal's whole group; only the sweep shall hear it, and tell its workers once.
             start_new_session=True,
         )
-    return Worker(cells, process, log_path)
+    return Worker(cells, process, log_path, time.monotonic())
 
 
 def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) -> list[Cell]:

@@ -3,7 +3,8 @@
 Source: arXiv:2410.05258; branch difft of alxndrTL/modded-nanogpt. lambda = exp(q_1 . k_1) - exp(q_2 . k_2) + lambda_0, with four
 trained vectors a block drawn with std 0.1, and lambda_0 = 0.8 - 0.6 exp(-0.3 l), l from 0. Each pair is normed and multiplied by
 1 - lambda_0. The norm has no gain here, and head i is paired with head i + H/2, where the paper pairs neighbours: the same up to
-the order of rows. Both maps meet both halves of the values, so attention is computed for 2 H heads.
+the order of rows. Both maps meet both halves of the values, so attention is computed for 2 H heads. What stands between attention
+and W_o gets H heads, head i the half that its own values are mixed into.
 
 Axes in names: P pairs of heads, J = 2 K.
 """
@@ -52,7 +53,12 @@ class _TwoMaps(Attention):
         first_BTPJ = torch.cat((o11_BTPK, o12_BTPK), dim=-1)
         second_BTPJ = torch.cat((o21_BTPK, o22_BTPK), dim=-1)
         share = self.second_share().to(o_BTHK.dtype)
-        return (1 - self.lambda_0) * rms_norm(first_BTPJ - share * second_BTPJ)
+        o_BTPJ = (1 - self.lambda_0) * rms_norm(first_BTPJ - share * second_BTPJ)
+        return torch.cat(o_BTPJ.chunk(2, dim=-1), dim=2)
+
+    def joined(self, o_BTHK: Tensor) -> Tensor:
+        # W_o reads pair after pair.
+        return super().joined(torch.cat(o_BTHK.chunk(2, dim=2), dim=-1))
 
     def second_share(self) -> Tensor:
         """lambda, a scalar."""

@@ -63,6 +63,12 @@ class Past:
         """Positions held."""
         return self._held
 
+    @property
+    def position_values(self) -> int:
+        """Values of keys and values that a position of one sequence takes; 0 before the first call."""
+        room = self._room_2BHSK
+        return 0 if room is None else 2 * room.shape[2] * room.shape[4]
+
     def select(self, rows: Tensor) -> None:
         """Keep these sequences of the batch, in this order; one that is named twice is there twice."""
         if self._room_2BHSK is not None:

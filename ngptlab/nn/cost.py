@@ -1,4 +1,4 @@
-"""Operations of a training step, counted on a model without values: whatever a method multiplies is in it.
+"""Operations of a training step, and what a cache keeps, counted on a model without values: whatever a method does is in it.
 
 The convention is that of ngptlab/flops.py, whose formula gives the same number for the plain decoder. Products of matrices are
 counted where torch makes them. The embedding, elementwise operations, the loss and the optimizer are left out.
@@ -13,6 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ngptlab.config import Dims, TrainConfig
+from ngptlab.nn.cache import Cache
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.fast.counted import attention_counted
 
@@ -46,6 +47,21 @@ def _token_flops(dims: Dims, parts: Parts, context: int) -> int:
         with FlopCounterMode(display=False) as products, attention_counted() as attended:
             model(tokens_BT)
     return int(FORWARD_AND_BACKWARD * (products.get_total_flops() + sum(attended)) // context)
+
+
+def cached_values(dims: Dims, parts: Parts) -> int:
+    """Values that a cache keeps for each position of a text, over all layers: as attention hands them over, not as sizes suggest.
+
+    What parts keep of the last position alone does not grow with the text, and is left out.
+    """
+    return extrapolated(lambda few: _cached_values(few, parts), dims, whole=MANY_LAYERS)
+
+
+def _cached_values(dims: Dims, parts: Parts) -> int:
+    with torch.device("meta"), torch.no_grad():
+        model, cache = Decoder(dims, parts), Cache(dims)
+        model(torch.zeros(1, 1, dtype=torch.long), cache)
+    return sum(layer.position_values for layer in cache.layers)
 
 
 def mean_token_flops(dims: Dims, parts: Parts, train: TrainConfig) -> int:

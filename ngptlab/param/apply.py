@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from ngptlab.config import OptimConfig
 from ngptlab.config.draws import initial
 from ngptlab.errors import ConfigError
@@ -29,6 +31,7 @@ def apply(model: Decoder, rules: Rules, optim: OptimConfig | None = None) -> Non
         )
     if rules.adam_only:
         _check_widths(model, kinds)
+        _check_starts(model, scales)
     if rules.normalized_only:
         _check_normalized(model, scales)
     optim = optim or OptimConfig()
@@ -55,6 +58,25 @@ def _check_widths(model: Decoder, kinds: dict[str, Role]) -> None:
         raise ConfigError(
             f"param.rules: muP and nuGPT know matrices that read or write the stream, and {inner[0]} does neither; take sp"
         )
+
+
+def _check_starts(model: Decoder, scales: dict[str, Scale]) -> None:
+    """Refuse scales whose start follows from the width.
+
+    The rules leave where a scale starts and how fast it moves as the method has them, which is right where it multiplies entries
+    that are as large at all widths, as theirs are. A factor of sqrt(d_model) on the embedding makes the stream grow with the
+    width. A nonlinearity that bends at a fixed size then bends more in wider models, and no rule for its slope is known to us.
+    """
+    dims = model.dims
+    wider = {"d_model": 2 * dims.d_model, "num_heads": 2 * dims.num_heads, "d_ff": 2 * dims.d_ff}
+    with torch.device("meta"):
+        twin = dict(Decoder(dims.model_copy(update=wider), model.parts).named_modules())
+    for name, scale in scales.items():
+        if isinstance(other := twin.get(name), Scale) and other.init != scale.init:
+            raise ConfigError(
+                f"param.rules: muP and nuGPT hold the stream to one size at all widths, and {name} starts at {scale.init:.4g} "
+                f"here and at {other.init:.4g} at twice the width; take sp"
+            )
 
 
 def _start_alpha(scales: dict[str, Scale], rules: Rules, start: float | None) -> None:

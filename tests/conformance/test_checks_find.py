@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from ngptlab import methods
 from ngptlab.config import Dims
+from ngptlab.conformance import checks, models
 from ngptlab.conformance.checks import CHECKS, Broken
 from ngptlab.conformance.run import check
+from ngptlab.methods.gqa import GroupedQueries
 from ngptlab.nn.blocks import Attention
 from ngptlab.nn.decoder import Parts
 from ngptlab.nn.parts import Scale
@@ -153,8 +155,30 @@ class TwoKeys(Attention):
 
 @dataclass(frozen=True)
 class Attending:
+    kind: type[Attention]
+
     def build(self, dims: Dims, parts: Parts, layer: int) -> nn.Module:
-        return TwoKeys(dims, parts, layer)
+        return self.kind(dims, parts, layer)
+
+
+class OwnValueGroupsForgotten(nn.Module):
+    """As exclusive attention, but of values as they come: one head for each group where queries are grouped."""
+
+    def forward(self, o_BTHK: Tensor, v_BTHK: Tensor, h_BTD: Tensor) -> Tensor:
+        return o_BTHK - 0.1 * (o_BTHK * v_BTHK).sum(-1, keepdim=True) * v_BTHK
+
+
+class InPairs(Attention):
+    """Gives half as many heads, twice as wide: W_o does not see the difference."""
+
+    def attend(self, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, shared: Shared) -> Tensor:
+        o_BTHK = super().attend(q_BTHK, k_BTHK, v_BTHK, shared)
+        return o_BTHK.reshape(*o_BTHK.shape[:2], -1, 2 * self.d_head)
+
+
+class Transposing(nn.Module):
+    def forward(self, o_BTHK: Tensor, v_BTHK: Tensor, h_BTD: Tensor) -> Tensor:
+        return o_BTHK.flatten(2).unsqueeze(2)
 
 
 @dataclass(frozen=True)
@@ -191,11 +215,13 @@ def test_what_looks_back_and_says_so_is_whole() -> None:
         ("parts are frozen records", {"weight_decay": "0.1"}, "weight_decay is str; give a number"),
         ("parts are frozen records", {"norm": Holding(nn.ReLU())}, "an equal copy does not compare equal"),
         ("builds", {"norm": Norm(Parametrized)}, "gain"),
+        ("builds", {"attention": Attending(InPairs)}, "attention gives 2 heads of width 8 where attn_out"),
+        ("builds", {"attn_out": Norm(Transposing)}, r"attn_out gives \(1, 8, 1, 16\) for \(1, 8, 4, 4\)"),
         ("no later token leaks", {"norm": Norm(Listening)}, "depends on token 1, a later one"),
         ("gradients reach every parameter", {"norm": Norm(Unused)}, "no gradient reaches .*s_u.stored"),
         ("cached as uncached", {"norm": Norm(ByLength)}, "through a cache, logits are off by"),
         ("cached as uncached", {"embed": Norm(Remembering)}, "write looks_back = True"),
-        ("cached as uncached", {"attention": Attending()}, "write looks_back = True"),
+        ("cached as uncached", {"attention": Attending(TwoKeys)}, "write looks_back = True"),
         ("no later token leaks", {"norm": Norm(Drawing)}, "other logits a second time"),
         ("resumes bit for bit", {"norm": Norm(Counting)}, "a resumed run goes on otherwise"),
         ("finite in bfloat16", {"norm": Norm(Overflowing)}, "not finite in bfloat16"),
@@ -208,6 +234,17 @@ def test_a_broken_method_is_told_what_to_mend(what: str, changes: dict[str, Any]
     with pytest.raises(Exception, match=message) as caught:
         CHECKS[what](replace(GPT, **changes))
     assert "\n" not in str(caught.value)
+
+
+def test_heads_taken_for_groups_of_heads_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two heads and one group, which is broadcast, no check says a word."""
+    parts = replace(GPT, attention=GroupedQueries(), attn_out=Norm(OwnValueGroupsForgotten))
+    with pytest.raises(Broken, match=r"mine fails 'builds': RuntimeError: .* \(4\) must match .* \(2\)"):
+        check(parts, "mine")
+    two = Dims(vocab_size=17, num_layers=2, num_heads=2, d_model=16, d_ff=24)
+    for module in (checks, models):
+        monkeypatch.setattr(module, "DIMS", two)
+    assert check(parts, "mine") == list(CHECKS)
 
 
 def test_the_first_check_that_fails_is_named() -> None:

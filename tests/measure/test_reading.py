@@ -21,6 +21,7 @@ from ngptlab.measure.length import reading
 from ngptlab.measure.length.reading import read_losses
 from ngptlab.measure.val.measure import losses
 from ngptlab.nn import decoder
+from ngptlab.nn.cache import Cache, Past
 from ngptlab.nn.rope import Angles, rope_tables
 
 DIMS = Dims(vocab_size=19, num_layers=2, num_heads=2, d_model=16, d_ff=22)
@@ -103,6 +104,40 @@ def test_memory_grows_with_the_length_not_its_square(monkeypatch: pytest.MonkeyP
     assert long <= 4 * short
     keys_and_values, mask = 2 * 8 * 4 * 2048, 64 * 2048
     assert long <= max(keys_and_values, 4 * mask)
+
+
+@pytest.mark.parametrize(("method", "fewer"), [("gpt", 1), ("difft", 2), ("gqa", 0.5)])
+def test_documents_read_at_once_follow_from_what_the_method_keeps(
+    method: str, fewer: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method that keeps twice as much has half as many documents in one cache."""
+    asked = []
+    monkeypatch.setattr(reading, "CACHE_BYTES", 4 * 2 * 2 * 16 * 31 * 4)  # four documents of 31 tokens of gpt
+    dims = Dims(vocab_size=19, num_layers=2, num_heads=4, d_model=16, d_ff=16)
+    documents_NS = np.arange(8 * 32).reshape(8, 32) % 19
+
+    class Seen(Cache):
+        def __init__(self, *given: Any, **more: Any) -> None:
+            super().__init__(*given, **more)
+            asked.append(self)
+
+    monkeypatch.setattr(reading, "Cache", Seen)
+    read_losses(build_model(method, dims), documents_NS)
+    assert len(asked) == 8 // (4 / fewer)
+    for cache in asked:
+        room = cache.layers[0]._room_2BHSK
+        assert room is not None and room.shape[3] == 31, "made once, as large as needed"
+
+
+def test_positions_before_the_text_have_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PIECE_POSITIONS", (16, 16))
+    model, rooms = build_model("meta_tokens", DIMS), []
+    hold = Past._hold
+    monkeypatch.setattr(Past, "_hold", lambda self, k, v: rooms.append(self._room_for(k)) or hold(self, k, v))
+    read_losses(model, DOCUMENTS)
+    assert {room.shape[3] for room in rooms if not room.is_meta} == {
+        DOCUMENTS.shape[1] - 1 + model.embed.prefix
+    }
 
 
 def test_a_large_model_reads_32k_tokens_alone_and_in_bounded_pieces() -> None:

@@ -11,7 +11,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from ngptlab import Dims, build_model, flops, methods
 from ngptlab.config import TrainConfig
-from ngptlab.nn.cost import MANY_LAYERS, mean_token_flops, token_flops
+from ngptlab.nn.cache import Cache
+from ngptlab.nn.cost import MANY_LAYERS, cached_values, mean_token_flops, token_flops
 from ngptlab.nn.functions import linear
 from ngptlab.nn.matrices import matrix
 
@@ -111,3 +112,31 @@ def test_a_growing_context_costs_its_mean() -> None:
     train = TrainConfig(steps=10, batch_size=2, context=64)
     half, whole = (token_flops(dims, parts, context) for context in (32, 64))
     assert mean_token_flops(dims, parts, train) == pytest.approx((half + whole) / 2, abs=1)
+
+
+# --- what a cache keeps -----------------------------------------------------------------------------------------------
+
+CACHED = {"gpt": 2.0, "gqa": 1.0, "difft": 4.0, "sliding_window": 2.0, "tokenformer": 2.0, "meta_tokens": 2.0}
+"""In d_model for each layer. Both halves of the values stand beside both maps of difft, each of which has all heads' keys."""
+
+
+@pytest.mark.parametrize("method", CACHED)
+def test_what_a_cache_keeps_is_counted_from_what_attention_hands_it(method: str) -> None:
+    dims = Dims(vocab_size=19, num_layers=3, num_heads=4, d_model=32, d_ff=32)
+    found = cached_values(dims, methods.load(method))
+    assert found == CACHED[method] * 3 * 32
+    # And it is what is allocated, of two sequences of nine tokens.
+    model, cache = build_model(method, dims), Cache(dims)
+    with torch.no_grad():
+        model(torch.zeros(2, 9, dtype=torch.long), cache)
+    rooms = [layer._room_2BHSK for layer in cache.layers]
+    assert sum(room.numel() for room in rooms if room is not None) == 2 * (9 + model.embed.prefix) * found
+
+
+def test_deep_models_cache_as_much_a_layer_as_shallow_ones() -> None:
+    few, many = (
+        Dims(vocab_size=19, num_layers=layers, num_heads=4, d_model=32, d_ff=32)
+        for layers in (4, MANY_LAYERS + 8)
+    )
+    parts = methods.load("difft")
+    assert cached_values(many, parts) == (MANY_LAYERS + 8) // 4 * cached_values(few, parts)

@@ -10,6 +10,7 @@ import torch
 
 from ngptlab import ConfigError, Decoder, Dims, build_model, methods
 from ngptlab.config import OptimConfig, ParamConfig, parse
+from ngptlab.config.draws import Initial
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import FreeWeights, PlainLogits, Scale, UnitWeights
 from ngptlab.nn.roles import Role, ScaleKind, role, roles
@@ -23,7 +24,7 @@ CONFIG = OptimConfig(lr=0.01, weight_decay=0.1)
 
 moved_by_adamw = [name for name in methods.names() if methods.load(name).optimizer == AdamW()]
 # What muP refuses, because it has matrices or a head that rules over width don't know; tests/nn/test_structure.py has the errors.
-REFUSED = {"tied", "tokenformer", "value_embeddings"}
+REFUSED = {"tied", "tokenformer", "value_embeddings", "dyt"}
 of_known_widths = [name for name in moved_by_adamw if name not in REFUSED]
 every_method = pytest.mark.parametrize("method", of_known_widths)
 normalized = [name for name in of_known_widths if methods.load(name).after_step == UnitWeights()]
@@ -107,6 +108,38 @@ def test_nugpt_at_the_base_width_differs_in_stored_scales_alone(method: str) -> 
     tokens = torch.arange(16).view(1, 16)
     # The same function, but for the rounding of stored * (init / stored): 1e-7 of a value, over some twenty products.
     torch.testing.assert_close(model(tokens), plain(tokens), rtol=0, atol=2e-6)
+
+
+def stream_before_the_head(method: str, width: int) -> float:
+    """Root mean square of what the last norm gets at initial weights, drawn by muP; its check of scales left out."""
+    model = Decoder(dims_of(width, vocab_size=64), methods.load(method))
+    model.initial, model.width_ratio, model.std_factors = (
+        Initial(),
+        width / BASE,
+        mup(width / BASE).std_factors,
+    )
+    model.reset(0)
+    seen: list[float] = []
+    model.norm.register_forward_pre_hook(
+        lambda module, given: seen.append(given[0].square().mean().sqrt().item())
+    )
+    model(torch.arange(64)[None])
+    return seen[0]
+
+
+def test_a_start_that_follows_from_the_width_is_refused_because_the_stream_grows() -> None:
+    """16 times as wide, the stream of a factor sqrt(d_model) is four times as large, and the baseline's is not."""
+    growth = {
+        name: stream_before_the_head(name, 16 * BASE) / stream_before_the_head(name, BASE)
+        for name in ("dyt", "gpt")
+    }
+    # A root mean square of 64 rows of 32 normal values is off by 1 / sqrt(2 * 2048) = 1.6%.
+    assert growth == {"dyt": pytest.approx(4, rel=0.05), "gpt": pytest.approx(1, rel=0.05)}
+    for width in (BASE, 2 * BASE):  # at the base too, where settings are tuned for the wider models
+        with pytest.raises(
+            ConfigError, match=r"embed\.factor starts at \S+ here and at \S+ at twice the width; take sp"
+        ):
+            build("dyt", "mup", width)
 
 
 # --- formulas ---------------------------------------------------------------------------------------------------------

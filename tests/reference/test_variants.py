@@ -43,8 +43,16 @@ NARROW = Dims(vocab_size=5, num_layers=4, num_heads=1, d_model=4, d_ff=4)
 CASES = [(FOUR_LAYERS, 6, 2, 0), (FIVE_LAYERS, 7, 1, 1), (ONE_LAYER, 3, 2, 2)]
 LONG = (NARROW, 67, 1, 3)
 
-# A record whose fields say something else than its method's file.
+# A record whose fields say something else than its method's file, or that stands beside another method's.
 OTHER_FIELDS: dict[str, tuple[Parts, Equations]] = {
+    "difft, gated": (
+        replace(methods.load("difft"), attn_out=methods.load("gated_attention").attn_out),
+        Equations(attention=variants.differential, out=variants.gated),
+    ),
+    "difft, without own values": (
+        replace(methods.load("difft"), attn_out=methods.load("xsa").attn_out),
+        Equations(attention=variants.differential, out=variants.without_own_value),
+    ),
     "mtp, three": (
         replace(methods.load("mtp"), loss=Ahead(0.5, 0.25)),
         Equations(loss=variants.several_ahead(1, 0.5, 0.25)),
@@ -120,7 +128,7 @@ def test_logits_loss_and_gradients_are_the_equations(name: str, case: tuple[Dims
 # ---- wrong equations -------------------------------------------------------------------------------------
 
 # Settings in which a slip shows: groups of heads need four, a window of 64 more positions.
-SETTINGS = {"gqa": CASES[1], "sliding_window": LONG}
+SETTINGS = {"gqa": CASES[1], "difft, gated": CASES[1], "sliding_window": LONG}
 
 EVERY_WRONG = [(method, what) for method, wrongs in WRONG_EQUATIONS.items() for what in wrongs]
 

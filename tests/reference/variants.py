@@ -229,7 +229,8 @@ def differential(
 ) -> list[Tensor]:
     """(1 - lambda_0) Norm(attn_1 - lambda attn_2) for each pair of heads (arXiv:2410.05258).
 
-    A pair are head i and head i + H / 2: of queries, of keys, and of the values, which together are one wide value.
+    A pair are head i and head i + H / 2: of queries, of keys, and of the values, which together are one wide value. What stands
+    before W_o gets each half as the head whose values are mixed into it.
     """
     place, K, pairs = f"blocks.{layer}.attn", p.dims.d_model // p.dims.num_heads, p.dims.num_heads // 2
     number = layer + 1 + depth  # of the block, the paper's l, which counts from 1
@@ -246,7 +247,9 @@ def differential(
                 k_T = [paper.rope(k_HT[head][s], s) for s in range(t + 1)]
                 maps.append(mix(paper.rope(q_HT[head][t], t), k_T, wide_T[: t + 1], 1 / math.sqrt(K)))
             o = normed(maps[0] + sign * lambda_ * maps[1])
-            out_T[t].append((1 - lambda_0) * o if last_factor else o)
+            o = (1 - lambda_0) * o if last_factor else o
+            for head, half in ((pair, o[:K]), (pair + pairs, o[K:])):
+                out_T[t].append(p.equations.out(p, layer, head, half, v_HT[head][t], x_T[t]))
     return [product(p, layer, "o", torch.cat(pieces)) for pieces in out_T]
 
 

@@ -57,6 +57,12 @@ def gate_of_another_head(p: Pass, layer: int, head: int, o_K: Tensor, v_K: Tenso
     return variants.gated(p, layer, (head + 1) % p.dims.num_heads, o_K, v_K, x)
 
 
+def gate_of_pairs(p: Pass, layer: int, head: int, o_K: Tensor, v_K: Tensor, x: Tensor) -> Tensor:
+    """The pair's halves one after the other, as if heads were twice as wide."""
+    half = p.dims.num_heads // 2
+    return variants.gated(p, layer, 2 * (head % half) + head // half, o_K, v_K, x)
+
+
 def gate_without_sigmoid(p: Pass, layer: int, head: int, o_K: Tensor, v_K: Tensor, x: Tensor) -> Tensor:
     return o_K * heads(p, p.weights[f"blocks.{layer}.attn.out.W_g"] @ x)[head]
 
@@ -152,6 +158,9 @@ WRONG_EQUATIONS: dict[str, dict[str, dict[str, Any]]] = {
         "lambda_0 of the block before": {"attention": partial(variants.differential, depth=-1)},
         "norm left out": {"attention": partial(variants.differential, normed=identity)},
         "1 - lambda_0 left out": {"attention": partial(variants.differential, last_factor=False)},
+    },
+    "difft, gated": {
+        "gates in the order in which W_o reads": {"out": gate_of_pairs},
     },
     "dyt": {
         "no factor on the embedding": {"start": PLAIN.start},

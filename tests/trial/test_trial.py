@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from ngptlab import methods
 from ngptlab.cli import main
+from ngptlab.config import RunConfig
 from ngptlab.errors import DataError
+from ngptlab.jobs import local
+from ngptlab.jobs.cell import Cell
+from ngptlab.jobs.cost import Cost, shortened
+from ngptlab.jobs.executor import Executor, Gate
 from ngptlab.jobs.local import Local
 from ngptlab.method_files import sources
 from ngptlab.options.types import duration
 from ngptlab.recipes import recipe
 from ngptlab.studies.trial import plan, run
+from ngptlab.studies.trial.budget import Budget
 from ngptlab.studies.trial.files import record, recorded, steps_of
 from ngptlab.studies.trial.numbers import Setting, Trial, diverged
+from ngptlab.train.progress import Reporter, Silent
+from ngptlab.train.stop import StopRequest
 
 Captured = pytest.CaptureFixture[str]
 
@@ -100,7 +111,7 @@ def test_a_whole_try(
     assert (Path(first["folder"]) / "target.json").is_file()
 
     # Again: nothing is trained, nothing is checked, and the file may lie elsewhere.
-    for name in ("check", "sweep", "reach", "train"):
+    for name in ("check", "sweep", "reach", "cost_here"):
         monkeypatch.setattr(run, name, None)
     (work / "elsewhere").mkdir()
     slow.rename(work / "elsewhere" / "slow.py")
@@ -121,16 +132,132 @@ def test_better_is_exit_code_0_and_again_repeats(
     assert len(lines) == 2 and len({json.loads(line)["key"] for line in lines}) == 1
 
 
-def test_the_budget_ends_it_after_a_first_look(
-    tiny: list[str], in_process: None, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+def test_a_budget_for_no_run_starts_none(
+    tiny: list[str], work: Path, in_process: None, capsys: Captured
 ) -> None:
-    """Of 6 steps, qk_norm and gpt differ by less than seeds do."""
-    assert main(["try", "qk_norm", *tiny, "--budget", "1s", "--json"]) == 3
+    assert main(["try", "qk_norm", *tiny, "--budget", "0.01s", "--json"]) == 3
     out, err = capsys.readouterr()
     found = json.loads(out)
-    assert "even runs of 6 steps may take" in err or found["seconds"] < 1
-    assert found["seeds"] == [1, 2] and "a larger --budget goes on, with --again" in found["sentence"]
-    assert found["steps"] == 6, "never fewer than 20, or than the recipe's"
+    assert "even runs of 6 steps may take" in err and found["steps"] == 6, "never fewer than 20, or than all"
+    assert found["sentence"] == (
+        "Undecided between qk_norm and gpt: the budget was spent before all learning rates were tried, in runs of all 6 steps of "
+        "demo; give a larger --budget, with --again."
+    )
+    assert found["seeds"] == [] and not list(work.glob("out/try/*/rates/runs/*"))
+
+
+@dataclass
+class Machine:
+    """A clock by which each run takes what it is told to, and what trains by it."""
+
+    takes: list[float]
+    """Seconds of the runs, one after the other; the last holds for all that follow."""
+    now: float = 0.0
+    begun: list[float] = field(default_factory=list)
+
+    def run(self) -> None:
+        self.begun.append(self.now)
+        self.now += self.takes[min(len(self.begun), len(self.takes)) - 1]
+
+    def executor(self, gate: Gate) -> Executor:
+        machine = self
+
+        class Here:
+            def prepare(self, cells: Sequence[Cell], out: Path) -> None:
+                Local().prepare(cells, out)
+
+            def train(self, cells: Sequence[Cell], out: Path, request: StopRequest) -> dict[str, str]:
+                for cell in cells:
+                    if not gate.holds(1):
+                        break
+                    Local().train([cell], out, request)
+                    begun = machine.now
+                    machine.run()
+                    gate.took(1, machine.now - begun)
+                return {}
+
+        return Here()
+
+    @contextlib.contextmanager
+    def reporter(self, config: RunConfig) -> Iterator[Reporter]:
+        yield Silent()
+        self.run()
+
+
+@pytest.mark.parametrize(
+    ("takes", "runs", "seeds", "says"),
+    [
+        # Six runs for learning rates, then pairs, as long as another one ends within 125 s.
+        ([10.0], 12, [1, 2, 3], "over 3 pairs of seeds"),
+        ([10.0] * 10 + [20.0], 11, [1, 2], "over 2 pairs of seeds"),
+        # Other work comes, and a run takes 45 s: the second of a pair is not started.
+        ([10.0] * 6 + [45.0], 7, [], "the budget was spent before a seed of both was trained"),
+        ([10.0, 60.0], 2, [], "the budget was spent before all learning rates were tried"),
+    ],
+)
+def test_no_run_is_started_that_would_exceed_the_budget(
+    takes: list[float],
+    runs: int,
+    seeds: list[int],
+    says: str,
+    tiny: list[str],
+    work: Path,
+    in_process: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the machine does meanwhile, a run that begins would end in time if it took what the longest so far did."""
+    monkeypatch.setattr(run, "cost_here", lambda recipe, names: Cost(step=0.0, rest=10.0))
+    monkeypatch.setattr(run, "check", lambda *given: [])
+    machine = Machine(takes)
+    how = run.How(
+        out=work / "tries",
+        budget_seconds=125.0,
+        reporter=machine.reporter,
+        executor=machine.executor,
+        clock=lambda: machine.now,
+    )
+    fields = {
+        name.removeprefix("--").replace("-", "_"): value
+        for name, value in zip(tiny[::2], tiny[1::2], strict=True)
+    }
+    trial, _ = run.attempt(recipe("demo"), "qk_norm", "gpt", fields, how)
+    assert len(machine.begun) == runs and trial["seeds"] == seeds and says in trial["sentence"]
+    assert machine.now <= 125.0 and trial["verdict"] == "undecided"
+
+
+class Ended:
+    """A process that is over."""
+
+    def poll(self) -> int:
+        return 0
+
+
+def test_cells_are_started_as_long_as_the_budget_holds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a stack count each; what is under way ends."""
+    cells = [Cell(methods.resolve(recipe("demo").arm(name))) for name in ("gpt", "ngpt", "qk_norm", "relu2")]
+    started: list[int] = []
+
+    def start(group: tuple[Cell, ...], out: Path, threads: int) -> local.Worker:
+        started.append(len(group))
+        return local.Worker(group, Ended(), out, time.monotonic() - 10.0 * len(group))  # type: ignore[arg-type]
+
+    class Quiet:
+        def refresh(self, workers: int) -> None:
+            pass
+
+    monkeypatch.setattr(local, "_start", start)
+    monkeypatch.setattr(local, "_close", lambda worker, *of: [])
+    monkeypatch.setattr(local, "_hang_up", lambda worker: None)
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.0)
+    for seconds, expected in ((1e9, [1, 2, 1]), (35.0, [1, 2]), (25.0, [1]), (0.0, [])):
+        started.clear()
+        budget = Budget(seconds=seconds, clock=lambda: 10.0 * sum(started), begun=0.0, run_seconds=1e-9)
+        groups = [tuple(cells[:1]), tuple(cells[1:3]), tuple(cells[3:])]
+        assert not local._train(cells, groups, tmp_path, 1, Quiet(), StopRequest(), budget)  # type: ignore[arg-type]
+        assert started == expected
+        assert not started or budget.run_seconds == pytest.approx(10.0, abs=1.0)
 
 
 def test_a_broken_method_is_told_what_to_mend(
@@ -179,7 +306,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 def test_runs_are_halved_until_the_budget_holds_them() -> None:
-    cost = plan.Cost(step=1.0, rest=10.0)
+    cost = Cost(step=1.0, rest=10.0)
     assert plan.steps_within(12 * (600 + 10), 600, cost) == 600
     assert plan.steps_within(12 * (600 + 10) - 1, 600, cost) == 300
     assert plan.steps_within(0, 600, cost) == 37 and plan.steps_within(0, 6, cost) == 6
@@ -205,7 +332,7 @@ def test_both_arms_have_what_was_tuned_for_the_rival() -> None:
 def test_a_short_run_is_measured_at_its_ends() -> None:
     config = recipe("demo").config
     warm = config.model_copy(update={"schedule": config.schedule.model_copy(update={"warmup_steps": 60})})
-    short = plan.shortened(warm, 150)
+    short = shortened(warm, 150)
     assert (short.train.steps, short.eval.every, short.schedule.warmup_steps) == (150, 150, 15)
     assert short.eval.val_tokens == 65_536 < config.eval.val_tokens
 

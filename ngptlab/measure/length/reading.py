@@ -4,7 +4,8 @@ A document is read in pieces: queries a piece at a time, keys and values kept in
 What is held at once:
 
     weights                 4 bytes a parameter, and a copy of those matrices that folding changes
-    keys and values         2 L D T values a document, in the compute dtype: 2.4 GB for 162M parameters at 32k in float32
+    keys and values         2 L D T values a document of the plain decoder, in the compute dtype: 2.4 GB for 162M parameters
+                            at 32k in float32. Of a method with other attention they are counted (`nn/cost.py`)
     mask of a piece         C T values and as many bytes: at most 0.2 GB at 32k
     activations of a piece  C (10 D + 4 F) values, and logits a few rows at a time: some 0.3 GB
 
@@ -20,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from ngptlab.nn.cache import Cache
+from ngptlab.nn.cost import cached_values
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.folded import folded
 from ngptlab.nn.rope import TRAINED, Angles
@@ -58,7 +60,9 @@ def read_losses(
     losses_NT, done = np.empty((count, length)), 0
     for first in range(0, count, rows):
         tokens_BS = torch.from_numpy(documents_NS[first : first + rows]).to(place)
-        cache = Cache(model.dims, capacity=length, window=window, angles=angles)
+        # Positions before the text are held too; a cache that is one short of its room takes twice as much.
+        capacity = length + model.embed.prefix
+        cache = Cache(model.dims, capacity=capacity, window=window, angles=angles)
         for start in range(0, length, piece):
             end = min(start + piece, length)
             inputs_BC, targets_BC = tokens_BS[:, start:end], tokens_BS[:, start + 1 : end + 1]
@@ -71,4 +75,4 @@ def read_losses(
 
 def _document_bytes(model: Decoder, length: int) -> int:
     dtype = model.compute_dtype or model.E_in.dtype
-    return 2 * model.dims.num_layers * model.dims.d_model * length * dtype.itemsize
+    return cached_values(model.dims, model.parts) * (length + model.embed.prefix) * dtype.itemsize

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ngptlab.jobs.cost import cost_here
 from ngptlab.stats.estimates import mean
 from ngptlab.studies.board.standing import Work
-from ngptlab.studies.trial.run import cost_here
 from ngptlab.train.progress import clock
 
 

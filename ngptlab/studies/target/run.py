@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -32,14 +32,15 @@ def reach(
     overrides: Overrides | None = None,
     reporter: ReporterFactory,
     tell: Callable[[str], None] = lambda line: None,
-    go_on: Callable[[], bool] = lambda: True,
+    go_on: Callable[[int], bool] = lambda runs: True,
 ) -> tuple[Target, list[Path]]:
     """Train seed after seed what is missing under out/runs; write out/target.json and .csv.
 
     Returns the numbers and the run directories that they are of, seed by seed.
 
     `target` is a loss in nats, or the name of a method whose loss it is. Methods that are decided get no more seeds. One of
-    which a run diverges has no verdict, and the others go on. `go_on` is asked before each seed after a first look.
+    which a run diverges has no verdict, and the others go on. `go_on` is asked before each run, with how many its
+    seed still needs; where it says no, no run follows.
 
     Raises:
         LabError: as `compare` does; no such target; the run of the method that sets it diverged.
@@ -55,16 +56,30 @@ def reach(
             wanted = [
                 name for name, arm in arms.items() if arm is not against and _is_open(arm, against, rule)
             ]
-            if not wanted or (first // len(names) >= rule.first and not go_on()):
+            taken = [c for c in configs[first : first + len(names)] if c.method in (*wanted, goal)]
+            if not wanted or not _train(taken, arms, goal, out, reporter, go_on):
                 break
-            for config in configs[first : first + len(names)]:
-                if config.method in wanted or config.method == goal:
-                    _add(arms[config.method], config, out, reporter, needed=config.method == goal)
             tell(_standing(first // len(names) + 1, [arms[name] for name in wanted], against, rule))
     found = measure(list(arms.values()), against, rule, recipe=recipe.config.name)
     write_target(found, out)
     by_seed = zip_longest(*(arm.runs for arm in arms.values() if not arm.reason))
     return found, [out / "runs" / run.name for runs in by_seed for run in runs if run]
+
+
+def _train(
+    configs: Sequence[RunConfig],
+    arms: Mapping[str, Arm],
+    goal: float | str,
+    out: Path,
+    reporter: ReporterFactory,
+    go_on: Callable[[int], bool],
+) -> bool:
+    """Add the runs of a seed to their arms; False where it was told not to go on."""
+    for number, config in enumerate(configs):
+        if not go_on(len(configs) - number):
+            return False
+        _add(arms[config.method], config, out, reporter, needed=config.method == goal)
+    return True
 
 
 def goal_of(target: str, methods: Sequence[str]) -> float | str:

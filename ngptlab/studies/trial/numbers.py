@@ -107,13 +107,34 @@ def diverged(setting: Setting, best_lr: dict[str, float], *, seconds: float) -> 
     }
 
 
+def unfinished(setting: Setting, best_lr: dict[str, float], *, seconds: float) -> Trial:
+    """The verdict where the budget was spent before there was a seed of both methods."""
+    ours, theirs = stem(setting["method"]), stem(setting["against"])
+    what = "a seed of both was trained" if best_lr else "all learning rates were tried"
+    return {
+        **setting,
+        "verdict": "undecided",
+        "sentence": f"Undecided between {ours} and {theirs}: the budget was spent before {what}, in runs of {_length(setting)}; "
+        "give a larger --budget, with --again.",
+        "best_lr": best_lr,
+        "seeds": [],
+        "losses": {},
+        "difference_nats": None,
+        "stderr": None,
+        "bound_nats": None,
+        "level": None,
+        "seconds": round(seconds, 1),
+        "warnings": _edges(setting, best_lr),
+    }
+
+
 def _sentence(setting: Setting, ours: ArmNumbers, answer: Answer, most: int) -> str:
     name, rival, pairs = stem(setting["method"]), stem(setting["against"]), len(ours["seeds"])
     if ours["reason"]:
         return f"Undecided between {name} and {rival}: {name} {ours['reason']}."
     difference, bound = ours["difference_nats"], ours["bound_nats"]
     assert difference is not None
-    said = f"{difference:+z.4f} nats over {pairs} pairs of seeds, {_where(setting)}"
+    said = f"{difference:+z.4f} nats over {pairs} pair{'s' * (pairs > 1)} of seeds, {_where(setting)}"
     if answer == "undecided":
         end = (
             "as many as there may be"

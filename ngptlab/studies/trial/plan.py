@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from ngptlab.config import RunConfig
+from ngptlab.jobs.cost import Cost
 from ngptlab.overrides import Overrides, apply
 from ngptlab.recipes import Recipe, Tuned
 
@@ -17,24 +17,8 @@ MOST_SEEDS = 8
 SIGNIFICANCE = 0.05
 """Chance of a wrong 'better', and of a wrong 'worse', over all looks. A try is a first look, not a claim."""
 FEWEST_STEPS = 20
-PROBE_STEPS = 8
-VAL_TOKENS = 65_536
-"""Most validation tokens: in short runs, measuring more of them takes longer than training."""
 CHOSEN_BY = 1
 """Seeds that choose learning rates, 0 alone. They flatter what they chose, so the comparison begins after them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What a run costs here, in seconds."""
-
-    step: float
-    rest: float
-    """Reading, building, measuring."""
-
-    def of(self, steps: int) -> float:
-        """A run of so many steps."""
-        return self.rest + steps * self.step
 
 
 def rates(recipe: Recipe) -> tuple[float, ...]:
@@ -57,22 +41,6 @@ def shared(recipe: Recipe, rival: str, overrides: Overrides) -> tuple[Recipe, di
         replace(recipe, config=config, tuned={}, warmup_steps={}, sweep=None),
         {path: value for path, value in settings.items() if path not in overrides},
     )
-
-
-def shortened(config: RunConfig, steps: int) -> RunConfig:
-    """The config with so many steps, measured at its first and last one only, on a part of the validation text."""
-    changes: dict[str, Any] = {
-        "train.steps": steps,
-        "eval.every": steps,
-        "eval.at": (),
-        "eval.val_tokens": min(config.eval.val_tokens, VAL_TOKENS),
-        "eval.length_documents": 0,
-        "checkpoint.every": steps,
-        "checkpoint.at": (),
-    }
-    if warmup := config.schedule.warmup_steps:
-        changes["schedule.warmup_steps"] = warmup * steps // config.train.steps
-    return apply(config, changes)
 
 
 def steps_within(budget_seconds: float, full: int, cost: Cost) -> int:

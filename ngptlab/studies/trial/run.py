@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,23 +11,30 @@ from typing import Any
 from ngptlab import methods
 from ngptlab.config.method_name import stem
 from ngptlab.conformance.run import check
-from ngptlab.data.corpus import open_data
 from ngptlab.errors import ConfigError, DivergedError
-from ngptlab.experiment import initial_model, train
-from ngptlab.folders import scratch
-from ngptlab.jobs.executor import Executor
+from ngptlab.experiment import initial_model
+from ngptlab.jobs.cost import cost_here, shortened
+from ngptlab.jobs.executor import Executor, Gate
 from ngptlab.jobs.in_turn import ReporterFactory
+from ngptlab.jobs.local import Local
 from ngptlab.overrides import Overrides, apply
 from ngptlab.recipes import Recipe
 from ngptlab.studies.lent_settings import fits, has_own
 from ngptlab.studies.sweep.plan import grid_of
-from ngptlab.studies.sweep.run import LOCAL, sweep
+from ngptlab.studies.sweep.run import sweep
 from ngptlab.studies.sweep.tuning import best
+from ngptlab.studies.target.numbers import Target
 from ngptlab.studies.target.rule import Rule
 from ngptlab.studies.target.run import reach
 from ngptlab.studies.trial import plan
+from ngptlab.studies.trial.budget import Budget, Spent
 from ngptlab.studies.trial.files import record, recorded, steps_of
-from ngptlab.studies.trial.numbers import Setting, Trial, diverged, of_target
+from ngptlab.studies.trial.numbers import Setting, Trial, diverged, of_target, unfinished
+
+
+def within(gate: Gate) -> Executor:
+    """The executor of this machine, which starts what the gate holds."""
+    return Local(stack=None, gate=gate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +44,7 @@ class How:
     out: Path
     budget_seconds: float
     reporter: ReporterFactory
-    executor: Executor = LOCAL
+    executor: Callable[[Gate], Executor] = within
     again: bool = False
     tell: Callable[[str], None] = lambda line: None
     clock: Callable[[], float] = time.monotonic
@@ -52,7 +58,8 @@ def attempt(recipe: Recipe, method: str, rival: str, overrides: Overrides, how: 
         LabError: both are the same, wrong settings or data, or a run failed or the rival diverged.
         Stopped: a signal asked for it; the same command goes on.
     """
-    begun, mine, theirs = how.clock(), methods.load(method), methods.load(rival)
+    budget = Budget(seconds=how.budget_seconds, clock=how.clock, begun=how.clock())
+    mine, theirs = methods.load(method), methods.load(rival)
     if mine == theirs:
         raise ConfigError(f"{stem(method)}: fills every seam as {stem(rival)} does; change one, then try it")
     whole, settings = plan.shared(recipe, rival, overrides)
@@ -66,8 +73,8 @@ def attempt(recipe: Recipe, method: str, rival: str, overrides: Overrides, how: 
         whole.config.train.steps,
         how.out / f"{stem(method)}-{stem(rival)}-{whole.config.name}-{key}",
     )
-    steps = steps_of(folder, how.budget_seconds, lambda: _steps(whole, (method, rival), how))
-    short = replace(whole, config=plan.shortened(whole.config, steps))
+    steps = steps_of(folder, how.budget_seconds, lambda: _steps(whole, (method, rival), budget, how.tell))
+    short = replace(whole, config=shortened(whole.config, steps))
     setting: Setting = {
         "method": method,
         "against": rival,
@@ -80,39 +87,56 @@ def attempt(recipe: Recipe, method: str, rival: str, overrides: Overrides, how: 
         "budget_seconds": how.budget_seconds,
         "folder": str(folder),
     }
-    trial = _compare(short, setting, how, begun)
+    trial = _compare(short, setting, how, budget)
     record(how.out, trial)
     return trial, False
 
 
-def _compare(recipe: Recipe, setting: Setting, how: How, begun: float) -> Trial:
+def _compare(recipe: Recipe, setting: Setting, how: How, budget: Budget) -> Trial:
     """Learning rates for both, then seeds until it is decided or the budget is spent."""
-    method, rival, out = setting["method"], setting["against"], Path(setting["folder"])
+    method, rival = setting["method"], setting["against"]
     how.tell(f"learning rates for both, runs of {setting['steps']} of {setting['recipe_steps']} steps")
-    lrs = _best_rates(recipe, setting, how)
-    best_lr = {stem(name): lr for name, lr in lrs.items()}
-    if rival not in lrs:
-        raise ConfigError(
-            f"{stem(rival)} diverged at every learning rate; give another --recipe, or --optim.lr"
-        )
-    if method not in lrs:
-        return diverged(setting, best_lr, seconds=how.clock() - begun)
-    started, seeds = how.clock(), 0
+    best_lr: dict[str, float] = {}
+    try:
+        lrs = _best_rates(recipe, setting, how, budget)
+        best_lr = {stem(name): lr for name, lr in lrs.items()}
+        if rival not in lrs:
+            raise ConfigError(
+                f"{stem(rival)} diverged at every learning rate; give another --recipe, or --optim.lr"
+            )
+        if method not in lrs:
+            return diverged(setting, best_lr, seconds=budget.used)
+        found = _seeds(recipe, setting, lrs, how, budget)
+    except Spent:
+        return unfinished(setting, best_lr, seconds=budget.used)
+    return of_target(setting, found, best_lr, seconds=budget.used)
 
-    def go_on() -> bool:
-        """Whether another seed, which takes what those before it took, ends within the budget."""
-        nonlocal seeds
-        seeds = max(seeds + 1, rule.first)
-        now = how.clock()
-        return now - begun + (now - started) / seeds <= how.budget_seconds
 
-    rule = Rule(significance=plan.SIGNIFICANCE, max_seeds=plan.MOST_SEEDS)
+def _seeds(recipe: Recipe, setting: Setting, lrs: dict[str, float], how: How, budget: Budget) -> Target:
+    """Seed after seed of both methods, as long as the budget holds what a seed still needs.
+
+    Raises:
+        Spent: before there was a seed of both.
+    """
+    method, rival, out = setting["method"], setting["against"], Path(setting["folder"])
+    asked, begun = 0, how.clock()
+
+    def go_on(runs: int) -> bool:
+        nonlocal asked, begun
+        if asked:
+            budget.took(1, how.clock() - begun)
+        begun, fits = how.clock(), budget.holds(runs)
+        if not fits and asked < 2:
+            raise Spent
+        asked += 1
+        return fits
+
     try:
         found, _ = reach(
             plan.at_their_best(recipe, lrs),
             out=out,
             target=rival,
-            rule=rule,
+            rule=Rule(significance=plan.SIGNIFICANCE, max_seeds=plan.MOST_SEEDS),
             methods=(rival, method),
             reporter=how.reporter,
             tell=how.tell,
@@ -120,11 +144,15 @@ def _compare(recipe: Recipe, setting: Setting, how: How, begun: float) -> Trial:
         )
     except DivergedError as error:
         raise ConfigError(f"{stem(rival)} diverged at its best learning rate: {error}") from None
-    return of_target(setting, found, best_lr, seconds=how.clock() - begun)
+    return found
 
 
-def _best_rates(recipe: Recipe, setting: Setting, how: How) -> dict[str, float]:
-    """The best learning rate of each method; of one of which all diverged there is none."""
+def _best_rates(recipe: Recipe, setting: Setting, how: How, budget: Budget) -> dict[str, float]:
+    """The best learning rate of each method; of one of which all diverged there is none.
+
+    Raises:
+        Spent: before all rates were tried.
+    """
     param = recipe.config.param
     grid = grid_of(
         recipe,
@@ -134,9 +162,13 @@ def _best_rates(recipe: Recipe, setting: Setting, how: How) -> dict[str, float]:
         lrs=setting["lrs"],
         base_width=param.base_width,
     )
-    table, _ = sweep(recipe, grid, Path(setting["folder"]) / "rates", executor=how.executor, tell=how.tell)
-    if failed := [row for row in table if not row.over]:
+    folder = Path(setting["folder"]) / "rates"
+    table, _ = sweep(recipe, grid, folder, executor=how.executor(budget), tell=how.tell)
+    left = [row for row in table if not row.over]
+    if failed := [row for row in left if row.status != "waiting"]:
         raise ConfigError(f"{failed[0].method} at learning rate {failed[0].lr:g}: {failed[0].reason}")
+    if left:
+        raise Spent
     found = {arm.method: arm.lr for arm in best(table)}
     return {
         name: found[stem(name)] for name in (setting["against"], setting["method"]) if stem(name) in found
@@ -160,39 +192,14 @@ def _with_settings(
     return recipe
 
 
-def _steps(recipe: Recipe, names: tuple[str, str], how: How) -> int:
-    """Steps of each run, by what a few of them take here."""
+def _steps(recipe: Recipe, names: tuple[str, str], budget: Budget, tell: Callable[[str], None]) -> int:
+    """Steps of each run, by what a few of them take here; the budget is told what a run is expected to take."""
     cost = cost_here(recipe, names)
-    steps = plan.steps_within(how.budget_seconds, recipe.config.train.steps, cost)
-    if (expected := plan.seconds(steps, cost)) > how.budget_seconds:
-        how.tell(
+    steps = plan.steps_within(budget.seconds, recipe.config.train.steps, cost)
+    budget.took(1, cost.of(steps))
+    if (expected := plan.seconds(steps, cost)) > budget.seconds:
+        tell(
             f"even runs of {steps} steps may take {expected / 60:.1f} minutes, which is more than the budget; a smaller --recipe "
             "or a larger --budget is better"
         )
     return steps
-
-
-def cost_here(recipe: Recipe, names: Sequence[str]) -> plan.Cost:
-    """What a run costs here, measured: the dearest of the methods, by a few steps.
-
-    Raises:
-        ConfigError: all of them diverge at once.
-    """
-    config = plan.shortened(recipe.config, min(plan.PROBE_STEPS, recipe.config.train.steps))
-    short, steps, rests = replace(recipe, config=config), list[float](), list[float]()
-    open_data(config)  # read once, and by none of the runs that are timed
-    with scratch() as folder:
-        for name in names:
-            begun = time.monotonic()
-            try:
-                run = train(methods.resolve(short.arm(name)), folder / stem(name))
-            except DivergedError:  # another learning rate may do
-                continue
-            times = [row["step_seconds"] for row in run.read("timing")]
-            steps.append(statistics.median(times))
-            rests.append(max(0.0, time.monotonic() - begun - sum(times)))
-    if not steps:
-        raise ConfigError(
-            f"{' and '.join(map(stem, names))} diverged at once; give another --recipe, or --optim.lr"
-        )
-    return plan.Cost(step=max(steps), rest=max(rests))

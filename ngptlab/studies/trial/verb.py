@@ -40,7 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=600.0,
         metavar="TIME",
         help="as 90s, 10m, 1h (default: 10m): runs are shortened until it holds learning rates and three seeds of both methods; "
-        "then seeds are added until it is decided or spent. At least two seeds are trained",
+        "then seeds are added until it is decided or spent. A run that would exceed it is not started",
     )
     parser.add_argument("--json", action="store_true", help="the verdict as JSON")
     parser.add_argument(

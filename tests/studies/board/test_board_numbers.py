@@ -14,13 +14,13 @@ from board_runs import LRS, Rank, by_method
 from ngptlab.config import RunConfig
 from ngptlab.config.method_name import stem
 from ngptlab.errors import ConfigError
+from ngptlab.jobs.cost import Cost
 from ngptlab.jobs.local import SweepStopped
 from ngptlab.ledger.book import Ledger
 from ngptlab.stats.estimates import difference, holm
 from ngptlab.studies.board import run as module
 from ngptlab.studies.board.page import study
 from ngptlab.studies.board.table import answer
-from ngptlab.studies.trial import plan as trial_plan
 
 
 def test_holm_by_hand_and_monotone() -> None:
@@ -175,7 +175,7 @@ def test_pieces_with_one_ledger_make_one_table(rank: Rank, tmp_path: Path) -> No
 
 
 def test_a_plan_trains_nothing_and_says_what_is_left(rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
-    cost = trial_plan.Cost(step=1.0, rest=10.0)
+    cost = Cost(step=1.0, rest=10.0)
     monkeypatch.setattr("ngptlab.studies.board.left.cost_here", lambda recipe, names: cost)
     trained: list[tuple[str, float, float, int]] = []
     _, _, left = rank("gpt", "qk_norm", training=False, trained=trained)
