@@ -1,15 +1,18 @@
 """ngptlab: controlled language-model pretraining experiments.
 
-    from ngptlab import build_model, Dims
-    model = build_model("<method>", Dims(vocab_size=257, num_layers=4, num_heads=4, d_model=128), seed=0)
-    loss_nats = model.loss(tokens_BT, targets_BT)
+    import ngptlab
+    run = ngptlab.train(ngptlab.recipe("demo").arm("<method>"), overrides={"train.steps": 60})
+    ngptlab.load(run).generate("def ")
 
-Names are loaded when they are first used, so that importing the package (and `ngptlab --help`) costs no torch.
+Names are loaded when they are first used, so that importing the package (and `ngptlab --help`) costs no torch. Their types stand
+in `__init__.pyi`.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 _HOMES = {
@@ -26,12 +29,24 @@ _HOMES = {
     "Batches": "ngptlab.data.batches",
     "open_corpus": "ngptlab.data.corpus",
     "recipe": "ngptlab.recipes",
-    "train": "ngptlab.experiment",
-    "compare": "ngptlab.compare",
+    "train": "ngptlab.scripting",
+    "compare": "ngptlab.scripting",
+    "load": "ngptlab.scripting",
 }
 
 __all__ = list(_HOMES)
 __version__ = "0.1.0"
+
+
+class _Package(ModuleType):
+    """Whose public names stay what they are when a submodule of the same name is imported, as `train` and `compare` are."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

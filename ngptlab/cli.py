@@ -21,15 +21,16 @@ from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.method_files.copies import in_place_of
 from ngptlab.method_files.running import blaming
 from ngptlab.method_files.sources import forget
+from ngptlab.options import early, tuned
 from ngptlab.options import ledger as ledger_option
 from ngptlab.options import smoke as smoke_option
-from ngptlab.options import tuned
 from ngptlab.options.methods import in_fields
+from ngptlab.options.parser import Parser, unrecognized
 from ngptlab.options.runs import add_methods, add_seeds, console_reporter, no_seeds
 from ngptlab.options.stopping import until_stopped
 from ngptlab.options.types import count
 from ngptlab.output import discard, guarded
-from ngptlab.overrides import Overrides
+from ngptlab.overrides import split
 from ngptlab.studies.target import options as target
 from ngptlab.terminal import any_text, one_line, remark, say, say_path
 from ngptlab.train.stop import Interrupted, interrupting
@@ -56,17 +57,6 @@ WITH_FIELDS = ("train", "compare", "plan")
 """Verbs that take a recipe and any field of its config, beside those of studies that say so."""
 FIELDS_ALONE = ("try",)
 """Verbs that name their recipe by an option, and take any field of its config."""
-
-LONGEST_MESSAGE = 400
-"""Characters of a message of argparse, which repeats what it was given however long that is."""
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse with one-line errors and no abbreviations."""
-
-    def error(self, message: str) -> NoReturn:
-        message = message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 3]}..."
-        raise ConfigError(f"{message}; `{self.prog} --help` says what is allowed")
 
 
 @any_text()
@@ -120,11 +110,14 @@ def run(arguments: Sequence[str]) -> int:
     named = [study.NAME for study in studies().values() if study.TAKES_RECIPE]
     fields = verb in (*WITH_FIELDS, *FIELDS_ALONE, *named) and not {"-h", "--help"} & set(arguments)
     forget()
-    overrides, rest = _split(arguments) if fields else ({}, list(arguments))
-    parsed, unknown = parser().parse_known_args(rest or ["--help"])
+    top = parser()
+    own = top.options_of(verb)
+    overrides, rest = split(arguments, blank(), own) if fields else ({}, list(arguments))
+    parsed, unknown = top.parse_known_args(rest or ["--help"])
     if unknown:  # the verb's help says what is allowed, which argparse would not name
-        Parser(prog=f"ngptlab {verb}").error(f"unrecognized arguments: {' '.join(unknown)}")
+        Parser(prog=f"ngptlab {verb}").error(unrecognized(unknown, own, fields=fields))
     parsed.overrides = in_fields(overrides)
+    early.check(parsed, whole=verb in WITH_FIELDS)
     action: Callable[[argparse.Namespace], int] = parsed.action
     with blaming():
         return action(parsed)
@@ -250,12 +243,6 @@ def _add_report(report: Parser) -> None:
         metavar="PATH",
         help="a section of claims, judged from these paths as `ngptlab claims` does",
     )
-
-
-def _split(arguments: Sequence[str]) -> tuple[Overrides, list[str]]:
-    from ngptlab.overrides import split
-
-    return split(arguments, blank())
 
 
 class _FieldHelp(argparse.Action):

@@ -14,24 +14,10 @@ from torch import Tensor
 
 from ngptlab.config import DeviceConfig, TrainConfig
 from ngptlab.errors import ConfigError
+from ngptlab.gpus import PEAK_FLOPS
 from ngptlab.sizes import host_bytes
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-
-PEAK_FLOPS = {
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H200": 989e12,
-    "NVIDIA A100-SXM4-40GB": 312e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA A100-PCIE-40GB": 312e12,
-    "NVIDIA A100 80GB PCIe": 312e12,
-    "NVIDIA L40S": 362e12,
-    "NVIDIA GeForce RTX 4090": 165e12,
-}
-"""Operations a second of dense bfloat16 products, from the makers' data sheets, by CUDA's name of the device.
-
-Names are matched whole: slower siblings (H100 PCIe, H200 NVL) and slices of a device (MIG) begin with the same words.
-"""
 
 COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -6,6 +6,7 @@ The command line prints a `LabError` without a traceback and exits with 2. Our o
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 SHOWN = 80
@@ -39,10 +40,25 @@ class DivergedError(LabError, ArithmeticError):
 def nearest(given: str, allowed: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest allowed one, or all of them where none is near."""
     names = sorted(allowed)
-    # Two letters in the wrong order are a likelier slip than a wrong one.
-    swapped = [name for name in names if sorted(name) == sorted(given)]
-    close = swapped or difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(names)}"
+    close = near(given, names)
+    return f"did you mean {close!r}?" if close else f"allowed: {', '.join(names)}"
+
+
+def near(given: str, allowed: Iterable[str], cutoff: float = 0.5) -> str:
+    """The nearest allowed name, whatever its case and its dashes; empty where none is near."""
+    names = {name: folded(name) for name in allowed}
+    wanted = folded(given)
+    # The same letters are a likelier slip than others: capitals, dashes, two of them in the wrong order.
+    alike = [name for name, each in names.items() if each == wanted]
+    alike += [name for name, each in names.items() if sorted(each) == sorted(wanted)]
+    found = difflib.get_close_matches(wanted, names.values(), n=1, cutoff=cutoff)
+    alike += [name for name, each in names.items() if each in found]
+    return alike[0] if alike else ""
+
+
+def folded(name: str) -> str:
+    """A name without what people vary in it: capitals, dashes, underscores, blanks."""
+    return re.sub(r"[-_\s]", "", name).lower()
 
 
 def shown(value: object, *, quoted: bool = True) -> str:

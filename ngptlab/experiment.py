@@ -19,6 +19,7 @@ from ngptlab.data.shards.given_folder import more_tokens
 from ngptlab.device import Device, describe, memory_bytes, open_device
 from ngptlab.disk import write_json
 from ngptlab.errors import CheckpointError, ConfigError, LabError
+from ngptlab.introduction import introduce
 from ngptlab.learned import nothing_learned
 from ngptlab.measure.held_out import HeldOut, hold_out
 from ngptlab.measure.length.measure import length_loss
@@ -29,7 +30,7 @@ from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.runs import ANEW, Run
 from ngptlab.sizes import check_fits, training_parts
 from ngptlab.tracking.sink import check_installed
-from ngptlab.tracking.tracker_process import TrackerProcess
+from ngptlab.tracking.tracker_process import TrackerProcess, hand_on
 from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
@@ -57,6 +58,7 @@ def train(
         if profile_steps:
             raise ConfigError(f"{path}: already done, no step is left to profile; give another --out")
         reporter.note(f"already done in {path}")
+        hand_on(config.track, there, reporter.note)
         return there
     check_memory(config)
     # Device, data and model come first, so that a wrong setting leaves no directory behind.
@@ -71,6 +73,8 @@ def train(
             return run
         try:
             begin(run, setting, reporter)
+            for line in introduce(config, run.path, model, setting.device, setting.corpus):
+                reporter.note(line)
             for line in changed(run.path, config):
                 reporter.note(line)
             tracker.start()
@@ -79,6 +83,7 @@ def train(
             conclude(trainer, setting)
         except Stopped as stopped:
             run.stop(str(stopped), stopped.step)
+            reporter.note(f"saved in {run.path}")
             raise
         except LabError as error:
             run.fail(error)
@@ -187,8 +192,19 @@ def conclude(trainer: Trainer, setting: Setting) -> None:
         tokens=config.train.tokens,
         flops_per_token=trainer.token_flops,
         epochs=windows / trainer.batches.num_windows,
+        **results(run),
         **({"warning": warning} if warning else {}),
     )
+
+
+def results(run: Run) -> dict[str, float]:
+    """What a summary says of a finished run's loss and time: validation after the last step, its error, seconds in steps."""
+    last = [record for record in run.read("evals") if record["eval"] == "val"][-1]
+    return {
+        "final_loss_nats": last["loss_nats"],
+        "final_loss_stderr_nats": last["stderr_nats"],
+        "train_seconds": round(sum(record["step_seconds"] for record in run.read("timing")), 3),
+    }
 
 
 def _warning(run: Run, config: RunConfig) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ngptlab import ConfigError, Dims, RunConfig
 from ngptlab.config import flatten
 from ngptlab.overrides import apply, field_help, split
+from ngptlab.recipes import recipe
 
 CONFIG = RunConfig(name="x", method="gpt", model=Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=8))
 
@@ -125,3 +128,33 @@ def test_help_has_every_field_and_a_sentence_for_it() -> None:
     # A section's own fields aside, which their section's page explains, nothing goes without a sentence.
     assert [option for option, _, sentence in rows if not sentence.strip()] == []
     assert {option: shown for option, shown, _ in rows}["--optim.betas"] == "0.9 0.95"
+
+
+def test_the_vocabulary_is_the_tokenizer_s_where_none_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    """Up to a multiple of 64, and said once, however many arms there are."""
+    for _ in range(2):
+        assert run("--data.tokenizer", "gpt2").model.vocab_size == 50304
+    assert capsys.readouterr().err.count("the 50257 tokens of gpt2") == 1
+    assert run("--data.tokenizer", "gpt2", "--vocab-size", "60000").model.vocab_size == 60000
+    assert run("--data.tokenizer", "bytes").model.vocab_size == 17, "what the config has already stays"
+    with pytest.raises(ConfigError, match="did you mean 'gpt2'"):
+        run("--data.tokenizer", "gpt3")
+
+
+def test_a_config_file_may_leave_its_vocabulary_to_its_tokenizer(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("name: x\nmethod: gpt\nmodel: {num_layers: 1, num_heads: 1, d_model: 8}\n")
+    assert recipe(str(path)).config.model.vocab_size == 320
+    path.write_text("name: x\nmethod: gpt\nmodel: {num_layers: 1}\n")
+    with pytest.raises(ConfigError, match="num_heads is missing"):
+        recipe(str(path))
+    path.write_text("name: x\nmethod: gpt\nmodel: 3\ndata: 4\n")
+    with pytest.raises(ConfigError):
+        recipe(str(path))
+
+
+def test_short_names_and_powers() -> None:
+    config = run("--lr", "2^-9", "--steps", "2^3", "--warmup-steps=1")
+    assert (config.optim.lr, config.train.steps, config.schedule.warmup_steps) == (2**-9, 8, 1)
+    overrides, rest = split(["--lr", "1", "--steps", "2"], CONFIG, own={"--lr"})
+    assert overrides == {"train.steps": "2"} and rest == ["--lr", "1"], "a verb's own option is none"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ngptlab.config.numbers import read_number
 from ngptlab.errors import nearest
 
 ROLES = ("embedding", "unembedding", "reader", "writer")
@@ -87,7 +88,7 @@ def initial(text: str) -> Initial:
 def _draw(form: str, text: str) -> Draw:
     kind, colon, number = form.strip().partition(":")
     try:
-        value = float(number) if colon else 1.0
+        value = float(read_number(number)) if colon else 1.0
     except ValueError:
         value = math.nan
     if kind == "zero" and not colon:

@@ -12,6 +12,11 @@ NUMBER = re.compile(
     r"[-+]?(?:(?P<whole>0|[1-9][0-9]*(?:_[0-9]+)*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?", re.ASCII
 )
 """600, 1_000, 1e3, 0.5, .5: no leading zero, because it means eight in other places; no hexadecimal, no 1:30, no yes."""
+POWER = re.compile(
+    r"(?P<base>[0-9]{1,9}(?:\.[0-9]{1,9})?)(?:\^|\*\*)\(?(?P<exponent>[-+]?[0-9]{1,4}(?:\.[0-9]{1,9})?)\)?",
+    re.ASCII,
+)
+"""2^-9, 2**10, 2^-8.5: how learning rates and widths are spoken of."""
 MAX_CHARACTERS = 100
 """Length of a number that is given as text."""
 LARGEST = 2**53
@@ -39,7 +44,9 @@ def plain_number(value: Any, kind: type[int] | type[float], *, bounded: bool = F
         return tuple(plain_number(item, kind, bounded=bounded) for item in value)
     if isinstance(value, bool):
         raise _refused("input should be a number, not true or false")
-    number = _read(value.strip()) if isinstance(value, str) else value
+    number = _read(value) if isinstance(value, str) else value
+    if isinstance(value, str) and POWER.fullmatch(value.strip()):
+        value = number  # which pydantic does not know
     if not isinstance(number, int | float) or not math.isfinite(number):
         return number
     if kind is int:
@@ -51,11 +58,32 @@ def plain_number(value: Any, kind: type[int] | type[float], *, bounded: bool = F
     return value if number else 0.0  # 0 and -0.0 would have hashes of their own
 
 
-def _read(text: str) -> int | float:
-    found = NUMBER.fullmatch(text) if len(text) <= MAX_CHARACTERS else None
+def read_number(text: str) -> int | float:
+    """The number that a text is, wherever one is typed: 600, 1_000, 1e3, 3e-4, 2^-9.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = text.strip()
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"a number of {len(text)} characters")
+    if power := POWER.fullmatch(text):
+        try:
+            value = float(power["base"]) ** float(power["exponent"])
+        except (OverflowError, ZeroDivisionError):
+            raise ValueError("beyond all numbers") from None
+        return int(value) if value == int(value) and value <= LARGEST else value
+    found = NUMBER.fullmatch(text)
     if found is None:
-        raise _refused("input should be a number in decimals, as 600, 0.5 or 1e-3")
+        raise ValueError("no number in decimals")
     return int(text) if text.lstrip("+-") == found["whole"] else float(text)
+
+
+def _read(text: str) -> int | float:
+    try:
+        return read_number(text)
+    except ValueError:
+        raise _refused("input should be a number in decimals, as 600, 0.5, 1e-3 or 2^-9") from None
 
 
 def _check_float32(value: float) -> None:

@@ -74,7 +74,8 @@ class DataConfig(Section):
     """The corpus, its tokens, and the order in which they are met."""
 
     source: str = "stdlib"
-    """`stdlib` (Python's own library source), `text:PATH` (.txt .md .py .jsonl .jsonl.zst .parquet) or `shards:DIR`."""
+    """`stdlib` (Python's own library source), `text:PATH` (a text file; a folder of .txt .md .py .jsonl .jsonl.zst .parquet), or
+    `shards:DIR`."""
     tokenizer: str = "bytes"
     """`bytes` (256 values and an end-of-text), `gpt2` (BPE through tiktoken) or a `tokenizer.json` of the tokenizers library."""
     end_of_text: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from ngptlab.config.frozen import Frozen
 from ngptlab.config.loading import read_fields
 from ngptlab.config.records import Dims, RunConfig
-from ngptlab.errors import ConfigError, nearest, shown
+from ngptlab.config.words import nearest_field
+from ngptlab.errors import ConfigError, shown
 
 MAX_FINDINGS = 5
 """The most findings that one message repeats."""
@@ -77,20 +78,23 @@ def explain(error: ValidationError) -> str:
 
 def _nearest(path: str, known: list[str]) -> str:
     """The nearest field of all; where none is near, those of the same section."""
-    hint = nearest(path, known)
+    hint = nearest_field(path, known)
     section = path.rpartition(".")[0]
     own = f"{section}." if any(field.startswith(f"{section}.") for field in known) else ""
     fields = {field.removeprefix(own).partition(".")[0] for field in known if field.startswith(own)}
     return f"allowed: {', '.join(sorted(fields))}" if hint.startswith("allowed") else hint
 
 
-def load(path: Path) -> RunConfig:
-    """Read a config from JSON or YAML.
+def load(path: Path, complete: Callable[[dict[str, Any]], None] | None = None) -> RunConfig:
+    """Read a config from JSON or YAML; `complete` may put fields in that the file leaves to others.
 
     Raises:
         ConfigError: the file can't be read or parsed, or a field is wrong.
     """
-    return parse(read_fields(path), origin=str(path))
+    fields = read_fields(path)
+    if complete:
+        complete(fields)
+    return parse(fields, origin=str(path))
 
 
 def dump(config: RunConfig) -> str:

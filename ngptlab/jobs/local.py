@@ -37,7 +37,9 @@ from ngptlab.ledger.book import Ledger
 from ngptlab.ledger.lend import lent
 from ngptlab.method_files import copies
 from ngptlab.method_files.running import trusting
+from ngptlab.runs import Run
 from ngptlab.tracking.sink import check_installed
+from ngptlab.tracking.tracker_process import hand_on
 from ngptlab.train.stop import Stopped, StopRequest, listen
 
 POLL_SECONDS = 0.1
@@ -181,6 +183,8 @@ def _unfinished(cells: Sequence[Cell], out: Path, board: Board) -> list[Cell]:
     for cell in cells:
         there = outcome(cell, out)
         if there.over or cell.refusal:
+            if there.over and not cell.refusal:
+                hand_on(cell.config.track, Run(run_of(out, cell)), board.note)
             board.set(cell, there.status, _progress(out, cell), there.reason)
         else:
             unfinished.append(cell)

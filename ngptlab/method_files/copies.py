@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ngptlab import config as configs
 from ngptlab import disk
@@ -19,13 +21,13 @@ ORIGINS = "origins.json"
 """In that folder: where each copy was given from, so that a later change can be told."""
 
 
-def load_config(path: Path) -> RunConfig:
-    """A config from its file, with the copies beside it of methods that it names.
+def load_config(path: Path, complete: Callable[[dict[str, Any]], None] | None = None) -> RunConfig:
+    """A config from its file, with the copies beside it of methods that it names; `complete` as for `config.load`.
 
     Raises:
         ConfigError: as `config.load`; or a copy is not what the config names.
     """
-    config = configs.load(path)
+    config = configs.load(path, complete)
     read_copies(path.parent, config)
     return config
 

@@ -7,6 +7,7 @@ import math
 import re
 
 from ngptlab.config import SEEDS
+from ngptlab.config.numbers import read_number
 from ngptlab.errors import shown
 
 MOST = 2**40
@@ -54,14 +55,21 @@ def seed(text: str) -> int:
 
 def positive(text: str) -> float:
     """A number above 0 that float32 holds, as an option's type."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _real(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"given {shown(text)}, give a number above 0")
     if not LEAST <= value <= GREATEST:
         raise argparse.ArgumentTypeError(f"given {shown(text)}, give a number from {LEAST:g} to {GREATEST:g}")
+    return value
+
+
+def number(text: str) -> float:
+    """Any number, as an option's type. What it is given to says which are allowed; infinity and nan are told there, too."""
+    if text.strip().lstrip("+-").lower() in ("nan", "inf", "infinity"):
+        return float(text)
+    value = _real(text)
+    if math.isnan(value):
+        raise argparse.ArgumentTypeError(f"given {shown(text)}, give a number, as 0.5, 1e-3 or 2^-9")
     return value
 
 
@@ -82,8 +90,17 @@ def duration(text: str) -> float:
 
 
 def _whole(text: str) -> int | None:
-    plain = re.fullmatch(r"\s*[-+]?[0-9]+\s*", text) and len(text) <= MAX_DIGITS
-    return int(text) if plain else None
+    if re.fullmatch(r"\s*[-+]?[0-9]+\s*", text) and len(text) <= MAX_DIGITS:
+        return int(text)  # with leading zeros, too, as Slurm numbers its jobs
+    value = _real(text)
+    return int(value) if math.isfinite(value) and value == int(value) else None
+
+
+def _real(text: str) -> float:
+    try:
+        return float(read_number(text))
+    except (ValueError, OverflowError):
+        return math.nan
 
 
 def _at_most(limit: int, value: int) -> int:

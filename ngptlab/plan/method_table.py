@@ -24,7 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Optimizers": ("optimizer", "weight_decay", "warmup_steps"),
 }
 """Every seam once. A method stands in the first group that has one of its seams."""
-BASES, COMBINATIONS = "Baselines", "Combinations"
+BASES, COMBINATIONS, UNCHANGED = "Baselines", "Combinations", "No seam changed"
 MANY_GROUPS = 3
 """From so many groups on, a method is a combination."""
 SOURCE = re.compile(
@@ -92,6 +92,8 @@ def differing(a: Parts, b: Parts) -> tuple[str, ...]:
 def group_of(seams: Sequence[str]) -> str:
     """The group of a method that changes these seams of the baseline."""
     touched = [group for group, its in GROUPS.items() if set(its) & set(seams)]
+    if not touched:
+        return UNCHANGED
     return COMBINATIONS if len(touched) >= MANY_GROUPS else touched[0]
 
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ngptlab.config import RunConfig
-from ngptlab.device import COMPUTE_DTYPES, PEAK_FLOPS, compute_dtype
-from ngptlab.errors import ConfigError
+from ngptlab.device import COMPUTE_DTYPES, compute_dtype
 from ngptlab.methods import load
 from ngptlab.nn.cost import mean_token_flops
 from ngptlab.plan.data import PlannedData, planned_data
@@ -98,15 +97,3 @@ def _arm(config: RunConfig, place: str, value_bytes: int) -> Arm:
         checkpoint_bytes=checkpoint,
         disk_bytes=checkpoint * min(saved, config.checkpoint.keep + 1),
     )
-
-
-def gpu_speed(name: str, share: float) -> float:
-    """Operations a second at a share of a device's peak. `name` is CUDA's name of the device, or a part of it.
-
-    Raises:
-        ConfigError: no device is known by that name, or several with different peaks are.
-    """
-    peaks = {peak for known, peak in PEAK_FLOPS.items() if name.lower() in known.lower()}
-    if len(peaks) != 1:
-        raise ConfigError(f"--gpu {name}: give one of {', '.join(PEAK_FLOPS)}, or --flops-per-second")
-    return peaks.pop() * share

@@ -15,7 +15,7 @@ from typing import Any
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, nearest
 from ngptlab.method_files.copies import load_config
-from ngptlab.overrides import apply
+from ngptlab.overrides import apply, complete_vocabulary
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def recipe(name: str) -> Recipe:
         ConfigError: there is no such recipe or file, or the file is not a config.
     """
     if name.endswith((".json", ".yaml", ".yml")):
-        config = load_config(Path(name))
+        config = load_config(Path(name), complete_vocabulary)
         return Recipe(config=config, methods=(config.method,), tuned={})
     if name not in names():
         hint = nearest(name, names())

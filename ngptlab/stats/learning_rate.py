@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 
+from ngptlab.config.numbers import read_number
 from ngptlab.errors import ConfigError
-
-POWER = re.compile(r"(?P<base>\d+(?:\.\d+)?)(?:\^|\*\*)\(?(?P<exponent>[+-]?\d+(?:\.\d+)?)\)?")
 
 
 def parse_rate(text: str) -> float:
@@ -16,10 +14,9 @@ def parse_rate(text: str) -> float:
     Raises:
         ConfigError: it is no number, or none that a rate can be.
     """
-    power = POWER.fullmatch(text.strip())
     try:
-        rate = float(power["base"]) ** float(power["exponent"]) if power else float(text)
-    except (ValueError, OverflowError, ZeroDivisionError):
+        rate = float(read_number(text))
+    except ValueError:
         rate = math.nan
     if not (math.isfinite(rate) and rate > 0):
         raise ConfigError(f"--lrs: given {text!r}; give positive numbers as 2^-9, 2**-9 or 0.002")

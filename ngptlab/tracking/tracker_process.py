@@ -14,6 +14,7 @@ from ngptlab import disk
 from ngptlab.disk import create
 from ngptlab.runs import Run
 from ngptlab.tracking.limits import one_line
+from ngptlab.tracking.sink import check_installed
 
 PATIENCE_SECONDS = 30.0
 """How long a finished run waits for its tracker; after that the tracker goes on alone."""
@@ -35,6 +36,8 @@ class TrackerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._waiting = threading.Thread(target=self._wait, daemon=True)
         self._patient_until: float | None = None
+        self.finished = False
+        """Whether the tracker said that it has all there is."""
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +83,9 @@ class TrackerProcess:
 
     def _wait(self) -> None:
         assert self._process is not None
-        if self._process.wait():
+        code = self._process.wait()
+        self.finished = code == 0
+        if code:
             try:
                 lines = disk.read_end(self.run.path / LOG).split("\n")
             except OSError as error:
@@ -92,6 +97,19 @@ class TrackerProcess:
             f"{self.tracker} failed ({why[:SHOWN]}); training goes on. `ngptlab track {self.run.path} --to {self.tracker}` "
             f"hands on what is missing; more in {LOG}"
         )
+
+
+def hand_on(tracker: str, run: Run, note: Callable[[str], None]) -> None:
+    """Give a tracker what it lacks of a finished run, as the one beside a training does.
+
+    Raises:
+        ConfigError: the tracker's package is not installed.
+    """
+    check_installed(tracker)
+    with TrackerProcess(tracker, run, note) as process:
+        process.start()
+    if process.finished:
+        note(f"{tracker} has all of {run.path}")
 
 
 def _why(lines: list[str]) -> str:

@@ -17,6 +17,7 @@ from ngptlab.config import DataConfig, explain
 from ngptlab.data.prepare.progress import PrepareProgress
 from ngptlab.errors import ConfigError
 from ngptlab.options.types import count
+from ngptlab.options.types import number as real
 from ngptlab.terminal import remark, say
 from ngptlab.verbs import data_get
 
@@ -55,7 +56,7 @@ def _add_prepare(prepare: argparse.ArgumentParser) -> None:
     prepare.add_argument(
         "source",
         metavar="SOURCE",
-        help="a file or folder of .txt .md .py .jsonl .jsonl.zst .parquet; stdlib; or hf:DATASET[:CONFIG]",
+        help="a text file, or a folder of .txt .md .py .jsonl .jsonl.zst .parquet; stdlib; or hf:DATASET[:CONFIG]",
     )
     prepare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the shards")
     prepare.add_argument(
@@ -89,7 +90,7 @@ def _add_prepare(prepare: argparse.ArgumentParser) -> None:
     prepare.add_argument("--workers", type=count, default=1, metavar="N", help="threads (default: 1)")
     for name, meaning in (("val", "validation"), ("long", "the length evaluation")):
         prepare.add_argument(
-            f"--{name}-share", type=float, default=0.05, metavar="X", help=f"documents for {meaning} (0.05)"
+            f"--{name}-share", type=real, default=0.05, metavar="X", help=f"documents for {meaning} (0.05)"
         )
     prepare.add_argument(
         "--long-min-tokens", type=count, default=8192, metavar="N", help="shortest document for it (8192)"

@@ -117,6 +117,8 @@ def print_splits(manifest: Manifest) -> None:
     """A line for each split, with how much it holds."""
     for name, split in manifest.splits.items():
         say(f"{name:6} {len(split.shards)} shards, {split.tokens:,} tokens, {split.documents:,} documents")
+    if manifest.cut:
+        say(manifest.cut)
     if manifest.left_out:
         say(f"left out: {manifest.left_out:,} documents of the source that can't be read or encoded")
 

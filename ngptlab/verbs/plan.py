@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ngptlab.errors import ConfigError
 from ngptlab.options.methods import Methods
-from ngptlab.options.types import count, positive
+from ngptlab.options.types import count, number, positive
 from ngptlab.terminal import say
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def add(plan: argparse.ArgumentParser) -> None:
     )
     plan.add_argument(
         "--mfu",
-        type=float,
+        type=number,
         default=USUAL_SHARE,
         metavar="X",
         help=f"share of its peak (default: {USUAL_SHARE})",
@@ -55,8 +55,9 @@ def add(plan: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Print the plan."""
     from ngptlab.device import on_cuda
+    from ngptlab.gpus import gpu_speed
     from ngptlab.jobs.in_turn import plan as runs_of
-    from ngptlab.plan.plan import gpu_speed, plan
+    from ngptlab.plan.plan import plan
     from ngptlab.recipes import recipe
 
     found = recipe(options.recipe)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from ngptlab.errors import DataError
-from ngptlab.options.types import count, seed, size
+from ngptlab.options.types import count, number, seed, size
 from ngptlab.output import discard
 from ngptlab.terminal import pass_on, remark
 
@@ -27,18 +27,18 @@ def add(sample: argparse.ArgumentParser) -> None:
     sample.add_argument("--seed", type=seed, default=0, help="of the random numbers (default: 0)")
     sample.add_argument(
         "--temperature",
-        type=float,
+        type=number,
         default=1.0,
         metavar="T",
         help="0: always the likeliest token (default: 1)",
     )
     sample.add_argument("--top-k", type=size, default=0, metavar="K", help="only the K likeliest tokens")
     sample.add_argument(
-        "--top-p", type=float, default=1.0, metavar="P", help="only the likeliest, up to a mass of P"
+        "--top-p", type=number, default=1.0, metavar="P", help="only the likeliest, up to a mass of P"
     )
     sample.add_argument(
         "--min-p",
-        type=float,
+        type=number,
         default=0.0,
         metavar="P",
         help="only tokens at least P times as likely as the likeliest",

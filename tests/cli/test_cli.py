@@ -97,7 +97,7 @@ def test_methods(capsys: Captured) -> None:
 
 def test_an_unknown_option_points_to_its_verb_s_help(capsys: Captured) -> None:
     assert main(["sample", "run", "text", "--tokens", "3"]) == 2
-    assert "unrecognized arguments: --tokens 3; `ngptlab sample --help`" in capsys.readouterr().err
+    assert "--tokens 3; did you mean '--max-tokens'?; `ngptlab sample --help`" in capsys.readouterr().err
 
 
 def test_methods_diff(capsys: Captured) -> None:

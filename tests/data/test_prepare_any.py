@@ -47,7 +47,7 @@ def by_split(documents: list[str]) -> dict[str, list[bytes]] | None:
     distinct = list(dict.fromkeys(text.encode() for text in documents if text.strip()))
     digest = {text: hashlib.sha256(text).digest() for text in distinct}
     if len(distinct) < 2:
-        return None
+        return cut(distinct[0].decode()) if distinct else None
     ordered = sorted(distinct, key=lambda text: digest[text])
     splits: dict[str, list[bytes]] = {name: [] for name in SPLITS}
     for text in distinct:
@@ -56,6 +56,18 @@ def by_split(documents: list[str]) -> dict[str, list[bytes]] | None:
         split = "val" if text == ordered[0] else "train" if text == ordered[-1] else split
         splits[split].append(text)
     return splits
+
+
+def cut(text: str) -> dict[str, list[bytes]] | None:
+    """A text of its own, cut by position: after a line or else a blank where one ends shortly before the share, else there."""
+    until, since = round(0.8 * len(text)), max(1, round(0.7 * len(text)))
+    ends = [n + 1 for n in range(since, until) if text[n] == "\n"]
+    ends = ends or [n + 1 for n in range(since, until) if text[n] == " "]
+    at = ends[-1] if ends else until
+    first, last = text[:at], text[at:]
+    if not first.strip() or not last.strip() or first.strip() == last.strip():
+        return None
+    return {"train": [first.encode()], "val": [last.encode()], "long": []}
 
 
 def made(texts: Path, out: Path, workers: int) -> dict[str, bytes]:

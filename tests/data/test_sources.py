@@ -152,8 +152,8 @@ def test_missing_path_is_an_error_at_once(tmp_path: Path) -> None:
 
 
 def test_no_matching_file(tmp_path: Path) -> None:
-    (tmp_path / "table.csv").write_text("1,2")
-    for place in (tmp_path, tmp_path / "table.csv"):
+    (tmp_path / "picture.png").write_text("1,2")
+    for place in (tmp_path, tmp_path / "picture.png"):
         message = failure(f"text:{place}")
         assert str(place) in message and ".jsonl.zst" in message
 

@@ -68,7 +68,7 @@ def test_unknown_method(failure: Failure, tiny: list[str]) -> None:
 def test_unknown_field(failure: Failure) -> None:
     said = failure("train", "demo", "--train.stepz", "3")
     assert "--train.stepz" in said and "did you mean 'train.steps'?" in said
-    failure("train", "demo", "--steps", "3")
+    assert "did you mean '--train.steps'?" in failure("train", "demo", "--setps", "3")
     failure("train", "demo", "--train", "3")
     failure("train", "demo", "extra")
 

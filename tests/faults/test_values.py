@@ -105,7 +105,7 @@ OPTIONS: dict[tuple[str, ...], dict[str, dict[str, str]]] = {
             "4294967296": "from 0 to 4294967295",
             "-1": "from 0 to 4294967295",
             LONG: "from 0",
-            "1e3": "from 0",
+            "1e-3": "from 0",
         },
         "--num": {"1000000000": "continuations at once", BIG: TOO_MANY, LONG: "from 1 on", "0": "from 1 on"},
         "--max-tokens": {BIG: TOO_MANY, "²": "from 1 on"},

@@ -19,10 +19,11 @@ from ngptlab.config import Dims, RunConfig, TrainConfig
 from ngptlab.device import Device
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import train
+from ngptlab.gpus import gpu_speed
 from ngptlab.methods import resolve
 from ngptlab.nn.cost import PERIOD, extrapolated
 from ngptlab.plan.memory import FEW_LAYERS, kept_bytes, num_params, step_memory
-from ngptlab.plan.plan import Plan, gpu_speed, plan
+from ngptlab.plan.plan import Plan, plan
 
 CPU = Device(torch.device("cpu"), torch.float32, compile=False)
 SIZES = {

@@ -20,8 +20,8 @@ from ngptlab.cli import main
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import train
-from ngptlab.jobs.cell import Cell
-from ngptlab.jobs.local import prepare
+from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.local import Local, prepare
 from ngptlab.runs import Run
 from ngptlab.tracking import tracker_process
 from ngptlab.tracking.mirror import alone, mirror
@@ -29,6 +29,7 @@ from ngptlab.tracking.sink import check_installed
 from ngptlab.tracking.steps import Steps, numbers
 from ngptlab.tracking.tracker_process import TrackerProcess
 from ngptlab.train.progress import Silent
+from ngptlab.train.stop import StopRequest
 
 MakeConfig = Callable[..., RunConfig]
 
@@ -203,6 +204,42 @@ def test_the_note_has_the_reason_whatever_is_said_after_it(
     assert why in failure and "Traceback" in (tmp_path / "run" / "tracking.log").read_text()
     assert main(["track", str(tmp_path / "run"), "--to", "trackio"]) == 2
     assert why in capsys.readouterr().err
+
+
+WORKS = """
+import sys
+class Steps:
+    _next_step = 0
+    def log(self, numbers, step): open(sys.argv[-1] + "/seen", "a").write(f"{step}\\n")
+    def finish(self): pass
+def init(**_): return Steps()
+"""
+"""A trackio that keeps nothing but the steps it was given, in the run's folder."""
+
+
+def test_a_finished_run_is_handed_on_by_the_same_command(
+    tmp_path: Path, make_config: MakeConfig, make_fake: Callable[[str], None]
+) -> None:
+    make_fake(WORKS)
+    run, told = train(make_config(), tmp_path / "run"), Notes()
+    assert train(make_config(track="trackio"), run.path, reporter=told).done
+    assert told.lines == [f"already done in {run.path}", f"trackio has all of {run.path}"]
+    assert [int(line) for line in (run.path / "seen").read_text().split()][:9] == list(range(9))
+    # A study's cells, too, which nobody trains again.
+    cell = Cell(make_config(track="trackio"))
+    done = train(cell.config, run_of(tmp_path / "out", cell))
+    (done.path / "seen").unlink()
+    assert Local().train([cell], tmp_path / "out", StopRequest()) == {}
+    assert (done.path / "seen").exists()
+
+
+def test_a_tracker_that_fails_on_a_finished_run_has_not_all_of_it(
+    tmp_path: Path, make_config: MakeConfig, make_fake: Callable[[str], None]
+) -> None:
+    make_fake("raise RuntimeError('quota is used up')")
+    run, told = train(make_config(), tmp_path / "run"), Notes()
+    train(make_config(track="trackio"), run.path, reporter=told)
+    assert len(told.lines) == 2 and "quota is used up" in told.lines[1]
 
 
 @pytest.fixture

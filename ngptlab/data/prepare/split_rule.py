@@ -36,6 +36,11 @@ class Extremes(Frozen):
             smallest=digest.hex(), largest=digest.hex(), smallest_tokens=num_tokens, largest_tokens=num_tokens
         )
 
+    @property
+    def single(self) -> bool:
+        """Whether there is one document only."""
+        return self.smallest == self.largest
+
     def including(self, digest: bytes, num_tokens: int) -> Extremes:
         """Those of one document more."""
         name = digest.hex()
@@ -56,9 +61,13 @@ class SplitRule(Frozen):
     """Share of documents, among those long enough, kept for the length evaluation."""
     long_min_tokens: int
     """Tokens from which a document is long enough."""
+    held_out: str = ""
+    """SHA-256, in hex, of the one document that is val where a text was cut in two (cut_document.py); the other is train."""
 
     def place(self, digest: bytes, num_tokens: int, extremes: Extremes | None = None) -> str:
         """The split of a document; without `extremes`, as if no split could be left empty."""
+        if self.held_out:
+            return "val" if digest.hex() == self.held_out else "train"
         if extremes and digest.hex() == extremes.smallest:
             return "val"
         if extremes and digest.hex() == extremes.largest:
@@ -87,10 +96,9 @@ def check_two_documents(found: Extremes | None, label: str) -> Extremes:
     """
     if not found:
         raise DataError(f"{label}: an empty corpus, no document in it has any text; give other text")
-    if found.smallest == found.largest:
+    if found.single:
         raise DataError(
-            f"{label}: holds one document (exact copies count once), and validation is by document, so at least two "
-            "files or lines are needed; split the text into files of a folder (`split -n l/20 --additional-suffix=.txt "
-            "book.txt part-`) or into a .jsonl file of one document a line"
+            f"{label}: holds one document (exact copies count once), which is too short to be cut into training and validation, "
+            "or is prepared over several machines, which cut none; give more text, or several files or lines"
         )
     return found

@@ -11,12 +11,13 @@ import contextlib
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ngptlab.config import DataConfig
 from ngptlab.data.prepare.bad_documents import BadDocuments, Note
+from ngptlab.data.prepare.cut_document import CutDocument
 from ngptlab.data.prepare.encode import Batch, encoded
 from ngptlab.data.prepare.journal import Journal, clear, read_hashes, read_journal, write_journal
 from ngptlab.data.prepare.split_rule import Extremes, SplitRule, check_two_documents
@@ -81,9 +82,16 @@ def prepare(
     work = _Work(source, tokens, rule, folder, workers, resumable, tell, stopped)
     journal = (read_journal(folder, job) if resumable else None) or Journal(job=job)
     bad = BadDocuments(skip=skip_bad, count=journal.left_out, note=note)
+    if journal.extremes and journal.extremes.single:  # it was being cut when this was killed
+        work = work.cut(data.val_share)
     splits, found = work.write(journal, bad)
     if source.fingerprint() != before:
         raise DataError(f"{source.label}: changed while it was read; start again once nothing writes to it")
+    if journal.extremes is None and found and found.single:
+        with contextlib.suppress(ValueError):  # too short: the check below says so
+            work = work.cut(data.val_share)
+            journal = Journal(job=job, extremes=found, left_out=bad.count)
+            splits, found = work.write(journal, bad)
     try:
         found = check_two_documents(found, source.label)
     except DataError:
@@ -93,11 +101,16 @@ def prepare(
     if journal.extremes is None and not rule.fills(found):
         bad = BadDocuments(skip=skip_bad)  # the same ones once more
         splits, _ = work.write(Journal(job=job, extremes=found), bad)
-    return finish_folder(folder, source, tokens, splits, bad.count)
+    return finish_folder(folder, source, tokens, splits, bad.count, cut=work.sentence)
 
 
 def finish_folder(
-    folder: Path, source: Source, tokens: Tokenizer, splits: dict[str, Split], left_out: int
+    folder: Path,
+    source: Source,
+    tokens: Tokenizer,
+    splits: dict[str, Split],
+    left_out: int,
+    cut: str = "",
 ) -> Manifest:
     """Write the manifest, the last thing that a folder of shards is given."""
     manifest = Manifest(
@@ -107,6 +120,7 @@ def finish_folder(
         end_of_text=tokens.end_of_text,
         splits=splits,
         left_out=left_out,
+        cut=cut,
     )
     assert splits["train"].documents and splits["val"].documents, manifest
     write_manifest(manifest, folder / MANIFEST)
@@ -126,6 +140,18 @@ class _Work:
     resumable: bool
     tell: Tell | None
     stopped: Callable[[], bool]
+    sentence: str = ""
+    """What became of a text that was cut; empty where none was."""
+
+    def cut(self, share: float) -> _Work:
+        """The same for the source's only document, cut by position.
+
+        Raises:
+            ValueError: it is too short.
+        """
+        cut = CutDocument(self.source, share)
+        rule = self.rule.model_copy(update={"held_out": cut.held_out.hex()})
+        return replace(self, source=cut, rule=rule, sentence=cut.sentence)
 
     def write(self, journal: Journal, bad: BadDocuments) -> tuple[dict[str, Split], Extremes | None]:
         """Write all shards, from where the journal is. Also gives the extremes of all documents, none if there are none."""

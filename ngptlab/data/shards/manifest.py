@@ -57,13 +57,15 @@ class Manifest(Frozen):
     """The token before every document."""
     splits: dict[str, Split]
     """train, val and long; long may be empty."""
+    cut: str = ""
+    """Where the source was one document, how it was cut into training and validation; empty where splits are by document."""
     left_out: int = 0
     """Documents of the source that couldn't be used, and were left out as --bad-documents skip asks for."""
 
     @property
     def digest(self) -> str:
         """SHA-256 of all that says what the tokens are: equal digests mean the same tokens in the same splits."""
-        fields = self.model_dump(mode="json", exclude={"source", "left_out"})
+        fields = self.model_dump(mode="json", exclude={"source", "left_out", "cut"})
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -79,8 +81,9 @@ class Manifest(Frozen):
     def _older_form(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What came later stays out where it says nothing, so that manifests are what they were."""
         fields: dict[str, Any] = dump(self)
-        if not self.left_out:
-            fields.pop("left_out", None)
+        for later in ("left_out", "cut"):
+            if not getattr(self, later):
+                fields.pop(later, None)
         return fields
 
 

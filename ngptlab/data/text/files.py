@@ -11,11 +11,19 @@ from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
-from ngptlab.data.text.formats import KINDS, SUFFIXES, TEXT_COLUMN, Document, has_suffix, read_file
+from ngptlab.data.text.formats import (
+    KINDS,
+    NO_TEXT,
+    SUFFIXES,
+    TEXT_COLUMN,
+    Document,
+    has_suffix,
+    read_file,
+)
 from ngptlab.disk import name_of
 from ngptlab.errors import DataError
 
-ADVICE = f"give stdlib, text:PATH with a file or folder of {KINDS}, or shards:DIR with .bin shards"
+ADVICE = f"give stdlib, text:PATH with a text file or a folder of {KINDS}, or shards:DIR with .bin shards"
 
 # Tests hold broken text on purpose; the other folders hold what happens to be installed.
 STDLIB_LEFT_OUT = ("test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__")
@@ -109,9 +117,22 @@ def _stdlib_files(root: Path) -> list[Path]:
 
 def _text_files(root: Path) -> list[Path]:
     if root.is_dir():
-        return _files_below(root, SUFFIXES)
+        return _files_below(root, SUFFIXES) or _files_of_other_names(root)
     root.stat()  # the error of a missing file
-    return [root] if has_suffix(root, SUFFIXES) else []
+    if has_suffix(root, NO_TEXT) and not has_suffix(root, SUFFIXES):
+        raise DataError(f"{root}: a file of this kind holds no plain text; unpack or convert it, or {ADVICE}")
+    return [root]  # whoever names a file means it, whatever its suffix
+
+
+def _files_of_other_names(root: Path) -> list[Path]:
+    """Where no file has a suffix that is known: all that may be text, as WikiText's `.raw` or a README."""
+    found = _files_below(root, ("",))
+    return [
+        file
+        for file in found
+        if not has_suffix(file, NO_TEXT)
+        and not any(part.startswith(".") for part in file.relative_to(root).parts)
+    ]
 
 
 def _files_below(

@@ -22,6 +22,27 @@ if TYPE_CHECKING:
 WHOLE_FILES = (".txt", ".md", ".py")
 LINE_FILES = (".jsonl", ".jsonl.zst")
 TABLE_FILES = (".parquet",)
+NO_TEXT = (
+    *(".gz", ".bz2", ".xz", ".zip", ".tar", ".tgz", ".7z", ".zst"),
+    *(".bin", ".npy", ".npz", ".pt", ".pth", ".pkl", ".safetensors", ".arrow", ".h5", ".sqlite", ".db"),
+    *(
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".gif",
+        ".webp",
+        ".svg",
+        ".mp3",
+        ".mp4",
+        ".wav",
+        ".pdf",
+        ".doc",
+        ".docx",
+        ".epub",
+        ".xlsx",
+    ),
+)
+"""Suffixes of files that are no plain text, whatever stands in them. Files of all others are read as text, if they are UTF-8."""
 SUFFIXES = (*WHOLE_FILES, *LINE_FILES, *TABLE_FILES)
 KINDS = " ".join(SUFFIXES)
 
@@ -77,12 +98,12 @@ def read_file(file: Path, name: str, column: str, told: Told, errors: str = "str
         DataError: the file is damaged or cut off, or a table has no such column of strings.
         OSError: it can't be read.
     """
-    if has_suffix(file, WHOLE_FILES):
-        yield from document(name, _read_whole, file, told, errors)
-    elif has_suffix(file, TABLE_FILES):
+    if has_suffix(file, TABLE_FILES):
         yield from _read_rows(file, name, column, told)
-    else:
+    elif has_suffix(file, LINE_FILES):
         yield from _read_lines(file, name, column, told)
+    else:
+        yield from document(name, _read_whole, file, told, errors)
 
 
 def document(name: str, read: Callable[..., str | None], *given: Any) -> Iterator[Document]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ngptlab import methods
+from ngptlab.config.numbers import read_number
 from ngptlab.errors import ConfigError
 from ngptlab.jobs import in_turn
 from ngptlab.jobs.cell import Cell
@@ -114,7 +115,7 @@ def terms(
 def _number(text: str) -> str:
     """A decay as its number is written, because two spellings of one value would be two columns of the grid."""
     try:
-        value = float(text)
+        value = float(read_number(text))
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:

@@ -12,7 +12,7 @@ from ngptlab.errors import ConfigError
 from ngptlab.options import ledger, tuned
 from ngptlab.options.runs import add_methods, add_seeds, add_workers
 from ngptlab.options.stopping import until_stopped
-from ngptlab.options.types import count
+from ngptlab.options.types import count, number
 from ngptlab.terminal import remark, say
 
 NAME = "cooldown"
@@ -27,7 +27,7 @@ def add(cooldown: argparse.ArgumentParser) -> None:
     cooldown.add_argument(
         "--fracs",
         nargs="+",
-        type=float,
+        type=number,
         default=FRACS,
         metavar="F",
         help=f"shares of a run in the cooldown (default: {' '.join(map(str, FRACS))})",

@@ -12,7 +12,7 @@ from ngptlab.config import Dims, OptimConfig, ParamConfig, explain
 from ngptlab.config.method_name import stem
 from ngptlab.errors import ConfigError
 from ngptlab.options.methods import Methods
-from ngptlab.options.types import count, runs, size
+from ngptlab.options.types import count, number, runs, size
 from ngptlab.terminal import say
 
 NAME = "check"
@@ -32,7 +32,7 @@ def add(check: argparse.ArgumentParser) -> None:
     coord.add_argument("--widths", type=size, nargs="+", default=[64, 128, 256, 512], metavar="D")
     coord.add_argument("--steps", type=size, default=10, metavar="N")
     coord.add_argument("--seeds", type=runs, default=3, metavar="N", help="at each width (default: 3)")
-    coord.add_argument("--lr", type=float, default=2**-8, help="the base width's (default: 2^-8)")
+    coord.add_argument("--lr", type=number, default=2**-8, help="the base width's (default: 2^-8)")
     coord.add_argument("--base", type=size, metavar="D", help="one of the widths (default: the smallest)")
     coord.add_argument("--head-width", type=size, default=16, metavar="K", help="at all widths (default: 16)")
     coord.add_argument(
@@ -53,7 +53,7 @@ def add(check: argparse.ArgumentParser) -> None:
     table.add_argument("--tokens", type=count, metavar="N", help="of the whole training; nugpt only")
     table.add_argument("--base-tokens", type=size, default=0, metavar="N", help="nugpt only (default: none)")
     table.add_argument("--vocab-size", type=size, default=257, metavar="V", help="default: 257, bytes")
-    table.add_argument("--lr", type=float, default=OptimConfig().lr, help="the base width's (default: 2^-9)")
+    table.add_argument("--lr", type=number, default=OptimConfig().lr, help="the base width's (default: 2^-9)")
     table.set_defaults(action=_table)
 
 

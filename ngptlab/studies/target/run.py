@@ -8,6 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from ngptlab.config import RunConfig
+from ngptlab.config.numbers import read_number
 from ngptlab.errors import ConfigError, DivergedError, nearest, shown
 from ngptlab.jobs.cell import Cell
 from ngptlab.jobs.in_turn import ReporterFactory, lending, plan, train_one
@@ -95,7 +96,7 @@ def goal_of(target: str, methods: Sequence[str]) -> float | str:
             )
         return target
     try:
-        value = float(target)
+        value = float(read_number(target))
     except ValueError:
         raise ConfigError(
             f"--target: given {shown(target)}; give a loss in nats, as 1.55, or one of the methods compared: "

@@ -1,0 +1,92 @@
+"""A source whose only document is cut into training and validation by position, as people do with one long text.
+
+The end of a text is not like its beginning, so this is a worse validation than that by document. It is what there is of one text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from ngptlab.data.text.formats import Document
+from ngptlab.data.text.sources import Source
+
+NAMES = ("the beginning", "the end")
+LINE_END, BLANK = "\n", " "
+
+
+class CutDocument:
+    """Two documents in place of one: all but the last share of its characters, then the rest.
+
+    It is cut after the last line that is whole by then, or else after a word.
+
+    Args:
+        whole: the source, whose copies and blank documents are passed over.
+        share: of the text that is for validation.
+
+    Raises:
+        ValueError: the text is too short to be cut into two different ones.
+    """
+
+    num_parts = 1
+
+    def __init__(self, whole: Source, share: float) -> None:
+        self._whole = whole
+        text = _only(whole)
+        place = _place(text, share)
+        self._texts = text[:place], text[place:]
+        if len({piece.strip() for piece in self._texts} | {""}) < len(self._texts) + 1:
+            raise ValueError("too short to be cut in two")
+        self._read = 0
+
+    @property
+    def label(self) -> str:
+        """See `Source`."""
+        return self._whole.label
+
+    @property
+    def held_out(self) -> bytes:
+        """SHA-256 of the text that is for validation."""
+        return hashlib.sha256(self._texts[1].encode()).digest()
+
+    @property
+    def sentence(self) -> str:
+        """What became of the text, for people."""
+        first, last = map(len, self._texts)
+        return (
+            f"{self.label} is one document, so it is cut by position: the first {first:,} characters are trained on, "
+            f"the last {last:,} ({last / (first + last):.1%}) are for validation"
+        )
+
+    def fingerprint(self) -> str:
+        """See `Source`."""
+        return self._whole.fingerprint()
+
+    def read(self, part: int) -> Iterator[Document]:
+        """See `Source`."""
+        for number, (name, text) in enumerate(zip(NAMES, self._texts, strict=True), start=1):
+            self._read = number
+            yield Document(name, text)
+
+    def share_read(self) -> float:
+        """See `Source`."""
+        return self._read / len(NAMES)
+
+
+def _only(source: Source) -> str:
+    """The first text that is not blank."""
+    for part in range(source.num_parts):
+        for document in source.read(part):
+            if not document.fault and document.text.strip():
+                return document.text
+    return ""
+
+
+def _place(text: str, share: float) -> int:
+    """Where to cut: at most so far from the end that the validation text is half as long again as asked for."""
+    wanted = round((1 - share) * len(text))
+    first = max(1, round((1 - 1.5 * share) * len(text)))
+    for after in (LINE_END, BLANK):
+        if (found := text.rfind(after, first, wanted)) >= 0:
+            return found + 1
+    return wanted

@@ -1,0 +1,43 @@
+"""Peaks of GPUs from the makers' data sheets, and a GPU by what people call it. Imports no torch."""
+
+from __future__ import annotations
+
+from ngptlab.errors import ConfigError, folded, near
+
+PEAK_FLOPS = {
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-PCIE-40GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA GeForce RTX 4090": 165e12,
+}
+"""Operations a second of dense bfloat16 products, by CUDA's name of the device.
+
+Names are matched whole: slower siblings (H100 PCIe, H200 NVL) and slices of a device (MIG) begin with the same words.
+"""
+MAKER = ("NVIDIA ", "GeForce ")
+"""Words of a name that people leave out."""
+
+
+def gpu_speed(name: str, share: float) -> float:
+    """Operations a second at a share of a device's peak. `name` is CUDA's name of the device, or a part of it: H100, RTX4090.
+
+    Raises:
+        ConfigError: no device is known by that name, or several with different peaks are.
+    """
+    peaks = {peak for known, peak in PEAK_FLOPS.items() if folded(name) in folded(known)}
+    if len(peaks) != 1:
+        short = [_short(known) for known in PEAK_FLOPS]
+        close = near(name, short, cutoff=0.7)
+        hint = f"did you mean {close!r}? Known are" if close else "give one of"
+        raise ConfigError(f"--gpu {name}: {hint} {', '.join(short)}, or --flops-per-second")
+    return peaks.pop() * share
+
+
+def _short(known: str) -> str:
+    for word in MAKER:
+        known = known.removeprefix(word)
+    return known
