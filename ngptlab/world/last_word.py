@@ -6,6 +6,7 @@ without a number is enough. What the others then meet, lost connections, is not 
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,11 @@ def last_word(here: Launched) -> Callable[[str], None]:
     """What tells the message that ends this process, unless another process has told one."""
 
     def tell(message: str) -> None:
+        if here.size > 1 and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+                signal.signal(
+                    number, signal.SIG_IGN
+                )  # a launcher ends all once one has ended, and this one is about to
         if here.size == 1 or _is_ours(here):
             aloud(message if here.rank == 0 else f"[process {here.rank}] {message}")
         if here.size > 1:

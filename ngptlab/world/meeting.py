@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
@@ -45,6 +46,7 @@ def store_of(here: Launched, seconds: float) -> Store:
 
 
 def first_line(error: BaseException) -> str:
-    """What torch says, without its addresses of C++ code."""
+    """What torch says first, without the place in its source."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    line = re.sub(r"^\[[^\]]*\.(cc|cpp|h):\d+\] ", "", line).partition(". ")[0]
     return line if len(line) <= 160 else f"{line[:157]}..."
