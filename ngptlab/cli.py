@@ -32,7 +32,7 @@ from ngptlab.options.types import count
 from ngptlab.output import discard, guarded
 from ngptlab.overrides import split
 from ngptlab.studies.target import options as target
-from ngptlab.terminal import any_text, one_line, remark, say, say_path
+from ngptlab.terminal import any_text, muted, one_line, remark, say, say_path
 from ngptlab.train.stop import Interrupted, interrupting
 from ngptlab.verbs import (
     bench,
@@ -49,6 +49,8 @@ from ngptlab.verbs import (
     track,
     watch,
 )
+from ngptlab.world.last_word import last_word
+from ngptlab.world.launched import launched
 
 if TYPE_CHECKING:
     from ngptlab.recipes import Recipe
@@ -58,22 +60,31 @@ WITH_FIELDS = ("train", "compare", "plan")
 FIELDS_ALONE = ("try",)
 """Verbs that name their recipe by an option, and take any field of its config."""
 
+TOGETHER = ("train", "-h", "--help", "--version")
+"""What several processes may do together."""
+
 
 @any_text()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; returns its exit code."""
+    """Run a command line; returns its exit code. Of several processes the first one speaks, and one says why they end."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     with guarded(), interrupting():
-        return _main(arguments)
+        try:
+            here = launched()
+        except ConfigError as error:
+            remark(f"ngptlab: {error}")
+            return 2
+        with muted(here.rank > 0):
+            return _main(arguments, last_word(here))
 
 
-def _main(arguments: Sequence[str]) -> int:
+def _main(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
     try:
         code = run(arguments)
         sys.stdout.flush()
         return code
     except LabError as error:
-        remark(one_line(f"ngptlab: {error}"))
+        tell(one_line(f"ngptlab: {error}"))
         return 1 if isinstance(error, DivergedError) else 2
     except BrokenPipeError:
         # Nobody reads our output any more, as after `| head`.
@@ -88,15 +99,15 @@ def _main(arguments: Sequence[str]) -> int:
             # Disk full or no permission, in the middle of a run: what is saved stays, the same command goes on.
             why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
             why += "; mend that and give the same command again"
-        remark(one_line(f"ngptlab: {why}"))
+        tell(one_line(f"ngptlab: {why}"))
         return 2
     except MemoryError:
-        remark("ngptlab: not enough memory; give a smaller model, batch or text, or a larger machine")
+        tell("ngptlab: not enough memory; give a smaller model, batch or text, or a larger machine")
         return 2
     except KeyboardInterrupt as error:
         number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
         name = signal.Signals(number).name
-        remark(f"ngptlab: stopped by {name}; what is finished stays, and the same command does the rest")
+        tell(f"ngptlab: stopped by {name}; what is finished stays, and the same command does the rest")
         return 128 + number
 
 
@@ -107,6 +118,11 @@ def run(arguments: Sequence[str]) -> int:
         LabError: the user can mend it.
     """
     verb = arguments[0] if arguments else "--help"
+    if launched().size > 1 and verb not in TOGETHER:
+        raise ConfigError(
+            f"{verb}: torchrun starts several processes of `ngptlab train` alone; start this verb without torchrun, because it "
+            "has processes of its own or needs none"
+        )
     named = [study.NAME for study in studies().values() if study.TAKES_RECIPE]
     fields = verb in (*WITH_FIELDS, *FIELDS_ALONE, *named) and not {"-h", "--help"} & set(arguments)
     forget()

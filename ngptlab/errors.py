@@ -37,6 +37,10 @@ class DivergedError(LabError, ArithmeticError):
     """The loss or the gradient stopped being finite; nothing of it was saved."""
 
 
+class WorldError(LabError, RuntimeError):
+    """Processes of one run lost each other, or are not what they should be: equal but for the rows that they read."""
+
+
 def nearest(given: str, allowed: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest allowed one, or all of them where none is near."""
     names = sorted(allowed)

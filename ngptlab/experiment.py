@@ -13,10 +13,10 @@ import torch
 import ngptlab
 from ngptlab import methods
 from ngptlab.config import RunConfig
-from ngptlab.data.batches import Batches, CutBatches
+from ngptlab.data.batches import Batches, CutBatches, OwnRows
 from ngptlab.data.corpus import Corpus, long_document_tokens, open_data
 from ngptlab.data.shards.given_folder import more_tokens
-from ngptlab.device import Device, describe, memory_bytes, open_device
+from ngptlab.device import Device, describe, memory_bytes, on_cuda, open_device
 from ngptlab.disk import write_json
 from ngptlab.errors import CheckpointError, ConfigError, LabError
 from ngptlab.introduction import introduce
@@ -36,7 +36,11 @@ from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import StepBatches, Trainer
+from ngptlab.train.unwritten import Unwritten
 from ngptlab.whole import check_finished
+from ngptlab.world.processes import open_world
+from ngptlab.world.split import check_split, number_of, of_one_process
+from ngptlab.world.world import ALONE, World
 
 
 def train(
@@ -44,54 +48,87 @@ def train(
 ) -> Run:
     """Train a config to its end in the run directory `out`, default runs/<name>; profile `profile_steps` of its updates.
 
-    A finished run is returned as it is; an interrupted one goes on from its newest checkpoint.
+    A finished run is returned as it is; an interrupted one goes on from its newest checkpoint. Processes that torchrun started
+    train it together. The first of them has its directory; the others write and tell nothing.
 
     Raises:
-        LabError: wrong settings, data or directory; DivergedError where the loss ran away.
+        LabError: wrong settings, data or directory; DivergedError where the loss ran away; WorldError where processes lost
+            each other.
         Stopped: SIGINT or SIGTERM asked for it; the run was saved.
     """
-    reporter = reporter or Silent()
     config = methods.resolve(config)
     path = out or Path("runs") / config.run_name
-    if (path / "config.json").exists() and (there := Run.open(path, config)).done:
-        check_finished(there)
-        if profile_steps:
-            raise ConfigError(f"{path}: already done, no step is left to profile; give another --out")
-        reporter.note(f"already done in {path}")
-        hand_on(config.track, there, reporter.note)
-        return there
-    check_memory(config)
+    with open_world(config.device) as world:
+        reporter = reporter if reporter and world.writes else Silent()
+        return _train(config, path, reporter, profile_steps, world)
+
+
+def _train(config: RunConfig, path: Path, reporter: Reporter, profile_steps: int, world: World) -> Run:
+    check_split(config, world)
+    if world.ask(lambda: _is_done(config, path, reporter, profile_steps)):
+        return _open_run(config, path, world)
+    check_memory(of_one_process(config, world), runs=_on_one_memory(config, world))
     # Device, data and model come first, so that a wrong setting leaves no directory behind.
-    setting = open_setting(config)
-    batches, model = open_batches(config, setting.corpus), initial_model(config)
-    run = Run.open(path, config)
+    setting = open_setting(config, world)
+    batches, model = open_batches(config, setting.corpus, world), initial_model(config)
+    run = _open_run(config, path, world)
+    tracker_name = config.track if world.writes else "off"
     # Signals are caught only while there is something to save. The wait for the tracker comes after: any signal ends it.
-    with run.lock(), TrackerProcess(config.track, run, reporter.note) as tracker, listen() as request:
-        if run.done:
-            check_finished(run)
+    with run.lock(), TrackerProcess(tracker_name, run, reporter.note) as tracker, listen() as request:
+        if world.ask(lambda: run.done):
+            world.once(lambda: check_finished(run))
             reporter.note(f"another process has just finished it in {path}")
             return run
         try:
-            begin(run, setting, reporter)
-            for line in introduce(config, run.path, model, setting.device, setting.corpus):
-                reporter.note(line)
-            for line in changed(run.path, config):
-                reporter.note(line)
+            world.once(lambda: _begin_noted(run, setting, model, reporter))
             tracker.start()
             trainer = trainer_of(config, run, setting, model, batches, reporter, request)
-            fit_profiled(trainer, profile_steps) if profile_steps else trainer.fit()
+            if profile_steps:
+                trainer.runs_ahead = False  # in every process, because all must come to a step's end alike
+            fit_profiled(trainer, profile_steps) if profile_steps and world.writes else trainer.fit()
             conclude(trainer, setting)
         except Stopped as stopped:
             run.stop(str(stopped), stopped.step)
             reporter.note(f"saved in {run.path}")
+            world.meet()  # a launcher gives the others little time once one process has ended
             raise
         except LabError as error:
             run.fail(error)
             raise
-        if request.signal_number is not None:
+        if (number := world.any_stop(request.signal_number)) is not None:
             # A signal came during the last step or the evaluation. This run is done, and what would follow it must not start.
-            raise Stopped(request.signal_number, config.train.steps)
+            raise Stopped(number, config.train.steps)
     return run
+
+
+def _is_done(config: RunConfig, path: Path, reporter: Reporter, profile_steps: int) -> bool:
+    if not (path / "config.json").exists() or not (there := Run.open(path, config)).done:
+        return False
+    check_finished(there)
+    if profile_steps:
+        raise ConfigError(f"{path}: already done, no step is left to profile; give another --out")
+    reporter.note(f"already done in {path}")
+    hand_on(config.track, there, reporter.note)
+    return True
+
+
+def _open_run(config: RunConfig, path: Path, world: World) -> Run:
+    """The run's directory, or what stands for it where another process has it."""
+    return Run.open(path, config) if world.writes else Unwritten(path, config)
+
+
+def _begin_noted(run: Run, setting: Setting, model: Decoder, reporter: Reporter) -> None:
+    processes = setting.world.size
+    begin(run, setting, reporter, **({"processes": processes} if processes > 1 else {}))
+    for line in introduce(run.config, run.path, model, setting.device, setting.corpus):
+        reporter.note(line)
+    for line in changed(run.path, run.config):
+        reporter.note(line)
+
+
+def _on_one_memory(config: RunConfig, world: World) -> int:
+    """Processes that share the memory that `check_memory` looks at: each GPU has its own."""
+    return 1 if on_cuda(config.device) else world.local_size
 
 
 def check_memory(config: RunConfig, runs: int = 1) -> None:
@@ -112,23 +149,33 @@ class Setting:
     device: Device
     corpus: Corpus
     held_out: HeldOut
+    world: World = ALONE
 
 
-def open_setting(config: RunConfig) -> Setting:
+def open_setting(config: RunConfig, world: World = ALONE) -> Setting:
     """Device and data of a config, once its tracker is known to be installed.
 
     Raises:
-        LabError: one of them is not to be had.
+        LabError: one of them is not to be had; WorldError: another process has another config or other data.
     """
-    check_installed(config.track)
+    world.once(lambda: check_installed(config.track))
     device = open_device(config.device, config.train)
-    corpus = open_data(config)
-    return Setting(device, corpus, hold_out(config, corpus))
+    corpus = world.in_turn(lambda: open_data(config))
+    if world.size > 1:
+        facts = {
+            "the config": config.hash,
+            "the text": corpus.digest,
+            "ngptlab": ngptlab.__version__,
+            "torch": torch.__version__,
+            "the kind of device": describe(device)["device_name"],
+        }
+        world.check_alike("before the first step", {name: number_of(fact) for name, fact in facts.items()})
+    return Setting(device, corpus, hold_out(config, corpus), world)
 
 
-def open_batches(config: RunConfig, corpus: Corpus) -> StepBatches:
-    """The training batches of a config, cut into sequences as long as its method wants them."""
-    whole = Batches(
+def open_batches(config: RunConfig, corpus: Corpus, world: World = ALONE) -> StepBatches:
+    """This process's rows of the training batches of a config, cut into sequences as long as its method wants them."""
+    batches = Batches(
         corpus.train,
         context=config.train.context,
         batch_size=config.train.batch_size,
@@ -136,6 +183,7 @@ def open_batches(config: RunConfig, corpus: Corpus) -> StepBatches:
         shuffled=config.data.order == "shuffled",
         remedy=more_tokens(config.data, "train"),
     )
+    whole = batches if world.size == 1 else OwnRows(batches, world.rows(config.train.batch_size))
     length = methods.load(config.method, config.seams.lenders).context.build(config.model)
     if length is None:
         return whole
@@ -169,20 +217,21 @@ def trainer_of(
         device=setting.device,
         model=model,
         batches=batches,
-        evaluate=lambda: _validate(model, setting.held_out),
+        evaluate=lambda: _validate(model, setting),
         reporter=reporter,
         request=request,
         scales=lambda: scales(model),
+        world=setting.world,
     )
 
 
 def conclude(trainer: Trainer, setting: Setting) -> None:
     """The evaluation after the last step, and the word that the run is done."""
     config, run, model = trainer.config, trainer.run, trainer.model
-    _evaluate_parts(config, run, model, setting.held_out)
-    _evaluate_length(config, run, model, setting.held_out, trainer.reporter)
+    _evaluate_parts(config, run, model, setting)
+    _evaluate_length(config, run, model, setting, trainer.reporter)
     windows = config.train.steps * config.train.batch_size
-    warning = _warning(run, config)
+    warning = setting.world.ask(lambda: _warning(run, config))
     if warning:
         trainer.reporter.note(f"warning: {warning}")
     run.finish(
@@ -213,13 +262,15 @@ def _warning(run: Run, config: RunConfig) -> str:
     return nothing_learned(val, config.model.vocab_size)
 
 
-def _validate(model: Decoder, held_out: HeldOut) -> dict[str, Any]:
+def _validate(model: Decoder, setting: Setting) -> dict[str, Any]:
+    held_out = setting.held_out
     return validation_loss(
         model,
         held_out.inputs_NT,
         held_out.targets_NT,
         text_bytes=held_out.target_bytes,
         documents_NT=held_out.of_document_NT,
+        world=setting.world,
     )
 
 
@@ -261,24 +312,31 @@ def check_together(parts: Parts, config: RunConfig) -> None:
         ) from None
 
 
-def _evaluate_parts(config: RunConfig, run: Run, model: Decoder, held_out: HeldOut) -> None:
-    if any(record["eval"] == "parts" for record in run.read("evals")):
+def _is_measured(run: Run, what: str) -> bool:
+    return any(record["eval"] == what for record in run.read("evals"))
+
+
+def _evaluate_parts(config: RunConfig, run: Run, model: Decoder, setting: Setting) -> None:
+    held_out, world = setting.held_out, setting.world
+    if world.ask(lambda: _is_measured(run, "parts")):
         return
-    result = document_losses(model, held_out.inputs_NT, held_out.targets_NT, held_out.of_document_NT)
+    texts = held_out.inputs_NT, held_out.targets_NT, held_out.of_document_NT
+    result = document_losses(model, *texts, world=world)
     run.append("evals", {"step": config.train.steps, **result})
 
 
 def _evaluate_length(
-    config: RunConfig, run: Run, model: Decoder, held_out: HeldOut, reporter: Reporter
+    config: RunConfig, run: Run, model: Decoder, setting: Setting, reporter: Reporter
 ) -> None:
-    if any(record["eval"] == "length" for record in run.read("evals")):
+    held_out, world = setting.held_out, setting.world
+    if world.ask(lambda: _is_measured(run, "length")):
         return
     if not len(held_out.documents_NT):
         reporter.note(
             f"no held-out document of {long_document_tokens(config)} tokens: the length evaluation is left out"
         )
         return
-    result = length_loss(model, held_out.documents_NT, context=config.train.context)
+    result = length_loss(model, held_out.documents_NT, context=config.train.context, world=world)
     run.append("evals", {"step": config.train.steps, **result})
     first, last = result["bins"][0], result["bins"][-1]
     reporter.note(
@@ -323,6 +381,9 @@ def _record_environment(
         for key in ("torch", "device", "device_name", "threads")
         if then.get(key) != now[key]
     ]
+    before, processes = then.get("processes", 1), now.get("processes", 1)
+    if before != processes:
+        changed.append(f"processes {before} -> {processes}")
     if changed:
         reporter.note(f"not bit-exact from here on: {', '.join(changed)}")
 

@@ -46,13 +46,34 @@ def one_line(text: str) -> str:
     return printable(text, keep="")
 
 
+_silent = False
+
+
+@contextlib.contextmanager
+def muted(on: bool = True) -> Iterator[None]:
+    """Have nothing said or remarked meanwhile, because another process says the same."""
+    global _silent
+    before, _silent = _silent, on
+    try:
+        yield
+    finally:
+        _silent = before
+
+
 def say(text: str, end: str = "\n", *, flush: bool = False) -> None:
     """Write to stdout: what was asked for."""
-    print(printable(text), end=end, flush=flush)
+    if not _silent:
+        print(printable(text), end=end, flush=flush)
 
 
 def remark(text: str, end: str = "\n", *, flush: bool = False) -> None:
     """Write to stderr: what happens on the way."""
+    if not _silent:
+        aloud(text, end, flush=flush)
+
+
+def aloud(text: str, end: str = "\n", *, flush: bool = False) -> None:
+    """`remark`, also in a process that is muted: what ends it."""
     print(printable(text), end=end, flush=flush, file=sys.stderr)
 
 
@@ -68,6 +89,8 @@ def rewrite(line: str) -> None:
 
 def say_path(path: Path) -> None:
     """A path on a line of stdout: byte for byte as the system has it, because scripts use it; on a terminal as other text."""
+    if _silent:
+        return
     raw = getattr(sys.stdout, "buffer", None)
     if raw is None or sys.stdout.isatty():
         say(one_line(str(path)))

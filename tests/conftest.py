@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from damaged_runs import trained  # noqa: F401  a fixture
 from made_runs import make_run  # noqa: F401  a fixture
-from ngptlab import methods
-from ngptlab.config import RunConfig, parse
+from ngptlab.config import RunConfig
 from ngptlab.errors import DivergedError, LabError
 from ngptlab.experiment import train
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.local import Local, prepare
 from ngptlab.jobs.outcome import outcome as outcome_of
-
-WORDS = ("the", "a", "cat", "dog", "sat", "on", "under", "mat", "then", "for", "while", "red", "blue", "tall")
+from tiny import tiny_config, write_texts
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,35 +58,13 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """Forty files of 60 to 400 bytes."""
-    folder, draw = tmp_path / "texts", random.Random(0)
-    folder.mkdir()
-    for number in range(40):
-        words = draw.choices(WORDS, k=draw.randint(20, 90))
-        (folder / f"{number:02d}.txt").write_text(" ".join(words))
-    return folder
+    return write_texts(tmp_path / "texts")
 
 
 @pytest.fixture
 def make_config(corpus: Path) -> Callable[..., RunConfig]:
     """A resolved config of a run of some tenths of a second; `changes` are by section."""
-
-    def make(method: str = "gpt", **changes: Any) -> RunConfig:
-        fields: dict[str, Any] = {
-            "name": "tiny",
-            "method": method,
-            "model": {"vocab_size": 257, "num_layers": 1, "num_heads": 2, "d_model": 16},
-            "data": {"source": f"text:{corpus}", "val_share": 0.2, "long_share": 0.3},
-            "schedule": {"warmup_steps": 2},
-            "train": {"steps": 8, "batch_size": 4, "context": 16},
-            "eval": {"every": 3, "val_tokens": 64, "length_factor": 2, "length_documents": 3},
-            "checkpoint": {"every": 3},
-            "device": {"kind": "cpu", "threads": 1},
-        }
-        for section, values in changes.items():
-            fields[section] = {**fields.get(section, {}), **values} if isinstance(values, dict) else values
-        return methods.resolve(parse(fields, origin="a test"))
-
-    return make
+    return partial(tiny_config, corpus)
 
 
 @pytest.fixture

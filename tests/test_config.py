@@ -70,6 +70,7 @@ ELSEWHERE: dict[str, Any] = {
     "device.micro_batch": 8,
     "device.compile": "off",
     "device.graphs": "off",
+    "device.timeout": 30.0,
     "optim.search": "0123abcd",
     "track": "wandb",
 }

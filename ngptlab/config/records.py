@@ -256,11 +256,13 @@ class DeviceConfig(Section):
     threads: int = Field(default=0, ge=0, le=MAX_THREADS)
     """CPU threads. 0: torch's own choice. Bit-exact resume needs the same number."""
     micro_batch: int = Field(default=0, ge=0)
-    """Sequences in one forward and backward; must divide batch_size. 0: all of them."""
+    """Sequences in one forward and backward; must divide batch_size, and a process's share of it. 0: all of them."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile. auto: on with CUDA, off on CPU (cold compilation costs more than a small run)."""
     graphs: Literal["auto", "off"] = "auto"
     """CUDA graphs. auto: if compiled for CUDA, a run's forward and backward, or a stack's whole update, are one. off: none."""
+    timeout: float = Field(default=600.0, gt=0, le=86_400)
+    """Seconds that a process waits for another one of the same run (torchrun). The longest wait is for a checkpoint."""
 
 
 class RunConfig(Section):

@@ -68,10 +68,22 @@ class Batches:
         return _cut(self._stream, positions.tolist(), self._context)
 
 
+class OwnRows:
+    """Some rows of the same batches: what one process of several reads."""
+
+    def __init__(self, whole: Batches, rows: slice) -> None:
+        self.num_windows = whole.num_windows
+        self._whole, self._rows = whole, rows
+
+    def at(self, step: int) -> tuple[I64, I64]:
+        """Inputs and targets of these rows, [rows, T] each."""
+        return self._whole.at(step, self._rows)
+
+
 class CutBatches:
     """The same batches, each sequence cut into several of the length that `length(step)` gives, a divisor of its own."""
 
-    def __init__(self, whole: Batches, length: Callable[[int], int]) -> None:
+    def __init__(self, whole: Batches | OwnRows, length: Callable[[int], int]) -> None:
         self.num_windows = whole.num_windows
         self._whole, self._length = whole, length
 

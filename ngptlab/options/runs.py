@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError
 from ngptlab.options.methods import Methods
 from ngptlab.options.types import runs
+from ngptlab.world.launched import launched
 
 if TYPE_CHECKING:
     from ngptlab.train.progress import Reporter
@@ -52,7 +53,9 @@ def no_seeds(options: argparse.Namespace) -> None:
 
 
 def console_reporter(config: RunConfig) -> AbstractContextManager[Reporter]:
-    """Progress of one run, under its arm's name."""
-    from ngptlab.train.progress import ConsoleReporter
+    """Progress of one run, under its arm's name; of several processes that train it, the first one tells."""
+    from ngptlab.train.progress import ConsoleReporter, Silent
 
+    if launched().rank:
+        return nullcontext(Silent())
     return ConsoleReporter(f"{config.arm} seed {config.seed}", config.train.steps)

@@ -61,7 +61,7 @@ def save_checkpoint(
             files = {}
             for name, tensors in (
                 ("model", _weights(model)),
-                ("optimizer", _optimizer_tensors(model, optimizer)),
+                ("optimizer", optimizer_tensors(model, optimizer)),
             ):
                 content = save(tensors)
                 _write(temporary / f"{name}.safetensors", content)
@@ -127,7 +127,7 @@ def resume(
                 f"{path}: belongs to run {manifest['config_hash']}, not {config_hash}; give another --out"
             )
         load_weights(model, files["model.safetensors"])
-        _load_optimizer(model, optimizer, files["optimizer.safetensors"])
+        load_optimizer(model, optimizer, files["optimizer.safetensors"])
         return int(manifest["step"])
     if checkpoints:
         raise CheckpointError(
@@ -189,7 +189,12 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()}
 
 
-def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What the optimizer keeps, on the CPU, 'name:key' -> tensor.
+
+    Raises:
+        CheckpointError: it keeps something else than tensors.
+    """
     found = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -202,7 +207,12 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
     return found
 
 
-def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave.
+
+    Raises:
+        CheckpointError: it is of a parameter that the model lacks.
+    """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}

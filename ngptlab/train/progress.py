@@ -25,8 +25,13 @@ def clock(seconds: float) -> str:
 
 
 def pace(speed: Speed) -> str:
-    """Tokens a second, then MFU or else operations a second, then the wait for data where it is worth a word."""
+    """Tokens a second, then MFU or else operations a second, then the wait for data where it is worth a word.
+
+    The MFU of several devices is that of each, because all wait for each other.
+    """
     words = [f"{speed.tokens_per_second:,.0f} tok/s"]
+    if speed.devices > 1:
+        words.append(f"({speed.tokens_per_second / speed.devices:,.0f} on each of {speed.devices})")
     if speed.mfu is not None:
         words.append(f"MFU {speed.mfu:.1%}")
     elif speed.flops_per_second < 1e12:

@@ -17,16 +17,21 @@ class Speed:
     tokens_per_second: float
     flops_per_second: float
     mfu: float | None
-    """Share of the device's peak that the counted operations reach; None where the peak is unknown."""
+    """Share of the devices' peak that the counted operations reach; None where the peak is unknown."""
     data_share: float
     """Share of the time spent waiting for data."""
+    devices: int = 1
+    """How many of them work together; the numbers are those of all."""
 
 
 class Meter:
-    """Turns the seconds of steps into speeds."""
+    """Turns the seconds of steps into speeds. The peak is that of one device."""
 
-    def __init__(self, *, step_tokens: int, step_flops: int, peak_flops: float | None) -> None:
-        self.step_tokens, self.step_flops, self.peak_flops = step_tokens, step_flops, peak_flops
+    def __init__(
+        self, *, step_tokens: int, step_flops: int, peak_flops: float | None, devices: int = 1
+    ) -> None:
+        self.step_tokens, self.step_flops, self.devices = step_tokens, step_flops, devices
+        self.peak_flops = None if peak_flops is None else peak_flops * devices
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT_STEPS)
 
     def record(self, step: int, *, step_seconds: float, data_seconds: float) -> dict[str, Any]:
@@ -53,4 +58,5 @@ class Meter:
             flops_per_second=flops_per_second,
             mfu=None if self.peak_flops is None else flops_per_second / self.peak_flops,
             data_share=sum(data for _, data in self._recent) / seconds,
+            devices=self.devices,
         )

@@ -28,9 +28,11 @@ from ngptlab.runs import Run
 from ngptlab.train.checkpoint import resume, save_checkpoint
 from ngptlab.train.program import program
 from ngptlab.train.progress import Reporter
+from ngptlab.train.replicas import checksums, share_state
 from ngptlab.train.speed import Meter
 from ngptlab.train.stop import Stopped, StopRequest
 from ngptlab.whole import sizes_up_to
+from ngptlab.world.world import ALONE, World
 
 TokenArray = NDArray[np.int64]
 
@@ -50,7 +52,8 @@ class Queued:
     step: int
     start: float
     data_seconds: float
-    loss_and_norm: Fetched
+    numbers: Fetched
+    """The loss, what the processes told each other, the gradient's norm."""
 
 
 @dataclass(eq=False)
@@ -62,6 +65,7 @@ class Trainer:
     device: Device
     model: Decoder
     batches: StepBatches
+    """This process's rows of each batch."""
     evaluate: Callable[[], dict[str, Any]]
     """Measures the model as it stands; its result goes to `evals.jsonl`."""
     reporter: Reporter
@@ -70,6 +74,8 @@ class Trainer:
     """What the model has learned beside its matrices; goes to `scales.jsonl` at each validation, unless it is nothing."""
     around_step: Callable[[int], AbstractContextManager[None]] = lambda step: nullcontext()
     """Entered around each update, whose number it is given."""
+    world: World = ALONE
+    """The processes that train this run, each with a model, an optimizer and rows of its own. The first has the run's files."""
 
     def __post_init__(self) -> None:
         self.model.to(self.device.place)
@@ -80,9 +86,15 @@ class Trainer:
         self._program = program(self.model, self.device)
         self.runs_ahead = self.device.runs_ahead
         self._finished_at = 0.0
+        self._told: list[float] = []
         self.token_flops = mean_token_flops(self.config.model, self.model.parts, train)
         flops = train.step_tokens * self.token_flops
-        self.meter = Meter(step_tokens=train.step_tokens, step_flops=flops, peak_flops=self.device.peak_flops)
+        self.meter = Meter(
+            step_tokens=train.step_tokens,
+            step_flops=flops,
+            peak_flops=self.device.peak_flops,
+            devices=self.world.size,
+        )
 
     def fit(self) -> None:
         """Train to the last step.
@@ -99,11 +111,13 @@ class Trainer:
 
         Raises:
             DivergedError, CheckpointError: as `fit`.
+            WorldError: the processes don't begin with equal weights.
         """
         if self.config.param.rules != "sp":
             table = text(self.model, self.config.optim, self._rules)
             self.reporter.note(f"{self.config.param.text}\n{table}")
         saved = self._resume()
+        self._check_alike(saved)
         if saved == 0:
             self._evaluate(0)
         return saved
@@ -120,14 +134,19 @@ class Trainer:
                 following = self._queue(step)
             if queued:
                 self._finish(queued)
-            queued, done, stop = following, step + 1, self.request.signal_number
+            queued, done = following, step + 1
             # A GPU gets the next update before this one's numbers are read, unless something comes between them.
-            if not self.runs_ahead or stop is not None or done == end or self._due(done):
+            if not self.runs_ahead or self._stop is not None or done == end or self._due(done):
                 self._finish(queued)
                 queued = None
                 # The signal is asked for after the evaluation, so that one during it stops at this step.
-                self.save_step(done, stop=self.request.signal_number)
+                self.save_step(done, stop=self._stop)
         self._program.gradients.release()  # what comes after training has the memory to itself
+
+    @property
+    def _stop(self) -> int | None:
+        """The signal that asks for a stop. Several processes hear of one with the numbers of an update, at the same step."""
+        return self.world.agreed_stop(self._told, self.request.signal_number)
 
     def _due(self, done: int) -> bool:
         return validation_due(self.config, done) or checkpoint_due(self.config, done)
@@ -166,14 +185,18 @@ class Trainer:
         data_seconds = time.perf_counter() - start
         set_lr(self.optimizer, lr_factor(self.config, step))
         loss = self._accumulate(inputs_BT, targets_BT)
+        told = self.world.sum_gradients(self.model.parameters(), loss, self.request.signal_number)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
         self.optimizer.step()
         self._program.after_step()
         self.optimizer.zero_grad(set_to_none=True)
-        return Queued(step, start, data_seconds, self.device.fetch(torch.stack((loss, norm))))
+        return Queued(
+            step, start, data_seconds, self.device.fetch(torch.cat((told, norm.to(told.dtype).unsqueeze(0))))
+        )
 
     def _finish(self, queued: Queued) -> None:
-        loss_nats, grad_norm = queued.loss_and_norm.wait()
+        *self._told, grad_norm = queued.numbers.wait()
+        loss_nats = self._told[0]
         now = time.perf_counter()
         seconds = now - max(queued.start, self._finished_at)
         self._finished_at = now
@@ -199,18 +222,23 @@ class Trainer:
         }
 
     def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Mean loss of the batch, a scalar; its gradient is in the parameters, summed over micro-batches."""
-        pieces = (
-            len(inputs_BT) // self.config.train.batch_size
-        )  # of each sequence, where the method cuts them
+        """What these rows add to the mean loss of the batch, a scalar; its gradient is in the parameters, summed likewise."""
+        whole = len(inputs_BT) * self.world.size
+        pieces = whole // self.config.train.batch_size  # of each sequence, where the method cuts them
         size = self.config.device.micro_batch * pieces or len(inputs_BT)
-        share = size / len(inputs_BT)
+        share = size / whole
         total = torch.zeros((), device=inputs_BT.device)
         for inputs, targets in zip(torch.split(inputs_BT, size), torch.split(targets_BT, size), strict=True):
             total += self._program.gradients(inputs, targets, share)
         return total
 
     def _resume(self) -> int:
+        step = self.world.ask(self._resume_here)
+        if step:
+            share_state(self.world, self.model, self.optimizer)
+        return step
+
+    def _resume_here(self) -> int:
         kept: dict[str, int] = {}
 
         def check_records(manifest: dict[str, Any]) -> None:
@@ -244,6 +272,15 @@ class Trainer:
     def _save(self, step: int) -> None:
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             raise self._diverged(f"step {step}: weights are not finite")
+        self._check_alike(step)
+        self.world.once(lambda: self._write(step))
+
+    def _check_alike(self, step: int) -> None:
+        """Find out whether the processes still have one model. Each has made the same updates, on hardware that may differ."""
+        if self.world.size > 1:
+            self.world.check_alike(f"step {step}", checksums(self.model))
+
+    def _write(self, step: int) -> None:
         self.run.sync()
         checkpoint = self.config.checkpoint
         save_checkpoint(

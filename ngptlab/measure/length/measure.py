@@ -16,6 +16,7 @@ from ngptlab.measure.length.numbers import UpTo
 from ngptlab.measure.val.measure import losses
 from ngptlab.nn.decoder import Decoder
 from ngptlab.stats.records import LengthBin
+from ngptlab.world.world import ALONE, World
 
 BINS_PER_CONTEXT = 2
 """Positions are averaged over half a training context."""
@@ -85,9 +86,11 @@ def _mean(losses_NT: NDArray[np.float64]) -> tuple[float, float]:
     return float(by_document_N.mean()), stderr
 
 
-def length_loss(model: Decoder, documents_NT: NDArray[np.int64], *, context: int) -> dict[str, Any]:
+def length_loss(
+    model: Decoder, documents_NT: NDArray[np.int64], *, context: int, world: World = ALONE
+) -> dict[str, Any]:
     """What a training run measures at its end, each document in one pass."""
-    by_position_NT = losses(model, documents_NT[:, :-1], documents_NT[:, 1:]).numpy()
+    by_position_NT = losses(model, documents_NT[:, :-1], documents_NT[:, 1:], world).numpy()
     count, length = by_position_NT.shape
     bins = binned(by_position_NT, linear_edges(length, context))
     return {"eval": "length", "context": context, "documents": count, "bins": bins}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ngptlab.nn.decoder import Decoder
+from ngptlab.world.world import ALONE, World
 
 F64 = NDArray[np.float64]
 
@@ -21,16 +22,21 @@ MOST_PARTS = 1024
 
 
 @torch.no_grad()
-def losses(model: Decoder, inputs_NT: NDArray[np.int64], targets_NT: NDArray[np.int64]) -> Tensor:
-    """Cross-entropy at every position in nats, float64, [N, T], on the CPU."""
+def losses(
+    model: Decoder, inputs_NT: NDArray[np.int64], targets_NT: NDArray[np.int64], world: World = ALONE
+) -> Tensor:
+    """Cross-entropy at every position in nats, float64, [N, T], on the CPU.
+
+    Processes share the forward passes and all get all losses, bit for bit those of one: the passes are the same ones.
+    """
     device = next(model.parameters()).device
     rows = max(1, BATCH_TOKENS // inputs_NT.shape[1])
-    chunks = []
-    for first in range(0, len(inputs_NT), rows):
+    losses_NT = torch.zeros(inputs_NT.shape, dtype=torch.float64)
+    for first in world.share(range(0, len(inputs_NT), rows)):
         inputs_BT = torch.from_numpy(inputs_NT[first : first + rows]).to(device)
         targets_BT = torch.from_numpy(targets_NT[first : first + rows]).to(device)
-        chunks.append(model.token_losses(inputs_BT, targets_BT).double().cpu())
-    return torch.cat(chunks)
+        losses_NT[first : first + rows] = model.token_losses(inputs_BT, targets_BT).double().cpu()
+    return world.total(losses_NT)  # a pass that was another's is zeros here
 
 
 def validation_loss(
@@ -40,6 +46,7 @@ def validation_loss(
     *,
     text_bytes: int,
     documents_NT: NDArray[np.int64] | None = None,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Mean loss with its standard error over documents.
 
@@ -50,7 +57,7 @@ def validation_loss(
         text_bytes: UTF-8 bytes of the text that the targets stand for, at least one.
         documents_NT: which document each target belongs to. None, or one document: the error is over windows.
     """
-    losses_NT = losses(model, inputs_NT, targets_NT)
+    losses_NT = losses(model, inputs_NT, targets_NT, world)
     mean = losses_NT.mean(dim=1).mean().item()
     tokens, by_document = by_group(losses_NT, documents_NT)
     if len(tokens) < 2:
@@ -71,13 +78,14 @@ def document_losses(
     inputs_NT: NDArray[np.int64],
     targets_NT: NDArray[np.int64],
     documents_NT: NDArray[np.int64],
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Targets and mean loss of every document, or of every window where all are of one document.
 
     Two models of one text can be compared by these, document by document, from one seed each. More than `MOST_PARTS` of them are
     joined to so many blocks of neighbours, because a line of a run's records should stay one.
     """
-    losses_NT = losses(model, inputs_NT, targets_NT)
+    losses_NT = losses(model, inputs_NT, targets_NT, world)
     of, groups_NT = ("document", documents_NT) if documents_NT.max() else ("window", _windows(losses_NT))
     if (groups := int(groups_NT.max()) + 1) > MOST_PARTS:
         of, groups_NT = f"{of} block", groups_NT * MOST_PARTS // groups

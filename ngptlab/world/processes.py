@@ -1,0 +1,201 @@
+"""Several processes, one device each, over torch.distributed: NCCL between GPUs, gloo between CPUs and for decisions.
+
+Gradients are summed by all-reduces of our own rather than by torch's DistributedDataParallel. DDP's sums hang on hooks within the
+backward pass. A recorded CUDA graph runs no hooks, a compiled backward is cut at them, and accumulation must switch them off for
+all micro-batches but the last. Here one sum follows the last backward pass, whatever that was, and what must be agreed on at a
+step's boundary travels with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+
+from ngptlab.config import DeviceConfig
+from ngptlab.device import on_cuda
+from ngptlab.errors import ConfigError, WorldError
+from ngptlab.world.launched import Launched, launched
+from ngptlab.world.meeting import first_line, store_of
+from ngptlab.world.world import ALONE, World
+
+T = TypeVar("T")
+BUCKET_BYTES = 32 * 2**20
+"""Gradients that are summed at once. While one sum is on its way, the next is put together."""
+OPENED = itertools.count()
+"""Tells one group from the next in a process that trains several runs."""
+
+
+def open_world(device: DeviceConfig, here: Launched | None = None) -> World:
+    """The processes that torchrun started together, or this one alone; a context manager.
+
+    Raises:
+        ConfigError: there are fewer GPUs than processes on this machine.
+        WorldError: the others can't be reached.
+    """
+    here = here or launched()
+    return ALONE if here.size == 1 else Processes(here, device)
+
+
+class Processes(World):
+    """This process among others. Every method but `rows`, `share`, `once` and the properties must be called by all alike."""
+
+    def __init__(self, here: Launched, device: DeviceConfig) -> None:
+        self.rank, self.size, self.local_size = here.rank, here.size, here.local_size
+        self._local_rank, self._seconds = here.local_rank, device.timeout
+        backend = "gloo"
+        if on_cuda(device):
+            if torch.cuda.device_count() < here.local_size:
+                raise ConfigError(
+                    f"{here.local_size} processes on this machine, and torch sees {torch.cuda.device_count()} CUDA devices; "
+                    "start one a device (torchrun --nproc-per-node), or give --device.kind cpu"
+                )
+            torch.cuda.set_device(here.local_rank)
+            backend = "cpu:gloo,cuda:nccl"
+        store = PrefixStore(str(next(OPENED)), store_of(here, self._seconds))
+        with self._together():
+            dist.init_process_group(
+                backend,
+                store=store,
+                rank=here.rank,
+                world_size=here.size,
+                timeout=timedelta(seconds=self._seconds),
+            )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # After an error others may be anywhere, and to take leave of them could take for ever.
+        if error is None:
+            dist.destroy_process_group()
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter], loss: Tensor, stop: int | None) -> Tensor:
+        told = loss.new_zeros(1 + signal.NSIG)
+        told[0] = loss
+        if stop is not None:
+            told[1 + stop] = 1
+        held = [parameter for parameter in parameters if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in held if parameter.grad is not None]
+        with self._together():
+            told, *summed = self._summed([told, *gradients])
+        for parameter, gradient in zip(held, summed, strict=True):
+            parameter.grad = gradient
+        return told
+
+    def _summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Sums over all processes, as views of buckets."""
+        under_way = []
+        for bucket in buckets(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+            under_way.append((bucket, flat, dist.all_reduce(flat, async_op=True)))
+        found: list[Tensor] = []
+        for bucket, flat, work in under_way:
+            work.wait()
+            parts = torch.split(flat, [tensor.numel() for tensor in bucket])
+            found += [part.view(tensor.shape) for part, tensor in zip(parts, bucket, strict=True)]
+        return found
+
+    def agreed_stop(self, told: Sequence[float], stop: int | None) -> int | None:
+        return next((number for number, asked in enumerate(told[1:]) if asked), None)
+
+    def any_stop(self, stop: int | None) -> int | None:
+        number = torch.tensor(stop or 0)
+        with self._together():
+            dist.all_reduce(number, op=dist.ReduceOp.MAX)
+        return int(number) or None
+
+    def total(self, values: Tensor) -> Tensor:
+        with self._together():
+            dist.all_reduce(values)
+        return values
+
+    def ask(self, question: Callable[[], T]) -> T:
+        text = json.dumps(question()).encode() if self.writes else b""
+        size = torch.tensor(len(text))
+        with self._together():
+            dist.broadcast(size, src=0)
+            content = torch.zeros(int(size), dtype=torch.uint8)
+            if self.writes:
+                content = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+            dist.broadcast(content, src=0)
+        answer: T = json.loads(content.numpy().tobytes())
+        return answer
+
+    def once(self, act: Callable[[], object]) -> None:
+        if self.writes:
+            act()
+
+    def in_turn(self, make: Callable[[], T]) -> T:
+        if self._local_rank == 0:
+            made = make()
+        self.meet()
+        return made if self._local_rank == 0 else make()
+
+    def spread(self, tensors: Iterable[Tensor]) -> None:
+        with self._together(), torch.no_grad():
+            for tensor in tensors:
+                # A tensor whose memory has another order than its axes would arrive in that order.
+                sent = tensor.contiguous()
+                dist.broadcast(sent, src=0)
+                if sent is not tensor:
+                    tensor.copy_(sent)
+
+    def check_alike(self, when: str, facts: Mapping[str, int]) -> None:
+        own = torch.tensor(list(facts.values()), dtype=torch.int64)
+        found = [torch.empty_like(own) for _ in range(self.size)]
+        with self._together():
+            dist.all_gather(found, own)
+        for rank, other in enumerate(found):
+            for name, first, here in zip(facts, found[0].tolist(), other.tolist(), strict=True):
+                if here != first:
+                    raise WorldError(
+                        f"{when}: {name} of process {rank} differs from that of process 0; all need the same files, versions "
+                        "and kind of device"
+                    )
+
+    def meet(self) -> None:
+        self.any_stop(None)
+
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        """What torch raises when another process is gone, as an error of ours."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            why = first_line(error)
+            if "timed out" in why.lower() or "timeout" in why.lower():
+                raise WorldError(
+                    f"another process of this run didn't answer for {self._seconds:g} s (--device.timeout); what is saved stays, "
+                    "and the same command goes on from there"
+                ) from None
+            raise WorldError(
+                f"another process of this run ended ({why}); what is saved stays, and the same command goes on from there"
+            ) from None
+
+
+def buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Tensors in their order, some together up to `BUCKET_BYTES`; of one dtype each."""
+    found: list[list[Tensor]] = []
+    for tensor in tensors:
+        last = found[-1] if found else []
+        if (
+            last
+            and last[0].dtype == tensor.dtype
+            and sum(t.nbytes for t in last) + tensor.nbytes <= BUCKET_BYTES
+        ):
+            last.append(tensor)
+        else:
+            found.append([tensor])
+    return found

@@ -1,0 +1,211 @@
+"""Trains runs in several processes: `python together.py SPEC`, a list of jobs, each with the number of processes that train it.
+
+torch is imported once, and processes are forked for each number of them; each trains all jobs of that number, in stages where
+one goes on with what another left. A job may be computed in float64, may be sent a signal or an error in one process, and may be
+broken on purpose, as `BROKEN` says. Beside its run directory it leaves `<run>.<rank>.error` or `.stopped`, where it ended so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ngptlab import experiment
+from ngptlab.config import parse
+from ngptlab.device import Device
+from ngptlab.errors import DataError, LabError
+from ngptlab.measure.val import measure
+from ngptlab.train.stop import Stopped
+from ngptlab.train.trainer import Trainer
+from ngptlab.world.processes import Processes
+
+Sum = Callable[[Processes, Iterable[nn.Parameter], Tensor, int | None], Tensor]
+SUM, ALIKE, MODEL = Processes.sum_gradients, Processes.check_alike, experiment.initial_model
+TOTAL, DEVICE, QUEUE = Processes.total, experiment.open_device, Trainer._queue
+
+
+def main(spec: Path) -> int:
+    jobs = json.loads(spec.read_text())
+    torch.set_num_threads(1)
+    failed = 0
+    for stage, size in sorted({(job.get("stage", 0), job["processes"]) for job in jobs}):
+        ours = [job for job in jobs if (job.get("stage", 0), job["processes"]) == (stage, size)]
+        failed += together(size, lambda ours=ours: train_all(ours))
+    return failed
+
+
+def together(size: int, work: Callable[[], None]) -> int:
+    """Do `work` in so many processes, each with the environment that torchrun gives; returns how many failed."""
+    children = []
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    for rank in range(size):
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # of threads, which this process has none of its own
+            child = os.fork()
+        if child:
+            children.append(child)
+            continue
+        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+        os.environ |= dict(zip(names, map(str, (rank, rank, size, size, "127.0.0.1", port)), strict=True))
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(1)
+    return sum(os.waitpid(child, 0)[1] != 0 for child in children)
+
+
+def train_all(jobs: list[dict[str, Any]]) -> None:
+    for job in jobs:
+        out = Path(job["out"])
+        prepare(job)
+        try:
+            experiment.train(parse(job["config"], origin="a test"), out)
+        except (LabError, Stopped) as error:
+            if dist.is_initialized():
+                dist.destroy_process_group()
+            kind = "stopped" if isinstance(error, Stopped) else "error"
+            with out.with_name(f"{out.name}.{os.environ['RANK']}.{kind}").open("a") as file:
+                file.write(f"{error}\n")
+
+
+def prepare(job: dict[str, Any]) -> None:
+    """Put back what an earlier job changed, and change what this one asks for."""
+    experiment.initial_model, experiment.open_device = MODEL, DEVICE
+    Processes.sum_gradients, Processes.check_alike = SUM, ALIKE  # type: ignore[method-assign]
+    Processes.total, Trainer._queue = TOTAL, QUEUE  # type: ignore[method-assign]
+    if job.get("float64"):
+        experiment.initial_model = lambda config: MODEL(config).double()
+        experiment.open_device = lambda *settings: in_float64(DEVICE(*settings))
+    # Windows of a validation are read a few at a time, so that processes have some each, and not equally many.
+    measure.BATCH_TOKENS = 3 * job["config"]["train"]["context"]
+    if job.get("broken"):
+        BROKEN[job["broken"]]()
+    if happening := job.get("happens"):
+        happens(**happening)
+
+
+def happens(what: int | str, rank: int, step: int) -> None:
+    """In one process, before the update of this number: a signal, or an error with this text."""
+
+    def queued(self: Trainer, number: int) -> Any:
+        if number == step and self.world.rank == rank:
+            if isinstance(what, str):
+                raise DataError(what)
+            os.kill(os.getpid(), what)
+        return QUEUE(self, number)
+
+    Trainer._queue = queued  # type: ignore[method-assign]
+
+
+def in_float64(device: Device) -> Device:
+    return replace(device, compute_dtype=torch.float64)
+
+
+# --- broken on purpose --------------------------------------------------------------------------------------------------
+
+
+def gradients_of(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def left_out() -> None:
+    """The second process's gradient does not enter the sum."""
+
+    def summed(
+        world: Processes, parameters: Iterable[nn.Parameter], loss: Tensor, stop: int | None
+    ) -> Tensor:
+        parameters = list(parameters)
+        if world.rank == 1:
+            for gradient in gradients_of(parameters):
+                gradient.zero_()
+        return SUM(world, parameters, loss, stop)
+
+    Processes.sum_gradients = summed  # type: ignore[method-assign]
+
+
+def doubled() -> None:
+    """Each process takes its rows for the whole batch."""
+
+    def summed(
+        world: Processes, parameters: Iterable[nn.Parameter], loss: Tensor, stop: int | None
+    ) -> Tensor:
+        parameters = list(parameters)
+        for gradient in gradients_of(parameters):
+            gradient.mul_(world.size)
+        return SUM(world, parameters, loss, stop)
+
+    Processes.sum_gradients = summed  # type: ignore[method-assign]
+
+
+def own_norm() -> None:
+    """Each process clips what it has, before the sum."""
+
+    def summed(
+        world: Processes, parameters: Iterable[nn.Parameter], loss: Tensor, stop: int | None
+    ) -> Tensor:
+        parameters = list(parameters)
+        nn.utils.clip_grad_norm_(parameters, 0.3)
+        return SUM(world, parameters, loss, stop)
+
+    Processes.sum_gradients = summed  # type: ignore[method-assign]
+
+
+def own_windows() -> None:
+    """Each process takes the losses that it has computed for all losses."""
+    Processes.total = lambda self, values: values  # type: ignore[method-assign]
+
+
+def own_weights() -> None:
+    """The second process begins with other weights."""
+    build = experiment.initial_model
+
+    def built(config: Any) -> Any:
+        other = config.model_copy(update={"seed": config.seed + int(os.environ["RANK"])})
+        return build(other)
+
+    experiment.initial_model = built
+
+
+def own_weights_unchecked() -> None:
+    own_weights()
+    Processes.check_alike = lambda self, when, facts: None  # type: ignore[method-assign]
+
+
+def drift() -> None:
+    """The second process's weights lose one bit in the fifth update."""
+
+    def queued(self: Trainer, step: int) -> Any:
+        if step == 4 and self.world.rank == 1:
+            with torch.no_grad():
+                weight = self.model.E_in
+                weight.view(-1)[3] = torch.nextafter(weight.view(-1)[3], torch.tensor(torch.inf))
+        return QUEUE(self, step)
+
+    Trainer._queue = queued  # type: ignore[method-assign]
+
+
+BROKEN = {
+    act.__name__: act
+    for act in (left_out, doubled, own_norm, own_windows, own_weights, own_weights_unchecked, drift)
+}
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
