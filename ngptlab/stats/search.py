@@ -225,7 +225,7 @@ def why_untuned(config: RunConfig, seeds: Iterable[int], search: Search | None) 
 
 
 def searched_apart(a: tuple[str, Search | None], b: tuple[str, Search | None]) -> str | None:
-    """How the searches of two methods differ, so that they were not tuned alike; None where they were, or where one is missing."""
+    """How the searches of two methods differ, so that they were not tuned alike; None where they were, or are unknown."""
     (method, ours), (other, theirs) = a, b
     if ours is None or theirs is None:
         return None

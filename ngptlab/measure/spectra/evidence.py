@@ -18,7 +18,7 @@ class _Line(OfRun, MatrixSpectrum):
 
 
 def conditions(held: Any, origin: str) -> Evidence:
-    """spectra.csv: a line a matrix, or a head of one, under each view."""
+    """Evidence of spectra.csv, which has a line for each matrix, or head of one, in each view."""
     rows = [row for row in parsed(list[_Line], held) if row["view"] == "stored"]
     return Evidence(
         conditions=[Conditions(**where(run[0], origin), medians=medians(run)) for run in by_run(rows)]
@@ -26,7 +26,7 @@ def conditions(held: Any, origin: str) -> Evidence:
 
 
 def medians(matrices: Sequence[MatrixSpectrum]) -> dict[str, float]:
-    """Median condition number by place: of the heads where a place has some. A singular matrix counts as infinite."""
+    """Median condition number by place, over the heads where a place has some. A singular matrix counts as infinite."""
     places: dict[str, list[MatrixSpectrum]] = {}
     for matrix in matrices:
         places.setdefault(matrix["place"], []).append(matrix)
@@ -38,7 +38,7 @@ def medians(matrices: Sequence[MatrixSpectrum]) -> dict[str, float]:
 
 
 def of_run(held: Any, key: Key, whose: dict[str, Any]) -> Evidence:
-    """spectra.json of a run."""
+    """Evidence of a run's spectra.json."""
     stored = [m for m in parsed(Spectra, held)["matrices"] if m["view"] == "stored"]
     return Evidence(conditions=[Conditions(**whose, group=(key,), medians=medians(stored))])
 

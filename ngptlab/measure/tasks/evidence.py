@@ -12,7 +12,7 @@ from ngptlab.stats import estimates as stats
 
 
 def accuracies(held: Any, origin: str) -> Evidence:
-    """tasks.json: a line a task and metric of a run, the average among them."""
+    """Evidence of tasks.json over several runs, with an entry for each task and metric of a run; the average is one."""
     found = []
     for run in by_run([vars(row) for row in parsed(list[ScoreRow], held)]):
         tasks = tuple(sorted({shown(row["task"]) for row in run if row["task"] != AVERAGE}))
@@ -25,7 +25,7 @@ def accuracies(held: Any, origin: str) -> Evidence:
 
 
 def of_run(held: Any, key: Key, whose: dict[str, Any]) -> Evidence:
-    """tasks.json of a run; nothing where a task has no headline metric."""
+    """Evidence of a run's own tasks.json; none where a task has no headline metric."""
     scores = parsed(Tasks, held)
     tasks, average = tuple(sorted(scores["tasks"])), _average(scores)
     if average is None:
@@ -35,7 +35,7 @@ def of_run(held: Any, key: Key, whose: dict[str, Any]) -> Evidence:
 
 
 def _average(scores: Tasks) -> float | None:
-    """Of the headline metrics, as `measure.tasks.numbers` averages them; None where a task has none."""
+    """Average of the headline metrics, as in `measure.tasks.numbers`; None where a task has none."""
     metrics = [task["metrics"] for task in scores["tasks"].values()]
     first = [next((each[name]["value"] for name in HEADLINE if name in each), None) for each in metrics]
     known = [value for value in first if value is not None]
