@@ -12,7 +12,7 @@ from ngptlab.studies.speedup.savings import savings
 
 
 def cooldown(held: Any, origin: str) -> Evidence:
-    """Losses of every row, gaps before and after, and the speed-ups."""
+    """Evidence of every row's losses, of the gaps before and after the cooldown, and of the speed-ups."""
     study, found = parsed(Study, held), Evidence()
     doubts = doubts_of_study(study)
     base = {_place(row): row for row in study["rows"] if row["arm"] == study["baseline"]}
@@ -51,7 +51,7 @@ def cooldown(held: Any, origin: str) -> Evidence:
             )
     for speedup in study["speedups"]:
         arms = [row for row in study["rows"] if row["arm"] in (speedup["method"], speedup["baseline"])]
-        # Of one cooldown only, which its schedule names.
+        # Each speed-up is over runs of one cooldown, which its schedule names.
         rows = [row for row in arms if speedup["schedule"] == f"cooldown {row['frac']:g} {row['shape']}"]
         params = max((params for row in rows if (params := row.get("params"))), default=None)
         listed = hashes(run for row in rows for run in row["runs"])
@@ -62,7 +62,7 @@ def cooldown(held: Any, origin: str) -> Evidence:
 
 
 def _place(row: Row) -> tuple[int, float, str]:
-    """What a method's row shares with the baseline's."""
+    """The fields that a method's row shares with the baseline's."""
     return row["steps"], row["frac"], row["shape"]
 
 

@@ -1,4 +1,4 @@
-"""Evidence of ladder.json: what each step adds."""
+"""Evidence of ladder.json: the change of loss by each step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ngptlab.studies.ladder.numbers import Ladder, RungNumbers
 
 
 def ladder(held: Any, origin: str) -> Evidence:
-    """What each step adds."""
+    """Evidence of each step's change of the loss."""
     read, found = parsed(Ladder, held), Evidence()
     rungs = {rung["label"]: rung for rung in read["rungs"]}
     doubts = doubts_of_study(read)
@@ -49,7 +49,7 @@ def _tuned(rung: RungNumbers) -> bool:
 
 
 def _untuned(ladder: Ladder, *pair: RungNumbers) -> tuple[Doubt, ...]:
-    """A method itself must be tuned, whichever way a step goes; a mixture records no grid."""
+    """Doubts about rungs that are whole methods and not tuned. Mixtures have no search, so they are not asked."""
     ends = (ladder["base"], ladder["target"])
     return tuple(
         Doubt(kind="tuning", arms=(rung["label"],), text=f"Learning rate of {shown(rung['arm'])}: not tuned.")
@@ -59,7 +59,7 @@ def _untuned(ladder: Ladder, *pair: RungNumbers) -> tuple[Doubt, ...]:
 
 
 def _since(rungs: list[RungNumbers], against: RungNumbers, rung: RungNumbers) -> tuple[str, ...]:
-    """The seams of all steps between two rungs; more than the last one's where a rung has no result."""
+    """The seams that differ between two rungs; those of several steps where a rung between has no result."""
     steps = rungs[rungs.index(against) + 1 : rungs.index(rung) + 1]
     return tuple(seam for step in steps for seam in step["seams"])
 

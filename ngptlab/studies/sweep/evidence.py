@@ -12,12 +12,12 @@ from ngptlab.stats.cells import CellRow, Sweep
 
 
 def sweep(held: Any, origin: str) -> Evidence:
-    """sweep.json."""
+    """Evidence of a sweep.json."""
     return _grid(parsed(Sweep, held)["cells"], origin)
 
 
 def sweep_rows(held: Any, origin: str) -> Evidence:
-    """sweep.csv."""
+    """Evidence of a sweep.csv."""
     return _grid(parsed(list[CellRow], held), origin)
 
 

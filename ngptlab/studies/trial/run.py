@@ -33,7 +33,7 @@ from ngptlab.studies.trial.numbers import Setting, Trial, diverged, of_target
 
 @dataclass(frozen=True, kw_only=True)
 class How:
-    """What a try works with."""
+    """The executor, ledger and output of a try."""
 
     out: Path
     budget_seconds: float
@@ -100,7 +100,7 @@ def _compare(recipe: Recipe, setting: Setting, how: How, begun: float) -> Trial:
     started, seeds = how.clock(), 0
 
     def go_on() -> bool:
-        """Whether another seed, which takes what those before it took, ends within the budget."""
+        """Whether another seed, taking as long as those before it, ends within the budget."""
         nonlocal seeds
         seeds = max(seeds + 1, rule.first)
         now = how.clock()
@@ -124,7 +124,7 @@ def _compare(recipe: Recipe, setting: Setting, how: How, begun: float) -> Trial:
 
 
 def _best_rates(recipe: Recipe, setting: Setting, how: How) -> dict[str, float]:
-    """The best learning rate of each method; of one of which all diverged there is none."""
+    """The best learning rate of each method; none for a method that diverged at all of them."""
     param = recipe.config.param
     grid = grid_of(
         recipe,
@@ -146,7 +146,7 @@ def _best_rates(recipe: Recipe, setting: Setting, how: How) -> dict[str, float]:
 def _with_settings(
     recipe: Recipe, settings: dict[str, Any], names: tuple[str, str], tell: Callable[[str], None]
 ) -> Recipe:
-    """The recipe with those settings of the rival that both methods take; one that a method has of its own is left to it."""
+    """The recipe with the rival's settings that both methods accept, without those that a method sets itself."""
     for path, value in settings.items():
         own, tried = has_own(path, *names), replace(recipe, config=apply(recipe.config, {path: value}))
         if own or not all(fits(tried, name) for name in names):
@@ -155,13 +155,13 @@ def _with_settings(
             )
         else:
             recipe = tried
-    for name in names:  # what is wrong now is wrong with the recipe
+    for name in names:  # an error from here on is the recipe's own
         initial_model(methods.resolve(recipe.arm(name)))
     return recipe
 
 
 def _steps(recipe: Recipe, names: tuple[str, str], how: How) -> int:
-    """Steps of each run, by what a few of them take here."""
+    """Steps of each run, from the measured time of a few steps on this machine."""
     cost = cost_here(recipe, names)
     steps = plan.steps_within(how.budget_seconds, recipe.config.train.steps, cost)
     if (expected := plan.seconds(steps, cost)) > how.budget_seconds:
@@ -173,20 +173,20 @@ def _steps(recipe: Recipe, names: tuple[str, str], how: How) -> int:
 
 
 def cost_here(recipe: Recipe, names: Sequence[str]) -> plan.Cost:
-    """What a run costs here, measured: the dearest of the methods, by a few steps.
+    """The cost of a run on this machine, measured over a few steps: that of the most expensive method.
 
     Raises:
         ConfigError: all of them diverge at once.
     """
     config = plan.shortened(recipe.config, min(plan.PROBE_STEPS, recipe.config.train.steps))
     short, steps, rests = replace(recipe, config=config), list[float](), list[float]()
-    open_data(config)  # read once, and by none of the runs that are timed
+    open_data(config)  # the data are read once, outside of the timed runs
     with scratch() as folder:
         for name in names:
             begun = time.monotonic()
             try:
                 run = train(methods.resolve(short.arm(name)), folder / stem(name))
-            except DivergedError:  # another learning rate may do
+            except DivergedError:  # it may train at another learning rate
                 continue
             times = [row["step_seconds"] for row in run.read("timing")]
             steps.append(statistics.median(times))
