@@ -15,15 +15,15 @@ class _Line(OfRun, LearnedScale):
     """A learned scale in scales.csv."""
 
 
-def scales(held: Any, origin: str) -> Evidence:
+def scales(content: Any, origin: str) -> Evidence:
     """Evidence of scales.csv, which has a line for each learned scale."""
-    runs = by_run(parsed(list[_Line], held))
+    runs = by_run(parsed(list[_Line], content))
     return Evidence(scales=[by_place(run, where(run[0], origin)) for run in runs])
 
 
-def of_run(held: Any, key: Key, whose: dict[str, Any]) -> Evidence:
+def of_run(content: Any, key: Key, whose: dict[str, Any]) -> Evidence:
     """Evidence of a run's scales.json."""
-    return Evidence(scales=[by_place(parsed(Learned, held)["scales"], {**whose, "group": (key,)})])
+    return Evidence(scales=[by_place(parsed(Learned, content)["scales"], {**whose, "group": (key,)})])
 
 
 def by_place(found: Sequence[LearnedScale], whose: dict[str, Any]) -> Scales:

@@ -17,9 +17,9 @@ class _Line(OfRun, MatrixSpectrum):
     """A matrix, or a head of one, in spectra.csv."""
 
 
-def conditions(held: Any, origin: str) -> Evidence:
+def conditions(content: Any, origin: str) -> Evidence:
     """Evidence of spectra.csv, which has a line for each matrix, or head of one, in each view."""
-    rows = [row for row in parsed(list[_Line], held) if row["view"] == "stored"]
+    rows = [row for row in parsed(list[_Line], content) if row["view"] == "stored"]
     return Evidence(
         conditions=[Conditions(**where(run[0], origin), medians=medians(run)) for run in by_run(rows)]
     )
@@ -37,9 +37,9 @@ def medians(matrices: Sequence[MatrixSpectrum]) -> dict[str, float]:
     return {place: median for place, median in found.items() if math.isfinite(median)}
 
 
-def of_run(held: Any, key: Key, whose: dict[str, Any]) -> Evidence:
+def of_run(content: Any, key: Key, whose: dict[str, Any]) -> Evidence:
     """Evidence of a run's spectra.json."""
-    stored = [m for m in parsed(Spectra, held)["matrices"] if m["view"] == "stored"]
+    stored = [m for m in parsed(Spectra, content)["matrices"] if m["view"] == "stored"]
     return Evidence(conditions=[Conditions(**whose, group=(key,), medians=medians(stored))])
 
 

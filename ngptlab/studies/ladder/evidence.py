@@ -10,38 +10,38 @@ from ngptlab.stats.doubts import Doubt
 from ngptlab.studies.ladder.numbers import Ladder, RungNumbers
 
 
-def ladder(held: Any, origin: str) -> Evidence:
+def ladder(content: Any, origin: str) -> Evidence:
     """Evidence of each step's change of the loss."""
-    read, found = parsed(Ladder, held), Evidence()
-    rungs = {rung["label"]: rung for rung in read["rungs"]}
-    doubts = doubts_of_study(read)
-    for rung in read["rungs"]:
+    record, evidence = parsed(Ladder, content), Evidence()
+    rungs = {rung["label"]: rung for rung in record["rungs"]}
+    doubts = doubts_of_study(record)
+    for rung in record["rungs"]:
         adds = rung["adds"]
         against = rungs.get(adds["against"]) if adds else None
         if adds is None or against is None:
             continue
-        cumulative = read["mode"] == "cumulative"
-        found.steps.append(
+        cumulative = record["mode"] == "cumulative"
+        evidence.steps.append(
             Step(
                 setting=Setting(
                     origin=origin,
                     params=rung.get("params"),
-                    tokens=read.get("tokens"),
-                    context=read.get("context"),
-                    data=shown(read.get("data", "")),
+                    tokens=record.get("tokens"),
+                    context=record.get("context"),
+                    data=shown(record.get("data", "")),
                 ),
-                base=read["base"],
-                target=read["target"],
-                mode=shown(read["mode"]),
-                seams=_since(read["rungs"], against, rung) if cumulative else tuple(rung["seams"]),
+                base=record["base"],
+                target=record["target"],
+                mode=shown(record["mode"]),
+                seams=_since(record["rungs"], against, rung) if cumulative else tuple(rung["seams"]),
                 adds=Estimate(mean=adds["nats"], half=adds["ci95"], pairs=adds["pairs"]),
                 tuned=_tuned(rung) and _tuned(against),
                 hashes=hashes([*against["runs"], *rung["runs"]]),
                 rungs=(rung["label"], against["label"]),
-                doubts=doubts + _untuned(read, rung, against),
+                doubts=doubts + _untuned(record, rung, against),
             )
         )
-    return found
+    return evidence
 
 
 def _tuned(rung: RungNumbers) -> bool:

@@ -100,7 +100,7 @@ def _add(arm: Arm, config: RunConfig, out: Path, reporter: ReporterFactory, *, n
     """Add the run of a seed, or the reason why there is none. For a `needed` method that is an error."""
     try:
         there = outcome(Cell(config), out)
-        if there.status == "diverged" and not needed:  # another seed would diverge, too
+        if there.status == "diverged" and not needed:  # trained again, it would diverge again
             raise DivergedError(there.reason)
         run = train_one(config, out, reporter)
     except DivergedError as error:

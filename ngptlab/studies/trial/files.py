@@ -69,7 +69,7 @@ def record(folder: Path, trial: Trial) -> None:
 
 
 def steps_of(folder: Path, budget_seconds: float, choose: Callable[[], int]) -> int:
-    """The steps that a try of this budget began with, so that it goes on after a stop; else `chosen`, which is kept.
+    """The steps that a try of this budget began with, so that it goes on after a stop; else those of `choose`.
 
     Raises:
         ConfigError: they can't be written.
