@@ -54,11 +54,11 @@ class Meter:
 
     def between(self, step: float) -> CostBetween:
         """The cost after so many steps; a fraction of a step costs that fraction of its cost."""
-        low, share = int(step), step - int(step)
-        before, after = self.at(low), self.at(low + 1) if share else self.at(low)
+        low, fraction = int(step), step - int(step)
+        before, after = self.at(low), self.at(low + 1) if fraction else self.at(low)
 
         def mixed(a: float, b: float) -> float:
-            return a + share * (b - a)
+            return a + fraction * (b - a)
 
         seconds = (before["seconds"], after["seconds"])
         return {

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 WARMUP_SHARE = 0.1
-"""Share of a run's first steps left out of its step time: compilation, caches, clocks."""
+"""Fraction of a run's steps, at its start, left out of its step time: compilation, caches, clocks."""
 
 
 def common_steps(series: Iterable[Iterable[int]]) -> list[int]:
