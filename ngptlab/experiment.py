@@ -19,6 +19,7 @@ from ngptlab.data.shards.given_folder import more_tokens
 from ngptlab.device import Device, describe, memory_bytes, on_cuda, open_device
 from ngptlab.disk import write_json
 from ngptlab.errors import CheckpointError, ConfigError, LabError
+from ngptlab.initial_model import initial_model
 from ngptlab.introduction import introduce
 from ngptlab.learned import nothing_learned
 from ngptlab.measure.held_out import HeldOut, hold_out
@@ -26,7 +27,7 @@ from ngptlab.measure.length.measure import length_loss
 from ngptlab.measure.scales.measure import scales
 from ngptlab.measure.val.measure import document_losses, validation_loss
 from ngptlab.method_files.copies import changed
-from ngptlab.nn.decoder import Decoder, Parts
+from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import ANEW, Run
 from ngptlab.sizes import check_fits, training_parts
 from ngptlab.tracking.sink import check_installed
@@ -120,9 +121,8 @@ def _open_run(config: RunConfig, path: Path, world: World) -> Run:
 def _begin_noted(run: Run, setting: Setting, model: Decoder, reporter: Reporter) -> None:
     processes = setting.world.size
     begin(run, setting, reporter, **({"processes": processes} if processes > 1 else {}))
-    for line in introduce(run.config, run.path, model, setting.device, setting.corpus):
-        reporter.note(line)
-    for line in changed(run.path, run.config):
+    is_what = introduce(run.config, run.path, model, setting.device, setting.corpus)
+    for line in [*is_what, *changed(run.path, run.config)]:
         reporter.note(line)
 
 
@@ -272,44 +272,6 @@ def _validate(model: Decoder, setting: Setting) -> dict[str, Any]:
         documents_NT=held_out.of_document_NT,
         world=setting.world,
     )
-
-
-def initial_model(config: RunConfig) -> Decoder:
-    """The model of a config before its first step.
-
-    Raises:
-        ConfigError: its settings don't fit its method.
-    """
-    parts = methods.load(config.method, config.seams.lenders)
-    if config.seams.lenders:
-        check_together(parts, config)
-    stored_dtype = torch.bfloat16 if config.train.weights_dtype == "bfloat16" else None
-    return methods.build_model(
-        parts,
-        config.model,
-        seed=config.seed,
-        param=config.param,
-        optim=config.optim,
-        stored_dtype=stored_dtype,
-    )
-
-
-def check_together(parts: Parts, config: RunConfig) -> None:
-    """Run a mixture of parts once, on sizes alone.
-
-    Raises:
-        ConfigError: parts of several methods don't fit each other.
-    """
-    try:
-        with torch.device("meta"), torch.no_grad():
-            Decoder(config.model, parts)(torch.zeros(1, 2, dtype=torch.long))
-    except LabError:
-        raise
-    except Exception as error:  # whatever a part raises in company it was not written for is the answer here
-        said = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"{config.arm}: parts of these methods don't fit each other ({type(error).__name__}: {said}); lend other seams"
-        ) from None
 
 
 def _is_measured(run: Run, what: str) -> bool:

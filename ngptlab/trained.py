@@ -7,7 +7,7 @@ from pathlib import Path
 from ngptlab.config import DeviceConfig
 from ngptlab.device import open_device
 from ngptlab.errors import CheckpointError, ConfigError
-from ngptlab.experiment import initial_model
+from ngptlab.initial_model import initial_model
 from ngptlab.measure.trained import Trained
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import list_checkpoints, load_weights, read_checkpoint, step_of

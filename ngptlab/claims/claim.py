@@ -1,4 +1,4 @@
-"""A claim, the scale that it needs, and what a rule finds about it."""
+"""A claim, the scale that it needs, and the outcome of its rule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "not yet tested", "ou
 
 
 class Pair(TypedDict):
-    """What most rules ask for: `**PAIR` in a source's file."""
+    """Two fields of most rules, written as `**PAIR` in a source's file."""
 
     method: str
     baseline: str
@@ -21,7 +21,7 @@ class Pair(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """A statistic over seeds, and the limits that it was held against."""
+    """A statistic over seeds, and the limits that it was compared with."""
 
     found: Estimate
     low: float
@@ -34,27 +34,27 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a rule finds, and the evidence behind it."""
+    """A rule's result, and the evidence behind it."""
 
     verdict: Verdict
     measured: str = ""
     """The statistic with its interval; empty where nothing was measured."""
     reason: str = ""
-    """Why it is not yet tested, or out of reach."""
+    """Why the claim is not yet tested, or out of reach."""
     settings: tuple[Setting, ...] = ()
-    """What was measured, at what scale."""
+    """The scales of the measurements."""
     seeds: int = 0
     hashes: tuple[str, ...] = ()
     """Hashes of the configs of the runs behind `measured`."""
     held: tuple[Held, ...] = ()
-    """Every statistic over seeds that decides. Empty where none does: step times are compared over turns."""
+    """Every statistic over seeds that decides. Empty for step times, which are compared over turns."""
 
 
 class Rule(Protocol):
-    """Frozen and without state: the same evidence gives the same outcome."""
+    """How a claim is judged. A rule is frozen and without state, so the same evidence gives the same outcome."""
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """Decide from the evidence alone."""
+        """The outcome, from the evidence alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Needs:
 
     @property
     def text(self) -> str:
-        """'contexts of 4,096 tokens and more'."""
+        """The needs in words: 'contexts of 4,096 tokens and more'."""
         parts = [
             f"{words} of {need:,} {unit}and more"
             for words, need, unit in (
@@ -95,21 +95,21 @@ class Claim:
     """One statement of a source, and how it is to be judged."""
 
     id: str
-    """A word with dashes. It never changes, because rows are cited by it."""
+    """Name in lower case with dashes. It never changes, because rows are cited by it."""
     statement: str
     source: str
-    """Figure, table or section."""
+    """Figure, table or section of the source."""
     scale: str
-    """At what scale the source made it."""
+    """The scale at which the source made the claim."""
     rule: Rule
     needs: Needs = field(default_factory=Needs)
     corrected: str = ""
-    """What was later said about it, with its source."""
+    """A later correction or discussion, with its source."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A paper or a repository, and what it claims."""
+    """A paper or a repository, with its claims."""
 
     title: str
     where: str

@@ -1,6 +1,6 @@
-"""What was recorded, in the forms that rules ask for.
+"""Recorded measurements, in the forms that rules use.
 
-Numbers are kept by seed, because a verdict depends on how far another seed would move them.
+Numbers are kept by seed, because a verdict depends on their scatter over seeds.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ngptlab.stats.speedup import Bounded
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """The scale of a measurement, and the file that holds it. None or empty: not recorded."""
+    """The scale of a measurement, and its file. None or empty: not recorded."""
 
     origin: str
-    """File or folder, as a reader may look it up."""
+    """File or folder, under a name that a reader can look up."""
     params: int | None = None
     vocabulary_params: int = 0
-    """How many of `params` are in the embedding and the unembedding; 0 where that is not recorded."""
+    """Number of `params` in the embedding and the unembedding; 0 where that is not recorded."""
     tokens: int | None = None
     context: int | None = None
     data: str = ""
@@ -31,14 +31,14 @@ class Setting:
     def size(self) -> int:
         """Parameters times tokens, a measure of what a run costs; 0 where either is not recorded.
 
-        Embedding and unembedding don't count, because a step uses a few of their rows. With GPT-2's vocabulary they are 91% of
-        a model of 7M parameters.
+        Embedding and unembedding don't count, because a step uses only a few of their rows. With GPT-2's vocabulary they are
+        91% of a model of 7M parameters.
         """
         return ((self.params or 0) - self.vocabulary_params) * (self.tokens or 0)
 
     @property
     def text(self) -> str:
-        """'0.49M parameters, 2.46M tokens, context 128, stdlib'; what is not recorded is named so."""
+        """The scale in words: '0.49M parameters, 2.46M tokens, context 128, stdlib'. Missing numbers are named as such."""
         parts = []
         for value, words in ((self.params, "parameters"), (self.tokens, "tokens")):
             parts.append(f"{millions(value)} {words}" if value is not None else "")
@@ -52,7 +52,7 @@ class Setting:
 
 
 def millions(number: int) -> str:
-    """491712 as 0.49M, 400 billion as 400B."""
+    """A number in short form: 491712 as 0.49M, 400 billion as 400B."""
     for unit, size in (("B", 10**9), ("M", 10**6)):
         if number >= size or (unit == "M" and number >= 10**5):
             return f"{number / size:.3g}{unit}"
@@ -70,22 +70,22 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduled:
-    """Base of what is measured at the end of a run."""
+    """Base of records of a measurement at the end of a run."""
 
     setting: Setting
     frac: float | None = None
-    """Cooldown fraction, 0 at a constant learning rate. None: another schedule, or not recorded."""
+    """Cooldown fraction; 0 for a constant learning rate. None: another schedule, or not recorded."""
     shape: str = ""
 
     @property
     def schedule(self) -> str:
-        """'cooldown 0.3 linear'; empty where it is not recorded."""
+        """The schedule in words: 'cooldown 0.3 linear'; empty where it is not recorded."""
         if self.frac is None:
             return self.shape
         return f"cooldown {self.frac:g} {self.shape}" if self.frac else "no cooldown"
 
     def near(self, frac: float) -> tuple[float, bool]:
-        """How near this is to a linear cooldown of that fraction; greater is nearer."""
+        """Sort key for how near the schedule is to a linear cooldown of this fraction; greater is nearer."""
         return (0.0 if self.frac is None else -abs(self.frac - frac)), self.shape == "linear"
 
 
@@ -96,10 +96,10 @@ class Ends(Scheduled):
     group: tuple[object, ...]
     method: str
     losses: Mapping[str, float]
-    """By seed."""
+    """Final losses by seed."""
     hashes: tuple[str, ...]
     doubts: tuple[Doubt, ...] = ()
-    """About this arm, and about others that it may be compared with."""
+    """Doubts about this arm, and about others that it may be compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ class Turn(Scheduled):
 
 @dataclass(frozen=True, kw_only=True)
 class Factor:
-    """How many times the method's tokens the baseline needs to reach the method's loss, at one length of training."""
+    """The factor of tokens that the baseline needs to reach the method's loss, at one length of training."""
 
     tokens: int
     by_seed: tuple[Bounded, ...]
@@ -141,19 +141,19 @@ class Savings:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one step of a ladder adds to the loss."""
+    """The change of the loss by one step of a ladder."""
 
     setting: Setting
     base: str
     target: str
     mode: str
-    """`cumulative`: the step is taken. `leave-one-out`: it is taken back."""
+    """`cumulative`: the step is added. `leave-one-out`: the step is taken back."""
     seams: tuple[str, ...]
     adds: Estimate
     tuned: bool
-    """Whether both rungs have a learning rate that was searched for them."""
+    """Whether the learning rates of both rungs come from a search for them."""
     rungs: tuple[str, ...] = ()
-    """Names of both rungs, as doubts have them."""
+    """Names of both rungs, as in doubts."""
     hashes: tuple[str, ...]
     doubts: tuple[Doubt, ...] = ()
 
@@ -168,14 +168,14 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class OfRun(Scheduled):
-    """Base of what was measured of one model."""
+    """Base of records of a measurement of one model."""
 
     method: str
     seed: str
-    """Empty: not recorded."""
+    """Label of the seed; empty where it is not recorded."""
     hash: str
     group: tuple[object, ...]
-    """Models of one group may be compared: their settings are equal, and they were measured alike."""
+    """Models of one group may be compared, because they have equal settings and equal measurements."""
     doubts: tuple[Doubt, ...] = ()
 
 
@@ -187,7 +187,7 @@ class Positions(OfRun):
     """(from, to, mean loss)."""
 
     def loss(self, start: int, stop: int) -> float | None:
-        """Mean loss at start <= position < stop; None where the bins don't fill that."""
+        """Mean loss at start <= position < stop; None where the bins don't cover that range exactly."""
         inside = [(b - a, loss) for a, b, loss in self.bins if start <= a and b <= stop]
         width = sum(size for size, _ in inside)
         return sum(size * loss for size, loss in inside) / width if width == stop - start else None
@@ -195,7 +195,7 @@ class Positions(OfRun):
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions(OfRun):
-    """Median condition number of each kind of matrix as stored. It is over blocks, and in attention over heads too."""
+    """Median condition number of each kind of stored matrix, over blocks, and in attention over heads too."""
 
     medians: Mapping[str, float]
 
@@ -205,9 +205,9 @@ class Scales(OfRun):
     """Mean of every learned scale."""
 
     means: Mapping[str, tuple[float, ...]]
-    """By place in the block; one value for each block, the first block first."""
+    """Means by place in the block, one for each block from the first on."""
     mean_squares: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Mean of the squares, in the same form. A place is missing where its spread is not recorded."""
+    """Means of the squares, in the same form. A place is missing where its spread is not recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +237,7 @@ class StepTime:
 
 @dataclass
 class Evidence:
-    """All that was read."""
+    """All evidence that was read."""
 
     ends: list[Ends] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
@@ -251,12 +251,12 @@ class Evidence:
     step_times: list[StepTime] = field(default_factory=list)
 
     def add(self, other: Evidence) -> None:
-        """Join what another reader found."""
+        """Add the evidence of another reader."""
         for each in fields(self):
             getattr(self, each.name).extend(getattr(other, each.name))
 
     def where(self, fits: Callable[[Setting], bool]) -> Evidence:
-        """Only what was measured at a setting that fits."""
+        """The evidence from settings that fit."""
         kept: dict[str, list[Any]] = {
             each.name: [item for item in getattr(self, each.name) if fits(item.setting)]
             for each in fields(self)

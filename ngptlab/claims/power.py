@@ -1,6 +1,6 @@
-"""How many seeds a claim would need, and how small an effect those at hand would show.
+"""How many seeds a claim needs, and how small an effect the recorded seeds can detect.
 
-Both assume that all seeds scatter as the seeds at hand do. They count seeds only: a claim may lack other things.
+Both assume that all seeds scatter as the recorded ones do. They are about seeds only; a claim may lack other things.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ DECIDED = ("holds", "does not hold")
 
 
 def needed(outcome: Outcome) -> int | None:
-    """Seeds that decide a claim. A decided claim has the seeds that it rests on; any other needs the fewest that would do.
+    """Number of seeds that decide a claim: for a decided claim its own seeds, for any other the fewest that would decide it.
 
-    `seeds_needed` gives the fewest by this mean and scatter. Their interval just clears the limits, so as many seeds decide
-    in about half of all cases. Where there are several statistics, one on the wrong side of its limit decides against the
-    claim, and all must be clear of theirs to decide for it.
-    None where nothing was measured over seeds, where one seed says nothing of scatter, and above `MOST_SEEDS`.
+    `seeds_needed` computes the fewest from mean and scatter. Their interval just clears the limits, so this number decides in
+    about half of all cases. Where there are several statistics, one on the wrong side of its limit decides against the claim,
+    and all must be clear of theirs to decide for it. None where nothing was measured over seeds, for one seed, which has no
+    scatter, and above `MOST_SEEDS`.
     """
     if not outcome.held:
         return None
@@ -40,10 +40,10 @@ def _needed(held: Held) -> int | None:
 
 
 def detectable(outcome: Outcome) -> tuple[float, str] | None:
-    """The smallest distance from a limit that the seeds at hand find with 80% power (`stats.detectable`), and its text.
+    """The smallest distance from a limit that the recorded seeds find with 80% power (`stats.detectable`), and its text.
 
-    Where there are several statistics, the largest distance counts, because all must be found. It is in the statistic's
-    unit; for a ratio it is a distance between logarithms.
+    Where there are several statistics, the largest distance counts, because all of them must be found. Its unit is the
+    statistic's; for a ratio it is a distance between logarithms.
     """
     found = [(distance, held) for held in outcome.held if (distance := _distance(held)) is not None]
     if not found or len(found) < len(outcome.held):
@@ -60,7 +60,7 @@ def _distance(held: Held) -> float | None:
 
 
 def in_words(outcome: Outcome) -> str:
-    """The cell of the column: '3, which it has', '21; it has 3, which show 0.08 nats', '-' where seeds are not the point."""
+    """A cell of the column: '3, which it has', '21; it has 3, which show 0.08 nats', '-' where no seeds are counted."""
     count, smallest = needed(outcome), detectable(outcome)
     if count is None and smallest is None:
         return "-"

@@ -1,4 +1,4 @@
-"""What readers of results share: which files they read, records as their writers declare them, and doubts."""
+"""Common parts of readers of results: kinds of files, records as their writers declare them, doubts."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ T = TypeVar("T")
 
 
 class Reader(NamedTuple):
-    """What reads one kind of file of results."""
+    """Reader of one kind of file of results."""
 
     holds: frozenset[str]
-    """Keys by which the JSON object is recognized, or columns by which the table is."""
+    """Keys by which a JSON object, or columns by which a table, is recognized."""
     read: Callable[[Any, str], Evidence]
     """Turns the file's content and its name into evidence. Raises ValueError (pydantic's too) or KeyError where the file is
     damaged."""
     rows: bool = False
-    """Whether it is a table."""
+    """Whether the file is a table."""
 
 
-def parsed(kind: type[T], held: Any) -> T:
-    """What a file holds as the TypedDict that its writer declares, or as a list of such rows.
+def parsed(kind: type[T], content: Any) -> T:
+    """A file's content as the TypedDict that its writer declares, or as a list of such rows.
 
-    A key may be missing, because earlier versions wrote fewer. Whoever asks for one that no version lacks gets a KeyError. Keys
-    that the declaration lacks are left out. Numbers may be texts, as in a CSV.
+    A key may be missing, because earlier versions wrote fewer. A reader that needs it then raises a KeyError. Keys that are
+    not declared are left out. Numbers may be texts, as in a CSV.
 
     Raises:
-        ValidationError: a value is not as declared; infinity and NaN are none.
+        ValidationError: a value is not as declared, or is infinite or NaN.
     """
-    return cast(T, _validator(cast(Any, kind)).validate_python(held))
+    return cast(T, _validator(cast(Any, kind)).validate_python(content))
 
 
 @cache
@@ -48,7 +48,7 @@ def _validator(kind: Any) -> SchemaValidator:
 
 
 def _loose(schema: Any) -> Any:
-    """The same schema, without required keys and without numbers that are none."""
+    """The same schema, but with optional keys and finite numbers."""
     if isinstance(schema, list):
         return [_loose(part) for part in schema]
     if not isinstance(schema, dict):
@@ -67,12 +67,12 @@ def hashes(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def seed_label(seed: int, data_seed: int | None) -> str:
-    """'0', or '0/1' where the batches have a seed of their own."""
+    """A run's seeds as text: '0', or '0/1' where the batches have a seed of their own."""
     return str(seed) if data_seed in (seed, None) else f"{seed}/{data_seed}"
 
 
 def shown(text: str) -> str:
-    """A text of a stranger's file, in a line."""
+    """A text from a stranger's file, printable and in one line."""
     return " ".join(printable(text).split())
 
 
@@ -85,13 +85,15 @@ NAMED = Doubt(
 
 
 def doubts_of(record: Doubted) -> tuple[Doubt, ...]:
-    """The doubts that a file holds. One from before doubts had kinds forbids every claim."""
-    held = record.get("doubts")
-    if held is None:
+    """The doubts in a file. A file from before doubts had kinds forbids every claim."""
+    recorded = record.get("doubts")
+    if recorded is None:
         return (UNRECORDED,)
-    return tuple(Doubt(kind=d["kind"], text=shown(d["text"]), arms=tuple(d.get("arms", ()))) for d in held)
+    return tuple(
+        Doubt(kind=d["kind"], text=shown(d["text"]), arms=tuple(d.get("arms", ()))) for d in recorded
+    )
 
 
 def doubts_of_study(study: Searched) -> tuple[Doubt, ...]:
-    """The same of a study. One from before searches were linked forbids every claim."""
+    """The doubts in a study's file. A file from before searches were linked forbids every claim."""
     return (*doubts_of(study), *(() if "searches" in study else (NAMED,)))

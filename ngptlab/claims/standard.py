@@ -20,7 +20,7 @@ from ngptlab.stats import estimates as stats
 
 MIN_SEEDS = 3
 MOST_SEEDS = 1000
-"""The most seeds that are proposed to anybody."""
+"""The largest number of seeds that is proposed."""
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -30,7 +30,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def decide(found: Estimate, low: float, high: float, doubts: Sequence[str] = ()) -> tuple[Verdict, str]:
-    """Whether the interval lies in low..high; the verdict and, where it is not yet tested, why."""
+    """The verdict on whether the interval lies in low..high and, where it is not yet tested, the reason."""
     reasons = list(dict.fromkeys(doubts))
     if found.pairs < MIN_SEEDS or found.half is None:
         reasons.insert(0, "one seed" if found.pairs == 1 else f"{found.pairs} seeds, three are needed")
@@ -47,7 +47,7 @@ def decide(found: Estimate, low: float, high: float, doubts: Sequence[str] = ())
 def seeds_needed(found: Estimate, low: float, high: float) -> int | None:
     """The fewest seeds whose 95% interval would reach neither limit, at this mean and scatter.
 
-    None where that is not known (under two seeds, or all alike) or would take more than `MOST_SEEDS`.
+    None where that is not known (under two seeds, or equal values) or is above `MOST_SEEDS`.
     """
     if not found.half:
         return None
@@ -58,7 +58,7 @@ def seeds_needed(found: Estimate, low: float, high: float) -> int | None:
 
 
 def together(verdicts: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
-    """The verdict on a claim whose parts must all hold: one that doesn't is enough against it."""
+    """The verdict on a claim whose parts must all hold. One part that does not hold decides against it."""
     for verdict in ("does not hold", "not yet tested"):
         for found in verdicts:
             if found[0] == verdict:
@@ -72,7 +72,7 @@ def pairs(ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[float]
 
 
 def show(found: Estimate, form: str = "+z.4f", unit: str = " nats") -> str:
-    """'-0.0123 nats, 95% interval -0.0200 to -0.0046'."""
+    """An estimate as text: '-0.0123 nats, 95% interval -0.0200 to -0.0046'."""
     value = f"{found.mean:{form}}{unit}"
     if found.half is None:
         return value

@@ -28,21 +28,21 @@ and limits stand in `ngptlab/recipes/claims/`.
 | not yet tested | anything else, with the reason: no runs, too few seeds, an interval across the limit, a learning rate \
 that was not tuned or is on the edge of its grid, unequal settings, seeds or hashes that were not recorded, \
 a CPU where GPUs were meant |
-| out of reach here | the statement needs a context, a size or tokens that no recorded run comes to |
+| out of reach here | the statement needs a context, a size or tokens that no recorded run reaches |
 
 Nothing is corrected for the number of claims, nor for the parts of one: at 95%, about one verdict in forty errs by chance.
 Step times have turns in place of seeds: ten interleaved ones, and their quartiles in place of the interval.
 A verdict is about the models, tokens and text named in its row, and about no others.
 
 "Seeds needed" by a decided claim are the seeds that it rests on. Any other claim needs the fewest whose 95% interval would
-clear the limit if mean and scatter are what the seeds at hand say: as many decide in about half of all cases. What these seeds
-"show" is the least distance of a true value from the limit that they find with 80% power (noncentral t; normal seeds, scatter
-as measured). "-": nothing was measured over seeds, or one seed says nothing of their scatter. A claim may lack other things, too.
+clear the limit, if mean and scatter stay as measured. That number decides in about half of all cases. The distance that seeds
+"show" is the least one between a true value and the limit that they find with 80% power (noncentral t; normal seeds, scatter
+as measured). "-": nothing was measured over seeds, or only one seed, which has no scatter. A claim may lack other things, too.
 """
 
 
 class Row(TypedDict):
-    """A claim as `claims.json` and the page have it."""
+    """A claim's row in `claims.json` and on the page."""
 
     id: str
     statement: str
@@ -55,15 +55,15 @@ class Row(TypedDict):
     our_scale: str
     """Size, tokens, context, data, seeds; empty where nothing was measured."""
     origins: list[str]
-    """Files and folders that hold what was measured."""
+    """Files and folders with the measurements."""
     reason: str
     seeds: int
     seeds_needed: int | None
-    """Seeds that decide, by the mean and scatter of those at hand; a decided claim has the seeds that it rests on."""
+    """Number of seeds that decide, from the mean and scatter of the recorded ones; see `power.needed`."""
     detectable: float | None
-    """The least distance from the limit that `seeds` find with 80% power, in the statistic's unit; for a ratio, a logarithm."""
+    """Least distance from the limit that `seeds` find with 80% power, in the statistic's unit; for a ratio, a logarithm."""
     seeds_text: str
-    """Both in words; '-' where seeds are not what the claim rests on."""
+    """`seeds_needed` and `detectable` in words; '-' where the claim is not decided over seeds."""
     hashes: list[str]
     rule: dict[str, Any]
     """The rule's name and its parameters."""
@@ -115,7 +115,7 @@ def _row(claim: Claim, outcome: Outcome) -> Row:
 
 
 def _digits(value: float) -> float:
-    """Six digits. A sum's last digits differ between machines, and the same evidence must give the same bytes."""
+    """A number with six digits, because a sum's last digits differ between machines and results must not."""
     return float(f"{value:.6g}")
 
 
@@ -129,7 +129,7 @@ def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def counts(groups: Sequence[Group]) -> str:
-    """'43 claims; holds: 2, does not hold: 5, ...'."""
+    """The count of verdicts in a line: '43 claims; holds: 2, does not hold: 5, ...'."""
     rows = [row for group in groups for row in group["rows"]]
     parts = [(sum(row["verdict"] == verdict for row in rows), verdict) for verdict in VERDICTS]
     return f"{len(rows)} claims; " + ", ".join(f"{verdict}: {count}" for count, verdict in parts)
@@ -147,7 +147,7 @@ def write_claims(groups: Sequence[Group], out: Path) -> None:
 
 
 def markdown(groups: Sequence[Group]) -> str:
-    """The page: the standard, then a table and the runs of each source."""
+    """The text of the page: the standard, then a table and the runs of each source."""
     parts = ["# Claims, and what was measured here\n", STANDARD, f"{counts(groups)}.\n"]
     for group in groups:
         parts.append(f"## {_cell(group['title'])}\n\n{_cell(group['where'])}\n")
@@ -181,7 +181,7 @@ def _verdict(row: Row) -> str:
 
 
 def _runs(group: Group) -> str:
-    """Where each measurement is written, and its config hashes."""
+    """The files of each measurement, with the config hashes of its runs."""
     lines = []
     for row in group["rows"]:
         if row["origins"]:
@@ -191,12 +191,12 @@ def _runs(group: Group) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text of a stranger's file in a cell of Markdown."""
+    """A text from a stranger's file in a cell of Markdown."""
     return " ".join(printable(text).replace("|", "\\|").replace("<", "&lt;").split())
 
 
 def print_claims(groups: Sequence[Group], console: Console) -> None:
-    """A line of verdict and measurement for each claim, then the count."""
+    """Print verdict and measurement of each claim in a line, then the count."""
     for group in groups:
         listed = Table(
             title=f"{group['title']}, {group['where']}", title_justify="left", box=None, padding=(0, 2, 0, 0)

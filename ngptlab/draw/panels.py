@@ -1,4 +1,4 @@
-"""What the figures of evaluations share: panels above a caption, a curve with its band."""
+"""Common parts of the figures of evaluations: panels above a caption, a curve with its band."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from ngptlab.draw.style import SERIES, STYLE, Style
 
 MARKERS = "os^Dv<>"
-"""Markers repeat what colour says, for print in grey. A colour is a run."""
+"""Markers of runs, which repeat what colour says, for print in grey."""
 
 PANEL_INCHES = (2.9, 2.3)
 CAPTION_LINE_INCHES = 0.16
@@ -36,7 +36,7 @@ def panels(rows: int, columns: int, caption: str, **shared: Any) -> tuple[Figure
     lines = textwrap.wrap(caption, int(width * 15))
     foot = CAPTION_LINE_INCHES * (len(lines) + 0.5)
     total = height + foot + 0.5
-    # A foot that the layout keeps clear of axes, for the caption.
+    # The layout keeps axes out of the foot, which is for the caption.
     layout = ConstrainedLayoutEngine(rect=(0, foot / total, 1, 1 - foot / total))
     figure = Figure(figsize=(width, total), layout=layout)
     grid: list[list[Axes]] = figure.subplots(rows, columns, squeeze=False, **shared).tolist()
@@ -45,7 +45,7 @@ def panels(rows: int, columns: int, caption: str, **shared: Any) -> tuple[Figure
 
 
 def tiles(count: int, columns: int, caption: str, **shared: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, row by row; places after the last one stay empty."""
+    """A figure of `count` panels, row by row; the rest of the last row stays empty."""
     figure, grid = panels(math.ceil(count / columns), columns, caption, **shared)
     places = [axes for row in grid for axes in row]
     for axes in places[count:]:
@@ -54,13 +54,13 @@ def tiles(count: int, columns: int, caption: str, **shared: Any) -> tuple[Figure
 
 
 def legend(figure: Figure) -> None:
-    """One legend for all panels, each label once."""
+    """Draw one legend for all panels, each label once."""
     handles: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:
-        longest = max(map(len, handles)) + 6  # characters, with the line before them
+        longest = max(map(len, handles)) + 6  # in characters, with the line before the label
         columns = max(1, int(figure.get_figwidth() * CHARACTERS_PER_INCH / longest))
         figure.legend(
             handles.values(), handles.keys(), loc="outside upper center", ncols=columns, frameon=False
@@ -75,9 +75,9 @@ def curve(
     band: tuple[Sequence[float], Sequence[float]] | None = None,
     **line: Any,
 ) -> None:
-    """The curve of the run of this number, with a band; where it is infinite, a cross stands at the panel's top.
+    """Draw the curve of run number `run` with a band. Where a value is infinite, a cross is drawn at the panel's top.
 
-    Where an edge of the band is infinite, there is no band.
+    The band is left out where one of its edges is infinite.
     """
     colour, marker = SERIES[run % len(SERIES)], MARKERS[run % len(MARKERS)]
     y = np.array([value if math.isfinite(value) else math.nan for value in middle])
@@ -92,11 +92,11 @@ def curve(
 
 
 def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Make an axis logarithmic, after drawing; labels are plain numbers, more of them where the axis is short."""
+    """Make an axis logarithmic, after drawing. Labels are plain numbers, and a short axis has more of them."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    if low <= 0:  # nothing was drawn that has a logarithm
+    if low <= 0:  # no drawn value is above zero
         low, high = 1.0, 10.0
         axes.set(**{f"{which}lim": (low, high)})
     decades = math.log10(high / low)
@@ -107,14 +107,14 @@ def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
 
 
 def depth_axis(axes: Axes, *, label: bool) -> None:
-    """Blocks from 0 on the x axis."""
+    """Number the blocks from 0 on the x axis."""
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if label:
         axes.set_xlabel("block (depth, from 0)")
 
 
 def after_steps(measured: Mapping[str, Mapping[str, Any]]) -> str:
-    """After how many steps runs were measured, as a sentence, from {label: {step, ...}}."""
+    """A sentence on the steps after which runs were measured, from {label: {step, ...}}."""
     each = {label: record["step"] for label, record in measured.items()}
     if len(set(each.values())) == 1:
         return f"After step {next(iter(each.values())):,}."

@@ -1,4 +1,4 @@
-"""What all figures look like, as PNG or SVG files or inside a page. The same numbers give the same bytes."""
+"""Style of all figures, as PNG or SVG files or inside a page. The same numbers give the same bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ngptlab.terminal import printable
 
 INK, GRID = "#333333", "#dddddd"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080")
-"""Okabe and Ito's palette, which colour-blind readers tell apart."""
+"""Okabe and Ito's palette, which colour-blind readers can tell apart."""
 
 Build = Callable[[], Figure]
 Style = dict[Any, Any]
@@ -56,22 +56,22 @@ PAGE_STYLE: Style = {
 def write(out: Path, name: str, build: Build, *, style: Style = STYLE) -> None:
     """Write <name>.png and <name>.svg into `out`: the figure that `build` makes, laid out once for both."""
     with _laid_out(build, style) as figure:
-        for ending, unsaid in (("png", ("Software",)), ("svg", ("Date", "Creator"))):
-            write_bytes(out / f"{name}.{ending}", _saved(figure, ending, unsaid))
+        for ending, left_out in (("png", ("Software",)), ("svg", ("Date", "Creator"))):
+            write_bytes(out / f"{name}.{ending}", _saved(figure, ending, left_out))
 
 
 def for_page(build: Build, *, style: Style = STYLE) -> bytes:
-    """The figure that `build` makes as an SVG to stand inside a page, its text as text, on no ground of its own."""
+    """The figure that `build` makes, as an SVG for a page: text stays text, and there is no background."""
     with _laid_out(build, style | PAGE_STYLE) as figure:
-        return _saved(figure, "svg", ("Date", "Creator", "Format", "Type"))  # no addresses either
+        return _saved(figure, "svg", ("Date", "Creator", "Format", "Type"))  # these hold addresses
 
 
 @contextmanager
 def _laid_out(build: Build, style: Style) -> Iterator[Figure]:
-    """The figure, whose layout stands: each saving would compute it again.
+    """The figure with its layout fixed, because each saving would compute the layout again.
 
-    Control characters in its texts are escaped, which no SVG may hold. A name may be written in a script that the font lacks;
-    it is shown as boxes, and tables and page have it.
+    Control characters in its texts are escaped, because no SVG may hold them. A name in a script that the font lacks is shown
+    as boxes, but tables and page show it.
     """
     with (
         matplotlib.style.context(["default", style]),
@@ -87,20 +87,20 @@ def _laid_out(build: Build, style: Style) -> Iterator[Figure]:
         yield figure
 
 
-def _saved(figure: Figure, form: str, unsaid: Iterable[str]) -> bytes:
-    """Without what is `unsaid` of its metadata, as the day and the library's version."""
+def _saved(figure: Figure, form: str, left_out: Iterable[str]) -> bytes:
+    """The figure's file, without the metadata named in `left_out`, such as the date and the library's version."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=form, dpi=160, metadata=dict.fromkeys(unsaid))
+    figure.savefig(buffer, format=form, dpi=160, metadata=dict.fromkeys(left_out))
     return buffer.getvalue()
 
 
 def bars(counts: Iterable[int], what: str = "bars", *, of: str = "seeds", marks: str = "small marks") -> str:
-    """What bars are and how single seeds are drawn, from the numbers of seeds behind the means.
+    """Words that explain the bars and the marks of single seeds, from the numbers of seeds behind the means.
 
-    "bars: 95%, Student's t, n = 3 seeds; small marks: single seeds"; of one seed there are neither, and that is said.
+    "bars: 95%, Student's t, n = 3 seeds; small marks: single seeds". One seed has neither, and the words say so.
     """
     several = sorted({count for count in counts if count > 1})
     if not several:
         return f"one seed: no {what}"
-    said = f"{what}: 95%, Student's t, n = {' or '.join(map(str, several))} {of}"
-    return f"{said}; {marks}: single seeds" if marks else said
+    explained = f"{what}: 95%, Student's t, n = {' or '.join(map(str, several))} {of}"
+    return f"{explained}; {marks}: single seeds" if marks else explained

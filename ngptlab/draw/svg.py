@@ -10,13 +10,13 @@ from markupsafe import Markup
 from ngptlab.draw import style as figures
 
 SHADE = "#000000"
-"""Ink of drawings that name no other."""
+"""Colour of text and axes in drawings that name no other."""
 PIXELS_OF_A_POINT = (0.9, 1.6)
-"""Least and greatest width of a figure in pixels, to its width in points: its text stays readable, and the page scrolls it."""
+"""Least and greatest width of a figure in pixels, per point of its own width, so that its text stays readable."""
 
 
 def inline(svg: bytes, label: str) -> Markup:
-    """A drawing of `analysis` as an element of the page, as wide as its text needs. `label` is ours."""
+    """A study's drawing as an element of the page, as wide as its text needs. `label` must be our own text."""
     text = svg.decode("utf-8")
     size = re.search(r'viewBox="\S+ \S+ (\S+) [^"]*"', text)
     assert size, "matplotlib writes a viewBox"
@@ -28,7 +28,7 @@ def inline(svg: bytes, label: str) -> Markup:
 def element(svg: str, label: str, *, inks: Sequence[str] = (figures.INK,), style: str = "") -> str:
     """An SVG file as an element: no prolog, no addresses, ids of its own, colours by CSS.
 
-    `label` makes the ids its own and is ours, as is `style`; `inks` are the colours in which text and axes are drawn.
+    `label` makes the ids unique. `label` and `style` must be our own texts. `inks` are the colours of text and axes.
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)

@@ -1,6 +1,7 @@
 """From paths to evidence. A path is a run directory, a folder of them, a study's folder, a folder of tables, or one file.
 
-A ledger's runs count only where they link a search: the others chose settings, and are no arm of a comparison.
+Runs of a ledger count only where they link a search. The others were trained to select settings, and are no arm of a
+comparison.
 """
 
 from __future__ import annotations
@@ -27,27 +28,27 @@ from ngptlab.whole import check_finished
 
 @dataclass
 class _Walk:
-    """What paths hold, in the order given. Runs are read together at the end: seeds of one arm may lie anywhere."""
+    """Contents of the paths, in the order given. Runs are read together at the end, because one arm's seeds may lie apart."""
 
     evidence: Evidence = field(default_factory=Evidence)
     runs: dict[Path, str] = field(default_factory=dict)
-    """Run directories, with the name of the folder that they are in."""
+    """Run directories, with the names of their folders."""
     of_studies: dict[Path, str] = field(default_factory=dict)
-    """The same for runs whose losses a study's file holds."""
+    """Run directories whose losses are in a study's file, with the names of their folders."""
     ledgers: dict[Path, str] = field(default_factory=dict)
     """Files of ledgers, with their names."""
     mute: list[str] = field(default_factory=list)
-    """Files that speak to no claim."""
+    """Files that are evidence for no claim."""
     damaged: list[str] = field(default_factory=list)
-    """What is wrong with runs that a folder holds among others, a line each. They count for nothing."""
+    """Errors of damaged runs in folders with other runs, a line each. Damaged runs are not counted."""
 
 
 def gather(paths: Sequence[Path]) -> tuple[Evidence, list[str], list[str]]:
-    """All evidence of these paths, the names of files that speak to no claim, and what is wrong with damaged runs.
+    """All evidence of these paths, the names of files that are evidence for no claim, and the errors of damaged runs.
 
     Raises:
         ConfigError: a path is not there, or holds nothing that can be read.
-        DataError: a file is damaged, or a run is whose own path was given.
+        DataError: a file is damaged, or a run that was given by its own path.
     """
     walk = _Walk()
     for path in {Path(given).resolve(): Path(given) for given in paths}.values():
@@ -94,12 +95,12 @@ def _visit(path: Path, root: Path, walk: _Walk) -> None:
 
 
 def _says_all(file: Path) -> bool:
-    """Whether a file says all that its folder's runs say of losses, so that only evaluations are read of them besides."""
+    """Whether a file has all losses of its folder's runs, so that only their evaluations are read besides."""
     return file.suffix == ".json" and file.stem in ("report", *folders("ngptlab.studies", "page"))
 
 
 def _tables(folder: Path) -> list[Path]:
-    """Files of a folder that may hold results. A table that is there in two forms is read from the JSON."""
+    """Files of a folder that may hold results. A table in both forms is read from the JSON."""
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in READABLE)
     return [p for p in files if p.suffix == ".json" or p.with_suffix(".json") not in files]
 
@@ -111,9 +112,9 @@ def _ledgers(folder: Path) -> list[Path]:
 
 
 def _linked(ledgers: Mapping[Path, str], folder: Path) -> dict[Path, str]:
-    """Run directories, made in `folder`, of the ledgers' runs that link a search; each with the name of its ledger.
+    """Run directories, restored in `folder`, of the ledgers' runs that link a search; each with the name of its ledger.
 
-    Searches that lie in `searches/` beside a ledger, or beside its folder, are copied to where runs look for them.
+    Searches in `searches/` beside a ledger, or beside its folder, are copied to the folder where runs look for them.
     """
     found: dict[Path, str] = {}
     for number, (file, name) in enumerate(ledgers.items()):
@@ -123,7 +124,7 @@ def _linked(ledgers: Mapping[Path, str], folder: Path) -> dict[Path, str]:
             disk.write_bytes(own(folder / FOLDER) / search.name, disk.read_bytes(search))
         for entry in Ledger(file).entries():
             if entry.done and (config := entry.config).optim.search:
-                # A ledger may have one config on several texts.
+                # A ledger may have the same config on several texts.
                 place = folder / f"{number}-{len(found)}"
                 place.mkdir()
                 found[restore(entry.record, place / config.run_name, entry.origin).path] = name
@@ -153,5 +154,5 @@ def _is_run(path: Path) -> bool:
 
 
 def _name(path: Path, root: Path) -> str:
-    """The path from the folder around what the user gave: 'results/demo-length.csv', wherever that lies."""
+    """The path relative to the parent of the path that the user gave: 'results/demo-length.csv', on every machine."""
     return printable(path.relative_to(root).as_posix())

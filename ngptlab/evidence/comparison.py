@@ -12,27 +12,27 @@ from ngptlab.stats import estimates as stats
 from ngptlab.studies.speedup.savings import savings
 
 
-def report(held: Any, origin: str) -> Evidence:
-    """Final losses by seed, gaps where the cooldown begins, and the speed-ups."""
-    read, found = parsed(Summary, held), Evidence()
-    schedule, baseline, doubts = read["schedule"], read["baseline"], doubts_of_study(read)
+def report(content: Any, origin: str) -> Evidence:
+    """Evidence of final losses by seed, gaps where the cooldown begins, and speed-ups."""
+    record, evidence = parsed(Summary, content), Evidence()
+    schedule, baseline, doubts = record["schedule"], record["baseline"], doubts_of_study(record)
     known = schedule["cooldown_shape"] or schedule["shape"] == "constant"
     frac = schedule["cooldown_steps"] / schedule["steps"] if known else None
     shape = shown(schedule["cooldown_shape"] or schedule["shape"])
     listed = {
-        method: tuple(dict.fromkeys(shown(run["hash"]) for run in read["runs"] if run["method"] == method))
-        for method in read["methods"]
+        method: tuple(dict.fromkeys(shown(run["hash"]) for run in record["runs"] if run["method"] == method))
+        for method in record["methods"]
     }
-    for method, numbers in read["methods"].items():
+    for method, numbers in record["methods"].items():
         setting = Setting(
             origin=origin,
             params=numbers["params"],
-            vocabulary_params=_vocabulary(read["config"]),
+            vocabulary_params=_vocabulary(record["config"]),
             tokens=numbers["tokens"],
             context=schedule["context"],
-            data=shown(read["config"].get("data.source", "")),
+            data=shown(record["config"].get("data.source", "")),
         )
-        found.ends.append(
+        evidence.ends.append(
             Ends(
                 setting=setting,
                 group=(origin,),
@@ -45,9 +45,9 @@ def report(held: Any, origin: str) -> Evidence:
             )
         )
         both = hashes(f"-{hash}" for hash in (*listed.get(baseline, ()), *listed[method]))
-        gap, start = read["gaps"].get(method), schedule["cooldown_start_step"]
+        gap, start = record["gaps"].get(method), schedule["cooldown_start_step"]
         if gap and frac and start is not None and (turn := _turn(gap, start)):
-            found.turns.append(
+            evidence.turns.append(
                 Turn(
                     setting=setting,
                     method=method,
@@ -60,10 +60,10 @@ def report(held: Any, origin: str) -> Evidence:
                     doubts=doubts,
                 )
             )
-        for speedup in read.get("speedups", ()):
+        for speedup in record.get("speedups", ()):
             if speedup["method"] == method:
-                found.savings += savings(speedup, setting, both, (*doubts, *doubts_of(speedup)))
-    return found
+                evidence.savings += savings(speedup, setting, both, (*doubts, *doubts_of(speedup)))
+    return evidence
 
 
 def _vocabulary(config: Mapping[str, str]) -> int:
@@ -75,7 +75,7 @@ def _vocabulary(config: Mapping[str, str]) -> int:
 
 
 def _turn(gap: Gap, start: int) -> tuple[Estimate, Estimate] | None:
-    """The gap at the last validation before the cooldown, and at the end."""
+    """The gaps at the last validation before the cooldown, and at the end."""
     steps, errors = gap["steps"], gap["stderr"]
     if not len(steps) == len(gap["gap_nats"]) == len(errors or steps):
         raise ValueError("a gap has lists of different lengths")

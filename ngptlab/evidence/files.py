@@ -1,4 +1,4 @@
-"""One file of results: its kind, which its content tells, and its evidence."""
+"""One file of results: its kind, recognized by its content, and its evidence."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ READABLE = (".json", ".csv")
 
 
 def kind_of(path: Path) -> Reader | None:
-    """The reader of this file; None where the file speaks to no claim.
+    """The reader of this file; None where the file is evidence for no claim.
 
     Raises:
-        DataError: it can't be read, or is no JSON or CSV.
+        DataError: the file can't be read, or is no JSON or CSV.
     """
     return _reader(load(path))
 
@@ -37,19 +37,19 @@ def read_file(path: Path, name: str) -> Evidence:
     Raises:
         DataError: it is damaged.
     """
-    held = load(path)
-    reader = _reader(held)
+    content = load(path)
+    reader = _reader(content)
     assert reader is not None
     with damage_in(path, "write it again"):
-        return reader.read(_rows(held), name)
+        return reader.read(_rows(content), name)
 
 
 @contextmanager
 def damage_in(path: Path, remedy: str) -> Iterator[None]:
-    """Around what makes evidence of a file's content.
+    """Turn errors in a file's content into one that names the file.
 
     Raises:
-        DataError: the content is not as its kind has it.
+        DataError: the content does not fit its kind.
     """
     try:
         yield
@@ -67,7 +67,7 @@ def damage_in(path: Path, remedy: str) -> Iterator[None]:
 
 
 def load(path: Path) -> Any:
-    """What a file holds: a CSV as rows whose empty cells are left out."""
+    """A file's content. A CSV is a list of rows without empty cells."""
     try:
         text = disk.read_text(path)
         if path.suffix != ".csv":
@@ -85,16 +85,16 @@ def load(path: Path) -> Any:
         raise DataError(f"{path}: damaged ({error}); write it again, or leave it out") from None
 
 
-def _rows(held: Any) -> Any:
-    return held["rows"] if isinstance(held, dict) and set(held) == {"rows"} else held
+def _rows(content: Any) -> Any:
+    return content["rows"] if isinstance(content, dict) and set(content) == {"rows"} else content
 
 
-def _reader(held: Any) -> Reader | None:
-    held = _rows(held)
-    if isinstance(held, dict):
-        keys, rows = set(held), False
-    elif isinstance(held, list) and held and isinstance(held[0], dict):
-        keys, rows = {key for row in held if isinstance(row, dict) for key in row}, True
+def _reader(content: Any) -> Reader | None:
+    content = _rows(content)
+    if isinstance(content, dict):
+        keys, rows = set(content), False
+    elif isinstance(content, list) and content and isinstance(content[0], dict):
+        keys, rows = {key for row in content if isinstance(row, dict) for key in row}, True
     else:
         return None
     return next((reader for reader in readers() if reader.rows == rows and reader.holds <= keys), None)

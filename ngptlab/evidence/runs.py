@@ -1,4 +1,4 @@
-"""Evidence of run directories: final losses, gaps at the cooldown, speed-ups, and what was measured of the models."""
+"""Evidence of run directories: final losses, gaps at the cooldown, speed-ups, and measurements of the models."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ Arms = dict[str, list[RunRecord]]
 
 
 def read_runs(places: Mapping[Path, str]) -> Evidence:
-    """All evidence of finished runs, which come with the name of the folder that they are in.
+    """All evidence of finished runs, which are given with the names of their folders.
 
     Raises:
         ConfigError: a run isn't finished.
         DataError: a run is damaged.
     """
-    found, records = read_evals(places), _load(places)
+    evidence, records = read_evals(places), _load(places)
     origins = {id(run): name for run, name in zip(records, places.values(), strict=True)}
     for key, arms in _grouped(records).items():
         doubted = _doubts(arms)
-        found.ends += [_ends(key, arm, origins[id(arm[0])], doubted) for arm in arms.values()]
-        found.turns += [
+        evidence.ends += [_ends(key, arm, origins[id(arm[0])], doubted) for arm in arms.values()]
+        evidence.turns += [
             turn
             for ours, theirs in _ordered(arms)
             for turn in _turn(ours, theirs, origins[id(ours[0])], doubted)
         ]
     for arms in _grouped(records, LENGTH).values():
-        found.savings += [
+        evidence.savings += [
             s for ours, theirs in _ordered(arms) for s in _savings(ours, theirs, origins[id(ours[0])])
         ]
-    return found
+    return evidence
 
 
 def _load(places: Mapping[Path, str]) -> list[RunRecord]:
@@ -52,7 +52,7 @@ def _load(places: Mapping[Path, str]) -> list[RunRecord]:
 
 
 def _key(run: RunRecord, ignored: Sequence[str] = ()) -> Key:
-    """What arms share: every setting that is not the method's, and the data's digest."""
+    """Key that comparable arms share: every setting that is not the method's, and the data's digest."""
     fields = {
         path: value
         for path, value in doubts.flat(run).items()
@@ -69,7 +69,7 @@ def _grouped(records: Sequence[RunRecord], ignored: Sequence[str] = ()) -> dict[
 
 
 def _ordered(arms: Arms) -> Iterator[tuple[list[RunRecord], list[RunRecord]]]:
-    """(method's, baseline's) for every two arms, either way round."""
+    """(method's runs, baseline's runs) for every two arms, in both orders."""
     return ((ours, theirs) for a, ours in arms.items() for b, theirs in arms.items() if a != b)
 
 
@@ -94,7 +94,7 @@ def _hashes(*arms: Sequence[RunRecord]) -> tuple[str, ...]:
 
 
 def _doubts(arms: Arms, ignored: Sequence[str] = ()) -> tuple[Doubt, ...]:
-    """Doubts: runs that learned nothing, arms not tuned alike, arms of several settings. No single run of a grid is the arm."""
+    """Doubts about runs that learned nothing, arms not tuned alike, and arms of several settings, as a whole grid would be."""
     return (
         *doubts.learned_nothing(arms),
         *doubts.tuning(arms),
@@ -161,8 +161,8 @@ def _savings(ours: list[RunRecord], theirs: list[RunRecord], origin: str) -> Ite
 
 
 def read_evals(places: Mapping[Path, str]) -> Evidence:
-    """What was measured of trained models: at the end of training, and by `ngptlab eval`."""
-    found, records = Evidence(), _load(places)
+    """Evidence from measurements of trained models, at the end of training and by `ngptlab eval`."""
+    evidence, records = Evidence(), _load(places)
     doubted = {key: _doubts(arms) for key, arms in _grouped(records).items()}
     for (path, origin), run in zip(places.items(), records, strict=True):
         key = _key(run)
@@ -177,19 +177,21 @@ def read_evals(places: Mapping[Path, str]) -> Evidence:
             "doubts": doubted[key],
         }
         if run.length:
-            found.positions.append(Positions(**whose, group=(key, "held out"), bins=spans(run.length.bins)))
+            evidence.positions.append(
+                Positions(**whose, group=(key, "held out"), bins=spans(run.length.bins))
+            )
         for file in sorted((path / "evals").glob("*.json")):
             with damage_in(file, "measure it again"):
-                found.add(_of_file(file, run.config.train.steps, key, whose))
-    return found
+                evidence.add(_of_file(file, run.config.train.steps, key, whose))
+    return evidence
 
 
 def _of_file(file: Path, steps: int, key: Key, whose: dict[str, Any]) -> Evidence:
-    held = load(file)
-    if not isinstance(held, dict) or held.get("step", steps) != steps:
-        return Evidence()  # measured half-way, so not of the trained model
+    content = load(file)
+    if not isinstance(content, dict) or content.get("step", steps) != steps:
+        return Evidence()  # measured half-way, so it is not about the trained model
     for module in modules("ngptlab.measure", "evidence").values():
-        if module.OF_ONE_RUN.eval == held.get("eval"):
-            found: Evidence = module.OF_ONE_RUN.read(held, key, whose)
-            return found
+        if module.OF_ONE_RUN.eval == content.get("eval"):
+            evidence: Evidence = module.OF_ONE_RUN.read(content, key, whose)
+            return evidence
     return Evidence()

@@ -44,10 +44,10 @@ class _Measurements(TypedDict):
     measurements: list[_Measurement]
 
 
-def step_times(held: Any, origin: str) -> Evidence:
-    """benchmarks/step_time.py: ratios to the first contestant at a size, turn by turn."""
-    found = Evidence()
-    for measurement in parsed(_Measurements, held)["measurements"]:
+def step_times(content: Any, origin: str) -> Evidence:
+    """Evidence of benchmarks/step_time.py: ratios to the first contestant at a size, turn by turn."""
+    evidence = Evidence()
+    for measurement in parsed(_Measurements, content)["measurements"]:
         first: dict[tuple[str, bool], str] = {}
         machine = measurement["machine"]
         gpu = machine.get("gpu", "")
@@ -55,7 +55,7 @@ def step_times(held: Any, origin: str) -> Evidence:
             base = first.setdefault((row["size"], row["compiled"]), row["label"])
             if row["label"] == base:
                 continue
-            found.step_times.append(
+            evidence.step_times.append(
                 StepTime(
                     setting=Setting(origin=origin, params=row["parameters"], context=row.get("context")),
                     method=row["label"],
@@ -67,7 +67,7 @@ def step_times(held: Any, origin: str) -> Evidence:
                     **row["ratio"],
                 )
             )
-    return found
+    return evidence
 
 
 READERS = (Reader(frozenset({"measurements"}), step_times),)

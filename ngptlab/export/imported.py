@@ -16,12 +16,12 @@ from ngptlab import config as configs
 from ngptlab import disk
 from ngptlab.config import RunConfig
 from ngptlab.errors import CheckpointError, ConfigError
-from ngptlab.experiment import initial_model
 from ngptlab.export.config_file import check_config_file
 from ngptlab.export.imported_tokenizer import moved_tokenizer
 from ngptlab.export.llama import check_gains, check_parts, own_weights
 from ngptlab.export.provenance import FILE, read_provenance, unread_facts
 from ngptlab.export.write import WEIGHTS
+from ngptlab.initial_model import initial_model
 from ngptlab.method_files.copies import read_copies
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import Run

@@ -1,1 +1,1 @@
-"""Runs of a study in processes of this machine: what a cell is, how it ended, who trains it."""
+"""Runs of a study in processes of this machine: cells, their outcomes, and the executor that trains them."""

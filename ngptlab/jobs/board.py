@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: a live table on a terminal, plain lines elsewhere (logs, Slurm, CI)."""
+"""Progress of a sweep for a person: a live table on a terminal, plain lines elsewhere (logs, Slurm, CI)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ngptlab.train.progress import clock
 
 REFRESH_SECONDS = 0.5
 PLAIN_SECONDS = 30.0
-"""Between two lines of progress where there is no terminal."""
+"""Seconds between two lines of progress where there is no terminal."""
 ROWS_AROUND = 10
-"""Lines of a terminal that the table leaves free, for its head, its title and the prompt."""
+"""Lines of a terminal that the table leaves for its head, its title and the prompt."""
 
 
 class Board:
-    """States of all cells. `set` as often as one likes; it shows what changed."""
+    """States of all cells. `set` may be called often, because only changes are shown."""
 
     def __init__(self, cells: Sequence[Cell], console: Console | None = None) -> None:
         self.console = console or Console(file=unfailing_stderr())
@@ -52,7 +52,7 @@ class Board:
             self._live.stop()
 
     def set(self, cell: Cell, state: str, progress: Progress, reason: str = "") -> None:
-        """Record where a cell is; an end is told at once."""
+        """Record a cell's state and progress; its end is printed at once."""
         key = cell.config.hash
         changed = self._state[key] != state
         self._state[key], self._progress[key], self._reason[key] = state, progress, reason
@@ -62,11 +62,11 @@ class Board:
             self.console.print(f"{cell.title}: {state}{loss}{why}", markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """A line of its own."""
+        """Print a line of its own."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def refresh(self, workers: int) -> None:
-        """Show the present state, if it is time to."""
+        """Show the present state, unless the last one was shown just before."""
         now = time.monotonic()
         if now - self._shown < (REFRESH_SECONDS if self._live else PLAIN_SECONDS):
             return
@@ -94,7 +94,7 @@ class Board:
         return f"{len(self._cells)} cells: {', '.join(parts)}  ETA {'?' if eta is None else clock(eta)}"
 
     def _table(self, title: str) -> Table:
-        """Running cells first, then what ended last, as many as the terminal is high."""
+        """Running cells first, then the last that ended, then waiting ones, as many as fit the terminal."""
         table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
         for heading in ("cell", "state", "step", "loss", "ETA"):
             table.add_column(heading, no_wrap=True)

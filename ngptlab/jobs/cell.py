@@ -1,4 +1,4 @@
-"""A cell: one run of a study, as a config, and where its run directory is."""
+"""A cell: one run of a study, as a config, and its run directory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Cell:
     config: RunConfig
     refusal: str = ""
     settings: str = ""
-    """What of `Grid.fields` it has, in a line."""
+    """Its values of `Grid.fields`, in a line."""
 
     @property
     def title(self) -> str:

@@ -1,4 +1,4 @@
-"""What trains the cells of a study. A study is given one, so that it is the same on one machine, on several, or in a test."""
+"""The executor, which trains a study's cells. A study is given one, so that its code is the same on several machines."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ class Executor(Protocol):
     """Trains cells."""
 
     def prepare(self, cells: Sequence[Cell], out: Path) -> None:
-        """Make what all of them need, once.
+        """Make once what all cells need, such as the corpus.
 
         Raises:
-            LabError: the data are wrong, or something is missing; nothing was made in `out`.
+            LabError: the data are wrong, or a requirement is missing; nothing was made in `out`.
         """
 
     def train(self, cells: Sequence[Cell], out: Path, request: StopRequest) -> dict[str, str]:
-        """Train every cell that is not over (`jobs.outcome`), each in its `run_of(out, cell)`; returns why cells failed, by hash.
+        """Train every cell that is not over (`jobs.outcome`), each in its `run_of(out, cell)`; return failures, by hash.
 
-        A cell that diverged did not fail. Called more than once where cells begin from others. The caller holds the folder.
+        A cell that diverged did not fail. This is called several times where cells branch off others. The caller holds the
+        folder's lock.
 
         Raises:
             SweepStopped: `request` asked for it; the cells under way were saved.

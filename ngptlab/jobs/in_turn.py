@@ -25,10 +25,10 @@ ReporterFactory = Callable[[RunConfig], AbstractContextManager[Reporter]]
 def plan(recipe: Recipe, *, methods: Sequence[str], seeds: int, overrides: Overrides) -> list[RunConfig]:
     """The runs of a comparison. Seed n sets both the weights' and the data's seed to n in every arm.
 
-    Seeds begin after those that chose an arm's settings, which flatter it.
+    Seeds begin after those that selected an arm's settings, because the losses of these are biased downwards.
 
     Raises:
-        ConfigError: a method is unknown or named twice, no seed, a wrong override.
+        ConfigError: a method is unknown or named twice, there is no seed, or an override is wrong.
     """
     if seeds < 1:
         raise ConfigError(f"--seeds: given {seeds}; give at least 1, and at least 3 for a claim")
@@ -55,13 +55,13 @@ def train_one(config: RunConfig, out: Path, reporter: ReporterFactory) -> Run:
 def lending(
     ledger: Ledger | None, configs: Sequence[RunConfig], out: Path, tell: Callable[[str], None]
 ) -> AbstractContextManager[None]:
-    """While it lasts, runs below out/runs are those of the ledger where it has them; what is trained goes into it."""
+    """A context in which runs below out/runs come from the ledger where it has them; trained runs are added to it."""
     places = {_place(out, config): config for config in configs} if ledger else {}
     return lent(ledger, places, digest=lambda config: open_data(config).digest, note=tell)
 
 
 def _place(out: Path, config: RunConfig) -> Path:
-    """The directory of a run; no link where it is to be trained, because a comparison may be a stranger's."""
+    """The directory of a run. A run to be trained may be no link, because a comparison's folder may be a stranger's."""
     path = out / "runs" / config.run_name
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Cells in processes of this machine: K at a time, each on its own share of the cores.
+"""Train cells in processes of this machine, K at a time, each on its own part of the cores.
 
-A process a cell, or a stack of cells, not a pool: a crash, a signal or a leak stays in its cell, and a cell is a command
-that can be run alone. What a run directory says decides: done and diverged cells are not trained again, all others go on
-from their checkpoint. Cells that a stack left unfinished, for whatever reason, are trained one by one.
+Each cell, or stack of cells, has a process of its own, not a place in a pool. A crash, a signal or a leak then stays in its
+cell, and a cell is a command that can be run alone. The run directory decides what is trained: done and diverged cells are not
+trained again, and all others go on from their checkpoint. Cells that a stack left unfinished are trained one by one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from ngptlab.train.stop import Stopped, StopRequest, listen
 
 POLL_SECONDS = 0.1
 SAVE_SECONDS = 120.0
-"""Longest wait for a worker that was told to save and stop."""
+"""Longest wait for a worker to save and stop."""
 
 
 class SweepStopped(Stopped):
@@ -59,7 +59,7 @@ class SweepStopped(Stopped):
 
 @dataclass(frozen=True)
 class Worker:
-    """A cell under way, or several as one stack."""
+    """A process that trains a cell, or several cells as one stack."""
 
     cells: tuple[Cell, ...]
     process: subprocess.Popen[bytes]
@@ -74,7 +74,7 @@ def cores() -> int:
 
 
 def prepare(cells: Sequence[Cell], out: Path) -> None:
-    """Make the corpus once, before many processes want it; wrong data is then one error and not one in every cell."""
+    """Make the corpus once, before many processes need it, so that wrong data give one error and not one in every cell."""
     for cell in cells:
         if not cell.refusal and not outcome(cell, out).over:
             check_installed(cell.config.track)
@@ -84,10 +84,10 @@ def prepare(cells: Sequence[Cell], out: Path) -> None:
 
 @contextlib.contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Be the only command that trains cells into the folder of a study: of two, each would start the other's, and wait.
+    """Lock the folder of a study against other commands, because each of two would start the other's cells and wait.
 
     Raises:
-        ConfigError: another one is at it.
+        ConfigError: another command trains there.
         OSError: the folder can't be written.
     """
     with contextlib.ExitStack() as stack:
@@ -110,17 +110,18 @@ def studying(
     kept_for: Mapping[Path, Sequence[Path]] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[StopRequest]:
-    """Hold the folder of a study, with what the ledger has of its cells in it and all made that they need; listen for signals.
+    """Lock a study's folder, fill it with the ledger's runs of its cells, make what the others need, and listen for signals.
 
     Args:
-        kept_for: run directories that others branch off. Without weights they serve only where all of these are there.
+        kept_for: trunks and the branches of each. A ledger has no weights, so a trunk is taken from it only where all of
+            its branches exist.
 
     Raises:
         LabError: another command holds the folder, the ledger is damaged, the data are wrong.
         OSError: the folder or the ledger can't be written.
     """
     if ledger is None:
-        executor.prepare(cells, out)  # wrong data leave no folder behind
+        executor.prepare(cells, out)  # before the folder is made, so that wrong data leave none behind
     out.mkdir(parents=True, exist_ok=True)
     places = {run_of(out, cell): cell.config for cell in cells if not cell.refusal}
     trunks = kept_for or {}
@@ -148,11 +149,11 @@ class Local:
     """The executor of this machine.
 
     Raises:
-        ConfigError: less than no worker.
+        ConfigError: the number of workers is negative.
     """
 
     workers: int = 0
-    """Processes at once, each on its share of the cores; 0: one a core, or one on a GPU."""
+    """Number of processes, each on its part of the cores; 0: one for each core, or one on a GPU."""
     stack: int | None = 1
     """Most cells of one shape that are trained as one program; 1: none; None: as many as pays."""
     gate: Gate | None = None
@@ -167,10 +168,10 @@ class Local:
         prepare(cells, out)
 
     def train(self, cells: Sequence[Cell], out: Path, request: StopRequest) -> dict[str, str]:
-        """As `Executor` says, before the eyes of whoever looks."""
+        """See `Executor.train`. Progress is shown on a `Board`."""
         if not cells:
             return {}
-        # On a GPU one cell at a time: whether two share its memory is the user's to know.
+        # On a GPU one cell at a time, because only the user knows whether two fit into its memory.
         workers = self.workers or (1 if on_cuda(cells[0].config.device) else cores())
         with Board(cells) as board:
             waiting = _stacked(_unfinished(cells, out, board), out, board, self.stack, workers)
@@ -178,7 +179,7 @@ class Local:
 
 
 def _unfinished(cells: Sequence[Cell], out: Path, board: Board) -> list[Cell]:
-    """Cells that there is something to train of; the board is told of the others."""
+    """Cells that are not over; the states of the others are set on the board."""
     unfinished: list[Cell] = []
     for cell in cells:
         there = outcome(cell, out)
@@ -206,7 +207,7 @@ def _train(
     request: StopRequest,
     gate: Gate | None,
 ) -> dict[str, str]:
-    """Train `groups` of the cells, each in a process; why cells failed, by hash."""
+    """Train `groups` of the cells, each in a process; return reasons of failures, by hash."""
     waiting, threads = deque(groups), max(1, cores() // workers)
     active: list[Worker] = []
     failures: dict[str, str] = {}
@@ -234,7 +235,7 @@ def _train(
             board.refresh(workers)
     finally:
         for worker in active:
-            # Ends the worker's standard input, upon which it saves and stops, although nobody waits for it any more.
+            # This ends the worker's standard input, so that it saves and stops, although nobody waits for it.
             _hang_up(worker)
     return failures
 
@@ -264,20 +265,20 @@ def _start(cells: tuple[Cell, ...], out: Path, threads: int) -> Worker:
             stdout=log,
             stderr=log,
             env={**os.environ, **trusting(), "OMP_NUM_THREADS": str(device.threads)},
-            # Ctrl-C goes to a terminal's whole group; only the sweep shall hear it, and tell its workers once.
+            # Ctrl-C signals a terminal's whole group. Only the sweep must get it, and then signal its workers once.
             start_new_session=True,
         )
     return Worker(cells, process, log_path, time.monotonic())
 
 
 def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) -> list[Cell]:
-    """Record how a worker's cells ended; returns those of a stack that didn't, to be tried alone."""
+    """Record how a worker's cells ended; return the unfinished cells of a stack, which are then trained alone."""
     _hang_up(worker)
     again = []
     for cell in worker.cells:
         ended = outcome(cell, out)
         if not ended.over:
-            # A crash may leave an older word in the run directory: what the process said last is nearer the cause.
+            # A crash may leave an older reason in the run directory. The log's last line is nearer to the cause.
             said = last_words(worker.log, worker.process.returncode)
             if len(worker.cells) > 1:
                 ended = Outcome(status="waiting", reason=f"goes on alone; its stack: {said}")
@@ -290,7 +291,7 @@ def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) ->
 
 
 def last_words(log: Path, code: int) -> str:
-    """The last line of a log, without our own prefix; how the process ended where it said nothing."""
+    """The last line of a log, without our own prefix; where the log is empty, how the process ended."""
     lines = [line.strip() for line in disk.read_end(log).splitlines() if line.strip()]
     if lines:
         return lines[-1].removeprefix("ngptlab: ")

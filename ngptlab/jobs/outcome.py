@@ -1,4 +1,4 @@
-"""How a cell ended, as its run directory says, or the process that trained it."""
+"""How a cell ended, from its run directory or from the process that trained it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ngptlab.whole import check_finished
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Where a cell stands."""
+    """A cell's status."""
 
     status: Status
     reason: str = ""
-    """Why it is not done; of one that is, what makes it doubtful."""
+    """Why the cell is not done; for a cell that is done, what makes it doubtful."""
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing left to train; divergence is an end too."""
+        """Whether nothing is left to train. A cell that diverged is over, too."""
         return self.status in ("done", "diverged")
 
 
 def outcome(cell: Cell, out: Path, failures: Mapping[str, str] | None = None) -> Outcome:
-    """How a cell of a study in `out` ended; `failures` are what an executor said of those that failed, by hash."""
+    """How a cell of a study in `out` ended. `failures` are an executor's reasons for cells that failed, by hash."""
     if cell.refusal:
         return Outcome(status="not applicable", reason=cell.refusal)
     key = cell.config.hash
@@ -38,7 +38,7 @@ def outcome(cell: Cell, out: Path, failures: Mapping[str, str] | None = None) ->
 
 
 def _in_directory(run_path: Path, config_hash: str) -> Outcome:
-    """'waiting' where no run is there, or another one. One that says it is done and is damaged counts as failed."""
+    """The outcome from a run directory: 'waiting' for none or another run, 'failed' for a damaged run marked as done."""
     waiting = Outcome(status="waiting")
     if not (run_path / "config.json").exists():
         return waiting
@@ -47,7 +47,7 @@ def _in_directory(run_path: Path, config_hash: str) -> Outcome:
         ending = run.ending
         if run.config.hash == config_hash:
             check_finished(run)
-    except LabError as error:  # damaged: this cell's failure, and no other's
+    except LabError as error:  # a damaged run is the failure of this cell alone
         return Outcome(status="failed", reason=str(error))
     if run.config.hash != config_hash or ending.status is None:
         return waiting

@@ -1,4 +1,4 @@
-"""How far a cell is, from the end of its run's files: cheap enough to be read ten times a second."""
+"""A cell's progress, from the ends of its run's files, which are cheap enough to be read ten times a second."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TAIL_BYTES = 4096
 
 @dataclass(frozen=True)
 class Progress:
-    """A cell's step, last training loss, and seconds of a recent step; None where nothing is known yet."""
+    """A cell's step, last training loss, and seconds of a recent step; None where there is no value yet."""
 
     step: int
     steps: int
@@ -39,7 +39,7 @@ def read_progress(run_path: Path, steps: int) -> Progress:
 def eta_seconds(cells: Iterable[tuple[int, Progress]], workers: int) -> float | None:
     """Time left for (width, progress) of every cell that will be trained; None while no step was timed.
 
-    A width without a timed step is taken to cost what the nearest timed one does, in proportion to width.
+    A width without a timed step is estimated from the nearest timed one, in proportion to width.
     """
     everything = list(cells)
     seconds: dict[int, list[float]] = {}
@@ -70,5 +70,5 @@ def _tail(path: Path, fields: Fields) -> list[dict[str, Any]]:
     whole = lines[:-1] if size <= TAIL_BYTES else lines[1:-1]
     try:
         return [record_of(line, fields) for line in whole]
-    except ValueError:  # damaged: the worker that opens the run will say so
+    except ValueError:  # damaged: the worker that opens the run reports it
         return []

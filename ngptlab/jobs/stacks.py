@@ -1,7 +1,7 @@
-"""Which cells are trained as one program, and how many at a time.
+"""Groups of cells that are trained as one program (stacks), and their size.
 
-The rule of `auto` comes from measurements (docs/speed-log.md, `python -m benchmarks.stacked`). A stack saves what every operation
-costs whatever its size, and pays with a working set that leaves the caches.
+The rule of `auto` comes from measurements (docs/speed-log.md, `python -m benchmarks.stacked`). A stack saves the fixed cost of
+every operation, but its working set no longer fits the caches.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ngptlab.train.checkpoint import list_checkpoints, step_of
 Cells = tuple[Cell, ...]
 
 CPU_MODELS, CPU_STEP = 8, 2**16
-"""On a CPU: models of a stack, and the tokens of a step times d_model up to which it pays."""
+"""On a CPU: models of a stack, and the greatest product of a step's tokens and d_model at which it is faster."""
 CUDA_MODELS, CUDA_WIDTH, CUDA_STEP, CUDA_LOGITS = 16, 256, 2**21, 2**30
 """On a GPU: models of a stack; d_model, and tokens of a micro-batch times d_model, up to which it is formed; and logits of a
 micro-batch that it may hold, 4 GB in float32. Measured at width 64, ten models, compiled, on an H200: at 2,048 tokens 4.6 to 7.6
@@ -30,7 +30,7 @@ times the cells an hour, depending on the method; at 32,768, where one model kee
 
 
 def size(config: RunConfig, choice: int | None) -> int:
-    """Models of a stack for runs like this one; 1 where they are better trained one by one. `choice` None: by the rule."""
+    """Number of models in a stack for such runs; 1 where single runs are faster. `choice` None: by the rule."""
     if choice is not None:
         return choice
     if not on_cuda(config.device):
@@ -52,8 +52,8 @@ def stacks(
 ) -> list[Cells]:
     """Cells in groups, each to be trained by one worker, in the order of their first cells.
 
-    Together come cells that are alike and equally far; a group is no larger than leaves work for every worker. Methods
-    that can't be stacked are named through `note`.
+    A group has cells of the same shape at the same step, and is small enough to leave work for every worker. Methods that
+    can't be stacked are named through `note`.
     """
     groups: dict[tuple[str, int], list[Cell]] = {}
     for cell in cells:
@@ -72,7 +72,7 @@ def stacks(
 
 
 def _split(group: Sequence[Cell], most: int) -> list[Cells]:
-    """Parts of at most `most` cells, as equal as can be."""
+    """Parts of at most `most` cells, of nearly equal size."""
     parts = -(-len(group) // max(1, most))
     ends = [round(len(group) * part / parts) for part in range(parts + 1)]
     return [tuple(group[start:end]) for start, end in pairwise(ends)]
@@ -88,7 +88,7 @@ def stack_choice(text: str) -> int | None:
     """The option --stack: None for `auto`, 1 for `off`, else a number from 2 on.
 
     Raises:
-        ConfigError: it is none of them.
+        ConfigError: the text is none of these.
     """
     if text == "auto":
         return None

@@ -1,9 +1,9 @@
-"""One cell in a process of its own: `python -m ngptlab.jobs.worker CONFIG RUN`. Ends as `ngptlab train` does.
+"""One cell in a process of its own: `python -m ngptlab.jobs.worker CONFIG RUN`. Exit codes are those of `ngptlab train`.
 
-With more pairs of CONFIG RUN, these cells are one stack; what goes wrong in one of them is in its summary.
+With more pairs of CONFIG RUN, the cells are one stack; an error in one of them is in its summary.
 
-Its standard input is a pipe that the sweep holds open and never writes to. However the sweep dies, the pipe ends; the
-worker then saves and stops, and no process trains on unseen.
+Its standard input is a pipe that the sweep holds open and never writes to. However the sweep dies, the pipe ends. The worker
+then saves and stops, so that no process trains on unnoticed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ngptlab.train.progress import Silent
 from ngptlab.train.stop import Stopped
 
 PATIENCE_SECONDS = 120.0
-"""How long a worker waits for its predecessor, of a sweep that was killed, to save and let go of the run."""
+"""How long a worker waits for a killed sweep's worker to save and to unlock the run."""
 
 
 @any_text()
-@guarded()  # its log may be on a full disk, and the cell on another one
+@guarded()  # its log may be on a full disk while the cell is on another one
 def main(*paths: str) -> int:
     """Train the cell or the stack; returns the exit code."""
     threading.Thread(target=_stop_with_the_sweep, daemon=True).start()
@@ -57,14 +57,14 @@ def main(*paths: str) -> int:
 
 
 class _Log(Silent):
-    """Notes of a stack: its log's last line is what the sweep tells where the stack broke off."""
+    """Writes a stack's notes to its log. Where the stack breaks off, the sweep reports the log's last line."""
 
     def note(self, text: str) -> None:
         remark(text)
 
 
 def wait_for(run_path: Path, patience_seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until nobody holds the run, or patience ends; then training says who is in the way."""
+    """Wait until no process has locked the run, or until patience ends; training then names the one that has."""
     end = time.monotonic() + patience_seconds
     while (run_path / "config.json").exists() and time.monotonic() < end:
         try:

@@ -1,4 +1,4 @@
-"""The file of a ledger, or a folder of such files: a line a run, found by the hash of its config."""
+"""A ledger: a file, or a folder of files, with a line for each run, found by the hash of its config."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ngptlab.runs import Run, ending_of
 from ngptlab.terminal import printable
 
 FILE_BYTES = 1 << 30
-"""Limit for one file. A run of 600 steps takes 20 kB."""
+"""Most bytes of one file. A run of 600 steps takes 20 kB."""
 SUFFIX = ".jsonl"
 LOCK = ".ledger.lock"
-"""The lock's name, beside the files. Whoever writes one of the files holds it."""
+"""Name of the lock file beside the ledger's files. A process holds it while it writes one of them."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,22 @@ class Entry:
 
     @property
     def done(self) -> bool:
-        """Whether it was trained to its end; else it diverged."""
+        """Whether the run was trained to its end; else it diverged."""
         return ending_of(self.record["summary"]).done
 
     @property
     def data_digest(self) -> str:
-        """Digest of the data that it read."""
+        """Digest of the data that the run read."""
         return str(self.record["env"].get("data_digest", ""))
 
     @property
     def key(self) -> tuple[str, str]:
-        """What a ledger has once: one config on one text."""
+        """Key of the run, unique in a ledger: the hash of its config and the digest of its data."""
         return self.hash, self.data_digest
 
     @property
     def config(self) -> RunConfig:
-        """Its config, verified with all the rest.
+        """The run's config, after the whole record was verified.
 
         Raises:
             DataError: the record is damaged.
@@ -62,7 +62,7 @@ class Entry:
 
 
 class Ledger:
-    """The runs of a file ending in .jsonl, or of all such files in a folder. What is not there yet is empty.
+    """The runs of a file ending in .jsonl, or of all such files in a folder. A missing path is an empty ledger.
 
     Raises:
         ConfigError: the path is a file of another kind.
@@ -75,13 +75,13 @@ class Ledger:
 
     @property
     def files(self) -> list[Path]:
-        """Its files, in order."""
+        """The ledger's files, in order."""
         if self.path.suffix == SUFFIX:
             return [self.path] if self.path.exists() else []
         return sorted(self.path.glob(f"*{SUFFIX}"))
 
     def entries(self) -> Iterator[Entry]:
-        """Every line, in order. A last line that a kill tore is left out without a word.
+        """Every line, in order. A last line that a kill cut short is ignored silently.
 
         Raises:
             DataError: a line is no record.
@@ -91,9 +91,9 @@ class Ledger:
                 yield _entry(line, f"{printable(str(file))}, line {number}")
 
     def add(self, runs: Iterable[Run]) -> list[Run]:
-        """Write the runs that are over and not there yet; returns these. Evaluations made since are added to a run's line.
+        """Write the new runs among those that are over, and return them. Later evaluations are added to a run's line.
 
-        A run of the same config that was trained elsewhere stays as it is. What came out of a ledger is left out.
+        A recorded run of the same config that was trained elsewhere stays as it is. Runs taken from a ledger are not written.
 
         Raises:
             LabError: a run or the ledger is damaged.
@@ -120,7 +120,7 @@ class Ledger:
         return added
 
     def problems(self) -> list[str]:
-        """What is wrong with its lines: hashes, digests, fields, and runs that it has twice."""
+        """Errors in the ledger's lines: wrong hashes, digests or fields, and runs that occur twice."""
         found: list[str] = []
         seen: dict[tuple[str, str], str] = {}
         for file in self.files:
@@ -149,7 +149,7 @@ class Ledger:
         file = self.path if self.path.suffix == SUFFIX else self.path / f"{name}{SUFFIX}"
         if file.exists() and (end := _content(file).rpartition(b"\n")[2]):
             if _is_whole(end):
-                disk.append(file, "\n")  # an editor left out the last line's end
+                disk.append(file, "\n")  # an editor removed the last line end
             else:
                 disk.truncate(file, file.stat().st_size - len(end))
         disk.append(file, _line(entry.record))
@@ -166,14 +166,14 @@ class Ledger:
 
 
 def is_ledger(file: Path) -> bool:
-    """Whether a .jsonl file begins as a ledger does; others have records of another kind."""
+    """Whether a .jsonl file begins like a ledger. Other .jsonl files have other records."""
     with contextlib.suppress(OSError, ValueError), disk.open_regular(file) as opened:
         return opened.read(20).startswith(b'{"ledger"')
     return False
 
 
 def _with_more(before: Entry, after: Entry) -> Entry | None:
-    """The line with evaluations made of that very run since; None where there are none, or it is another machine's run."""
+    """The line with later evaluations of the same run; None where there are none, or where the run is another machine's."""
     same = before.record["summary"].get("streams") == after.record["summary"]["streams"]
     measured = {**before.record.get("measured", {}), **after.record["measured"]}
     if not same or measured == before.record.get("measured", {}):
@@ -189,7 +189,7 @@ def _content(file: Path) -> bytes:
 
 
 def _lines(file: Path) -> list[bytes]:
-    """The lines of a file. A last line without an end counts only if it is a whole record, because a kill may have torn it."""
+    """The lines of a file. A last line without a line end counts only if it is a whole record, because a kill may cut it."""
     *lines, end = _content(file).split(b"\n")
     return [*lines, end] if _is_whole(end) else lines
 

@@ -1,4 +1,4 @@
-"""A study takes from a ledger the runs that are there already, and hands back those that it trained."""
+"""Lend runs of a ledger to a study, and add the runs that the study trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ngptlab.ledger.record import restore
 from ngptlab.runs import Run
 
 Digest = Callable[[RunConfig], str]
-"""The digest of the data that a config reads on this machine."""
+"""Returns the digest of the data that a config reads on this machine."""
 
 
 @contextlib.contextmanager
@@ -27,10 +27,10 @@ def lent(
     note: Callable[[str], None],
     wanted: Callable[[Path], bool] = lambda path: True,
 ) -> Iterator[None]:
-    """Put runs of a ledger into `places` that are empty. When the block ends, in whatever way, add what was trained there.
+    """Put runs of a ledger into `places` that are empty. When the block ends, also by an error, add the runs trained there.
 
     Args:
-        wanted: whether a place shall be filled; asked when the block begins.
+        wanted: tells whether a place is filled; called when the block begins.
 
     Raises:
         LabError: the ledger is damaged.
@@ -43,7 +43,7 @@ def lent(
     try:
         yield
     except BaseException:
-        # The user must see the error that ended the study, not one of the ledger.
+        # The user must see the error that ended the study, not an error of the ledger.
         with contextlib.suppress(LabError, OSError):
             _hand_back(ledger, places, note)
         raise
@@ -64,10 +64,10 @@ def _take(
     digest: Digest,
     note: Callable[[str], None],
 ) -> None:
-    """Fill the places that are empty and wanted. Runs of one study read one text, because others can't be compared.
+    """Fill the places that are empty and wanted, with runs of one text, because runs of different texts can't be compared.
 
-    That is the text of runs that are there already; else, where something is left to train, the text of this machine; else
-    what most of the runs have read.
+    The text is that of runs already in place. Without such runs, it is this machine's text if a run is left to train, or else
+    the text of most runs.
     """
     there = [path for path in places if (path / "config.json").exists()]
     empty = {config.hash: path for path, config in places.items() if path not in there and wanted(path)}

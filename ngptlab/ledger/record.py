@@ -1,15 +1,15 @@
-"""A finished run as one JSON object, and back: every number that a page, a claim or a table reads, and no weights.
+"""A finished run as one JSON object, and back. It has every number that a page, a claim or a table reads, but no weights.
 
     hash, config, env, summary, fork    as in the run directory
     metrics      {steps, loss_nats: [...], grad_norm: [...], lr: "schedule" or [...]}, a value a step
     step_seconds [...], to four digits
     evals        the lines of evals.jsonl
     measured     {name: ...}, what `ngptlab eval` measured later
-    methods      {name: text}, of methods that are no files of this package
+    methods      {name: text}, the files of methods from outside of this package
 
-`metrics.jsonl` and `evals.jsonl` come back byte for byte, which their digests in `summary` show. Losses are float32, so nine
-digits say them exactly; the learning rate is the schedule's. What is left out: the time of loading data, the scales of each
-validation (their means are in `measured` where they were asked for), checkpoints.
+`metrics.jsonl` and `evals.jsonl` are restored byte for byte, and digests in `summary` prove it. Losses are float32, so nine
+digits write them exactly; the learning rate follows from the schedule. Left out are the time of loading data, the scales of
+each validation (their means are in `measured` where they were evaluated), and checkpoints.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from ngptlab.whole import check_finished
 
 VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,200}")
-"""Names that a stranger's record may give to files and folders."""
+"""Names of files and folders that are allowed in a stranger's record."""
 EXACT = ("metrics", "evals")
-"""Streams that come back byte for byte."""
+"""Streams that are restored byte for byte."""
 COLUMNS = ("loss_nats", "grad_norm")
 KIND: dict[str, type] = {
     "ledger": int,
@@ -59,8 +59,8 @@ def record_of(run: Run) -> Record:
     """The record of a run that is over.
 
     Raises:
-        CheckpointError: it is damaged.
-        DataError: it is not over.
+        CheckpointError: the run is damaged.
+        DataError: the run is not over.
     """
     check_finished(run)
     if not run.ending.over:
@@ -94,7 +94,7 @@ def _digests(run: Run) -> dict[str, Any]:
 
 
 def _packed(run: Run) -> dict[str, Any]:
-    """Columns of `metrics.jsonl`; the lines themselves where the columns would not give back every byte."""
+    """Columns of `metrics.jsonl`; the lines themselves where the columns would not restore every byte."""
     lines, config = run.read("metrics"), run.config
     lr: Any = [line["lr"] for line in lines]
     packed = {
@@ -107,7 +107,7 @@ def _packed(run: Run) -> dict[str, Any]:
 
 
 def unpacked(packed: Mapping[str, Any], config: RunConfig) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl` again.
+    """The lines of `metrics.jsonl` from their columns.
 
     Raises:
         DataError: the columns don't fit each other.
@@ -138,7 +138,7 @@ def _scheduled(config: RunConfig, steps: int) -> list[float]:
 
 
 def short(value: float) -> float:
-    """The shortest number that `wide` turns into this float32; other numbers stay."""
+    """The shortest number that `wide` turns into this float32. A number that is no float32 is returned as it is."""
     if _float32(value) != value:
         return value
     for digits in range(6, 10):
@@ -149,7 +149,7 @@ def short(value: float) -> float:
 
 
 def wide(value: float) -> float:
-    """The float32 next to a number of at most nine digits; a number of more digits is itself."""
+    """The float32 nearest to a number of at most nine digits. A number of more digits is returned as it is."""
     return _float32(value) if float(f"{value:.9g}") == value else value
 
 

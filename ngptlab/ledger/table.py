@@ -15,22 +15,22 @@ from ngptlab.runs import ending_of
 SHOWN = ("hash", "recipe", "arm", "seed", "steps", "lr", "loss_nats", "stderr_nats", "status", "settings")
 """Columns that a terminal has room for."""
 NAMED = ("method", "seed", "data.seed", "train.steps", "optim.lr", "optim.lr_grid", "optim.search")
-"""Fields that have a column of their own, or say nothing of the numbers."""
+"""Fields that have a column of their own, or that have no effect on the numbers."""
 
 
 def lines(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    """A line a run; `settings` are the fields under the hash in which the runs here differ.
+    """One line for each run. `settings` holds the fields under the hash in which these runs differ.
 
     Raises:
         DataError: a record is damaged.
     """
-    held = [(entry, entry.config) for entry in entries]
-    fields = [dict(flatten(config.science())) for _, config in held]
+    read = [(entry, entry.config) for entry in entries]
+    fields = [dict(flatten(config.science())) for _, config in read]
     paths = dict.fromkeys(path for each in fields for path in each)
     varied = [p for p in paths if p not in NAMED and len({str(each.get(p)) for each in fields}) > 1]
     return [
         _line(entry, config, " ".join(f"{path}={each[path]}" for path in varied if path in each))
-        for (entry, config), each in zip(held, fields, strict=True)
+        for (entry, config), each in zip(read, fields, strict=True)
     ]
 
 
@@ -69,7 +69,7 @@ def _last(evals: Sequence[Mapping[str, Any]], steps: int) -> Mapping[str, Any]:
 
 
 def as_csv(table: Sequence[Mapping[str, Any]]) -> str:
-    """The lines as CSV, every column; what is not known is empty."""
+    """The lines as CSV with every column; unknown values are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(table[0]) if table else SHOWN, lineterminator="\n")
     writer.writeheader()

@@ -1,1 +1,1 @@
-"""What is measured of a model: a folder each, with the measurement, what shows it and its verb. Found by folder."""
+"""Measurements of a trained model. Each is a folder with its measurement, its output and its verb, and is found there."""

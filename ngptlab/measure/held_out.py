@@ -24,11 +24,11 @@ class HeldOut:
     inputs_NT: NDArray[np.int64]
     targets_NT: NDArray[np.int64]
     target_bytes: int
-    """UTF-8 bytes of the text that the targets stand for."""
+    """UTF-8 bytes of the targets' text."""
     of_document_NT: NDArray[np.int64]
-    """Which of the validation documents each target belongs to."""
+    """The validation document of each target, by number."""
     documents_NT: NDArray[np.int64]
-    """Long documents, a row each."""
+    """Long documents, one in each row."""
 
 
 def hold_out(config: RunConfig, corpus: Corpus) -> HeldOut:

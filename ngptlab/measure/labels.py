@@ -1,4 +1,4 @@
-"""Names of runs in a table or a figure over several, and columns that say which run a line is of."""
+"""Names of runs in a table or a figure of several, and the columns that identify a line's run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def labels(models: Sequence[Trained]) -> list[str]:
 
 
 class Identity(TypedDict):
-    """Whose a measurement is and at what scale: what a claim from a table needs to know."""
+    """The run and the scale of a measurement, which a claim from a table must know."""
 
     method: str
     seed: int
@@ -38,7 +38,7 @@ class Identity(TypedDict):
 
 
 def identity(trained: Trained) -> Identity:
-    """Those of a run."""
+    """The identifying columns of a run."""
     config = trained.config
     return {
         "method": config.arm,

@@ -1,7 +1,7 @@
-"""The matrices of a model as they are to be measured: in float64, whole and by head, stored and as forward passes use them.
+"""The matrices of a model, ready for measuring: in float64, whole and by head, as stored and as used in a forward pass.
 
-A method may fold trained scales into the rows of a matrix before the product (`Gate.rows`, `Logits.rows`). Then the matrix
-that meets the hidden state is not the one that is stored, and the two have different spectra.
+A method may fold trained scales into the rows of a matrix before the product (`Gate.rows`, `Logits.rows`). Then the hidden
+state is multiplied by another matrix than the stored one, and the two have different spectra.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ngptlab.nn.roles import d_model_axes, placed
 
 View = Literal["stored", "effective", "unit"]
 VIEWS: tuple[View, ...] = ("stored", "effective", "unit")
-"""`stored`: the parameter. `effective`: with the scales of its rows. `unit`: stored, every vector along d_model of norm 1."""
+"""`stored`: the parameter. `effective`: with scales folded into its rows. `unit`: its vectors along d_model normed to 1."""
 
 UNIT_TOLERANCE = 1e-5
-"""Farthest that norms may be from 1 in a matrix whose `unit` view is the stored one; float32 rounding is a tenth of it."""
+"""Norms this near to 1 count as 1, so that `unit` equals `stored`. Rounding of float32 is a tenth of it."""
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """One matrix under one view."""
+    """One matrix in one view."""
 
     name: str
     """Full name of the parameter."""
@@ -37,20 +37,20 @@ class Matrix:
     """[out, in], float64, on the CPU."""
     d_model_axis: int
     num_heads: int
-    """Heads that share it, 1 outside of attention."""
+    """Number of heads that share the matrix; 1 outside of attention."""
 
     @property
     def layer(self) -> int | None:
-        """The block it is in; None for the embeddings."""
+        """Number of its block; None for the embeddings."""
         return placed(self.name)[0]
 
     @property
     def place(self) -> str:
-        """Its name inside the block."""
+        """Name of the matrix inside its block."""
         return placed(self.name)[1]
 
     def heads(self) -> list[Tensor]:
-        """What each head has of it, cut along the axis that is not d_model: rows of W_q, W_k, W_v, columns of W_o."""
+        """The part of each head, cut along the axis that is not d_model: rows of W_q, W_k, W_v, columns of W_o."""
         return list(self.values.chunk(self.num_heads, dim=1 - self.d_model_axis))
 
 
@@ -67,7 +67,7 @@ def matrix_names(model: Decoder) -> list[str]:
 
 @torch.no_grad()
 def under_views(model: Decoder, name: str, views: Sequence[View] = VIEWS) -> Iterator[Matrix]:
-    """One matrix under each of `views`, one at a time; a view that equals the stored matrix is left out."""
+    """One matrix in each of `views`, one at a time; a view that equals the stored matrix is left out."""
     parent = model.get_submodule(name.rpartition(".")[0])
     axis = d_model_axes(model)[name]
     stored = model.get_parameter(name)
@@ -84,7 +84,7 @@ def under_views(model: Decoder, name: str, views: Sequence[View] = VIEWS) -> Ite
 
 
 def _effective(parent: nn.Module, stored: Tensor) -> Tensor:
-    """The matrix that meets the hidden state; the stored one itself where no part scales its rows."""
+    """The matrix that multiplies the hidden state; the stored one itself where no part scales its rows."""
     if isinstance(parent, Mlp):
         return parent.as_used(stored)
     if isinstance(parent, Decoder) and stored is parent.head:

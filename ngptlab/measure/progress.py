@@ -1,4 +1,4 @@
-"""What a person sees of an evaluation that reads for minutes: one line on a terminal, lines now and then elsewhere."""
+"""Progress of an evaluation that reads for minutes: one updated line on a terminal, a new line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ngptlab.terminal import Line
 
 
 class Progress(Line):
-    """Of one run, through what it begins one after the other."""
+    """Progress of one run's evaluation, through one reading after the other."""
 
     def __init__(self, run: str) -> None:
         super().__init__()
         self._run, self._what, self._begun = run, "", time.monotonic()
 
     def begin(self, what: str) -> None:
-        """Name what is read from now on."""
+        """Start a reading and name it."""
         self._what, self._begun = what, time.monotonic()
 
     def tell(self, done: int, all_tokens: int) -> None:
-        """Called after every piece with the tokens read since `begin`; shows something now and then, and at the end."""
+        """Take the tokens read since `begin`, after every piece; show a line now and then, and at the end."""
         now = time.monotonic()
         if self.due(now) or done == all_tokens:
             left = timedelta(seconds=round((now - self._begun) * (all_tokens / done - 1)))

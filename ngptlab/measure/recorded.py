@@ -1,4 +1,4 @@
-"""Whose a measurement is: in the tables that `ngptlab eval` writes over several runs, and in a run's own files."""
+"""Which run a measurement belongs to, in tables of `ngptlab eval` over several runs and in a run's own files."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ngptlab.claims.reading import seed_label, shown
 from ngptlab.measure.labels import Identity
 
 LABEL = re.compile(r"(?P<method>\S+?)(?: s(?P<seed>\d+))?")
-"""How `ngptlab eval` names runs where tables have no columns for it: the arm, with its seed where several have one arm."""
+"""Label of a run in tables without columns for method and seed: the arm, with its seed where it has several."""
 
 
 Key = tuple[object, ...]
 
 
 class OfOneRun(NamedTuple):
-    """What reads the file that an evaluation keeps in a run."""
+    """Reader of the file that an evaluation keeps in a run."""
 
     eval: str
-    """Its `eval` field."""
+    """Value of the file's `eval` field."""
     read: Callable[[Any, Key, dict[str, Any]], Evidence]
-    """From what the file holds, what runs share that may be compared, and the fields of evidence that say whose it is."""
+    """Evidence from the file's content, the key shared by comparable runs, and the fields that identify the run."""
 
 
 class OfRun(Identity):
-    """Columns of every evaluation's table; those that name the run came later than the first tables."""
+    """Columns of every evaluation's table. The first tables lack the columns of `Identity`."""
 
     run: str
     step: int
@@ -37,7 +37,7 @@ R = TypeVar("R", bound=Mapping[str, Any])
 
 
 def where(row: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """Whose a row is, as evidence has it; what `OfRun` has and the row lacks is not recorded."""
+    """The fields of evidence that identify a row's run. A column of `OfRun` that the row lacks counts as not recorded."""
     label = LABEL.fullmatch(row["run"])
     seed = seed_label(row["seed"], row.get("data_seed")) if "seed" in row else ""
     tokens, context = row.get("tokens"), row.get("context")
@@ -57,7 +57,7 @@ def where(row: Mapping[str, Any], origin: str) -> dict[str, Any]:
 
 
 def by_run(rows: Sequence[R]) -> list[list[R]]:
-    """The rows of each run and step."""
+    """Rows grouped by run and step."""
     groups: dict[tuple[str, int], list[R]] = {}
     for row in rows:
         groups.setdefault((row["run"], row["step"]), []).append(row)

@@ -1,4 +1,4 @@
-"""Many values as a few numbers: how every evaluation of weights and activations says mean and spread."""
+"""Many values summed up in a few numbers: mean and spread in every evaluation of weights and activations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 LEVELS = {"min": 0.0, "q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95, "max": 1.0}
-"""Name -> share of values at or below it."""
+"""Name of a quantile -> fraction of values at or below it."""
 
 
 class Spread(TypedDict):
@@ -30,7 +30,7 @@ class Spread(TypedDict):
 def spread(values: NDArray[np.float64]) -> Spread:
     """Mean, standard deviation and quantiles of all entries; between two values a quantile is interpolated.
 
-    The standard deviation is that of these values, divided by their number.
+    The standard deviation divides by the number of values, not by one less.
     """
     quantiles = np.quantile(values, list(LEVELS.values()))
     found = {"mean": values.mean(), "std": values.std(), **dict(zip(LEVELS, quantiles, strict=True))}
@@ -38,5 +38,5 @@ def spread(values: NDArray[np.float64]) -> Spread:
 
 
 def percentiles(values: NDArray[np.float64]) -> list[float]:
-    """The 0th to the 100th percentile, 101 numbers: a distribution without a choice of bins."""
+    """The 0th to the 100th percentile, 101 numbers, which show a distribution without a choice of bins."""
     return [float(value) for value in np.quantile(values, np.linspace(0, 1, 101))]

@@ -1,4 +1,4 @@
-"""A trained model and its run: what every evaluation is given."""
+"""A trained model and its run, which every evaluation is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a comparison doubtful, as sentences. Nothing here changes a number, and no doubt is silent."""
+"""Doubts about a comparison, as sentences. Doubts change no number, and the page shows all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of a report: what each shows, how it can be looked at, the caption that says what to see, its numbers."""
+"""The figures of a report: each with its curves, its views, its caption and its numbers."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from ngptlab.stats.costs import Measure
 from ngptlab.stats.tables import Row
 
 NAMES = {"loss", "loss-end", "gap", "length", "training-loss"}
-"""Names of all figures that there can be."""
+"""Names of all possible figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """One figure. `draw` fills axes for one of its views; a figure with a single view has no choice to offer."""
+    """One figure. `draw` fills axes for one of its views; a figure with a single view offers no choice."""
 
     name: str
     """Name of its files, and part of the page's ids."""
     title: str
     label: str
-    """What the figure is, for those who can't see it. It holds no user's text."""
+    """Description for readers who can't see the figure. It holds no user's text."""
     caption: str
     bands: str
-    """What bands and thin lines are, as sentences: part of the caption, and in the legend of the figure's files."""
+    """Sentences that explain bands and thin lines, in the caption and in the legend of the figure's files."""
     draw: Callable[[View, Axes], None]
     rows: list[Row]
-    """All numbers that any of its views shows."""
+    """All numbers that its views show."""
     views: list[View] = field(default_factory=lambda: [View()])
 
 
 def curves(summary: Summary) -> list[Curves]:
-    """The figures that these numbers can fill."""
+    """The figures for which there are numbers."""
     methods = summary["methods"].values()
     found = [_losses(summary), _end(summary)]
     if summary["gaps"]:
@@ -64,7 +64,7 @@ def _losses(summary: Summary) -> Curves:
 
 
 def _end(summary: Summary) -> Curves:
-    """Linear only: over the last part of a run, a logarithmic axis is all but straight."""
+    """The end of the loss curves, on linear axes only, because a logarithmic axis is nearly linear there."""
     text = "The last part of the same curves, finer: the order at the right edge is the result."
     start = plots.end_step(summary)
     return Curves(
@@ -146,12 +146,12 @@ def _points(summary: Summary, key: str) -> Iterator[Row]:
 
 
 def _plain(point: Mapping[str, Any]) -> Row:
-    """A point as cells: the seeds' values in one, separated by blanks."""
+    """A point as cells, with the seeds' values in one cell, separated by blanks."""
     return {key: " ".join(map(str, v)) if key == "by_seed" else v for key, v in point.items()}
 
 
 def _gap_rows(summary: Summary) -> Iterator[Row]:
-    """Rows in long form: one for each method, cost and point."""
+    """Rows in long form, one for each method, cost and point."""
     for name, gap in summary["gaps"].items():
         for measure in views.NAMES:
             xs, over, _ = plots.gap_curve(gap, measure)
@@ -182,7 +182,7 @@ def _bands(summary: Summary) -> str:
 
 
 def _gap_bands(summary: Summary) -> str:
-    """What the bands of the gaps are. Unpaired gaps have a band, but no line for each seed."""
+    """Sentences that explain the bands of the gaps. Unpaired gaps have a band, but no line for each seed."""
     gaps = summary["gaps"]
     paired = all(gap["paired_seeds"] for gap in gaps.values())
     return wording.bands(

@@ -1,7 +1,8 @@
-"""A figure as SVG text to stand inside the page, or as files beside it. The same summary gives the same bytes.
+"""A figure as SVG text inside the page, or as files beside it. The same summary gives the same bytes.
 
-On the page a figure has no colour of its own: ink, grid and series are the page's CSS variables, so it follows light, dark
-and print. Its margins are fixed: nothing moves when another axis is chosen. The files are light, and have their own legend.
+On the page a figure has no colours of its own. Ink, grid and series are the page's CSS variables, so it follows light, dark
+and print. Its margins are fixed, so that nothing moves when another axis is chosen. The files are light, and have their own
+legend.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ INCHES = (5.0, 3.4)
 MARGINS = {"left": 0.19, "right": 0.985, "bottom": 0.145, "top": 0.975}
 
 NOTE_WIDTH = 105
-"""Characters of a note's line."""
+"""Most characters in a line of a note."""
 
 NAME_LENGTH = 40
-"""Characters of a method's name that a file's legend shows."""
+"""Most characters of a method's name in a file's legend."""
 
 
 def inline(label: str, draw: Draw) -> str:
-    """The figure as an element of a page; `label` says what it is, to those who can't see it, and is ours."""
+    """The figure as an element of a page. `label` describes it to readers who can't see it, and must be our own text."""
     return element(figures.for_page(partial(_bare, draw), style=LARGE).decode("utf-8"), label)
 
 
@@ -73,9 +74,8 @@ def _standalone(title: str, methods: Sequence[str], draw: Draw, note: str) -> Fi
         title="\n".join(lines),
         title_fontsize=8,
     )
-    for text, name in zip(
-        legend.get_texts(), methods, strict=True
-    ):  # so that no name is left out for its first letter
+    # Names are set only now, because matplotlib leaves out labels that begin with an underscore.
+    for text, name in zip(legend.get_texts(), methods, strict=True):
         text.set_text(
             textwrap.shorten(name, NAME_LENGTH, placeholder="…") if " " in name else name[:NAME_LENGTH]
         )

@@ -1,8 +1,8 @@
-"""One self-contained page and its numbers. It makes no requests: it can be mailed, archived, printed.
+"""One self-contained page and its numbers. It makes no requests, so it can be mailed, archived and printed.
 
-Every text in it may come from a stranger's run directory, so the template escapes all of it, and a
-Content-Security-Policy forbids whatever might slip through. It allows one script, by its hash, which sorts tables;
-without it the page lacks nothing else.
+Every text in it may come from a stranger's run directory. So the template escapes all texts, and a Content-Security-Policy
+blocks scripts that an escape might miss. The policy allows one script, by its hash. It sorts tables, and the page works
+without it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def write_report(
 
 
 def _numbers(placed: Placed) -> StudyNumbers:
-    """A study in `report.json`."""
+    """The record of a study in `report.json`."""
     study = placed.study
     return {
         "kind": study.kind,
@@ -112,7 +112,7 @@ def _without_runs(studies: list[StudyNumbers], title: str) -> StudiesOnly:
 
 
 def render(summary: Summary, placed: Sequence[Placed] = (), claims: Sequence[Group] = ()) -> str:
-    """The page's HTML; the studies stand after the runs' figures and tables, these runs' own speed-up first."""
+    """The page's HTML. Studies follow the runs' figures and tables, and the runs' own speed-up is the first of them."""
     found = summary["speedups"]
     own = [Placed(speedup.study(found, "of these runs"), "figures/", Path())] if found else []
     context = {
@@ -144,7 +144,7 @@ def _fill(context: Mapping[str, object]) -> str:
 
 
 def _figure(curves: Curves) -> dict[str, object]:
-    """What the template needs: the choices that a figure offers, and a chart for each of its views."""
+    """A figure for the template: its choices, and a chart for each of its views."""
     return {
         "name": curves.name,
         "title": curves.title,
@@ -164,12 +164,12 @@ def _chart(curves: Curves, view: View) -> str:
 
 
 def _visible(value: object) -> object:
-    """Text without raw control characters, and without those that would reverse the text after them."""
+    """Text without raw control characters, and without those that reverse the direction of text."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _bins(summary: Summary) -> list[dict[str, object]]:
-    """The length table by rows: every bin that any method has, with each method's point where it has one."""
+    """The length table by rows: every bin of any method, with each method's point where it has one."""
     tables = {
         name: {(point["from"], point["to"]): point for point in method["length"]}
         for name, method in summary["methods"].items()

@@ -1,7 +1,7 @@
-"""What the figures draw, each on axes that it is given: on the page, and in the files beside it.
+"""The drawing of each figure, on given axes, for the page and for the files beside it.
 
-A figure holds no user's text: names stand in the legend, which the page and the files write each in their way.
-Figures are small on purpose, so that their text can be read when the page is 400 pixels wide.
+A figure holds no user's text. Names are in the legend, which the page and the files write in ways of their own. Figures are
+small, so that their text can be read when the page is 400 pixels wide.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ngptlab.report.views import View
 from ngptlab.stats.costs import Measure
 
 DASHES = ("none", "6 2", "2 2", "6 2 2 2")
-"""Stroke patterns in points. Seven colours and four patterns: 28 methods before a pair repeats."""
+"""Stroke patterns in points. Seven colours with four patterns tell 28 methods apart."""
 
 THIN = 0.7
 """Width of a single seed's line, in points."""
 
 EARLY_SHARE = 0.1
-"""Share of the run that may leave the frame of a linear axis: early losses are so high that the end could not be read."""
+"""Fraction of the run that may leave the frame of a linear axis, because its high losses would flatten the end."""
 
 
 def series_style(index: int) -> dict[str, str]:
@@ -42,7 +42,7 @@ def handle(index: int) -> Line2D:
 
 
 def losses(axes: Axes, summary: Summary, view: View, *, from_step: int = 0) -> None:
-    """Validation loss from a step on."""
+    """Draw the validation loss from a step on."""
     ends, shown = [], []
     for index, method in enumerate(summary["methods"].values()):
         points = list(_since(method["val"], from_step, view))
@@ -60,13 +60,13 @@ def losses(axes: Axes, summary: Summary, view: View, *, from_step: int = 0) -> N
 
 
 def end_step(summary: Summary) -> int:
-    """Where the end of a run begins: shortly before the cooldown."""
+    """The step at which the end of a run begins, shortly before the cooldown."""
     steps, start = summary["schedule"]["steps"], summary["schedule"]["cooldown_start_step"]
     return int(0.6 * steps) if start is None else max(0, int(start - 0.15 * (steps - start)))
 
 
 def gaps(axes: Axes, summary: Summary, view: View) -> None:
-    """Each method's validation loss minus the baseline's at equal cost, with every change of sign."""
+    """Draw each method's validation loss minus the baseline's at equal cost, with every change of sign."""
     order, ends, shown = list(summary["methods"]), [], [OverSeeds([0.0], None, [])]
     for other, gap in summary["gaps"].items():
         xs, over, crossings = gap_curve(gap, view.measure)
@@ -95,7 +95,7 @@ def gap_curve(gap: Gap, measure: Measure) -> tuple[list[float], OverSeeds, list[
 
 
 def training(axes: Axes, summary: Summary, view: View) -> None:
-    """Training loss, averaged over blocks of steps."""
+    """Draw the training loss, averaged over blocks of steps."""
     ends, shown = [], []
     for index, method in enumerate(summary["methods"].values()):
         points = method["train"]
@@ -112,7 +112,7 @@ def training(axes: Axes, summary: Summary, view: View) -> None:
 
 
 def lengths(axes: Axes, summary: Summary) -> None:
-    """Loss by position in long documents, each bin at the middle of its positions on the logarithmic axis."""
+    """Draw the loss by position in long documents, each bin at the middle of its positions on the logarithmic axis."""
     context = summary["schedule"]["context"]
     ends = {context}
     for index, method in enumerate(summary["methods"].values()):
@@ -135,12 +135,12 @@ def lengths(axes: Axes, summary: Summary) -> None:
 
 
 def _early(summary: Summary, view: View) -> float:
-    """Steps that may leave the frame: on a logarithmic axis, none but the untrained model's."""
+    """Number of first steps that may leave the frame; on a logarithmic axis, only the untrained model's."""
     return 1 if view.log else EARLY_SHARE * summary["schedule"]["steps"]
 
 
 def _since(points: Sequence[ValPoint], from_step: int, view: View) -> Iterator[ValPoint]:
-    """The points from `from_step` on, and the one before, so that the line enters the frame; log x has no zero."""
+    """The points from `from_step` on, and the one before, so that the line enters the frame; not step 0 on a log axis."""
     for before, point in pairwise([None, *points, None]):
         if before is None or (view.log and before["step"] == 0):
             continue
@@ -153,19 +153,17 @@ def _xs(points: Sequence[ValPoint] | Sequence[TrainPoint], measure: Measure) -> 
 
 
 def _extent(xs: Sequence[float], view: View, start: float = 0.0) -> list[tuple[float, float]]:
-    """First and last place of a curve, from `start` on, or on a logarithmic axis from its first point. A curve without
-    points has neither.
-    """
+    """(first, last) x of a curve; the first is `start`, or on a logarithmic axis the first point. Empty without points."""
     return [(xs[0] if view.log else start, xs[-1])] if xs else []
 
 
 def _cost_at(method: MethodNumbers, step: int, measure: Measure) -> float:
-    """What a method has cost after a step, interpolated linearly between its validations."""
+    """A method's cost after a step, interpolated linearly between its validations."""
     for before, after in pairwise(method["val"]):
         if before["step"] <= step <= after["step"]:
-            share = (step - before["step"]) / (after["step"] - before["step"])
+            fraction = (step - before["step"]) / (after["step"] - before["step"])
             low, high = _xs([before, after], measure)
-            return low + share * (high - low)
+            return low + fraction * (high - low)
     return 0.0
 
 
@@ -176,7 +174,7 @@ class OverSeeds(NamedTuple):
     halves: list[float] | None
     """Half-widths of the 95% interval (Student's t); None for one seed."""
     singles: list[list[float]]
-    """The curve of each seed; one or none has nothing to show beside the mean."""
+    """The curve of each seed; empty for one seed, whose curve is the mean."""
 
     def part(self, places: Sequence[int]) -> OverSeeds:
         """The curve at some of its places."""
@@ -201,7 +199,7 @@ def _over_seeds(
 
 
 def _line(axes: Axes, index: int, x: Sequence[float], over: OverSeeds, marker: str = "") -> None:
-    """A method's curve over a band of its 95% interval, with a thin line for each seed behind. One seed has a curve alone."""
+    """Draw a method's curve, the band of its 95% interval, and a thin line for each seed. One seed has the curve alone."""
     colour = SERIES[index % len(SERIES)]
     if len(x) == 1:
         marker = "o"
@@ -220,10 +218,10 @@ def _pattern(index: int) -> Literal["solid"] | tuple[int, tuple[float, ...]]:
 
 
 def _frame(axes: Axes, curves: Sequence[OverSeeds]) -> None:
-    """Fit the y axis to these curves, with room above and below.
+    """Fit the y axis to these curves, with a margin above and below.
 
-    A band counts up to the height of the curves only, because two seeds have an interval of 13 standard errors, which would
-    flatten all else.
+    A band counts only up to the height of the curves, because the interval of two seeds is 13 standard errors, which would
+    flatten the curves.
     """
     axes.yaxis.set_major_locator(MaxNLocator(6))
     if values := [y for over in curves for line in (over.means, *over.singles) for y in line]:
@@ -236,7 +234,7 @@ def _frame(axes: Axes, curves: Sequence[OverSeeds]) -> None:
 
 
 def _training_axis(axes: Axes, summary: Summary, view: View, ends: Sequence[tuple[float, float]]) -> None:
-    """The x axis over the methods' first and last costs; where they cool down at different ones, each has its mark."""
+    """Set the x axis from the first to the last cost, and mark the cooldown's start, for each method where they differ."""
     low, high = min((a for a, _ in ends), default=0.0), max((b for _, b in ends), default=0.0) or 1.0
     views.frame(axes, view, low, high)
     starts = [
@@ -244,15 +242,15 @@ def _training_axis(axes: Axes, summary: Summary, view: View, ends: Sequence[tupl
         for index, method in enumerate(summary["methods"].values())
         if (start := method["cooldown_start"])
     ]
-    apart = len(starts) > 1 and max(starts)[0] - min(starts)[0] > 0.005 * (high - low)
-    if not apart and starts:
+    differ = len(starts) > 1 and max(starts)[0] - min(starts)[0] > 0.005 * (high - low)
+    if not differ and starts:
         _mark(axes, starts[0][0], "cooldown")
-    for x, index in starts if apart else ():
+    for x, index in starts if differ else ():
         _mark(axes, x, "cooldown" if x == max(starts)[0] else "", SERIES[index % len(SERIES)])
 
 
 def _mark(axes: Axes, x: float, text: str, colour: str = INK) -> None:
-    """A vertical line with its name at the top."""
+    """Draw a vertical line with its name at the top."""
     axes.axvline(x, color=colour, linewidth=0.9, linestyle=(0, (1, 2)))
     if text:
         axes.annotate(

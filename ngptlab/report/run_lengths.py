@@ -1,4 +1,4 @@
-"""Runs of several lengths: the longest of each method are compared, all of them serve the speed-up."""
+"""Runs of several lengths: the longest of each method are compared, and all are used for the speed-up."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def speedups(runs: Sequence[RunRecord]) -> list[SpeedUp]:
 
 
 def set_aside(runs: Sequence[RunRecord]) -> list[str]:
-    """A sentence on the runs that serve the speed-up only."""
+    """A sentence on the runs that are used for the speed-up only."""
     compared = {id(run) for run in longest(runs)}
     shorter = [run for run in runs if id(run) not in compared]
     if not shorter:

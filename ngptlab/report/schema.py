@@ -1,7 +1,7 @@
-"""The numbers of `report.json`, field by field. Plain dictionaries: what is typed here is what is written.
+"""The numbers of `report.json`, field by field, as the plain dictionaries that are written.
 
-Units are in the names; losses are nats per token, `step` counts finished optimizer steps, `tokens` are those
-trained on. `None` (null in the file) means that the number can't be had from the runs given.
+Units are in the names. Losses are nats per token, `step` counts finished optimizer steps, and `tokens` are training tokens.
+`None` (null in the file) means that these runs don't give the number.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class ValPoint(Cost):
 
     loss_nats: float
     stderr: float
-    """Over the seeds; for one seed, the validation set's own."""
+    """Standard error over the seeds; for one seed, over the validation set."""
     ci95: float | None
     """Half-width of the 95% interval over the seeds by Student's t; None for one seed."""
     by_seed: list[float]
-    """In the order of the method's `seeds`."""
+    """Losses in the order of the method's `seeds`."""
 
 
 class TrainPoint(Cost):
@@ -57,7 +57,7 @@ LengthPoint = TypedDict(
 
 
 class MethodNumbers(TypedDict):
-    """One method. Settings are those of its first run; `warnings` says where its runs differ."""
+    """One method. Its settings are those of its first run; `warnings` names differences between its runs."""
 
     params: int
     tokens: int
@@ -65,11 +65,11 @@ class MethodNumbers(TypedDict):
     lr: float
     lr_grid: list[float]
     lr_note: str | None
-    """Why it is not tuned; None where it is."""
+    """Why the method is not tuned; None where it is."""
     search: str
-    """The search that it is tuned by; empty where it links none."""
+    """The search that tuned the method; empty where it links none."""
     search_runs: int | None
-    """Runs that the search gave this method."""
+    """Number of the search's runs for this method."""
     weight_decay: float | None
     warmup_steps: int | None
     final_loss_nats: float
@@ -88,9 +88,9 @@ class MethodNumbers(TypedDict):
     length: list[LengthPoint]
     length_documents: int | None
     cooldown_start: Cost | None
-    """None where the schedule has no cooldown."""
+    """Step at which the cooldown begins; None where the schedule has none."""
     untimed: list[str]
-    """Names of runs that did not record the time of each step, so that the method has no seconds."""
+    """Names of runs that did not record every step's time, so that the method has no seconds."""
 
 
 class Gap(TypedDict):
@@ -105,10 +105,10 @@ class Gap(TypedDict):
     by_seed: list[list[float]]
     """The gap of each of `paired_seeds` at each of `steps`."""
     count: int
-    """Seeds behind an error: the number of pairs, or without pairs the seeds of the smaller arm."""
+    """Number of seeds behind an error: the pairs, or without pairs the seeds of the smaller arm."""
     final_step: int
     final_loss_nats: float
-    """The method's final loss, over the seeds of the gap."""
+    """Mean final loss of the method over the seeds of the gap."""
     baseline_final_loss_nats: float
     final_gap_nats: float
     final_gap_stderr: float | None
@@ -117,7 +117,7 @@ class Gap(TypedDict):
     final_difference: stats.Difference | None
     """The final gap with its tests, paired and unpaired; None where no seeds are shared."""
     over_parts: OverParts | None
-    """The gap over the documents of the validation text, for two arms with one seed each. It is no error over seeds."""
+    """The gap over documents of the validation text, for arms with one seed each. Its error is not over seeds."""
     not_over_parts: str
     """Why these documents were not paired though both arms recorded them; empty otherwise."""
     crossovers: list[Crossover]
@@ -129,7 +129,7 @@ class Gap(TypedDict):
 
 
 class Schedule(TypedDict):
-    """The baseline's schedule and batch; `warnings` says where a method departs from it."""
+    """The baseline's schedule and batch; `warnings` names methods that differ from it."""
 
     shape: str
     steps: Annotated[int, Field(gt=0)]
@@ -162,14 +162,14 @@ class Difference(TypedDict):
 
 
 class Finding(TypedDict):
-    """What the numbers say about one method."""
+    """Sentences on one method."""
 
     method: str
     text: str
 
 
 class StudyNumbers(TypedDict):
-    """A study that was given beside the runs; all of its numbers stand in its files."""
+    """A study given beside the runs. Its files have all of its numbers."""
 
     kind: str
     title: str
@@ -179,7 +179,7 @@ class StudyNumbers(TypedDict):
     columns: list[str]
     rows: list[list[float | str | None]]
     files: list[str]
-    """Relative to the page."""
+    """Paths of the files relative to the page."""
 
 
 class StudiesOnly(TypedDict):
@@ -202,7 +202,7 @@ class Summary(Searched):
     methods: dict[str, MethodNumbers]
     gaps: dict[str, Gap]
     speedups: list[SpeedUp]
-    """Speed-ups of each method: from runs of several lengths where there are some, and from points within runs."""
+    """Speed-ups of each method, from runs of several lengths where there are some, and from points within runs."""
     studies: list[StudyNumbers]
     schedule: Schedule
     runs: list[RunLine]

@@ -1,7 +1,7 @@
-"""From run records to the numbers of a comparison. Page, figures and `report.json` show these and no others.
+"""From run records to the numbers of a comparison. Page, figures and `report.json` show only these.
 
 Runs are grouped by method; the first run's method is the baseline, from which every gap is taken. Where a method has runs of
-several lengths, its longest are compared and the others serve the speed-up (`run_lengths`).
+several lengths, the longest are compared and the others are used for the speed-up (`run_lengths`).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def summarize(runs: Sequence[RunRecord], *, title: str) -> Summary:
     }
     summary["headline"] = wording.headline(summary)
     summary["findings"] = wording.findings(summary)
-    json.dumps(summary, allow_nan=False)  # our own invariant: every number is finite
+    json.dumps(summary, allow_nan=False)  # an invariant of our own: every number is finite
     return summary
 
 
@@ -121,7 +121,7 @@ def _method(arm: list[RunRecord], labels: dict[Seeds, str]) -> MethodNumbers:
 
 
 def _error(rows: Sequence[ValRow]) -> float:
-    """Standard error over the seeds; for one seed, the validation set's own."""
+    """Standard error over the seeds; for one seed, over the validation set."""
     over_seeds = stats.stderr([row.loss_nats for row in rows])
     return rows[0].stderr_nats if over_seeds is None else over_seeds
 
@@ -155,7 +155,7 @@ def _train(arm: list[RunRecord]) -> list[TrainPoint]:
 
 
 def _length(arm: list[RunRecord]) -> list[LengthPoint]:
-    """Standard errors are over the seeds where there are several, else over the documents if several."""
+    """Points of the length evaluation. Standard errors are over several seeds, else over several documents."""
     recorded = [run.length for run in arm if run.length]
     tables = [{(b["from"], b["to"]): b for b in length.bins} for length in recorded]
     own = any(length.documents > 1 for length in recorded)
@@ -181,7 +181,7 @@ def _length(arm: list[RunRecord]) -> list[LengthPoint]:
 
 
 def _gap(arm: list[RunRecord], base: list[RunRecord], schedule: Schedule, labels: dict[Seeds, str]) -> Gap:
-    """A method against the baseline, in loss and in step time."""
+    """A method minus the baseline in loss, and its ratio in step time."""
     track = gaps.track(arm, base)
     changes = gaps.crossovers(track.steps, track.gap_nats, schedule["step_tokens"])
     last = changes[-1]["step"] if changes else None
@@ -217,7 +217,7 @@ class _ByParts(TypedDict):
 
 
 def _over_parts(arm: list[RunRecord], base: list[RunRecord], step: int) -> _ByParts:
-    """The gap at its last step by documents, for one run against one. Several seeds have their own error, which says more."""
+    """The final gap over documents, for one run against one. Several seeds have an error over seeds, which is better."""
     found: _ByParts = {"over_parts": None, "not_over_parts": ""}
     if len(arm) > 1 or len(base) > 1:
         return found

@@ -1,4 +1,4 @@
-"""The ways to look at a curve over training: by tokens, steps, seconds or operations; on a linear or a logarithmic axis."""
+"""Views of a curve over training: by tokens, steps, seconds or operations, on a linear or a logarithmic axis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ngptlab.stats.costs import Measure
 from ngptlab.stats.words import SUPERSCRIPT, count
 
 NAMES: dict[Measure, str] = {"tokens": "tokens", "step": "steps", "seconds": "seconds", "flops": "FLOPs"}
-"""In the order in which they are offered; the first is shown until another is chosen."""
+"""Names of the axes in the order offered; the first is shown until another is chosen."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class View:
 
     @property
     def scale(self) -> str:
-        """The axis in a word."""
+        """The kind of axis in a word."""
         return "log" if self.log else "linear"
 
     def __str__(self) -> str:
@@ -35,13 +35,13 @@ class View:
 
 
 def measures(summary: Summary) -> list[Measure]:
-    """What every method of this report can be drawn over."""
+    """Measures that every method of this report has."""
     timed = not any(method["untimed"] for method in summary["methods"].values())
     return [measure for measure in NAMES if measure != "seconds" or timed]
 
 
 def views(summary: Summary, *, log: bool = True) -> list[View]:
-    """All ways to draw a curve; the first is the default. Without `log`, the linear ones."""
+    """All views of a curve; the first is the default. Without `log`, only linear ones."""
     return [
         View(measure, scale)
         for measure in measures(summary)
@@ -50,7 +50,7 @@ def views(summary: Summary, *, log: bool = True) -> list[View]:
 
 
 def no_seconds(summary: Summary) -> str:
-    """Why there is no axis in seconds, as a sentence; empty where there is one."""
+    """A sentence that says why there is no axis in seconds; empty where there is one."""
     untimed = [name for method in summary["methods"].values() for name in method["untimed"]]
     if not untimed:
         return ""
@@ -59,7 +59,7 @@ def no_seconds(summary: Summary) -> str:
 
 
 def frame(axes: Axes, view: View, low: float, high: float) -> None:
-    """The x axis from `low` to `high`, with its ticks and its name."""
+    """Set the x axis from `low` to `high`, with its ticks and its name."""
     axes.set_xlabel(NAMES[view.measure])
     if high <= low:  # one point
         low, high = 0.5 * low, 1.5 * low or 1.0
@@ -74,7 +74,7 @@ def frame(axes: Axes, view: View, low: float, high: float) -> None:
 
 
 def _label(axes: Axes, view: View, high: float) -> Callable[[float, int], str]:
-    """Text of a tick. Operations are so many that their power of ten stands once, in the axis's name."""
+    """Text of a tick. For operations, the power of ten is in the axis's name instead."""
     if view.measure in ("step", "tokens"):
         return lambda x, _: f"{x:,.0f}" if view.measure == "step" else count(x)
     if view.measure == "seconds":

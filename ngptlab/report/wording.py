@@ -1,6 +1,6 @@
-"""The numbers in words: who is ahead, by how much, since when, and beyond the training length.
+"""The numbers in words: which method is ahead, by how much, since when, and beyond the training length.
 
-Claims no more than the seeds allow: the interval over them, or that there is only one.
+The words claim no more than the seeds allow: they give the interval over seeds, or say that there is only one.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from ngptlab.stats.words import count, nats
 
 
 def bands(counts: Mapping[str, int], *, of: str = "seeds", band: bool = True, thin: bool = True) -> str:
-    """What the bands and thin lines of a figure are, from the number of seeds behind each method's mean.
+    """Sentences that explain a figure's bands and thin lines, from the number of seeds behind each method's mean.
 
     'Bands: 95%, Student's t, n = 3 seeds. Thin lines: single seeds.' One seed has neither, and the text says so.
     """
     several = {name: count for name, count in counts.items() if count > 1}
-    said = []
+    sentences = []
     if several and band:
-        said.append(f"Bands: 95%, Student's t, n = {_numbers(several)} {of}.")
+        sentences.append(f"Bands: 95%, Student's t, n = {_numbers(several)} {of}.")
     if several and thin:
-        said.append("Thin lines: single seeds.")
+        sentences.append("Thin lines: single seeds.")
     if single := [name for name in counts if name not in several]:
         whose = f" ({', '.join(single)})" if several else ""
-        said.append(f"One seed{whose}: no band." if band else f"One seed{whose}.")
-    return " ".join(said)
+        sentences.append(f"One seed{whose}: no band." if band else f"One seed{whose}.")
+    return " ".join(sentences)
 
 
 def _numbers(counts: Mapping[str, int]) -> str:
-    """'3', or '3 (a), 2 (b)' where they differ."""
+    """Numbers of seeds as text: '3', or '3 (a), 2 (b)' where they differ."""
     if len(set(counts.values())) == 1:
         return str(next(iter(counts.values())))
     return ", ".join(f"{count} ({name})" for name, count in counts.items())
 
 
 def headline(summary: Summary) -> str:
-    """The answer in one sentence."""
+    """The result of the comparison in one sentence."""
     methods, base, others = summary["methods"], summary["baseline"], list(summary["gaps"])
     after = _after(summary, summary["schedule"]["steps"])
     if not others:
@@ -67,7 +67,7 @@ def headline(summary: Summary) -> str:
 
 
 def findings(summary: Summary) -> list[Finding]:
-    """What is to be said of each method beside the headline."""
+    """Sentences on each method beside the headline."""
     found: list[Finding] = []
     for other, gap in summary["gaps"].items():
         first = [_final(summary, other)] if len(summary["gaps"]) > 1 else []
@@ -93,7 +93,7 @@ def _final(summary: Summary, other: str) -> str:
 
 
 def _doubt(gap: Gap) -> str:
-    """What the seeds say about the final gap, as the end of a sentence."""
+    """The interval of the final gap over seeds, as the end of a sentence."""
     value, half = gap["final_gap_nats"], gap["final_gap_ci95"]
     if half is None:
         return f"; from one seed, so nothing says how far another would move it{_by_document(gap)}"
@@ -105,7 +105,7 @@ def _doubt(gap: Gap) -> str:
 
 
 def _by_document(gap: Gap) -> str:
-    """What the documents of the validation text say of the gap from one seed each; never an error over seeds."""
+    """The interval of a gap from one seed each over documents of the validation text. It is never an error over seeds."""
     found = gap["over_parts"]
     if gap["not_over_parts"]:
         return f"; not paired over the validation text: {gap['not_over_parts']}"
@@ -139,28 +139,28 @@ def _changes(summary: Summary, other: str) -> str:
 
 
 def _beyond(summary: Summary, method: str) -> str:
-    """How the loss at the longest positions compares with the baseline's and with that in training."""
+    """A sentence on the loss at the longest positions, compared with the baseline and with the training context."""
     context, base = summary["schedule"]["context"], summary["baseline"]
     far = longest(summary["methods"][method]["length"], context)
     if far is None:
         return ""
-    said = f"the loss of {method} is {nats(far['loss_nats'], far['ci95_nats'])} nats"
+    text = f"the loss of {method} is {nats(far['loss_nats'], far['ci95_nats'])} nats"
     rises = {method: _rise(summary, method)}
     theirs = longest(summary["methods"][base]["length"], context) if method != base else None
     if theirs is not None and (theirs["from"], theirs["to"]) == (far["from"], far["to"]):
-        said += f" against {nats(theirs['loss_nats'], theirs['ci95_nats'])} of {base}"
+        text += f" against {nats(theirs['loss_nats'], theirs['ci95_nats'])} of {base}"
         rises[base] = _rise(summary, base)
     changes = ", ".join(f"{rise} for {name}" for name, rise in rises.items() if rise)
     notes = [f"change from the end of the training context: {changes}"] if changes else []
     if far["ci95_nats"] is not None or (theirs is not None and theirs["ci95_nats"] is not None):
         notes.append("±: 95% over the seeds, Student's t")
-    said += f" ({'; '.join(notes)})" if notes else ""
+    text += f" ({'; '.join(notes)})" if notes else ""
     positions = f"positions {far['from']:,} to {far['to']:,}"
-    return f"At {far['to'] / context:.3g}× the training context, {positions}, {said}."
+    return f"At {far['to'] / context:.3g}× the training context, {positions}, {text}."
 
 
 def longest(length: list[LengthPoint], context: int) -> LengthPoint | None:
-    """The bin farthest beyond the training context, if any is."""
+    """The bin farthest beyond the training context; None where no bin lies beyond it."""
     return max((p for p in length if p["to"] > context), key=lambda p: p["to"], default=None)
 
 

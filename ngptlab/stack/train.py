@@ -14,11 +14,11 @@ from ngptlab.experiment import (
     begin,
     check_memory,
     conclude,
-    initial_model,
     open_batches,
     open_setting,
     trainer_of,
 )
+from ngptlab.initial_model import initial_model
 from ngptlab.runs import Run
 from ngptlab.stack.stackable import check_stackable
 from ngptlab.stack.trainer import StackTrainer

@@ -1,7 +1,7 @@
-"""Two runs held against each other document by document of the one validation text that both read: what one seed can tell.
+"""Two runs compared document by document on the validation text that both read. One seed of each is enough.
 
-The error says how far the gap would move on other documents of such text. It says nothing of other seeds, and is never used
-in their place.
+The error says how far the gap would move on other documents of such text. It says nothing about other seeds, so it never
+stands in for the error over seeds.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class OverParts(TypedDict):
     """One run minus another over the documents (or windows) of the validation text."""
 
     of: str
-    """As `Parts.of` has it."""
+    """What a part is; see `Parts.of`."""
     parts: int
     tokens: int
     mean_nats: float
-    """Over all tokens: the gap of the two validation losses, but for the rounding of the parts' losses."""
+    """Mean over all tokens: the gap of the two validation losses, up to the rounding of the parts' losses."""
     stderr: float | None
-    """Of the mean over tokens where whole documents were drawn; None of one part."""
+    """Standard error of the mean, with whole parts as draws; None for one part."""
     ci95: float | None
     """Half-width of the 95% interval by Student's t for the number of parts."""
 
@@ -34,11 +34,11 @@ class OverParts(TypedDict):
 def over_parts(ours: Parts, theirs: Parts) -> OverParts:
     """`ours` minus `theirs`, paired by part.
 
-    The standard error is that of a ratio of sums with whole parts as draws (Cochran, Sampling Techniques, 1977, 6.4), as
-    `measure.val.measure.clustered_stderr` has it, of the differences in place of the losses.
+    The standard error is the one of a ratio of sums with whole parts as draws (Cochran, Sampling Techniques, 1977, 6.4). It is
+    computed as in `measure.val.measure.clustered_stderr`, from differences instead of losses.
 
     Raises:
-        ConfigError: the two are not of the same documents, by their number or by the tokens of each.
+        ConfigError: the two are not of the same documents: their number differs, or the tokens of one do.
     """
     if why := unlike(ours, theirs):
         raise ConfigError(f"not paired by document: {why}")
@@ -59,7 +59,7 @@ def over_parts(ours: Parts, theirs: Parts) -> OverParts:
 
 
 def unlike(ours: Parts, theirs: Parts) -> str:
-    """Why two runs did not read the same documents; empty where they did, as far as their numbers of tokens tell."""
+    """Why two runs did not read the same documents, judged by the numbers of tokens; empty where these agree."""
     if ours.of != theirs.of:
         return f"one is by {ours.of}s, the other by {theirs.of}s"
     if len(ours.tokens) != len(theirs.tokens):

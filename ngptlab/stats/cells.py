@@ -29,7 +29,7 @@ class CellRow:
     final_loss_nats: float | None = None
     """Validation loss after the last step."""
     final_loss_stderr: float | None = None
-    """Over the documents of the validation text."""
+    """Standard error of the final loss over the documents of the validation text."""
     train_loss_last50_nats: float | None = None
     """Mean training loss of the last 50 steps."""
     steps: int = 0
@@ -38,29 +38,29 @@ class CellRow:
     seconds: float = 0.0
     """Time in training steps; the only column that a repetition changes."""
     reason: str = ""
-    """Why it is not done; of one that is, what makes it doubtful."""
+    """Why the cell is not done; for a cell that is done, what makes it doubtful."""
     settings: str = ""
-    """Other fields that the grid crosses, as 'optim.init=fan_in optim.weight_decay=0.1'."""
+    """Other fields that the grid crosses, such as 'optim.init=fan_in optim.weight_decay=0.1'."""
 
     @property
     def over(self) -> bool:
-        """Whether it says something of its settings: done, or diverged."""
+        """Whether the cell says something about its settings: it is done, or it diverged."""
         return self.status in ("done", "diverged")
 
     @property
     def loss_nats(self) -> float | None:
-        """Its final loss, infinite where it diverged; None where it says nothing of its settings."""
+        """Final loss, infinite where the cell diverged; None where it is neither done nor diverged."""
         if self.status == "diverged":
             return math.inf
         return self.final_loss_nats if self.status == "done" else None
 
 
 class Sweep(TypedDict):
-    """What is read of sweep.json."""
+    """The part of sweep.json that is read."""
 
     cells: list[CellRow]
 
 
 def as_csv(table: Sequence[CellRow]) -> str:
-    """A line a cell."""
+    """One line for each cell."""
     return as_text([field.name for field in fields(CellRow)], map(asdict, table))

@@ -16,19 +16,19 @@ Measure = Literal["tokens", "step", "seconds", "flops"]
 
 
 class Cost(TypedDict):
-    """What an arm's runs have cost after `step`, each of them."""
+    """What each run of an arm has cost after `step`."""
 
     step: int
     """Finished optimizer steps."""
     tokens: int
     flops: int
-    """As the runs counted them (`ngptlab/nn/cost.py`)."""
+    """Operations as the runs counted them (`ngptlab/nn/cost.py`)."""
     seconds: float | None
     """Time in training steps, mean over the seeds; None where a run did not record each of its steps."""
 
 
 class CostBetween(TypedDict):
-    """The same at a place between two steps."""
+    """What each run of an arm has cost at a point between two steps."""
 
     step: float
     tokens: float
@@ -37,7 +37,7 @@ class CostBetween(TypedDict):
 
 
 class Meter:
-    """What the runs of one arm have cost after any of their steps. Sizes are those of the first run."""
+    """Costs of the runs of one arm after any of their steps. Sizes are read from the first run."""
 
     def __init__(self, arm: Sequence[RunRecord]) -> None:
         self._step_tokens = arm[0].config.train.step_tokens
@@ -47,18 +47,18 @@ class Meter:
         self.has_seconds = len(self._clocks) == len(arm)
 
     def at(self, step: int) -> Cost:
-        """After `step` finished steps, which every run has."""
+        """The cost after `step` finished steps. Every run must have that many."""
         tokens = step * self._step_tokens
         seconds = stats.mean([float(clock[step]) for clock in self._clocks]) if self.has_seconds else None
         return {"step": step, "tokens": tokens, "flops": tokens * self._token_flops, "seconds": seconds}
 
     def between(self, step: float) -> CostBetween:
-        """After so many steps, a fraction of one in proportion."""
-        low, share = int(step), step - int(step)
-        before, after = self.at(low), self.at(low + 1) if share else self.at(low)
+        """The cost after so many steps; a fraction of a step costs that fraction of its cost."""
+        low, fraction = int(step), step - int(step)
+        before, after = self.at(low), self.at(low + 1) if fraction else self.at(low)
 
         def mixed(a: float, b: float) -> float:
-            return a + share * (b - a)
+            return a + fraction * (b - a)
 
         seconds = (before["seconds"], after["seconds"])
         return {
@@ -77,6 +77,6 @@ def elapsed(run: RunRecord) -> np.ndarray | None:
 
 
 def token_seconds(arm: Sequence[RunRecord]) -> float | None:
-    """Median seconds of the steady steps, for a token; None where they are not recorded."""
+    """Median seconds per token over the steady steps; None where step times are not recorded."""
     median, _ = series.median_iqr(steady_seconds(arm))
     return median / arm[0].config.train.step_tokens if median else None

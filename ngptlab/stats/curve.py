@@ -1,4 +1,4 @@
-"""Loss against learning rate over widths, and what such curves say, as records: by `transfer` found, by `verdict` told."""
+"""Records of loss against learning rate over widths. `transfer` computes them, `verdict` puts them into words."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Curve:
     width: int
     lrs: tuple[float, ...]
     losses: tuple[tuple[float, ...], ...]
-    """A row a seed; infinite where the run diverged."""
+    """One row for each seed; infinite where the run diverged."""
     errors: tuple[float, ...]
-    """Standard error at each learning rate: over seeds, or with one seed over the documents of the validation text."""
+    """Standard error at each learning rate, over seeds; for one seed, over the documents of the validation text."""
     optimum: Optimum | None
     left_out: tuple[float, ...]
-    """Rates with a cell that neither finished nor diverged."""
+    """Learning rates with a cell that neither finished nor diverged."""
 
     @property
     def means(self) -> tuple[float, ...]:
@@ -40,7 +40,7 @@ class Shift:
 
     slope: float
     stderr: float | None
-    """Of the least-squares line, from its residuals; None under three widths."""
+    """Standard error of the slope of the least-squares line, from its residuals; None under three widths."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +49,16 @@ class Cost:
 
     lr: float
     nats: float
-    """Infinite where the transferred learning rate diverges."""
+    """Difference of the mean losses; infinite where the transferred learning rate diverges."""
     stderr: float | None
-    """Over pairs of runs with one seed; None under two seeds."""
+    """Standard error over the seeds, paired; None under two seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Worse:
-    """A width that is worse than the one below it at the learning rate of the smallest, where rules should carry it over."""
+    """A width with a higher loss than the next smaller one, at the smallest width's best learning rate."""
 
     width: int
     than: int
     nats: float
-    """How much worse, on average over the seeds; infinite where it diverged."""
+    """How much higher the loss is, on average over the seeds; infinite where the wider one diverged."""

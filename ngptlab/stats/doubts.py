@@ -1,6 +1,6 @@
 """What makes any comparison of runs doubtful: settings, learning rates, machines. Nothing here changes a number.
 
-A doubt has a kind and names the arms that it is about, so that whoever judges two arms asks by both and never by the words."""
+A doubt has a kind and names the arms that it is about. Code that judges two arms looks at these, never at the words."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class Doubt:
 
     kind: Kind
     text: str
-    """A sentence."""
+    """One sentence."""
     arms: tuple[str, ...] = ()
-    """It is about these together; about all where there are none."""
+    """The arms that it is about; empty where it is about all of them."""
 
     @property
     def forbids_claim(self) -> bool:
@@ -63,7 +63,7 @@ class Doubt:
         return self.kind in FORBIDS
 
     def plain(self) -> PlainDoubt:
-        """As JSON."""
+        """The doubt as plain values for JSON."""
         return {
             "kind": self.kind,
             "text": self.text,
@@ -82,7 +82,7 @@ class PlainDoubt(TypedDict):
 
 
 class Doubted(TypedDict):
-    """Base of what is written of a comparison."""
+    """Base of every record of a comparison in a file of results."""
 
     warnings: list[str]
     doubts: list[PlainDoubt]
@@ -90,26 +90,26 @@ class Doubted(TypedDict):
 
 
 class Searched(Doubted):
-    """The same of a comparison whose arms may link searches."""
+    """Base of the record of a comparison whose arms may link searches."""
 
     searches: dict[str, str]
-    """By arm, or by rung of a ladder, the search that it links; empty where it links none."""
+    """The search that each arm (or rung of a ladder) links; '' where it links none."""
 
 
 def texts(doubts: Iterable[Doubt], baseline: str | None = None) -> list[str]:
-    """The sentences, each once, in order; with a baseline, without those about two arms of which neither is the baseline."""
-    told = [d for d in doubts if baseline is None or len(d.arms) != 2 or baseline in d.arms]
-    return list(dict.fromkeys(doubt.text for doubt in told))
+    """The sentences, each once, in order. With a baseline, sentences about two other arms are left out."""
+    relevant = [d for d in doubts if baseline is None or len(d.arms) != 2 or baseline in d.arms]
+    return list(dict.fromkeys(doubt.text for doubt in relevant))
 
 
 def forbidding(doubts: Iterable[Doubt], *arms: str) -> list[str]:
-    """Why no claim about these arms may be judged: sentences, without their full stop, about some or all of them alone."""
+    """Why no claim about these arms may be judged: sentences without their full stop. Doubts about other arms don't count."""
     concerned = [d for d in doubts if d.forbids_claim and set(d.arms) <= set(arms)]
     return [text.rstrip(".") for text in texts(concerned)]
 
 
 def tuning(arms: Mapping[str, Sequence[RunRecord]]) -> list[Doubt]:
-    """Arms whose settings were not searched, or stand on an edge; pairs that were not searched alike."""
+    """Doubts about arms whose settings were not searched or are on a grid's edge, and about pairs not searched alike."""
     found = []
     for arm, runs in arms.items():
         if note := tuning_note(runs):
@@ -124,18 +124,18 @@ def tuning(arms: Mapping[str, Sequence[RunRecord]]) -> list[Doubt]:
 
 
 def tuning_note(runs: Sequence[RunRecord]) -> str | None:
-    """Why the runs of an arm are not tuned, or doubtfully so; None where they are."""
+    """Why the runs of an arm are not tuned, or why that is in doubt; None where they are."""
     seeds = {run.config.seed for run in runs}
     notes = (why_untuned(run.config, seeds, run.search) for run in runs)
     return next((note for note in notes if note), None)
 
 
 def settings(arms: Arms, ignored: Sequence[str] = (), also: str = "") -> list[Doubt]:
-    """Arms whose runs differ in more than their seeds, and pairs that differ in more than arms may.
+    """Doubts about arms whose runs differ in more than their seeds, and about pairs that differ in more than arms may.
 
     Args:
         ignored: fields that may differ as well.
-        also: what these are, in a word.
+        also: a word for these fields, used in the sentences.
     """
     within, between = (f"{also} and ", f", {also}") if also else ("", "")
     found = []
@@ -151,7 +151,7 @@ def settings(arms: Arms, ignored: Sequence[str] = (), also: str = "") -> list[Do
 
 
 def flat(run: RunRecord) -> dict[str, str]:
-    """The fields that decide a run's numbers, by path, as text."""
+    """The fields that decide a run's numbers, as texts by path."""
     return {path: str(value) for path, value in flatten(run.config.science())}
 
 
@@ -170,12 +170,12 @@ def unequal(a: RunRecord, b: RunRecord, ignored: Sequence[str] = ()) -> dict[str
 
 
 def name_fields(fields: dict[str, list[str]]) -> str:
-    """'train.steps (600, 300), data.source (a, b)'."""
+    """The fields with their values in a line: 'train.steps (600, 300), data.source (a, b)'."""
     return ", ".join(f"{path} ({', '.join(values)})" for path, values in fields.items())
 
 
 def learned_nothing(arms: Arms) -> list[Doubt]:
-    """Runs whose last validation is no better than no training."""
+    """Doubts about runs whose last validation is no better than no training."""
     return [
         Doubt(kind="learning", arms=(arm,), text=f"{run.name}: {why}.")
         for arm, runs in arms.items()
@@ -191,7 +191,7 @@ def no_better(run: RunRecord) -> str:
 
 
 def provenance(arms: Arms) -> list[Doubt]:
-    """Runs that read other data, or were computed by other code or another machine."""
+    """Doubts about runs that read different data, or were computed by different code or on different machines."""
     found: list[Doubt] = []
     for names in [*((name,) for name in arms), *combinations(arms, 2)]:
         values = _recorded([run for name in names for run in arms[name]], DATA_KEYS)
@@ -209,6 +209,6 @@ def provenance(arms: Arms) -> list[Doubt]:
 
 
 def _recorded(runs: Sequence[RunRecord], keys: Sequence[str]) -> dict[str, list[str]]:
-    """Of these keys of the environment those in which the runs differ, with the distinct values in order."""
+    """The keys of the environment, among `keys`, in which the runs differ, with the distinct values in order."""
     values = {key: list(dict.fromkeys(run.env.get(key, "not recorded") for run in runs)) for key in keys}
     return {key: distinct for key, distinct in values.items() if len(distinct) > 1}

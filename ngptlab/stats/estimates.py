@@ -1,7 +1,7 @@
-"""What runs over several seeds allow to say: errors, intervals, paired tests, jackknife. On scipy.
+"""Statistics over seeds: standard errors, confidence intervals, paired tests, jackknife. Uses scipy.
 
-Everything here is about seeds: how far a number would move were the runs repeated with others. The error over the windows
-or documents of the validation text (`stderr_nats` of an evaluation) answers another question, and is never mixed in.
+Everything here says how far a number would move if the runs were repeated with other seeds. The error over the windows or
+documents of the validation text (`stderr_nats` of an evaluation) answers another question, and is never mixed in.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing_extensions import TypedDict
 Floats = NDArray[np.float64]
 
 EXACT_PAIRS = 16
-"""Most pairs for which all 2^n signs are tried."""
+"""Most pairs for which the exact test tries all 2^n signs."""
 POWER = 0.8
-"""How often an effect must be found that is called detectable: what most fields ask for."""
+"""An effect is called detectable where the seeds find it this often. 80% is the usual power."""
 
 
 class Difference(TypedDict):
-    """One arm minus another over the seeds that both have. What a seed does to both cancels. None: under two pairs."""
+    """One arm minus another over the seeds that both have, so that what a seed does to both cancels. None: under two pairs."""
 
     mean: float
     pairs: Annotated[int, Field(ge=1)]
@@ -35,13 +35,13 @@ class Difference(TypedDict):
     ci95: float | None
     """Half-width of the 95% interval by Student's t."""
     p_t: float | None
-    """Two-sided paired t test: chance of a mean this far from zero, were the true one zero. Takes normal differences."""
+    """Two-sided paired t test: chance of a mean this far from zero if the true one is zero. Assumes normal differences."""
     p_signs: float | None
-    """The same by all 2^n signs of the differences, exact for symmetric ones; never below 2^(1-n). None above 16 pairs."""
+    """Sign-flip test over all 2^n signs: exact for symmetric differences, never below 2^(1-n). None above 16 pairs."""
     welch_ci95: float | None
-    """Half-width of the 95% interval that does not pair the seeds: the better one where pairing cancels nothing."""
+    """Half-width of the 95% interval without pairing, which is the better one where pairing cancels nothing."""
     correlation: float | None
-    """Of the two arms over the seeds. Near zero, pairing cancels nothing; below, it makes the interval wider."""
+    """Correlation of the two arms over the seeds. Near zero, pairing cancels nothing; below, it widens the interval."""
 
 
 def mean(values: Sequence[float]) -> float:
@@ -80,10 +80,10 @@ def half95(values: Sequence[float]) -> float | None:
 def detectable(error: float | None, count: int) -> float | None:
     """The smallest distance of a true mean from a limit that `count` values find with 80% power.
 
-    Found: the 95% interval (`ci95`) reaches not so far as the limit, on the true side of it. Assumed: values are draws of a
-    normal distribution, one independent of another, whose scatter is what these values show. Then mean over error is
-    noncentral t (Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions 2, 1995, chapter 31). The scatter of a
-    few values is itself hardly known, and so is this. None under two values, or where all are the same.
+    A distance is found where the 95% interval (`ci95`) lies wholly on the true side of the limit. The values are taken as
+    independent draws of a normal distribution with the scatter that they show. Mean over error then follows a noncentral t
+    (Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions 2, 1995, chapter 31). A few values hardly tell their
+    scatter, so this number is rough. None under two values, or where all are the same.
     """
     if not error or count < 2:
         return None
@@ -96,7 +96,7 @@ def perplexity(loss_nats: float) -> float | None:
 
 
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
-    """All of it for `ours` minus `theirs`, whose values at one place are of one seed."""
+    """The difference `ours` minus `theirs`. Values at the same place have the same seed."""
     pairs = [a - b for a, b in zip(ours, theirs, strict=True)]
     middle, error = mean(pairs), stderr(pairs)
     return {
@@ -120,22 +120,22 @@ def t_test(pairs: Sequence[float]) -> float | None:
 
 
 def signs_test(pairs: Sequence[float]) -> float | None:
-    """Two-sided p of a mean of zero: the share of all signs of the differences whose mean is as far from zero or farther."""
+    """Two-sided p of a mean of zero: the share of all sign choices whose mean is at least as far from zero as the observed."""
     if not 2 <= len(pairs) <= EXACT_PAIRS:
         return None
     values = np.asarray(pairs, dtype=np.float64)
     signs = np.array(list(product((-1.0, 1.0), repeat=len(pairs))))
     sums = np.abs(signs @ values)
     observed = abs(float(values.sum()))
-    # The observed signs are among them, summed in another order: equal up to rounding is equal.
+    # The observed signs are among them, but summed in another order, so equality is up to rounding.
     return float(np.mean(sums >= observed - 1e-12 * float(np.abs(values).sum())))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
     """Holm's adjusted p of several tests, in their order: below 0.05 means that all errors together have a chance below 0.05.
 
-    The smallest p counts as often as there are tests, the next one time less, and none is below one before it (Holm, A simple
-    sequentially rejective multiple test procedure, 1979).
+    The smallest p is multiplied by the number of tests n, the next by n - 1, and so on; none ends below the one before it
+    (Holm, A simple sequentially rejective multiple test procedure, 1979).
     """
     adjusted, largest = [0.0] * len(ps), 0.0
     for place, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
@@ -145,17 +145,17 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def jackknife(left_out: Sequence[float]) -> float:
-    """Standard error of any statistic of n seeds, from its n values with one of the seeds left out in turn.
+    """Standard error of a statistic of n seeds, from its n values with each seed left out in turn.
 
-    Of a mean it is the usual error. Where a bootstrap of three seeds can only span them, and so covers 75%, Student's t with
-    this error covers what it says (`ci95`).
+    For a mean it is the usual error. With it, Student's t covers its nominal 95% (`ci95`). A bootstrap of three seeds can only
+    span the three, which covers 75%.
     """
     values = np.asarray(left_out, dtype=np.float64)
     return math.sqrt((len(values) - 1) * float(values.var()))
 
 
 def correlation(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
-    """Pearson's over the seeds: what pairing by seed can cancel. None under three pairs, or where one arm's are all the same."""
+    """Pearson's correlation over the seeds: what pairing can cancel. None under three pairs, or where an arm never varies."""
     a, b = (np.asarray(each, dtype=np.float64) for each in (ours, theirs))
     if len(a) < 3 or a.std() == 0 or b.std() == 0:
         return None
@@ -163,7 +163,7 @@ def correlation(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
 
 
 def welch95(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
-    """Half-width of the 95% interval of a difference of means that takes the seeds of both arms as independent.
+    """Half-width of the 95% interval of a difference of means, with the seeds of both arms taken as independent.
 
     Welch's t with Satterthwaite's degrees of freedom. None under two values, or where neither arm scatters.
     """
@@ -176,13 +176,13 @@ def welch95(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
 
 
 def in_words(found: Difference) -> str:
-    """A difference of losses as a sentence's part: with its interval, test and seeds, or that there is one seed."""
+    """A difference of losses as part of a sentence, with its interval, tests and seeds. One seed is named as such."""
     value = f"{found['mean']:+z.4f} nats"
     half, n = found["ci95"], found["pairs"]
     if half is None:
         return f"{value}, from one seed: nothing says how far another would move it"
     low, high = found["mean"] - half, found["mean"] + half
-    said = f"{value}, 95% interval {low:+z.4f} to {high:+z.4f} (Student's t, {n} paired seeds)"
+    interval = f"{value}, 95% interval {low:+z.4f} to {high:+z.4f} (Student's t, {n} paired seeds)"
     tests = [f"p = {found['p_t']:.2g} by the paired t test"] if found["p_t"] is not None else []
     if found["p_signs"] is not None:
         tests.append(
@@ -193,4 +193,4 @@ def in_words(found: Difference) -> str:
         unpaired.append(
             f"unpaired ± {found['welch_ci95']:.4f} (Welch; the arms correlate by {found['correlation']:+z.2f} over seeds)"
         )
-    return "; ".join([said, *([", ".join(tests)] if tests else []), *unpaired])
+    return "; ".join([interval, *([", ".join(tests)] if tests else []), *unpaired])

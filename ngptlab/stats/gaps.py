@@ -41,7 +41,7 @@ class GapCurve(TypedDict):
     by_seed: list[list[float]]
     """The gap of each pair of seeds at each of `x`; empty where no seeds are shared."""
     crossovers: list[float]
-    """Where it changes sign."""
+    """Where the gap changes sign."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +55,19 @@ class Track:
     steps: list[int]
     gap_nats: list[float]
     stderr: list[float] | None
-    """Standard error over the seeds. None under two: that of the shared validation set isn't the gap's."""
+    """Standard error over the seeds; None under two, because the error over the validation set isn't the gap's."""
     ci95: list[float] | None
     """Half-width of the 95% interval by Student's t for `count` seeds; None under two."""
     by_seed: list[list[float]]
     """The gap of each of `pairs` at each of `steps`."""
     final_pairs: tuple[list[float], list[float]]
-    """Losses at the last of `steps` of the arm and of the base, seed by seed of `pairs`."""
+    """Final losses of the arm and of the base, at the last of `steps`, in the order of `pairs`."""
     final_losses: tuple[float, float]
-    """Mean loss at the last of `steps` of the arm and of the base, over the seeds of the gap."""
+    """Mean final losses of the arm and of the base, at the last of `steps`, over the seeds of the gap."""
 
 
 def track(arm: Sequence[RunRecord], base: Sequence[RunRecord]) -> Track:
-    """`arm` minus `base`.
+    """The gap `arm` minus `base`.
 
     Raises:
         ConfigError: no validation at a common step.
@@ -103,7 +103,7 @@ def _losses(arm: Sequence[RunRecord]) -> Losses:
 
 
 def _halves(errors: Sequence[float], count: int) -> list[float] | None:
-    """Half-widths of 95% intervals over so many seeds; None where there are no errors."""
+    """Half-widths of the 95% intervals from standard errors over so many seeds; None where there are no errors."""
     halves = (stats.ci95(error, count) for error in errors)
     return [half for half in halves if half is not None] or None
 
@@ -125,7 +125,7 @@ def _unpaired(ours: Losses, theirs: Losses, step: int) -> tuple[float, float | N
 
 
 def at_equal(arm: Sequence[RunRecord], base: Sequence[RunRecord], measure: Measure) -> GapCurve | None:
-    """`arm` minus `base` at equal tokens, operations or seconds, at each of `arm`'s validations after step 0.
+    """The gap `arm` minus `base` at equal tokens, operations or seconds, at each of `arm`'s validations after step 0.
 
     None where a cost is not recorded, or where no validation of `arm` lies within `base`'s.
     """
@@ -152,7 +152,7 @@ def at_equal(arm: Sequence[RunRecord], base: Sequence[RunRecord], measure: Measu
 
 
 def _costs(arm: Sequence[RunRecord], losses: Losses, measure: Measure) -> dict[float, int]:
-    """{cost: step} of the validations after step 0 that all of these seeds have; empty where it is not recorded."""
+    """{cost: step} of the validations after step 0 that all of these seeds have; empty where the cost is not recorded."""
     meter = Meter([run for run in arm if run.seeds in losses])
     costs = {meter.at(step)[measure]: step for step in series.common_steps(losses.values()) if step > 0}
     return {float(cost): step for cost, step in costs.items() if cost is not None}
@@ -167,14 +167,14 @@ def _between(xs: dict[float, int], losses: dict[int, float], at: dict[float, int
 def crossovers(steps: Sequence[int], gaps: Sequence[float], step_tokens: int) -> list[Crossover]:
     """Every step at which the gap changes sign, by linear interpolation; step 0 is left out.
 
-    The untrained models' difference says nothing about training, hence step 0. A gap of exactly zero counts
+    Step 0 is left out because the difference of untrained models says nothing about training. A gap of exactly zero counts
     where the sign differs on its two sides, and then at the first such step; touching zero is no change.
     """
     return [{"step": at, "tokens": at * step_tokens} for at in sign_changes(steps, gaps)]
 
 
 def sign_changes(xs: Sequence[float], gaps: Sequence[float]) -> list[float]:
-    """Where the gap changes sign: the rule of `crossovers`, over whatever `xs` measures."""
+    """Where the gap changes sign, by the rule of `crossovers`, in the units of `xs`."""
     found: list[float] = []
     last: tuple[float, float] | None = None
     zero: float | None = None

@@ -9,10 +9,10 @@ from ngptlab.errors import ConfigError
 
 
 def parse_rate(text: str) -> float:
-    """A positive learning rate.
+    """A positive learning rate from its text.
 
     Raises:
-        ConfigError: it is no number, or none that a rate can be.
+        ConfigError: it is no number, or not a positive finite one.
     """
     try:
         rate = float(read_number(text))
@@ -24,6 +24,6 @@ def parse_rate(text: str) -> float:
 
 
 def show_rate(rate: float) -> str:
-    """A whole power of two as 2^-9, anything else in decimals."""
+    """The text of a learning rate: a whole power of two as 2^-9, anything else in decimals."""
     mantissa, exponent = math.frexp(rate)
     return f"2^{exponent - 1}" if mantissa == 0.5 else f"{rate:.4g}"

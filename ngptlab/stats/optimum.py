@@ -1,8 +1,7 @@
-"""Where a curve of loss against log2 learning rate is lowest, and how exactly that is known.
+"""The best learning rate of a curve of loss against log2 learning rate, with its 95% interval.
 
-One estimator, whatever the number of seeds: the lowest point of the parabola that fits the mean curve at the best learning
-rate and up to two neighbours on each side. How the 95% interval comes about depends on what there is, and every optimum says
-which it was (`Optimum.interval`):
+The estimate is the lowest point of a parabola, whatever the number of seeds. The parabola is fitted to the mean curve at the
+best learning rate and up to two neighbours on each side. The interval has one of four sources, which `Optimum.interval` names:
 
     seeds      two seeds or more: Student's t over the seeds, the error by the jackknife (the same estimator with each seed
                left out in turn). A bootstrap of three seeds is the range of the seeds and covers too little.
@@ -26,7 +25,7 @@ Array = NDArray[np.float64]
 Interval = Literal["seeds", "residuals", "grid", "edge"]
 
 REACH = 2
-"""Neighbours of the best learning rate, on each side, that the parabola fits: farther out a curve of losses is none."""
+"""Neighbours on each side of the best learning rate that the parabola fits. Farther out the loss is no parabola."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,7 @@ class Optimum:
     log2_lr: float
     low: float
     high: float
-    """Ends of the 95% interval, as log2; at an edge both are the optimum itself."""
+    """`low` and `high` are the ends of the 95% interval, as log2; at an edge both are the optimum itself."""
     interval: Interval
     best: int
     """Index of the best learning rate in the grid."""
@@ -60,10 +59,9 @@ def optimum(x_R: Array, loss_SR: Array) -> Optimum | None:
         at = float(x_R[best])
         return Optimum(log2_lr=at, low=at, high=at, interval="edge", best=best)
     at, (_, near) = _vertex(x_R, mean_R), _near(mean_R)
-    bracketed = (
-        not near.start < best < near.stop - 1
-    )  # by a learning rate that diverged: no parabola, and nothing moves over seeds
-    if len(loss_SR) > 1 and not bracketed:
+    # A neighbour that diverged leaves no parabola: the estimate is a point of the grid, and no seed left out moves it.
+    beside_diverged = not near.start < best < near.stop - 1
+    if len(loss_SR) > 1 and not beside_diverged:
         left_out = [
             _vertex(x_R, np.delete(loss_SR, seed, axis=0).mean(axis=0)) for seed in range(len(loss_SR))
         ]
@@ -78,7 +76,7 @@ def optimum(x_R: Array, loss_SR: Array) -> Optimum | None:
 
 
 def _near(mean_R: Array) -> tuple[int, slice]:
-    """The best point, and what the parabola is fitted to: from it outwards, up to the first infinite loss."""
+    """Index of the best point, and the points that the parabola is fitted to: outwards up to the first infinite loss."""
     best = int(mean_R.argmin())
     start = stop = best
     while start > max(0, best - REACH) and np.isfinite(mean_R[start - 1]):
@@ -89,7 +87,7 @@ def _near(mean_R: Array) -> tuple[int, slice]:
 
 
 def _vertex(x_R: Array, mean_R: Array) -> float:
-    """Lowest point of the parabola by least squares; the best point where it is none, or not between its neighbours."""
+    """Lowest point of the least-squares parabola; the best point itself where that has none between its neighbours."""
     best, near = _near(mean_R)
     if not near.start < best < near.stop - 1:
         return float(x_R[best])
@@ -99,7 +97,7 @@ def _vertex(x_R: Array, mean_R: Array) -> float:
 
 
 def _residual_error(x_R: Array, mean_R: Array) -> float | None:
-    """Half-width of the 95% interval from what the fit leaves; None where it leaves nothing, or has no lowest point there."""
+    """Half-width of the 95% interval from the fit's residuals; None without residuals, or without a lowest point there."""
     best, near = _near(mean_R)
     x, y = x_R[near] - x_R[best], mean_R[near]
     freedom = len(x) - 3

@@ -1,4 +1,4 @@
-"""Run directories as frozen records of what a report needs, each row checked. A run is whole, or refused."""
+"""Finished run directories as frozen records, with each row checked. A run that is not whole is refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ngptlab.whole import check_finished
 
 
 class Row(Frozen):
-    """Base of a recorded row: finite numbers; what a later evaluation adds to it is left alone."""
+    """Base of a recorded row. Numbers are finite, and fields that a later evaluation adds are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -78,7 +78,7 @@ class Parts(Row):
     tokens: tuple[int, ...]
     """Targets of each part."""
     loss_nats: tuple[float, ...]
-    """Mean over its targets, rounded to 1e-6."""
+    """Mean loss of each part over its targets, rounded to 1e-6."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -102,20 +102,20 @@ class RunRecord:
     """Provenance, every value as text."""
     params: int
     flops_per_token: int
-    """Operations of a training step for a token: as the run counted them, or from sizes where it is from before that."""
+    """Operations of a training step per token, as the run counted them; older runs have the count from sizes."""
     val: tuple[ValRow, ...]
-    """By step, each step once; the last is the run's last step."""
+    """Validations by step, each step once; the last is at the run's last step."""
     length: LengthRow | None
     train: tuple[TrainRow, ...]
     timing: tuple[TimingRow, ...]
     parts: Parts | None = None
-    """The last validation by documents; None of a run from before they were recorded."""
+    """The last validation by documents; None for older runs, which did not record it."""
     trunk: str | None = None
     """Name of the run that it branched off; None where it did not."""
     told_apart: bool = False
-    """Whether runs of another version of its method's file are beside it, so that the stem does not say which this is."""
+    """Whether runs of another version of its method's file are beside it, so that the file's stem is ambiguous."""
     search: Search | None = None
-    """The search that its config links; None where it links none, or it is not there."""
+    """The search that its config links; None where it links none, or where the search is not found."""
 
     @property
     def method(self) -> str:
@@ -124,7 +124,7 @@ class RunRecord:
 
     @property
     def seeds(self) -> Seeds:
-        """What pairs this run."""
+        """The seeds by which this run is paired with those of other arms."""
         return self.config.seed, self.config.data.seed
 
 
@@ -132,8 +132,8 @@ def load_runs(paths: Iterable[str | Path]) -> list[RunRecord]:
     """Read finished run directories, in the order given.
 
     Raises:
-        ConfigError: none given, not a run directory, or a run that isn't finished.
-        DataError: a finished run whose files are damaged or incomplete.
+        ConfigError: no directory is given, one is no run directory, or a run isn't finished.
+        DataError: the files of a finished run are damaged or incomplete.
     """
     records = [_load(Path(path)) for path in paths]
     if not records:
@@ -148,12 +148,12 @@ def load_runs(paths: Iterable[str | Path]) -> list[RunRecord]:
 
 
 def whole_arm(config: RunConfig) -> str:
-    """The arm with the digests of methods that are anybody's files."""
+    """Name of the run's arm, with the digests of methods that come from a user's files."""
     return arm(config.method, config.seams.lenders, whole=True)
 
 
 def steady_seconds(runs: Sequence[RunRecord]) -> list[float]:
-    """Times of the steady steps of all these runs."""
+    """Step times of all these runs, without the first steps of each (see `series.steady`)."""
     return [second for run in runs for second in series.steady([row.step_seconds for row in run.timing])]
 
 

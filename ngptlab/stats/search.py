@@ -1,8 +1,8 @@
-"""What a search over settings found, as a file that a run's config can name: what "tuned" means.
+"""The result of a search over settings, as a file that a run's config links. It defines "tuned".
 
-An arm is tuned where its config links a search by its hash, has the settings that the search found best for its method, was
-compared at the very settings the search was made at (the length of the runs among them), and reports other seeds than those
-that chose. The hash is over all that the file says, every run's hash and loss among it: a search is what was measured.
+An arm is tuned where four things hold. Its config links a search by its hash. It has the settings that the search found best
+for its method. All its other settings, such as the length of the runs, are those of the search. It reports other seeds than
+those of the search. The hash covers the whole file, with every run's hash and loss, so that it stands for what was measured.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from ngptlab.stats.estimates import mean
 from ngptlab.stats.learning_rate import show_rate
 
 SHIPPED = Path(__file__).parents[1] / "recipes" / "searches"
-"""Searches that recipes are tuned by."""
+"""Folder of the searches that tuned the package's recipes."""
 FOLDER = "searches"
-"""Where a study keeps those that its arms are tuned by, beside its runs."""
+"""Folder beside a study's runs, with the searches that tuned its arms."""
 FLOOR_NATS = 0.005
-"""By so much two runs of one config differ over versions of the code and numbers of threads (docs/protocol.md)."""
+"""Two runs of one config differ by this much between code versions and numbers of threads (docs/protocol.md)."""
 NEVER_SAME = ("method", "seed", "data.seed", "optim.lr_grid")
-"""Fields in which an arm may differ from the cells of its search, beside those that were searched."""
+"""Fields in which an arm may differ from the cells of its search, besides the searched ones."""
 
 Value = Annotated[str | StrictInt | float | None, Field(union_mode="left_to_right")]
-"""A whole number stays one: steps of a warm-up are held against a config's as text."""
+"""A whole number stays an int, because values are compared with a config's as texts: 100, not 100.0."""
 Settings = dict[str, Value]
 
 
@@ -50,17 +50,17 @@ class Tried(Frozen):
 
 
 class Search(Frozen):
-    """A search over one or more methods at one setting of all else."""
+    """A search over one or more methods, with all other settings fixed."""
 
     search: str
-    """Its hash."""
+    """The search's hash."""
     recipe: str
     how: str
     """The rule that chose what was tried, in a sentence."""
     space: dict[str, list[str]]
-    """The values of each field that might be tried, as they were given."""
+    """The values that could be tried, by field, as they were given."""
     fixed: dict[str, dict[str, str]]
-    """By method, every other field under the hash."""
+    """Every field under the hash that was not searched, by method."""
     cells: list[Tried] = Field(alias="tried", min_length=1)
 
     @model_validator(mode="after")
@@ -71,28 +71,28 @@ class Search(Frozen):
 
     @property
     def content_hash(self) -> str:
-        """Eight hex digits over all but the hash, the runs in any order."""
+        """Eight hex digits over everything but the hash itself; the order of the runs does not matter."""
         held = self.model_dump(mode="json", exclude={"search"})
         held["cells"].sort(key=lambda cell: (cell["hash"], cell["method"]))
         return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
     def seeds(self) -> set[int]:
-        """Those that chose."""
+        """Seeds of the search, which chose the settings."""
         return {cell.seed for cell in self.cells}
 
     def runs(self, method: str) -> int:
-        """How many an arm was given, those that diverged included."""
+        """Number of runs of a method, with those that diverged."""
         return sum(cell.method == method for cell in self.cells)
 
     def exhausted(self, method: str) -> bool:
-        """Whether every combination of the values was tried for the method: it can't be given more."""
+        """Whether every combination of the values was tried for the method, so that no more runs are possible."""
         tried = {tuple(sorted(cell.settings.items())) for cell in self.cells if cell.method == method}
         fields = {path for settings in tried for path, _ in settings}
         return bool(tried) and len(tried) == math.prod(len(self.space[path]) for path in fields)
 
     def best(self, method: str) -> tuple[Settings, float] | None:
-        """The settings with the lowest mean loss over all seeds, and that loss; None where nothing ended."""
+        """The settings with the lowest mean loss over all seeds, and that loss; None where no run ended."""
         points: dict[tuple[tuple[str, Value], ...], list[float]] = {}
         for cell in self.cells:
             if cell.method == method:
@@ -107,8 +107,8 @@ class Search(Frozen):
     def edges(self, method: str) -> list[str]:
         """Fields whose best value is the lowest or highest number that was tried, if the loss still falls towards it.
 
-        Nothing is below a decay of 0. A loss that falls by less than `FLOOR_NATS` from the value inside does not fall: the field
-        changes nothing there, as the initial scale of rows that are normalized.
+        A lowest value of 0 is no edge, because nothing lies below it. Nor is a value an edge where the loss falls by less than
+        `FLOOR_NATS` from the neighbouring value: the field then has no effect, as the initial scale of normalized rows.
         """
         found = self.best(method)
         return [
@@ -118,7 +118,7 @@ class Search(Frozen):
         ]
 
     def _falls(self, path: str, method: str) -> bool:
-        """Whether the loss at the nearest value inside, all else as at the best, is higher by the floor or not known."""
+        """Whether the loss at the neighbouring value, other settings at their best, is higher by `FLOOR_NATS` or unknown."""
         found = self.best(method)
         assert found is not None
         settings, lowest = found
@@ -126,8 +126,8 @@ class Search(Frozen):
         inside: dict[float, list[float]] = {}
         for cell in self.cells:
             number = _number(cell.settings.get(path))
-            alike = {**cell.settings, path: settings[path]} == settings
-            if cell.method == method and alike and number is not None and number != at:
+            same_otherwise = {**cell.settings, path: settings[path]} == settings
+            if cell.method == method and same_otherwise and number is not None and number != at:
                 inside.setdefault(number, []).append(math.inf if cell.loss_nats is None else cell.loss_nats)
         if not inside or at is None:
             return True
@@ -143,7 +143,7 @@ class Search(Frozen):
 
 
 def _number(value: Value) -> float | None:
-    """A number, or that of an initial scale such as 'std:0.02'."""
+    """The number in a value such as 0.1 or 'std:0.02'; None where there is none."""
     try:
         return float(value.removeprefix("std:") if isinstance(value, str) else value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -163,13 +163,13 @@ def fixed_of(config: RunConfig, space: Mapping[str, Any]) -> dict[str, str]:
 
 
 def settings_of(config: RunConfig, space: Iterable[str]) -> Settings:
-    """What a config has in the searched fields."""
+    """A config's values in the searched fields."""
     fields = dict(flatten(config))
     return {path: fields[path] for path in space}
 
 
 def plain(search: Search) -> dict[str, object]:
-    """As JSON, in the form that `search.read` takes."""
+    """The search as plain values for JSON, in the form that `read` takes."""
     return search.model_dump(mode="json", by_alias=True)
 
 
@@ -177,7 +177,7 @@ def read(path: Path) -> Search:
     """The search in a file.
 
     Raises:
-        DataError: it can't be read, or is not what was measured.
+        DataError: the file can't be read, or its content does not have the hash that it names.
     """
     try:
         return Search.model_validate(disk.read_json(path))
@@ -192,7 +192,7 @@ def read(path: Path) -> Search:
 
 
 def find(config: RunConfig, study: Path | None = None) -> Search | None:
-    """The search that a config links: one that a recipe came with, or one kept in a study's folder. None: it is not there.
+    """The search that a config links, from the package's recipes or a study's folder; None where it is in neither.
 
     Raises:
         DataError: the file is damaged.
@@ -203,7 +203,7 @@ def find(config: RunConfig, study: Path | None = None) -> Search | None:
 
 
 def why_untuned(config: RunConfig, seeds: Iterable[int], search: Search | None) -> str | None:
-    """Why an arm with this config that reports these seeds is not tuned, or is doubtfully so; None where it is."""
+    """Why an arm with this config, reporting these seeds, is not tuned, or why that is in doubt; None where it is tuned."""
     if not config.optim.search:
         named = ", though a grid of learning rates is named" if config.optim.lr_grid else ""
         return f"not tuned: no search is linked{named}"
@@ -225,7 +225,7 @@ def why_untuned(config: RunConfig, seeds: Iterable[int], search: Search | None) 
 
 
 def searched_apart(a: tuple[str, Search | None], b: tuple[str, Search | None]) -> str | None:
-    """How the searches of two methods differ, so that they were not tuned alike; None where they do not."""
+    """How the searches of two methods differ, so that they were not tuned alike; None where they were, or are unknown."""
     (method, ours), (other, theirs) = a, b
     if ours is None or theirs is None:
         return None
@@ -246,23 +246,23 @@ def _texts(settings: Settings) -> dict[str, str]:
 
 def _differing(there: Mapping[str, str], here: Mapping[str, str], most: int = 3) -> str:
     paths = [path for path in {**there, **here} if there.get(path) != here.get(path)]
-    said = [f"{path} {there.get(path, 'none')}, here {here.get(path, 'none')}" for path in paths[:most]]
-    return "; ".join([*said, *(["..."] if len(paths) > most else [])])
+    shown = [f"{path} {there.get(path, 'none')}, here {here.get(path, 'none')}" for path in paths[:most]]
+    return "; ".join([*shown, *(["..."] if len(paths) > most else [])])
 
 
 def in_words(search: Search) -> list[str]:
-    """A line for each method, then whether all were given the same, and how the search is cited."""
+    """A line for each method, then a warning if they had different numbers of runs, then how to cite the search."""
     lines = []
     for method in search.fixed:
         if found := search.best(method):
-            said = ", ".join(f"{path} {_said(path, value)}" for path, value in found[0].items())
+            values = ", ".join(f"{path} {_value_text(path, value)}" for path, value in found[0].items())
             edge = (
                 f"; on the edge of what was tried: {', '.join(edges)}"
                 if (edges := search.edges(method))
                 else ""
             )
             lines.append(
-                f"Best of {search.runs(method)} runs for {stem(method)}: {found[1]:.4f} nats at {said}{edge}"
+                f"Best of {search.runs(method)} runs for {stem(method)}: {found[1]:.4f} nats at {values}{edge}"
             )
         else:
             lines.append(f"Nothing ended for {stem(method)}, in {search.runs(method)} runs")
@@ -276,5 +276,5 @@ def in_words(search: Search) -> list[str]:
     return lines
 
 
-def _said(path: str, value: Value) -> str:
+def _value_text(path: str, value: Value) -> str:
     return show_rate(value) if path == "optim.lr" and isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Series over the steps, made short: common steps, block means, steady step times. numpy only."""
+"""Shorter forms of series over steps: common steps, block means, steady step times. numpy only."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 WARMUP_SHARE = 0.1
-"""Share of a run's first steps left out of its step time: compilation, caches, clocks."""
+"""Fraction of a run's steps, at its start, left out of its step time: compilation, caches, clocks."""
 
 
 def common_steps(series: Iterable[Iterable[int]]) -> list[int]:
-    """Steps that every series has."""
+    """Steps that all series have, in order."""
     return sorted(set.intersection(*(set(steps) for steps in series)))
 
 
@@ -22,7 +22,7 @@ def steady(seconds: Sequence[float]) -> Sequence[float]:
 
 
 def median_iqr(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Median and interquartile range; None of nothing."""
+    """Median and interquartile range; None for an empty series."""
     if not values:
         return None, None
     low, middle, high = np.quantile(np.asarray(values, dtype=np.float64), (0.25, 0.5, 0.75))

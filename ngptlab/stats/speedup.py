@@ -1,9 +1,8 @@
-"""How many tokens a baseline needs to reach a loss that a method reached. Numbers only; where they come from is not known here.
+"""How many tokens a baseline needs to reach a loss that a method reached. Takes numbers only, not runs.
 
 The baseline's loss is a curve over tokens, measured at some lengths. It is made non-increasing (isotonic regression over the
-mean of the seeds) and read backwards by a monotone cubic through log tokens (PCHIP). Between measured lengths it is an
-interpolation; beyond them nothing is made up: a loss below all of the baseline's needs "at least" its greatest length, one
-above all of them "at most" its smallest.
+mean of the seeds) and inverted by a monotone cubic through log tokens (PCHIP). Nothing is extrapolated beyond the measured
+lengths: a loss below all of the baseline's needs "at least" its greatest length, a loss above them "at most" its smallest.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Bounded(TypedDict):
 
     value: Annotated[float, Field(gt=0)]
     bound: Bound
-    """`measured`: between lengths that were measured. Otherwise beyond them, on this side of `value`."""
+    """`measured`: `value` lies between measured lengths. Otherwise the number lies beyond them, on this side of `value`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +36,17 @@ class Point:
     """What the baseline needs for the loss that a method has at one length."""
 
     tokens: float
-    """The method's."""
+    """Tokens of the method."""
     loss_nats: float
-    """The method's, mean over the seeds."""
+    """Loss of the method, mean over the seeds."""
     need: Bounded
-    """Tokens of the baseline."""
+    """Tokens that the baseline needs."""
     factor: Bounded
     """`need` over `tokens`. Above one, the method saves tokens."""
     interval: tuple[Bounded, Bounded] | None
-    """95% interval of the factor: Student's t over the seeds, of its logarithm, with the jackknife's error.
+    """95% interval of the factor, by Student's t with the jackknife's error of its logarithm over the seeds.
 
-    None of one seed, and where the factor lies beyond measured losses with some seed left out.
+    None for one seed, and where the factor lies beyond measured losses with some seed left out.
     """
     by_seed: tuple[Bounded, ...]
     """The factor from each seed's own curves, in the order of the seeds."""
@@ -110,7 +109,7 @@ def _needs(tokens: Sequence[float], losses: Floats, targets: Floats) -> Floats:
     Infinite for a target below all losses, 0 above them.
     """
     falling = isotonic_regression(losses, increasing=False).x
-    # Of equal losses the first is where that loss is reached.
+    # Where losses are equal, the first is where that loss is reached.
     reached, first = np.unique(falling, return_index=True)
     log_tokens = np.log(np.asarray(tokens, dtype=np.float64))[first]
     curve = PchipInterpolator(reached, log_tokens) if len(reached) > 1 else lambda _: log_tokens[0]

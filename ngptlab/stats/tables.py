@@ -1,4 +1,4 @@
-"""What the analyses' tables share: rows as CSV, <name>.csv beside <name>.json, a value with its error, a folder to write."""
+"""Common parts of the analyses' tables: rows as CSV, <name>.csv beside <name>.json, a value with its error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def flat(record: Mapping[str, Any], prefix: str = "") -> Row:
-    """A record as one row: {'norms': {'mean': 1}} gives {'norms_mean': 1}. Lists stay out; a run's own file has them."""
+    """A record as one row: {'norms': {'mean': 1}} gives {'norms_mean': 1}. Lists are left out; a run's own file has them."""
     row: Row = {}
     for key, value in record.items():
         if isinstance(value, Mapping):
@@ -28,12 +28,12 @@ def flat(record: Mapping[str, Any], prefix: str = "") -> Row:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """A line a row under the names of all columns. A number that is not there is an empty cell."""
+    """One line for each row, under the names of all columns. A missing number is an empty cell."""
     return as_text(list(dict.fromkeys(key for row in rows for key in row)), rows)
 
 
 def as_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV, their texts printable; what has no column stays out, and None or what is missing is an empty cell."""
+    """Rows as CSV with printable texts. Keys without a column are left out; None or a missing key is an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
@@ -44,14 +44,14 @@ def as_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def write_table(out: Path, name: str, rows: Sequence[Row]) -> None:
-    """Write both files into `out`."""
+    """Write <name>.csv and <name>.json into `out`."""
     write_text(out / f"{name}.csv", as_csv(rows))
     write_json(out / f"{name}.json", list(rows))
 
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """Make `out`, and write into it.
+    """Make the folder `out` for the block to write into.
 
     Raises:
         ConfigError: it can't be written.
@@ -70,6 +70,6 @@ def with_error(value: str, error: float | None) -> str:
 
 
 def over_seeds(counts: Iterable[int], of: str = "seeds") -> str:
-    """What ± is in a table over so many seeds: '± 95% over 3 seeds (Student's t)', or that there is one seed."""
+    """The meaning of ± in a table over so many seeds: '± 95% over 3 seeds (Student's t)', or that there is one seed."""
     several = sorted({count for count in counts if count > 1})
     return f"± 95% over {' or '.join(map(str, several))} {of} (Student's t)" if several else "one seed: no ±"

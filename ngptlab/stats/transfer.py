@@ -1,7 +1,8 @@
-"""Does a learning rate tuned at a small width serve a large one? Curves, optima, their shift, and a verdict. numpy only.
+"""Whether a learning rate tuned at a small width serves a large one: curves, optima, their shift, a verdict. numpy only.
 
-A diverged run counts as infinitely bad: a learning rate at which any seed diverged is worse than every other, and is never left
-out. A cell that failed, was stopped or is missing says nothing of its learning rate, which is left out of that curve, by name.
+A run that diverged has an infinite loss, so a learning rate at which any seed diverged is worse than every other. It is never
+left out. A cell that failed, was stopped or is missing says nothing about its learning rate, so the curve leaves this learning
+rate out and names it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from ngptlab.stats.optimum import Array, optimum
 from ngptlab.stats.verdict import verdict
 
 NAMES = {"sp": "SP", "mup": "muP", "nugpt": "nuGPT"}
-"""Rules as the field writes them."""
+"""Names of rules as the literature writes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """All of one method under one set of rules, with one set of other settings where the grid crosses some."""
+    """The result of one method under one set of rules; also at one set of the other settings that the grid crosses."""
 
     method: str
     param: str
@@ -35,7 +36,7 @@ class Finding:
     shift: Shift | None
     cost: Cost | None
     worse: tuple[Worse, ...]
-    """Empty where wider is never worse."""
+    """Widths that are worse than the next smaller one; see `wider_is_worse`."""
     verdict: str
 
     @property
@@ -45,7 +46,7 @@ class Finding:
 
 
 def transfer(table: Sequence[CellRow]) -> list[Finding]:
-    """What a sweep's table says, for each method, rules and settings in the table's order; without cells not applicable."""
+    """A finding for each method, rules and settings of a sweep's table, in its order. Cells not applicable are left out."""
     groups: dict[tuple[str, str, str], list[CellRow]] = {}
     for row in table:
         if row.status != "not applicable":
@@ -100,7 +101,7 @@ def _errors(losses: tuple[tuple[float, ...], ...], first_seed: Sequence[CellRow]
 
 
 def _shift(curves: Sequence[Curve]) -> Shift | None:
-    """Least squares of the optimum against log2 width, every width alike."""
+    """Slope of the optimum over log2 width, by least squares with equal weights."""
     points = [(math.log2(c.width), c.optimum.log2_lr) for c in curves if c.optimum is not None]
     if len(points) < 2:
         return None
@@ -115,7 +116,7 @@ def _shift(curves: Sequence[Curve]) -> Shift | None:
 
 
 def _cost(curves: Sequence[Curve]) -> Cost | None:
-    """At learning rates of the grid, so that the cost is a difference of measured losses and not of fits."""
+    """The cost at learning rates of the grid, so that it is a difference of measured losses and not of fits."""
     small, large = curves[0], curves[-1]
     if small.width == large.width or small.optimum is None or large.optimum is None:
         return None
@@ -131,9 +132,10 @@ def _cost(curves: Sequence[Curve]) -> Cost | None:
 
 
 def wider_is_worse(curves: Sequence[Curve]) -> tuple[Worse, ...]:
-    """Neighbouring widths of which the wider is worse at the best learning rate of the smallest, beyond what seeds explain.
+    """Widths that are worse than the next smaller one at the smallest width's best learning rate, beyond what seeds explain.
 
-    Paired by seed: the 95% interval of the difference lies above 0. Of one seed any difference above 0 counts.
+    Losses are paired by seed, and the 95% interval of the difference must lie above 0. With one seed, any difference above 0
+    counts.
     """
     base = curves[0]
     if base.optimum is None:
@@ -152,7 +154,7 @@ def wider_is_worse(curves: Sequence[Curve]) -> tuple[Worse, ...]:
 
 
 def as_json(finding: Finding) -> dict[str, Any]:
-    """A finding as plain JSON values; a diverged run's loss is null."""
+    """A finding as plain values for JSON; the loss of a run that diverged is null."""
     plain: dict[str, Any] = _finite(asdict(finding))
     for curve, record in zip(finding.curves, plain["curves"], strict=True):
         record["mean_nats"], record["diverged"] = _finite(curve.means), curve.diverged

@@ -10,7 +10,7 @@ from ngptlab.stats.estimates import ci95
 from ngptlab.stats.learning_rate import show_rate
 
 NEGLIGIBLE = 0.25
-"""A shift, in powers of two per doubling, that we call none: over three doublings it stays within one step of a usual grid."""
+"""A shift up to this, in powers of two per doubling, counts as none: over three doublings it is below one step of a grid."""
 
 
 def verdict(
@@ -21,7 +21,7 @@ def verdict(
     cost: Cost | None,
     worse: Sequence[Worse] = (),
 ) -> str:
-    """One sentence on the shift, one on the cost and one for each width that is worse, then what makes them doubtful."""
+    """A sentence on the shift, one on the cost and one for each width that is worse, then what makes them doubtful."""
     if shift is None:
         parts = [f"{method} under {param}: no shift, since fewer than two widths have an optimum."]
     else:

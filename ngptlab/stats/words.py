@@ -8,7 +8,7 @@ SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def nats(value: float | None, error: float | None = None, *, sign: bool = False) -> str:
-    """A loss or gap, '3.3280' or '3.3280 ± 0.0031' (unbroken), with two digits of the error; '–' of None."""
+    """A loss or gap as '3.3280' or '3.3280 ± 0.0031', with two digits of the error and no line break; '–' for None."""
     if value is None:
         return "–"
     digits = 4 if not error else min(6, max(3, 1 - math.floor(math.log10(error))))

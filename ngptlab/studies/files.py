@@ -1,4 +1,4 @@
-"""What studies write and print alike; what stands in it is said by each study's own files.py."""
+"""Common output of studies: files, tables, warnings. Their contents come from each study's own files.py."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write(
     style: figures.Style = figures.STYLE,
     finite: bool = True,
 ) -> None:
-    """Write <name>.json, <name>.csv and, of a study with a figure, <name>.png and <name>.svg into `out`.
+    """Write <name>.json, <name>.csv and, where a study has a figure, <name>.png and <name>.svg into `out`.
 
     Raises:
         ConfigError: `out` can't be written.
@@ -39,7 +39,7 @@ def write(
 def plain_table(
     title: str, headings: Sequence[str], *, left: Collection[str] = (), wrapped: Collection[str] = ()
 ) -> Table:
-    """A table without lines. Columns are of numbers, on the right and never broken, but for those that are named."""
+    """A table without lines. Columns hold numbers, aligned right and never wrapped, except for the named ones."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for heading in headings:
         table.add_column(
@@ -52,6 +52,6 @@ def plain_table(
 
 
 def print_warnings(warnings: Iterable[str], console: Console) -> None:
-    """A line for each, each once."""
+    """Print a line for each warning, without repeats."""
     for warning in dict.fromkeys(warnings):
         console.print(f"Warning: {warning}", markup=False)

@@ -1,15 +1,15 @@
-"""Settings that a recipe tuned for one method, where another one is given them too."""
+"""Settings that a recipe tuned for one method, lent to another one."""
 
 from __future__ import annotations
 
 from ngptlab import methods
 from ngptlab.errors import ConfigError
-from ngptlab.experiment import initial_model
+from ngptlab.initial_model import initial_model
 from ngptlab.recipes import Recipe
 
 
 def has_own(path: str, method: str, lender: str) -> bool:
-    """Whether a field is a seam's number that the two methods set differently: it is then left to each.
+    """Whether a field is a seam's number that the two methods set differently. Such a field is not lent.
 
     Raises:
         ConfigError: there is no such method.
@@ -19,7 +19,7 @@ def has_own(path: str, method: str, lender: str) -> bool:
 
 
 def fits(recipe: Recipe, method: str) -> bool:
-    """Whether a method can be built as the recipe now has it."""
+    """Whether a method can be built with the recipe's present settings."""
     try:
         initial_model(methods.resolve(recipe.arm(method)))
     except ConfigError:

@@ -1,4 +1,4 @@
-"""A study's JSON, read back as what wrote it typed it. Whatever else it holds is an error of one line."""
+"""Read a study's JSON as the record that its writer declares. Other content is an error of one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(path: Path, kind: type[T], *, finite: bool = True) -> T:
     try:
         text = disk.read_text(path)
         record = parse_json(text) if finite else json.loads(text)
-        # As JSON again: in strict mode pydantic takes a dataclass from nothing else.
+        # It is validated as JSON, because in strict mode pydantic makes a dataclass from nothing else.
         return TypeAdapter(kind).validate_json(json.dumps(_printable(record)), strict=True)
     except ValidationError as error:
         raise damaged(path, explain(error)) from None
@@ -47,10 +47,10 @@ def damaged(path: Path, why: str) -> DataError:
 
 @contextmanager
 def sensible(path: Path) -> Iterator[None]:
-    """Around what is done with a record's numbers: they are well-typed, and may yet make no sense together.
+    """Turn errors of work with a record's numbers into one: well-typed numbers may still make no sense together.
 
     Raises:
-        DataError: they make none.
+        DataError: they make no sense together.
     """
     try:
         # A drawing may warn, as of a glyph that its font lacks. The warning is dropped because the page's table shows all.

@@ -1,4 +1,4 @@
-"""What each path given to a report is, by the file that it holds."""
+"""Recognize each path given to a report by the file in it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ngptlab.studies.reading import sensible
 from ngptlab.studies.section import Placed, Study
 
 FOLDER = "studies"
-"""Beside the page: files of the studies, a folder each. They are written anew from the numbers, never copied."""
+"""Folder beside the page with a folder of files for each study. Files are written from the numbers, never copied."""
 
 
 class Page(Protocol):
-    """A study's `page.py`. The file that makes a folder this study's is named after the study: ladder.json."""
+    """Interface of a study's `page.py`. A folder belongs to a study where it has a file of the study's name: ladder.json."""
 
     OF_A_COMPARISON: bool
-    """Whether it stands in a comparison's folder, whose runs are given with it."""
+    """Whether the file is in a comparison's folder, whose runs then belong to the report."""
 
     def study(self, path: Path) -> list[Study]:
-        """What the file says, as sections of the page. Raises DataError where it is damaged."""
+        """The sections of the page for this file. Raises DataError where it is damaged."""
 
 
 def pages() -> dict[str, Page]:
-    """By the name of the file that each reads."""
+    """Modules `page.py` of all studies, by the name of the file that each reads."""
     found: dict[str, Page] = {
         f"{name}.json": page for name, page in modules("ngptlab.studies", "page").items()
     }
@@ -45,7 +45,7 @@ class Given:
 
 
 def recognize(paths: Iterable[Path]) -> Given:
-    """Sort out runs and studies. Of a folder of runs, or of a comparison, all runs are taken, by name.
+    """Sort paths into runs and studies. A folder of runs, or of a comparison, gives all its runs, by name.
 
     Raises:
         ConfigError: a path is none of them.
@@ -97,7 +97,7 @@ def load(files: Sequence[Path]) -> list[Placed]:
 
 
 def write(placed: Sequence[Placed], out: Path) -> None:
-    """Write the studies' files beside the page; those of an earlier page go.
+    """Write the studies' files beside the page, and remove those of an earlier page.
 
     Raises:
         DataError: a study's numbers make no sense together.

@@ -1,4 +1,4 @@
-"""What a study is on the page: an answer, a figure, a table, files beside the page."""
+"""A study's section of the page: an answer, a figure, a table, files beside the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ngptlab.stats import words
 
 
 class Cell(NamedTuple):
-    """A table's cell: what is shown, and the value by which rows sort; None where there is none."""
+    """A table's cell: its text, and the value by which rows sort, None where there is none."""
 
     text: str
     value: float | str | None
@@ -22,7 +22,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study, ready for the page. Texts may be a stranger's, but for `kind`, `caption` and the files' names."""
+    """A study, ready for the page. `kind`, `caption` and `files` are ours; other texts may be a stranger's."""
 
     kind: str
     title: str
@@ -34,28 +34,28 @@ class Study:
     rows: Sequence[tuple[Cell, ...]]
     warnings: Sequence[str]
     files: Sequence[str]
-    """Names of what `write` leaves in a folder."""
+    """Names of the files that `write` makes in a folder."""
     write: Callable[[Path], None] | None
-    """None where the files are written with another's."""
+    """Writes the files into a folder; None where another section's `write` does."""
 
     def figure(self, place: str) -> Markup:
-        """The figure as an element of the page; `place` makes its ids its own."""
+        """The figure as an element of the page; `place` makes its ids unique."""
         return inline(self.svg, f"{self.kind}, {place}") if self.svg else Markup("")
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A study with the place of its files."""
+    """A study with the folder of its files."""
 
     study: Study
     folder: str
-    """From the page: '' or with a slash at its end."""
+    """Folder relative to the page: '' or with a slash at its end."""
     source: Path
-    """Where it was read."""
+    """The JSON file that was read."""
 
     @property
     def paths(self) -> list[str]:
-        """Its files from the page."""
+        """Paths of its files relative to the page."""
         return [f"{self.folder}{name}" for name in self.study.files]
 
 
@@ -65,7 +65,7 @@ def word(text: str) -> Cell:
 
 
 def number(value: float | None, form: str = ",.10g") -> Cell:
-    """A cell of a number; '–' of None."""
+    """A cell of a number; '–' for None."""
     return Cell("–" if value is None else f"{value:{form}}".replace("-", "−"), value)
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ngptlab.config import RunConfig
-from ngptlab.experiment import initial_model
 from ngptlab.export.imported import write_run
+from ngptlab.initial_model import initial_model
 from ngptlab.trained import Trained, open_trained
 
 MODEL = {"vocab_size": 263, "num_layers": 2, "num_heads": 2, "d_model": 16, "d_ff": 26}

@@ -17,9 +17,10 @@ from ngptlab.data.prepare import text_to_shards as prepare_module
 from ngptlab.data.prepare.datatrove_steps import steps
 from ngptlab.data.prepare.out_folder import prepare_out_folder
 from ngptlab.errors import ConfigError, LabError
-from ngptlab.experiment import initial_model, train
+from ngptlab.experiment import train
 from ngptlab.export.imported import write_run
 from ngptlab.export.write import export
+from ngptlab.initial_model import initial_model
 from ngptlab.jobs import local
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.in_turn import _place

@@ -11,8 +11,8 @@ import pytest
 from made_runs import config_of
 from ngptlab import config as configs
 from ngptlab.cli import main
-from ngptlab.experiment import initial_model
 from ngptlab.export.imported import write_run
+from ngptlab.initial_model import initial_model
 from ngptlab.methods import resolve
 
 BIG, LONG = "1" + "0" * 30, "1" + "0" * 5_000
@@ -65,7 +65,11 @@ OPTIONS: dict[tuple[str, ...], dict[str, dict[str, str]]] = {
     ("ladder", "demo", "--from", "gpt", "--to", "ngpt"): {"--seeds": SEEDS, "--workers": {BIG: TOO_MANY}},
     ("cooldown", "demo", "--train.steps", "100"): {
         "--seeds": SEEDS,
-        "--fracs": {"nan": "shares of a run", "1e-300": "in float32 that is 0", "inf": "shares of a run"},
+        "--fracs": {
+            "nan": "fractions of a run",
+            "1e-300": "in float32 that is 0",
+            "inf": "fractions of a run",
+        },
         "--lengths": {BIG: TOO_MANY, "-1": "from 1 on"},
     },
     ("sweep", "demo", "--methods", "gpt"): {

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ngptlab import methods
 from ngptlab.config import RunConfig
-from ngptlab.experiment import initial_model, train
+from ngptlab.experiment import train
+from ngptlab.initial_model import initial_model
 from ngptlab.stack.train import train as train_together
 from ngptlab.train.checkpoint import list_checkpoints
 

@@ -1,4 +1,4 @@
-"""How a claim is judged. A rule is a frozen record whose parameters name the methods; it says which evidence counts."""
+"""Rules that judge claims. A rule is a frozen record: its parameters name the methods, its code selects the evidence."""
 
 from ngptlab.claims.rules.losses import Costs, LowerLoss, StepNotNeeded, TurnsInCooldown
 from ngptlab.claims.rules.models import (

@@ -20,8 +20,8 @@ class LowerLoss:
 
     The largest setting (`Setting.size`) with three seeds and no doubt about the arms is judged. Where it has several
     schedules, the one with the cooldown fraction nearest to `frac` is taken. Where another setting with three seeds decides
-    the other way, nothing is decided, because the sign then depends on the setting. The outcome tells how many settings
-    have the same sign.
+    the other way, nothing is decided, because the sign then depends on the setting. The outcome counts the settings with the
+    same sign.
     """
 
     method: str
@@ -30,17 +30,17 @@ class LowerLoss:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From pairs of seeds."""
-        found = matches(evidence, self.method, self.baseline)
-        if not found:
+        candidates = matches(evidence, self.method, self.baseline)
+        if not candidates:
             return nothing(f"runs of {self.method} and {self.baseline} with equal settings and a common seed")
-        ours, theirs = _first(found, self.frac)
+        ours, theirs = _first(candidates, self.frac)
         gap = estimate(list(_gaps((ours, theirs)).values()))
         verdict, reason = unless_opposed(
-            _decided((ours, theirs)), [(match[0], _decided(match)[0]) for match in found]
+            _decided((ours, theirs)), [(match[0], _decided(match)[0]) for match in candidates]
         )
-        others = [estimate(list(_gaps(match).values())) for match in found]
-        alike = sum((other.mean < 0) == (gap.mean < 0) for other in others)
-        more = f"; the same sign in {alike} of {len(found)} settings" if len(found) > 1 else ""
+        others = [estimate(list(_gaps(match).values())) for match in candidates]
+        same_sign = sum((other.mean < 0) == (gap.mean < 0) for other in others)
+        more = f"; the same sign in {same_sign} of {len(candidates)} settings" if len(candidates) > 1 else ""
         return Outcome(
             verdict=verdict,
             reason=reason,
@@ -54,7 +54,7 @@ class LowerLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """`method` ends at a loss that is `low` to `high` percent above `baseline`'s. Evidence as in `LowerLoss`."""
+    """`method` ends at a loss that is `low` to `high` percent above `baseline`'s. The evidence is that of `LowerLoss`."""
 
     method: str
     baseline: str
@@ -64,10 +64,10 @@ class Costs:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From pairs of seeds."""
-        found = matches(evidence, self.method, self.baseline)
-        if not found:
+        candidates = matches(evidence, self.method, self.baseline)
+        if not candidates:
             return nothing(f"runs of a method {self.method} beside {self.baseline}")
-        ours, theirs = _first(found, self.frac)
+        ours, theirs = _first(candidates, self.frac)
         percent = estimate([100 * gap / theirs.losses[seed] for seed, gap in _gaps((ours, theirs)).items()])
         verdict, reason = decide(percent, self.low, self.high, _against((ours, theirs)))
         return Outcome(
@@ -82,7 +82,7 @@ class Costs:
 
 
 def matches(evidence: Evidence, method: str, baseline: str) -> list[Match]:
-    """Arms of one group with a common seed, in the order they were read.
+    """Pairs of arms of one group with a common seed, in the order they were read.
 
     A run whose learning rate never fell is left out, because its training is not finished.
     """
@@ -98,13 +98,13 @@ def matches(evidence: Evidence, method: str, baseline: str) -> list[Match]:
 
 
 def _decided(match: Match) -> tuple[Verdict, str]:
-    """Whether the first of two arms ends lower."""
+    """The verdict on whether the first of two arms ends lower."""
     gap = estimate(list(_gaps(match).values()))
     return decide(gap, -math.inf, 0.0, _against(match))
 
 
 def _against(match: Match) -> list[str]:
-    """What forbids a claim about these two arms."""
+    """Doubts that forbid a claim about these two arms."""
     ours, theirs = match
     return forbidding([*ours.doubts, *theirs.doubts], ours.method, theirs.method)
 
@@ -112,7 +112,7 @@ def _against(match: Match) -> list[str]:
 def unless_opposed(
     decided: tuple[Verdict, str], at: Sequence[tuple[Ends | Turn, Verdict]]
 ) -> tuple[Verdict, str]:
-    """A verdict, unless the same statistic decides the other way at another of the settings where it was measured."""
+    """The verdict, or "not yet tested" where the same statistic decides the other way at another setting."""
     other = {"holds": "does not hold", "does not hold": "holds"}.get(decided[0])
     opposed = [f"{each.setting.text}, {each.schedule}" for each, verdict in at if verdict == other]
     if not opposed:
@@ -125,10 +125,10 @@ def _gaps(match: Match) -> dict[str, float]:
     return {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
 
 
-def _first(found: Sequence[Match], frac: float) -> Match:
+def _first(candidates: Sequence[Match], frac: float) -> Match:
     """The match to judge: three seeds, then arms without doubt, then the larger setting, the schedule, and seeds.
 
-    A larger comparison of arms that nobody tuned says less than a smaller one of arms that were.
+    A small comparison of tuned arms comes before a larger one of arms that were not tuned.
     """
 
     def rank(match: Match) -> tuple[object, ...]:
@@ -141,7 +141,7 @@ def _first(found: Sequence[Match], frac: float) -> Match:
             seeds,
         )
 
-    return max(found, key=rank)
+    return max(candidates, key=rank)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,17 +158,17 @@ class TurnsInCooldown:
     shape: str
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """Both gaps must be clear of zero."""
-        found = [t for t in evidence.turns if (t.method, t.baseline) == (self.method, self.baseline)]
-        if not found:
+        """From pairs of seeds; both gaps must be clear of zero."""
+        candidates = [t for t in evidence.turns if (t.method, t.baseline) == (self.method, self.baseline)]
+        if not candidates:
             return nothing(f"gaps of {self.method} to {self.baseline} before and after a cooldown")
-        turn = max(found, key=self._rank)
+        turn = max(candidates, key=self._rank)
         verdict, reason = unless_opposed(
             self._decided(turn),
-            [(each, self._decided(each)[0]) for each in found if self._comparable(each)],
+            [(each, self._decided(each)[0]) for each in candidates if self._comparable(each)],
         )
-        turned = sum(t.before.mean > 0 > t.after.mean for t in found)
-        more = f"; it turns in {turned} of {len(found)} cooldowns" if len(found) > 1 else ""
+        turned = sum(t.before.mean > 0 > t.after.mean for t in candidates)
+        more = f"; it turns in {turned} of {len(candidates)} cooldowns" if len(candidates) > 1 else ""
         return Outcome(
             verdict=verdict,
             reason=reason,
@@ -184,14 +184,14 @@ class TurnsInCooldown:
 
     @staticmethod
     def _decided(turn: Turn) -> tuple[Verdict, str]:
-        """Whether the method is behind before the cooldown and ahead after it."""
+        """The verdict on whether the method is behind before the cooldown and ahead after it."""
         against = forbidding(turn.doubts, turn.method, turn.baseline)
         return together(
             [decide(turn.before, 0.0, math.inf, against), decide(turn.after, -math.inf, 0.0, against)]
         )
 
     def _comparable(self, turn: Turn) -> bool:
-        """Whether the cooldown is like the claim's. With another fraction or shape the gap may well turn at another place."""
+        """Whether the cooldown is like the claim's. With another fraction or shape the gap may change sign elsewhere."""
         return turn.shape == self.shape and math.isclose(turn.frac, self.frac, abs_tol=0.05)
 
     def _rank(self, turn: Turn) -> tuple[object, ...]:
@@ -208,10 +208,10 @@ class TurnsInCooldown:
 
 @dataclass(frozen=True, kw_only=True)
 class StepNotNeeded:
-    """`target` does without the baseline's `seams`: taking them back lowers its loss by less than `margin` nats.
+    """`target` does not need the baseline's `seams`: restoring them lowers its loss by less than `margin` nats.
 
-    The evidence is a ladder between the two, of either mode. A mixture that was not tuned can't speak for the claim, because
-    another learning rate might serve it better. It can speak against the claim where `target` itself was tuned.
+    The evidence is a ladder between the two, of either mode. A mixture that was not tuned is no evidence for the claim,
+    because another learning rate might serve it better. It can be evidence against the claim where `target` itself was tuned.
     """
 
     base: str
@@ -220,17 +220,19 @@ class StepNotNeeded:
     margin: float
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """Ladders with three seeds come first."""
-        found = [
+        """From pairs of seeds; ladders with three seeds come first."""
+        candidates = [
             step
             for step in evidence.steps
             if (step.base, step.target) == (self.base, self.target) and set(step.seams) == set(self.seams)
         ]
-        if not found:
+        if not candidates:
             return nothing(
                 f"a ladder from {self.base} to {self.target} with a rung for {' and '.join(self.seams)}"
             )
-        step = max(found, key=lambda s: (s.adds.pairs >= MIN_SEEDS, s.mode == "leave-one-out", s.adds.pairs))
+        step = max(
+            candidates, key=lambda s: (s.adds.pairs >= MIN_SEEDS, s.mode == "leave-one-out", s.adds.pairs)
+        )
         back = _taken_back(step)
         verdict, reason = decide(back, -self.margin, math.inf, forbidding(step.doubts, *step.rungs))
         if verdict == "holds" and not step.tuned:
@@ -252,10 +254,10 @@ def _taken_back(step: Step) -> Estimate:
 
 
 def nothing(what: str) -> Outcome:
-    """The outcome where nothing was recorded that could speak to the claim."""
+    """The outcome where no evidence about the claim was recorded."""
     return Outcome(verdict="not yet tested", reason=f"nothing recorded: {what}")
 
 
 def settings(items: Iterable[Setting]) -> tuple[Setting, ...]:
-    """Each once, in order."""
+    """The settings without repeats, in order."""
     return tuple(dict.fromkeys(items))

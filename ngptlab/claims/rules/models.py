@@ -1,4 +1,4 @@
-"""Rules on what was measured of trained models: loss by position, condition numbers, learned scales, tasks."""
+"""Rules on measurements of trained models: loss by position, condition numbers, learned scales, tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USUAL_COOLDOWN = 0.3
 """Where models differ in their cooldown only, those with the cooldown fraction nearest to this are judged."""
 
 Records = Mapping[str, R]
-"""By seed."""
+"""Records by seed."""
 
 
 def _group(found: Sequence[R], methods: Sequence[str]) -> list[Records[R]]:
@@ -62,7 +62,7 @@ def _by_seed(found: Sequence[R]) -> Records[R]:
 def _finish(
     records: Sequence[Records[R]], decided: tuple[Verdict, str], measured: str, held: Sequence[Held]
 ) -> Outcome:
-    """The outcome. Nothing is decided where the runs of the models are not recorded, or are in doubt."""
+    """The outcome of a rule. Nothing is decided where the models' runs are not recorded, or are in doubt."""
     count = min(each.found.pairs for each in held)
     every = [record for part in records for record in part.values()]
     verdict, reason = decided
@@ -97,16 +97,16 @@ def _rises(records: Records[Positions], contexts: int) -> dict[str, float]:
 
 
 def _read_to(found: Sequence[Positions], contexts: int) -> list[Positions]:
-    """Records of texts that were read so far. This looks at what was read, not at the losses."""
+    """Records of texts that were read to this length. The selection depends on lengths only, not on losses."""
     return [record for record in found if _rises({record.seed: record}, contexts)]
 
 
 def _if_telling(
     decided: tuple[Verdict, str], evidence: Evidence, records: Sequence[Records[Positions]], contexts: int
 ) -> tuple[Verdict, str]:
-    """A verdict, unless no model's loss rises on that text. Its first tokens are then harder than what follows.
+    """The verdict, or "not yet tested" where no model's loss rises on that text, whose first tokens are then its hardest.
 
-    The text is chosen before this is looked at, because a choice by the losses would find a text for every claim.
+    The text is chosen before this test, because a choice by the losses would find a text for every claim.
     """
     groups = {record.group for part in records for record in part.values()}
     equals = [record for record in evidence.positions if record.group in groups]
@@ -138,10 +138,10 @@ class RisesLess:
         if not values:
             return _no_reading(self.contexts, f"{self.method} and {self.baseline}")
         gap = estimate(values)
-        said = f"{self.method} {_mean(ours):+z.3f}, {self.baseline} {_mean(theirs):+z.3f} nats; difference {show(gap)}"
+        measured = f"{self.method} {_mean(ours):+z.3f}, {self.baseline} {_mean(theirs):+z.3f} nats; difference {show(gap)}"
         decided = _if_telling(decide(gap, -math.inf, 0.0), evidence, both, self.contexts)
         held = Held(found=gap, low=-math.inf, high=0.0, unit=" nats")
-        return _finish(both, decided, said, [held])
+        return _finish(both, decided, measured, [held])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ class StaysFlat:
     most: float
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From seeds."""
+        """From the value of each seed."""
         (records,) = _group(_read_to(evidence.positions, self.contexts), (self.method,))
         values = list(_rises(records, self.contexts).values())
         if not values:
@@ -176,17 +176,17 @@ class LevelsOff:
     most: float
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From seeds."""
+        """From the value of each seed."""
         (records,) = _group(_read_to(evidence.positions, 2 * self.contexts), (self.method,))
         near, far = (_rises(records, contexts) for contexts in (self.contexts, 2 * self.contexts))
         values = pairs(far, near)
         if not values:
             return _no_reading(2 * self.contexts, self.method)
         rise = estimate(values)
-        said = f"from {self.contexts // 2}-{self.contexts} to {self.contexts}-{2 * self.contexts} contexts: {show(rise)}"
+        measured = f"from {self.contexts // 2}-{self.contexts} to {self.contexts}-{2 * self.contexts} contexts: {show(rise)}"
         decided = _if_telling(decide(rise, -math.inf, self.most), evidence, [records], 2 * self.contexts)
         held = Held(found=rise, low=-math.inf, high=self.most, unit=" nats")
-        return _finish((records,), decided, said, [held])
+        return _finish((records,), decided, measured, [held])
 
 
 def _mean(values: Mapping[str, float]) -> float:
@@ -206,9 +206,9 @@ class BetterConditioned:
     places: tuple[str, ...]
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """All kinds must hold."""
+        """From pairs of seeds; the claim must hold for all kinds."""
         both = _group(evidence.conditions, (self.method, self.baseline))
-        said, decided, held = [], [], []
+        parts, decided, held = [], [], []
         for place in self.places:
             ours, theirs = (
                 {seed: math.log(r.medians[place]) for seed, r in records.items() if place in r.medians}
@@ -219,17 +219,17 @@ class BetterConditioned:
                 return nothing(f"condition numbers of {place} in {self.method} and {self.baseline}")
             ratio = estimate(values)
             decided.append(decide(ratio, -math.inf, 0.0))
-            said.append(f"{place} {show_ratio(ratio)}")
+            parts.append(f"{place} {show_ratio(ratio)}")
             held.append(Held(found=ratio, low=-math.inf, high=0.0, ratio=True))
-        return _finish(both, together(decided), f"over {self.baseline}'s: {'; '.join(said)}", held)
+        return _finish(both, together(decided), f"over {self.baseline}'s: {'; '.join(parts)}", held)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleBetween:
     """The mean of a learned scale over all blocks is between `low` and `high`.
 
-    `squared`: the root of the mean square is taken instead. It is meant for a scale that multiplies both factors of a
-    product, so that its sign has no effect: in a mean of signed values, channels that do the same would cancel.
+    `squared`: the root mean square is taken instead. It is for a scale that multiplies both factors of a product, so that its
+    sign has no effect. In a mean of signed values, channels with the same effect would cancel.
     """
 
     method: str
@@ -239,16 +239,16 @@ class ScaleBetween:
     squared: bool = False
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From seeds."""
+        """From the value of each seed."""
         records = _scales(evidence, self.method, self.place)
         values = [value for r in records.values() if (value := self._of(r)) is not None]
         if not values:
             return nothing(f"learned scales {self.place} of {self.method}")
         mean = estimate(values)
         name = f"{self.place}, root mean square" if self.squared else self.place
-        said = f"{name} {show(mean, '.3g', '')}, held against {self.low:g} to {self.high:g}"
+        measured = f"{name} {show(mean, '.3g', '')}, held against {self.low:g} to {self.high:g}"
         held = Held(found=mean, low=self.low, high=self.high)
-        return _finish((records,), decide(mean, self.low, self.high), said, [held])
+        return _finish((records,), decide(mean, self.low, self.high), measured, [held])
 
     def _of(self, model: Scales) -> float | None:
         if not self.squared:
@@ -265,8 +265,8 @@ class FallsWithDepth:
     places: tuple[str, ...]
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """All of them must fall."""
-        said, decided, held = [], [], []
+        """From the slope of each seed; all scales must fall."""
+        parts, decided, held = [], [], []
         for place in self.places:
             records = _scales(evidence, self.method, place)
             values = [
@@ -278,9 +278,9 @@ class FallsWithDepth:
                 return nothing(f"learned scales {place} of {self.method} in several blocks")
             slope = estimate(values)
             decided.append(decide(slope, -math.inf, 0.0))
-            said.append(f"{place} {show(slope, '+z.3f', ' a block')}")
+            parts.append(f"{place} {show(slope, '+z.3f', ' a block')}")
             held.append(Held(found=slope, low=-math.inf, high=0.0, unit=" a block"))
-        return _finish((records,), together(decided), "; ".join(said), held)
+        return _finish((records,), together(decided), "; ".join(parts), held)
 
 
 def _scales(evidence: Evidence, method: str, place: str) -> Records[Scales]:
@@ -304,6 +304,8 @@ class BetterAtTasks:
         if not values:
             return nothing(f"{', '.join(self.tasks)} of {self.method} and {self.baseline}")
         gap = estimate(values)
-        said = f"{self.method} minus {self.baseline}: {show(gap, '+z.4f', '')} over {', '.join(self.tasks)}"
+        measured = (
+            f"{self.method} minus {self.baseline}: {show(gap, '+z.4f', '')} over {', '.join(self.tasks)}"
+        )
         held = Held(found=gap, low=0.0, high=math.inf)
-        return _finish(both, decide(gap, 0.0, math.inf), said, [held])
+        return _finish(both, decide(gap, 0.0, math.inf), measured, [held])

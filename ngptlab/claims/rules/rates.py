@@ -38,13 +38,13 @@ class RateMoves:
         slopes = [f.shift.slope for f in found.values() if f.shift and len(f.curves) > 2]
         widths = sorted({row.width for row in cells})
         if len(widths) < 3 or not slopes:
-            few = f"an optimum at fewer than three of {len(widths)} widths; three are needed"
-            return _outcome(grid, cells, (len(found), few), "")
+            too_few = f"an optimum at fewer than three of {len(widths)} widths; three are needed"
+            return _outcome(grid, cells, (len(found), too_few), "")
         slope = estimate(slopes)
         verdict, reason = decide(slope, self.low, self.high, _doubts(cells))
-        said = f"{show(slope, '+z.2f', '')} per doubling of width, {widths[0]} to {widths[-1]}"
+        measured = f"{show(slope, '+z.2f', '')} per doubling of width, {widths[0]} to {widths[-1]}"
         held = Held(found=slope, low=self.low, high=self.high, unit=" a doubling")
-        return _outcome(grid, cells, (slope.pairs, reason), said, verdict, held)
+        return _outcome(grid, cells, (slope.pairs, reason), measured, verdict, held)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +72,13 @@ class SameRate:
         values = pairs(*optima)
         if not values:
             return nothing(f"finite losses of {self.method} and {self.baseline} at width {max(widths)}")
-        apart = estimate(values)
+        distance = estimate(values)
         verdict, reason = decide(
-            apart, -self.within, self.within, [d for cells in both for d in _doubts(cells)]
+            distance, -self.within, self.within, [d for cells in both for d in _doubts(cells)]
         )
-        said = f"{self.method}'s over {self.baseline}'s, powers of two: {show(apart, '+z.2f', '')}, at width {max(widths)}"
-        held = Held(found=apart, low=-self.within, high=self.within, unit=" powers of two")
-        return _outcome(ours[0], [*both[0], *both[1]], (apart.pairs, reason), said, verdict, held)
+        measured = f"{self.method}'s over {self.baseline}'s, powers of two: {show(distance, '+z.2f', '')}, at width {max(widths)}"
+        held = Held(found=distance, low=-self.within, high=self.within, unit=" powers of two")
+        return _outcome(ours[0], [*both[0], *both[1]], (distance.pairs, reason), measured, verdict, held)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +108,13 @@ class HigherUnderRules:
             return nothing(f"finite losses of {self.method} at width {max(widths)} under both rules")
         gap = estimate(values)
         verdict, reason = decide(gap, 0.0, math.inf, _doubtful(curves))
-        said = f"{self.param} minus {self.baseline} at width {max(widths)}: {show(gap)}"
+        measured = f"{self.param} minus {self.baseline} at width {max(widths)}: {show(gap)}"
         held = Held(found=gap, low=0.0, high=math.inf, unit=" nats")
-        return _outcome(grid, [*at[0], *at[1]], (gap.pairs, reason), said, verdict, held)
+        return _outcome(grid, [*at[0], *at[1]], (gap.pairs, reason), measured, verdict, held)
 
 
 def _lowest(curve: Curve, cells: Cells) -> dict[str, float]:
-    """Losses at the learning rate that is best on average, by seed."""
+    """Losses by seed, at the learning rate that is best on average."""
     if curve.optimum is None:
         return {}
     lr = curve.lrs[curve.optimum.best]
@@ -126,7 +126,7 @@ def _lowest(curve: Curve, cells: Cells) -> dict[str, float]:
 
 
 def _best(evidence: Evidence, method: str, params: tuple[str, ...]) -> tuple[Grid | None, list[CellRow]]:
-    """The sweep of the method under all of `params`, and its cells. Three seeds come first, then the widest models."""
+    """The best sweep of the method under all of `params`, and its cells. Three seeds come first, then the widest models."""
     found = []
     for grid in evidence.grids:
         cells = [
@@ -154,14 +154,14 @@ def _by_seed(cells: Cells) -> dict[str, Finding]:
 
 
 def _doubts(cells: Cells) -> list[str]:
-    """Doubts about the mean curves, and about each seed's own, from which the statistic is taken."""
+    """Doubts about the mean curves, and about each seed's own curves, from which the statistic is computed."""
     whole = transfer(cells)[0]
     curves = [curve for finding in _by_seed(cells).values() for curve in finding.curves]
     return list(dict.fromkeys([*_doubtful([*whole.curves, *curves]), *_no_rules(whole)]))
 
 
 def _no_rules(finding: Finding) -> list[str]:
-    """Widths that are worse at the base's learning rate. Rules under which that happens fail, whatever the optimum does."""
+    """Widths that are worse at the base's learning rate. Rules under which that happens fail, even if the optimum stays."""
     if finding.param == "sp":
         return []
     return [
@@ -185,12 +185,12 @@ def _doubtful(curves: Sequence[Curve]) -> list[str]:
 def _outcome(
     grid: Grid,
     cells: Cells,
-    said: tuple[int, str],
+    seeds_and_reason: tuple[int, str],
     measured: str,
     verdict: str = "not yet tested",
     held: Held | None = None,
 ) -> Outcome:
-    seeds, reason = said
+    seeds, reason = seeds_and_reason
     return Outcome(
         verdict=verdict,  # type: ignore[arg-type]
         reason=reason,

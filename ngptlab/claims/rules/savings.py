@@ -21,10 +21,10 @@ NO_SEEDS = "the factors of single seeds are not recorded"
 class SavesTokens:
     """To reach the loss of `method`, `baseline` needs `low` to `high` times the tokens.
 
-    The method's greatest length is judged, whatever came out there. Passing over a length because its factor lies beyond
-    what the baseline was trained for would choose by outcome, and drop the greatest factors. Beyond that only bounds are
-    known. Bounds on the wrong side of the limit in all seeds are evidence against the claim. A bound is evidence for it
-    in one case: "at least" above `low` in all seeds, where there is no `high`.
+    The method's greatest length is judged, whatever its factor. Leaving out a length because its factor lies beyond the
+    baseline's training would select by outcome, and drop the greatest factors. For such a length only bounds are known. Bounds
+    on the wrong side of the limit in all seeds are evidence against the claim. Bounds are evidence for it in one case: "at
+    least" above `low` in all seeds, where there is no `high`.
     """
 
     method: str
@@ -34,10 +34,10 @@ class SavesTokens:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From each seed's own factor."""
-        found = [s for s in evidence.savings if (s.method, s.baseline) == (self.method, self.baseline)]
-        if not found:
+        candidates = [s for s in evidence.savings if (s.method, s.baseline) == (self.method, self.baseline)]
+        if not candidates:
             return nothing(f"runs of {self.method} and {self.baseline} of several lengths")
-        saving = max(found, key=rank)
+        saving = max(candidates, key=rank)
         factor = judged(saving)
         logs = [math.log(each["value"]) for each in factor.by_seed]
         if not logs:
@@ -45,30 +45,30 @@ class SavesTokens:
         mean = estimate(logs)
         verdict, reason = decide(mean, _log(self.low), _log(self.high), against(saving))
         bounds = {each["bound"] for each in factor.by_seed}
-        said = f"{show_ratio(mean)} the tokens"
+        needs = f"{show_ratio(mean)} the tokens"
         if bounds != {"measured"}:
-            said = f"beyond what {self.baseline} was trained for: {_range(factor)} the tokens"
-            told = self._told_by_bounds(factor)
-            if not told or verdict == "not yet tested":
+            needs = f"beyond what {self.baseline} was trained for: {_range(factor)} the tokens"
+            by_bounds = self._verdict_by_bounds(factor)
+            if not by_bounds or verdict == "not yet tested":
                 verdict = "not yet tested"
                 reason = reason or f"{self.baseline} was not trained at the length that it would need"
             else:
-                verdict, reason = told, ""
+                verdict, reason = by_bounds, ""
         return Outcome(
             verdict=verdict,
             reason=reason,
-            measured=f"{self.baseline} needs {said} at {factor.tokens:,} tokens of {self.method} ({saving.how})",
+            measured=f"{self.baseline} needs {needs} at {factor.tokens:,} tokens of {self.method} ({saving.how})",
             settings=(saving.setting,),
             seeds=len(logs),
             hashes=saving.hashes,
-            # Bounds scatter as the lengths of the baseline do, not as seeds.
+            # Bounds are lengths of the baseline, so their scatter is not that over seeds.
             held=(Held(found=mean, low=_log(self.low), high=_log(self.high), ratio=True),)
             if bounds == {"measured"}
             else (),
         )
 
-    def _told_by_bounds(self, factor: Factor) -> Verdict | None:
-        """What bounds alone decide: limits that every seed lies beyond."""
+    def _verdict_by_bounds(self, factor: Factor) -> Verdict | None:
+        """The verdict by bounds alone, where every seed lies beyond a limit; None where they don't decide."""
         if self.high == math.inf and all(_above(each, self.low) for each in factor.by_seed):
             return "holds"
         if all(each["bound"] != "at least" and each["value"] < self.low for each in factor.by_seed):
@@ -77,7 +77,7 @@ class SavesTokens:
 
 
 def against(saving: Savings) -> list[str]:
-    """What forbids a claim about these two arms."""
+    """Doubts that forbid a claim about these two arms."""
     return forbidding(saving.doubts, saving.method, saving.baseline)
 
 
@@ -86,13 +86,13 @@ def _above(each: Bounded, low: float) -> bool:
 
 
 def rank(saving: Savings) -> tuple[object, ...]:
-    """Three seeds, then arms without doubt, then the larger setting."""
+    """Sort key of savings: three seeds first, then arms without doubt, then the larger setting."""
     seeds = max((len(f.by_seed) for f in saving.factors), default=0)
     return seeds >= MIN_SEEDS, not against(saving), saving.setting.size, seeds
 
 
 def judged(saving: Savings) -> Factor:
-    """The factor at the greatest length that has factors by seed; where no length has them, at the greatest."""
+    """The judged factor: at the greatest length with factors by seed, or at the greatest length where none has them."""
     return ([f for f in saving.factors if f.by_seed] or list(saving.factors))[-1]
 
 
@@ -122,7 +122,7 @@ class FactorGrows:
 
     The statistic is the slope of the factor's logarithm over the logarithm of the tokens, by least squares for each seed,
     over three lengths at least. Nothing is decided where a seed's factor lies beyond measured losses at any length, because
-    the other lengths would be chosen by outcome.
+    the remaining lengths would be a selection by outcome.
     """
 
     method: str
@@ -130,17 +130,17 @@ class FactorGrows:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """From each seed's slope."""
-        found = [s for s in evidence.savings if (s.method, s.baseline) == (self.method, self.baseline)]
-        if not found:
+        candidates = [s for s in evidence.savings if (s.method, s.baseline) == (self.method, self.baseline)]
+        if not candidates:
             return nothing(f"runs of {self.method} and {self.baseline} of several lengths")
-        saving = max(found, key=rank)
+        saving = max(candidates, key=rank)
         seeds = max(len(f.by_seed) for f in saving.factors)
         if not seeds:
             return _outcome(saving, saving.factors[-1], NO_SEEDS)
         inside = [f for f in saving.factors if len(f.by_seed) == seeds]
         if len(inside) < 3:
-            few = f"all seeds' factors are recorded at {len(inside)} lengths, three are needed"
-            return _outcome(saving, saving.factors[-1], few)
+            too_few = f"all seeds' factors are recorded at {len(inside)} lengths, three are needed"
+            return _outcome(saving, saving.factors[-1], too_few)
         if beyond := [f for f in inside if any(e["bound"] != "measured" for e in f.by_seed)]:
             where = ", ".join(f"{f.tokens:,}" for f in beyond)
             return _outcome(

@@ -17,7 +17,7 @@ class StepTakes:
 
     The evidence is interleaved steps on one machine, ten turns at least. The claim holds where the quartiles at every size
     lie in that range. It does not hold where they lie outside at every size, on one side. Seeds don't matter to it, but the
-    machine does: what was said of a GPU (`gpu`) is not judged from a CPU.
+    machine does: a claim about GPUs (`gpu`) is not judged from a CPU.
     """
 
     method: str

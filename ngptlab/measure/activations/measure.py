@@ -1,6 +1,6 @@
-"""What blocks do to the hidden state on real text: its norm, how far it turns, how large branches are, where heads look.
+"""What blocks do to the hidden state on real text: its norm and rotation, the size of branches, entropy of attention.
 
-Read through hooks on the residual seams and on `qk`, which every method has. Training and its fast paths know nothing of it.
+Values are read through hooks on the residual seams and on `qk`, which every method has, so training needs no code for it.
 In names: N counts positions of all windows.
 """
 
@@ -27,7 +27,7 @@ from ngptlab.nn.precision import NORM_FLOOR, wide
 BATCH_TOKENS = 4096
 """Tokens in one forward pass."""
 QUERIES_AT_ONCE = 256
-"""Queries whose scores against all keys are held at once."""
+"""Queries whose scores against all keys are in memory at once."""
 
 QUANTITIES = (
     "hidden_norm",
@@ -41,12 +41,12 @@ QUANTITIES = (
     "mlp_branch_norm",
     "attn_entropy_nats",
 )
-"""Each is a value a position, in every block.
+"""Quantities measured at every position, in every block.
 
     hidden_norm       norm of the hidden state that leaves the block
     block_cosine      cosine of the hidden states before and after the block
-    block_angle       angle between them; attn_angle, mlp_angle: the same over one branch and its residual
-    attn_update       norm of what the branch's residual changed, as a share of the norm before; mlp_update likewise
+    block_angle       angle between these states; attn_angle, mlp_angle: the same over one branch and its residual
+    attn_update       norm of the change by the branch's residual, over the norm before; mlp_update likewise
     attn_branch_norm  norm of the branch's output, before the residual; mlp_branch_norm likewise
     attn_entropy      entropy of attention's weights, mean over heads
 """
@@ -63,9 +63,9 @@ def angles(a_ND: Tensor, b_ND: Tensor) -> Tensor:
 
 
 def entropies(q_BTHK: Tensor, k_BTHK: Tensor, scale: float, window: int | None = None) -> Tensor:
-    """Entropy in nats of causal attention's weights, mean over heads, [B * T]; some queries at a time to bound memory.
+    """Entropy in nats of causal attention's weights, mean over heads, [B * T]. Takes some queries at a time to bound memory.
 
-    With a window, each query meets so many keys, its own the last.
+    With a window W, each query attends to the last W keys, its own among them.
     """
     T = q_BTHK.shape[1]
     position_T = torch.arange(T, device=q_BTHK.device)
@@ -85,8 +85,8 @@ def entropies(q_BTHK: Tensor, k_BTHK: Tensor, scale: float, window: int | None =
 def activations(model: Decoder, inputs_NT: NDArray[np.int64]) -> dict[str, Any]:
     """Spread of each quantity over all positions of these windows, for every block.
 
-    `embedding_norm` is that of the hidden state that enters the first block. `uniform_entropy_nats` is attention's entropy
-    if every weight were equal, mean over positions: the most that `attn_entropy_nats` can be.
+    `embedding_norm` is the norm of the hidden state that enters the first block. `uniform_entropy_nats` is the entropy of
+    equal weights, mean over positions, and so the upper limit of `attn_entropy_nats`.
     """
     device = next(model.parameters()).device
     batch = max(1, BATCH_TOKENS // inputs_NT.shape[1])

@@ -15,7 +15,7 @@ from ngptlab.draw.style import write
 from ngptlab.stats.tables import Row, flat, write_table
 
 Measured = Mapping[str, Mapping[str, Any]]
-"""Label of a run -> what `measure.py` found, with its step."""
+"""Label of a run -> the result of `measure.py`, with its step."""
 
 PANELS = {
     "hidden_norm": "norm of the hidden state",
@@ -34,7 +34,7 @@ COLUMNS = 3
 
 
 def write_activations(measured: Measured, out: Path) -> None:
-    """Write activations as CSV and JSON, a row a block and quantity, and the figure, into `out`."""
+    """Write activations as CSV and JSON, one row for each block and quantity, and the figure, into `out`."""
     write_table(
         out, "activations", [row for label, record in measured.items() for row in _rows(label, record)]
     )
@@ -42,7 +42,7 @@ def write_activations(measured: Measured, out: Path) -> None:
 
 
 def _rows(label: str, record: Mapping[str, Any]) -> list[Row]:
-    """The embeddings, which enter the first block, have no block of their own."""
+    """Rows of the table. The embeddings, which enter the first block, have no block of their own."""
     where = {"run": label, "step": record["step"]}
     rows = [{**where, "layer": None, "quantity": "hidden_norm", **flat(record["embedding_norm"])}]
     for block in record["blocks"]:
@@ -79,7 +79,7 @@ def _caption(measured: Measured) -> str:
 
 
 def print_activations(measured: Measured, console: Console) -> None:
-    """Mean of each quantity in the first and in the last block, by run."""
+    """Print the mean of each quantity in the first and in the last block, by run."""
     console.print("Activations: mean in the first and the last block")
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("quantity")

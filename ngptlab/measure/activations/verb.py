@@ -18,7 +18,7 @@ DEFAULT_TOKENS = 16_384
 
 
 def add(options: argparse._ArgumentGroup) -> None:
-    """Options of this evaluation alone."""
+    """Add the options that only this evaluation has."""
     options.add_argument(
         "--activation-tokens",
         type=count,
@@ -30,7 +30,7 @@ def add(options: argparse._ArgumentGroup) -> None:
 
 
 def need() -> None:
-    """Nothing that is not always there."""
+    """It needs no optional dependency."""
 
 
 def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:

@@ -17,18 +17,18 @@ class _Line(OfRun, LengthBin):
 
 
 def spans(bins: Sequence[LengthBin]) -> tuple[tuple[int, int, float], ...]:
-    """Bins as evidence has them."""
+    """Bins in the form of evidence: (from, to, loss)."""
     return tuple((each["from"], each["to"], each["loss_nats"]) for each in bins)
 
 
 def positions(held: Any, origin: str) -> Evidence:
-    """length.csv: a line a bin of a run."""
+    """Evidence of length.csv, which has a line for each bin of a run."""
     runs = by_run(parsed(list[_Line], held))
     return Evidence(positions=[Positions(**where(run[0], origin), bins=spans(run)) for run in runs])
 
 
 def of_run(held: Any, key: Key, whose: dict[str, Any]) -> Evidence:
-    """length.json of a run; nothing of a model that was changed for it (a window, another base)."""
+    """Evidence of a run's length.json; none where the model was changed for reading (a window, another base)."""
     read = parsed(Length, held)
     if (read["window"], read["rope_base"], read["rope_scale"]) != (None, None, None):
         return Evidence()

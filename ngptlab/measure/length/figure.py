@@ -15,7 +15,7 @@ from ngptlab.draw.style import SERIES, write
 from ngptlab.stats.estimates import ci95, perplexity
 
 Measured = Mapping[str, Mapping[str, Any]]
-"""Label of a run -> what `RUN/evals/length.json` holds."""
+"""Label of a run -> the content of `RUN/evals/length.json`."""
 
 
 def draw(measured: Measured, out: Path) -> None:
@@ -27,7 +27,7 @@ def _figure(measured: Measured) -> Figure:
     figure, (at, up_to) = tiles(2, 2, _caption(measured), sharex=True)
     for run, (label, record) in enumerate(measured.items()):
         bins = record["bins"]
-        # A bin's place is the middle of its octave; the first one begins at 0, which has none.
+        # A bin is drawn at the middle of its octave. The first bin begins at 0 and has no octave.
         middles = [math.sqrt(max(each["from"], each["to"] / 4) * each["to"]) for each in bins]
         halves, halves_up_to = (
             [ci95(each["stderr_nats"], record["documents"]) or 0.0 for each in values]
@@ -89,7 +89,7 @@ def _caption(measured: Measured) -> str:
 
 
 def describe(record: Mapping[str, Any]) -> str:
-    """In which way reading differed from training; empty where it did not."""
+    """How reading differed from training, in words; empty where it did not."""
     parts = []
     if record["window"] is not None:
         parts.append(f"window of {record['window']:,} tokens")

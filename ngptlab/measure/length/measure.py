@@ -19,11 +19,11 @@ from ngptlab.stats.records import LengthBin
 from ngptlab.world.world import ALONE, World
 
 BINS_PER_CONTEXT = 2
-"""Positions are averaged over half a training context."""
+"""Bins of equal width in a training context: positions are averaged over half of it."""
 BINS_PER_OCTAVE = 4
-"""The same where bins grow with the position."""
+"""Bins in each doubling of the position, where bins grow with it."""
 OCTAVES_BEFORE = 5
-"""Of the training context, so many halves have bins of their own; all that is before them has one."""
+"""Number of halvings of the training context that have bins of their own; all earlier positions share one bin."""
 
 
 def long_documents(stream: TokenStream, *, end_of_text: int, tokens: int, limit: int) -> NDArray[np.int64]:
@@ -35,7 +35,7 @@ def long_documents(stream: TokenStream, *, end_of_text: int, tokens: int, limit:
 
 
 def long_texts(texts: Iterable[str], tokenizer: Tokenizer, *, tokens: int, limit: int) -> NDArray[np.int64]:
-    """The same of texts. A byte order mark before one, as some editors put there, is no part of it."""
+    """The long documents among these texts. A byte order mark, which some editors put before a text, is dropped."""
     encoded = (tokenizer.encode(text.removeprefix("\ufeff")).astype(np.int64) for text in texts)
     return _beginnings((ids for ids in encoded if len(ids) >= tokens), tokenizer.end_of_text, tokens, limit)
 
@@ -50,12 +50,12 @@ def _beginnings(
 
 
 def linear_edges(length: int, context: int) -> list[int]:
-    """Where bins of equal width begin and end."""
+    """Edges of bins of equal width."""
     return [*range(0, length, max(1, context // BINS_PER_CONTEXT)), length]
 
 
 def log_edges(length: int, context: int) -> list[int]:
-    """Where bins begin and end that are wider the later they are, the training context and its multiples by 2 among them."""
+    """Edges of bins that widen with the position. The training context and its doublings are among them."""
     steps = range(-BINS_PER_OCTAVE * OCTAVES_BEFORE, BINS_PER_OCTAVE * (length // context).bit_length() + 1)
     edges = {round(context * 2 ** (step / BINS_PER_OCTAVE)) for step in steps}
     return sorted({0, length} | {edge for edge in edges if 0 < edge < length})
@@ -89,7 +89,7 @@ def _mean(losses_NT: NDArray[np.float64]) -> tuple[float, float]:
 def length_loss(
     model: Decoder, documents_NT: NDArray[np.int64], *, context: int, world: World = ALONE
 ) -> dict[str, Any]:
-    """What a training run measures at its end, each document in one pass."""
+    """The length evaluation at the end of a training run, each document in one pass."""
     by_position_NT = losses(model, documents_NT[:, :-1], documents_NT[:, 1:], world).numpy()
     count, length = by_position_NT.shape
     bins = binned(by_position_NT, linear_edges(length, context))

@@ -1,4 +1,4 @@
-"""What length.json of a run holds."""
+"""The content of a run's length.json."""
 
 from __future__ import annotations
 
@@ -29,4 +29,4 @@ class Length(TypedDict):
     octaves: list[LengthBin]
     bins: list[LengthBin]
     up_to: list[UpTo]
-    """By the ends of `bins`."""
+    """One value for each end of `bins`."""

@@ -29,9 +29,9 @@ from ngptlab.nn.rope import TRAINED, Angles
 PIECE_TOKENS = 2048
 """Tokens of one forward pass, over all documents read at once."""
 PIECE_POSITIONS = 64, 1024
-"""Fewest and most positions of a piece: few are slow, many make a large mask."""
+"""Fewest and most positions of a piece: few are slow, and many need a large mask."""
 CACHE_BYTES = 2**30
-"""Keys and values of documents read at once; one document alone may have more."""
+"""Most bytes of keys and values for documents read together; a document read alone may need more."""
 
 Tell = Callable[[int, int], None]
 
@@ -49,7 +49,7 @@ def read_losses(
 
     Args:
         window: each token attends to itself and the window - 1 before it; None: to all before it.
-        angles: of RoPE.
+        angles: RoPE's angles.
         tell: called after each piece with the tokens read so far and those of all documents.
     """
     reader, place = folded(model), model.E_in.device

@@ -26,7 +26,7 @@ def write_raw(path: Path, losses_NT: NDArray[np.float64]) -> None:
 
 
 def write_length(measured: Measured, out: Path) -> None:
-    """Write length.csv and length.json, a row a bin of a run, and the figure, into `out`."""
+    """Write length.csv and length.json, one row for each bin of a run, and the figure, into `out`."""
     rows = []
     for label, record in measured.items():
         for each, before in zip(record["bins"], record["up_to"], strict=True):
@@ -51,7 +51,7 @@ def write_length(measured: Measured, out: Path) -> None:
 
 
 def print_length(label: str, record: Mapping[str, Any], console: Console) -> None:
-    """A run's loss in its training context and in each octave after it."""
+    """Print a run's loss in its training context and in each octave after it."""
     how = describe(record)
     console.print(
         f"{label}  step {record['step']}  {record['documents']} documents{', ' + how if how else ''}; "

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def add(options: argparse._ArgumentGroup) -> None:
-    """Options of this evaluation alone."""
+    """Add the options that only this evaluation has."""
     options.add_argument(
         "--factor", type=count, default=32, metavar="F", help="how many training contexts far (default: 32)"
     )
@@ -61,7 +61,7 @@ def add(options: argparse._ArgumentGroup) -> None:
 
 
 def need() -> None:
-    """Nothing that is not always there."""
+    """It needs no optional dependency."""
 
 
 def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
@@ -71,7 +71,7 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
 
     texts = [
         _documents(trained, options) for trained in models
-    ]  # first, so that a wrong path costs no reading
+    ]  # checked first, so that a wrong path costs no reading
     measured = {}
     for label, trained, documents_NS in zip(labels(models), models, texts, strict=True):
         measured[label] = _measure(label, trained, documents_NS, options)
@@ -152,7 +152,7 @@ def _measure(
 
 
 def _name(options: argparse.Namespace) -> str:
-    """Of the files in the run: `length`, then what was asked for, so that one variant does not replace another."""
+    """Name of the files in the run: `length`, then the variant, so that one variant does not replace another."""
     parts = ["length"]
     if options.text:
         parts.append(re.sub(r"[^\w-]+", "-", options.text.name.partition(".")[0]) or "text")

@@ -15,19 +15,19 @@ class _Line(OfRun, LearnedScale):
     """A learned scale in scales.csv."""
 
 
-def scales(held: Any, origin: str) -> Evidence:
-    """scales.csv: a line a learned scale."""
-    runs = by_run(parsed(list[_Line], held))
+def scales(content: Any, origin: str) -> Evidence:
+    """Evidence of scales.csv, which has a line for each learned scale."""
+    runs = by_run(parsed(list[_Line], content))
     return Evidence(scales=[by_place(run, where(run[0], origin)) for run in runs])
 
 
-def of_run(held: Any, key: Key, whose: dict[str, Any]) -> Evidence:
-    """scales.json of a run."""
-    return Evidence(scales=[by_place(parsed(Learned, held)["scales"], {**whose, "group": (key,)})])
+def of_run(content: Any, key: Key, whose: dict[str, Any]) -> Evidence:
+    """Evidence of a run's scales.json."""
+    return Evidence(scales=[by_place(parsed(Learned, content)["scales"], {**whose, "group": (key,)})])
 
 
 def by_place(found: Sequence[LearnedScale], whose: dict[str, Any]) -> Scales:
-    """Means, and means of squares where the spread is recorded: by place, each from the first block on."""
+    """Means of scales by place, from the first block on; also means of squares where the spread is recorded."""
     places: dict[str, list[LearnedScale]] = {}
     for scale in sorted(found, key=lambda scale: scale.get("layer") or 0):
         places.setdefault(scale["place"], []).append(scale)

@@ -18,13 +18,13 @@ from ngptlab.measure.scales.numbers import LearnedScale
 Measured = Mapping[str, Mapping[str, Any]]
 """Label of a run -> {step, scales: [LearnedScale, ...]}."""
 Courses = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Label of a run -> the lines of its scales.jsonl, [{step, scales}, ...]."""
+"""Label of a run -> the rows of its scales.jsonl, [{step, scales}, ...]."""
 
 COLUMNS = 3
 
 
 def draw(measured: Measured, courses: Courses, out: Path) -> None:
-    """Write scales, and scales-course where a course was logged, each as PNG and SVG; nothing where nobody has a scale."""
+    """Write scales, and scales-course where a course was logged, as PNG and SVG; nothing where no run has scales."""
     if any(record["scales"] for record in measured.values()):
         write(out, "scales", lambda: _against_depth(measured), style=SMALL)
     logged = {label: course for label, course in courses.items() if course}
@@ -39,7 +39,7 @@ def places(scales: Sequence[LearnedScale]) -> list[str]:
 
 
 def title(place: str) -> str:
-    """'alpha of attn_residual' for 'attn_residual.alpha'."""
+    """A panel's title: 'alpha of attn_residual' for 'attn_residual.alpha'."""
     holder, _, name = place.rpartition(".")
     return f"{name} of {holder}" if holder else name
 
@@ -80,7 +80,9 @@ def _layers(axes: Axes, here: Mapping[str, Sequence[LearnedScale]]) -> None:
                 axes, index, [s["layer"] or 0 for s in scales], [s["mean"] for s in scales], band, label=label
             )
     if any(scale["kind"] == "rate" for scales in here.values() for scale in scales):
-        axes.set_ylim(bottom=0)  # only now: a limit set before a curve would not make room for it
+        axes.set_ylim(
+            bottom=0
+        )  # set after the curves, because a limit set before would not make room for them
     depth_axis(axes, label=True)
 
 
@@ -126,6 +128,6 @@ def _course(axes: Axes, course: Sequence[Mapping[str, Any]], place: str, depth: 
             if scale["place"] == place:
                 lines.setdefault(scale["layer"], []).append((line["step"], scale["mean"]))
     for layer, points in lines.items():
-        # Not to the map's end, whose yellow is too light on white.
+        # The map's end is left out, because its yellow is too light on white.
         colour = matplotlib.colormaps["viridis"](0.85 * (layer or 0) / max(depth, 1))
         axes.plot(*zip(*points, strict=True), color=colour)

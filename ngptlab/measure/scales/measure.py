@@ -1,6 +1,6 @@
-"""What a method learned beside its matrices: every `nn.parts.Scale` of a model, whatever the method, by its effective values.
+"""Learned scales: the effective values of every `nn.parts.Scale` of a model, whatever its method.
 
-A model without scales has none of these numbers. They are cheap enough to be logged while training (`scales.jsonl`).
+A model without scales has no such numbers. They are cheap enough to be logged while training (`scales.jsonl`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ngptlab.nn.roles import SCALES, ScaleKind, placed
 def scales(model: Decoder) -> list[LearnedScale]:
     """Spread of each scale's effective values over its channels.
 
-    Rates, alpha, enter a forward pass as absolute values, so that is what is measured.
+    The residual rates (alpha) enter a forward pass as absolute values, so their absolute values are measured.
     """
     found: list[LearnedScale] = []
     for name, module in model.named_modules():

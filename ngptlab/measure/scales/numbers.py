@@ -1,4 +1,4 @@
-"""What scales.json of a run holds."""
+"""The content of a run's scales.json."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from ngptlab.measure.spread import Spread
 
 
 class LearnedScale(Spread):
-    """A learned scale: where it is, and the spread of its effective values over its channels."""
+    """A learned scale: its place, and the spread of its effective values over its channels."""
 
     name: str
     layer: int | None
-    """None outside of the blocks."""
+    """Number of its block; None outside of the blocks."""
     place: str
     kind: str | None
-    """What it scales, as `nn.roles.ScaleKind` has it; None where that has no kind for its name."""
+    """A kind of `nn.roles.ScaleKind`; None where its name has no kind there."""
     negative: float
-    """Share of the values below zero, before a rate's are made absolute."""
+    """Fraction of the values below zero, before alphas are made absolute."""
 
 
 class Learned(TypedDict):

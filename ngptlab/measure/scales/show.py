@@ -14,7 +14,7 @@ from ngptlab.stats.tables import Row, flat, write_table
 
 
 def write_scales(measured: Measured, courses: Courses, out: Path) -> None:
-    """Write scales and scales-course as CSV and JSON, a row a scale (and step), and the figures, into `out`."""
+    """Write scales and scales-course as CSV and JSON, one row for each scale (and step), and the figures, into `out`."""
     write_table(out, "scales", [row for label, record in measured.items() for row in _rows(label, record)])
     course = [row for label, lines in courses.items() for line in lines for row in _rows(label, line)]
     write_table(out, "scales-course", course)
@@ -29,7 +29,7 @@ def _rows(label: str, record: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def print_scales(measured: Measured, console: Console) -> None:
-    """Mean of each kind of scale in the first and in the last block, by run."""
+    """Print the mean of each kind of scale in the first and in the last block, by run."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("scale")
     for label in measured:

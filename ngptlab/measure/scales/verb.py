@@ -1,4 +1,4 @@
-"""`ngptlab eval --evals scales`: what a method learned beside its matrices, now and over training."""
+"""`ngptlab eval --evals scales`: learned scales, at the end and over the course of training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add(options: argparse._ArgumentGroup) -> None:
 
 
 def need() -> None:
-    """Nothing that is not always there."""
+    """It needs no optional dependency."""
 
 
 def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:

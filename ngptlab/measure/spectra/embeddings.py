@@ -1,4 +1,4 @@
-"""Embeddings as clouds of vectors, one a token: norms, pairwise cosines, eigenvalues (arXiv:2410.01131, figure 4)."""
+"""Embeddings as one vector for each token: norms, pairwise cosines, eigenvalues (arXiv:2410.01131, figure 4)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ngptlab.measure.spectra.spectrum import ROWS_AT_ONCE
 from ngptlab.measure.spread import percentiles, spread
 
 EXACT_PAIRS = 2**22
-"""Most pairs of tokens whose cosines are all computed, those of 2,896 tokens; of more, as many as below are drawn."""
+"""Up to this number of pairs (2,896 tokens), all cosines are computed. Above it, pairs are sampled."""
 SAMPLED_PAIRS = 2**20
-"""Then a percentile is off by less than 0.1% of the pairs (two standard errors)."""
+"""Number of sampled pairs. A percentile is then off by less than 0.1% of the pairs (two standard errors)."""
 
 
 def cloud(matrix: Matrix) -> dict[str, Any]:
-    """The numbers of one matrix [V, D], a vector a token.
+    """The numbers of one matrix [V, D], with a vector for each token.
 
-    `gram_eigenvalues` are those of E^T E / V, `covariance_eigenvalues` those of the same about the mean vector, [D] each,
+    `gram_eigenvalues` belong to E^T E / V, `covariance_eigenvalues` to the same with the mean vector subtracted, [D] each,
     largest first. Tokens that the tokenizer never gives (a padded vocabulary) count like all others.
     """
     vectors_VD = matrix.values
@@ -34,7 +34,7 @@ def cloud(matrix: Matrix) -> dict[str, Any]:
         "norms": {**spread(norms_V), "percentiles": percentiles(norms_V)},
         "cosines": cosines(vectors_VD),
         "gram_eigenvalues": _eigenvalues(_second_moment(vectors_VD)),
-        # By subtraction first: E^T E / V - m m^T loses all digits where the vectors point one way.
+        # The mean is subtracted first, because E^T E / V - m m^T loses all digits where the vectors point one way.
         "covariance_eigenvalues": _eigenvalues(_second_moment(vectors_VD - vectors_VD.mean(0))),
     }
 
@@ -42,8 +42,8 @@ def cloud(matrix: Matrix) -> dict[str, Any]:
 def cosines(vectors_VD: Tensor, *, exact_pairs: int = EXACT_PAIRS) -> dict[str, Any]:
     """Cosines between the vectors of two different tokens, over all pairs or a sample of them.
 
-    `mean` and `rms` are over all pairs always: they follow from the sum of the unit vectors and from their Gram matrix.
-    The spread is over the `count` pairs that `pairs` says, sampled with a fixed seed. Zero vectors are left out.
+    `mean` and `rms` are always over all pairs, because they follow from the sum of the unit vectors and their Gram matrix.
+    The spread is over `count` pairs: `pairs` says whether all, or a sample with a fixed seed. Zero vectors are left out.
     """
     unit_VD = unit_vectors(vectors_VD, 1)
     unit_VD = unit_VD[torch.linalg.vector_norm(unit_VD, dim=1) > 0.5]
@@ -71,7 +71,7 @@ def _all_cosines(unit_VD: Tensor) -> NDArray[np.float64]:
 
 
 def _sampled_cosines(unit_VD: Tensor, count: int) -> NDArray[np.float64]:
-    """Pairs drawn with replacement, the second token always another than the first."""
+    """Cosines of pairs drawn with replacement; the two tokens of a pair differ."""
     draw, number = np.random.default_rng(0), len(unit_VD)
     first = draw.integers(number, size=count)
     second = (first + draw.integers(1, number, size=count)) % number
@@ -88,5 +88,5 @@ def _second_moment(vectors_VD: Tensor) -> Tensor:
 
 
 def _eigenvalues(symmetric_DD: Tensor) -> list[float]:
-    """Largest first; what rounding leaves below zero is zero."""
+    """Eigenvalues, largest first; those that rounding leaves below zero are set to zero."""
     return torch.linalg.eigvalsh(symmetric_DD).flip(0).clamp_min(0).tolist()  # type: ignore[no-any-return]

@@ -17,16 +17,16 @@ class _Line(OfRun, MatrixSpectrum):
     """A matrix, or a head of one, in spectra.csv."""
 
 
-def conditions(held: Any, origin: str) -> Evidence:
-    """spectra.csv: a line a matrix, or a head of one, under each view."""
-    rows = [row for row in parsed(list[_Line], held) if row["view"] == "stored"]
+def conditions(content: Any, origin: str) -> Evidence:
+    """Evidence of spectra.csv, which has a line for each matrix, or head of one, in each view."""
+    rows = [row for row in parsed(list[_Line], content) if row["view"] == "stored"]
     return Evidence(
         conditions=[Conditions(**where(run[0], origin), medians=medians(run)) for run in by_run(rows)]
     )
 
 
 def medians(matrices: Sequence[MatrixSpectrum]) -> dict[str, float]:
-    """Median condition number by place: of the heads where a place has some. A singular matrix counts as infinite."""
+    """Median condition number by place, over the heads where a place has some. A singular matrix counts as infinite."""
     places: dict[str, list[MatrixSpectrum]] = {}
     for matrix in matrices:
         places.setdefault(matrix["place"], []).append(matrix)
@@ -37,9 +37,9 @@ def medians(matrices: Sequence[MatrixSpectrum]) -> dict[str, float]:
     return {place: median for place, median in found.items() if math.isfinite(median)}
 
 
-def of_run(held: Any, key: Key, whose: dict[str, Any]) -> Evidence:
-    """spectra.json of a run."""
-    stored = [m for m in parsed(Spectra, held)["matrices"] if m["view"] == "stored"]
+def of_run(content: Any, key: Key, whose: dict[str, Any]) -> Evidence:
+    """Evidence of a run's spectra.json."""
+    stored = [m for m in parsed(Spectra, content)["matrices"] if m["view"] == "stored"]
     return Evidence(conditions=[Conditions(**whose, group=(key,), medians=medians(stored))])
 
 

@@ -26,7 +26,7 @@ from ngptlab.draw.panels import (
 from ngptlab.draw.style import SERIES, write
 
 Measured = Mapping[str, Mapping[str, Any]]
-"""Label of a run -> what `measure.py` found, with its step."""
+"""Label of a run -> the result of `measure.py`, with its step."""
 
 LINES = {"stored": "solid", "effective": "dashed", "unit": "dotted"}
 MEANINGS = {
@@ -102,7 +102,7 @@ def _against_depth(
 
 def _layers(axes: Axes, index: int, layers: Mapping[int, list[float]], label: str, line: str) -> None:
     values = layers.values()
-    # Not numpy's median, which warns of infinite values.
+    # numpy's median is not used, because it warns of infinite values.
     middle = [statistics.median(heads) for heads in values]
     band = [min(heads) for heads in values], [max(heads) for heads in values]
     several = any(len(heads) > 1 for heads in values)
@@ -156,7 +156,7 @@ def _cloud(row: list[Axes], embedding: Mapping[str, Any], colour: str, line: str
 
 
 def _positive(values: Any) -> Any:
-    """For a logarithmic axis: what is not above zero is left out."""
+    """Values for a logarithmic axis, without those that are not above zero."""
     return np.where(np.array(values) > 0, values, np.nan)
 
 

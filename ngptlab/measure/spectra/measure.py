@@ -1,6 +1,6 @@
-"""Spectra of a whole model: every matrix, attention's by head as well, and the two embeddings as clouds of vectors.
+"""Spectra of a whole model: every matrix, attention's matrices also by head, and the two embeddings as sets of vectors.
 
-A head is what acts as one linear map, and a whole square matrix has a larger condition number than any of its heads.
+Heads are measured because each acts as one linear map. A whole square matrix has a larger condition number than its heads.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.roles import Role, roles
 
 Track = Callable[[Sequence[str]], Iterable[str]]
-"""Passes the names of matrices on, and shows how far the work is."""
+"""Iterates over the names of matrices and shows progress."""
 
 
 def spectra(model: Decoder, *, views: Sequence[View] = VIEWS, track: Track = iter) -> dict[str, Any]:
-    """Records of every matrix under every view that differs from the stored one, and of the embeddings."""
+    """Records of every matrix, as stored and in every view that differs from it, and of the embeddings."""
     records: list[MatrixSpectrum] = []
     clouds = []
     kinds = roles(model)

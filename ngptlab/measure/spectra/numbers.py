@@ -1,4 +1,4 @@
-"""What spectra.json of a run holds of the matrices."""
+"""The part of a run's spectra.json that describes matrices."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ class Spectrum(TypedDict):
     rows: int
     columns: int
     condition: Annotated[float, Field(ge=1)] | None
-    """Largest over smallest singular value; None of a singular matrix."""
+    """Largest over smallest singular value; None for a singular matrix."""
     effective_rank: float
     stable_rank: float
     full_rank: int
-    """The most that the ranks can be."""
+    """Upper limit of the ranks."""
     spectral_norm: float
     norms_along: Spread
     """Norms of its vectors along d_model, which a constraint may hold at 1."""
     norms_across: Spread
-    """Norms of its vectors across, one for each channel of the stream."""
+    """Norms of its vectors across d_model, one for each channel of the hidden state."""
     singular_values: list[float]
-    """The largest first."""
+    """Singular values, largest first."""
 
 
 class MatrixSpectrum(Spectrum):
-    """The same with the matrix's place, under one view."""
+    """The numbers of one matrix in one view, with its place in the model."""
 
     name: str
     layer: int | None
-    """None of embeddings."""
+    """Number of its block; None for embeddings."""
     place: str
     view: str
     head: int | None
-    """None of a whole matrix; of what one head has of it, the head's number from 0 on."""
+    """Number of the head, from 0 on; None for a whole matrix."""
 
 
 class Spectra(TypedDict):
-    """All matrices of a model, and its embeddings as clouds of vectors."""
+    """All matrices of a model, and its embeddings as sets of vectors."""
 
     eval: str
     step: int

@@ -29,7 +29,7 @@ def write_spectra(measured: Measured, out: Path) -> None:
 
 
 def print_spectra(measured: Measured, console: Console) -> None:
-    """Median condition number of each kind of matrix, by run and view."""
+    """Print the median condition number of each kind of matrix, by run and view."""
     console.print("Condition number: median over blocks, and over heads in attention")
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("matrix")

@@ -14,7 +14,7 @@ from ngptlab.measure.spectra.numbers import Spectrum
 from ngptlab.measure.spread import spread
 
 ROWS_AT_ONCE = 8192
-"""Rows of an embedding matrix that are worked on at once; bounds memory beside the matrix itself."""
+"""Rows of an embedding matrix that are processed at once, which bounds memory beside the matrix itself."""
 
 
 def singular_values(values: Tensor) -> NDArray[np.float64]:
@@ -34,7 +34,7 @@ def singular_values(values: Tensor) -> NDArray[np.float64]:
 def condition_number(singular: NDArray[np.float64], shape: Sequence[int]) -> float | None:
     """Largest over smallest singular value; None where the matrix is singular to the precision of float64.
 
-    The threshold is that of numpy's `matrix_rank`.
+    The threshold is the one of numpy's `matrix_rank`.
     """
     smallest = singular[-1]
     if smallest <= max(shape) * np.finfo(np.float64).eps * singular[0]:
@@ -43,7 +43,7 @@ def condition_number(singular: NDArray[np.float64], shape: Sequence[int]) -> flo
 
 
 def effective_rank(singular: NDArray[np.float64]) -> float:
-    """exp of the entropy of the singular values as shares of their sum (Roy and Vetterli, EUSIPCO 2007); 0 of zeros."""
+    """exp of the entropy of the singular values over their sum (Roy and Vetterli, EUSIPCO 2007); 0 for a zero matrix."""
     total = singular.sum()
     if total == 0:
         return 0.0
@@ -52,7 +52,7 @@ def effective_rank(singular: NDArray[np.float64]) -> float:
 
 
 def stable_rank(singular: NDArray[np.float64]) -> float:
-    """Squared Frobenius over squared spectral norm; 0 of zeros. Never above the rank."""
+    """Squared Frobenius over squared spectral norm, never above the rank; 0 for a zero matrix."""
     return float((singular**2).sum() / singular[0] ** 2) if singular[0] else 0.0
 
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from ngptlab.measure.trained import Trained
 
 VIEWS: tuple[View, ...] = ("stored", "effective", "unit")
-"""Those of `measure.matrices`, which help must not load torch for."""
+"""The same as in `measure.matrices`, repeated because help must not load torch."""
 
 
 def add(options: argparse._ArgumentGroup) -> None:
-    """Options of this evaluation alone."""
+    """Add the options that only this evaluation has."""
     options.add_argument(
         "--views",
         nargs="+",
@@ -33,7 +33,7 @@ def add(options: argparse._ArgumentGroup) -> None:
 
 
 def need() -> None:
-    """Nothing that is not always there."""
+    """It needs no optional dependency."""
 
 
 def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:

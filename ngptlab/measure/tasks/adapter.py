@@ -1,4 +1,4 @@
-"""The model of a run as lm-eval sees one. Imports lm-eval, an optional dependency: import this late."""
+"""A run's model with lm-eval's interface. Import this late, because it imports lm-eval, an optional dependency."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ngptlab.nn.decoder import Decoder
 class LabLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
     """Scores text. Every context begins with the end-of-text token, as every document did in training.
 
-    A context of more than `max_length` tokens loses its beginning, that token included. `requests` and `cut` count what
-    was asked and how many of these were cut.
+    A context of more than `max_length` tokens loses its beginning, that token included. `requests` counts the requests, `cut`
+    those that lost some.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class LabLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
 
     @property
     def eot_token_id(self) -> int:
-        """What stands before a text that has no context."""
+        """The token before a text that has no context."""
         return self._text.end_of_text
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
-        """Tokens of a text after an end of text; without it where `add_special_tokens` is false."""
+        """Tokens of a text, with an end of text before them unless `add_special_tokens` is false."""
         tokens: list[int] = self._text.encode(string).tolist()
         return tokens if add_special_tokens is False else [self.eot_token_id, *tokens]
 
@@ -54,14 +54,14 @@ class LabLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
         """Log-likelihood of whole texts in nats, each token predicted once; see `loglikelihood.windows`.
 
-        A text without tokens is certain: 0 nats, as lm-eval has it.
+        A text without tokens is certain, so it has 0 nats, as in lm-eval.
         """
         texts = [self.tok_encode(request.args[0], add_special_tokens=False) for request in requests]
         found = iter(self._score([([self.eot_token_id], tokens) for tokens in texts if tokens]))
         return [next(found)[0] if tokens else 0.0 for tokens in texts]
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """Not here.
+        """Not supported.
 
         Raises:
             ConfigError: always.

@@ -11,10 +11,10 @@ from ngptlab.measure.tasks.numbers import AVERAGE, HEADLINE, ScoreRow, Tasks
 from ngptlab.stats import estimates as stats
 
 
-def accuracies(held: Any, origin: str) -> Evidence:
-    """tasks.json: a line a task and metric of a run, the average among them."""
+def accuracies(content: Any, origin: str) -> Evidence:
+    """Evidence of tasks.json over several runs, with an entry for each task and metric of a run; the average is one."""
     found = []
-    for run in by_run([vars(row) for row in parsed(list[ScoreRow], held)]):
+    for run in by_run([vars(row) for row in parsed(list[ScoreRow], content)]):
         tasks = tuple(sorted({shown(row["task"]) for row in run if row["task"] != AVERAGE}))
         for row in run:
             if row["task"] == AVERAGE:  # the other lines have their task's data in `data`
@@ -24,9 +24,9 @@ def accuracies(held: Any, origin: str) -> Evidence:
     return Evidence(accuracies=found)
 
 
-def of_run(held: Any, key: Key, whose: dict[str, Any]) -> Evidence:
-    """tasks.json of a run; nothing where a task has no headline metric."""
-    scores = parsed(Tasks, held)
+def of_run(content: Any, key: Key, whose: dict[str, Any]) -> Evidence:
+    """Evidence of a run's own tasks.json; none where a task has no headline metric."""
+    scores = parsed(Tasks, content)
     tasks, average = tuple(sorted(scores["tasks"])), _average(scores)
     if average is None:
         return Evidence()
@@ -35,7 +35,7 @@ def of_run(held: Any, key: Key, whose: dict[str, Any]) -> Evidence:
 
 
 def _average(scores: Tasks) -> float | None:
-    """Of the headline metrics, as `measure.tasks.numbers` averages them; None where a task has none."""
+    """Average of the headline metrics, as in `measure.tasks.numbers`; None where a task has none."""
     metrics = [task["metrics"] for task in scores["tasks"].values()]
     first = [next((each[name]["value"] for name in HEADLINE if name in each), None) for each in metrics]
     known = [value for value in first if value is not None]

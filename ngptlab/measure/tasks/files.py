@@ -23,24 +23,24 @@ FILES = {
     "wsc273": ("wsc273.jsonl", "winograd_wsc.jsonl"),
     "lambada_openai": ("lambada_openai.jsonl",),
 }
-"""Every task by lm-eval's name of it, and the names under which its file is looked for; the first that is there counts."""
+"""Tasks by lm-eval's names, each with the names of its file; the first file that exists counts."""
 
 TASK_BYTES = 256 << 20
-"""Most that a task's file has, unpacked. The largest that is known, HellaSwag's, has 8 million."""
+"""Most bytes of a task's file, unpacked. The largest known file, HellaSwag's, has 8 million."""
 ENDING_LINES = 6
-"""Lines of a row of HellaSwag as text: context, number of the right ending, four endings."""
+"""Lines of one row of HellaSwag's text file: context, number of the right ending, four endings."""
 
 Text = Annotated[str, Field(min_length=1)]
 
 
 class Row(BaseModel):
-    """A row of a file. What it holds beyond the fields of its form is left aside."""
+    """A row of a file. Fields beyond those of its form are ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
 class Choices(Row):
-    """Which choice follows the query."""
+    """A row that asks which choice follows the query."""
 
     query: Text
     choices: list[Text] = Field(min_length=2)
@@ -53,7 +53,7 @@ class Choices(Row):
 
 
 class Options(Row):
-    """After which context the continuation is right."""
+    """A row that asks after which context the continuation is right."""
 
     context_options: list[Text] = Field(min_length=2)
     continuation: Text
@@ -66,7 +66,7 @@ class Options(Row):
 
 
 class Passage(Row):
-    """A text and its last word."""
+    """A row with a text and its last word."""
 
     context: Text
     continuation: Text
@@ -82,7 +82,7 @@ def digest(path: Path) -> str:
     return f"sha256:{file_sha256(path)}"
 
 
-# What the YAML files name and lm-eval calls, with a task's name, the folder, and the metadata that it passes along.
+# The YAML files name these functions. lm-eval calls them with the task's name, the folder, and metadata of its own.
 
 
 def choices(task: str, folder: str, **metadata: Any) -> dict[str, Dataset]:
@@ -108,7 +108,7 @@ def endings(task: str, folder: str, **metadata: Any) -> dict[str, Dataset]:
 
 
 def capital_last(context: str) -> str:
-    """The context with its unfinished last sentence as lm-eval writes it: a capital first, small letters after.
+    """The context with its unfinished last sentence as lm-eval writes it: its first letter a capital, the others small.
 
     HellaSwag keeps that piece apart, in small letters ("he", "the lady"). Files that joined it to the context left it so.
     """
@@ -156,7 +156,7 @@ def _from_text(path: Path) -> list[dict[str, Any]]:
 
 
 def _read(path: Path) -> str:
-    """The text as it would be had no editor put a byte order mark before it, or CR LF at its lines' ends."""
+    """The file's text without a byte order mark and with LF line ends, whatever an editor made of them."""
     try:
         content = disk.read_bytes(path, limit=TASK_BYTES)
         text = (_unpacked(content) if path.suffix == ".bz2" else content).decode("utf-8-sig")
@@ -167,7 +167,7 @@ def _read(path: Path) -> str:
 
 def _unpacked(content: bytes) -> bytes:
     pieces, left = [], TASK_BYTES
-    while content:  # a file may be several, end after end
+    while content:  # a file may be several bzip2 streams in a row
         unpacker = bz2.BZ2Decompressor()
         pieces.append(unpacker.decompress(content, max_length=left + 1))
         left -= len(pieces[-1])

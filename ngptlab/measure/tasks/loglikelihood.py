@@ -1,4 +1,4 @@
-"""Log-likelihoods of continuations, many at once: what downstream tasks ask of a model. Knows tokens, no text."""
+"""Log-likelihoods of continuations, many at once, which downstream tasks ask for. Works on tokens, not on text."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.loss import token_scores
 
 BATCH_TOKENS = 16_384
-"""Tokens in one forward pass, padding included; bounds the memory."""
+"""Tokens in one forward pass, with padding, which bounds the memory."""
 
 Pair = tuple[Sequence[int], Sequence[int]]
 """Tokens of a context and of its continuation, at least one each."""
 Tell = Callable[[int, int], None]
-"""Told (tokens done, all tokens) after every forward pass."""
+"""Called with (tokens done, all tokens) after every forward pass."""
 
 
 class Window(NamedTuple):
@@ -32,8 +32,8 @@ class Window(NamedTuple):
 def windows(context: Sequence[int], continuation: Sequence[int], max_length: int) -> list[Window]:
     """Inputs of at most `max_length` tokens that predict each token of the continuation exactly once.
 
-    Where all of it doesn't fit, the context loses its beginning. A continuation that doesn't fit by itself is divided: its
-    first piece has one token before it, and the last piece is again preceded by as much as fits.
+    Where context and continuation don't fit, the context loses its beginning. A continuation that doesn't fit by itself is
+    divided: its first piece has one token before it, and the last piece is preceded by as many tokens as fit.
     """
     assert context and continuation and max_length > 0, "see `_check`"
     tokens, first = [*context, *continuation], len(context)
@@ -56,12 +56,12 @@ def log_likelihoods(
 ) -> list[tuple[float, bool]]:
     """log p(continuation | context) in nats, and whether greedy decoding gives the continuation, in the order of `pairs`.
 
-    The model runs on batches of windows of like length, padded at their ends, which earlier positions can't see. Logits
-    are formed for continuations only: with a large vocabulary, they would be most of the work.
+    The model runs on batches of windows of similar length, padded at their ends, where earlier positions can't see the
+    padding. Logits are computed for continuations only, because with a large vocabulary they would be most of the work.
 
     Raises:
-        ConfigError: the model is to read less than one token.
-        DataError: a request has no context to predict from, or no continuation: an empty one would score best of all.
+        ConfigError: `max_length` is below one token.
+        DataError: a request has no context to predict from, or an empty continuation, which would score best of all.
         DivergedError: the model's logits are not finite.
     """
     _check(pairs, max_length)
@@ -112,7 +112,7 @@ def _end_of(tokens: Sequence[int]) -> str:
 
 
 def _batches(todo: list[Window]) -> Iterator[list[Window]]:
-    """Windows by length, the longest first, so that a batch that is too large for the machine is the first one."""
+    """Windows by length, the longest first, so that a batch that is too large for the machine fails at once."""
     ordered = sorted(todo, key=lambda window: -len(window.inputs))
     first = 0
     while first < len(ordered):
@@ -122,7 +122,7 @@ def _batches(todo: list[Window]) -> Iterator[list[Window]]:
 
 
 def _stack(batch: list[Window]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, np.ndarray]:
-    """Inputs, padded with token 0; where in the flattened batch targets are predicted; targets; their requests."""
+    """Inputs padded with token 0, places of the targets in the flattened batch, the targets, and their requests."""
     T = len(batch[0].inputs)
     tokens_BT = np.zeros((len(batch), T), dtype=np.int64)
     for row, window in enumerate(batch):

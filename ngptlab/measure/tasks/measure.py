@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from ngptlab.measure.tasks.adapter import LabLM
 
 HUB_FOLDERS = ("arc", "hellaswag", "winogrande", "wsc273", "lambada")
-"""Folders of lm-eval that define the tasks of `FILES`. Its other 220 would be read for nothing."""
+"""Folders of lm-eval that define the tasks of `FILES`. Reading its other 220 would only take time."""
 
 
 @dataclass(frozen=True)
 class LoadedTask:
-    """A task of lm-eval with its rows, and where they are from."""
+    """A task of lm-eval with its rows and their origin."""
 
     name: str
     task: Any
@@ -37,24 +37,24 @@ class LoadedTask:
 
 @dataclass(frozen=True)
 class TaskScore:
-    """What a model scored on a task."""
+    """A model's score on a task."""
 
     name: str
     version: float
     data: str
     data_digest: str
     rows: int
-    """Rows measured."""
+    """Number of rows measured."""
     all_rows: int
-    """Rows there are."""
+    """Number of rows of the task."""
     requests: int
-    """Continuations scored."""
+    """Number of continuations scored."""
     cut: int
-    """Of these, how many from less than their whole context."""
+    """Number of continuations scored from less than their whole context."""
     chance: float
     """Accuracy of a guess: mean of 1 / number of choices; 0 where a word is asked for."""
     values: dict[str, NDArray[np.float64]]
-    """By metric, one value a row; see `by_row`."""
+    """One value for each row, by metric; see `by_row`."""
 
 
 def need_lm_eval() -> None:
@@ -73,11 +73,11 @@ def need_lm_eval() -> None:
 
 
 def load_local(names: Sequence[str], folder: Path) -> list[LoadedTask]:
-    """Tasks on the files of a folder, by the definitions of this package; all that have a file where none is named.
+    """Tasks on the files of a folder, as this package defines them. Where none is named, every task with a file is loaded.
 
     Raises:
         ConfigError: no such folder.
-        DataError: the file of a named task is missing, or there is none of any task; a file is damaged.
+        DataError: a named task has no file, no task has one, or a file is damaged.
     """
     from lm_eval.tasks import TaskManager
 
@@ -101,7 +101,7 @@ def load_local(names: Sequence[str], folder: Path) -> list[LoadedTask]:
 
 
 def load_hub(names: Sequence[str]) -> list[LoadedTask]:
-    """Tasks as lm-eval defines them, on the data that it names; `datasets` fetches these once.
+    """Tasks as lm-eval defines them, on its own data sets, which `datasets` fetches once.
 
     Raises:
         DataError: they can't be fetched.
@@ -130,7 +130,7 @@ def load_hub(names: Sequence[str]) -> list[LoadedTask]:
 
 
 def score(model: LabLM, loaded: LoadedTask, *, limit: int | None = None) -> TaskScore:
-    """Score a task, on its first `limit` rows if so asked.
+    """Score a model on a task, or on the task's first `limit` rows.
 
     Raises:
         DataError: a request can't be scored; the task and the request are named.
@@ -138,7 +138,7 @@ def score(model: LabLM, loaded: LoadedTask, *, limit: int | None = None) -> Task
     from lm_eval.evaluator import evaluate
 
     asked, cut = model.requests, model.cut
-    # Errors come from values by row below, not from a bootstrap.
+    # Standard errors come from the values by row below, not from a bootstrap.
     with _without_bar():
         try:
             found = evaluate(model, {"tasks": {loaded.name: loaded.task}}, limit=limit, bootstrap_iters=0)
@@ -164,8 +164,9 @@ def score(model: LabLM, loaded: LoadedTask, *, limit: int | None = None) -> Task
 def by_row(metric: str, raw: Sequence[float]) -> NDArray[np.float64]:
     """Values whose mean is the metric, and whose standard error is the metric's.
 
-    An accuracy's are its rows, 0 or 1. A perplexity exp(-mean log p) is no mean: its rows are taken to first order around
-    the mean, p (1 + mean - log p_i), so that errors, and those of differences between models, come from them alike.
+    An accuracy has the values 0 or 1. A perplexity p = exp(-mean log p_i) is no mean, so its values are taken to first order
+    around the mean log: p (1 + mean - log p_i). Standard errors, also of differences between models, then come from either in
+    the same way.
     """
     values = np.asarray(raw, dtype=np.float64)
     if metric != "perplexity":
@@ -176,7 +177,7 @@ def by_row(metric: str, raw: Sequence[float]) -> NDArray[np.float64]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without lm-eval's advice that a data set made by a function takes arguments: here it gets them."""
+    """Silence lm-eval's advice that a data set made by a function takes arguments. Here it gets them."""
     logger = logging.getLogger("lm_eval.api.task")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -188,7 +189,7 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_bar() -> Iterator[None]:
-    """Without lm-eval's progress bar over the building of requests, which takes no time and has no switch."""
+    """Silence lm-eval's progress bar for building requests, which takes no time and has no switch."""
     from lm_eval.api import task
 
     bar = task.tqdm

@@ -14,17 +14,17 @@ from ngptlab.stats.estimates import mean, stderr
 
 AVERAGE = "average"
 HEADLINE = ("acc_norm", "acc")
-"""What of a task enters the average: the first of these that it has."""
+"""The metric of a task that enters the average: the first of these that the task has."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A metric of a task, by row: the mean of `values` is the metric, its standard error the metric's."""
+    """A metric of a task by row. The mean of `values` is the metric, and the mean's standard error is the metric's."""
 
     task: str
     metric: str
     chance: float | None
-    """What a guess scores; None where that has no meaning."""
+    """Score of a guess; None where a guess has no meaning."""
     version: float
     data: str
     data_digest: str
@@ -33,10 +33,10 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """All that was measured of one run."""
+    """All metrics of one run."""
 
     run: str
-    """Its label, which no other run of the table has."""
+    """The run's label, unique in the table."""
     step: int
     max_length: int
     measured: Sequence[Measured]
@@ -54,12 +54,12 @@ class ScoreRow:
     rows: int
     value: float
     stderr: float | None = None
-    """Over rows; of an average, from the errors of its tasks."""
+    """Standard error over rows; for an average, from the errors of its tasks."""
     chance: float | None = None
     difference: float | None = None
-    """Value minus that of the first run."""
+    """The value minus the first run's value."""
     difference_stderr: float | None = None
-    """Over the differences of equal rows."""
+    """Standard error of the difference, from the differences row by row."""
     version: float | None = None
     data: str = ""
     data_digest: str = ""
@@ -73,7 +73,7 @@ class Metric(TypedDict):
 
 
 class Task(TypedDict):
-    """A task in tasks.json of a run, as `TaskScore` has it."""
+    """A task in a run's tasks.json; the fields are those of `TaskScore`."""
 
     version: float
     data: str
@@ -87,7 +87,7 @@ class Task(TypedDict):
 
 
 class Tasks(TypedDict):
-    """All of tasks.json of a run."""
+    """The content of a run's tasks.json."""
 
     eval: str
     step: int
@@ -100,7 +100,7 @@ class Tasks(TypedDict):
 def compare(runs: Sequence[Scores]) -> list[ScoreRow]:
     """The table's lines, by task and metric, then by run; the average of accuracies last.
 
-    All runs have the same tasks on the same rows.
+    All runs must have the same tasks on the same rows.
     """
     lines = [
         _line(run, own, None if run is runs[0] else first)
@@ -143,7 +143,7 @@ def _headlines(lines: Sequence[ScoreRow]) -> list[ScoreRow]:
 
 
 def _average(run: Scores, lines: Sequence[ScoreRow]) -> ScoreRow:
-    """Tasks weigh alike. Their rows are different, so their errors are independent."""
+    """Mean over tasks with equal weights. Tasks have different rows, so their errors are independent."""
     differences = [line.difference for line in lines if line.difference is not None]
     return ScoreRow(
         task=AVERAGE,

@@ -31,7 +31,7 @@ def write_tasks(lines: Sequence[ScoreRow], out: Path) -> None:
 
 
 def print_tasks(lines: Sequence[ScoreRow], console: Console) -> None:
-    """A line a task and metric, a column a run; in brackets the difference from the first."""
+    """Print a line for each task and metric, a column for each run, and in brackets the difference from the first run."""
     runs = list(dict.fromkeys((line.run, line.step) for line in lines))
     title = "± 95% over rows (Student's t), of each run alone"
     if len(runs) > 1:
@@ -62,5 +62,5 @@ def _with_error(value: str, error: float | None) -> str:
 
 
 def _short(value: float) -> str:
-    """Accuracies with four places, perplexities with four digits."""
+    """A value as text: accuracies with four places, perplexities with four digits."""
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add(options: argparse._ArgumentGroup) -> None:
-    """Options of this evaluation alone."""
+    """Add the options that only this evaluation has."""
     options.add_argument(
         "--tasks",
         nargs="+",
@@ -42,7 +42,7 @@ def add(options: argparse._ArgumentGroup) -> None:
 
 
 def need() -> None:
-    """Find what this evaluation alone needs.
+    """Check that lm-eval is installed.
 
     Raises:
         ConfigError: lm-eval is not installed.
@@ -53,7 +53,7 @@ def need() -> None:
 
 
 def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
-    """Score each model, keep the numbers in its run, write and print the table over all."""
+    """Score each model, keep the numbers in its run, write and print the table over all runs."""
     from ngptlab.measure.tasks.measure import load_hub, load_local
 
     names = list(dict.fromkeys(options.tasks))

@@ -18,7 +18,7 @@ F64 = NDArray[np.float64]
 BATCH_TOKENS = 16_384
 """Tokens in one forward pass; bounds the memory of the logits."""
 MOST_PARTS = 1024
-"""Of a validation text that are told apart at the end of a run."""
+"""Most parts of a validation text whose losses a run records at its end."""
 
 
 @torch.no_grad()
@@ -50,8 +50,8 @@ def validation_loss(
 ) -> dict[str, Any]:
     """Mean loss with its standard error over documents.
 
-    Units: loss_nats and stderr_nats a token; bits_per_byte: the loss of all targets over the bytes of their text. An end of
-    text has no byte, and its loss counts: predicting it is part of the cost of the text.
+    Units: loss_nats and stderr_nats per token; bits_per_byte: the loss of all targets over the bytes of their text. An end of
+    text has no byte, but its loss counts, because predicting it is part of the cost of the text.
 
     Args:
         text_bytes: UTF-8 bytes of the text that the targets stand for, at least one.
@@ -80,7 +80,7 @@ def document_losses(
     documents_NT: NDArray[np.int64],
     world: World = ALONE,
 ) -> dict[str, Any]:
-    """Targets and mean loss of every document, or of every window where all are of one document.
+    """Number of targets and mean loss of every document, or of every window where there is one document only.
 
     Two models of one text can be compared by these, document by document, from one seed each. More than `MOST_PARTS` of them are
     joined to so many blocks of neighbours, because a line of a run's records should stay one.
@@ -99,7 +99,7 @@ def document_losses(
 
 
 def by_group(losses_NT: Tensor, groups_NT: NDArray[np.int64] | None) -> tuple[F64, F64]:
-    """Targets of each group, and their mean loss. [G] each; one group where none are given."""
+    """Number of targets and mean loss of each group, [G] each; one group where none are given."""
     values = losses_NT.numpy().reshape(-1)
     groups = np.zeros(values.size, dtype=np.int64) if groups_NT is None else groups_NT.reshape(-1)
     tokens = np.bincount(groups).astype(np.float64)

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def add(options: argparse._ArgumentGroup) -> None:
-    """Options of this evaluation alone."""
+    """Add the options that only this evaluation has."""
     options.add_argument(
         "--val-tokens", type=count, metavar="N", help="validation tokens (default: the run's eval.val_tokens)"
     )
 
 
 def need() -> None:
-    """Nothing that is not always there."""
+    """It needs no optional dependency."""
 
 
 def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> None:
-    """Measure each model, keep the numbers in its run, print a line each."""
+    """Measure each model, keep the numbers in its run, print a line for each."""
     from ngptlab.data.corpus import open_data
     from ngptlab.measure.held_out import hold_out
     from ngptlab.measure.val.measure import validation_loss

@@ -1,1 +1,1 @@
-"""A board: methods ranked at equal tokens and equal budgets of tuning, over fresh seeds that chose nothing."""
+"""A board: methods ranked at equal tokens and equal tuning budgets, over seeds that took no part in tuning."""

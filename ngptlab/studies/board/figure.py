@@ -13,9 +13,9 @@ from ngptlab.studies.board.numbers import Board, Row
 
 COLOURS = {"better": SERIES[0], "worse": SERIES[1], "undecided": SERIES[6]}
 MARKS = {"better": "o", "worse": "s", "undecided": "D"}
-"""The shape says again what the colour says."""
+"""Markers repeat what the colour says."""
 FAR = 6.0
-"""A difference this many times the median one lies beyond the axis: one method that fails would hide all others."""
+"""A difference this many times the median lies beyond the axis, because a method that fails would hide all others."""
 
 
 def draw(board: Board) -> Figure:

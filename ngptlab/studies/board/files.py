@@ -59,7 +59,7 @@ def write_board(board: Board, out: Path) -> None:
 
 
 def as_csv(board: Board) -> str:
-    """A line a method; lists are separated by blanks."""
+    """One line for each method; lists are separated by blanks."""
     table = []
     for row in board["rows"]:
         line: dict[str, object] = {**row, "step_time_ratio_unsafe": row["step_time_ratio"]}
@@ -82,7 +82,7 @@ def as_csv(board: Board) -> str:
 
 
 def print_board(board: Board, console: Console) -> None:
-    """The table, a line for each method that is not ranked, then what makes all of it doubtful."""
+    """Print the table, a line for each method that is not ranked, then the warnings."""
     title = f"{board['recipe']}: ± 95% over seeds (Student's t), verdicts by Holm"
     table = plain_table(title, SHOWN, left=("method", "verdict", "on an edge"))
     for line in lines(board):

@@ -17,16 +17,16 @@ class Left:
     tuning: int
     fresh: int
     seconds: float | None
-    """What they take one after the other: time in training steps, by each method's own runs, else by all. None: no run yet."""
+    """Their time in training steps, one after the other, from each method's own runs, else from all. None: no run yet."""
 
     @property
     def runs(self) -> int:
-        """All of them."""
+        """Number of all runs."""
         return self.tuning + self.fresh
 
     @property
     def sentence(self) -> str:
-        """As a part of a sentence."""
+        """The runs and their time as part of a sentence."""
         if not self.runs:
             return "nothing is left to train"
         time = "" if self.seconds is None else f", about {clock(self.seconds)} one after the other"
@@ -34,12 +34,12 @@ class Left:
 
 
 def left_of(work: Work) -> Left:
-    """What is left of the methods that were asked for."""
+    """Runs that are left of the requested methods."""
     tuning, fresh, known = list[int](), list[int](), list[float | None]()
     for arm in work.arms:
         grid = work.grid(arm)
         tuning.append(sum(not row.over for row in grid))
-        # Which seeds those of an untuned method will be is not known yet, how many is.
+        # An untuned method's seeds are not known yet, but their number is.
         fresh.append(work.terms.seeds if tuning[-1] else len(work.unfinished(work.fresh(arm))))
         seconds = [row.seconds for row in grid if row.status == "done" and row.seconds]
         known.append(mean(seconds) if seconds else None)
@@ -50,7 +50,7 @@ def left_of(work: Work) -> Left:
 
 
 def probed(left: Left, work: Work) -> Left:
-    """With an estimate also where no run is over, by a few steps of the baseline."""
+    """Add an estimate, measured by a few steps of the baseline, where no run is over yet."""
     if left.seconds is not None or not left.runs:
         return left
     cost = cost_here(work.terms.recipe, [work.terms.baseline])

@@ -1,4 +1,4 @@
-"""What board.json holds: a row a method, ranked by the final loss over fresh seeds."""
+"""The content of board.json: one row for each method, ranked by the final loss over fresh seeds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ngptlab.stats.search import Search, Value
 from ngptlab.studies.target.rule import ROUNDING_NATS, on_the_way
 
 CONTEXTS = 8
-"""Length, in training contexts, at which the loss on long documents is told."""
+"""Length, in training contexts, at which the loss on long documents is reported."""
 LEVEL = 0.05
 """Chance of any wrong verdict on the whole board, by Holm."""
 
@@ -28,27 +28,27 @@ Verdict = Literal["baseline", "better", "worse", "undecided"]
 
 @dataclass(kw_only=True)
 class Standing:
-    """How far a method is, from its run directories."""
+    """A method's progress, read from its run directories."""
 
     name: str
     state: State
     reason: str = ""
-    """Why it is not ranked; of one that is, what is missing."""
+    """Why the method is not ranked; for a ranked method, what is missing."""
     held: dict[str, str] = field(default_factory=dict)
     tuned_alone: bool = False
     search: Search | None = None
-    """Its grid, once all of it is over."""
+    """The method's grid as a search, once all of it is over."""
     method: str = ""
-    """Its name in the search."""
+    """The method's name in the search."""
     runs: list[RunRecord] = field(default_factory=list)
-    """Fresh seeds, in their order."""
+    """Runs with fresh seeds, in the order of the seeds."""
 
 
 class Tuning(TypedDict):
-    """What a method was given, and what came out. The losses that chose are not here."""
+    """A method's tuning budget and its result, without the losses that the grid was judged by."""
 
     runs: int
-    """Spent, those that diverged included."""
+    """Number of runs of the grid, with those that diverged."""
     diverged: int
     search: str
     settings: dict[str, Value]
@@ -57,7 +57,7 @@ class Tuning(TypedDict):
 
 
 class Row(TypedDict):
-    """A method. Losses in nats; None where there is none."""
+    """One method. Losses are in nats; None: there is no such number."""
 
     method: str
     rank: int | None
@@ -72,19 +72,19 @@ class Row(TypedDict):
     ci95: float | None
     """Half-width of the mean's 95% interval over the seeds by Student's t."""
     against: Difference | None
-    """Minus the baseline, over the seeds that both have."""
+    """Difference to the baseline, over the seeds that both have."""
     p_holm: float | None
-    """Two-sided paired t, by Holm over all methods that are ranked."""
+    """p of the two-sided paired t test, adjusted by Holm over all ranked methods."""
     to_baseline: CostBetween | None
-    """What it takes to the baseline's mean final loss, between two validations; None where that was never reached."""
+    """Cost to reach the baseline's mean final loss, between two validations; None where it was never reached."""
     step_time_ratio: float | None
-    """Median seconds of a token over the baseline's. Runs are not interleaved, so it is not safe."""
+    """Median seconds per token over the baseline's. It is not reliable, because runs are not interleaved."""
     params: int | None
     long_loss_nats: float | None
     """Loss on long documents at the last positions before `CONTEXTS` contexts."""
     tuning: Tuning | None
     held: dict[str, str]
-    """What was held fixed of that which the recipe tuned, by field."""
+    """Settings that the recipe tuned and the board held fixed, by field."""
 
 
 class Board(Doubted):
@@ -95,20 +95,20 @@ class Board(Doubted):
     lrs: list[float]
     decays: list[float]
     first_seed: int
-    """Of the fresh ones."""
+    """The first of the fresh seeds."""
     max_seeds: int
-    """Fresh ones of each method."""
+    """Most fresh seeds of each method."""
     level: float
     steps: int
     tokens: int
-    """Of each run."""
+    """Tokens of each run."""
     rows: list[Row]
-    """By rank, then what is not ranked in the order given."""
+    """Ranked methods by rank, then the others in the order given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is known before any run."""
+    """Facts about a board that are known before any run."""
 
     recipe: str
     lrs: list[float]
@@ -120,7 +120,7 @@ class Setting:
 
 
 def measure(standings: Sequence[Standing], setting: Setting) -> Board:
-    """The board, of which the first method is the baseline."""
+    """The board's numbers. The first method is the baseline."""
     base = standings[0]
     rows = [_row(each, base) for each in standings]
     _judge(rows)
@@ -180,7 +180,7 @@ def _against(each: Standing, base: Standing) -> Difference | None:
 
 
 def _to_baseline(each: Standing, base: Standing) -> CostBetween | None:
-    """By the mean curve over the seeds; what is below the target before anything was trained has cost nothing."""
+    """Cost to the target, on the mean curve over the seeds; zero where the untrained model is below the target."""
     if base.state != "ranked":
         return None
     target = stats.mean([run.val[-1].loss_nats for run in base.runs])
@@ -218,7 +218,7 @@ def _tuning(each: Standing) -> Tuning | None:
 
 
 def _judge(rows: Sequence[Row]) -> None:
-    """Verdicts by Holm over all methods that are compared; one of which nothing can be told counts among them, as p = 1."""
+    """Verdicts by Holm over all methods that are compared; a method without a p value counts with p = 1."""
     compared = [row for row in rows if row["against"] is not None]
     ps = []
     for row in compared:
@@ -237,7 +237,7 @@ def _judge(rows: Sequence[Row]) -> None:
 
 
 def _warnings(found: Sequence[Doubt], standings: Sequence[Standing]) -> list[str]:
-    """The sentences of the doubts; one for all methods on an edge, because of many methods many are."""
+    """The sentences of the doubts. All methods on an edge share one sentence, because on a large board they are many."""
     edges = [each.name for each in standings if each.runs and each.search and each.search.edges(each.method)]
     told = [d for d in found if not (d.kind == "tuning" and len(d.arms) == 1 and d.arms[0] in edges)]
     text = f"Tuned to the edge of the grid, so the optimum may lie beyond: {', '.join(edges)}."

@@ -17,7 +17,7 @@ OF_A_COMPARISON = False
 
 
 def study(path: Path) -> list[Study]:
-    """What board.json says."""
+    """The section of a board.json."""
     board = read(path, Board)
     names = [row["method"] for row in board["rows"]]
     if board["baseline"] not in names or len(set(names)) < len(names):

@@ -1,4 +1,4 @@
-"""What a board trains: one grid for every method, then fresh seeds of its best. What else the recipe tuned is held fixed."""
+"""Runs of a board: one grid for every method, then fresh seeds of its best cell. Other tuned settings are held fixed."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ from ngptlab.studies.sweep import plan as sweep_plan
 from ngptlab.studies.sweep.plan import OF_RUNS, Resolve, check_free, check_parts, grid_of
 
 LR_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""The default learning rates, times the baseline's own in the recipe."""
+"""The default learning rates, as multiples of the baseline's own in the recipe."""
 DECAY_FACTORS = (0.5, 2.0)
-"""The default decays, times the baseline's own: it lies between them."""
+"""The default weight decays, as multiples of the baseline's own, which lies between them."""
 NO_DECAY = ("0.0", "0.1")
-"""The default decays where the baseline has none."""
+"""The default weight decays where the baseline has none."""
 FRESH_FROM = 1
-"""Seed 0 chooses the settings, and flatters them; what is reported begins after it."""
+"""First seed that may be reported. Seed 0 selects the settings, so its losses are biased downwards."""
 DECAY = "optim.weight_decay"
 SET_BY = {**OF_RUNS, "optim.lr": "--lrs", "optim.lr_grid": "--lrs", DECAY: "--decays"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What holds for every method of a board."""
+    """Settings shared by all methods of a board."""
 
     recipe: Recipe
-    """With the fields that were set; what it tuned for single methods is still in it."""
+    """The recipe with overrides applied; it still holds the settings tuned for single methods."""
     baseline: str
     lrs: tuple[float, ...]
     decays: tuple[str, ...]
     seeds: int
-    """Fresh ones."""
+    """Number of fresh seeds."""
     overridden: frozenset[str]
-    """Fields that were set: nothing that the recipe tuned holds there."""
+    """Fields that the user set, which replace the recipe's tuned values."""
 
     @property
     def first_seed(self) -> int:
-        """The first fresh one: none that chose, here or in the recipe."""
+        """The first fresh seed, after all seeds that selected settings here or in the recipe."""
         return max(FRESH_FROM, self.recipe.first_seed)
 
     @property
     def space(self) -> dict[str, list[str]]:
-        """What is searched, as a search names it."""
+        """The searched values by field, in the form of `Search.space`."""
         return {"optim.lr": [repr(lr) for lr in self.lrs], DECAY: list(self.decays)}
 
 
@@ -65,12 +65,12 @@ class Arm:
 
     method: str
     recipe: Recipe | None = None
-    """With what is held fixed for this method, and nothing that is searched; None where it cannot run."""
+    """The recipe with this method's fixed settings and without the searched ones; None where the method cannot run."""
     held: Mapping[str, str] = field(default_factory=dict)
     tuned_alone: bool = False
     """Whether the recipe has settings that were tuned for this method itself."""
     cells: Sequence[Cell] = ()
-    """Of its grid, those that its settings refuse left out."""
+    """Cells of the method's grid, without those that its settings refuse."""
     refusal: str = ""
     """Why it cannot run on this recipe."""
 
@@ -84,7 +84,7 @@ def terms(
     seeds: int,
     overrides: Overrides,
 ) -> Terms:
-    """What holds for every method; what is not given is around the baseline's own.
+    """Settings shared by all methods. Defaults of the grid lie around the baseline's own values.
 
     Raises:
         ConfigError: a field is set that the board decides, or a value is wrong.
@@ -113,7 +113,7 @@ def terms(
 
 
 def _number(text: str) -> str:
-    """A decay as its number is written, because two spellings of one value would be two columns of the grid."""
+    """A weight decay in Python's spelling, because two spellings of one value would be two columns of the grid."""
     try:
         value = float(read_number(text))
     except ValueError:
@@ -162,14 +162,14 @@ def arm_of(method: str, terms: Terms, resolve: Resolve) -> Arm:
 
 
 def _wanted(method: str, terms: Terms) -> dict[str, Any]:
-    """What the recipe tuned for the method, else for the baseline, of that which the board does not search."""
+    """Settings that the recipe tuned for the method, else for the baseline, without those that the board searches."""
     tuned = terms.recipe.tuned.get(method) or terms.recipe.tuned.get(terms.baseline)
     settings = tuned.settings if tuned else {}
     return {path: v for path, v in settings.items() if path not in SET_BY and path not in terms.overridden}
 
 
 def search_of(arm: Arm, table: Sequence[CellRow], terms: Terms) -> Search:
-    """A method's grid as a search of its own, so that methods which come later change no hash that its runs link."""
+    """A method's grid as a search of its own, so that methods added later leave the linked hash as it is."""
     rows = {row.hash: row for row in table}
     return made(
         recipe=terms.recipe.config.name,
@@ -181,7 +181,7 @@ def search_of(arm: Arm, table: Sequence[CellRow], terms: Terms) -> Search:
 
 
 def fresh(arm: Arm, search: Search, terms: Terms) -> list[Cell]:
-    """The runs that are reported: the best of the grid, with seeds that did not choose it.
+    """The reported runs: the best cell of the grid, trained with seeds that took no part in selecting it.
 
     Raises:
         DataError: nothing ended in the grid.

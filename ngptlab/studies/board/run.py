@@ -25,7 +25,7 @@ from ngptlab.train.stop import StopRequest
 
 @dataclass(frozen=True, kw_only=True)
 class How:
-    """What a board works with."""
+    """The executor, ledger and output of a board."""
 
     out: Path
     executor: Executor = LOCAL
@@ -34,13 +34,13 @@ class How:
 
 
 class Nothing:
-    """An executor that trains nothing: what is there already comes out of the ledger, no more."""
+    """An executor that trains nothing. A board then shows what the ledger and the folder already have."""
 
     def prepare(self, cells: Sequence[Cell], out: Path) -> None:
-        """Nothing is needed."""
+        """Prepare nothing."""
 
     def train(self, cells: Sequence[Cell], out: Path, request: StopRequest) -> dict[str, str]:
-        """No cell."""
+        """Train no cell."""
         return {}
 
 
@@ -88,25 +88,25 @@ def board(
 
 
 def _arm(method: str, terms: Terms, fitting: Fitting) -> Arm:
-    """A method with its grid, or with why it cannot run."""
+    """A method with its grid, or with the reason why it cannot run."""
     try:
         return arm_of(method, terms, fitting)
     except LabError as error:
         refusal = str(error)
-    except Exception as error:  # whatever a stranger's file raises when it is built is the answer here
+    except Exception as error:  # whatever error a user's file raises while it is built is the reason
         refusal = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return Arm(method=method, refusal=refusal)
 
 
 def _others(methods: Sequence[str], terms: Terms, fitting: Fitting, how: How) -> list[Arm]:
-    """Methods of earlier pieces: those of which a cell of the grid is recorded."""
+    """Methods of earlier commands: those with a recorded cell of the grid."""
     recorded: dict[str, set[str]] = {}
     for entry in how.ledger.entries() if how.ledger else ():
         config = entry.record["config"]
         if config.get("name") == terms.recipe.config.name:
             recorded.setdefault(str(config.get("method")), set()).add(entry.hash)
     for path in sorted((how.out / "runs").glob("*/config.json")):
-        with contextlib.suppress(LabError):  # a damaged one is no other method's trouble
+        with contextlib.suppress(LabError):  # a damaged file must not stop the other methods
             config = Run(path.parent).config
             recorded.setdefault(config.method, set()).add(config.hash)
     found = []
@@ -122,7 +122,7 @@ def _others(methods: Sequence[str], terms: Terms, fitting: Fitting, how: How) ->
 
 
 def _take(work: Work, how: How) -> None:
-    """Put into the folder what the ledger has: grids first, because they say which fresh seeds are wanted."""
+    """Copy runs from the ledger into the folder: grids first, because they decide which fresh seeds are needed."""
     if how.ledger is not None:
         still = replace(how, executor=Nothing())
         _run([cell for arm in work.every for cell in arm.cells], work, still)
@@ -130,14 +130,14 @@ def _take(work: Work, how: How) -> None:
 
 
 def _run(cells: Sequence[Cell], work: Work, how: How) -> None:
-    """Train cells; why some failed is then known."""
+    """Train cells and keep the reasons of those that failed."""
     if cells:
         with studying(cells, how.out, executor=how.executor, ledger=how.ledger, tell=how.tell) as request:
             work.failures |= how.executor.train(cells, how.out, request)
 
 
 def _write(work: Work) -> Board:
-    """The table of what there is."""
+    """Write the table of the runs so far."""
     terms, train = work.terms, work.terms.recipe.config.train
     setting = Setting(
         recipe=terms.recipe.config.name,

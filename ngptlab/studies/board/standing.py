@@ -1,4 +1,4 @@
-"""How far the methods of a board are, as their run directories say. What is over is read once."""
+"""Progress of a board's methods, read from their run directories. Runs that are over are read once."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Work:
     terms: Terms
     out: Path
     arms: list[Arm]
-    """Those that were asked for."""
+    """The requested methods."""
     others: list[Arm] = field(default_factory=list)
-    """Those that the ledger or the folder has runs of."""
+    """Other methods, of which the ledger or the folder has runs."""
     failures: dict[str, str] = field(default_factory=dict)
     """Why runs failed, by hash."""
     _rows: dict[str, CellRow] = field(default_factory=dict)
@@ -40,11 +40,11 @@ class Work:
 
     @property
     def every(self) -> list[Arm]:
-        """All that stand on the board."""
+        """All methods on the board."""
         return [*self.arms, *self.others]
 
     def ended(self, cell: Cell) -> Outcome:
-        """Where a cell stands."""
+        """The outcome of a cell."""
         key = cell.config.hash
         if key not in self._over:
             end = outcome(cell, self.out, self.failures)
@@ -54,11 +54,11 @@ class Work:
         return self._over[key]
 
     def unfinished(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Those of which there is something to train."""
+        """The cells that are not over."""
         return [cell for cell in cells if not self.ended(cell).over]
 
     def grid(self, arm: Arm) -> list[CellRow]:
-        """A method's grid, a line a cell."""
+        """The rows of a method's grid, one for each cell."""
         new = [cell for cell in arm.cells if cell.config.hash not in self._rows]
         found = {row.hash: row for row in rows(new, self.out, self.failures)}
         self._rows |= {key: row for key, row in found.items() if row.over}
@@ -79,7 +79,7 @@ class Work:
         return self._fresh[arm.method]
 
     def standings(self) -> list[Standing]:
-        """A method each, in the order given. Two versions of one file have their digests as names."""
+        """Progress of each method, in the order given. Versions of one file are named with their digests."""
         stems = [stem(arm.method) for arm in self.every]
         return [
             self._standing(arm, name if stems.count(name) == 1 else arm.method)
@@ -96,7 +96,7 @@ class Work:
 
 
 def _standing(arm: Arm, name: str, work: Work) -> Standing:
-    """How far a method is."""
+    """Progress of one method."""
     standing = Standing(
         name=name,
         state="cannot run",
@@ -122,12 +122,12 @@ def _standing(arm: Arm, name: str, work: Work) -> Standing:
 
 
 def _with_seeds(standing: Standing, search: Search, cells: Sequence[Cell], work: Work) -> Standing:
-    """With the fresh seeds that are over. Of a method one of whose seeds diverged, the others count for nothing."""
+    """Add the fresh seeds that are over. Where one seed of a method diverged, the others do not count."""
     disk.write_json(own(work.out / FOLDER) / f"{search.search}.json", plain(search))
     ends = [work.ended(cell) for cell in cells]
     done = [cell for cell, end in zip(cells, ends, strict=True) if end.status == "done"]
     records = load_runs([run_of(work.out, cell) for cell in done]) if done else []
-    # A run that another study trained may link that study's search: no number of its own depends on it.
+    # A run that another study trained may link that study's search, but no number depends on the link.
     runs = [replace(run, config=cell.config, search=search) for run, cell in zip(records, done, strict=True)]
     standing = replace(standing, runs=runs)
     for state in UNSUCCESSFUL:
@@ -138,7 +138,7 @@ def _with_seeds(standing: Standing, search: Search, cells: Sequence[Cell], work:
 
 
 def _reasons(cells: Sequence[Cell], ends: Sequence[Outcome], status: str) -> str:
-    """'2 of 5 runs (cell: loss nan)', of the cells that ended so; '' where none did."""
+    """Reasons of the cells that ended so, as '2 of 5 runs (cell: loss nan)'; '' where none did."""
     found = [(cell, end) for cell, end in zip(cells, ends, strict=True) if end.status == status]
     if not found:
         return ""

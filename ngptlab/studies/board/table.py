@@ -7,7 +7,7 @@ from ngptlab.studies.board.numbers import CONTEXTS, Board, Row
 from ngptlab.studies.section import Cell, loss, number, word
 
 NEVER = Cell("-", None)
-"""The baseline's loss was not reached, or there is no such number."""
+"""Text where the baseline's loss was not reached, or where there is no such number."""
 SHOWN = (
     "rank",
     "method",
@@ -25,7 +25,7 @@ SHOWN = (
 
 
 def lines(board: Board) -> list[dict[str, Cell]]:
-    """A line a method, each cell under its column."""
+    """One line for each method, each cell under its column."""
     return [_line(row) for row in board["rows"]]
 
 
@@ -70,7 +70,7 @@ def _cost(value: float | None) -> Cell:
 
 
 def answer(board: Board, *, whole: bool = True) -> str:
-    """Who is better, worse and undecided, in sentences; where `whole`, who is not ranked, too."""
+    """Sentences that name the better, worse and undecided methods; where `whole`, also those not ranked."""
     said = []
     for verdict in ("better", "worse", "undecided"):
         names = [row["method"] for row in board["rows"] if row["verdict"] == verdict]
@@ -111,7 +111,7 @@ def rule(board: Board) -> str:
 
 
 def markdown(board: Board) -> str:
-    """board.md: the rule, the table, the warnings."""
+    """The text of board.md: the rule, the table, the warnings."""
     table = lines(board)
     columns = list(table[0])
     text = [f"# Board: {board['recipe']}", "", answer(board), "", rule(board), ""]

@@ -11,9 +11,9 @@ from ngptlab.studies.cooldown.numbers import Row, Study
 from ngptlab.studies.speedup.savings import savings
 
 
-def cooldown(held: Any, origin: str) -> Evidence:
-    """Losses of every row, gaps before and after, and the speed-ups."""
-    study, found = parsed(Study, held), Evidence()
+def cooldown(content: Any, origin: str) -> Evidence:
+    """Evidence of every row's losses, of the gaps before and after the cooldown, and of the speed-ups."""
+    study, evidence = parsed(Study, content), Evidence()
     doubts = doubts_of_study(study)
     base = {_place(row): row for row in study["rows"] if row["arm"] == study["baseline"]}
     for row in study["rows"]:
@@ -22,7 +22,7 @@ def cooldown(held: Any, origin: str) -> Evidence:
         if len(row["seeds"]) != len(row["losses"]):
             raise ValueError(f"{shown(row['arm'])}: {len(row['seeds'])} seeds, {len(row['losses'])} losses")
         if row["losses"]:
-            found.ends.append(
+            evidence.ends.append(
                 Ends(
                     setting=setting,
                     group=(origin, *_place(row)),
@@ -36,7 +36,7 @@ def cooldown(held: Any, origin: str) -> Evidence:
             )
         theirs, gaps = base.get(_place(row)), row["gaps"]
         if row["frac"] and gaps and gaps["before"] and theirs:
-            found.turns.append(
+            evidence.turns.append(
                 Turn(
                     setting=setting,
                     method=row["arm"],
@@ -51,18 +51,18 @@ def cooldown(held: Any, origin: str) -> Evidence:
             )
     for speedup in study["speedups"]:
         arms = [row for row in study["rows"] if row["arm"] in (speedup["method"], speedup["baseline"])]
-        # Of one cooldown only, which its schedule names.
+        # Each speed-up is over runs of one cooldown, which its schedule names.
         rows = [row for row in arms if speedup["schedule"] == f"cooldown {row['frac']:g} {row['shape']}"]
         params = max((params for row in rows if (params := row.get("params"))), default=None)
         listed = hashes(run for row in rows for run in row["runs"])
-        found.savings += savings(
+        evidence.savings += savings(
             speedup, _setting(study, origin, params), listed, (*doubts, *doubts_of(speedup))
         )
-    return found
+    return evidence
 
 
 def _place(row: Row) -> tuple[int, float, str]:
-    """What a method's row shares with the baseline's."""
+    """The fields that a method's row shares with the baseline's."""
     return row["steps"], row["frac"], row["shape"]
 
 

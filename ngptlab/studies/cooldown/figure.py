@@ -18,7 +18,7 @@ DASHES, MARKERS = ("-", "--", ":"), ("o", "s", "^")
 
 
 def draw(study: Study) -> Figure:
-    """The figure, a line of panels for each length."""
+    """Draw the figure, a row of panels for each length."""
     lengths = sorted({row["steps"] for row in study["rows"]})
     figure = Figure(figsize=(9.0, 0.9 + 3.4 * len(lengths)), layout="constrained")
     panels = figure.subplots(len(lengths), 2, squeeze=False)
@@ -37,7 +37,7 @@ def _shapes(rows: Sequence[Row]) -> list[str]:
 
 
 def _losses(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
-    """The trunk is the common first point of a method's lines."""
+    """Draw final losses. The trunk is the common first point of a method's lines."""
     for number, arm in enumerate(study["arms"]):
         for place, shape in enumerate(_shapes(rows)):
             shown = [
@@ -63,7 +63,7 @@ def _losses(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
 
 
 def _gaps(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
-    """After a cooldown as a full mark, before it, at the branch point, as an empty one."""
+    """Draw gaps: a full mark after a cooldown, an empty one before it, at the branch point."""
     for number, arm in enumerate(study["arms"]):
         for place, shape in enumerate(_shapes(rows)):
             shown = [row for row in rows if row["arm"] == arm and row["shape"] == shape and row["gaps"]]
@@ -80,7 +80,7 @@ def _gaps(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
             ]
             colour, marker = SERIES[number % len(SERIES)], MARKERS[place % 3]
             _points(axes, after, colour, DASHES[place % 3] + marker, f"{arm}, after {shape}")
-            if place == 0:  # the trunk knows no shape
+            if place == 0:  # the trunk has no shape
                 _points(axes, before, colour, MARKERS[2], f"{arm}, before", empty=True)
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_xlabel("cooldown fraction")
@@ -95,9 +95,9 @@ class Point(NamedTuple):
     frac: float
     mean: float
     half: float | None
-    """Half-width of the 95% interval; None of one seed."""
+    """Half-width of the 95% interval; None for one seed."""
     singles: Sequence[float]
-    """Of each seed, where they are known."""
+    """Values of single seeds, where they are known."""
 
 
 def _beside(row: Row, study: Study) -> Row | None:
@@ -114,7 +114,7 @@ def _gap(row: Row, gap: Difference, ours: Sequence[float], theirs: Sequence[floa
 def _points(
     axes: Axes, points: Sequence[Point], colour: str, form: str, label: str, *, empty: bool = False
 ) -> None:
-    """Means with bars, and behind them a small mark a seed; of one seed, the means alone."""
+    """Draw means with bars, and behind them a small mark for each seed. One seed has the means alone."""
     if not points:
         return
     halves = [math.nan if point.half is None else point.half for point in points]

@@ -44,7 +44,7 @@ def write_study(study: Study, out: Path) -> None:
 
 
 def as_csv(study: Study) -> str:
-    """A line a row; lists are separated by blanks."""
+    """One line for each row; lists are separated by blanks."""
     lines = []
     for row in study["rows"]:
         line: dict[str, object] = dict(row)
@@ -59,7 +59,7 @@ def as_csv(study: Study) -> str:
 
 
 def print_study(study: Study, console: Console) -> None:
-    """The table, the gaps in words, the speed-ups, then what makes all of it doubtful."""
+    """Print the table, the gaps in words, the speed-ups, then the warnings."""
     error = over_seeds(len(row["seeds"]) for row in study["rows"])
     headings = ("method", "steps", "cooldown", "seeds", "final loss (nats)", "gap before", "gap after")
     table = plain_table(f"Cooldowns; {error}", headings, left=("method", "cooldown"))

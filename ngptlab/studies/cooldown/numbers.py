@@ -1,7 +1,7 @@
 """A cooldown study in numbers: final loss by cooldown fraction and shape, and the gap to the baseline before and after each.
 
 Fraction 0 is the trunk itself, at a constant learning rate to the end. Where one run of a row has no result, the row has none,
-because a mean over the others would flatter it.
+because a mean over the others would be biased downwards.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Leg:
 
     config: RunConfig
     frac: float
-    """Cooldown fraction; 0: the trunk."""
+    """Cooldown fraction; 0 for the trunk."""
     shape: str
     start: int
     """Finished updates at which the cooldown begins."""
     path: Path | None
-    """None where it has no result."""
+    """Run directory; None where the run has no result."""
     status: str
     reason: str
 
@@ -42,10 +42,10 @@ class Gaps(TypedDict):
     """A method minus the baseline, over the seeds of both. Below zero, the method has the lower loss."""
 
     before: Difference | None
-    """At the trunk, where the branch leaves it; None where that was not measured."""
+    """The gap where the branch leaves the trunk; None where that was not measured."""
     after: Difference
     change: Difference | None
-    """After minus before, pair by pair: what the cooldown does to the gap."""
+    """After minus before, paired by seed: the effect of the cooldown on the gap."""
 
 
 class Row(TypedDict):
@@ -55,7 +55,7 @@ class Row(TypedDict):
     steps: int
     tokens: int
     params: int | None
-    """None where no run of the row has a result."""
+    """Number of parameters; None where no run of the row has a result."""
     frac: float
     shape: str
     start_step: int
@@ -65,15 +65,15 @@ class Row(TypedDict):
     """Final losses, in the order of the seeds."""
     final_loss_nats: float | None
     final_loss_stderr: float | None
-    """Over the seeds; None under two."""
+    """Standard error over the seeds; None under two."""
     validation_stderr: float | None
-    """Over the documents of the validation text, mean over the seeds: the noise of the measurement, not of the seed."""
+    """Standard error over the documents of the validation text, mean over the seeds. It is no error over seeds."""
     before_nats: float | None
     """Mean loss at the branch point."""
     before_losses: NotRequired[list[float]]
-    """The same, in the order of the seeds; empty where it was not measured. Studies from before it was kept lack it."""
+    """Losses at the branch point, in the order of the seeds; empty where not measured. Older files lack it."""
     gaps: Gaps | None
-    """None for the baseline, and where it has no result."""
+    """None for the baseline, and where the row or the baseline has no result."""
     runs: list[str]
     reason: str
 
@@ -89,11 +89,11 @@ class Study(Searched):
     data: str
     rows: list[Row]
     speedups: list[SpeedUp]
-    """By cooldown fraction and shape, where there are several lengths."""
+    """Speed-ups by cooldown fraction and shape, where there are several lengths."""
 
 
 Losses = dict[int, float]
-"""By seed."""
+"""Losses by seed."""
 
 
 def measure(legs: Sequence[Leg], *, name: str) -> Study:
@@ -126,13 +126,13 @@ def measure(legs: Sequence[Leg], *, name: str) -> Study:
 
 @dataclass(frozen=True)
 class Point:
-    """A leg's place in a row: the trunk stands in several, one for each length that it passed."""
+    """A leg as a member of a row. The trunk is a member of several rows, one for each length that it passed."""
 
     leg: Leg
     steps: int
     record: RunRecord | None
     trunk: RunRecord | None
-    """The run it branched off, whose losses are the same up to there."""
+    """The run that it branched off, with the same losses up to the branch point."""
 
     def loss(self, step: int) -> float | None:
         """Validation loss after this many updates; None where it was not measured."""
@@ -144,7 +144,7 @@ class Point:
 
 
 Key = tuple[str, int, float, str]
-"""Arm, steps, cooldown fraction, shape."""
+"""(arm, steps, cooldown fraction, shape)."""
 Groups = dict[Key, list[Point]]
 
 
@@ -191,7 +191,7 @@ def _row(points: list[Point], base: list[Point]) -> Row:
 
 
 def _why(point: Point) -> str:
-    """Why there is no loss at the end."""
+    """Why a point has no final loss."""
     if not point.record:
         return f"{point.leg.status}: {point.leg.reason}"
     return f"was not measured after {point.steps} steps"
@@ -225,7 +225,7 @@ def _gaps(last: Losses, before: Losses, base: list[Point]) -> Gaps | None:
 
 
 def _speedups(groups: Groups, arms: list[str]) -> list[SpeedUp]:
-    """For every cooldown fraction and shape that has several lengths."""
+    """Speed-ups for every cooldown fraction and shape that has several lengths."""
     found: list[SpeedUp] = []
     for cooldown in dict.fromkeys((frac, shape) for _, _, frac, shape in groups if frac):
         runs = {

@@ -1,4 +1,4 @@
-"""A cooldown study on the page: what the shortest and the longest cooldown do to the gap."""
+"""A cooldown study on the page: the effect of the shortest and the longest cooldown on the gap."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CAPTION = (
 
 
 def study(path: Path) -> list[Study]:
-    """What cooldown.json says, and its speed-ups where there are several lengths."""
+    """The section of a cooldown.json, and one of its speed-ups where there are several lengths."""
     numbers = read(path, Numbers)
     if not numbers["rows"]:
         raise damaged(path, "it has no rows")
@@ -52,14 +52,14 @@ def study(path: Path) -> list[Study]:
         rows=[_row(row) for row in numbers["rows"]],
         warnings=numbers["warnings"],
         files=[f"cooldown.{ending}" for ending in ("csv", "json", "png", "svg")],
-        write=partial(write_study, numbers),  # the speed-up's files, too
+        write=partial(write_study, numbers),  # together with the speed-up's files
     )
     found = numbers["speedups"]
     return [shown, *([speedup.study(found, "of the cooldown study")] if found else [])]
 
 
 def answer(study: Numbers) -> str:
-    """For each method beside the baseline, at the greatest length; the baseline alone by its losses."""
+    """A sentence for each method beside the baseline, at the greatest length; for a baseline alone, on its losses."""
     said = []
     for arm in study["arms"]:
         if arm != study["baseline"] or len(study["arms"]) == 1:
@@ -84,7 +84,7 @@ def _losses(arm: str, rows: list[Row]) -> str:
 
 
 def _gaps(arm: str, base: str, rows: list[Row]) -> str:
-    """The shortest and the longest cooldown, of the first shape that both have."""
+    """The gaps of the shortest and the longest cooldown, of the first shape that both have."""
     known = [row for row in rows if row["gaps"]]
     if not known:
         return f"No cooldown of {arm} has a gap to {base}."

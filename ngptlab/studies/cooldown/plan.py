@@ -32,15 +32,15 @@ SET_BY = {
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """What is crossed with what, for each method and seed."""
+    """The factors that are crossed for each method and seed."""
 
     fracs: tuple[float, ...]
     shapes: tuple[str, ...]
     lengths: tuple[int, ...] = ()
-    """Steps of the runs; none: the config's."""
+    """Steps of the runs; empty: those of the config."""
     seeds: int = 1
     first_seed: int = 0
-    """0, or what follows the seeds that chose an arm's settings."""
+    """First seed: 0, or the one after those that selected an arm's settings."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Leg(Cell):
     """A run of the study: the trunk, or a branch with the fraction and shape of its cooldown."""
 
     frac: float = 0.0
-    """0: the trunk."""
+    """Cooldown fraction; 0 for the trunk."""
     shape: str = ""
 
     @property
@@ -66,7 +66,7 @@ class Leg(Cell):
 
 @dataclass(frozen=True)
 class Trunk:
-    """A run at a constant learning rate, as long as the longest branch, and what branches off it."""
+    """A run at a constant learning rate, as long as the longest branch, with its branches."""
 
     leg: Leg
     branches: tuple[Leg, ...]
@@ -83,7 +83,7 @@ def arms(
     `tuned` gives a recipe's arms their settings.
 
     Raises:
-        ConfigError: no such recipe, file or run, an override of what the study sets, or another method than a run's.
+        ConfigError: no such recipe, file or run; a field that the study sets is overridden; another method than a run's.
     """
     check_free("cooldown", SET_BY, overrides)
     if len(set(methods)) != len(methods):
@@ -92,8 +92,8 @@ def arms(
         config = load_config(Path(given) / "config.json")
         if methods and list(methods) != [config.method]:
             raise ConfigError(
-                f"--methods {' '.join(methods)}: {given} is a run, whose rate, decay and warm-up belong to {config.method}; "
-                "give a recipe to compare methods"
+                f"--methods {' '.join(methods)}: {given} is a run, whose learning rate, decay and warm-up belong to "
+                f"{config.method}; give a recipe to compare methods"
             )
         return [apply(_unmarked(config), overrides)]
     found = tuned(recipe(given))
@@ -101,12 +101,12 @@ def arms(
 
 
 def first_seed(given: str, tuned: Callable[[Recipe], Recipe]) -> int:
-    """The first seed of a study: none that chose an arm's settings."""
+    """The first seed of a study, after those that selected an arm's settings."""
     return 0 if Path(given).is_dir() else tuned(recipe(given)).first_seed
 
 
 def _unmarked(config: RunConfig) -> RunConfig:
-    """Without the marks of an earlier study, which a shorter run may not reach."""
+    """The config without an earlier study's `eval.at` and `checkpoint.at`, which a shorter run may not reach."""
     return config.model_copy(
         update={
             "eval": config.eval.model_copy(update={"at": ()}),
@@ -119,8 +119,8 @@ def plan(arms: Sequence[RunConfig], design: Design) -> list[Trunk]:
     """The runs of a study, seed by seed so that every method has its first ones early.
 
     Raises:
-        ConfigError: a part of the design is empty, out of range or named twice, a cooldown doesn't fit, or rules of
-            parametrization by which lengths have learning rates of their own.
+        ConfigError: a part of the design is empty, out of range or named twice; a cooldown doesn't fit; the rules of
+            parametrization give every length a learning rate of its own.
     """
     _check(design)
     resolved = [all_methods.resolve(arm) for arm in arms]
@@ -128,7 +128,7 @@ def plan(arms: Sequence[RunConfig], design: Design) -> list[Trunk]:
         if len(design.lengths) > 1 and arm.param.base_tokens:
             raise ConfigError(
                 f"--lengths: given {' '.join(map(str, design.lengths))}; with param.base_tokens {arm.param.base_tokens} every "
-                "rate depends on the run's length, so that lengths can't share a trunk: give one at a time"
+                "learning rate depends on the run's length, so that lengths can't share a trunk: give one at a time"
             )
     return [
         _trunk(arm, design, seed)
@@ -141,17 +141,17 @@ def _check(design: Design) -> None:
     check_parts({option: getattr(design, option) for option in ("fracs", "shapes", "lengths")}, design.seeds)
     if not design.fracs or not all(0 < frac <= 1 for frac in design.fracs):
         raise ConfigError(
-            f"--fracs: given {' '.join(map(str, design.fracs))}; give shares of a run above 0 and up to 1"
+            f"--fracs: given {' '.join(map(str, design.fracs))}; give fractions of a run above 0 and up to 1"
         )
     if not all(steps > 0 for steps in design.lengths):
         raise ConfigError(f"--lengths: given {' '.join(map(str, design.lengths))}; give steps from 1 on")
 
 
 def _trunk(arm: RunConfig, design: Design, seed: int) -> Trunk:
-    """`arm` is resolved: its warm-up is that of its own length, and every run of the study has this one.
+    """The trunk of an arm, with its branches. All have the warm-up of `arm`, which is resolved at its own length.
 
-    A warm-up left to the method depends on the run's length. Were it resolved for each length anew, trunk and branches
-    would part with their first update.
+    A warm-up left to the method depends on the run's length. If each length resolved its own, trunk and branches would
+    differ from the first update on.
     """
     lengths = sorted(design.lengths or (arm.train.steps,))
     seeded: Overrides = {"seed": seed, "data.seed": seed}
@@ -162,8 +162,8 @@ def _trunk(arm: RunConfig, design: Design, seed: int) -> Trunk:
         for shape in design.shapes
     ]
     starts = {leg.start for leg in branches if leg.start}
-    # The trunk is as long as the longest branch, whatever the fractions: fractions added later find it finished. Where it
-    # has run as long as a branch, its loss is that of no cooldown at all.
+    # The trunk is as long as the longest branch, so that it is finished when fractions are added later. Its loss after
+    # as many steps as a branch has is the loss without a cooldown.
     changes: Overrides = {
         **seeded,
         "train.steps": lengths[-1],
@@ -189,8 +189,8 @@ def _branch(arm: RunConfig, seeded: Overrides, steps: int, frac: float, shape: s
     leg = Leg(_fitted(arm, changes), frac=frac, shape=shape)
     if steps - leg.start < 2:
         raise ConfigError(
-            f"--fracs {frac:g}: of {steps} steps that is a cooldown of {steps - leg.start}, in which the rate can't fall; "
-            "give a larger share, or longer runs"
+            f"--fracs {frac:g}: of {steps} steps that is a cooldown of {steps - leg.start}, in which the learning rate "
+            "can't fall; give a larger fraction, or longer runs"
         )
     at = (leg.start,) if leg.start else ()
     return Leg(_fitted(leg.config, {"eval.at": at, "checkpoint.at": at}), frac=frac, shape=shape)

@@ -1,4 +1,4 @@
-"""Train the trunks that are missing, then their branches, each like any other run, and write what they say."""
+"""Train the missing trunks, then their branches, each like any other run, and write the study's numbers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _announce(trunk: Trunk) -> str:
 
 
 def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
-    """Give every branch that is not begun yet its first steps from the trunk."""
+    """Start every branch that has not begun from the trunk's checkpoint."""
     source = run_of(out, trunk.leg)
     for leg in trunk.branches:
         path = run_of(out, leg)
@@ -81,7 +81,7 @@ def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
 
 
 def _ran(leg: Leg, trunk: Trunk, out: Path, failures: dict[str, str]) -> Ran:
-    """How a run of the study ended, as its directory says."""
+    """How a run of the study ended, read from its directory."""
     ended = outcome(leg, out, failures)
     if leg is not trunk.leg and ended.status == "waiting":
         why = f"its trunk failed: {failures.get(trunk.leg.config.hash, 'no run')}"

@@ -30,7 +30,7 @@ def add(cooldown: argparse.ArgumentParser) -> None:
         type=number,
         default=FRACS,
         metavar="F",
-        help=f"shares of a run in the cooldown (default: {' '.join(map(str, FRACS))})",
+        help=f"cooldown fractions (default: {' '.join(map(str, FRACS))})",
     )
     cooldown.add_argument(
         "--shapes", nargs="+", choices=SHAPES, default=SHAPES, help="shapes of the cooldown (default: all)"

@@ -1,4 +1,4 @@
-"""The figure of a coordinate check: sizes against width, a column a kind of activation, a line a step."""
+"""The figure of a coordinate check: sizes against width, with a column for each kind of activation, a line for each step."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ngptlab.studies.coord.numbers import Point
 LABELS = {"size": "mean |activation|", "change": "mean |change since step 0|"}
 
 OCTAVES = 4
-"""Least height of a panel, in powers of two: what is flat should look flat."""
+"""Least height of a panel, in powers of two, so that flat lines look flat."""
 
 SHADES = (0.3, 0.85)
-"""Part of the colour map from the first step to the last that can be seen on white and on black."""
+"""Range of the colour map, from the first step to the last, that is visible on white and on black."""
 
 
 def draw(points: Sequence[Point], *, title: str) -> Figure:
-    """The figure: sizes above changes, both axes in powers of two."""
+    """Draw the figure: sizes above changes, both axes in powers of two."""
     kinds = list(dict.fromkeys(point.kind for point in points))
     figure = Figure(figsize=(2.4 * len(kinds), 5.2), layout="constrained")
     panels = figure.subplots(len(LABELS), len(kinds), sharex=True, squeeze=False)

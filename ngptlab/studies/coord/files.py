@@ -1,4 +1,4 @@
-"""A coordinate check as files: coord.json, coord.csv with a line a slope, coord.png and .svg."""
+"""A coordinate check as files: coord.json, coord.csv with a line for each slope, coord.png and .svg."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CSV = ("kind", "quantity", "step", "slope", "stderr", "steepest")
 
 
 def title(check: Check) -> str:
-    """Whose it is, at which learning rate, and the verdict in a word."""
+    """The title of a check: method, rules, learning rate, and the verdict in a word."""
     verdict = "pass" if check["passed"] else "FAIL"
     return f"{check['method']}, {check['param']['rules']}, lr {check['config']['lr']:g}: {verdict}"
 

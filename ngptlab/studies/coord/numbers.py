@@ -14,21 +14,22 @@ from typing_extensions import TypedDict
 from ngptlab.stats.estimates import stderr
 
 FIRST_STEP = 2
-"""First step that is judged. Where the unembedding starts at zero, step 1 moves it alone, and nothing else has a gradient."""
+"""First step that is judged. Where the unembedding starts at zero, only it has a gradient in step 1."""
 
 LIMIT = 0.3
 """Largest |slope| that passes: a factor of 1.23 for each doubling of width.
 
-Right rules give 0 in the limit, wrong ones 0.5 or more: exponents of widths are halves. In between lie finite width (0.1
-at widths from 64 on) and rules that choose a middle on purpose: nuGPT's m^-3/4 stands between m^-1/2 for updates that add up
-as noise and m^-1 for updates that align, so that its slopes may reach 0.25 either way.
-Both signs count: what vanishes with width is as little transferred as what explodes.
+Exponents of width are multiples of a half, so right rules give 0 in the limit and wrong ones 0.5 or more. Two effects lie in
+between. Finite width gives up to 0.1 at widths from 64 on. nuGPT's m^-3/4 is a compromise between m^-1/2, for updates that add
+up as noise, and m^-1, for updates that align, so its slopes may reach 0.25 either way. Both signs count, because an activation
+that vanishes with width transfers no better than one that explodes.
 """
 
 STEP_LIMIT = 2 * LIMIT
-"""Largest |slope| between two neighbouring widths that passes, because a line through (1, 4, 4, 1) is level.
+"""Largest |slope| between two neighbouring widths that passes. A line alone misses (1, 4, 4, 1), which it fits as level.
 
-Twice `LIMIT`: two widths know a slope less well than all of them, and a wrong rule's 0.5 at every doubling is the line's to find.
+It is twice `LIMIT`, because two widths tell a slope less precisely than all of them. A wrong rule's 0.5 at every doubling is
+found by the line.
 """
 
 Quantity = Literal["size", "change"]
@@ -43,9 +44,9 @@ class Point:
     step: int
     kind: str
     size: float
-    """Mean |activation|; times sqrt(d_model) for what has d_model channels where hidden states have unit norm."""
+    """Mean |activation|; times sqrt(d_model) for kinds with d_model channels where hidden states have unit norm."""
     change: float
-    """The same of the difference from step 0 on the same tokens."""
+    """The size of the difference from step 0 on the same tokens."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,15 @@ class Slope:
     quantity: Quantity
     step: int
     slope: float | None
-    """None where a value is zero or not finite."""
+    """Slope of the least-squares line; None where a value is zero or not finite."""
     stderr: float | None
-    """Over seeds; None with one seed."""
+    """Standard error over seeds; None with one seed."""
     steepest: float | None = None
-    """Slope between two neighbouring widths, seeds averaged, where it is farthest from zero; None as `slope`."""
+    """Slope between two neighbouring widths, farthest from zero, mean over seeds; None where `slope` is None."""
 
     @property
     def excess(self) -> float:
-        """The line's slope or the steepest doubling's over its limit, whichever is more; infinite where they are not known."""
+        """The larger of the line's slope and the steepest doubling's, each over its limit; infinite where not known."""
         if self.slope is None or self.steepest is None:
             return math.inf
         return max(abs(self.slope) / LIMIT, abs(self.steepest) / STEP_LIMIT)
@@ -76,7 +77,7 @@ class Slope:
 
 
 def slopes(points: Iterable[Point]) -> list[Slope]:
-    """Least squares through the mean log2 over seeds at each width, for every kind, quantity and step."""
+    """Slopes by least squares through the mean log2 over seeds at each width, for every kind, quantity and step."""
     logs: dict[tuple[str, Quantity, int], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for point in points:
         for quantity, value in (("size", point.size), ("change", point.change)):
@@ -99,7 +100,7 @@ def _fit(by_width: dict[int, list[float]]) -> tuple[float | None, float | None, 
 
 
 def worst(found: Iterable[Slope]) -> list[Slope]:
-    """For every kind and quantity its worst slope over the steps that are judged: nearest to its limit, or farthest beyond."""
+    """The worst slope of every kind and quantity over the judged steps: the one with the greatest `excess`."""
     judged: dict[tuple[str, str], Slope] = {}
     for slope in found:
         key = (slope.kind, slope.quantity)
@@ -109,19 +110,19 @@ def worst(found: Iterable[Slope]) -> list[Slope]:
 
 
 def passed(found: Iterable[Slope]) -> bool:
-    """The verdict: every kind's size and change, at every step judged, within the limits; nothing measured passes nothing."""
+    """The verdict: whether every slope at every judged step is within its limits. A check without slopes does not pass."""
     judged = worst(found)
     return bool(judged) and all(slope.passed for slope in judged)
 
 
 class Measured(TypedDict):
-    """What a coordinate check measured."""
+    """Measurements of a coordinate check."""
 
     method: str
     param: dict[str, Any]
     """Settings of the rules, with their name as `rules`."""
     config: dict[str, Any]
-    """What was trained, with its learning rate as `lr`."""
+    """Settings of the training, with its learning rate as `lr`."""
     points: list[Point]
 
 
@@ -134,6 +135,6 @@ class Check(Measured):
 
 
 def judged(measured: Measured) -> Check:
-    """What was measured, with its verdict."""
+    """The check: measurements with slopes and verdict."""
     found = slopes(measured["points"])
     return {**measured, "limit": LIMIT, "passed": passed(found), "slopes": found}

@@ -1,4 +1,4 @@
-"""A coordinate check on the page: its verdict, computed anew from its points."""
+"""A coordinate check on the page, with the verdict computed anew from its points."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CAPTION = (
 
 
 def study(path: Path) -> list[Study]:
-    """What coord.json says. A size that left the range of a float is a finding, not damage."""
+    """The section of a coord.json. A size that left the range of a float is a result, not damage."""
     measured = read(path, Measured, finite=False)
     points = measured["points"]
     if len({point.width for point in points}) < 2 or not all(point.width > 0 for point in points):

@@ -22,7 +22,7 @@ Activations = dict[str, list[Tensor]]
 
 @torch.no_grad()
 def activations(model: Decoder, tokens_BT: Tensor) -> Activations:
-    """What one forward pass computes: `scores` go to the softmax of attention, `gate v` to the MLP's nonlinearity,
+    """Activations of one forward pass: `scores` go to the softmax of attention, `gate v` to the MLP's nonlinearity,
     `stream` leaves a block, `head input` is the last norm's result before any divisor.
     """
     found: Activations = {kind: [] for kind in KINDS}
@@ -42,7 +42,7 @@ def _hooked(model: Decoder, found: Activations) -> Iterator[None]:
         return lambda module, inputs, output: found["scores"].append(_scores(output[0], output[1], scale))
 
     def gate(module: Any, inputs: tuple[Tensor, Tensor]) -> None:
-        found["gate v"].append(inputs[1][..., : model.dims.d_ff])  # without channels that pad
+        found["gate v"].append(inputs[1][..., : model.dims.d_ff])  # without the channels of padding
 
     handles = [model.norm.register_forward_hook(result("head input"))]
     blocks: Any = model.blocks
@@ -63,12 +63,12 @@ def _hooked(model: Decoder, found: Activations) -> Iterator[None]:
 
 
 def _scores(q_BTHK: Tensor, k_BTHK: Tensor, scale: float) -> Tensor:
-    """Scores of every query against the keys up to its own, a vector."""
+    """Scores of every query against the keys up to its own, as one vector."""
     T = q_BTHK.shape[1]
     scores_BHTT = torch.einsum("bthk,bshk->bhts", q_BTHK, k_BTHK) * scale
     return scores_BHTT[..., torch.ones(T, T, dtype=torch.bool).tril()]
 
 
 def unit_stream(found: Activations, tolerance: float = 1e-3) -> bool:
-    """Whether hidden states have unit norm, by measurement. Then an entry is of the size d_model^-0.5 by construction."""
+    """Whether measured hidden states have unit norm, so that their entries have the size d_model^-0.5 by construction."""
     return all(bool(((h.norm(dim=-1) - 1).abs() < tolerance).all()) for h in found["stream"])

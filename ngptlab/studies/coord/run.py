@@ -1,7 +1,7 @@
 """The coordinate check's measurement: sizes and changes of activations over the first steps, width by width.
 
-Source: arXiv:2203.03466, appendix D.1, and the package mup. A parametrization in which learning rates transfer moves every
-activation by a like amount at every width. Models differ in width alone: depth, head width, batch, seed are the same.
+Source: arXiv:2203.03466, appendix D.1, and the package mup. Where learning rates transfer, training changes every activation
+by a similar amount at every width. Models differ in width alone: depth, head width, batch and seed are the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RulesAt = Callable[[Dims], Rules]
 
 
 class CoordConfig(Section):
-    """What is trained, how long, at which widths."""
+    """Models, widths and training of a coordinate check."""
 
     widths: tuple[PositiveInt, ...] = (64, 128, 256, 512)
     """d_model of the models, ascending; multiples of d_head."""
@@ -35,10 +35,10 @@ class CoordConfig(Section):
     seeds: int = Field(default=3, gt=0)
     """Draws of the initial weights at each width: seeds 0 .. seeds - 1."""
     lr: float = Field(default=2**-8, gt=0)
-    """Large: what ten steps move must not be lost beside what was there. Constant, and the base width's."""
+    """Constant learning rate at the base width. It is large, so that ten steps change activations visibly."""
     init: str = ""
-    """As `optim.init`. Empty: as usual, with the unembedding at zero at all widths where rules divide the hidden state: drawn,
-    its first logits shrink as m^-1/2 by design, and hide what training makes of them."""
+    """As `optim.init`. Empty: the usual one, but with a zero unembedding at all widths where rules divide the hidden state.
+    A random unembedding has first logits that shrink as m^-1/2 by design, which would hide the effect of training."""
     d_head: int = Field(default=16, gt=0)
     num_layers: int = Field(default=2, gt=0)
     vocab_size: int = Field(default=101, gt=1)
@@ -56,7 +56,7 @@ class CoordConfig(Section):
         return self
 
     def dims(self, width: int) -> Dims:
-        """The model of a width."""
+        """The model's sizes at a width."""
         return Dims(
             vocab_size=self.vocab_size,
             num_layers=self.num_layers,
@@ -66,10 +66,10 @@ class CoordConfig(Section):
 
 
 def measure(parts: Parts, rules_at: RulesAt, config: CoordConfig) -> Iterator[Point]:
-    """Every kind at every width, seed and step, from step 0.
+    """Size and change of every kind at every width, seed and step, from step 0.
 
-    All runs see one batch of random tokens, at each step again: gradients of successive steps then add up, which is
-    where wrong exponents show. In float32, with AdamW, without clipping, and with the method's constraint after each step.
+    All runs see the same batch of random tokens at each step. Gradients of successive steps then add up, which exposes wrong
+    exponents. Training is in float32, with AdamW, without clipping, and with the method's constraint after each step.
 
     Raises:
         ConfigError: the machine has less memory than the widest model takes.
@@ -107,14 +107,14 @@ def _run(
             model.after_step()
             optimizer.zero_grad(set_to_none=True)
         now = activations(model, inputs_BT)
-        for kind in filter(now.get, KINDS):  # those that this method has
+        for kind in filter(now.get, KINDS):  # only the kinds that this method has
             factor = gain if kind in STREAM else 1.0
             size, change = _mean_abs(now, kind), _mean_abs(now, kind, first)
             yield Point(width, seed, step, kind, factor * size, factor * change)
 
 
 def _usual(rules_at: RulesAt, config: CoordConfig) -> str:
-    """One draw for all widths: the base, which divides by 1, is one of them."""
+    """The default of `init`, the same for all widths. No width decides alone, because the base width divides by 1."""
     divided = any(rules_at(config.dims(width)).hidden_divisor != 1 for width in config.widths)
     return "unembedding=zero" if divided else Initial().text
 

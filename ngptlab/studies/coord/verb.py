@@ -31,10 +31,14 @@ def add(check: argparse.ArgumentParser) -> None:
     _common(coord)
     coord.add_argument("--widths", type=size, nargs="+", default=[64, 128, 256, 512], metavar="D")
     coord.add_argument("--steps", type=size, default=10, metavar="N")
-    coord.add_argument("--seeds", type=runs, default=3, metavar="N", help="at each width (default: 3)")
-    coord.add_argument("--lr", type=number, default=2**-8, help="the base width's (default: 2^-8)")
-    coord.add_argument("--base", type=size, metavar="D", help="one of the widths (default: the smallest)")
-    coord.add_argument("--head-width", type=size, default=16, metavar="K", help="at all widths (default: 16)")
+    coord.add_argument("--seeds", type=runs, default=3, metavar="N", help="seeds at each width (default: 3)")
+    coord.add_argument("--lr", type=number, default=2**-8, help="at the base width (default: 2^-8)")
+    coord.add_argument(
+        "--base", type=size, metavar="D", help="base width, one of --widths (default: the smallest)"
+    )
+    coord.add_argument(
+        "--head-width", type=size, default=16, metavar="K", help="d_head at all widths (default: 16)"
+    )
     coord.add_argument(
         "--out", type=Path, help="folder of coord.json, .csv, .png and .svg (default: out/coord-...)"
     )
@@ -50,15 +54,17 @@ def add(check: argparse.ArgumentParser) -> None:
     table.add_argument("--head-width", type=size, default=64, metavar="K", help="d_head (default: 64)")
     table.add_argument("--layers", type=size, default=4, metavar="L", help="blocks (default: 4)")
     table.add_argument("--base-layers", type=size, default=0, metavar="L", help="nugpt only (default: none)")
-    table.add_argument("--tokens", type=count, metavar="N", help="of the whole training; nugpt only")
+    table.add_argument("--tokens", type=count, metavar="N", help="tokens of the whole training; nugpt only")
     table.add_argument("--base-tokens", type=size, default=0, metavar="N", help="nugpt only (default: none)")
     table.add_argument("--vocab-size", type=size, default=257, metavar="V", help="default: 257, bytes")
-    table.add_argument("--lr", type=number, default=OptimConfig().lr, help="the base width's (default: 2^-9)")
+    table.add_argument(
+        "--lr", type=number, default=OptimConfig().lr, help="at the base width (default: 2^-9)"
+    )
     table.set_defaults(action=_table)
 
 
 def act(options: argparse.Namespace) -> int:
-    """Each kind of check has an action of its own."""
+    """Not called: each kind of check sets an action of its own."""
     raise AssertionError("argparse requires a kind")
 
 

@@ -1,4 +1,4 @@
-"""Whether a mixture of parts can be trained at all, found out by training it for two steps at toy size."""
+"""Test whether a mixture of parts can be trained at all, by two steps at toy size."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from ngptlab.nn.decoder import Parts
 from ngptlab.optim.groups import make_optimizer
 
 DIMS = Dims(vocab_size=17, num_layers=2, num_heads=4, d_model=16)
-"""Four heads, because one head of keys would fit any number of queries' heads."""
+"""Sizes of the test. There are four heads, because a single head of keys would fit any number of query heads."""
 LR = 2**-9
 
 
 def why_not(parts: Parts) -> str:
-    """Why these parts cannot stand together, in one line; '' where they can.
+    """Why these parts cannot be combined, in one line; '' where they can.
 
-    Building, one update, and the loss after it must succeed and be finite. That a mixture stands does not say that it
-    trains well: a run may still diverge later.
+    Building and one update must succeed, and the loss after it must be finite. A mixture that passes may still diverge later.
     """
     try:
         losses = _dry_run(parts)
-    except Exception as error:  # whatever a part raises in company it was not written for is the answer here
+    except (
+        Exception
+    ) as error:  # whatever error a part raises beside parts it was not written for is the reason
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     for when, loss in zip(("before", "after"), losses, strict=True):
         if not math.isfinite(loss):

@@ -1,4 +1,4 @@
-"""Evidence of ladder.json: what each step adds."""
+"""Evidence of ladder.json: the change of loss by each step."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from ngptlab.stats.doubts import Doubt
 from ngptlab.studies.ladder.numbers import Ladder, RungNumbers
 
 
-def ladder(held: Any, origin: str) -> Evidence:
-    """What each step adds."""
-    read, found = parsed(Ladder, held), Evidence()
-    rungs = {rung["label"]: rung for rung in read["rungs"]}
-    doubts = doubts_of_study(read)
-    for rung in read["rungs"]:
+def ladder(content: Any, origin: str) -> Evidence:
+    """Evidence of each step's change of the loss."""
+    record, evidence = parsed(Ladder, content), Evidence()
+    rungs = {rung["label"]: rung for rung in record["rungs"]}
+    doubts = doubts_of_study(record)
+    for rung in record["rungs"]:
         adds = rung["adds"]
         against = rungs.get(adds["against"]) if adds else None
         if adds is None or against is None:
             continue
-        cumulative = read["mode"] == "cumulative"
-        found.steps.append(
+        cumulative = record["mode"] == "cumulative"
+        evidence.steps.append(
             Step(
                 setting=Setting(
                     origin=origin,
                     params=rung.get("params"),
-                    tokens=read.get("tokens"),
-                    context=read.get("context"),
-                    data=shown(read.get("data", "")),
+                    tokens=record.get("tokens"),
+                    context=record.get("context"),
+                    data=shown(record.get("data", "")),
                 ),
-                base=read["base"],
-                target=read["target"],
-                mode=shown(read["mode"]),
-                seams=_since(read["rungs"], against, rung) if cumulative else tuple(rung["seams"]),
+                base=record["base"],
+                target=record["target"],
+                mode=shown(record["mode"]),
+                seams=_since(record["rungs"], against, rung) if cumulative else tuple(rung["seams"]),
                 adds=Estimate(mean=adds["nats"], half=adds["ci95"], pairs=adds["pairs"]),
                 tuned=_tuned(rung) and _tuned(against),
                 hashes=hashes([*against["runs"], *rung["runs"]]),
                 rungs=(rung["label"], against["label"]),
-                doubts=doubts + _untuned(read, rung, against),
+                doubts=doubts + _untuned(record, rung, against),
             )
         )
-    return found
+    return evidence
 
 
 def _tuned(rung: RungNumbers) -> bool:
@@ -49,7 +49,7 @@ def _tuned(rung: RungNumbers) -> bool:
 
 
 def _untuned(ladder: Ladder, *pair: RungNumbers) -> tuple[Doubt, ...]:
-    """A method itself must be tuned, whichever way a step goes; a mixture records no grid."""
+    """Doubts about rungs that are whole methods and not tuned. Mixtures have no search, so they are not asked."""
     ends = (ladder["base"], ladder["target"])
     return tuple(
         Doubt(kind="tuning", arms=(rung["label"],), text=f"Learning rate of {shown(rung['arm'])}: not tuned.")
@@ -59,7 +59,7 @@ def _untuned(ladder: Ladder, *pair: RungNumbers) -> tuple[Doubt, ...]:
 
 
 def _since(rungs: list[RungNumbers], against: RungNumbers, rung: RungNumbers) -> tuple[str, ...]:
-    """The seams of all steps between two rungs; more than the last one's where a rung has no result."""
+    """The seams that differ between two rungs; those of several steps where a rung between has no result."""
     steps = rungs[rungs.index(against) + 1 : rungs.index(rung) + 1]
     return tuple(seam for step in steps for seam in step["seams"])
 

@@ -1,4 +1,4 @@
-"""The figure of a ladder: final loss of each rung beside what its step adds. The same numbers give the same bytes."""
+"""The figure of a ladder: each rung's final loss beside its step's change. The same numbers give the same bytes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ngptlab.draw.style import INK, SERIES, bars
 from ngptlab.studies.ladder.numbers import Ladder, half
 
 BETTER, WORSE = SERIES[:2]
-"""The sign of the bar says it again."""
+"""Colours of bars below and above zero; the bar's side says the same."""
 
 
 def draw(ladder: Ladder) -> Figure:
-    """The figure, rungs from top to bottom."""
+    """Draw the figure, rungs from top to bottom."""
     rungs = ladder["rungs"]
     figure = Figure(figsize=(8.0, 1.6 + 0.36 * len(rungs)), layout="constrained")
     losses, adds = figure.subplots(1, 2, sharey=True)
@@ -47,7 +47,7 @@ def _losses(axes: Axes, ladder: Ladder) -> None:
 
 
 def _singles(axes: Axes, row: int, values: Sequence[float]) -> None:
-    """A small mark a seed, across the line of the rung."""
+    """Draw a small mark for each seed, across the line of the rung."""
     axes.plot(values, [row] * len(values), "|", color=INK, markersize=7, alpha=0.6, zorder=2.5)
 
 

@@ -39,7 +39,7 @@ def write_ladder(ladder: Ladder, out: Path) -> None:
 
 
 def as_csv(ladder: Ladder) -> str:
-    """A line a rung. Labels stay out: a spreadsheet would take their first sign for a formula's."""
+    """One line for each rung. Labels are left out, because a spreadsheet would read their + or - as a formula."""
     numbers = {rung["label"]: number for number, rung in enumerate(ladder["rungs"])}
     lines = []
     for rung in ladder["rungs"]:
@@ -54,7 +54,7 @@ def as_csv(ladder: Ladder) -> str:
 
 
 def print_ladder(ladder: Ladder, console: Console) -> None:
-    """The table, then what makes it doubtful."""
+    """Print the table, then the warnings."""
     error = over_seeds(len(rung["seeds"]) for rung in ladder["rungs"])
     table = plain_table(
         f"{ladder['base']} to {ladder['target']}, {ladder['mode']}; {error}",

@@ -1,6 +1,6 @@
-"""A ladder between two methods in numbers: the loss of each rung, and what each step adds, paired by seed.
+"""A ladder between two methods in numbers: the loss of each rung and the change by each step, paired by seed.
 
-Rungs without a reason against them are finished runs; whatever is said about them is read from their directories.
+A rung without a `reason` has finished runs, and all its numbers are read from their directories.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ Mode = Literal["cumulative", "leave-one-out"]
 
 
 def half(rung: RungNumbers) -> float | None:
-    """Half-width of the 95% interval of a rung's loss by Student's t over its seeds; None of one seed."""
+    """Half-width of the 95% interval of a rung's loss by Student's t over its seeds; None for one seed."""
     return stats.ci95(rung["final_loss_stderr"], len(rung["seeds"])) if len(rung["seeds"]) > 1 else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """What was planned for a rung, and the runs that came of it."""
+    """A planned rung with its runs."""
 
     label: str
     arm: str
-    """Its method, and the seams that the other lends it."""
+    """Name of its method, with the seams that come from the other method."""
     seams: tuple[str, ...]
     lr: float
     lr_of: str
-    """The method whose learning rate it has; '' where the user set it."""
+    """The method whose learning rate it has; '' where the user set the learning rate."""
     reason: str
-    """Why it has no result; '' where it has one."""
+    """Why the rung has no result; '' where it has one."""
     runs: tuple[Path, ...]
-    """Finished runs, one a seed."""
+    """Finished runs, one for each seed."""
 
 
 class Step(TypedDict):
-    """What one step adds: a difference of final losses. Below zero, the rung is better than `against`."""
+    """The change by one step, a difference of final losses. Below zero, the rung is better than `against`."""
 
     against: str
-    """Label of the rung it is compared with: the last that has a result; in leave-one-out, the first."""
+    """Label of the rung it is compared with: the last one before it with a result; in leave-one-out, the first."""
     nats: float
     stderr: float | None
     """Standard error over the pairs of seeds; None under two."""
     ci95: float | None
     pairs: int
     by_pair: NotRequired[list[float]]
-    """Of each pair of seeds; ladders from before it was kept lack it."""
+    """Difference of each pair of runs with one seed. Older files lack it."""
 
 
 class RungNumbers(TypedDict):
@@ -66,18 +66,18 @@ class RungNumbers(TypedDict):
     lr: float
     lr_of: str
     tuned: bool
-    """Whether it has the settings that a linked search found best for it, as `stats.search` has it."""
+    """Whether it has the settings that a linked search found best, by the rule of `stats.search`."""
     reason: str
     runs: list[str]
     seeds: list[int]
     final_loss_nats: float | None
     losses: NotRequired[list[float]]
-    """Final losses, in the order of the seeds; ladders from before they were kept lack them."""
+    """Final losses, in the order of the seeds. Older files lack them."""
     final_loss_stderr: float | None
     stderr_over: str
-    """`seeds`, or `validation` where there is one seed; '' where there is no result."""
+    """What the standard error is over: `seeds`, or `validation` for one seed; '' where there is no result."""
     step_seconds_median: float | None
-    """Over the steady steps of all seeds."""
+    """Median seconds of the steady steps of all seeds."""
     params: int | None
     adds: Step | None
 
@@ -90,7 +90,7 @@ class Ladder(Searched):
     target: str
     mode: str
     tokens: int | None
-    """Of each run; None where none has a result."""
+    """Tokens of each run; None where no run has a result."""
     context: int | None
     data: str
     rungs: list[RungNumbers]
@@ -152,7 +152,7 @@ def _rung(rung: Rung, arms: dict[str, list[RunRecord]], reference: str) -> RungN
 
 
 def _adds(arm: Sequence[RunRecord], before: Sequence[RunRecord], against: str) -> Step:
-    """The gap at the end. Seeds that both have are pairs, so what a seed does to both cancels."""
+    """The gap at the end, paired over the seeds that both have, so that what a seed does to both cancels."""
     gap = gaps.track(arm, before)
     error = gap.stderr[-1] if gap.stderr else None
     return {
@@ -187,7 +187,7 @@ def _absent(rungs: Sequence[Rung]) -> list[Doubt]:
 
 
 def _tuning(rungs: Sequence[Rung], mode: Mode, arms: doubts.Arms) -> list[Doubt]:
-    """What forbids a claim is a rung's own search that does not bear it; rungs that link none are told by `tuned`."""
+    """Doubts about learning rates. A rung is doubted by its linked search; rungs without one share a sentence."""
     shown = [rung for rung in rungs if not rung.reason]
     linked = {label: arm for label, arm in arms.items() if arm[0].config.optim.search}
     found = doubts.tuning(linked)
@@ -209,7 +209,7 @@ def _tuning(rungs: Sequence[Rung], mode: Mode, arms: doubts.Arms) -> list[Doubt]
 
 
 def _compared(shown: Sequence[Rung], mode: Mode) -> Iterable[tuple[Rung, Rung]]:
-    """(the rung it is compared with, the rung) for each that is compared."""
+    """Pairs (reference rung, rung) that are compared."""
     return pairwise(shown) if mode == "cumulative" else ((shown[0], rung) for rung in shown[1:])
 
 

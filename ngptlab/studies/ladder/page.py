@@ -1,4 +1,4 @@
-"""A ladder on the page: which step does most, and how sure that is."""
+"""A ladder on the page: the step with the largest effect, and how certain it is."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CAPTIONS = {
 
 
 def study(path: Path) -> list[Study]:
-    """What ladder.json says."""
+    """The section of a ladder.json."""
     ladder = read(path, Ladder)
     if not ladder["rungs"]:
         raise damaged(path, "it has no rungs")
@@ -56,7 +56,7 @@ def study(path: Path) -> list[Study]:
 
 
 def answer(ladder: Ladder) -> str:
-    """The step that does most, and the one that does most harm."""
+    """Sentences on the step that lowers the loss most and the one that raises it most."""
     steps = [(" and ".join(rung["seams"]), rung["adds"]) for rung in ladder["rungs"] if rung["adds"]]
     found = sorted(((name, adds) for name, adds in steps if adds), key=lambda step: step[1]["nats"])
     base, target = ladder["base"], ladder["target"]
@@ -77,7 +77,7 @@ def answer(ladder: Ladder) -> str:
 
 
 def _amount(adds: Step) -> str:
-    """'0.0512 ± 0.0130 nats (95% over 3 paired seeds, Student's t)', and what makes it doubtful."""
+    """A change with its interval, as '0.0512 ± 0.0130 nats (95% over 3 paired seeds, Student's t)', and its doubts."""
     size = nats(abs(adds["nats"]), adds["ci95"])
     if adds["stderr"] is None or adds["ci95"] is None:
         return f"{size} nats (one seed: nothing says how far another would move it)"

@@ -1,4 +1,4 @@
-"""The rungs between two methods, as configs. Knows the seam table only: any two methods have a ladder."""
+"""The rungs between two methods, as configs. Only the seam table is used, so any two methods have a ladder."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ngptlab.studies.ladder.numbers import Mode
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A rung that is to be trained, or the reason why it is not."""
+    """A rung to train, or the reason why it can't be trained."""
 
     label: str
     seams: tuple[str, ...]
-    """What this rung changes: against the rung before it, or in leave-one-out against the first."""
+    """Seams that this rung changes against the rung before it, or in leave-one-out against the first."""
     config: RunConfig
     lr_of: str
-    """The method whose learning rate this is; '' where the user set it."""
+    """The method whose learning rate the rung has; '' where the user set the learning rate."""
     reason: str
-    """Why it cannot stand; '' where it can."""
+    """Why the rung can't be trained; '' where it can."""
 
 
 def plan(recipe: Recipe, *, base: str, target: str, mode: Mode, overrides: Overrides) -> list[Planned]:
-    """The rungs from `base` to `target`, in the order of the paper's steps. Configs are resolved, of seed 0.
+    """The rungs from `base` to `target`, in the order of the paper's steps. Configs are resolved and have seed 0.
 
     cumulative: `base`, then one step more at each rung, the last of which is `target`.
     leave-one-out: `target`, then `target` with one step taken back at each rung.
@@ -42,7 +42,7 @@ def plan(recipe: Recipe, *, base: str, target: str, mode: Mode, overrides: Overr
     steps = differing_steps(methods.load(base), methods.load(target))
     if not steps:
         raise ConfigError(f"--from {base} --to {target}: no seam differs, so there is no ladder between them")
-    # Each rung: its label, what it changes, and the seams that `target` fills.
+    # Each rung: its label, the seams that it changes, and the seams that `target` fills.
     if mode == "cumulative":
         lists = [(f"+ {_words(step)}", step, sum(steps[: i + 1], ())) for i, step in enumerate(steps)]
         lists = [(base, (), ()), *lists]
@@ -64,18 +64,18 @@ def _words(step: tuple[str, ...]) -> str:
 def _config(
     recipe: Recipe, base: str, target: str, taken: tuple[str, ...], mode: Mode, overrides: Overrides
 ) -> tuple[RunConfig, str]:
-    """The config of `base` with these seams taken from `target`, and whose learning rate it has.
+    """The config of `base` with these seams taken from `target`, and the method whose learning rate it has.
 
-    A rung that is one of the two methods is named as that method: it is the same run as that of a comparison.
+    A rung that equals one of the two methods has that method's name, so that it is the same run as in a comparison.
     """
     parts = methods.load(base, dict.fromkeys(taken, target))
     method, lent = _identity(parts, base, target, taken, mode)
-    # The learning rate belongs to the constraint on the weights: that decides what a step of a given size does.
+    # The learning rate follows the constraint on the weights, which decides the effect of a step of a given size.
     lr_of = base if parts.after_step == methods.load(base).after_step else target
     arm = recipe.arm(lr_of)
     optim = arm.optim
     if lent or method != lr_of:
-        # They were searched for another model than this one, which may have no alpha at all.
+        # These were searched for another model. This one may have no alpha at all.
         optim = optim.model_copy(update={"lr_grid": (), "search": "", "alpha_init": None})
     arm = arm.model_copy(update={"method": method, "optim": optim, "seams": SeamsConfig(**lent)})
     return methods.resolve(apply(arm, overrides)), "" if "optim.lr" in overrides else lr_of
@@ -84,7 +84,7 @@ def _config(
 def _identity(
     parts: Parts, base: str, target: str, taken: tuple[str, ...], mode: Mode
 ) -> tuple[str, Mapping[str, str]]:
-    """The method that a rung starts from, and the seams that the other lends it."""
+    """The method that a rung is named after, and the seams that come from the other method."""
     for whole in (base, target):
         if parts == methods.load(whole):
             return whole, {}
@@ -95,7 +95,7 @@ def _identity(
 
 
 def _judge(planned: list[Planned], mode: Mode) -> list[Planned]:
-    """The same rungs, with a reason where one cannot stand, or repeats the one that it is compared with."""
+    """The same rungs, with a reason where one can't be trained or repeats the one that it is compared with."""
     judged: list[Planned] = []
     against: Planned | None = None
     for number, rung in enumerate(planned):
@@ -111,7 +111,7 @@ def _judge(planned: list[Planned], mode: Mode) -> list[Planned]:
 
 
 def _numbers(config: RunConfig) -> tuple[object, ...]:
-    """What decides a rung's numbers. Two seams are only defaults of fields that the user may set."""
+    """The config fields and seams that decide a rung's numbers, without two seams that are only defaults of config fields."""
     parts = methods.load(config.method, config.seams.lenders)
     parts = replace(parts, weight_decay=0.0, warmup_steps=0)
     return parts, config.optim.lr, config.optim.weight_decay, config.schedule.warmup_steps

@@ -1,4 +1,4 @@
-"""Train the rungs of a ladder that are missing, each like any other run, and write what they say."""
+"""Train the missing rungs of a ladder, each like any other run, and write the ladder's numbers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Attempt(Cell):
     """A run of a rung, with one seed."""
 
     rung: str = ""
-    """Its rung's label."""
+    """Label of the rung."""
 
     @property
     def title(self) -> str:
@@ -51,7 +51,7 @@ def ladder(
 ) -> tuple[Ladder, int]:
     """Train what is missing under out/runs; write out/ladder.json, .csv, .png and .svg.
 
-    A rung that cannot stand, or of which any run diverges or fails, is named with the reason; the others go on. Returns
+    A rung that can't be trained, or of which any run diverges or fails, is named with the reason; the others go on. Returns
     the numbers, and how many runs failed (one that diverged is a result).
 
     Raises:
@@ -63,7 +63,7 @@ def ladder(
     planned = plan(recipe, base=base, target=target, mode=mode, overrides=overrides or {})
     for rung in planned:
         tell(_announce(rung))
-    # Seed by seed, so that every rung has its first one early.
+    # Seed by seed, so that every rung has its first run early.
     attempts = [
         Attempt(_seeded(rung.config, seed), rung=rung.label)
         for seed in range(recipe.first_seed, recipe.first_seed + seeds)
@@ -81,7 +81,7 @@ def ladder(
 
 
 def _seeded(config: RunConfig, seed: int) -> RunConfig:
-    """Seed n sets both the weights' and the data's, as in a comparison."""
+    """The rung's config with seed n for both weights and data, as in a comparison."""
     data = config.data.model_copy(update={"seed": seed})
     return config.model_copy(update={"seed": seed, "data": data})
 
@@ -94,7 +94,7 @@ def _announce(rung: Planned) -> str:
 
 
 def _climbed(rung: Planned, attempts: Sequence[Attempt], out: Path, failures: Mapping[str, str]) -> Rung:
-    """How the runs of a rung ended, as their directories say."""
+    """How the runs of a rung ended, read from their directories."""
     runs, reasons = [], [rung.reason] if rung.reason else []
     for attempt in attempts:
         ended = outcome(attempt, out, failures)

@@ -1,1 +1,1 @@
-"""Coordinate descent over settings, with as many runs for every method."""
+"""Coordinate descent over settings, with equally many runs for every method."""

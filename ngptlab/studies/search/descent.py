@@ -1,8 +1,8 @@
 """Coordinate descent over a grid of settings, as a pure function of the losses that are known.
 
 A point is an index into the values of each field. `climb` goes along one field after the other to a neighbour with a lower
-loss, until no neighbour along any field is lower. Losses that it needs and that are not known end it: the caller has them
-measured, and calls it again. So a search that was stopped goes on, on any machine, where its losses are known.
+loss, until no neighbour along any field is lower. It stops where it needs unknown losses. The caller measures them and calls
+it again, so a search that was stopped can go on, on any machine that has its losses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Loss = Callable[[Point], float | None]
 
 
 def climb(sizes: Sequence[int], start: Point, loss: Loss) -> tuple[Point, list[Point]]:
-    """Where descent from `start` has come to, and the points whose losses it needs to go on; none where it has ended.
+    """The point that descent from `start` has reached, and points whose losses it needs next; none where it has ended.
 
     Args:
         sizes: number of values of each field.
@@ -40,7 +40,7 @@ def climb(sizes: Sequence[int], start: Point, loss: Loss) -> tuple[Point, list[P
 def diagonals(sizes: Sequence[int], at: Point, loss: Loss) -> list[Point]:
     """Points not measured yet that differ from `at` by a step in two fields, or in three, ...; in a fixed order.
 
-    For an arm with fewer fields than another, whose descent ends earlier: both are given the same number of runs.
+    They serve an arm with fewer fields than another. Its descent ends earlier, but both have the same number of runs.
     """
     found = []
     for many in range(2, len(sizes) + 1):
@@ -66,11 +66,11 @@ def next_points(
     losses: Mapping[str, Mapping[Point, float]],
     budget: int | None = None,
 ) -> dict[str, list[Point]]:
-    """What each arm is to measure next; nothing for any arm where the search has ended.
+    """The points that each arm measures next; none for any arm where the search has ended.
 
-    `budget` is the most points that an arm may have; its descent may then end before no neighbour is lower.
+    `budget` is the most points of an arm. With it, descent may end although a neighbour is lower.
 
-    All arms are given as many runs as the one whose descent takes the most. What an arm has left over goes to diagonal
+    All arms have as many runs as the one with the longest descent. An arm spends runs that are left over on diagonal
     neighbours of its best point; if one of them is better, descent goes on from there.
     """
     at, wanted = {}, {}
@@ -86,7 +86,7 @@ def next_points(
     found = {}
     for arm, known in losses.items():
         near = diagonals(sizes[arm], at[arm], known.get) + rest(sizes[arm], at[arm], known.get)
-        # The rest holds the diagonals again: a point given twice would be trained by two processes at once.
+        # `rest` repeats the diagonals, and a point named twice would be trained by two processes at once.
         found[arm] = list(dict.fromkeys(near))[: most - len(known)]
     return found
 

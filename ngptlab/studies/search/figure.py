@@ -1,4 +1,4 @@
-"""The figure of a search: for every field, the loss over its values with all else at the best settings of each method."""
+"""The figure of a search: for every field, the loss over its values, with other fields at each method's best."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ngptlab.stats.learning_rate import show_rate
 from ngptlab.stats.search import Search, Settings, Value
 
 Curve = list[tuple[int, float]]
-"""Places of the values that were tried, from the lowest, and the mean loss at each."""
+"""Indices of the values that were tried, from the lowest, and the mean loss at each."""
 
 
 def draw(search: Search) -> Figure:
-    """The figure, a panel a field."""
+    """Draw the figure, a panel for each field."""
     fields = list(search.space)
     figure = Figure(figsize=(max(4.5, 2.6 * len(fields)), 3.6), layout="constrained")
     panels = figure.subplots(1, len(fields), sharey=True, squeeze=False)[0]
@@ -38,7 +38,7 @@ def draw(search: Search) -> Figure:
 
 
 def along(search: Search, method: str, path: str) -> Curve:
-    """Losses over the values of one field, all others at the method's best; without runs that diverged."""
+    """Losses over the values of one field, other fields at the method's best, without runs that diverged."""
     found = search.best(method)
     if found is None or path not in found[0]:
         return []
@@ -51,7 +51,7 @@ def along(search: Search, method: str, path: str) -> Curve:
 
 
 def _places(search: Search, path: str) -> dict[Value, int]:
-    """The values of a field that any method tried, numbers in order; else in the order given."""
+    """The values of a field that any method tried: numbers in rising order, others in the order given."""
     tried = list(dict.fromkeys(c.settings[path] for c in search.cells if path in c.settings))
     if all(isinstance(value, int | float) for value in tried):
         tried.sort(key=lambda value: float(value))  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def _shown(path: str, value: Value) -> str:
 
 
 def _limits(search: Search) -> tuple[float, float]:
-    """From the best loss to somewhat above three quarters of all: a run far off would flatten what is near."""
+    """Limits of the axis, from the best loss to just above the third quartile, because a far one would flatten the rest."""
     losses = [c.loss_nats for c in search.cells if c.loss_nats is not None and math.isfinite(c.loss_nats)]
     low, high = min(losses), float(np.quantile(losses, 0.75))
     room = max(high - low, 1e-3)

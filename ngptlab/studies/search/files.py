@@ -1,4 +1,4 @@
-"""A search as files: search.json, which configs link, search.csv with a line a run, search.png and .svg."""
+"""A search as files: search.json, which configs link, search.csv with a line for each run, search.png and .svg."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def write_search(search: Search, out: Path) -> None:
 
 
 def as_csv(search: Search) -> str:
-    """A line a run: method, seed, the searched fields, how it ended, and the hash of its config."""
+    """One line for each run: method, seed, the searched fields, how it ended, and the hash of its config."""
     columns = ["method", "seed", *search.space, "status", "loss_nats", "hash"]
     return as_text(columns, ({**cell.settings, **cell.model_dump()} for cell in search.cells))

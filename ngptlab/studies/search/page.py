@@ -1,4 +1,4 @@
-"""A search on the page: what was best for each method, and what it was given."""
+"""A search on the page: each method's best settings and its number of runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OF_A_COMPARISON = False
 
 
 def study(path: Path) -> list[Study]:
-    """What search.json says."""
+    """The section of a search.json."""
     search = read_search(path)
     edges = [
         f"{stem(method)}: {', '.join(found)}" for method in search.fixed if (found := search.edges(method))

@@ -1,4 +1,4 @@
-"""A search over several fields for several methods: coordinate descent, with as many runs for each."""
+"""A search over several fields for several methods: coordinate descent, with equally many runs for each."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ SEARCH_SETS = {"method": "--methods", "seed": "--seeds", "data.seed": "--seeds",
 
 @dataclass
 class Arm:
-    """A method in a search: the values of each field that it can have, and what is known of them."""
+    """A method in a search: the values of each field that it can have, its cells and their losses."""
 
     config: RunConfig
     space: dict[str, list[str]]
     start: Point
-    """The recipe's own values where they are among those given, else the first given."""
+    """Start of the descent: the recipe's own values where they are among those given, else the first ones given."""
     cells: dict[Point, list[Cell]] = field(default_factory=dict)
     losses: dict[Point, float] = field(default_factory=dict)
 
@@ -68,11 +68,11 @@ def search(
 ) -> tuple[Search, list[CellRow]]:
     """Descend for every method; train what is missing under out/runs; write search.json, .csv, .png and .svg into `out`.
 
-    `points` is the most settings that a method is given; None: until no neighbour is lower.
-    A value that a method refuses is none of its values. A run that diverges has an infinite loss.
+    `points` is the most settings of a method; None: until no neighbour is lower. A value that a method refuses is left out for
+    it. A run that diverges has an infinite loss.
 
     Raises:
-        LabError: wrong settings or data, or a run that failed: without its loss the search can't go on.
+        LabError: wrong settings or data, or a run that failed, because the search can't go on without its loss.
         SweepStopped: a signal asked for it; the same command goes on.
     """
     names = tuple(methods) or recipe.methods
@@ -132,10 +132,10 @@ def _arm(
 def _values(
     config: RunConfig, path: str, values: Sequence[str], fitting: Resolve, tell: Callable[[str], None]
 ) -> dict[str, str]:
-    """The values that a method takes, as they were given, by what they are: '0.1' and '1e-1' would be one run.
+    """The values that a method accepts: as resolved -> as given. '0.1' and '1e-1' are one value, because they are one run.
 
     Raises:
-        ConfigError: a value is none that any config could have.
+        ConfigError: a value is one that no config can have.
     """
     taken: dict[str, str] = {}
     for value in values:
@@ -153,7 +153,7 @@ def _values(
 
 
 def _cells(arm: Arm, points: Sequence[Point], seeds: int, fitting: Resolve) -> list[Cell]:
-    """The cells of points, which the arm knows from then on."""
+    """The cells of these points, which are added to the arm where they are new."""
     for point in points:
         if point not in arm.cells:
             settings = arm.settings(point)
@@ -166,7 +166,9 @@ def _cells(arm: Arm, points: Sequence[Point], seeds: int, fitting: Resolve) -> l
                     )
                     for seed in range(seeds)
                 ]
-            except ConfigError:  # fine one by one, and refused together: as bad as a run that diverges
+            except (
+                ConfigError
+            ):  # each value is accepted alone but not together: counted as a run that diverged
                 arm.cells[point], arm.losses[point] = [], math.inf
     return [cell for point in points for cell in arm.cells[point]]
 
@@ -211,7 +213,7 @@ def _found(
 
 
 def tried_of(cell: Cell, row: CellRow, space: Iterable[str]) -> Tried:
-    """A cell that is over, as a search has it: `space` are the paths of the fields that were searched."""
+    """A cell that is over, as a record of a search. `space` holds the paths of the searched fields."""
     return Tried(
         hash=row.hash,
         method=cell.config.method,

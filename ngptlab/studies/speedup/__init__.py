@@ -1,1 +1,1 @@
-"""How many times a method's tokens the baseline needs for its loss."""
+"""The speed-up: how many times a method's tokens the baseline needs to reach the method's loss."""

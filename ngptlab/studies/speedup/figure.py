@@ -16,7 +16,7 @@ MARKERS = {"measured": "o", "at least": "^", "at most": "v"}
 
 
 def draw(speedups: Sequence[SpeedUp]) -> Figure:
-    """The figure, all speed-ups in one panel."""
+    """Draw the figure, all speed-ups in one panel."""
     lines = math.ceil(len(speedups) / 2)
     figure = Figure(figsize=(7.0, 4.2 + 0.18 * lines), layout="constrained")
     axes = figure.add_subplot()
@@ -39,7 +39,7 @@ def draw(speedups: Sequence[SpeedUp]) -> Figure:
 
 
 def _line(axes: Axes, speedup: SpeedUp, index: int) -> None:
-    """Only measured factors are joined: a bound is no place on the curve."""
+    """Draw one speed-up. Only measured factors are joined, because a bound is no point of the curve."""
     colour, dash = SERIES[index % len(SERIES)], "-" if speedup["kind"] == "by length" else ":"
     label = f"{speedup['method']} over {speedup['baseline']}, {speedup['kind']}, {speedup['schedule']}"
     measured = [p for p in speedup["points"] if p["factor"]["bound"] == "measured"]
@@ -63,7 +63,7 @@ def _line(axes: Axes, speedup: SpeedUp, index: int) -> None:
 
 
 def count(value: float) -> str:
-    """1200000 -> '1.2M'."""
+    """A count in short form: 1200000 -> '1.2M'."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g}{letter}"

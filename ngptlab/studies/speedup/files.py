@@ -1,4 +1,4 @@
-"""Speed-ups as files and as a table: `speedup.csv` has a line a point; the numbers in full stand in the caller's JSON."""
+"""Speed-ups as files and as a table. `speedup.csv` has a line for each point; the caller's JSON has all numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEADINGS = ("steps", "loss (nats)", "baseline's tokens", "95% interval (t)", "ba
 
 
 def write_speedups(speedups: Sequence[SpeedUp], out: Path) -> None:
-    """Write speedup.csv, speedup.png and speedup.svg into `out`, or remove earlier ones where there is nothing to tell.
+    """Write speedup.csv, speedup.png and speedup.svg into `out`, or remove earlier ones where there is no speed-up.
 
     An OSError is the caller's to explain.
     """
@@ -40,7 +40,7 @@ def write_speedups(speedups: Sequence[SpeedUp], out: Path) -> None:
 
 
 def as_csv(speedups: Sequence[SpeedUp]) -> str:
-    """A line a point. `bound` holds for all numbers of the baseline in its line; empty: not known."""
+    """One line for each point. `bound` holds for all numbers of the baseline in its line; empty: not known."""
     rows: list[dict[str, object]] = []
     for speedup in speedups:
         for point in speedup["points"]:
@@ -59,7 +59,7 @@ def as_csv(speedups: Sequence[SpeedUp]) -> str:
 
 
 def print_speedups(speedups: Sequence[SpeedUp], console: Console) -> None:
-    """A table for each, in multiples of the method's tokens and seconds; its sentence; then every doubt, once."""
+    """Print a table and a sentence for each, in multiples of the method's tokens and seconds; then every doubt, once."""
     for speedup in speedups:
         title = f"{speedup['method']} over {speedup['baseline']}, {speedup['kind']}, {speedup['schedule']}"
         table = plain_table(title, HEADINGS, wrapped=HEADINGS)

@@ -17,26 +17,26 @@ from ngptlab.stats.speedup import Bounded, Point, points, times
 
 Kind = Literal["by length", "within runs"]
 LENGTH = ("train.steps", "schedule.warmup_steps")
-"""Fields in which runs of several lengths may differ: a warm-up that the method decides depends on the length."""
+"""Fields in which runs of several lengths may differ. Warm-up is one, because a method's default depends on the length."""
 
 
 class SpeedUpPoint(TypedDict):
-    """What the baseline needs for the loss that the method has after `steps`."""
+    """Costs of the baseline to reach the loss that the method has after `steps`."""
 
     steps: int
     tokens: Annotated[int, Field(gt=0)]
     loss_nats: float
-    """The method's, mean over the seeds."""
+    """Loss of the method, mean over the seeds."""
     baseline_tokens: Bounded
     baseline_steps: Bounded
     baseline_flops: Bounded
     """Counted from sizes (`ngptlab/flops.py`)."""
     baseline_seconds: Bounded | None
-    """At the baseline's median step time; None where that is not recorded."""
+    """Seconds at the baseline's median step time; None where that is not recorded."""
     factor: Bounded
-    """Of tokens, and so of steps. Above one, the method needs less."""
+    """Baseline's tokens over the method's, and so of steps. Above one, the method needs fewer."""
     interval: list[Bounded] | None
-    """95%, by Student's t over the seeds; None of one seed, and where a bound is in the way."""
+    """95% interval by Student's t over the seeds; None for one seed, and where a value is only a bound."""
     by_seed: list[Bounded]
     """The factor from each seed's own runs, in the order of the seeds."""
     flops_factor: Bounded
@@ -49,13 +49,13 @@ class SpeedUp(Doubted):
     method: str
     baseline: str
     kind: Kind
-    """`by length`: from ends of runs of several lengths. `within runs`: from points half-way, which are no ends of shorter
-    runs. The cooldown of a shorter run would have come earlier."""
+    """`by length`: from final losses of runs of several lengths. `within runs`: from validations during runs. These are no
+    ends of shorter runs, whose cooldown would have come earlier."""
     runs: str
-    """What the runs are: full schedules, or cooldown branches of one trunk for each method and seed."""
+    """Kind of runs: full schedules, or cooldown branches of one trunk for each method and seed."""
     schedule: str
     seeds: list[str]
-    """Seeds that both arms have at every length, and no others are used."""
+    """Seeds that both arms have at every length. No others are used."""
     lengths: list[int]
     """Steps at which the baseline was measured."""
     points: list[SpeedUpPoint]
@@ -63,7 +63,7 @@ class SpeedUp(Doubted):
 
 
 Losses = dict[Seeds, dict[int, float]]
-"""Losses by step, by seed."""
+"""Losses by step, for each seed."""
 
 
 def by_length(ours: Sequence[RunRecord], theirs: Sequence[RunRecord]) -> SpeedUp | None:
@@ -98,7 +98,7 @@ def _ends(arm: Sequence[RunRecord]) -> Losses:
 
 
 def _complete(mine: Losses, base: Losses) -> tuple[list[Seeds], list[int], list[int]]:
-    """Seeds of both arms, and the steps of each arm at which all of these were measured."""
+    """Seeds of both arms, and the steps of each arm at which all these seeds were measured."""
     seeds = sorted(mine.keys() & base.keys())
     if not seeds:
         return [], [], []
@@ -163,7 +163,7 @@ def _schedule(config: RunConfig) -> str:
 
 
 def _priced(point: Point, ours: Sequence[RunRecord], theirs: Sequence[RunRecord]) -> SpeedUpPoint:
-    """The tokens as steps, operations and seconds."""
+    """The baseline's tokens as steps, operations and seconds."""
     config, base = ours[0].config, theirs[0].config
     flops, base_flops = ours[0].flops_per_token, theirs[0].flops_per_token
     seconds, base_seconds = costs.token_seconds(ours), costs.token_seconds(theirs)
@@ -202,7 +202,7 @@ def _doubts(
 
 
 def summary(speedup: SpeedUp) -> str:
-    """The factor at the greatest length at which it was measured, and what is beyond the baseline's losses at the end."""
+    """Sentences on the factor at the greatest length with a measured one, and on final losses beyond the baseline's."""
     method, base, points = speedup["method"], speedup["baseline"], speedup["points"]
     said = []
     for point in [p for p in points if p["factor"]["bound"] == "measured"][-1:]:

@@ -1,4 +1,4 @@
-"""Evidence of a speed-up, from the file that holds it or from the runs."""
+"""Evidence of a speed-up, from a file of results or from runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ngptlab.studies.speedup.numbers import SpeedUp
 def savings(
     speedup: SpeedUp, setting: Setting, hashes: tuple[str, ...], doubts: Sequence[Doubt]
 ) -> list[Savings]:
-    """Savings from whole runs. Points within runs give none, because a point half-way is not the end of a shorter run."""
+    """Savings from whole runs; None for points within runs, because a point half-way is not the end of a shorter run."""
     if speedup["kind"] != "by length" or not speedup["points"]:
         return []
     points = sorted(speedup["points"], key=lambda point: point["tokens"])

@@ -34,7 +34,7 @@ CAPTION = (
 
 
 def study(speedups: Sequence[SpeedUp], whose: str) -> Study:
-    """Speed-ups `whose` runs are those of a study, or those given; either's files hold them."""
+    """The section of speed-ups. `whose` names their runs: a study's, or those given to the report."""
     warnings = dict.fromkeys(warning for speedup in speedups for warning in speedup["warnings"])
     return Study(
         kind="speed-up",
@@ -51,7 +51,7 @@ def study(speedups: Sequence[SpeedUp], whose: str) -> Study:
 
 
 def answer(speedups: Sequence[SpeedUp]) -> str:
-    """For each pair of methods: its summary, or of several schedules the least and the greatest factor."""
+    """A sentence for each pair of methods: its summary, or with several schedules the least and the greatest factor."""
     pairs: dict[tuple[str, str], list[SpeedUp]] = {}
     for speedup in speedups:
         pairs.setdefault((speedup["method"], speedup["baseline"]), []).append(speedup)
@@ -73,7 +73,7 @@ def _one(speedup: SpeedUp) -> str:
 
 
 def _several(speedups: Sequence[SpeedUp]) -> str:
-    """Over the schedules of a cooldown study."""
+    """The sentence over the schedules of a cooldown study."""
     method, base = speedups[0]["method"], speedups[0]["baseline"]
     last = [(point["factor"]["value"], speedup, point) for speedup, point in _last_measured(speedups)]
     if not last:

@@ -1,1 +1,1 @@
-"""A grid of runs over methods, parametrizations, widths, learning rates and seeds: does the best one move with width?"""
+"""A grid of runs over methods, rules, widths, learning rates and seeds: does the best learning rate move with width?"""

@@ -11,14 +11,14 @@ from ngptlab.claims.reading import Reader, parsed, shown
 from ngptlab.stats.cells import CellRow, Sweep
 
 
-def sweep(held: Any, origin: str) -> Evidence:
-    """sweep.json."""
-    return _grid(parsed(Sweep, held)["cells"], origin)
+def sweep(content: Any, origin: str) -> Evidence:
+    """Evidence of a sweep.json."""
+    return _grid(parsed(Sweep, content)["cells"], origin)
 
 
-def sweep_rows(held: Any, origin: str) -> Evidence:
-    """sweep.csv."""
-    return _grid(parsed(list[CellRow], held), origin)
+def sweep_rows(content: Any, origin: str) -> Evidence:
+    """Evidence of a sweep.csv."""
+    return _grid(parsed(list[CellRow], content), origin)
 
 
 def _grid(cells: Sequence[CellRow], origin: str) -> Evidence:

@@ -1,4 +1,4 @@
-"""The figure of a sweep: loss against learning rate, a curve a width, a column a set of rules, a row a method."""
+"""The figure of a sweep: loss against learning rate. Curves are widths, columns sets of rules, rows methods."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from ngptlab.stats.curve import Curve
 from ngptlab.stats.transfer import Finding
 
 MATH = STYLE | {"text.parse_math": True}
-"""Learning rates stand as powers of two."""
+"""Style for learning rates written as powers of two."""
 LINES = ("solid", "dashed", "dotted", "dashdot")
-"""Dashes repeat what colour says, for print in grey."""
+"""Dashes that repeat what colour says, for print in grey."""
 
 HEADROOM = 0.75
-"""Of each row's spread from the lowest loss up, the share of points shown; what diverges would flatten all else."""
+"""Fraction of a row's points, from the lowest loss up, that fit into the panel. Diverging ones would flatten the rest."""
 
 CAPTION_INCHES = 0.45
 
 
 def drawable(findings: Sequence[Finding]) -> bool:
-    """Whether there is a loss."""
+    """Whether a finding has a loss to draw."""
     return bool(_finite_losses(findings))
 
 
 def draw(findings: Sequence[Finding], *, title: str) -> Figure:
-    """The figure of findings that are `drawable`, to be written in the style MATH."""
+    """Draw the figure of findings that are `drawable`, to be written in the style MATH."""
     methods = list(dict.fromkeys(f.method for f in findings))
     params = list(dict.fromkeys(f.rules for f in findings))
     widths = sorted({curve.width for f in findings for curve in f.curves})
@@ -74,7 +74,7 @@ def _curve(axes: Axes, curve: Curve, index: int) -> None:
         for single in curve.losses:
             finite = np.where(np.isfinite(single), single, np.nan)
             axes.plot(x, finite, color=colour, linewidth=0.5, alpha=0.6, zorder=1.5)
-    # Learning rates that diverged stand as crosses at the top of the panel: worse than all others, and not hidden.
+    # Learning rates that diverged are crosses at the top of the panel, above all others and not hidden.
     gone = x[np.isnan(y)]
     if len(gone):
         height = np.full(len(gone), 0.97 - 0.04 * index)
@@ -94,7 +94,7 @@ def _finite_losses(findings: Sequence[Finding]) -> list[float]:
 
 
 def _frame(axes: Axes, findings: Sequence[Finding]) -> None:
-    """Up to the third quartile of a row's losses, and never below any curve's optimum."""
+    """Set the y axis up to the third quartile of a row's losses, and at least up to every curve's optimum."""
     losses = _finite_losses(findings)
     if not losses:
         return

@@ -1,4 +1,4 @@
-"""A sweep as files: sweep.json, sweep.csv with a line a cell, sweep.png and .svg. Same runs, same bytes."""
+"""A sweep as files: sweep.json, sweep.csv with a line for each cell, sweep.png and .svg. Same runs, same bytes."""
 
 from __future__ import annotations
 

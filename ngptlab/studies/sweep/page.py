@@ -1,4 +1,4 @@
-"""A sweep on the page: how far the best learning rate moves with width. Computed anew from the sweep's cells."""
+"""A sweep on the page: how far the best learning rate moves with width, computed anew from the sweep's cells."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CAPTION = (
 
 
 def study(path: Path) -> list[Study]:
-    """What sweep.json says."""
+    """The section of a sweep.json."""
     cells = read(path, Sweep)["cells"]
     if not all(cell.lr > 0 and cell.width > 0 for cell in cells):
         raise damaged(path, "a cell's learning rate or width is not above zero")
@@ -65,7 +65,7 @@ def study(path: Path) -> list[Study]:
 
 
 def answer(findings: Sequence[Finding]) -> str:
-    """The shift of each method under each set of rules, and what it means."""
+    """A sentence on the shift of each method under each set of rules, with its verdict."""
     shifts = [
         f"{number(finding.shift.slope, '+z.2f').text}{_error(finding.shift.stderr)} for {_whose(finding)} "
         f"({judge(finding.curves, finding.shift)})"
@@ -82,7 +82,7 @@ def answer(findings: Sequence[Finding]) -> str:
 
 
 def _error(stderr: float | None) -> str:
-    """Of the line, which decides: two of it are held against the limit (`verdict.judge`)."""
+    """Standard error of the line, as text. The verdict compares twice this error with the limit (`verdict.judge`)."""
     return " (two widths: no error)" if stderr is None else f" ± {stderr:.2f}"
 
 

@@ -1,7 +1,7 @@
-"""A grid becomes a list of cells, each the config of one run. Imports no torch: the caller brings what asks the methods.
+"""Turn a grid into a list of cells, each the config of one run. Imports no torch: the caller passes `resolve`.
 
-Cells with one hash are one cell. The hash is all that is looked at: at the base width the rules of muP change nothing, yet
-such a run differs from SP's in a field under the hash, so both are trained and should come out equal. That is a check.
+Cells with the same hash are one cell, and nothing else makes them one. At the base width the rules of muP change nothing, but
+a muP run has another hash than SP's. Both are trained, and should give equal results. That is a check.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ngptlab.overrides import Overrides, apply
 from ngptlab.recipes import Recipe
 
 Resolve = Callable[[RunConfig], RunConfig]
-"""Puts in what the method decides, or raises a ConfigError where the settings don't fit it."""
+"""Fills in the fields that the method decides, or raises a ConfigError where the settings don't fit the method."""
 
 OF_RUNS = {"method": "--methods", "seed": "--seeds", "data.seed": "--seeds"}
 """Fields that any grid of runs decides, and the option that sets each."""
@@ -33,7 +33,7 @@ SET_BY = {
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What is crossed with what."""
+    """The factors that are crossed."""
 
     methods: tuple[str, ...]
     params: tuple[str, ...]
@@ -42,17 +42,17 @@ class Grid:
     seeds: int
     base_width: int
     fields: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Any other fields by their paths, and the values that each is given."""
+    """Values of any other fields, by path."""
 
     @property
     def settings(self) -> list[dict[str, str]]:
-        """Every combination of values of `fields`; one, of nothing, where there are none."""
+        """Every combination of values of `fields`; one empty combination where there are no fields."""
         paths = [path for path, _ in self.fields]
         return [dict(zip(paths, values, strict=True)) for values in product(*(v for _, v in self.fields))]
 
 
 def changed(recipe: Recipe, overrides: Overrides) -> Recipe:
-    """The recipe with fields replaced; learning rates tuned for single methods go, because the grid has its own.
+    """The recipe with fields replaced, and without learning rates tuned for single methods, because the grid has its own.
 
     Raises:
         ConfigError: a field is one that the grid sets, or a value is wrong.
@@ -62,14 +62,14 @@ def changed(recipe: Recipe, overrides: Overrides) -> Recipe:
 
 
 def check_free(verb: str, set_by: Mapping[str, str], overrides: Iterable[str]) -> None:
-    """Raises ConfigError where a field is overridden that the verb decides."""
+    """Raise ConfigError where a field is overridden that the verb decides."""
     for field in overrides:
         if field in set_by:
             raise ConfigError(f"--{field.replace('_', '-')}: {verb} sets it; give {set_by[field]}")
 
 
 def check_parts(parts: Mapping[str, Sequence[object]], seeds: int) -> None:
-    """Raises ConfigError where an option's part of a grid names something twice, or there is no seed."""
+    """Raise ConfigError where an option's part of a grid names something twice, or where there is no seed."""
     for option, given in parts.items():
         if len(set(given)) < len(given):
             raise ConfigError(f"--{option}: given {' '.join(map(str, given))}; name each once")
@@ -88,12 +88,12 @@ def grid_of(
     base_width: int = 0,
     fields: Mapping[str, Sequence[str]] | None = None,
 ) -> Grid:
-    """The grid asked for; what is not given comes from the recipe's own.
+    """The requested grid. Parts that are not given come from the recipe.
 
     `fields` are crossed with the rest: any field of the config by its path, and the values that it is given.
 
     Raises:
-        ConfigError: a part is given nowhere, twice the same, or out of range.
+        ConfigError: a part is given nowhere, names something twice, or is out of range.
     """
     own = recipe.sweep
     if not lrs and own is None:
@@ -123,7 +123,7 @@ def plan(recipe: Recipe, grid: Grid, *, resolve: Resolve) -> list[Cell]:
     Raises:
         ConfigError: the recipe is wrong by itself, a width doesn't fit, or no cell is left to train.
     """
-    # A mistake in what all cells share is the user's to mend; only what the grid adds can make a cell "not applicable".
+    # An error in the shared settings is reported to the user. Only values of the grid can make a cell "not applicable".
     arms = {method: recipe.arm(method) for method in grid.methods}
     for width in grid.widths:
         _whole_heads("--widths", width, recipe.config.model)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ngptlab import methods as all_methods
 from ngptlab.config import Dims, RunConfig
 from ngptlab.errors import ConfigError
-from ngptlab.experiment import initial_model
+from ngptlab.initial_model import initial_model
 from ngptlab.jobs.executor import Executor
 from ngptlab.jobs.local import Local, SweepStopped, studying
 from ngptlab.ledger.book import Ledger
@@ -34,7 +34,7 @@ def sweep(
     """Train every cell of the grid that is missing, under out/runs; write sweep.csv, .json, .png and .svg into `out`.
 
     Raises:
-        LabError: wrong settings or data. What goes wrong in one cell is in its row, and no error.
+        LabError: wrong settings or data. A failure of one cell is no error; it stands in the cell's row.
         SweepStopped: a signal asked for it; cells under way were saved, and the table holds what is known.
     """
     cells = plan(recipe, grid, resolve=Fitting())
@@ -51,7 +51,7 @@ def sweep(
 
 
 class Fitting:
-    """Resolves a config, and builds its model once for each method, rules, size and start of alpha: what can be refused."""
+    """Resolves a config. Builds a model once for each method, rules, size and start of alpha, because these can be refused."""
 
     def __init__(self) -> None:
         self._refusals: dict[tuple[str, str, int, Dims, float | None], str] = {}

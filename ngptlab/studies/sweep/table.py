@@ -1,4 +1,4 @@
-"""One tidy table of a sweep, read from its run directories."""
+"""The table of a sweep, read from its run directories."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAST_STEPS = 50
 
 
 def rows(cells: Sequence[Cell], out: Path, failures: Mapping[str, str]) -> list[CellRow]:
-    """A line for each cell; `failures` are the crashes that left no word in their run directory, by hash."""
+    """One row for each cell. `failures` are reasons of crashes that are not in the run directory, by hash."""
     return [_row(cell, out, outcome(cell, out, failures)) for cell in cells]
 
 

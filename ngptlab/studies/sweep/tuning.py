@@ -1,4 +1,4 @@
-"""What a search found for each method, and how much it was given: the best cell, the runs spent, and what sits on an edge."""
+"""The result of a grid as a search: each method's best cell, its number of runs, and fields on an edge."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ngptlab.stats.estimates import mean
 from ngptlab.stats.learning_rate import show_rate
 
 Point = tuple[float, str]
-"""A learning rate, and the other settings in a line."""
+"""A learning rate, and the other settings as text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,16 +24,16 @@ class Searched:
     lr: float
     settings: str
     loss_nats: float
-    """Mean over the seeds of the best cell. The seeds that chose it flatter it: report others."""
+    """Mean loss of the best cell over the seeds that selected it. It is biased downwards, so other seeds are reported."""
     seeds: int
     runs: int
-    """All runs that this arm was given, those that diverged included."""
+    """Number of the arm's runs, with those that diverged."""
     edges: tuple[str, ...]
     """Fields whose best value is the first or last of several numbers that were tried."""
 
 
 def best(table: Sequence[CellRow]) -> list[Searched]:
-    """The best point of every arm. A point counts where all seeds of the table ended: the lucky one of three is no mean."""
+    """The best point of every arm. A point counts only where all seeds of the table ended, because part of them is biased."""
     seeds = {row.seed for row in table}
     arms: dict[tuple[str, str, int], list[CellRow]] = {}
     for row in table:
@@ -91,7 +91,7 @@ def _numbers(settings: str) -> list[tuple[str, float]]:
 
 
 def searched(table: Sequence[CellRow]) -> list[str]:
-    """A line for each method and width, then whether all were given the same."""
+    """A line for each method and width, then a warning where they had different numbers of runs."""
     arms = best(table)
     lines = [
         f"Best of {arm.runs} runs for {arm.method} ({arm.param}, width {arm.width}): {arm.loss_nats:.4f} nats at "

@@ -44,7 +44,7 @@ def write_target(target: Target, out: Path) -> None:
 
 
 def as_csv(target: Target) -> str:
-    """A line a method; lists are separated by blanks."""
+    """One line for each method; lists are separated by blanks."""
     lines = []
     for arm in target["arms"]:
         line: dict[str, object] = {**arm, "level": target["level"]}
@@ -59,7 +59,7 @@ def as_csv(target: Target) -> str:
 
 
 def goal(target: Target) -> str:
-    """The target as a sentence's part."""
+    """The target as part of a sentence."""
     if target["target_method"] is None:
         return f"a final validation loss of {target['target_nats']:.10g} nats"
     seeds = next(len(arm["seeds"]) for arm in target["arms"] if arm["method"] == target["target_method"])
@@ -80,7 +80,7 @@ def rule(target: Target) -> str:
 
 
 def first_reached(arm: ArmNumbers) -> str:
-    """When the loss was first at or below the target on the way: 'step 412 (median; 398 to 431)'; '' where it is not known."""
+    """When a run first reached the target loss: 'step 412 (median; 398 to 431)'; '' where it is not known."""
     way = arm["on_the_way"]
     if way is None:
         return ""
@@ -94,7 +94,7 @@ def first_reached(arm: ArmNumbers) -> str:
 
 
 def print_target(target: Target, console: Console) -> None:
-    """The table, what the runs were on the way, and what makes all of it doubtful."""
+    """Print the table, when runs first reached the loss, and the warnings."""
     against = [] if target["target_method"] is None else [f"minus {target['target_method']}"]
     right = ["seeds", "mean loss (nats)", *against, "one-sided bound"]
     costs = ["steps", "tokens", "FLOPs", "seconds"]

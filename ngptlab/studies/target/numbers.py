@@ -1,4 +1,4 @@
-"""A comparison held against a target loss, from its runs: verdicts, what whole runs cost, and what makes them doubtful."""
+"""A comparison against a target loss, from its runs: verdicts, costs of whole runs, and doubts."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ngptlab.stats.records import RunRecord
 from ngptlab.studies.target.rule import Look, OnTheWay, Rule, judge, on_the_way, scatter_beyond
 
 SCATTER_P = 0.01
-"""A scatter that would be this rare, were sigma what was given, is told."""
+"""A warning is given where the scatter would be this improbable if the given sigma were right."""
 
 
 @dataclass(kw_only=True)
 class Arm:
-    """A method's runs, one a seed, from seed 0 on without a gap."""
+    """A method's runs, one for each seed, from seed 0 on without a gap."""
 
     name: str
     runs: list[RunRecord] = field(default_factory=list)
     reason: str = ""
-    """Why it can't be judged; '' where it can."""
+    """Why the method can't be judged; '' where it can."""
 
     @property
     def losses(self) -> list[float]:
@@ -44,24 +44,24 @@ class ArmNumbers(TypedDict):
     seeds: list[int]
     losses: list[float]
     loss_nats: float | None
-    """Mean over the seeds."""
+    """Mean final loss over the seeds."""
     target_nats: float | None
-    """What it is held against: of a method's loss, the mean over the same seeds."""
+    """The target: the loss given, or the target method's mean over the same seeds."""
     difference_nats: float | None
     """Mean minus target; below zero is below the target."""
     stderr: float | None
-    """Of the difference: from sigma where that is given, else over the seeds."""
+    """Standard error of the difference: from sigma where that is given, else over the seeds."""
     p_below: float | None
     p_above: float | None
     bound_nats: float | None
     """One-sided bound of the true difference at `level`: its upper end where the difference is below zero, else its lower."""
     steps: int
-    """Of each run, as are the costs; 0 where none was finished."""
+    """Steps of each run; 0 where no run was finished. The costs are per run, too."""
     tokens: int
     flops: int
     """Counted from sizes (`ngptlab/flops.py`)."""
     seconds: float | None
-    """In training steps, mean over the seeds; None where a run did not record each of its steps."""
+    """Time in training steps, mean over the seeds; None where a run did not record each of its steps."""
     on_the_way: OnTheWay | None
 
 
@@ -72,7 +72,7 @@ class Target(Doubted):
     target_method: str | None
     """The method whose loss is the target; None where a loss was given."""
     target_nats: float
-    """The loss given, or that method's mean over all of its seeds."""
+    """The loss given, or the target method's mean over all of its seeds."""
     significance: float
     max_seeds: int
     sigma: float | None
@@ -83,7 +83,7 @@ class Target(Doubted):
 
 
 def judge_arm(arm: Arm, target: float | Arm, rule: Rule) -> Look:
-    """The verdict on a method that has runs. An arm as the target has the same seeds, or more."""
+    """The verdict on a method that has runs. Where the target is an arm, it has the same seeds, or more."""
     if isinstance(target, Arm):
         pairs = zip(arm.losses, target.losses, strict=False)
         return judge([ours - theirs for ours, theirs in pairs], rule, paired=True)
@@ -167,7 +167,7 @@ def _doubts(arms: Sequence[Arm], target: float | Arm, rule: Rule) -> list[Doubt]
 
 
 def _sigma(arms: Sequence[Arm], rule: Rule) -> list[Doubt]:
-    """A sigma that is too small makes every verdict too easy."""
+    """Doubts about sigma, because one that is too small makes every verdict too easy."""
     found = scatter_beyond(rule.sigma, [arm.losses for arm in arms]) if rule.sigma else None
     if found is None or found[1] >= SCATTER_P:
         return []

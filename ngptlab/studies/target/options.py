@@ -1,4 +1,4 @@
-"""Options of `compare` that hold it against a target loss."""
+"""Options of `compare` for a target loss."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def add(compare: argparse.ArgumentParser) -> None:
 
 
 def check_absent(options: argparse.Namespace) -> None:
-    """Options of a target say nothing without one.
+    """Refuse options of a target where no target is given.
 
     Raises:
         ConfigError: one was given.

@@ -1,4 +1,4 @@
-"""A comparison against a target loss on the page: who reaches it, with what, and how sure that is."""
+"""A comparison against a target loss on the page: which methods reach it, at what cost, and how certain that is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLUMNS = (
 
 
 def study(path: Path) -> list[Study]:
-    """What target.json says."""
+    """The section of a target.json."""
     target = read(path, Target)
     names = [arm["method"] for arm in target["arms"]]
     if not names or target["target_method"] not in (None, *names):

@@ -1,8 +1,8 @@
-"""Whether a method reaches a target loss, judged seed by seed. Numbers only; where the losses come from is not known here.
+"""Whether a method reaches a target loss, judged seed by seed. Takes numbers only, not runs.
 
-A method's question is one-sided, both ways: is its mean final loss, over all seeds that there might be, below the target, or
-above it? It is asked again after every seed, which gives chance as many tries. So each look has its share of the
-significance, and all of them together stay within it (Bonferroni), however early one stops.
+Two one-sided questions are asked of a method: is its mean final loss, over all possible seeds, below the target, or above it?
+They are asked again after every seed, and every look may err by chance. So each look has an equal part of the significance,
+and all looks together stay within it (Bonferroni), however early one stops.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ngptlab.errors import ConfigError, shown
 from ngptlab.stats.estimates import mean, stderr
 
 ROUNDING_NATS = 1e-12
-"""Losses that scatter by less are alike but for rounding, and tell no error."""
+"""Losses that scatter by less differ by rounding only, so they give no standard error."""
 
 Verdict = Literal["reached", "not reached", "undecided"]
 
@@ -37,7 +37,7 @@ class Rule:
     """Chance of a wrong "reached", and of a wrong "not reached", at most: for each method, over all looks."""
     max_seeds: int
     sigma: float | None = None
-    """Standard deviation of one run's final loss over the seeds, in nats, where it is known; None: from the runs."""
+    """Standard deviation of one run's final loss over the seeds, in nats, where known; None: estimated from the runs."""
 
     def __post_init__(self) -> None:
         if not 0 < self.significance < 0.5:
@@ -55,32 +55,32 @@ class Rule:
 
     @property
     def first(self) -> int:
-        """Seeds at the first look."""
+        """Number of seeds at the first look."""
         return 2 if self.sigma is None else 1
 
     @property
     def looks(self) -> int:
-        """Most looks that there can be."""
+        """Greatest possible number of looks."""
         return self.max_seeds - self.first + 1
 
     @property
     def level(self) -> float:
-        """The share of the significance that each look has: p below it decides."""
+        """The significance of each look: p below it decides."""
         return self.significance / self.looks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What a number of seeds say of a mean difference to the target. Below zero, the loss is below the target."""
+    """The test of a mean difference to the target at one look. Below zero, the loss is below the target."""
 
     seeds: int
     mean: float
     error: float | None
-    """Standard error; None where nothing tells it: of one seed without sigma, or of seeds without any scatter."""
+    """Standard error; None for one seed without sigma, and for seeds without any scatter."""
     p_below: float | None
-    """Chance of a mean this low or lower, were the true one zero."""
+    """Chance of a mean this low or lower if the true mean is zero."""
     p_above: float | None
-    """The same of a mean this high or higher."""
+    """Chance of a mean this high or higher if the true mean is zero."""
     bound: float | None
     """One-sided bound of the true mean at the rule's level: from above where the mean is below zero, else from below."""
     verdict: Verdict
@@ -102,7 +102,7 @@ def judge(differences: Sequence[float], rule: Rule, *, paired: bool = False) -> 
 
 
 def look(differences: Sequence[float], rule: Rule, *, paired: bool = False) -> Look:
-    """What all of these say at one look, whatever was said before.
+    """The test of these differences at one look, without regard to earlier looks.
 
     Student's t with n - 1 degrees of freedom, or the normal distribution where sigma is known; the difference of two runs
     then has the variance of both, as if they were independent.
@@ -138,7 +138,7 @@ def _error(differences: Sequence[float], rule: Rule, paired: bool) -> float | No
 
 
 def scatter_beyond(sigma: float, arms: Sequence[Sequence[float]]) -> tuple[float, float] | None:
-    """The standard deviation within arms, and the chance of one this large were `sigma` true; None under two seeds.
+    """The standard deviation within arms, and the chance of one this large if `sigma` is true; None under two seeds.
 
     By chi squared, over the losses of all arms, each about its own mean.
     """
@@ -150,14 +150,14 @@ def scatter_beyond(sigma: float, arms: Sequence[Sequence[float]]) -> tuple[float
 
 
 class OnTheWay(TypedDict):
-    """When the loss was first at or below the target during runs. No result: it is no end of a shorter run."""
+    """When the loss was first at or below the target during runs. It is no verdict, because it is no end of a shorter run."""
 
     by_seed: list[float | None]
-    """Steps, in the order of the seeds; None of a run that never was."""
+    """Steps in the order of the seeds; None for a run that never reached the target."""
     median_step: float | None
-    """None where half of the runs or more never were."""
+    """Median over the runs; None where half of the runs or more never reached the target."""
     range_steps: list[float] | None
-    """Least and greatest, of the runs that were; None where none was."""
+    """Least and greatest step of the runs that reached the target; None where no run did."""
 
 
 def on_the_way(curves: Sequence[Sequence[tuple[int, float]]], target: float) -> OnTheWay:
@@ -173,7 +173,7 @@ def on_the_way(curves: Sequence[Sequence[tuple[int, float]]], target: float) -> 
 
 
 def _first_at(curve: Sequence[tuple[int, float]], target: float) -> float | None:
-    """On the straight line from the last validation above the target to the first that is not."""
+    """The step at which a straight line between validations first reaches the target."""
     before: tuple[int, float] | None = None
     for step, loss in curve:
         if loss <= target:

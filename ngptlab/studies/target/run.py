@@ -108,15 +108,15 @@ def goal_of(target: str, methods: Sequence[str]) -> float | str:
 
 
 def _is_open(arm: Arm, against: float | Arm, rule: Rule) -> bool:
-    """Whether a method's question asks for another seed."""
+    """Whether a method is still undecided, so that another seed is added."""
     return not arm.reason and (not arm.runs or judge_arm(arm, against, rule).verdict == "undecided")
 
 
 def _add(arm: Arm, config: RunConfig, out: Path, reporter: ReporterFactory, *, needed: bool) -> None:
-    """Add the run of a seed, or the reason why there is none; of a method that is `needed` that is an error."""
+    """Add the run of a seed, or the reason why there is none. For a `needed` method that is an error."""
     try:
         there = outcome(Cell(config), out)
-        if there.status == "diverged" and not needed:  # it would again
+        if there.status == "diverged" and not needed:  # trained again, it would diverge again
             raise DivergedError(there.reason)
         run = train_one(config, out, reporter)
     except DivergedError as error:
@@ -128,7 +128,7 @@ def _add(arm: Arm, config: RunConfig, out: Path, reporter: ReporterFactory, *, n
 
 
 def _standing(seeds: int, arms: Sequence[Arm], against: float | Arm, rule: Rule) -> str:
-    """Where the questions stand after so many seeds, in a line."""
+    """Which methods are decided after so many seeds, in a line."""
     looks = [
         f"{arm.name} {'no verdict' if arm.reason else judge_arm(arm, against, rule).verdict}" for arm in arms
     ]

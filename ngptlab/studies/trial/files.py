@@ -1,4 +1,4 @@
-"""What was tried: a line of JSON a try, so that the same method is not tried twice on one recipe against one rival."""
+"""A record of tries, one line of JSON each, so that a method is not tried twice on one recipe against one rival."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ngptlab.studies.trial.numbers import Trial
 
 NAME = "tries.jsonl"
 STEPS = "steps.json"
-"""In the folder of a try: how many steps its runs have, for which budget."""
+"""File in the folder of a try with the number of steps of its runs and their budget."""
 FILE_BYTES = 1 << 28
 """Limit for the file. A try takes two kilobytes."""
 NEEDED = ("key", "verdict", "sentence")
 
 
 def recorded(folder: Path, key: str) -> Trial | None:
-    """The last try of this key; None where there is none. A last line that a kill tore is passed over.
+    """The last try with this key; None where there is none. A last line that a kill cut short is ignored.
 
     Raises:
         DataError: a line is no record of a try.
@@ -69,7 +69,7 @@ def record(folder: Path, trial: Trial) -> None:
 
 
 def steps_of(folder: Path, budget_seconds: float, choose: Callable[[], int]) -> int:
-    """The steps that a try of this budget began with, so that it goes on after a stop; else those chosen now, which are kept.
+    """The steps that a try of this budget began with, so that it goes on after a stop; else those of `choose`.
 
     Raises:
         ConfigError: they can't be written.

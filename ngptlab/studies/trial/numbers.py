@@ -12,7 +12,7 @@ from ngptlab.studies.target.numbers import ArmNumbers, Target
 
 Answer = Literal["better", "worse", "undecided"]
 ANSWERS: dict[str, Answer] = {"reached": "better", "not reached": "worse"}
-"""By the verdict on a target that is the rival's loss."""
+"""Answer of a try by the verdict on a target, where the target is the rival's loss."""
 
 
 class Trial(TypedDict):
@@ -21,15 +21,15 @@ class Trial(TypedDict):
     verdict: Answer
     sentence: str
     method: str
-    """With the digest of its content, where it is a file."""
+    """Name of the method, with the digest of its content where it is a file."""
     against: str
     recipe: str
     key: str
-    """Hashes of both arms as the recipe has them: what is not tried twice."""
+    """Hashes of both arms as in the recipe. A try with the same key is not repeated."""
     checks: list[str]
-    """Conformance checks that the method passed."""
+    """Names of the conformance checks that the method passed."""
     lrs: list[float]
-    """Learning rates that both were given, with seed 0."""
+    """Learning rates that both methods were trained at, with seed 0."""
     best_lr: dict[str, float]
     steps: int
     recipe_steps: int
@@ -46,11 +46,11 @@ class Trial(TypedDict):
     seconds: float
     warnings: list[str]
     folder: str
-    """Where the runs are."""
+    """Folder of the runs."""
 
 
 class Setting(TypedDict):
-    """What of a try is known before any run."""
+    """Facts about a try that are known before any run."""
 
     method: str
     against: str
@@ -87,7 +87,7 @@ def of_target(setting: Setting, found: Target, best_lr: dict[str, float], *, sec
 
 
 def diverged(setting: Setting, best_lr: dict[str, float], *, seconds: float) -> Trial:
-    """The verdict on a method of which every learning rate diverged, where the rival's did not."""
+    """The verdict on a method that diverged at every learning rate, where the rival did not."""
     ours, theirs = stem(setting["method"]), stem(setting["against"])
     shown = ", ".join(map(show_rate, setting["lrs"]))
     return {

@@ -1,4 +1,4 @@
-"""What a try trains: both methods with the same settings over the same rates, in runs so short that the budget holds them."""
+"""Runs of a try: both methods, the same settings, the same learning rates, in runs short enough for the budget."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from ngptlab.overrides import Overrides, apply
 from ngptlab.recipes import Recipe, Tuned
 
 FACTORS = (0.5, 1.0, 2.0)
-"""The grid of learning rates, times the rival's own in the recipe."""
+"""The grid of learning rates, as multiples of the rival's own in the recipe."""
 SEEDS = 3
-"""Seeds that the budget is to hold: fewer give no claim."""
+"""Number of seeds that the budget must have time for, because fewer give no claim."""
 MOST_SEEDS = 8
 SIGNIFICANCE = 0.05
 """Chance of a wrong 'better', and of a wrong 'worse', over all looks. A try is a first look, not a claim."""
 FEWEST_STEPS = 20
 CHOSEN_BY = 1
-"""Seeds that choose learning rates, 0 alone. They flatter what they chose, so the comparison begins after them."""
+"""Number of seeds that select learning rates: seed 0 alone. Their losses are biased, so the comparison begins after them."""
 
 
 def rates(recipe: Recipe) -> tuple[float, ...]:
-    """The learning rates that both methods are given."""
+    """The learning rates that both methods are trained at."""
     return tuple(factor * recipe.config.optim.lr for factor in FACTORS)
 
 
 def shared(recipe: Recipe, rival: str, overrides: Overrides) -> tuple[Recipe, dict[str, Any]]:
     """The recipe with the rival's learning rate in its base config, and nothing tuned for one method alone.
 
-    Also what else the recipe tuned for the rival, by field, for both methods to have where it fits them.
+    Also returns the rival's other tuned settings, by field, which both methods have where they fit.
     """
     tuned = recipe.tuned.get(rival)
     settings: dict[str, Any] = dict(tuned.settings) if tuned else {}
@@ -44,7 +44,7 @@ def shared(recipe: Recipe, rival: str, overrides: Overrides) -> tuple[Recipe, di
 
 
 def steps_within(budget_seconds: float, full: int, cost: Cost) -> int:
-    """Steps of each run: all of the recipe's, or half of them as often as the runs need to fit into the budget."""
+    """Steps of each run: the recipe's, halved until all runs fit into the budget."""
     steps = full
     while steps // 2 >= FEWEST_STEPS and seconds(steps, cost) > budget_seconds:
         steps //= 2
@@ -52,7 +52,7 @@ def steps_within(budget_seconds: float, full: int, cost: Cost) -> int:
 
 
 def seconds(steps: int, cost: Cost) -> float:
-    """What learning rates and three seeds of both methods take, one run after the other."""
+    """Time of the learning rates and of `SEEDS` seeds of both methods, one run after the other."""
     return 2 * (len(FACTORS) + SEEDS) * cost.of(steps)
 
 

@@ -12,7 +12,7 @@ from ngptlab import methods
 from ngptlab.config.method_name import stem
 from ngptlab.conformance.run import check
 from ngptlab.errors import ConfigError, DivergedError
-from ngptlab.experiment import initial_model
+from ngptlab.initial_model import initial_model
 from ngptlab.jobs.cost import cost_here, shortened
 from ngptlab.jobs.executor import Executor, Gate
 from ngptlab.jobs.in_turn import ReporterFactory
@@ -39,7 +39,7 @@ def within(gate: Gate) -> Executor:
 
 @dataclass(frozen=True, kw_only=True)
 class How:
-    """What a try works with."""
+    """The executor, ledger and output of a try."""
 
     out: Path
     budget_seconds: float
@@ -148,10 +148,10 @@ def _seeds(recipe: Recipe, setting: Setting, lrs: dict[str, float], how: How, bu
 
 
 def _best_rates(recipe: Recipe, setting: Setting, how: How, budget: Budget) -> dict[str, float]:
-    """The best learning rate of each method; of one of which all diverged there is none.
+    """The best learning rate of each method; none for a method that diverged at all of them.
 
     Raises:
-        Spent: before all rates were tried.
+        Spent: before all learning rates were tried.
     """
     param = recipe.config.param
     grid = grid_of(
@@ -178,7 +178,7 @@ def _best_rates(recipe: Recipe, setting: Setting, how: How, budget: Budget) -> d
 def _with_settings(
     recipe: Recipe, settings: dict[str, Any], names: tuple[str, str], tell: Callable[[str], None]
 ) -> Recipe:
-    """The recipe with those settings of the rival that both methods take; one that a method has of its own is left to it."""
+    """The recipe with the rival's settings that both methods accept, without those that a method sets itself."""
     for path, value in settings.items():
         own, tried = has_own(path, *names), replace(recipe, config=apply(recipe.config, {path: value}))
         if own or not all(fits(tried, name) for name in names):
@@ -187,13 +187,13 @@ def _with_settings(
             )
         else:
             recipe = tried
-    for name in names:  # what is wrong now is wrong with the recipe
+    for name in names:  # an error from here on is the recipe's own
         initial_model(methods.resolve(recipe.arm(name)))
     return recipe
 
 
 def _steps(recipe: Recipe, names: tuple[str, str], budget: Budget, tell: Callable[[str], None]) -> int:
-    """Steps of each run, by what a few of them take here; the budget is told what a run is expected to take."""
+    """Steps of each run, from the measured time of a few steps here; the budget learns what a run is expected to take."""
     cost = cost_here(recipe, names)
     steps = plan.steps_within(budget.seconds, recipe.config.train.steps, cost)
     budget.took(1, cost.of(steps))

@@ -55,7 +55,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def act(options: argparse.Namespace) -> int:
-    """Try, print the verdict; returns its exit code."""
+    """Try the method, print the verdict, return its exit code."""
     from ngptlab.recipes import recipe
     from ngptlab.studies.trial.run import How, attempt
 

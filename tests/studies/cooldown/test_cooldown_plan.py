@@ -110,7 +110,7 @@ def test_lengths_whose_rates_differ_share_no_trunk() -> None:
         (["--fracs", "0"], "--fracs: given 0.0"),
         (["--fracs", "1.5"], "--fracs: given 1.5"),
         (["--fracs", "0.1", "0.1"], "name each once"),
-        (["--fracs", "0.001"], "a cooldown of 1, in which the rate can't fall"),
+        (["--fracs", "0.001"], "a cooldown of 1, in which the learning rate can't fall"),
         (
             ["--fracs", "1"],
             "gpt, 600 steps: options: schedule.warmup_steps 30 and a cooldown of 600 steps exceed",
