@@ -50,7 +50,7 @@ from ngptlab.verbs import (
     watch,
 )
 from ngptlab.world.last_word import last_word
-from ngptlab.world.launched import launched
+from ngptlab.world.launched import check_alone, launched
 
 if TYPE_CHECKING:
     from ngptlab.recipes import Recipe
@@ -118,11 +118,8 @@ def run(arguments: Sequence[str]) -> int:
         LabError: the user can mend it.
     """
     verb = arguments[0] if arguments else "--help"
-    if launched().size > 1 and verb not in TOGETHER:
-        raise ConfigError(
-            f"{verb}: torchrun starts several processes of `ngptlab train` alone; start this verb without torchrun, because it "
-            "has processes of its own or needs none"
-        )
+    if verb not in TOGETHER:
+        check_alone(verb)
     named = [study.NAME for study in studies().values() if study.TAKES_RECIPE]
     fields = verb in (*WITH_FIELDS, *FIELDS_ALONE, *named) and not {"-h", "--help"} & set(arguments)
     forget()

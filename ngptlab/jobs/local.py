@@ -41,6 +41,7 @@ from ngptlab.runs import Run
 from ngptlab.tracking.sink import check_installed
 from ngptlab.tracking.tracker_process import hand_on
 from ngptlab.train.stop import Stopped, StopRequest, listen
+from ngptlab.world.launched import check_alone
 
 POLL_SECONDS = 0.1
 SAVE_SECONDS = 120.0
@@ -74,7 +75,12 @@ def cores() -> int:
 
 
 def prepare(cells: Sequence[Cell], out: Path) -> None:
-    """Make the corpus once, before many processes need it, so that wrong data give one error and not one in every cell."""
+    """Make the corpus once, before many processes need it, so that wrong data give one error and not one in every cell.
+
+    Raises:
+        LabError: no cell can be trained: the data are wrong, the tracker is missing, or several processes do this at once.
+    """
+    check_alone("several runs")
     for cell in cells:
         if not cell.refusal and not outcome(cell, out).over:
             check_installed(cell.config.track)

@@ -20,6 +20,8 @@ PATIENCE_SECONDS = 4.0
 """How long a process tries to reach the store; it may be gone with the process that held it."""
 MEETING_SECONDS = 30.0
 """How long it waits for processes that have only begun, whose imports may take their time."""
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that a launcher may send to a process that is ending already."""
 SAID, ENDED = "said", "ended"
 
 
@@ -28,7 +30,7 @@ def last_word(here: Launched) -> Callable[[str], None]:
 
     def tell(message: str) -> None:
         if here.size > 1 and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            for number in ENDING:
                 signal.signal(
                     number, signal.SIG_IGN
                 )  # a launcher ends all once one has ended, and this one is about to

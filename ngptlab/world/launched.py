@@ -57,6 +57,19 @@ def launched() -> Launched:
     return here
 
 
+def check_alone(what: str) -> None:
+    """Hold work that one process does against what the environment says.
+
+    Raises:
+        ConfigError: there are several, each of which would do it.
+    """
+    if launched().size > 1:
+        raise ConfigError(
+            f"{what}: torchrun starts several processes of `ngptlab train` alone; start this without torchrun, because it has "
+            "processes of its own or needs none"
+        )
+
+
 def _number(name: str, default: int) -> int:
     value = os.environ.get(name, str(default))
     try:

@@ -37,6 +37,12 @@ def test_line_of_a_step() -> None:
     assert known.record(1, step_seconds=0.25, data_seconds=0.0)["mfu"] == 0.25
 
 
+def test_the_peak_of_several_devices_is_that_of_all() -> None:
+    meter = Meter(step_tokens=100, step_flops=3_000_000, peak_flops=48e6, devices=4)
+    assert meter.record(1, step_seconds=0.25, data_seconds=0.0)["mfu"] == 0.0625
+    assert meter.mean().devices == 4 and meter.mean().mfu == 0.0625
+
+
 def test_mean_is_over_time() -> None:
     """A slow step weighs by its time: two steps of 1 s and 3 s give half a step's work a second."""
     meter = Meter(step_tokens=100, step_flops=1000, peak_flops=4000.0)
@@ -60,6 +66,7 @@ def test_mean_forgets() -> None:
         ({}, "12,346 tok/s  500.0 GFLOP/s"),
         ({"flops_per_second": 1.25e12}, "12,346 tok/s  1.2 TFLOP/s"),
         ({"mfu": 0.4567}, "12,346 tok/s  MFU 45.7%"),
+        ({"devices": 4}, "12,346 tok/s  (3,086 on each of 4)  500.0 GFLOP/s"),
         ({"data_share": 0.01}, "12,346 tok/s  500.0 GFLOP/s"),
         ({"data_share": 0.034}, "12,346 tok/s  500.0 GFLOP/s  waiting for data 3%"),
     ],
