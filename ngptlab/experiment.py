@@ -130,6 +130,7 @@ def open_batches(config: RunConfig, corpus: Corpus) -> StepBatches:
         seed=config.data.seed,
         shuffled=config.data.order == "shuffled",
         remedy=more_tokens(config.data, "train"),
+        before=config.train.sequences_before if config.train.batch_stages else None,
     )
     length = methods.load(config.method, config.seams.lenders).context.build(config.model)
     if length is None:

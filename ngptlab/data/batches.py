@@ -1,8 +1,8 @@
 """A batch as a pure function of (seed, step): no state to save, the same for any number of machines.
 
-Sample n = step * batch_size + row is window P(n mod N) of N. In sequential order P changes nothing: windows come
-as they stand in the files. In shuffled order it is a permutation keyed by (seed, n // N): a
-Feistel network over an even number of bits that holds N, walked along its cycle until it lands below N. It
+Sample n = step * batch_size + row (n = before(step) + row where batches are of several sizes) is window P(n mod N) of N. In
+sequential order P changes nothing: windows come as they stand in the files. In shuffled order it is a permutation keyed by
+(seed, n // N): a Feistel network over an even number of bits that holds N, walked along its cycle until it lands below N. It
 permutes exactly 0..N-1 and is evaluated at one point in constant memory. It is written out in 64-bit integers
 because the order of numpy's own shuffles may change between versions.
 """
@@ -35,6 +35,7 @@ class Batches:
 
     Args:
         remedy: what gives the source of the stream more tokens, for the error's message.
+        before: how many samples were met before a step, where batches are of several sizes; then `batch_size` is none of them.
 
     Raises:
         DataError: the stream is shorter than one window.
@@ -49,10 +50,12 @@ class Batches:
         seed: int,
         shuffled: bool = True,
         remedy: str = "more text",
+        before: Callable[[int], int] | None = None,
     ) -> None:
         assert context > 0 and batch_size > 0, (context, batch_size)
         self._shuffled = shuffled
         self._stream, self._context, self._batch_size, self._seed = stream, context, batch_size, seed
+        self._before = before
         self.num_windows = _num_windows(stream, context, "training", remedy)
 
     def at(self, step: int, rows: slice = slice(None)) -> tuple[I64, I64]:
@@ -61,11 +64,20 @@ class Batches:
         `rows` takes a part of the same batch: a micro-batch, or one machine's share.
         """
         assert step >= 0, step
-        samples = step * self._batch_size + np.arange(self._batch_size, dtype=np.uint64)[rows]
+        samples = self._samples(step, rows)
         epochs, positions = np.divmod(samples, np.uint64(self.num_windows))
         if self._shuffled:
             positions = permute(positions, epochs, size=self.num_windows, seed=self._seed)
         return _cut(self._stream, positions.tolist(), self._context)
+
+    def _samples(self, step: int, rows: slice) -> U64:
+        if self._before is None:
+            return step * self._batch_size + np.arange(self._batch_size, dtype=np.uint64)[rows]
+        if rows != slice(None):
+            raise ConfigError(
+                "train.batch_stages: rows of batches of several sizes are not shared out among processes; train in one process"
+            )
+        return np.arange(self._before(step), self._before(step + 1), dtype=np.uint64)
 
 
 class CutBatches:

@@ -59,7 +59,7 @@ def _name(members: list[Role]) -> str:
 def make_optimizer(
     model: nn.Module, config: OptimConfig, rules: Rules | None = None
 ) -> torch.optim.Optimizer:
-    """The method's optimizer over the model's groups. Each torch group keeps its peak as `peak_lr`.
+    """The method's optimizer over the model's groups. Each torch group keeps its peaks as `peak_lr` and `peak_decay`.
 
     `rules` are those that the model was built by; without them, SP. A module that is no `Decoder` gets AdamW.
     """
@@ -82,13 +82,8 @@ def make_optimizer(
                     "peak_lr": group.lr,
                     "lr": group.lr,
                     "weight_decay": group.weight_decay,
+                    "peak_decay": group.weight_decay,
                 }
             )
     assert members_seen == len(named), "every parameter in exactly one group"
     return optimizers.make(by_kind, config)
-
-
-def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Every group's learning rate to `factor` times its peak."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * factor

@@ -17,7 +17,8 @@ from ngptlab.errors import ConfigError
 from ngptlab.experiment import train
 from ngptlab.nn.optimizers import Optimizers
 from ngptlab.nn.roles import Role, role
-from ngptlab.optim.groups import groups, make_optimizer, set_lr
+from ngptlab.optim.groups import groups, make_optimizer
+from ngptlab.optim.pace import set_pace
 from ngptlab.optim.table import rows
 from ngptlab.param.rules import sp
 from ngptlab.plan.memory import num_moments
@@ -105,7 +106,7 @@ def test_a_rate_of_zero_moves_nothing(lender: str) -> None:
     model = model_with(lender)
     optimizer = make_optimizer(model, CONFIG)
     before = [weight.detach().clone() for weight in model.parameters()]
-    set_lr(optimizer, 0.0)
+    set_pace(optimizer, 0.0, 1.0)
     for values in gradients(3):
         step(model, optimizer, values)
     for weight, old in zip(model.parameters(), before, strict=True):
