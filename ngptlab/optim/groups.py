@@ -35,12 +35,13 @@ def groups(
     Roles with equal numbers and one optimizer share a group.
     """
     assert config.weight_decay is not None, "methods.resolve comes first"
-    by_role, own = (rules or sp()).by_role, optimizers or AdamW()
+    table, own = rules or sp(), optimizers or AdamW()
     members: dict[tuple[str, bool, float, float], list[Role]] = {}
     for each in Role:
         decays = each is not Role.SCALE
-        lr = config.lr * by_role[each].lr * own.lr_factor(each)
-        decay = config.weight_decay * by_role[each].weight_decay * own.decay_factor(each) if decays else 0.0
+        rule = table.of(each, own.kind(each))
+        lr = config.lr * rule.lr * own.lr_factor(each)
+        decay = config.weight_decay * rule.weight_decay * own.decay_factor(each) if decays else 0.0
         members.setdefault((own.kind(each), decays, lr, decay), []).append(each)
     return tuple(
         Group(_name(alike), kind, tuple(alike), lr, decay) for (kind, _, lr, decay), alike in members.items()
