@@ -182,8 +182,9 @@ def open_batches(config: RunConfig, corpus: Corpus, world: World = ALONE) -> Ste
         seed=config.data.seed,
         shuffled=config.data.order == "shuffled",
         remedy=more_tokens(config.data, "train"),
+        before=config.train.sequences_before if config.train.batch_stages else None,
     )
-    whole = batches if world.size == 1 else OwnRows(batches, world.rows(config.train.batch_size))
+    whole = batches if world.size == 1 else OwnRows(batches, world.rows)
     length = methods.load(config.method, config.seams.lenders).context.build(config.model)
     if length is None:
         return whole

@@ -81,14 +81,14 @@ def model_parts(dims: Dims, *, values: int = 1) -> list[Part]:
 def training_parts(config: RunConfig) -> list[Part]:
     """What a training step keeps: weights, gradients, moments, and activations of a micro-batch; and the batch's tokens."""
     dims, train, micro = config.model, config.train, config.device.micro_batch
-    positions = (micro or train.batch_size) * train.context
+    positions = (micro or train.largest_batch) * train.context
     kept = dims.num_layers * (4 * dims.d_model + 2 * dims.d_ff)
     batch = {"train.batch_size": train.batch_size, "train.context": train.context}
     sequences = {"device.micro_batch": micro, "train.context": train.context} if micro else batch
     return [
         *model_parts(dims, values=STATE),
         Part("activations", HALF * positions * kept, {**sequences, **_of_blocks(dims)}),
-        Part("a batch", 2 * INT64 * train.step_tokens, batch),
+        Part("a batch", 2 * INT64 * train.largest_batch * train.context, batch),
     ]
 
 

@@ -145,15 +145,15 @@ def _check(run: Run, lines: Mapping[str, Lines], last: int, *, timed: bool, scal
 
 def _check_steps(run: Run, stream: str, records: Sequence[Mapping[str, Any]], last: int) -> None:
     """Steps 1 to `last`, each once and in order."""
-    name, step_tokens = f"{stream}.jsonl", run.config.train.step_tokens
+    name, tokens_before = f"{stream}.jsonl", run.config.train.tokens_before
     for number, record in enumerate(records, start=1):
         if record["step"] != number:
             raise _damaged(run, name, f"step {record['step']} where {number} belongs", line=number)
-        if record.get("tokens", number * step_tokens) != number * step_tokens:
+        if record.get("tokens", tokens_before(number)) != tokens_before(number):
             raise _damaged(
                 run,
                 name,
-                f"{record['tokens']} tokens where the config says {number * step_tokens}",
+                f"{record['tokens']} tokens where the config says {tokens_before(number)}",
                 line=number,
             )
     if len(records) != last:

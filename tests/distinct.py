@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ngptlab import methods
 from ngptlab.nn.optimizers import AdamW
-from ngptlab.nn.structure import NextToken, WholeContext
+from ngptlab.nn.structure import AsScheduled, LastWeights, NextToken, WholeContext
 
 _SEAMS = {
     name: replace(
@@ -16,6 +16,9 @@ _SEAMS = {
         warmup_steps=0,
         loss=NextToken(),
         context=WholeContext(),
+        batch_stages=(),
+        schedule=AsScheduled(),
+        average=LastWeights(),
     )
     for name in ["gpt", "ngpt", *methods.names()]
 }

@@ -13,11 +13,11 @@ from ngptlab.config.records import (
     ParamConfig,
     RunConfig,
     ScheduleConfig,
-    TrainConfig,
     cooldown_steps,
 )
 from ngptlab.config.seams import SeamsConfig
 from ngptlab.config.text import blank, differences, dump, explain, flatten, load, parse
+from ngptlab.config.training import TrainConfig
 
 __all__ = [
     "SEEDS",

@@ -24,6 +24,7 @@ from ngptlab.config import method_name
 from ngptlab.config.draws import Initial, initial
 from ngptlab.config.frozen import Section
 from ngptlab.config.seams import SeamsConfig
+from ngptlab.config.training import TrainConfig
 from ngptlab.disk import is_utf8
 from ngptlab.errors import nearest
 
@@ -185,39 +186,15 @@ class ParamConfig(Section):
 class ScheduleConfig(Section):
     """Learning rate over the steps, relative to its peak."""
 
-    shape: Literal["wsd", "cosine", "constant"] = "wsd"
-    """`wsd`: warm-up, constant, cooldown to 0. `cosine`: warm-up, then half a cosine to 0. `constant`: warm-up only."""
+    shape: Literal["wsd", "cosine", "constant", "method"] = "wsd"
+    """`wsd`: warm-up, constant, cooldown to 0, unless the method has a shape of its own: then `method`. `cosine`: warm-up, then
+    half a cosine to 0. `constant`: warm-up only."""
     warmup_steps: int | None = Field(default=None, ge=0)
     """Linear warm-up. None: the method's own, at most 5% of the run."""
     cooldown_frac: float = Field(default=0.3, ge=0, le=1)
     """Cooldown fraction: the share of all steps that are in the cooldown (`wsd` only)."""
     cooldown_shape: Literal["linear", "1-sqrt"] = "linear"
     """Shape of the cooldown (`wsd` only); 1-sqrt is arXiv:2405.18392's."""
-
-
-class TrainConfig(Section):
-    """How much is trained on, and in what precision."""
-
-    steps: int = Field(default=600, gt=0)
-    """Optimizer steps."""
-    batch_size: int = Field(default=32, gt=0)
-    """Sequences in one optimizer step, over all micro-batches and machines."""
-    context: int = Field(default=128, gt=0)
-    """T: tokens in a sequence."""
-    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Dtype of activations and matrix products. auto: bfloat16 on CUDA, float32 on CPU."""
-    weights_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Digits that the blocks' matrices keep from step to step. bfloat16: as the official code of arXiv:2410.01131 stores them."""
-
-    @property
-    def step_tokens(self) -> int:
-        """Tokens in one optimizer step."""
-        return self.batch_size * self.context
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of the whole run."""
-        return self.steps * self.step_tokens
 
 
 class EvalConfig(Section):
@@ -290,10 +267,10 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _check_across(self) -> Self:
         micro = self.device.micro_batch
-        if micro and self.train.batch_size % micro:
-            raise ValueError(
-                f"device.micro_batch {micro} must divide train.batch_size {self.train.batch_size}"
-            )
+        for _, sequences in self.train.stages:
+            if micro and sequences % micro:
+                what = "train.batch_size" if sequences == self.train.batch_size else "a stage's batch of"
+                raise ValueError(f"device.micro_batch {micro} must divide {what} {sequences}")
         warmup = self.schedule.warmup_steps or 0
         cooldown = cooldown_steps(self) if self.schedule.shape == "wsd" else 0
         if warmup + cooldown > self.train.steps:
@@ -346,6 +323,8 @@ class RunConfig(Section):
             del fields["optim"]["alpha_init"]
         if self.train.weights_dtype == "float32":
             del fields["train"]["weights_dtype"]
+        if not self.train.batch_stages:
+            del fields["train"]["batch_stages"]
         if self.data.order == "shuffled":
             del fields["data"]["order"]
         if not self.data.end_of_text:

@@ -52,6 +52,12 @@ class SeamsConfig(Section):
     """Method that fills this seam. None: the run's own."""
     context: str | None = None
     """Method that fills this seam. None: the run's own."""
+    batch_stages: str | None = None
+    """Method whose own stages hold where train.batch_stages is none. None: the run's own."""
+    schedule: str | None = None
+    """Method that fills this seam. None: the run's own."""
+    average: str | None = None
+    """Method that fills this seam. None: the run's own."""
 
     @property
     def lenders(self) -> dict[str, str]:

@@ -36,7 +36,7 @@ def parts_are_frozen_records(parts: Parts) -> None:
     if said := misfit(parts):
         raise Broken(said)
     for seam in fields(Parts):
-        if not isinstance(part := getattr(parts, seam.name), int | float):
+        if not isinstance(part := getattr(parts, seam.name), int | float | tuple):
             _check_record(part, seam.name)
     if "0x" in repr(parts) or "lambda" in repr(parts):
         raise Broken(

@@ -1,8 +1,8 @@
 """A batch as a pure function of (seed, step): no state to save, the same for any number of machines.
 
-Sample n = step * batch_size + row is window P(n mod N) of N. In sequential order P changes nothing: windows come
-as they stand in the files. In shuffled order it is a permutation keyed by (seed, n // N): a
-Feistel network over an even number of bits that holds N, walked along its cycle until it lands below N. It
+Sample n = step * batch_size + row (n = before(step) + row where batches are of several sizes) is window P(n mod N) of N. In
+sequential order P changes nothing: windows come as they stand in the files. In shuffled order it is a permutation keyed by
+(seed, n // N): a Feistel network over an even number of bits that holds N, walked along its cycle until it lands below N. It
 permutes exactly 0..N-1 and is evaluated at one point in constant memory. It is written out in 64-bit integers
 because the order of numpy's own shuffles may change between versions.
 """
@@ -35,6 +35,7 @@ class Batches:
 
     Args:
         remedy: what gives the source of the stream more tokens, for the error's message.
+        before: how many samples were met before a step, where batches are of several sizes; then `batch_size` is none of them.
 
     Raises:
         DataError: the stream is shorter than one window.
@@ -49,10 +50,12 @@ class Batches:
         seed: int,
         shuffled: bool = True,
         remedy: str = "more text",
+        before: Callable[[int], int] | None = None,
     ) -> None:
         assert context > 0 and batch_size > 0, (context, batch_size)
         self._shuffled = shuffled
         self._stream, self._context, self._batch_size, self._seed = stream, context, batch_size, seed
+        self._before = before
         self.num_windows = _num_windows(stream, context, "training", remedy)
 
     def at(self, step: int, rows: slice = slice(None)) -> tuple[I64, I64]:
@@ -61,23 +64,32 @@ class Batches:
         `rows` takes a part of the same batch: a micro-batch, or one machine's share.
         """
         assert step >= 0, step
-        samples = step * self._batch_size + np.arange(self._batch_size, dtype=np.uint64)[rows]
+        samples = self._samples(step, rows)
         epochs, positions = np.divmod(samples, np.uint64(self.num_windows))
         if self._shuffled:
             positions = permute(positions, epochs, size=self.num_windows, seed=self._seed)
         return _cut(self._stream, positions.tolist(), self._context)
 
+    def _samples(self, step: int, rows: slice) -> U64:
+        if self._before is None:
+            return step * self._batch_size + np.arange(self._batch_size, dtype=np.uint64)[rows]
+        return np.arange(self._before(step), self._before(step + 1), dtype=np.uint64)[rows]
+
+    def size(self, step: int) -> int:
+        """Sequences of a step."""
+        return self._batch_size if self._before is None else self._before(step + 1) - self._before(step)
+
 
 class OwnRows:
     """Some rows of the same batches: what one process of several reads."""
 
-    def __init__(self, whole: Batches, rows: slice) -> None:
+    def __init__(self, whole: Batches, rows: Callable[[int], slice]) -> None:
         self.num_windows = whole.num_windows
         self._whole, self._rows = whole, rows
 
     def at(self, step: int) -> tuple[I64, I64]:
-        """Inputs and targets of these rows, [rows, T] each."""
-        return self._whole.at(step, self._rows)
+        """Inputs and targets of this process's rows, as `rows` cuts a batch of so many; [rows, T] each."""
+        return self._whole.at(step, self._rows(self._whole.size(step)))
 
 
 class CutBatches:

@@ -25,7 +25,7 @@ SEAMS: dict[str, BlockPart] = {
 }
 """What Llama holds in the seams that a trained model's logits depend on."""
 
-TRAINING = ("init", "loss", "context")
+TRAINING = ("init", "loss", "context", "batch_stages", "schedule", "average")
 """Seams of structure that a trained model's logits don't depend on."""
 STRUCTURE: dict[str, Any] = {
     seam.name: seam.default

@@ -115,8 +115,11 @@ def unpacked(packed: Mapping[str, Any], config: RunConfig) -> list[dict[str, Any
     if "lines" in packed:
         return list(packed["lines"])
     steps = packed["steps"]
+    lr = _scheduled(config, steps) if packed["lr"] == "schedule" else packed["lr"]
+    if lr is None:
+        raise DataError("metrics: learning rates by a schedule that the config does not say")
     columns: dict[str, Sequence[float]] = {
-        "lr": _scheduled(config, steps) if packed["lr"] == "schedule" else packed["lr"],
+        "lr": lr,
         **{name: [wide(value) for value in packed[name]] for name in COLUMNS},
     }
     if any(len(values) != steps for values in columns.values()):
@@ -124,7 +127,7 @@ def unpacked(packed: Mapping[str, Any], config: RunConfig) -> list[dict[str, Any
     return [
         {
             "step": step,
-            "tokens": step * config.train.step_tokens,
+            "tokens": config.train.tokens_before(step),
             "loss_nats": columns["loss_nats"][step - 1],
             "lr": columns["lr"][step - 1],
             "grad_norm": columns["grad_norm"][step - 1],
@@ -133,7 +136,10 @@ def unpacked(packed: Mapping[str, Any], config: RunConfig) -> list[dict[str, Any
     ]
 
 
-def _scheduled(config: RunConfig, steps: int) -> list[float]:
+def _scheduled(config: RunConfig, steps: int) -> list[float] | None:
+    """Learning rates by the config alone; None where the method has a shape of its own."""
+    if config.schedule.shape == "method":
+        return None
     return [config.optim.lr * lr_factor(config, step) for step in range(min(steps, config.train.steps))]
 
 

@@ -135,7 +135,7 @@ def build_model(
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """Put in what the config leaves to the method: its weight decay and its warm-up.
+    """Put in what the config leaves to the method: its weight decay, its warm-up, its schedule's shape, its stages of the batch.
 
     A seam that is lent what its own method holds anyway is taken out, so that equal runs have equal hashes.
 
@@ -151,4 +151,26 @@ def resolve(config: RunConfig) -> RunConfig:
     if config.schedule.warmup_steps is None:
         share = math.ceil(WARMUP_SHARE * config.train.steps)
         fields["schedule"]["warmup_steps"] = min(parts.warmup_steps, share)
+    fields["schedule"]["shape"] = _shape(config, parts)
+    if config.train.batch_stages is None:
+        fields["train"]["batch_stages"] = parts.batch_stages
     return parse(fields, origin=config.name)
+
+
+def _shape(config: RunConfig, parts: Parts) -> str:
+    """The shape of the schedule, of which there is one: the config's, or the method's own.
+
+    Raises:
+        ConfigError: both say one, or the config leaves it to a method that has none.
+    """
+    shape, own = config.schedule.shape, parts.schedule.build(config.model).own_shape
+    if own and shape not in ("wsd", "method"):
+        raise ConfigError(
+            f"schedule.shape {shape}: {config.arm} has a schedule of its own, {parts.schedule}; leave it out, or lend it another "
+            "method's with --seams.schedule"
+        )
+    if not own and shape == "method":
+        raise ConfigError(
+            f"schedule.shape method: {config.arm} has none of its own; give wsd, cosine or constant"
+        )
+    return "method" if own else shape

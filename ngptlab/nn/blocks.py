@@ -21,6 +21,8 @@ from ngptlab.nn.structure import (
     AllBefore,
     AllHeads,
     AsConfigured,
+    AsScheduled,
+    LastWeights,
     Lookup,
     NextToken,
     OneAfterAnother,
@@ -250,3 +252,9 @@ class Parts:
     """What training makes small: (h, rows, targets, logits map) -> nats."""
     context: Part = WholeContext()
     """How long the sequences of an update are: (step, steps, context) -> tokens."""
+    batch_stages: tuple[float, ...] = ()
+    """Sizes of the batch in equal parts of the training, in `train.batch_size`, 1 on average; none: the same throughout."""
+    schedule: Part = AsScheduled()
+    """Factors on the learning rate and the decay of an update."""
+    average: Part = LastWeights()
+    """A mean of the weights that is measured beside them: (updates) -> how much of it stays."""

@@ -42,12 +42,15 @@ def misfit(parts: Parts) -> str:
     """What a seam holds that can't be built there, and what to write instead; '' where all can."""
     for seam in fields(Parts):
         part, kind = getattr(parts, seam.name), str(seam.type)
-        if said := _unbuildable(part, kind) if kind in ASKED else _no_number(part):
+        if said := _unbuildable(part, kind) if kind in ASKED else _no_number(part, kind):
             return f"{seam.name}{said}"
     return ""
 
 
-def _no_number(value: Any) -> str:
+def _no_number(value: Any, kind: str) -> str:
+    if kind == "tuple[float, ...]":
+        numbers = isinstance(value, tuple) and all(isinstance(each, int | float) for each in value)
+        return "" if numbers else f" is {value!r}; give a tuple of numbers"
     return "" if isinstance(value, int | float) else f" is {type(value).__name__}; give a number"
 
 

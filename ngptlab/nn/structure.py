@@ -167,3 +167,53 @@ class WholeContext:
 
     def build(self, dims: Dims) -> Callable[[int, int, int], int] | None:
         return None
+
+
+# --- schedule and average: what changes from update to update, and what is kept of the weights ------------------------
+
+
+@dataclass(frozen=True)
+class When:
+    """An update of a training."""
+
+    step: int
+    """Its number, 0 .. steps - 1."""
+    steps: int
+    warmup_steps: int
+    batch: float
+    """Its sequences over `train.batch_size`; 1 unless the batch grows."""
+
+
+class Schedule:
+    """What the seam `schedule` builds: factors on the learning rate and on the decay of an update, pure functions of it."""
+
+    own_shape = False
+    """Whether `lr` is the whole shape, warm-up included. `schedule.shape` of the config then says `method`, and no other shape
+    may be asked for. Else the shape is the config's, and `lr` a factor on it."""
+
+    def lr(self, when: When) -> float:
+        """Factor on the peak learning rate where the shape is the method's own, else on what the config's section gives."""
+        return 1.0
+
+    def decay(self, when: When) -> float:
+        """Factor on the weight decay, which a step multiplies by the learning rate."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class AsScheduled:
+    """The learning rate as the config's section `schedule` says, and a decay that stays."""
+
+    def build(self, dims: Dims) -> Schedule:
+        return Schedule()
+
+
+@dataclass(frozen=True)
+class LastWeights:
+    """No mean of the weights is kept. Others build (updates) -> how much of the mean stays when an update is added to it.
+
+    The mean is measured beside the weights themselves, and takes as much memory. Nothing that is trained depends on it.
+    """
+
+    def build(self, dims: Dims) -> Callable[[int], float] | None:
+        return None

@@ -35,12 +35,13 @@ def groups(
     Roles with equal numbers and one optimizer share a group.
     """
     assert config.weight_decay is not None, "methods.resolve comes first"
-    by_role, own = (rules or sp()).by_role, optimizers or AdamW()
+    table, own = rules or sp(), optimizers or AdamW()
     members: dict[tuple[str, bool, float, float], list[Role]] = {}
     for each in Role:
         decays = each is not Role.SCALE
-        lr = config.lr * by_role[each].lr * own.lr_factor(each)
-        decay = config.weight_decay * by_role[each].weight_decay * own.decay_factor(each) if decays else 0.0
+        rule = table.of(each, own.kind(each))
+        lr = config.lr * rule.lr * own.lr_factor(each)
+        decay = config.weight_decay * rule.weight_decay * own.decay_factor(each) if decays else 0.0
         members.setdefault((own.kind(each), decays, lr, decay), []).append(each)
     return tuple(
         Group(_name(alike), kind, tuple(alike), lr, decay) for (kind, _, lr, decay), alike in members.items()
@@ -59,7 +60,7 @@ def _name(members: list[Role]) -> str:
 def make_optimizer(
     model: nn.Module, config: OptimConfig, rules: Rules | None = None
 ) -> torch.optim.Optimizer:
-    """The method's optimizer over the model's groups. Each torch group keeps its peak as `peak_lr`.
+    """The method's optimizer over the model's groups. Each torch group keeps its peaks as `peak_lr` and `peak_decay`.
 
     `rules` are those that the model was built by; without them, SP. A module that is no `Decoder` gets AdamW.
     """
@@ -82,13 +83,8 @@ def make_optimizer(
                     "peak_lr": group.lr,
                     "lr": group.lr,
                     "weight_decay": group.weight_decay,
+                    "peak_decay": group.weight_decay,
                 }
             )
     assert members_seen == len(named), "every parameter in exactly one group"
     return optimizers.make(by_kind, config)
-
-
-def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Every group's learning rate to `factor` times its peak."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * factor

@@ -18,6 +18,7 @@ def lr_factor(config: RunConfig, step: int) -> float:
     schedule, steps = config.schedule, config.train.steps
     assert 0 <= step < steps, (step, steps)
     assert schedule.warmup_steps is not None, "methods.resolve comes first"
+    assert schedule.shape != "method", "only the method knows it"
     if step < schedule.warmup_steps:
         return (step + 1) / schedule.warmup_steps
     if schedule.shape == "cosine":

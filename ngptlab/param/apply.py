@@ -8,6 +8,7 @@ from ngptlab.config import OptimConfig
 from ngptlab.config.draws import initial
 from ngptlab.errors import ConfigError
 from ngptlab.nn.decoder import Decoder
+from ngptlab.nn.optimizers import MuonInBlocks
 from ngptlab.nn.parts import FreeWeights, Scale
 from ngptlab.nn.roles import Role, ScaleKind, roles, scale_kind
 from ngptlab.param.rules import Rules
@@ -24,10 +25,12 @@ def apply(model: Decoder, rules: Rules, optim: OptimConfig | None = None) -> Non
     """
     kinds = roles(model)
     scales = {name: module for name, module in model.named_modules() if isinstance(module, Scale)}
-    if rules.adam_only and not model.optimizers.adam_only:
+    # By its class, because another's update may have any size, whatever it is called.
+    known = model.optimizers.adam_only or (rules.by_kind and type(model.optimizers) is MuonInBlocks)
+    if rules.adam_only and not known:
         raise ConfigError(
-            f"param.rules: muP and nuGPT are rules for AdamW, and this method's optimizer is {model.parts.optimizer}; "
-            "take sp, or lend it another with --seams.optimizer"
+            f"param.rules: muP and nuGPT are rules for AdamW, muP for Muon too, and this method's optimizer is "
+            f"{model.parts.optimizer}; take sp, or lend it another with --seams.optimizer"
         )
     if rules.adam_only:
         _check_widths(model, kinds)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ngptlab.config import Dims, ParamConfig
 from ngptlab.errors import ConfigError
+from ngptlab.nn.optimizers import MuonInBlocks
 from ngptlab.nn.roles import Role, ScaleKind
 
 NUGPT_STORED = 0.03
@@ -46,20 +47,30 @@ class Rules:
     """Everything a parametrization decides at one width."""
 
     by_role: dict[Role, Rule]
+    """Of AdamW, and of every optimizer for which there are no others."""
     by_scale: dict[ScaleKind, ScaleRule] = field(default_factory=dict)
     """All kinds, or none where scales start as the method has them."""
+    by_kind: dict[str, dict[Role, Rule]] = field(default_factory=dict)
+    """By the kind of another optimizer, those of the roles that it moves. Initial values are those of `by_role`."""
     width_ratio: float = 1.0
     """m: d_model over the base's d_model."""
     hidden_divisor: float = 1.0
     """What the hidden state is divided by before the head."""
     adam_only: bool = False
-    """Whether the rules presuppose AdamW, because its updates don't grow with the gradients."""
+    """Whether the rules presuppose AdamW, because its updates don't grow with the gradients, or an optimizer of `by_kind`."""
     normalized_only: bool = False
     """Whether the rules presuppose constrained weights and scaled logits."""
 
     def __post_init__(self) -> None:
         assert set(self.by_role) == set(Role), "every role has one rule"
+        for kind, rules in self.by_kind.items():
+            same = all(rule.init_std == self.by_role[role].init_std for role, rule in rules.items())
+            assert same, f"weights are drawn before {kind} moves them"
         assert set(self.by_scale) in (set(), set(ScaleKind)), "all kinds of scales, or none"
+
+    def of(self, role: Role, kind: str) -> Rule:
+        """The rule of a role that an optimizer of this kind moves."""
+        return self.by_kind.get(kind, {}).get(role) or self.by_role[role]
 
     @property
     def std_factors(self) -> dict[Role, float]:
@@ -73,14 +84,20 @@ def sp() -> Rules:
 
 
 def mup(m: float) -> Rules:
-    """muP for Adam (arXiv:2203.03466), with the base width's own initial values as the replication has it.
+    """muP for Adam and for Muon (arXiv:2203.03466), with the base width's own initial values as the replication has it.
 
     At the base width nothing changes ("non-invasive"). The attention scale stays, because the head width does. The unembedding
     is drawn alike at all widths: what a factor 1/m does to the logits is in `hidden_divisor`. The replication starts it at zero,
     which is `optim.init std:0.02,unembedding=zero`. That holds at the base width too, because a base must be of one kind with its
     wider models. Decay grows as the learning rate falls, so that lr * decay stays the base's.
+
+    An update of a hidden matrix is to have a spectral norm that stays with the width, as its output per entry then does
+    (arXiv:2310.17813: the root of d_out / d_in, whose sizes grow alike here). AdamW's has entries of one size and few directions,
+    so that its norm grows as m. Muon's is orthogonal, and scaled to AdamW's root mean square, by the root of the longer side
+    (arXiv:2502.16982): its norm grows as the root of m, and its learning rate falls so. What AdamW moves beside it has AdamW's.
     """
     hidden = Rule(init_std=m**-0.5, lr=1 / m, weight_decay=m)
+    orthogonal = Rule(init_std=m**-0.5, lr=m**-0.5, weight_decay=m**0.5)
     return Rules(
         {
             Role.EMBEDDING: Rule(),
@@ -90,6 +107,7 @@ def mup(m: float) -> Rules:
             Role.INNER: hidden,
             Role.SCALE: Rule(),
         },
+        by_kind={MuonInBlocks.name: dict.fromkeys(MuonInBlocks.roles, orthogonal)},
         width_ratio=m,
         hidden_divisor=m,
         adam_only=True,
@@ -114,7 +132,7 @@ def nugpt(m: float, m_depth: float | None = None, m_data: float = 1.0) -> Rules:
             Role.INNER: wide,
             Role.SCALE: Rule(lr=every),
         },
-        {
+        by_scale={
             ScaleKind.RATE: ScaleRule(start=alpha, stored=NUGPT_STORED),
             ScaleKind.QK: ScaleRule(stored=NUGPT_STORED),
             ScaleKind.GATE: ScaleRule(),

@@ -61,11 +61,13 @@ def num_params(config: RunConfig) -> int:
 
 
 def num_moments(config: RunConfig) -> int:
-    """Number of values that the optimizer keeps from step to step."""
+    """Number of values that the optimizer keeps from step to step, a mean of the weights among them."""
 
     def count(model: Decoder) -> int:
         kept, kinds = model.optimizers.state_values, roles(model)
-        return sum(kept(kinds[name], weight.shape) for name, weight in model.named_parameters())
+        moments = sum(kept(kinds[name], weight.shape) for name, weight in model.named_parameters())
+        means = model.parts.average.build(model.dims) is not None
+        return moments + means * model.num_params()
 
     return _by_layer(config, count)
 
@@ -84,7 +86,7 @@ def _by_layer(config: RunConfig, count: Callable[[Decoder], int]) -> int:
 def step_memory(config: RunConfig, *, place: str, value_bytes: int) -> Memory:
     """Memory of a step of a resolved config on `place` (cpu or cuda), whose activations have values of so many bytes."""
     params = num_params(config)
-    sequences = config.device.micro_batch or config.train.batch_size
+    sequences = config.device.micro_batch or config.train.largest_batch
     parts, context = load(config.method, config.seams.lenders), config.train.context
     kept = extrapolated(
         lambda dims: kept_bytes(dims, parts, sequences, context), config.model, whole=FEW_LAYERS

@@ -20,8 +20,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "MLP": ("gate", "mlp"),
     "Stream and skips": ("init", "stream", "block"),
     "Embeddings and head": ("embed", "head", "logits"),
-    "Loss and batches": ("loss", "context"),
-    "Optimizers": ("optimizer", "weight_decay", "warmup_steps"),
+    "Loss and batches": ("loss", "context", "batch_stages"),
+    "Optimizers": ("optimizer", "weight_decay", "warmup_steps", "schedule", "average"),
 }
 """Every seam once. A method stands in the first group that has one of its seams."""
 BASES, COMBINATIONS, UNCHANGED = "Baselines", "Combinations", "No seam changed"

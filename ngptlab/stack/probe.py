@@ -32,6 +32,9 @@ def refusal(parts: Parts) -> str:
         return f"a stack has AdamW alone, and this method's optimizer is {parts.optimizer}"
     if parts.context.build(DIMS) is not None:
         return f"a stack has sequences of one length, and this method's context is {parts.context}"
+    for name in ("batch_stages", "schedule", "average"):
+        if getattr(parts, name) != getattr(Parts, name):
+            return f"a stack has none of this method's {name}, {getattr(parts, name)}"
     models = [_toy(parts, number) for number in range(2)]
     tokens_MBT = torch.randint(17, (2, 3, 9), generator=torch.Generator().manual_seed(0))
     inputs_MBT, targets_MBT = tokens_MBT[:, :, :-1], tokens_MBT[:, :, 1:]

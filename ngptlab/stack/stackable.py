@@ -26,6 +26,10 @@ def stack_key(config: RunConfig) -> str:
 
 def check_stackable(configs: list[RunConfig]) -> None:
     """Raises ConfigError where runs can't be one stack."""
+    if configs[0].train.batch_stages:
+        raise ConfigError(
+            "stack: train.batch_stages makes batches of several sizes; train the runs one by one"
+        )
     if len({stack_key(config) for config in configs}) > 1:
         names = ", ".join(config.run_name for config in configs)
         raise ConfigError(

@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from ngptlab.errors import LabError
-from ngptlab.optim.schedule import lr_factor
+from ngptlab.nn.structure import Schedule
+from ngptlab.optim.pace import pace
 from ngptlab.stack.models import Stack
 from ngptlab.stack.optim import StackedAdamW
 from ngptlab.stack.update import StackUpdate
@@ -64,7 +65,8 @@ class StackTrainer:
         first, start = self._live[0], time.perf_counter()
         inputs_MBT, targets_MBT = self._batch(step)
         data_seconds = time.perf_counter() - start
-        losses, norms = self._stack_update(inputs_MBT, targets_MBT, lr_factor(first.config, step)).tolist()
+        factor, _ = pace(first.config, Schedule(), step)
+        losses, norms = self._stack_update(inputs_MBT, targets_MBT, factor).tolist()
         # Each run's share of the time, so that the times of all runs add up to that of the stack.
         share = 1 / len(self._live)
         seconds = (time.perf_counter() - start) * share

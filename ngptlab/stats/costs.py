@@ -40,7 +40,7 @@ class Meter:
     """Costs of the runs of one arm after any of their steps. Sizes are read from the first run."""
 
     def __init__(self, arm: Sequence[RunRecord]) -> None:
-        self._step_tokens = arm[0].config.train.step_tokens
+        self._tokens_before = arm[0].config.train.tokens_before
         self._token_flops = arm[0].flops_per_token
         clocks = [elapsed(run) for run in arm]
         self._clocks = [clock for clock in clocks if clock is not None]
@@ -48,7 +48,7 @@ class Meter:
 
     def at(self, step: int) -> Cost:
         """The cost after `step` finished steps. Every run must have that many."""
-        tokens = step * self._step_tokens
+        tokens = self._tokens_before(step)
         seconds = stats.mean([float(clock[step]) for clock in self._clocks]) if self.has_seconds else None
         return {"step": step, "tokens": tokens, "flops": tokens * self._token_flops, "seconds": seconds}
 

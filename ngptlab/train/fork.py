@@ -69,11 +69,18 @@ def fork(
 
 
 def _common_updates(a: RunConfig, b: RunConfig) -> int:
-    """How many first updates have the same learning rates in both, to the last bit."""
+    """How many first updates have the same learning rates in both, to the last bit, and the same batches."""
     if _rules(a) != _rules(b):
         return 0  # the rule over the horizon: peak learning rates follow from the length
+    if "method" in (a.schedule.shape, b.schedule.shape):
+        return 0  # only the method knows them
     shorter = min(a.train.steps, b.train.steps)
-    return next((step for step in range(shorter) if lr_factor(a, step) != lr_factor(b, step)), shorter)
+
+    def update(config: RunConfig, step: int) -> tuple[float, int, int]:
+        met = config.train.sequences_before
+        return lr_factor(config, step), met(step), met(step + 1)
+
+    return next((step for step in range(shorter) if update(a, step) != update(b, step)), shorter)
 
 
 def _rules(config: RunConfig) -> Rules:

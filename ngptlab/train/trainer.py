@@ -20,11 +20,12 @@ from ngptlab.device import Device, Fetched
 from ngptlab.errors import DivergedError
 from ngptlab.nn.cost import mean_token_flops
 from ngptlab.nn.decoder import Decoder
-from ngptlab.optim.groups import make_optimizer, set_lr
-from ngptlab.optim.schedule import lr_factor
+from ngptlab.optim.groups import make_optimizer
+from ngptlab.optim.pace import pace, set_pace
 from ngptlab.optim.table import text
 from ngptlab.param.rules import rules
 from ngptlab.runs import Run
+from ngptlab.train.average import EVAL, Average
 from ngptlab.train.checkpoint import resume, save_checkpoint
 from ngptlab.train.program import program
 from ngptlab.train.progress import Reporter
@@ -83,6 +84,9 @@ class Trainer:
         train = self.config.train
         self._rules = rules(self.config.param, self.config.model, tokens=train.tokens)
         self.optimizer = make_optimizer(self.model, self.config.optim, self._rules)
+        parts, dims = self.model.parts, self.config.model
+        self._schedule, stays = parts.schedule.build(dims), parts.average.build(dims)
+        self._average = Average(self.model, self.optimizer, stays) if stays else None
         self._program = program(self.model, self.device)
         self.runs_ahead = self.device.runs_ahead
         self._finished_at = 0.0
@@ -183,12 +187,14 @@ class Trainer:
         start = time.perf_counter()
         inputs_BT, targets_BT = (self.device.send(array) for array in self.batches.at(step))
         data_seconds = time.perf_counter() - start
-        set_lr(self.optimizer, lr_factor(self.config, step))
+        set_pace(self.optimizer, *pace(self.config, self._schedule, step))
         loss = self._accumulate(inputs_BT, targets_BT)
         told = self.world.sum_gradients(self.model.parameters(), loss, self.request.signal_number)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
         self.optimizer.step()
         self._program.after_step()
+        if self._average:
+            self._average.add(step + 1)
         self.optimizer.zero_grad(set_to_none=True)
         return Queued(
             step, start, data_seconds, self.device.fetch(torch.cat((told, norm.to(told.dtype).unsqueeze(0))))
@@ -215,16 +221,16 @@ class Trainer:
             raise self._diverged(f"step {done}: loss {loss_nats}, gradient norm {grad_norm}")
         return {
             "step": done,
-            "tokens": done * self.config.train.step_tokens,
+            "tokens": self.config.train.tokens_before(done),
             "loss_nats": loss_nats,
-            "lr": self.config.optim.lr * lr_factor(self.config, step),
+            "lr": self.config.optim.lr * pace(self.config, self._schedule, step)[0],
             "grad_norm": grad_norm,
         }
 
     def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """What these rows add to the mean loss of the batch, a scalar; its gradient is in the parameters, summed likewise."""
         whole = len(inputs_BT) * self.world.size
-        pieces = whole // self.config.train.batch_size  # of each sequence, where the method cuts them
+        pieces = self.config.train.context // inputs_BT.shape[1]  # of a sequence, where the method cuts them
         size = self.config.device.micro_batch * pieces or len(inputs_BT)
         share = size / whole
         total = torch.zeros((), device=inputs_BT.device)
@@ -268,6 +274,15 @@ class Trainer:
         self.reporter.note(
             f"step {step}  validation {result['loss_nats']:.4f} nats ± {result['stderr_nats']:.4f}"
         )
+        if self._average and step:
+            self._evaluate_average(self._average, step)
+
+    def _evaluate_average(self, average: Average, step: int) -> None:
+        """Beside the weights themselves, whose numbers are the run's."""
+        with average.in_place():
+            result = self.evaluate()
+        self.run.append("evals", {"step": step, **result, "eval": EVAL})
+        self.reporter.note(f"step {step}  the mean of the weights {result['loss_nats']:.4f} nats")
 
     def _save(self, step: int) -> None:
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):

@@ -15,7 +15,11 @@ def check_split(config: RunConfig, world: World) -> None:
     Raises:
         ConfigError: it can't be divided so; the message lists what could.
     """
-    batch, micro = config.train.batch_size, config.device.micro_batch
+    for batch in sorted({sequences for steps, sequences in config.train.stages if steps}):
+        _check_batch(batch, config.device.micro_batch, world)
+
+
+def _check_batch(batch: int, micro: int, world: World) -> None:
     if batch % (world.size * (micro or 1)) == 0:
         return
     processes = [number for number in range(1, batch + 1) if batch % number == 0]

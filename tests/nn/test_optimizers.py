@@ -15,7 +15,8 @@ from ngptlab.config import OptimConfig, RunConfig
 from ngptlab.errors import ConfigError
 from ngptlab.nn.optimizers import MuonInBlocks, Several
 from ngptlab.nn.roles import Role, role
-from ngptlab.optim.groups import make_optimizer, set_lr
+from ngptlab.optim.groups import make_optimizer
+from ngptlab.optim.pace import set_pace
 from ngptlab.stack.probe import refusal
 from ngptlab.stack.train import train as train_stack
 
@@ -92,7 +93,7 @@ def test_rates_reach_every_part() -> None:
     model = build_model(with_muon("gpt"), DIMS, seed=0)
     optimizer = make_optimizer(model, CONFIG)
     assert isinstance(optimizer, Several)
-    set_lr(optimizer, 0.0)
+    set_pace(optimizer, 0.0, 1.0)
     before = [weight.detach().clone() for weight in model.parameters()]
     gradients(model)
     optimizer.step()

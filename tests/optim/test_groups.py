@@ -1,4 +1,4 @@
-"""Optimizer groups: decay on matrices alone, peaks kept, and set_lr relative to them."""
+"""Optimizer groups: decay on matrices alone, peaks kept, and set_pace relative to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from torch import nn
 from ngptlab import ConfigError, Dims, build_model, methods
 from ngptlab.config import OptimConfig
 from ngptlab.nn.roles import Role, role, roles
-from ngptlab.optim.groups import groups, make_optimizer, set_lr
+from ngptlab.optim.groups import groups, make_optimizer
+from ngptlab.optim.pace import set_pace
 
 DIMS = Dims(vocab_size=7, num_layers=1, num_heads=2, d_model=4, d_ff=6)
 CONFIG = OptimConfig(lr=0.01, betas=(0.8, 0.9), eps=1e-7, weight_decay=0.3)
@@ -42,11 +43,11 @@ def test_an_empty_group_is_left_out() -> None:
     ]
 
 
-def test_set_lr_is_relative_to_the_peak_not_to_the_last_value() -> None:
+def test_set_pace_is_relative_to_the_peak_not_to_the_last_value() -> None:
     optimizer = make_optimizer(build_model("ngpt", DIMS), CONFIG)
     optimizer.param_groups[1]["peak_lr"] = 0.1
     for factor in (0.5, 0.25, 1.0):
-        set_lr(optimizer, factor)
+        set_pace(optimizer, factor, 1.0)
         assert [group["lr"] for group in optimizer.param_groups] == [0.01 * factor, 0.1 * factor]
     assert [group["peak_lr"] for group in optimizer.param_groups] == [0.01, 0.1]
 
@@ -58,7 +59,7 @@ def test_a_step_moves_by_the_learning_rate_and_decays_matrices() -> None:
     for weight in model.parameters():
         weight.grad = torch.ones_like(weight)
     optimizer = make_optimizer(model, CONFIG)
-    set_lr(optimizer, 0.5)
+    set_pace(optimizer, 0.5, 1.0)
     optimizer.step()
     for name, weight in model.named_parameters():
         kept = 1.0 if role(name) is Role.SCALE else 1 - 0.005 * 0.3

@@ -110,6 +110,29 @@ def test_nugpt_at_the_base_width_differs_in_stored_scales_alone(method: str) -> 
     torch.testing.assert_close(model(tokens), plain(tokens), rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("m", [1, 2, 4, 8])
+def test_mup_for_muon_moves_a_matrix_by_one_spectral_norm_at_all_widths(m: int) -> None:
+    """What the rule is for. AdamW moves embedding, head and scales by its own table."""
+    model, muon = build("muon", "mup", m * BASE)
+    kinds, before = roles(model), {name: p.detach().clone() for name, p in model.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    for weight in model.parameters():
+        weight.grad = torch.randn(weight.shape, generator=generator)
+    found = numbers(model, muon)
+    for group in muon.param_groups:
+        group["weight_decay"] = 0.0
+    muon.step()
+    for name, (lr, decay) in found.items():
+        if kinds[name] not in (Role.READER, Role.WRITER):
+            assert lr == 0.01, name
+            continue
+        assert (lr, decay) == pytest.approx((0.01 * m**-0.5, 0.1 * m**0.5), rel=1e-12), name
+        moved = torch.linalg.matrix_norm(model.get_parameter(name).detach() - before[name], ord=2).item()
+        # lr 0.2 sqrt(longer side), the same for all m; five steps of Newton and Schulz leave singular values of 0.7 to 1.2.
+        longer = max(before[name].shape) / m
+        assert 0.7 <= moved / (0.01 * 0.2 * longer**0.5) <= 1.25, name
+
+
 def stream_before_the_head(method: str, width: int) -> float:
     """Root mean square of what the last norm gets at initial weights, drawn by muP; its check of scales left out."""
     model = Decoder(dims_of(width, vocab_size=64), methods.load(method))

@@ -226,7 +226,8 @@ def test_short_sequences_have_the_tokens_of_the_baselines_batch() -> None:
 
 OF_THE_PAPER = {"gpt", "ngpt", "ngpt_modded", "ngpt_s_z_scale_one", "ngpt_s_qk_init_third"}
 OF_THE_PAPER |= {"ngpt_scalar_scales", "ngpt_fixed_scales", "ngpt_no_qk_norm"}
-OF_TRAINING = ("optimizer", "weight_decay", "warmup_steps")
+# test_training.py has their equations, tests/nn/test_updates.py those of optimizers.
+OF_TRAINING = ("optimizer", "weight_decay", "warmup_steps", "batch_stages", "schedule", "average")
 
 
 def test_every_method_has_an_equation_and_a_wrong_one() -> None:

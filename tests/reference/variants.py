@@ -387,3 +387,40 @@ def context_of_step(
     """A context from `first` to the whole in a line over a share of the steps, down to a divisor of the whole."""
     line = first + (context - first) * min(Fraction(1), step / (until * steps))
     return max(n for n in range(1, context + 1) if context % n == 0 and n <= line)
+
+
+# ---- as training goes on ---------------------------------------------------------------------------------
+
+
+def warmup_and_cooldown(step: int, steps: int, warmup: int, cooldown: int) -> Fraction:
+    """The usual rate over its peak: up in a line, level, and down in a line to 0, which the update after the last would have."""
+    return min(Fraction(1), Fraction(step + 1, warmup), Fraction(steps - step, cooldown))
+
+
+def logarithmic(step: int, steps: int, rho: float = 0.1, part: Fraction = Fraction(1, 10)) -> float:
+    """arXiv:2608.01284 as our notes have it: a tenth of warm-up, then 1 - log(1 + r / rho) / log(1 + 1 / rho)."""
+    warmup = math.ceil(part * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    r = (step - warmup) / (steps - warmup)
+    return 1 - math.log(1 + r / rho) / math.log(1 + 1 / rho)
+
+
+def fading(step: int, steps: int) -> Fraction:
+    """A decay that falls to 0 in a line: 1 at the first update, and 0 at the one after the last."""
+    return Fraction(steps - step, steps)
+
+
+def batch_of_thirds(step: int, steps: int, batch: int) -> int:
+    """Half a batch in the first third of the updates, one and a half in the last; what is left over is in the middle."""
+    third = steps // 3
+    return batch // 2 if step < third else batch + batch // 2 if step >= steps - third else batch
+
+
+def mean_of_weights(weights_of_updates: list[Weights], decay: float = 0.995) -> Weights:
+    """Mean of the weights after each update: all alike until the oldest would count for less than by the decay."""
+    mean = weights_of_updates[0]
+    for number, weights in enumerate(weights_of_updates[1:], start=2):
+        kept = min(decay, (number - 1) / number)
+        mean = {name: kept * mean[name] + (1 - kept) * weights[name] for name in mean}
+    return mean

@@ -17,8 +17,9 @@ from ngptlab import ConfigError, Decoder, Dims, Parts, methods
 from ngptlab.config import OptimConfig, ParamConfig
 from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.parts import FreeWeights, SwiGLU
-from ngptlab.nn.structure import NextToken, WholeContext
-from ngptlab.optim.groups import make_optimizer, set_lr
+from ngptlab.nn.structure import AsScheduled, LastWeights, NextToken, WholeContext
+from ngptlab.optim.groups import make_optimizer
+from ngptlab.optim.pace import set_pace
 from ngptlab.param.rules import rules
 from ngptlab.stack.models import Stack
 from ngptlab.stack.optim import StackedAdamW, clip
@@ -27,12 +28,19 @@ from ngptlab.stack.update import StackUpdate
 
 DIMS = Dims(vocab_size=17, num_layers=3, num_heads=4, d_model=32, d_ff=24)
 BASE = 16
+STACKED = {
+    "optimizer": AdamW(),
+    "context": WholeContext(),
+    "batch_stages": (),
+    "schedule": AsScheduled(),
+    "average": LastWeights(),
+}
 every_method = pytest.mark.parametrize(
     "method",
     [
         name
         for name in methods.names()
-        if methods.load(name).optimizer == AdamW() and methods.load(name).context == WholeContext()
+        if all(getattr(methods.load(name), seam) == usual for seam, usual in STACKED.items())
     ],
 )
 
@@ -80,7 +88,7 @@ def batch(step: int, models: int = 3) -> tuple[Tensor, Tensor]:
 
 def alone(seat: Seat, inputs_BT: Tensor, targets_BT: Tensor, factor: float) -> tuple[float, float]:
     """A step as the trainer makes it; loss and gradient norm."""
-    set_lr(seat.adamw, factor)
+    set_pace(seat.adamw, factor, 1.0)
     loss = seat.model.loss(inputs_BT, targets_BT)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(seat.model.parameters(), seat.clip).item()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ngptlab import methods
 from ngptlab.config import RunConfig
 from ngptlab.folders import own
 from ngptlab.jobs.cell import run_of
@@ -12,6 +13,7 @@ from ngptlab.jobs.executor import Executor
 from ngptlab.jobs.local import Local, studying
 from ngptlab.jobs.outcome import Outcome, outcome
 from ngptlab.ledger.book import Ledger
+from ngptlab.nn.structure import AsScheduled, WholeContext
 from ngptlab.studies.cooldown.files import write_study
 from ngptlab.studies.cooldown.numbers import Leg as Ran
 from ngptlab.studies.cooldown.numbers import Study, measure
@@ -74,10 +76,22 @@ def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
         path = run_of(out, leg)
         if path.exists() or not source.exists():
             continue
+        if (part := _follows_length(leg.config)) and leg.config.train.steps != trunk.leg.config.train.steps:
+            tell(
+                f"{leg.title}: starts from its beginning, because the method's {part} follows the run's length"
+            )
+            continue
         own(path.parent)
         step = fork(source, leg.config, path, warn=tell)
         if step < leg.start:
             tell(f"{leg.title}: leaves the trunk at step {step}, which has no checkpoint at {leg.start}")
+
+
+def _follows_length(config: RunConfig) -> str:
+    """A seam of the method by which updates of shorter runs are others from the first one on; '' where there is none."""
+    parts = methods.load(config.method, config.seams.lenders)
+    changing = {"context": WholeContext(), "schedule": AsScheduled()}
+    return next((name for name, usual in changing.items() if getattr(parts, name) != usual), "")
 
 
 def _ran(leg: Leg, trunk: Trunk, out: Path, failures: dict[str, str]) -> Ran:

@@ -62,7 +62,7 @@ def slope_of(found: dict[tuple[str, str], Slope], kind: str, quantity: str = "ch
 # --- verdicts ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["gpt", "qk_norm"])
+@pytest.mark.parametrize("method", ["gpt", "qk_norm", "muon"])
 def test_mup_passes(method: str) -> None:
     found = check(method, mup)
     assert passed(found.values()), found
@@ -107,6 +107,25 @@ def test_partial_mup_fails_where_it_is_broken() -> None:
     without = check("gpt", no_logit_rule)
     assert slope_of(without, "logits") > 0.4
     assert abs(slope_of(without, "embedding")) < 0.2, "the other rules are there"
+
+
+def as_adamw(m: float) -> Rules:
+    """Broken: what Muon moves has AdamW's rules."""
+    return replace(mup(m), by_kind={"Muon": mup(m).by_role})
+
+
+def muon_free(m: float) -> Rules:
+    """Broken: what Muon moves has muP's initial values and SP's learning rates."""
+    rules = mup(m)
+    free = {role: Rule(init_std=rule.init_std) for role, rule in rules.by_kind["Muon"].items()}
+    return replace(rules, by_kind={"Muon": free})
+
+
+def test_mup_for_muon_is_a_table_of_its_own() -> None:
+    """By AdamW's, matrices of wide models hardly move; by none, they move as far as the root of the width says."""
+    slow, fast = check("muon", as_adamw), check("muon", muon_free)
+    assert not passed(slow.values()) and slope_of(slow, "mlp out") < -0.15
+    assert not passed(fast.values()) and slope_of(fast, "mlp out") > 0.4
 
 
 def test_mup_on_unit_weights_fails_where_theory_says() -> None:

@@ -1,0 +1,57 @@
+"""A mean of the weights beside them, kept in the optimizer's state: a checkpoint then holds it, and a resumed run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from ngptlab.nn.decoder import Decoder
+
+KEY = "average"
+"""Its name in the state of each parameter."""
+EVAL = "val_average"
+"""What its validation is called in `evals.jsonl`."""
+
+
+class Average:
+    """Running mean of a model's weights over its updates.
+
+    Args:
+        stays: (updates) -> how much of the mean stays when the weights after that many updates are added; 0 at the first.
+    """
+
+    def __init__(
+        self, model: Decoder, optimizer: torch.optim.Optimizer, stays: Callable[[int], float]
+    ) -> None:
+        self._model, self._optimizer, self._stays = model, optimizer, stays
+
+    @torch.no_grad()
+    def add(self, updates: int) -> None:
+        """Add the weights as they are after so many updates, the constraint included."""
+        share = 1.0 - self._stays(updates)
+        for weight in self._model.parameters():
+            # An optimizer takes a parameter with no state at all for a new one, so that none is made before it has moved it.
+            if state := self._optimizer.state.get(weight):
+                if KEY in state:
+                    state[KEY].lerp_(weight, share)
+                else:
+                    state[KEY] = weight.detach().clone()
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Inside, the model's weights are the mean, brought back to the method's constraint; afterwards its own, bit for bit."""
+        own = [weight.detach().clone() for weight in self._model.parameters()]
+        try:
+            self._set([self._optimizer.state.get(p, {}).get(KEY, p) for p in self._model.parameters()])
+            self._model.after_step()
+            yield
+        finally:
+            self._set(own)
+
+    @torch.no_grad()
+    def _set(self, values: list[Tensor]) -> None:
+        for weight, value in zip(self._model.parameters(), values, strict=True):
+            weight.copy_(value)
