@@ -157,18 +157,17 @@ def _cells(arm: Arm, points: Sequence[Point], seeds: int, fitting: Resolve) -> l
     for point in points:
         if point not in arm.cells:
             settings = arm.settings(point)
-            said = " ".join(f"{path}={value}" for path, value in settings.items() if path != "optim.lr")
+            text = " ".join(f"{path}={value}" for path, value in settings.items() if path != "optim.lr")
             try:
                 arm.cells[point] = [
                     Cell(
                         fitting(apply(arm.config, {**settings, "seed": seed, "data.seed": seed})),
-                        settings=said,
+                        settings=text,
                     )
                     for seed in range(seeds)
                 ]
-            except (
-                ConfigError
-            ):  # each value is accepted alone but not together: counted as a run that diverged
+            # Each value is accepted alone, but not together. The point counts like a run that diverged.
+            except ConfigError:
                 arm.cells[point], arm.losses[point] = [], math.inf
     return [cell for point in points for cell in arm.cells[point]]
 
