@@ -70,7 +70,7 @@ def _visit(path: Path, root: Path, walk: _Walk) -> None:
             walk.ledgers[path] = _name(path, root)
             return
         if kind_of(path) is None:
-            raise ConfigError(f"{path}: no kind of result that speaks to a claim")
+            raise ConfigError(f"{path}: no kind of result that is evidence for a claim")
         walk.evidence.add(read_file(path, _name(path, root)))
         return
     if _is_run(path):

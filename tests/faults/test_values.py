@@ -65,7 +65,11 @@ OPTIONS: dict[tuple[str, ...], dict[str, dict[str, str]]] = {
     ("ladder", "demo", "--from", "gpt", "--to", "ngpt"): {"--seeds": SEEDS, "--workers": {BIG: TOO_MANY}},
     ("cooldown", "demo", "--train.steps", "100"): {
         "--seeds": SEEDS,
-        "--fracs": {"nan": "fractions of a run", "1e-300": "in float32 that is 0", "inf": "fractions of a run"},
+        "--fracs": {
+            "nan": "fractions of a run",
+            "1e-300": "in float32 that is 0",
+            "inf": "fractions of a run",
+        },
         "--lengths": {BIG: TOO_MANY, "-1": "from 1 on"},
     },
     ("sweep", "demo", "--methods", "gpt"): {

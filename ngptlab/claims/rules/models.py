@@ -112,7 +112,7 @@ def _if_telling(
     equals = [record for record in evidence.positions if record.group in groups]
     if any(rise > 0 for record in equals for rise in _rises({record.seed: record}, contexts).values()):
         return decided
-    return "not yet tested", "every model's loss falls on that text, so it says nothing of positions"
+    return "not yet tested", "every model's loss falls on that text, so it says nothing about positions"
 
 
 def _no_reading(contexts: int, whose: str) -> Outcome:

@@ -192,7 +192,7 @@ def test_an_arm_is_tuned_by_what_was_searched_and_nothing_else(searched: Search_
         assert said is not None
         return said
 
-    assert why(config, {0, 1}) == f"flattered: seed 0 chose these settings in search {found.search}"
+    assert why(config, {0, 1}) == f"biased: seed 0 chose these settings in search {found.search}"
     assert "is not beside the runs" in why(config, search=None)
     assert "no search is linked" in why(arm(found, search=""))
     assert "though a grid of learning rates is named" in why(arm(found, search="", lr_grid=["0.1", "0.2"]))
