@@ -115,7 +115,7 @@ def _read_place(
         return
     for name, raw in dict.items(fields):
         if name in known:
-            _take(checkpoint, name, raw, f"{place}.{name}", source)
+            _set_field(checkpoint, name, raw, f"{place}.{name}", source)
         elif of_model:
             raise CheckpointError(
                 f"{source}: {place}.{shown(name)} is {shown(raw)}, and what it does to the model is not known here; known "
@@ -125,7 +125,7 @@ def _read_place(
             checkpoint.unknown.append(f"{place}.{shown(name)}")
 
 
-def _take(checkpoint: CheckpointFields, name: str, raw: Any, place: str, source: Path) -> None:
+def _set_field(checkpoint: CheckpointFields, name: str, raw: Any, place: str, source: Path) -> None:
     value = raw.item() if isinstance(raw, np.generic) else raw
     if not _is(value, ALLOWED[name]):
         raise CheckpointError(f"{source}: {place} is {shown(value)}; allowed is {ALLOWED[name]}")

@@ -69,7 +69,7 @@ class Costs:
             return nothing(f"runs of a method {self.method} beside {self.baseline}")
         ours, theirs = _first(candidates, self.frac)
         percent = estimate([100 * gap / theirs.losses[seed] for seed, gap in _gaps((ours, theirs)).items()])
-        verdict, reason = decide(percent, self.low, self.high, _against((ours, theirs)))
+        verdict, reason = decide(percent, self.low, self.high, _forbidding_doubts((ours, theirs)))
         return Outcome(
             verdict=verdict,
             reason=reason,
@@ -100,10 +100,10 @@ def matches(evidence: Evidence, method: str, baseline: str) -> list[Match]:
 def _decided(match: Match) -> tuple[Verdict, str]:
     """The verdict on whether the first of two arms ends lower."""
     gap = estimate(list(_gaps(match).values()))
-    return decide(gap, -math.inf, 0.0, _against(match))
+    return decide(gap, -math.inf, 0.0, _forbidding_doubts(match))
 
 
-def _against(match: Match) -> list[str]:
+def _forbidding_doubts(match: Match) -> list[str]:
     """Doubts that forbid a claim about these two arms."""
     ours, theirs = match
     return forbidding([*ours.doubts, *theirs.doubts], ours.method, theirs.method)
@@ -135,7 +135,7 @@ def _first(candidates: Sequence[Match], frac: float) -> Match:
         seeds = len(_gaps(match))
         return (
             seeds >= MIN_SEEDS,
-            not _against(match),
+            not _forbidding_doubts(match),
             match[0].setting.size,
             match[0].near(frac),
             seeds,

@@ -101,7 +101,7 @@ def _read_to(found: Sequence[Positions], contexts: int) -> list[Positions]:
     return [record for record in found if _rises({record.seed: record}, contexts)]
 
 
-def _if_telling(
+def _unless_every_loss_falls(
     decided: tuple[Verdict, str], evidence: Evidence, records: Sequence[Records[Positions]], contexts: int
 ) -> tuple[Verdict, str]:
     """The verdict, or "not yet tested" where no model's loss rises on that text, whose first tokens are then its hardest.
@@ -139,7 +139,7 @@ class RisesLess:
             return _no_reading(self.contexts, f"{self.method} and {self.baseline}")
         gap = estimate(values)
         measured = f"{self.method} {_mean(ours):+z.3f}, {self.baseline} {_mean(theirs):+z.3f} nats; difference {show(gap)}"
-        decided = _if_telling(decide(gap, -math.inf, 0.0), evidence, both, self.contexts)
+        decided = _unless_every_loss_falls(decide(gap, -math.inf, 0.0), evidence, both, self.contexts)
         held = Held(found=gap, low=-math.inf, high=0.0, unit=" nats")
         return _finish(both, decided, measured, [held])
 
@@ -159,7 +159,9 @@ class StaysFlat:
         if not values:
             return _no_reading(self.contexts, self.method)
         rise = estimate(values)
-        decided = _if_telling(decide(rise, -math.inf, self.most), evidence, [records], self.contexts)
+        decided = _unless_every_loss_falls(
+            decide(rise, -math.inf, self.most), evidence, [records], self.contexts
+        )
         held = Held(found=rise, low=-math.inf, high=self.most, unit=" nats")
         return _finish((records,), decided, f"rises by {show(rise)}", [held])
 
@@ -184,7 +186,9 @@ class LevelsOff:
             return _no_reading(2 * self.contexts, self.method)
         rise = estimate(values)
         measured = f"from {self.contexts // 2}-{self.contexts} to {self.contexts}-{2 * self.contexts} contexts: {show(rise)}"
-        decided = _if_telling(decide(rise, -math.inf, self.most), evidence, [records], 2 * self.contexts)
+        decided = _unless_every_loss_falls(
+            decide(rise, -math.inf, self.most), evidence, [records], 2 * self.contexts
+        )
         held = Held(found=rise, low=-math.inf, high=self.most, unit=" nats")
         return _finish((records,), decided, measured, [held])
 

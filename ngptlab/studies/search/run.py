@@ -98,9 +98,9 @@ def search(
         with studying(cells, out, executor=executor, ledger=ledger, tell=tell) as request:
             failures = executor.train(cells, out, request)
         table = rows(every, out, failures)
-        _learn(arms, {row.hash: row for row in table})
+        _add_losses(arms, {row.hash: row for row in table})
     table = rows(every, out, {})
-    found = _found(recipe, arms, fields, {row.hash: row for row in table}, points)
+    found = _search_of(recipe, arms, fields, {row.hash: row for row in table}, points)
     write_search(found, out)
     return found, table
 
@@ -172,7 +172,7 @@ def _cells(arm: Arm, points: Sequence[Point], seeds: int, fitting: Resolve) -> l
     return [cell for point in points for cell in arm.cells[point]]
 
 
-def _learn(arms: Mapping[str, Arm], table: Mapping[str, CellRow]) -> None:
+def _add_losses(arms: Mapping[str, Arm], table: Mapping[str, CellRow]) -> None:
     for arm in arms.values():
         for point, cells in arm.cells.items():
             ended = [table[cell.config.hash] for cell in cells]
@@ -190,7 +190,7 @@ def _loss(row: CellRow) -> float:
     return math.inf if row.final_loss_nats is None else row.final_loss_nats
 
 
-def _found(
+def _search_of(
     recipe: Recipe,
     arms: Mapping[str, Arm],
     fields: Mapping[str, Sequence[str]],
