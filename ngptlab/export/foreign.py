@@ -63,9 +63,9 @@ IMPLEMENTATIONS = {
         ),
         scaled=NVIDIA_SCALED,
         note="its public RoPE is no rotation (issue 10 of NVIDIA's repository) and ours is one: a model trained with it does "
-        "NOT give the same logits here, and a worse loss; one trained with a corrected, interleaved RoPE does",
-        plain_note="its norms add 1e-6 to the mean square and ours the least that float32 can tell from 1: logits differ by "
-        "what that makes of small hidden states",
+        "NOT give the same logits here, but a worse loss; a model trained with a corrected, interleaved RoPE gives the same",
+        plain_note="its norms add 1e-6 to the mean square and ours float32's epsilon, 1.2e-7: logits differ slightly where "
+        "hidden states are small",
     ),
 }  # fmt: skip
 
@@ -211,7 +211,7 @@ def _scale_ratio(
         return 1.0, []
     return ratio, [
         f"base_scale: stored scales ({', '.join(known.scaled)}) are multiplied by {ratio:g}, which leaves their effective "
-        "values what they were; trained on, they would move by other steps"
+        "values what they were; in further training they move by other steps"
     ]
 
 

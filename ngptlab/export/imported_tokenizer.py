@@ -71,7 +71,7 @@ def _guessed(rows: int) -> tuple[str, str]:
     if Gpt2Tokenizer.vocab_size <= rows <= PADDED_GPT2:
         return (
             Gpt2Tokenizer.name,
-            f"tokenizer gpt2: assumed, because {rows:,} rows are what it is given; --tokenizer names another",
+            f"tokenizer gpt2: assumed, because public trainers store it in {rows:,} rows; --tokenizer names another",
         )
     return UNKNOWN, (
         f"tokenizer {UNKNOWN}: a vocabulary of {rows:,} rows is not GPT-2's; to sample, measure or export, import again with "

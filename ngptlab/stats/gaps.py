@@ -1,6 +1,6 @@
 """The gap between two arms over the steps, and where it changes sign.
 
-Paired by seed (weights and batches), so that what a seed does to both arms cancels.
+Gaps are paired by seed (weights and batches), so that the effect of a seed on both arms cancels.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Search(Frozen):
     @model_validator(mode="after")
     def _is_what_was_measured(self) -> Self:
         if self.search != (found := self.content_hash):
-            raise ValueError(f"search {self.search}: what it holds has the hash {found}")
+            raise ValueError(f"search {self.search}: its content has the hash {found}")
         return self
 
     @property

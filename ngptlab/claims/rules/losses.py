@@ -29,7 +29,7 @@ class LowerLoss:
     frac: float = 0.3
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds."""
+        """Judge from pairs of seeds."""
         candidates = matches(evidence, self.method, self.baseline)
         if not candidates:
             return nothing(f"runs of {self.method} and {self.baseline} with equal settings and a common seed")
@@ -63,7 +63,7 @@ class Costs:
     frac: float = 0.3
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds."""
+        """Judge from pairs of seeds."""
         candidates = matches(evidence, self.method, self.baseline)
         if not candidates:
             return nothing(f"runs of a method {self.method} beside {self.baseline}")
@@ -158,7 +158,7 @@ class TurnsInCooldown:
     shape: str
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds; both gaps must be clear of zero."""
+        """Judge from pairs of seeds; both gaps must be clear of zero."""
         candidates = [t for t in evidence.turns if (t.method, t.baseline) == (self.method, self.baseline)]
         if not candidates:
             return nothing(f"gaps of {self.method} to {self.baseline} before and after a cooldown")
@@ -220,7 +220,7 @@ class StepNotNeeded:
     margin: float
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds; ladders with three seeds come first."""
+        """Judge from pairs of seeds; ladders with three seeds come first."""
         candidates = [
             step
             for step in evidence.steps

@@ -131,7 +131,7 @@ class RisesLess:
     contexts: int
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds."""
+        """Judge from pairs of seeds."""
         both = _group(_read_to(evidence.positions, self.contexts), (self.method, self.baseline))
         ours, theirs = (_rises(records, self.contexts) for records in both)
         values = pairs(ours, theirs)
@@ -153,7 +153,7 @@ class StaysFlat:
     most: float
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From the value of each seed."""
+        """Judge from the value of each seed."""
         (records,) = _group(_read_to(evidence.positions, self.contexts), (self.method,))
         values = list(_rises(records, self.contexts).values())
         if not values:
@@ -178,7 +178,7 @@ class LevelsOff:
     most: float
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From the value of each seed."""
+        """Judge from the value of each seed."""
         (records,) = _group(_read_to(evidence.positions, 2 * self.contexts), (self.method,))
         near, far = (_rises(records, contexts) for contexts in (self.contexts, 2 * self.contexts))
         values = pairs(far, near)
@@ -210,7 +210,7 @@ class BetterConditioned:
     places: tuple[str, ...]
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds; the claim must hold for all kinds."""
+        """Judge from pairs of seeds; the claim must hold for all kinds."""
         both = _group(evidence.conditions, (self.method, self.baseline))
         parts, decided, held = [], [], []
         for place in self.places:
@@ -243,7 +243,7 @@ class ScaleBetween:
     squared: bool = False
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From the value of each seed."""
+        """Judge from the value of each seed."""
         records = _scales(evidence, self.method, self.place)
         values = [value for r in records.values() if (value := self._of(r)) is not None]
         if not values:
@@ -269,7 +269,7 @@ class FallsWithDepth:
     places: tuple[str, ...]
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From the slope of each seed; all scales must fall."""
+        """Judge from the slope of each seed; all scales must fall."""
         parts, decided, held = [], [], []
         for place in self.places:
             records = _scales(evidence, self.method, place)
@@ -301,7 +301,7 @@ class BetterAtTasks:
     tasks: tuple[str, ...]
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds, over the same tasks."""
+        """Judge from pairs of seeds, over the same tasks."""
         found = [record for record in evidence.accuracies if set(record.tasks) == set(self.tasks)]
         both = _group(found, (self.method, self.baseline))
         values = pairs(*({seed: r.average for seed, r in records.items()} for records in both))

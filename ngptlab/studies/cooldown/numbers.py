@@ -79,7 +79,7 @@ class Row(TypedDict):
 
 
 class Study(Searched):
-    """All of `cooldown.json`."""
+    """The content of `cooldown.json`."""
 
     name: str
     baseline: str

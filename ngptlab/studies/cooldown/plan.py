@@ -53,7 +53,7 @@ class Leg(Cell):
 
     @property
     def title(self) -> str:
-        """Its place in the study, for people."""
+        """The run's place in the study, in words."""
         config = self.config
         what = f"cooldown {self.frac:g} {self.shape}" if self.frac else "trunk"
         return f"{config.arm} seed {config.seed} {config.train.steps} steps {what}"

@@ -32,7 +32,7 @@ class Attempt(Cell):
 
     @property
     def title(self) -> str:
-        """Its place in the ladder, for people."""
+        """The run's place in the ladder, in words."""
         return f"{self.rung} seed {self.config.seed}"
 
 

@@ -163,7 +163,7 @@ def test_a_file_that_was_changed_is_refused(searched: Search_, tmp_path: Path) -
         held = json.loads((out / "search.json").read_text())
         change(held)
         (tmp_path / "x.json").write_text(json.dumps(held))
-        with pytest.raises(DataError, match=rf"search {found.search}: what it holds has the hash"):
+        with pytest.raises(DataError, match=rf"search {found.search}: its content has the hash"):
             read(tmp_path / "x.json")
     for text in ("[]", "{", '{"search": "0"}'):
         (tmp_path / "x.json").write_text(text)
