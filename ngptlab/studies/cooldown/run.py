@@ -52,7 +52,9 @@ def cooldown(
         for trunk in whole:
             _branch_off(trunk, out, tell)
         failures |= executor.train([leg for trunk in whole for leg in trunk.branches], out, request)
-    ran = [_ran(leg, trunk, out, failures) for trunk in trunks for leg in (trunk.leg, *trunk.branches)]
+    ran = [
+        _with_outcome(leg, trunk, out, failures) for trunk in trunks for leg in (trunk.leg, *trunk.branches)
+    ]
     study = measure(ran, name=arms[0].name)
     write_study(study, out)
     return study, sum(leg.status == "failed" for leg in ran)
@@ -80,8 +82,8 @@ def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
             tell(f"{leg.title}: leaves the trunk at step {step}, which has no checkpoint at {leg.start}")
 
 
-def _ran(leg: Leg, trunk: Trunk, out: Path, failures: dict[str, str]) -> Ran:
-    """How a run of the study ended, read from its directory."""
+def _with_outcome(leg: Leg, trunk: Trunk, out: Path, failures: dict[str, str]) -> Ran:
+    """The run with its outcome, read from its directory."""
     ended = outcome(leg, out, failures)
     if leg is not trunk.leg and ended.status == "waiting":
         why = f"its trunk failed: {failures.get(trunk.leg.config.hash, 'no run')}"
