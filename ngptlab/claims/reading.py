@@ -77,7 +77,7 @@ def shown(text: str) -> str:
 
 
 UNRECORDED = Doubt(
-    kind="recording", text="What makes it doubtful is not recorded: write it again with this version."
+    kind="recording", text="Its doubts are not recorded: write the file again with this version."
 )
 NAMED = Doubt(
     kind="tuning", text="Written when a named grid of learning rates counted as tuning: no search is linked."

@@ -73,10 +73,8 @@ def _laid_out(build: Build, style: Style) -> Iterator[Figure]:
     Control characters in its texts are escaped, because no SVG may hold them. A name in a script that the font lacks is shown
     as boxes, but tables and page show it.
     """
-    with (
-        matplotlib.style.context(["default", style]),
-        warnings.catch_warnings(),
-    ):  # whatever matplotlibrc says
+    # The default style comes first, so that a user's matplotlibrc has no effect.
+    with matplotlib.style.context(["default", style]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure = build()
         for text in figure.findobj(Text):

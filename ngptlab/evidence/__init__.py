@@ -70,7 +70,7 @@ def _visit(path: Path, root: Path, walk: _Walk) -> None:
             walk.ledgers[path] = _name(path, root)
             return
         if kind_of(path) is None:
-            raise ConfigError(f"{path}: no kind of result that speaks to a claim")
+            raise ConfigError(f"{path}: no kind of result that is evidence for a claim")
         walk.evidence.add(read_file(path, _name(path, root)))
         return
     if _is_run(path):
@@ -89,12 +89,12 @@ def _visit(path: Path, root: Path, walk: _Walk) -> None:
         if kind_of(file) is None:
             walk.mute.append(_name(file, root))
             continue
-        study = study or _says_all(file)
+        study = study or _has_all_losses(file)
         walk.evidence.add(read_file(file, _name(file, root)))
     (walk.of_studies if study else walk.runs).update({run: _name(run.parent, root) for run in runs})
 
 
-def _says_all(file: Path) -> bool:
+def _has_all_losses(file: Path) -> bool:
     """Whether a file has all losses of its folder's runs, so that only their evaluations are read besides."""
     return file.suffix == ".json" and file.stem in ("report", *folders("ngptlab.studies", "page"))
 

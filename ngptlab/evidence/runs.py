@@ -37,12 +37,12 @@ def read_runs(places: Mapping[Path, str]) -> Evidence:
         evidence.ends += [_ends(key, arm, origins[id(arm[0])], doubted) for arm in arms.values()]
         evidence.turns += [
             turn
-            for ours, theirs in _ordered(arms)
+            for ours, theirs in _ordered_pairs(arms)
             for turn in _turn(ours, theirs, origins[id(ours[0])], doubted)
         ]
     for arms in _grouped(records, LENGTH).values():
         evidence.savings += [
-            s for ours, theirs in _ordered(arms) for s in _savings(ours, theirs, origins[id(ours[0])])
+            s for ours, theirs in _ordered_pairs(arms) for s in _savings(ours, theirs, origins[id(ours[0])])
         ]
     return evidence
 
@@ -68,7 +68,7 @@ def _grouped(records: Sequence[RunRecord], ignored: Sequence[str] = ()) -> dict[
     return groups
 
 
-def _ordered(arms: Arms) -> Iterator[tuple[list[RunRecord], list[RunRecord]]]:
+def _ordered_pairs(arms: Arms) -> Iterator[tuple[list[RunRecord], list[RunRecord]]]:
     """(method's runs, baseline's runs) for every two arms, in both orders."""
     return ((ours, theirs) for a, ours in arms.items() for b, theirs in arms.items() if a != b)
 

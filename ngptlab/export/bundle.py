@@ -1,9 +1,9 @@
-"""The code that an exported model brings with it: this package's own files, unchanged except for their imports.
+"""The code in an exported model's folder: this package's own files, unchanged except for their imports.
 
-There is one implementation. `transformers` copies the modules that a model's code imports relatively, all from one
-folder; so every file of this package that the model needs goes there under its full name, ngptlab/nn/rope.py as
-ngptlab_nn_rope.py, and `from ngptlab.nn.rope import` becomes `from .ngptlab_nn_rope import`. Two files are made anew:
-the records of the config without pydantic, and the table of the few parts that this model has.
+There is only one implementation. `transformers` copies the modules that a model's code imports relatively, all from one
+folder. So every file of this package that the model needs is written there under its full name, ngptlab/nn/rope.py as
+ngptlab_nn_rope.py, and `from ngptlab.nn.rope import` becomes `from .ngptlab_nn_rope import`. Two files are generated: the
+records of the config without pydantic, and the table of the few parts that this model has.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ngptlab.nn.decoder import Parts
 PACKAGE = Path(ngptlab.__file__).parent
 ROOT = ngptlab.__name__
 CONFIG = f"{ROOT}.config"
-"""Carried as a file made anew, without pydantic."""
+"""Module of the config's records, which is generated anew, without pydantic."""
 PART_KINDS = f"{ROOT}.export.part_kinds"
 ENTRY = f"{ROOT}.export.modeling_{ROOT}"
-"""The module that `config.json` names; what it imports decides what is carried."""
+"""The module that `config.json` names. Its imports decide which files are bundled."""
 AUTO_MAP = {
     "AutoConfig": f"modeling_{ROOT}.NgptlabConfig",
     "AutoModelForCausalLM": f"modeling_{ROOT}.NgptlabForCausalLM",
@@ -35,10 +35,10 @@ NAMED = "# From a folder, older releases of transformers copy only what this fil
 
 
 def bundle(parts: Parts) -> dict[str, str]:
-    """File names and sources of all code that a model of these parts needs, beside torch and transformers.
+    """File names and sources of all code that a model of these parts needs, besides torch and transformers.
 
     Raises:
-        ConfigError: a file imports in a way that can't be carried.
+        ConfigError: a file has an import that can't be made relative.
     """
     files: dict[str, str] = {}
     from_config: set[str] = set()
@@ -59,16 +59,16 @@ def bundle(parts: Parts) -> dict[str, str]:
 
 
 def _path(module: str) -> Path:
-    """Where the file of a module should be."""
+    """Expected path of a module's file."""
     _, unit, *rest = module.split(".")
-    # A method's file is where methods are, which need not be in this package's folder.
+    # Methods need not be in this package's folder.
     if unit == "methods" and rest:
         return methods.path(rest[0])
     return PACKAGE.joinpath(unit, *rest).with_suffix(".py")
 
 
 def _source(module: str) -> str:
-    """The text of a module."""
+    """The source of a module."""
     own = _own_method(module)
     return disk.read_text(_path(module)) if own is None else sources.text_of(own)
 
@@ -78,19 +78,20 @@ def _is_there(module: str) -> bool:
 
 
 def _own_method(module: str) -> str | None:
-    """The method whose file is anybody's own and became this module; None where it is one of this package's."""
+    """The method from a user's file that became this module; None where the module is this package's."""
     return sources.of_module(module.removeprefix(f"{sources.PACKAGE}."))
 
 
 def _flat(module: str) -> str:
-    """The module's name in the exported folder; `transformers` expects those of models as they are."""
+    """The module's name in the exported folder. A model's own module keeps its name, which `transformers` expects."""
     *folders, last = module.split(".")
     return last if last.endswith(f"_{ROOT}") else "_".join([*folders, last])
 
 
 def _relative(source: str, module: str) -> tuple[str, dict[str, set[str]]]:
     """The source with imports from this package made relative, and what it imports: names by module."""
-    lines = source.split("\n")  # as `ast` counts them; `splitlines` also ends a line at a form feed
+    # `ast` counts lines by "\n"; `splitlines` also ends a line at a form feed.
+    lines = source.split("\n")
     imported: dict[str, set[str]] = {}
     found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
     for node in sorted(found, key=lambda node: -node.lineno):

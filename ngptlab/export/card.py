@@ -1,4 +1,4 @@
-"""The model card: what the model is, where it comes from, what was measured, how to load it."""
+"""The model card: the model, its origin, its measurements, and how to load it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LLAMA_NOTE = "This model computes what a Llama computes, and stands here as one:
 
 
 def card(facts: dict[str, Any]) -> str:
-    """The text of `README.md`, from what `provenance` gives.
+    """The text of `README.md`, from the result of `provenance`.
 
     Raises:
         CheckpointError: a record of an evaluation is damaged.
@@ -72,12 +72,8 @@ def _measured(records: list[dict[str, Any]]) -> str:
     for record in records:
         try:
             rows += _rows(record)
-        except (
-            KeyError,
-            IndexError,
-            TypeError,
-            ValueError,
-        ) as error:  # an imported run's records are a stranger's
+        # An imported run's records come from a stranger.
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"the run's evaluation {record['eval']!r} is damaged ({type(error).__name__}: {error}); "
                 "measure it again with `ngptlab eval`"
@@ -110,5 +106,5 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _code(value: object) -> str:
-    """A value from a run's files as it may stand in a cell: in one line, and closing neither the cell nor the code."""
+    """A value from a run's files as code in a cell: in one line, and without signs that would end the cell or the code."""
     return " ".join(str(value).split()).replace("|", "/").replace("`", "'")

@@ -1,4 +1,4 @@
-"""What `config.json` of an exported model says of the model: written by an export, checked by an import."""
+"""The fields of an exported model's `config.json` that describe the model. An export writes them, an import checks them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ngptlab.nn.decoder import Decoder
 Form = Literal["ngptlab", "llama"]
 CONFIG_FILE = "config.json"
 BESIDE_THE_MODEL = {"bos_token_id", "eos_token_id", "dtype", "transformers_version", "use_cache"}
-"""Fields of an export that say nothing of what the model computes."""
+"""Fields of an export that don't change what the model computes."""
 HOW_IT_LOADS = ("architectures", "auto_map")
 
 
 def model_config(model: Decoder, config: RunConfig, form: Form) -> dict[str, Any]:
-    """Sizes, parts and rules, as the form has them."""
+    """Sizes, parts and rules, in the form of the export."""
     if form == "llama":
         return llama_config(model, config.train.context)
     return {
@@ -39,15 +39,15 @@ def model_config(model: Decoder, config: RunConfig, form: Form) -> dict[str, Any
 
 
 def check_config_file(folder: Path, model: Decoder, config: RunConfig, form: Form) -> list[str]:
-    """Hold the file against the run's model: `transformers` computes by the file, an import by the run's config.
+    """Compare the file with the run's model, because `transformers` computes by the file, and an import by the run's config.
 
-    A missing field has its default: that of `transformers`, or of a part's record where older exports lack the field.
+    A missing field has its default, either in `transformers` or, where older exports lack it, in a part's record.
 
     Returns:
-        Names of fields that no export writes, and that are left out.
+        Names of fields that no export writes, and that are ignored.
 
     Raises:
-        CheckpointError: it is damaged, or a field has another value.
+        CheckpointError: the file is damaged, or a field has another value.
     """
     path = folder / CONFIG_FILE
     try:
@@ -65,7 +65,7 @@ def check_config_file(folder: Path, model: Decoder, config: RunConfig, form: For
             continue
         try:
             same = found[name] == value or _same_record(name, found[name], model, config)
-        except LabError as error:  # written by another version
+        except LabError as error:  # set by `transformers` of another version
             unread.append(f"{name} ({shown(str(error))})")
             continue
         if not same:
@@ -76,11 +76,11 @@ def check_config_file(folder: Path, model: Decoder, config: RunConfig, form: For
     return sorted(unread)
 
 
-def _same_record(name: str, given: Any, model: Decoder, config: RunConfig) -> bool:
-    """Whether a field holds the model's own record, with defaults in place of what is missing."""
+def _same_record(name: str, value: Any, model: Decoder, config: RunConfig) -> bool:
+    """Whether a field holds the model's own record, with defaults in place of missing fields."""
     if name == "parts":
-        return parts_from(given, part_kinds()) == model.parts
-    return name == "param" and isinstance(given, dict) and checked(ParamConfig, given, name) == config.param
+        return parts_from(value, part_kinds()) == model.parts
+    return name == "param" and isinstance(value, dict) and checked(ParamConfig, value, name) == config.param
 
 
 def _short(value: Any) -> str:

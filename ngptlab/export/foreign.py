@@ -1,4 +1,4 @@
-"""A run made of a checkpoint of a public implementation of nGPT: the matching method, sizes read off the tensors."""
+"""Make a run from a checkpoint of a public implementation of nGPT, with the matching method and sizes from the tensors."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from ngptlab.export.pickled import shown
 from ngptlab.runs import Run
 
 CONTEXT = 1024
-"""Tokens in a training sequence of both public trainers, where nothing says otherwise."""
+"""Tokens in a training sequence of both public trainers, where neither checkpoint nor option gives another number."""
 DEFAULT_WIDTH = 1024
-"""The width that NVIDIA's `GPTConfig` has its default `base_scale` for, whatever `n_embd` is."""
+"""The width of the default `base_scale` in NVIDIA's `GPTConfig`, which does not depend on `n_embd`."""
 
 
 @dataclass(frozen=True)
 class Implementation:
-    """How a public implementation's checkpoints are read."""
+    """How the checkpoints of a public implementation are read."""
 
     convert: Callable[[Mapping[str, Tensor], int], State]
-    """From its state dict and the number of heads to our names and layout."""
+    """Converts its state dict, given the number of heads, to our names and layout."""
     normalized: str
     """A tensor that only its normalized model has."""
     fields: tuple[str, ...]
-    """What its `GPTConfig` holds."""
+    """The fields of its `GPTConfig`."""
     head_width: str = ""
-    """A tensor as wide as a head, where there is one."""
+    """A tensor with the width of a head, where there is one."""
     scaled: tuple[str, ...] = ()
-    """Ends of the names of tensors that the normalized model stores relative to `base_scale`."""
+    """Endings of names of tensors that the normalized model stores relative to `base_scale`."""
     note: str = ""
-    """What a user must know of the result."""
+    """A note for the user on the result."""
     plain_note: str = ""
-    """What a user must know besides, where the model is not normalized."""
+    """A further note where the model is not normalized."""
 
 
 IMPLEMENTATIONS = {
@@ -63,39 +63,39 @@ IMPLEMENTATIONS = {
         ),
         scaled=NVIDIA_SCALED,
         note="its public RoPE is no rotation (issue 10 of NVIDIA's repository) and ours is one: a model trained with it does "
-        "NOT give the same logits here, and a worse loss; one trained with a corrected, interleaved RoPE does",
-        plain_note="its norms add 1e-6 to the mean square and ours the least that float32 can tell from 1: logits differ by "
-        "what that makes of small hidden states",
+        "NOT give the same logits here, but a worse loss; a model trained with a corrected, interleaved RoPE gives the same",
+        plain_note="its norms add 1e-6 to the mean square and ours float32's epsilon, 1.2e-7: logits differ slightly where "
+        "hidden states are small",
     ),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What a checkpoint does not say. None: the user did not say it either."""
+    """Facts that a checkpoint may lack. None: the user did not give them."""
 
     num_heads: int | None = None
     base_width: int | None = None
-    """The width at which muP changes nothing, where it was trained with muP."""
+    """The base width, at which muP changes nothing, of a model trained with muP."""
     base_scale: float | None = None
-    """What the initial values of a normalized model's scales were relative to."""
+    """The number that a normalized model's initial scales were relative to."""
     context: int | None = None
     """Tokens in a training sequence."""
     tokenizer: str | None = None
     end_of_text: str | None = None
-    """The token before every document, of a tokenizer file."""
+    """The token before every document, for a tokenizer from a file."""
     data_source: str = "text:unknown"
-    """Text to measure it on; by default none that exists."""
+    """Text to measure the model on; the default is a source that does not exist."""
 
 
 def import_foreign(
     source: Path, out: Path, implementation: str, options: ImportOptions, *, may_unpickle: bool
 ) -> tuple[Run, list[str]]:
-    """The run, and notes on what the user must know of it: what of the checkpoint was used, and what was assumed.
+    """The run, with notes for the user on what was used of the checkpoint and what was assumed.
 
     Raises:
-        ConfigError: a pickled file that may not be read, an option that contradicts the checkpoint, or one that is missing.
-        CheckpointError: it can't be read, contradicts itself, or is not that implementation's.
+        ConfigError: the file is pickled and may not be read, or an option contradicts the checkpoint or is missing.
+        CheckpointError: the checkpoint can't be read, contradicts itself, or is of another implementation.
     """
     known = IMPLEMENTATIONS[implementation]
     found = read_file(source, may_unpickle=may_unpickle)
@@ -105,50 +105,53 @@ def import_foreign(
     ):
         names = ", ".join(shown(name) for name in list(state)[:5])
         raise CheckpointError(f"{source}: not a checkpoint of {implementation}; its tensors are {names}, ...")
-    said = read_fields(found, source, known.fields)
+    checkpoint = read_fields(found, source, known.fields)
     normalized = known.normalized in state
-    _check_against_tensors(said, state, normalized, source)
-    heads = _num_heads(state, known, said, options, source)
-    ratio, notes = _scale_ratio(state, known, normalized, said, options)
-    base_width = _base_width(state, known, said, options)
+    _check_against_tensors(checkpoint, state, normalized, source)
+    heads = _num_heads(state, known, checkpoint, options, source)
+    ratio, notes = _scale_ratio(state, known, normalized, checkpoint, options)
+    base_width = _base_width(state, known, checkpoint, options)
     method = methods.counterpart(implementation, "normalized" if normalized else "plain")
     try:
         tensors = known.convert(rescaled(state, known.scaled, ratio), heads)
         _check_finite(tensors)
-        config, more = _config(tensors, method, heads, base_width, said, options)
-        run = write_run(config, tensors, out, step=said.step, origin=f"checkpoint of {implementation}")
+        config, more = _config(tensors, method, heads, base_width, checkpoint, options)
+        run = write_run(config, tensors, out, step=checkpoint.step, origin=f"checkpoint of {implementation}")
     except ConfigError:
         raise
-    except (ValueError, RuntimeError, IndexError) as error:  # torch's too, where a tensor has another shape
+    # torch raises some of these for a tensor of another shape.
+    except (ValueError, RuntimeError, IndexError) as error:
         raise CheckpointError(
             f"{source}: not a checkpoint of {implementation}: {shown(' '.join(str(error).split()), 500)}"
         ) from None
     of_model = [known.note] if normalized or not known.plain_note else [known.note, known.plain_note]
-    return run, [*of_model, *said.notes(), *notes, *more]
+    return run, [*of_model, *checkpoint.notes(), *notes, *more]
 
 
-def _check_against_tensors(said: CheckpointFields, state: State, normalized: bool, source: Path) -> None:
+def _check_against_tensors(
+    checkpoint: CheckpointFields, state: State, normalized: bool, source: Path
+) -> None:
     blocks = {name.split(".")[2] for name in state if name.startswith("transformer.h.")}
     rows, width = state["transformer.wte.weight"].shape
     facts = {"vocab_size": rows, "n_embd": width, "n_layer": len(blocks), "use_nGPT": normalized}
-    check_tensors(said, facts, source)
+    check_tensors(checkpoint, facts, source)
     biases = [name for name in state if name.endswith(".bias")]
-    if biases or said.values.get("bias"):
-        where = biases[0] if biases else said.places["bias"]
+    if biases or checkpoint.values.get("bias"):
+        where = biases[0] if biases else checkpoint.places["bias"]
         raise CheckpointError(
             f"{source}: has biases ({shown(where)}), and no model here has; allowed is bias false"
         )
 
 
 def _num_heads(
-    state: State, known: Implementation, said: CheckpointFields, options: ImportOptions, source: Path
+    state: State, known: Implementation, checkpoint: CheckpointFields, options: ImportOptions, source: Path
 ) -> int:
     width = state["transformer.wte.weight"].shape[1]
     if known.head_width in state:
         counted = width // max(1, state[known.head_width].numel())
-        check_tensors(said, {"n_head": counted}, source)
-        said.values["n_head"] = counted
-    heads = _agreed("num-heads", options.num_heads, said.values.get("n_head"))
+        check_tensors(checkpoint, {"n_head": counted}, source)
+        checkpoint.values["n_head"] = counted
+    heads = _agreed("num-heads", options.num_heads, checkpoint.values.get("n_head"))
     if heads is None:
         raise ConfigError(
             f"the checkpoint does not say how many heads its {width} channels are; give --num-heads"
@@ -158,33 +161,43 @@ def _num_heads(
     return int(heads)
 
 
-def _agreed(option: str, given: float | None, said: float | None) -> float | None:
-    """What an option or the checkpoint says.
+def _agreed(option: str, by_option: float | None, in_checkpoint: float | None) -> float | None:
+    """The value of an option or of the checkpoint.
 
     Raises:
-        ConfigError: both say something, and they differ.
+        ConfigError: both have a value, and the two differ.
     """
-    if given is not None and said is not None and not math.isclose(given, said, rel_tol=1e-6):
-        raise ConfigError(f"--{option} {given:g}: the checkpoint has {said:g}; leave the option out")
-    return given if said is None else said
+    if (
+        by_option is not None
+        and in_checkpoint is not None
+        and not math.isclose(by_option, in_checkpoint, rel_tol=1e-6)
+    ):
+        raise ConfigError(
+            f"--{option} {by_option:g}: the checkpoint has {in_checkpoint:g}; leave the option out"
+        )
+    return by_option if in_checkpoint is None else in_checkpoint
 
 
 def _scale_ratio(
-    state: State, known: Implementation, normalized: bool, said: CheckpointFields, options: ImportOptions
+    state: State,
+    known: Implementation,
+    normalized: bool,
+    checkpoint: CheckpointFields,
+    options: ImportOptions,
 ) -> tuple[float, list[str]]:
-    """What stored scales are multiplied by, since ours are relative to 1/sqrt(d_model); and a note, where that changes them.
+    """The factor from stored scales to ours, which are relative to 1/sqrt(d_model); and a note where it is not 1.
 
     Raises:
-        ConfigError: nothing says what they are relative to.
+        ConfigError: neither option nor checkpoint gives `base_scale`.
     """
     if options.base_scale is not None and not (known.scaled and normalized):
         raise ConfigError("--base-scale: is for normalized models of --from nvidia-ngpt; leave it out")
     if not known.scaled:
         return 1.0, []
-    base_scale = _agreed("base-scale", options.base_scale, said.values.get("base_scale"))
-    if not normalized:  # base_scale is then the spread of initial values, no more
+    base_scale = _agreed("base-scale", options.base_scale, checkpoint.values.get("base_scale"))
+    if not normalized:  # base_scale is then only the spread of initial values
         if base_scale is not None:
-            said.effectless.append("base_scale")
+            checkpoint.effectless.append("base_scale")
         return 1.0, []
     width = state["transformer.wte.weight"].shape[1]
     ours, default = width**-0.5, DEFAULT_WIDTH**-0.5
@@ -198,7 +211,7 @@ def _scale_ratio(
         return 1.0, []
     return ratio, [
         f"base_scale: stored scales ({', '.join(known.scaled)}) are multiplied by {ratio:g}, which leaves their effective "
-        "values what they were; trained on, they would move by other steps"
+        "values what they were; in further training they move by other steps"
     ]
 
 
@@ -208,18 +221,20 @@ def _check_finite(tensors: State) -> None:
             raise CheckpointError(f"{name} holds numbers that are not finite")
 
 
-def _base_width(state: State, known: Implementation, said: CheckpointFields, options: ImportOptions) -> int:
-    """The width at which muP changes nothing; 0: it was not trained with muP.
+def _base_width(
+    state: State, known: Implementation, checkpoint: CheckpointFields, options: ImportOptions
+) -> int:
+    """The base width, at which muP changes nothing; 0 for a model that was not trained with muP.
 
     Raises:
         ConfigError: an option contradicts the checkpoint, or the implementation has no muP.
-        CheckpointError: the base is no whole width.
+        CheckpointError: the base width is not a whole number.
     """
     if "mup_width_mult" not in known.fields:
         if options.base_width:
             raise ConfigError("--base-width: this implementation has no muP; leave it out")
         return 0
-    width, multiple = state["transformer.wte.weight"].shape[1], said.values.get("mup_width_mult")
+    width, multiple = state["transformer.wte.weight"].shape[1], checkpoint.values.get("mup_width_mult")
     if multiple is None:
         return options.base_width or 0
     base = round(width / multiple)
@@ -234,13 +249,13 @@ def _config(
     method: str,
     num_heads: int,
     base_width: int,
-    said: CheckpointFields,
+    checkpoint: CheckpointFields,
     options: ImportOptions,
 ) -> tuple[RunConfig, list[str]]:
     vocab_size, d_model = tensors["E_in"].shape
     blocks = {name.split(".")[1] for name in tensors if name.startswith("blocks.")}
     tokenizer, note = find_tokenizer(options.tokenizer, options.end_of_text or "", vocab_size)
-    context = _agreed("context", options.context, said.values.get("block_size"))
+    context = _agreed("context", options.context, checkpoint.values.get("block_size"))
     notes = [note]
     if context is None:
         notes.append(f"context: {CONTEXT} tokens are assumed; --context says another number")
@@ -259,6 +274,6 @@ def _config(
         },
         "param": {"rules": "mup", "base_width": base_width} if base_width else {},
         "schedule": {"warmup_steps": 0, "cooldown_frac": 0.0},
-        "train": {"steps": said.step, "context": int(context or CONTEXT)},
+        "train": {"steps": checkpoint.step, "context": int(context or CONTEXT)},
     }  # fmt: skip
     return methods.resolve(parse(fields, origin="the checkpoint")), notes

@@ -1,6 +1,6 @@
-"""What a foreign checkpoint says beside its weights: every field is used, refused, or named as without effect.
+"""The fields of a foreign checkpoint beside its weights. Every field is used, refused, or named as without effect.
 
-A field that is dropped silently is the worst of all: the import ends well and the model computes something else.
+No field is dropped silently, because the import would then succeed with a model that computes something else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ngptlab.export.foreign_state import MODEL
 from ngptlab.export.pickled import Record, shown
 
 ARGUMENTS, CONFIG = "model_args", "config"
-"""Where trainers keep what the model was made with; `config` may hold the training's settings instead, or besides."""
+"""Keys under which trainers keep the model's arguments; `config` may also hold, or only hold, the training's settings."""
 STEPS = ("step", "iter_num")
 EFFECTLESS = (
     "optimizer",
@@ -28,7 +28,7 @@ EFFECTLESS = (
     "rng_state_pytorch_bytes",
     "rng_state_numpy",
 )
-"""Keys that training needs to go on, and a trained model does not need."""
+"""Keys that are needed to resume training, but not by a trained model."""
 MOST_STEPS = 2**53
 MOST_NAMED = 20
 
@@ -47,25 +47,25 @@ ALLOWED = {
     "bias": TRUTH,
     "dropout": SHARE,
 }
-"""The fields of all `GPTConfig`s, and what each may be."""
+"""The fields of all `GPTConfig`s, with their allowed values."""
 IN_TRAINING = ("dropout",)
-"""Those of them that a trained model's logits do not depend on."""
+"""Fields of `ALLOWED` on which a trained model's logits do not depend."""
 
 
 @dataclass
 class CheckpointFields:
-    """A checkpoint's fields; `places` says where each of `values` stands in it."""
+    """A checkpoint's fields. `places` has the place of each of `values` in the checkpoint."""
 
     step: int = 1
     used: list[str] = field(default_factory=list)
-    """What was used besides `values`."""
+    """Names that were used besides `values`."""
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     effectless: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
     def notes(self) -> list[str]:
-        """What became of the fields: those used, those without effect and those left out, in a sentence each."""
+        """A sentence each on the fields that were used, those without effect, and those left out."""
         values = [(name, value) for name, value in self.values.items() if name not in self.effectless]
         fates = (
             ("used: ", [f"{name} {shown(value)}" for name, value in values] + self.used),
@@ -76,66 +76,67 @@ class CheckpointFields:
 
 
 def read_fields(found: Mapping[Any, Any], source: Path, known: Collection[str]) -> CheckpointFields:
-    """All that a checkpoint says; `known` are the fields that the implementation's `GPTConfig` has.
+    """All fields of a checkpoint. `known` are the fields of the implementation's `GPTConfig`.
 
     Raises:
-        CheckpointError: a field has a wrong value, is not known where only the model's fields stand, or is said twice and
-            not alike.
+        CheckpointError: a field has a wrong value, is unknown among the model's arguments, or has two values that differ.
     """
-    said = CheckpointFields()
-    if MODEL not in found:  # a state dict alone
-        return said
+    checkpoint = CheckpointFields()
+    if MODEL not in found:  # the file is a state dict alone
+        return checkpoint
     steps = {key: _whole_step(key, found[key], source) for key in STEPS if key in found}
     if len(set(steps.values())) > 1:
         raise CheckpointError(
             f"{source}: contradicts itself: {_listed([f'{k} is {v}' for k, v in steps.items()])}"
         )
-    said.step = max([1, *steps.values()])
-    said.used = [f"{key} {step}" for key, step in steps.items()]
+    checkpoint.step = max([1, *steps.values()])
+    checkpoint.used = [f"{key} {step}" for key, step in steps.items()]
     for key in found:
         if key not in (MODEL, ARGUMENTS, CONFIG, *STEPS):
-            (said.effectless if key in EFFECTLESS else said.unknown).append(shown(key))
+            (checkpoint.effectless if key in EFFECTLESS else checkpoint.unknown).append(shown(key))
     for place in (ARGUMENTS, CONFIG):
         if place in found:
-            _read_place(said, place, found[place], source, known)
-    return said
+            _read_place(checkpoint, place, found[place], source, known)
+    return checkpoint
 
 
-def _read_place(said: CheckpointFields, place: str, value: Any, source: Path, known: Collection[str]) -> None:
+def _read_place(
+    checkpoint: CheckpointFields, place: str, value: Any, source: Path, known: Collection[str]
+) -> None:
     fields = value.fields if isinstance(value, Record) else value
     if not isinstance(fields, dict) or (isinstance(value, Record) and value.unnamed):
         raise CheckpointError(f"{source}: {place} is {shown(value)}, not fields by name; save it as a dict")
     of_model = place == ARGUMENTS or (
         isinstance(value, Record) and value.origin.rpartition(".")[2] == "GPTConfig"
     )
-    if (
-        not of_model and said.values
-    ):  # the training's settings, which a resumed training need not have kept to
-        said.effectless.append(f"{place} (the training's settings)")
+    # Settings of the training may differ from the model's after training was resumed.
+    if not of_model and checkpoint.values:
+        checkpoint.effectless.append(f"{place} (the training's settings)")
         return
-    for name, given in dict.items(fields):
+    for name, raw in dict.items(fields):
         if name in known:
-            _take(said, name, given, f"{place}.{name}", source)
+            _set_field(checkpoint, name, raw, f"{place}.{name}", source)
         elif of_model:
             raise CheckpointError(
-                f"{source}: {place}.{shown(name)} is {shown(given)}, and what it does to the model is not known here; known "
+                f"{source}: {place}.{shown(name)} is {shown(raw)}, and what it does to the model is not known here; known "
                 f"are {', '.join(known)}. If it does nothing, save the state dict alone and give the rest by options"
             )
         else:
-            said.unknown.append(f"{place}.{shown(name)}")
+            checkpoint.unknown.append(f"{place}.{shown(name)}")
 
 
-def _take(said: CheckpointFields, name: str, given: Any, place: str, source: Path) -> None:
-    value = given.item() if isinstance(given, np.generic) else given
+def _set_field(checkpoint: CheckpointFields, name: str, raw: Any, place: str, source: Path) -> None:
+    value = raw.item() if isinstance(raw, np.generic) else raw
     if not _is(value, ALLOWED[name]):
         raise CheckpointError(f"{source}: {place} is {shown(value)}; allowed is {ALLOWED[name]}")
-    if name in said.values and said.values[name] != value:
+    if name in checkpoint.values and checkpoint.values[name] != value:
         raise CheckpointError(
-            f"{source}: contradicts itself: {place} is {shown(value)}, {said.places[name]} is {shown(said.values[name])}"
+            f"{source}: contradicts itself: {place} is {shown(value)}, {checkpoint.places[name]} is "
+            f"{shown(checkpoint.values[name])}"
         )
-    said.values[name], said.places[name] = value, place
-    if name in IN_TRAINING and name not in said.effectless:
-        said.effectless.append(name)
+    checkpoint.values[name], checkpoint.places[name] = value, place
+    if name in IN_TRAINING and name not in checkpoint.effectless:
+        checkpoint.effectless.append(name)
 
 
 def _is(value: Any, allowed: str) -> bool:
@@ -147,23 +148,23 @@ def _is(value: Any, allowed: str) -> bool:
     return limits[allowed]
 
 
-def _whole_step(key: str, given: Any, source: Path) -> int:
-    value = given.item() if isinstance(given, np.generic) else given
+def _whole_step(key: str, raw: Any, source: Path) -> int:
+    value = raw.item() if isinstance(raw, np.generic) else raw
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MOST_STEPS:
         raise CheckpointError(f"{source}: {key} is {shown(value)}; allowed is a whole number from 0 on")
     return value
 
 
-def check_tensors(said: CheckpointFields, tensors: Mapping[str, object], source: Path) -> None:
-    """Hold fields against what the tensors themselves say; `tensors` are those facts by the fields' names.
+def check_tensors(checkpoint: CheckpointFields, tensors: Mapping[str, object], source: Path) -> None:
+    """Compare fields with the tensors; `tensors` holds the values read off the tensors, by the fields' names.
 
     Raises:
-        CheckpointError: one differs.
+        CheckpointError: a field differs.
     """
     for name, value in tensors.items():
-        if name in said.values and said.values[name] != value:
+        if name in checkpoint.values and checkpoint.values[name] != value:
             raise CheckpointError(
-                f"{source}: contradicts itself: {said.places[name]} is {shown(said.values[name])}, its tensors say "
+                f"{source}: contradicts itself: {checkpoint.places[name]} is {shown(checkpoint.values[name])}, its tensors say "
                 f"{shown(value)}"
             )
 

@@ -1,8 +1,9 @@
 """State dicts of the two public implementations of nGPT, under our names and in our layout.
 
 `modded-nanogpt` is alxndrTL/modded-nanogpt (train_gpt2.py, train_ngpt2.py), `nvidia-ngpt` is NVIDIA's (model.py).
-Their RoPE turns other pairs of channels than ours does, or turns them the other way round. The same change of rows in W_q
-and W_k makes up for that. It leaves scores as they were, because they are products of queries and keys.
+Their RoPE rotates other pairs of channels than ours does, or rotates them in the other direction. The same permutation or
+negation of rows in W_q and W_k compensates for that. It leaves scores unchanged, because they are products of queries and
+keys.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MODDED_NANOGPT = {
     "mlp.v_scaler.scale": "mlp.gate.s_v.stored",
     "mlp_scaler.scale": "mlp_residual.alpha.stored",
 }
-"""Names outside of blocks, and within a block."""
+"""Its names outside of blocks and within a block, to ours."""
 
 NVIDIA = {
     "transformer.wte.weight": "E_in",
@@ -48,13 +49,13 @@ NVIDIA = {
     "mlp_alpha": "mlp_residual.alpha.stored",
 }
 NVIDIA_SCALED = ("sz", "sqk", "attn_alpha", "mlp_alpha")
-"""Ends of names of scales that are stored as `base_scale` where they have their initial value. `suv` is stored as 1."""
+"""Endings of names of scales whose initial value is stored as `base_scale`. That of `suv` is stored as 1."""
 NVIDIA_GAINS = {"rmsnorm_att.weight": ("query", "key", "value"), "rmsnorm_mlp.weight": ("c_fc",)}
-"""A norm's gain in a block, and the matrices that read what it gives."""
+"""A norm's gain in a block, and the matrices that read the norm's output."""
 
 
 def from_modded_nanogpt(state: Mapping[str, Tensor], num_heads: int) -> State:
-    """The replication's weights. It turns pairs (j, j + K/2) as we do, but by minus the angle: the second is negated."""
+    """The replication's weights. It rotates pairs (j, j + K/2) as we do, but by minus the angle, so the second is negated."""
     return {
         name: _rows(name, tensor, num_heads, _second_negated)
         for name, tensor in _named(state, MODDED_NANOGPT).items()
@@ -62,7 +63,7 @@ def from_modded_nanogpt(state: Mapping[str, Tensor], num_heads: int) -> State:
 
 
 def from_nvidia(state: Mapping[str, Tensor], num_heads: int) -> State:
-    """NVIDIA's weights. The gate's inputs are one matrix there, u first; a norm's gains go into what reads it.
+    """NVIDIA's weights. Its gate has one matrix, u first, which is split. A norm's gains go into the matrices that read it.
 
     Pairs (2j, 2j + 1) become (j, j + K/2), for the rows of W_q and W_k and for s_qk.
     """
@@ -87,7 +88,7 @@ def from_nvidia(state: Mapping[str, Tensor], num_heads: int) -> State:
 
 
 def rescaled(state: Mapping[str, Tensor], ends: Sequence[str], ratio: float) -> State:
-    """The tensors with those of such names multiplied by `ratio`."""
+    """The tensors, with those whose names have these endings multiplied by `ratio`."""
     return {
         name: tensor * ratio if ratio != 1.0 and name.rpartition(".")[2] in ends else tensor
         for name, tensor in state.items()
@@ -95,7 +96,7 @@ def rescaled(state: Mapping[str, Tensor], ends: Sequence[str], ratio: float) -> 
 
 
 def _named(state: Mapping[str, Tensor], names: Mapping[str, str]) -> State:
-    """Known names become ours; an unknown one stays, and does not fit any model."""
+    """The tensors under our names. An unknown name stays as it is, so that it fits no model."""
     found = {}
     for name, tensor in state.items():
         block = re.fullmatch(r"transformer\.h\.(\d+)\.(.+)", name)
@@ -107,7 +108,7 @@ def _named(state: Mapping[str, Tensor], names: Mapping[str, str]) -> State:
 
 
 def _rows(name: str, tensor: Tensor, num_heads: int, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """W_q and W_k with the channels of each head changed; everything else as it is."""
+    """The tensors with the channels of each head changed in W_q and W_k, and all others as they are."""
     if not name.endswith(("attn.W_q", "attn.W_k")):
         return tensor
     by_head_HDK = tensor.reshape(num_heads, -1, tensor.shape[-1]).mT
@@ -126,7 +127,7 @@ def _evens_first(x_K: Tensor) -> Tensor:
 
 
 def _without_gains(state: Mapping[str, Tensor]) -> State:
-    """The same function with every gain multiplied into the columns of the matrices behind it."""
+    """The tensors of the same function, with every gain multiplied into the columns of the matrices after it."""
     left = dict(state)
     for name, gain_D in state.items():
         prefix, _, leaf = name.rpartition("rmsnorm_")

@@ -17,16 +17,16 @@ from ngptlab.export.foreign_names import State
 from ngptlab.export.pickled import Record, read_pickled, shown
 
 MODEL = "model"
-"""The key under which a trainer keeps the state dict. A file without it is a state dict itself."""
+"""The key of the state dict in a trainer's file. A file without this key is a state dict itself."""
 WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-"""What torch.compile, DDP, FSDP and checkpointed activations put into names, wherever they wrap."""
+"""Parts of names that torch.compile, DDP, FSDP and checkpointed activations add wherever they wrap a module."""
 
 
 def read_file(source: Path, *, may_unpickle: bool) -> dict[Any, Any]:
-    """What the file holds, by name.
+    """The file's content, by name.
 
     Raises:
-        ConfigError: there is none, or it is a pickle and may not be read.
+        ConfigError: there is no such file, or it is a pickle and may not be read.
         CheckpointError: it can't be read, or holds no dict.
     """
     try:
@@ -51,15 +51,15 @@ def read_file(source: Path, *, may_unpickle: bool) -> dict[Any, Any]:
     found = read_pickled(source)
     if not isinstance(found, dict):
         raise CheckpointError(f"{source}: holds {_kind(found)}, a checkpoint is a dict")
-    # A pickle can give an OrderedDict attributes that stand before its methods, so its methods are not asked.
+    # A pickle can give an OrderedDict attributes that hide its methods, so its methods are not called.
     return dict(dict.items(found))
 
 
 def state_of(found: Mapping[Any, Any], source: Path) -> State:
-    """The state dict in float32, less what wrappers of modules put into names.
+    """The state dict in float32, under names without the parts that wrappers of modules add.
 
     Raises:
-        CheckpointError: it holds something else, two tensors of one name, or tensors of more numbers than the file's.
+        CheckpointError: it holds something else, two tensors of one name, or tensors with more numbers than the file has.
     """
     inner = found.get(MODEL, found)
     if not isinstance(inner, dict):
@@ -74,7 +74,8 @@ def state_of(found: Mapping[Any, Any], source: Path) -> State:
     stored = {
         tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in plain.values()
     }
-    if sum(tensor.nbytes for tensor in plain.values()) > 2 * sum(stored.values()):  # one may be another's
+    # Several tensors may share one storage.
+    if sum(tensor.nbytes for tensor in plain.values()) > 2 * sum(stored.values()):
         raise CheckpointError(f"{source}: its tensors share their numbers; save each tensor by itself")
     state: State = {}
     for key, tensor in plain.items():
@@ -86,7 +87,7 @@ def state_of(found: Mapping[Any, Any], source: Path) -> State:
 
 
 def _plain(key: str, value: Tensor, source: Path) -> Tensor:
-    """The tensor, which a pickle may have given attributes, by itself."""
+    """The tensor without attributes, which a pickle may have given it."""
     if type(value) in (Tensor, nn.Parameter):
         try:
             tensor = Tensor.detach(value)
@@ -99,7 +100,7 @@ def _plain(key: str, value: Tensor, source: Path) -> Tensor:
                 and tensor.untyped_storage().nbytes() >= tensor.nbytes
             ):
                 return tensor
-        except RuntimeError:  # it has no memory
+        except RuntimeError:  # a meta tensor has no memory
             pass
     raise CheckpointError(
         f"{source}: {shown(key)} is no plain tensor of floating-point numbers ({_kind(value)}); save it as one"

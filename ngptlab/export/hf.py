@@ -1,4 +1,4 @@
-"""Importing this makes `transformers` know exported models, so that none of their own code has to be trusted."""
+"""Register exported models with `transformers`, so that none of their own code has to be trusted. Importing is enough."""
 
 from __future__ import annotations
 

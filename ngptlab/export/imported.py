@@ -1,4 +1,4 @@
-"""A run directory for weights that were trained elsewhere, or before: what `open_trained` opens."""
+"""Make a run directory, which `open_trained` opens, for weights that were trained elsewhere or exported before."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ngptlab.runs import Run
 from ngptlab.train.checkpoint import load_weights, save_checkpoint
 
 WEIGHTS_BYTES = 1 << 38
-"""Most that a file of weights may have: 69 billion parameters in float32."""
+"""Most bytes of a file of weights: 69 billion parameters in float32."""
 
 
 def import_export(
@@ -39,16 +39,16 @@ def import_export(
     *,
     tell: Callable[[str], None] = lambda note: None,
 ) -> Run:
-    """Make a run of a folder that `export` wrote, weights bit-equal. No code in the folder is run that is not trusted.
+    """Make a run of a folder that `export` wrote, with bit-equal weights. No code in the folder is run unless it is trusted.
 
     Args:
-        tokenizer: the file, as it lies here, of the tokenizer that the run was trained with.
-        end_of_text: its token before every document, where the run named one.
-        tell: is told what of the folder was not used.
+        tokenizer: this machine's file of the tokenizer that the run was trained with.
+        end_of_text: the tokenizer's token before every document, where the run named one.
+        tell: called with notes on what was not used of the folder.
 
     Raises:
-        ConfigError: the folder is no export, the tokenizer is another one, or `out` is not empty.
-        CheckpointError: something is damaged, contradicts itself, or the weights are not those that were exported.
+        ConfigError: the folder is no export, the tokenizer differs from the run's, or `out` is not empty.
+        CheckpointError: a file is damaged, files contradict each other, or the weights are not those that were exported.
     """
     facts = read_provenance(source)
     config = configs.parse(facts["config"], origin=f"{source / FILE}: config")
@@ -104,7 +104,7 @@ def _read(path: Path, sha256: str) -> dict[str, Tensor]:
         return load(content)
     except CheckpointError:
         raise
-    # safetensors raises these for a damaged file, torch for shapes and dtypes that it lacks.
+    # safetensors raises these for a damaged file, torch for wrong shapes and unknown dtypes.
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"{path}: can't be read ({type(error).__name__}: {error})") from None
 
@@ -120,10 +120,10 @@ def write_run(
     measured: Sequence[Mapping[str, Any]] = (),
     check: Callable[[Decoder], None] = lambda model: None,
 ) -> Run:
-    """A finished run with one checkpoint, of these weights; `origin` says in words where they come from.
+    """A finished run with one checkpoint of these weights. `origin` describes in words where they come from.
 
     Args:
-        check: is shown the model with its weights before anything is written, and raises what is wrong with it.
+        check: called with the model and its weights before anything is written; raises an error where the model is wrong.
 
     Raises:
         CheckpointError: the weights do not fit the config's model.
@@ -139,7 +139,7 @@ def write_run(
     # No optimizer comes with them: its file in the checkpoint is empty.
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     with run.lock():
-        if run.done:  # another import was faster
+        if run.done:  # another import made it in the meantime
             raise taken
         save_checkpoint(
             run.path / "checkpoints",

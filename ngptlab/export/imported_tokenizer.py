@@ -1,4 +1,4 @@
-"""Which tokenizer an imported model's tokens are of."""
+"""The tokenizer of an imported model."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ngptlab.data.tokens.tokenizer import ByteTokenizer
 from ngptlab.errors import ConfigError, DataError
 
 PADDED_GPT2 = 50304
-"""Rows that the public trainers give GPT-2's 50,257 tokens."""
+"""Rows of the vocabulary in which the public trainers store GPT-2's 50,257 tokens."""
 KNOWN_SIZES = {kind.name: kind.vocab_size for kind in (Gpt2Tokenizer, ByteTokenizer)}
-"""Known without loading GPT-2's vocabulary, which takes a network."""
+"""Sizes of vocabularies, known here because loading GPT-2's needs a network."""
 
 
 def find_tokenizer(given: str | None, end_of_text: str, rows: int) -> tuple[str, str]:
-    """The value for `data.tokenizer` of a model whose vocabulary has so many rows, and a note on it.
+    """The value for `data.tokenizer` of a model with a vocabulary of this many rows, and a note on it.
 
     Raises:
-        ConfigError: the given one has more tokens than the model has rows, or is of no use.
+        ConfigError: the given tokenizer has more tokens than the model has rows, or can't be used.
     """
     if given is None:
         return _guessed(rows)
@@ -41,10 +41,10 @@ def find_tokenizer(given: str | None, end_of_text: str, rows: int) -> tuple[str,
 
 
 def moved_tokenizer(config: RunConfig, folder: Path, given: str | None, end_of_text: str | None) -> RunConfig:
-    """The config of an exported run with the path that its tokenizer file has here.
+    """The config of an exported run with the path of its tokenizer file on this machine.
 
     Raises:
-        ConfigError: the run's tokenizer is no file, or the given one gives other tokens.
+        ConfigError: the run's tokenizer is no file, or the given file gives other tokens.
     """
     trained_with = config.data.tokenizer
     if given is None or not trained_with.endswith(FILE_SUFFIX):
@@ -71,7 +71,7 @@ def _guessed(rows: int) -> tuple[str, str]:
     if Gpt2Tokenizer.vocab_size <= rows <= PADDED_GPT2:
         return (
             Gpt2Tokenizer.name,
-            f"tokenizer gpt2: assumed, because {rows:,} rows are what it is given; --tokenizer names another",
+            f"tokenizer gpt2: assumed, because public trainers store it in {rows:,} rows; --tokenizer names another",
         )
     return UNKNOWN, (
         f"tokenizer {UNKNOWN}: a vocabulary of {rows:,} rows is not GPT-2's; to sample, measure or export, import again with "

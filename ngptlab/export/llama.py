@@ -1,4 +1,4 @@
-"""The decoder under the names of `transformers`' Llama, where its parts compute what Llama computes."""
+"""The decoder under the names of `transformers`' Llama, where its parts compute the same function as Llama."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SEAMS: dict[str, BlockPart] = {
     "gate": SwiGLU(),
     "logits": PlainLogits(),
 }
-"""What Llama holds in the seams that a trained model's logits depend on."""
+"""Llama's parts in the seams that a trained model's logits depend on."""
 
 TRAINING = ("init", "loss", "context", "batch_stages", "schedule", "average")
-"""Seams of structure that a trained model's logits don't depend on."""
+"""Seams that a trained model's logits don't depend on."""
 STRUCTURE: dict[str, Any] = {
     seam.name: seam.default
     for seam in fields(Parts)
     if seam.default is not MISSING and seam.name not in TRAINING
 }
-"""All others, in which Llama has the default."""
+"""All other seams, in which Llama has the default."""
 
 NAMES = {
     "E_in": "model.embed_tokens.weight",
@@ -41,7 +41,7 @@ NAMES = {
     "attn.W_k": "self_attn.k_proj.weight",
     "attn.W_v": "self_attn.v_proj.weight",
     "attn.W_o": "self_attn.o_proj.weight",
-    # SiLU acts on v, and in Llama on what is called the gate.
+    # SiLU acts on v, which Llama calls the gate.
     "mlp.W_v": "mlp.gate_proj.weight",
     "mlp.W_u": "mlp.up_proj.weight",
     "mlp.W_o": "mlp.down_proj.weight",
@@ -52,10 +52,10 @@ LAST_GAIN = "model.norm.weight"
 
 
 def check_parts(parts: Parts) -> None:
-    """Hold a seam table against Llama's.
+    """Compare a seam table with Llama's.
 
     Raises:
-        ConfigError: a seam holds another part.
+        ConfigError: a seam holds another part than Llama's.
     """
     others = [
         f"{seam} is {getattr(parts, seam)}, Llama's is {part}"
@@ -67,7 +67,7 @@ def check_parts(parts: Parts) -> None:
 
 
 def llama_config(model: Decoder, context: int) -> dict[str, Any]:
-    """What `config.json` says of a model that passed `check_parts`."""
+    """The fields of `config.json` for a model that passed `check_parts`."""
     dims = model.dims
     return {
         "architectures": ["LlamaForCausalLM"],
@@ -90,7 +90,7 @@ def llama_config(model: Decoder, context: int) -> dict[str, Any]:
 
 
 def llama_weights(model: Decoder) -> dict[str, Tensor]:
-    """The weights under Llama's names. Gains are one, the last one 1 / `hidden_divisor`."""
+    """The weights under Llama's names. All gains are 1, except for the last, which is 1 / `hidden_divisor`."""
     tensors = {_llama_name(name): weight.detach() for name, weight in model.named_parameters()}
     gain_D = torch.ones(model.dims.d_model)
     for layer in range(model.dims.num_layers):
@@ -99,7 +99,7 @@ def llama_weights(model: Decoder) -> dict[str, Tensor]:
 
 
 def own_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `llama_weights` was given, by our names; gains, which say nothing new, are left out."""
+    """The weights that `llama_weights` was given, by our names. Gains are left out, because they follow from the model."""
     own = {theirs: ours for ours, theirs in NAMES.items()}
     found = {}
     for name, tensor in tensors.items():
@@ -112,10 +112,10 @@ def own_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_gains(model: Decoder, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Hold what `own_weights` leaves out against what `llama_weights` writes for the model.
+    """Compare the gains, which `own_weights` leaves out, with those that `llama_weights` writes for the model.
 
     Raises:
-        CheckpointError: a gain has another value, or a tensor is of no Llama of ours.
+        CheckpointError: a gain has another value, or a tensor belongs to no Llama that was exported.
     """
     written = llama_weights(model)
     for name, tensor in tensors.items():

@@ -1,8 +1,8 @@
 """The decoder as a model of `transformers`: logits, loss, and generation with a cache, also of padded batches.
 
-This file and what it imports from this package are also the code that an exported model brings with it. The config is
-here too, because transformers copies the code behind each entry of `auto_map` to a place of its own. Every class would
-be there twice, and a part of one copy is no part of the other.
+This file and its imports from this package are also the code in an exported model's folder. The config is in this file, too,
+because transformers copies the code behind each entry of `auto_map` to a place of its own. In two files every class would
+exist twice, and a part of one copy is no part of the other.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ngptlab.param.apply import apply
 from ngptlab.param.rules import rules
 
 CACHE = next(f.name for f in fields(CausalLMOutputWithPast) if f.name in ("cache", "past_key_values"))
-"""What transformers calls a cache: `past_key_values`, and `cache` from 5.24 on."""
+"""Names of the cache in transformers: `past_key_values`, and `cache` from 5.24 on."""
 
 
 class NgptlabConfig(PreTrainedConfig):
@@ -210,7 +210,7 @@ class NgptlabForCausalLM(PreTrainedModel, GenerationMixin):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Start values for weights that no file gave; those of a file stay."""
+        """Initialize weights that no file gave; weights from a file stay as they are."""
         if isinstance(module, nn.Embedding | nn.Linear):
             draw_rows(self.model, module)
         if not isinstance(module, Decoder) or module.E_in.is_meta:

@@ -1,4 +1,4 @@
-"""The parts that a `config.json` may name: those of every method there is, or was given by path.
+"""The parts that a `config.json` may name: those of every method of the package or from a user's file.
 
 An exported model has a file of this name with its own few parts instead.
 """

@@ -1,6 +1,6 @@
-"""A decoder's past in a cache of `transformers`, which beam search reorders and other libraries know; and padded batches.
+"""A decoder's past in a cache of `transformers`, which beam search can reorder; and the layout of padded batches.
 
-Axis letter in names: S, positions that are held, the new ones included.
+Axis letter in names: S, positions in the cache, with the new ones.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ngptlab.nn.rope import Rope, rope_tables
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the new tokens of a padded batch stand, and what they meet."""
+    """Positions of the new tokens of a padded batch, and the tokens that they attend to."""
 
     positions_BT: Tensor
     """Position of each token in its own text."""
     meets_BTS: Tensor
-    """Whether a token attends to another. Each attends to itself at least, padding too, because it would be NaN otherwise."""
+    """Whether a token attends to another. Each attends at least to itself, also padding, because it would be NaN otherwise."""
 
 
 def padded_layout(mask_BS: Tensor, new: int, positions_BT: Tensor | None = None) -> Layout:
@@ -74,7 +74,7 @@ class KeptPast(Past):
 
 
 class KeptCache(Cache):
-    """All layers' pasts for one call of the decoder; what lasts longer is in `kept`."""
+    """The pasts of all layers for one call of the decoder. `kept` lasts from call to call."""
 
     def __init__(self, dims: Dims, kept: Any, layout: Layout | None) -> None:
         super().__init__(dims)

@@ -1,4 +1,4 @@
-"""Records of `ngptlab.config` as dataclasses of the same fields, for code that is to run without pydantic."""
+"""Records of `ngptlab.config` as dataclasses of the same fields, for code that runs without pydantic."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _kept(statement: ast.stmt) -> ast.stmt | None:
 
 
 def _default(value: ast.expr | None) -> ast.expr | None:
-    """The default of a field; that of pydantic's `Field(default=0, ge=0)` is 0."""
+    """The default of a field, which for pydantic's `Field(default=0, ge=0)` is 0."""
     if isinstance(value, ast.Call) and ast.unparse(value.func) == "Field":
         return next((keyword.value for keyword in value.keywords if keyword.arg == "default"), None)
     return value

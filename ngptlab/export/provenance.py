@@ -1,4 +1,4 @@
-"""Where an exported model comes from: `ngptlab.json`, from which `ngptlab import` makes a run again."""
+"""The origin of an exported model: `ngptlab.json`, from which `ngptlab import` makes a run again."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "measured": list,
     "config": dict,
 }
-"""What an import reads in it."""
+"""Fields that an import reads, with their types."""
 FORMS = ("ngptlab", "llama")
 FOR_PEOPLE = ("format", "run", "exported_with")
-"""What else an export writes: follows from the rest, or has no effect."""
+"""Other fields that an export writes. They follow from the rest, or have no effect."""
 
 
 def provenance(trained: Trained, form: str, weights_sha256: str) -> dict[str, Any]:
-    """The run, its config and machine, what was measured of these weights, and the digest of their file."""
+    """The run with its config and machine, the measurements of these weights, and the digest of their file."""
     run = trained.run
     return {
         "format": FORMAT,
@@ -59,9 +59,9 @@ def provenance(trained: Trained, form: str, weights_sha256: str) -> dict[str, An
 
 
 def measured(trained: Trained) -> list[dict[str, Any]]:
-    """What the run recorded of this very step: by training, then by `ngptlab eval`, which replaces it.
+    """Evaluations that the run recorded at this step. One by `ngptlab eval` replaces one by training.
 
-    Without the losses of the validation text's parts, which serve to compare runs.
+    Losses of the validation text's parts are left out, because they only serve to compare runs.
     """
     records = {
         record["eval"]: record
@@ -85,7 +85,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: the folder holds none.
-        CheckpointError: it is damaged, or of another version.
+        CheckpointError: the file is damaged, or of another version.
     """
     path = folder / FILE
     if not path.is_file():
@@ -113,12 +113,12 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
 
 def unread_facts(found: Mapping[str, Any]) -> list[str]:
-    """Names in a `ngptlab.json` that no export writes."""
+    """Names of fields in a `ngptlab.json` that no export writes."""
     return sorted(shown(name) for name in found.keys() - KINDS.keys() - set(FOR_PEOPLE))
 
 
 def _is_record(value: object) -> bool:
-    """Whether it is what a run records of an evaluation: of what kind, after which step."""
+    """Whether a value is a run's record of an evaluation, with its kind and step."""
     return (
         isinstance(value, dict) and isinstance(value.get("eval"), str) and isinstance(value.get("step"), int)
     )

@@ -10,9 +10,9 @@ from ngptlab.errors import ConfigError
 
 
 def push(folder: Path, repo: str, *, public: bool) -> str:
-    """Upload the folder as one commit and return the repository's address; one that is not there is made.
+    """Upload the folder as one commit and return the repository's address. A missing repository is made.
 
-    A new repository is private unless `public`; an old one stays what it is.
+    A new repository is private unless `public`. An existing one keeps its visibility.
 
     Raises:
         ConfigError: the hub can't be reached, or refuses.
@@ -21,9 +21,8 @@ def push(folder: Path, repo: str, *, public: bool) -> str:
     try:
         address = api.create_repo(repo, private=not public, exist_ok=True)
         api.upload_folder(folder_path=folder, repo_id=repo, commit_message="Model exported by ngptlab")
-    except (
-        Exception
-    ) as error:  # the hub's, the system's, and those of whichever HTTP client the hub's library uses
+    # Errors come from the hub, from the system, and from whichever HTTP client the hub's library uses.
+    except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ConfigError(
             f"--push {repo}: not sent ({reason}); {folder} is whole: log in with `hf auth login` where that is what is "

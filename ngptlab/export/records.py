@@ -1,7 +1,7 @@
-"""Seam tables as plain values and back: how a model's parts stand in the `config.json` of an exported model.
+"""Seam tables as plain values and back, which is the form of a model's parts in an exported `config.json`.
 
-Values come from a file that anybody may have written. So a part is looked up by name among the known ones, and each of
-its fields is a number, a word or a truth value as the part declares it: nothing in the file is code.
+Values come from a file that anybody may have written. So a part is looked up by name among the known ones, and each of its
+fields must be a number, a word or a truth value, as the part declares. Nothing in the file is code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def name_of(part: type) -> str:
 
 
 def records_in(record: Any) -> Iterator[Any]:
-    """Every record in the fields of another, those inside of them included."""
+    """Every record in the fields of another, at any depth."""
     for field in fields(record):
         value = getattr(record, field.name)
         for item in value if isinstance(value, tuple) else (value,):
@@ -36,7 +36,7 @@ def records_in(record: Any) -> Iterator[Any]:
 
 
 def plain(value: Any) -> Any:
-    """A record, or what a field of one holds, as JSON can hold it.
+    """A record, or the value of its field, as plain values for JSON.
 
     Raises:
         ConfigError: a field holds something that is neither a plain value nor a record.
@@ -62,7 +62,7 @@ def _fields(record: Any) -> dict[str, Any]:
 
 
 def parts_from(values: Any, kinds: Mapping[str, type]) -> Parts:
-    """The seam table that `plain_parts` wrote; `kinds` are the parts there are, by name.
+    """The seam table that `plain_parts` wrote. `kinds` are the known parts, by name.
 
     Raises:
         ConfigError: a seam is missing or unknown, a part unknown, or a value of the wrong kind.
@@ -71,7 +71,7 @@ def parts_from(values: Any, kinds: Mapping[str, type]) -> Parts:
 
 
 def checked(record: type[Record], values: Mapping[str, Any], where: str) -> Record:
-    """A record of plain values, each of the kind that its field declares.
+    """A record of plain values, each of the type that its field declares.
 
     Raises:
         ConfigError: a field is missing or unknown, or its value of the wrong kind.

@@ -1,7 +1,7 @@
 """Tokenizer files that `AutoTokenizer` reads: the same ids as while training.
 
-There is one exception: where a file's vocabulary holds the end-of-text marker as an ordinary piece, training cuts a marker
-that is written out in a text (`FileTokenizer.encode`), and no setting of a file does.
+There is one exception. Where a file's vocabulary holds the end-of-text marker as an ordinary piece, training splits a marker
+that is written out in a text (`FileTokenizer.encode`), and no setting of a file can do that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def tokenizer_files(vocabulary: Tokenizer, context: int) -> dict[str, Any]:
         "pad_token": marker,
         "padding_side": "left",
         "clean_up_tokenization_spaces": False,
-        # The marker in a text is text, as while training.
+        # The marker inside a text is ordinary text, as while training.
         "split_special_tokens": True,
     }
     return {"tokenizer.json": text, "tokenizer_config.json": config}
@@ -54,14 +54,14 @@ def _byte_pairs(ranks: dict[bytes, int]) -> Library:
     longer = sorted((piece for piece in ranks if len(piece) > 1), key=ranks.__getitem__)
     merges = [(spelled[left], spelled[right]) for left, right in (_halves(piece, ranks) for piece in longer)]
     made = Library(models.BPE(vocab={spelled[piece]: rank for piece, rank in ranks.items()}, merges=merges))
-    # Merges stop at the ends of words as GPT-2 has them; single bytes know no ends.
+    # Merges stop at the ends of words as in GPT-2; single bytes have no words.
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     made.decoder = decoders.ByteLevel()
     return made
 
 
 def _halves(piece: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
-    """The two tokens that a token was merged from: what its bytes come to by the merges before it."""
+    """The two tokens that a token was merged from, which are its bytes after all earlier merges."""
     cuts = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
     possible = [pair for pair in cuts if pair[0] in ranks and pair[1] in ranks]
     if len(possible) == 1:

@@ -59,7 +59,7 @@ def matrix_of(module: Any, dims: Dims) -> nn.Parameter:
 
 @torch.no_grad()
 def draw_rows(model: Decoder, module: nn.Embedding | nn.Linear) -> None:
-    """Fill the embedding or head that new rows are taken from, as `Decoder.reset` fills the model's own."""
+    """Fill the matrix from which new rows are taken, as `Decoder.reset` fills the model's own embedding or head."""
     name, role = ("E_in", Role.EMBEDDING) if isinstance(module, nn.Embedding) else ("E_out", Role.UNEMBEDDING)
     module.weight.normal_(0.0, model.init_std(name, role, module.weight.shape[-1]))
 
@@ -67,10 +67,10 @@ def draw_rows(model: Decoder, module: nn.Embedding | nn.Linear) -> None:
 def resized_logits(model: Decoder, dims: Dims, *, mean: bool) -> Logits:
     """The model's map of logits for the vocabulary of `dims`: known tokens keep their scales.
 
-    New ones start at the mean of these, or at the method's initial value where not `mean`.
+    New tokens start at the mean of these, or at the method's initial value where `mean` is false.
 
     Raises:
-        ConfigError: the map holds something of another shape than a value for each token.
+        ConfigError: the map has a parameter whose shape is not one value for each token.
     """
     before, after = model.dims.vocab_size, dims.vocab_size
     with torch.device(model.head.device):
@@ -106,10 +106,10 @@ def constrain_rows(model: Decoder, first: int) -> None:
 
 
 def suppressed(tokens: list[int] | None, before: int, after: int, asked: int | None) -> list[int] | None:
-    """Tokens that generation never gives, once a vocabulary of `before` has the size `after`; None where there are none.
+    """Tokens that generation never gives, after a vocabulary of size `before` has size `after`; None where there are none.
 
-    Rows at the end of an exported vocabulary that stand for no text are among `tokens`. A caller who asks for a vocabulary
-    of `asked` has a text for each of its tokens. Rows beyond these, up to a multiple, have none.
+    `tokens` has the rows at the end of an exported vocabulary that stand for no text. A caller who asks for a vocabulary of
+    `asked` has a text for each of its tokens. Rows beyond these, up to a multiple, stand for no text.
     """
     padding, others = before, set(tokens or ())
     while padding - 1 in others:

@@ -33,14 +33,14 @@ def export(trained: Trained, out: Path, form: Form = "ngptlab") -> Path:
     """Write the model into the folder `out`, whole or not at all: weights, code, tokenizer, model card.
 
     Raises:
-        ConfigError: `out` is not empty, or the model is no Llama and is to be one.
-        CheckpointError: it can't be written, or the run is finished and damaged.
-        DataError: the tokenizer is not to be had, or has more tokens than the model.
+        ConfigError: `out` is not empty, or the model is to be written as a Llama and is none.
+        CheckpointError: the folder can't be written, or the run is finished and damaged.
+        DataError: the tokenizer can't be loaded, or has more tokens than the model.
     """
     taken = ConfigError(f"{out}: is there and not empty; give a new folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise taken
-    check_finished(trained.run)  # its records go along, and its settings are the model card's
+    check_finished(trained.run)  # its records are exported, and its settings are in the model card
     files = _files(trained, form)
     out = out.resolve()
     try:
@@ -50,7 +50,7 @@ def export(trained: Trained, out: Path, form: Form = "ngptlab") -> Path:
                 write_bytes(temporary / name, content)
             copies.keep(temporary, trained.config)
     except OSError as error:
-        if error.errno == errno.ENOTEMPTY:  # another export was faster
+        if error.errno == errno.ENOTEMPTY:  # another export made it in the meantime
             raise taken from None
         raise CheckpointError(
             f"{out}: can't be written ({error.strerror or error}); give another folder"
@@ -61,7 +61,7 @@ def export(trained: Trained, out: Path, form: Form = "ngptlab") -> Path:
 def _files(trained: Trained, form: Form) -> dict[str, bytes]:
     model, data, context = trained.model, trained.config.data, trained.config.train.context
     vocabulary = tokenizer(data.tokenizer, data.end_of_text)
-    if vocabulary.vocab_size > model.dims.vocab_size:  # no training allows it, so the run was imported
+    if vocabulary.vocab_size > model.dims.vocab_size:  # training refuses this, so the run was imported
         raise DataError(
             f"the {data.tokenizer} tokenizer has {vocabulary.vocab_size} tokens, the model's vocabulary is "
             f"{model.dims.vocab_size}; import the checkpoint again with the tokenizer that it was trained with: "
@@ -74,12 +74,12 @@ def _files(trained: Trained, form: Form) -> dict[str, bytes]:
         check_cached(model)
         code = bundle(model.parts)
         weights = {f"model.{name}": weight.detach() for name, weight in model.named_parameters()}
-    # No padding token in config.json: Llama would leave that token's row of the embedding untrained.
+    # config.json has no padding token, because Llama would leave that token's row of the embedding untrained.
     special = dict.fromkeys(("bos_token_id", "eos_token_id"), vocabulary.end_of_text)
     generation = {**special, "pad_token_id": vocabulary.end_of_text}
     content = save({name: _contiguous(weight) for name, weight in weights.items()}, metadata={"format": "pt"})
     facts = provenance(trained, form, hashlib.sha256(content).hexdigest())
-    # Rows of the vocabulary that are there for speed alone stand for no text.
+    # Rows that only pad the vocabulary for speed stand for no text.
     padding = list(range(vocabulary.vocab_size, model.dims.vocab_size))
     texts = {
         **code,
@@ -93,10 +93,10 @@ def _files(trained: Trained, form: Form) -> dict[str, bytes]:
 
 
 def check_cached(model: Decoder) -> None:
-    """Hold what a model remembers of a text against what a cache of transformers has a place for.
+    """Check that a cache of transformers has a place for all that the model remembers of a text.
 
     Raises:
-        ConfigError: a part remembers more, or there are positions before the text.
+        ConfigError: a part remembers more, or the method puts positions before the text.
     """
     back = [
         f"{name} ({type(module).__name__}) looks back"

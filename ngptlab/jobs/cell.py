@@ -21,7 +21,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """Its place in the grid, for people."""
+        """The cell's place in the grid, in words."""
         config = self.config
         rules, width = config.param.rules, config.model.d_model
         return " ".join(

@@ -103,14 +103,14 @@ class Ledger:
         if not wanted:
             return []
         added = []
-        with self._alone():
+        with self._locked():
             there = {entry.key: entry for entry in self.entries()}
             for run in wanted:
                 entry = Entry(record_of(run), str(run.path))
                 before = there.get(entry.key)
                 if before is None:
                     self._append(entry)
-                elif more := _with_more(before, entry):
+                elif more := _with_later_evaluations(before, entry):
                     entry = more
                     self._replace(entry)
                 else:
@@ -138,7 +138,7 @@ class Ledger:
         return found
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         folder = self.path.parent if self.path.suffix == SUFFIX else self.path
         folder.mkdir(parents=True, exist_ok=True)
         with disk.locked(folder / LOCK, wait=True):
@@ -172,7 +172,7 @@ def is_ledger(file: Path) -> bool:
     return False
 
 
-def _with_more(before: Entry, after: Entry) -> Entry | None:
+def _with_later_evaluations(before: Entry, after: Entry) -> Entry | None:
     """The line with later evaluations of the same run; None where there are none, or where the run is another machine's."""
     same = before.record["summary"].get("streams") == after.record["summary"]["streams"]
     measured = {**before.record.get("measured", {}), **after.record["measured"]}

@@ -171,10 +171,10 @@ def _text(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def config_of(record: Record, origin: str) -> RunConfig:
-    """The config in a record whose fields, hash and digests are right.
+    """The config in a record, after fields, hash and digests were checked.
 
     Raises:
-        DataError: they are not; names `origin` and what is wrong.
+        DataError: one of them is wrong; the message names `origin` and the error.
     """
     try:
         check_fields(record, KIND)

@@ -1,4 +1,4 @@
-"""Runs of a ledger as lines of a table: what was trained, how it ended, and where."""
+"""Runs of a ledger as lines of a table: settings, result, and machine."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _losses(summary: Summary) -> Curves:
         name="loss",
         title="Validation loss",
         label="Validation loss",
-        caption=" ".join(["Lower is better.", early, *_marked(summary), *_untimed(summary)]),
+        caption=" ".join(["Lower is better.", early, *_cooldown_note(summary), *_seconds_note(summary)]),
         bands=_bands(summary),
         draw=lambda view, axes: plots.losses(axes, summary, view),
         rows=list(_points(summary, "val")),
@@ -71,7 +71,7 @@ def _end(summary: Summary) -> Curves:
         name="loss-end",
         title="Validation loss, the end",
         label="Validation loss at the end",
-        caption=" ".join([text, *_marked(summary), *_untimed(summary)]),
+        caption=" ".join([text, *_cooldown_note(summary), *_seconds_note(summary)]),
         bands=_bands(summary),
         draw=lambda view, axes: plots.losses(axes, summary, view, from_step=start),
         rows=[row for row in _points(summary, "val") if row["step"] >= start],
@@ -90,7 +90,7 @@ def _gaps(summary: Summary) -> Curves:
         name="gap",
         title=f"Gap to {base}",
         label="Gap to the baseline",
-        caption=" ".join([text, *_marked(summary), *_untimed(summary)]),
+        caption=" ".join([text, *_cooldown_note(summary), *_seconds_note(summary)]),
         bands=_gap_bands(summary),
         draw=lambda view, axes: plots.gaps(axes, summary, view),
         rows=list(_gap_rows(summary)),
@@ -131,7 +131,7 @@ def _training(summary: Summary) -> Curves:
         name="training-loss",
         title="Training loss",
         label="Training loss",
-        caption=" ".join([text, *_marked(summary), *_untimed(summary)]),
+        caption=" ".join([text, *_cooldown_note(summary), *_seconds_note(summary)]),
         bands=wording.bands(_counts(summary), band=False),
         draw=lambda view, axes: plots.training(axes, summary, view),
         rows=list(_points(summary, "train")),
@@ -172,7 +172,7 @@ def _errors(gap: Gap, measure: Measure, count: int) -> Sequence[float | None]:
     return errors[len(errors) - count :] if errors else [None] * count
 
 
-def _marked(summary: Summary) -> list[str]:
+def _cooldown_note(summary: Summary) -> list[str]:
     start = summary["schedule"]["cooldown_start_step"]
     return [] if start is None else [f"Dotted: the start of the cooldown, step {start:,}."]
 
@@ -196,5 +196,5 @@ def _counts(summary: Summary) -> dict[str, int]:
     return {name: len(method["seeds"]) for name, method in summary["methods"].items()}
 
 
-def _untimed(summary: Summary) -> list[str]:
+def _seconds_note(summary: Summary) -> list[str]:
     return [text for text in [views.no_seconds(summary)] if text]

@@ -45,14 +45,14 @@ def losses(axes: Axes, summary: Summary, view: View, *, from_step: int = 0) -> N
     """Draw the validation loss from a step on."""
     ends, shown = [], []
     for index, method in enumerate(summary["methods"].values()):
-        points = list(_since(method["val"], from_step, view))
+        points = list(_points_from(method["val"], from_step, view))
         xs = _xs(points, view.measure)
         over = _over_seeds(
             [p["loss_nats"] for p in points], [p["ci95"] for p in points], [p["by_seed"] for p in points]
         )
         _line(axes, index, xs, over)
         ends += _extent(xs, view, _cost_at(method, from_step, view.measure))
-        first = max(from_step, _early(summary, view))
+        first = max(from_step, _first_steps(summary, view))
         shown.append(over.part([i for i, p in enumerate(points) if p["step"] >= first]))
     _frame(axes, shown)
     _training_axis(axes, summary, view, ends)
@@ -105,7 +105,7 @@ def training(axes: Axes, summary: Summary, view: View) -> None:
         )
         _line(axes, index, xs, over)
         ends += _extent(xs, view)
-        shown.append(over.part([i for i, p in enumerate(points) if p["step"] >= _early(summary, view)]))
+        shown.append(over.part([i for i, p in enumerate(points) if p["step"] >= _first_steps(summary, view)]))
     _frame(axes, shown)
     _training_axis(axes, summary, view, ends)
     axes.set_ylabel("training loss (nats per token)")
@@ -134,12 +134,12 @@ def lengths(axes: Axes, summary: Summary) -> None:
     axes.set_ylabel("loss (nats per token)")
 
 
-def _early(summary: Summary, view: View) -> float:
+def _first_steps(summary: Summary, view: View) -> float:
     """Number of first steps that may leave the frame; on a logarithmic axis, only the untrained model's."""
     return 1 if view.log else EARLY_SHARE * summary["schedule"]["steps"]
 
 
-def _since(points: Sequence[ValPoint], from_step: int, view: View) -> Iterator[ValPoint]:
+def _points_from(points: Sequence[ValPoint], from_step: int, view: View) -> Iterator[ValPoint]:
     """The points from `from_step` on, and the one before, so that the line enters the frame; not step 0 on a log axis."""
     for before, point in pairwise([None, *points, None]):
         if before is None or (view.log and before["step"] == 0):

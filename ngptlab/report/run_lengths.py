@@ -54,6 +54,6 @@ def set_aside(runs: Sequence[RunRecord]) -> list[str]:
         return []
     lengths = sorted({run.config.train.steps for run in shorter})
     return [
-        f"Shorter runs ({len(shorter)}, of {', '.join(map(str, lengths))} steps) serve the speed-up only; all else is about "
-        "each method's longest runs."
+        f"Shorter runs ({len(shorter)}, of {', '.join(map(str, lengths))} steps) are used for the speed-up only; "
+        "the rest is about each method's longest runs."
     ]

@@ -193,7 +193,7 @@ class StudiesOnly(TypedDict):
 
 
 class Summary(Searched):
-    """All of `report.json`."""
+    """The content of `report.json`."""
 
     title: str
     headline: str

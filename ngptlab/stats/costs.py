@@ -1,4 +1,4 @@
-"""What training has cost: tokens and operations as counted, seconds as the runs recorded them."""
+"""Costs of training: tokens and operations as counted, seconds as the runs recorded them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes any comparison of runs doubtful: settings, learning rates, machines. Nothing here changes a number.
+"""Doubts about comparisons of runs, from their settings, learning rates and machines. Nothing here changes a number.
 
 A doubt has a kind and names the arms that it is about. Code that judges two arms looks at these, never at the words."""
 
@@ -38,7 +38,7 @@ Kind = Literal[
     "length",
 ]
 FORBIDS: tuple[Kind, ...] = ("learning", "settings", "tuning", "grids", "data", "recording")
-"""Kinds that forbid a claim about the arms concerned: what differs between them is then not the method alone."""
+"""Kinds that forbid a claim about the arms concerned, because these then differ in more than the method."""
 
 DATA_KEYS = ("data_digest",)
 NUMERIC_KEYS = ("compute_dtype", "torch", "ngptlab", "version", "commit")

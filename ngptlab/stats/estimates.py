@@ -120,7 +120,7 @@ def t_test(pairs: Sequence[float]) -> float | None:
 
 
 def signs_test(pairs: Sequence[float]) -> float | None:
-    """Two-sided p of a mean of zero: the share of all sign choices whose mean is at least as far from zero as the observed."""
+    """Two-sided p of a mean of zero: the fraction of sign choices whose mean is at least as far from zero as the observed."""
     if not 2 <= len(pairs) <= EXACT_PAIRS:
         return None
     values = np.asarray(pairs, dtype=np.float64)

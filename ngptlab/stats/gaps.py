@@ -1,6 +1,6 @@
 """The gap between two arms over the steps, and where it changes sign.
 
-Paired by seed (weights and batches), so that what a seed does to both arms cancels.
+Gaps are paired by seed (weights and batches), so that the effect of a seed on both arms cancels.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def at_equal(arm: Sequence[RunRecord], base: Sequence[RunRecord], measure: Measu
     inside = {x: step for x, step in xs.items() if base_xs and min(base_xs) <= x <= max(base_xs)}
     if not inside:
         return None
-    read = {seeds: _between(base_xs, losses, inside) for seeds, losses in theirs.items()}
+    read = {seeds: _interpolated(base_xs, losses, inside) for seeds, losses in theirs.items()}
     at = [_paired(ours, read, step) if pairs else _unpaired(ours, read, step) for step in inside.values()]
     errors = [error for _, error in at if error is not None]
     values = [gap for gap, _ in at]
@@ -158,7 +158,7 @@ def _costs(arm: Sequence[RunRecord], losses: Losses, measure: Measure) -> dict[f
     return {float(cost): step for cost, step in costs.items() if cost is not None}
 
 
-def _between(xs: dict[float, int], losses: dict[int, float], at: dict[float, int]) -> dict[int, float]:
+def _interpolated(xs: dict[float, int], losses: dict[int, float], at: dict[float, int]) -> dict[int, float]:
     """Losses at other costs, on the straight lines between those at `xs`."""
     read = np.interp(list(at), list(xs), [losses[step] for step in xs.values()])
     return dict(zip(at.values(), read.tolist(), strict=True))

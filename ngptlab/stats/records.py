@@ -74,7 +74,7 @@ class Parts(Row):
     """Mean loss of every part of the validation text, at the end of a run: {"eval": "parts"} in evals.jsonl."""
 
     of: Literal["document", "window", "document block", "window block"]
-    """What a part is: a window where the whole text is one document, a block of neighbours where there are very many."""
+    """Kind of a part: a window where the whole text is one document, a block of neighbours where there are very many."""
     tokens: tuple[int, ...]
     """Targets of each part."""
     loss_nats: tuple[float, ...]
@@ -88,7 +88,7 @@ class Parts(Row):
 
 
 Seeds = tuple[int, int]
-"""Seed of the weights and seed of the batches: what a run shares with its partner in another arm."""
+"""Seed of the weights and seed of the batches, which a run shares with its partner in another arm."""
 
 
 @dataclass(frozen=True, kw_only=True)

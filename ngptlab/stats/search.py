@@ -66,7 +66,7 @@ class Search(Frozen):
     @model_validator(mode="after")
     def _is_what_was_measured(self) -> Self:
         if self.search != (found := self.content_hash):
-            raise ValueError(f"search {self.search}: what it holds has the hash {found}")
+            raise ValueError(f"search {self.search}: its content has the hash {found}")
         return self
 
     @property
@@ -217,8 +217,8 @@ def why_untuned(config: RunConfig, seeds: Iterable[int], search: Search | None) 
         return f"not tuned: {link} found other settings best ({other})"
     if other := _differing(search.fixed.get(config.method, {}), fixed_of(config, best[0])):
         return f"not tuned here: {link} was made at other settings ({other})"
-    if chose := sorted(search.seeds & set(seeds)):
-        return f"flattered: seed {', '.join(map(str, chose))} chose these settings in {link}"
+    if chosen_by := sorted(search.seeds & set(seeds)):
+        return f"biased: seed {', '.join(map(str, chosen_by))} chose these settings in {link}"
     if edges := search.edges(config.method):
         return f"on the edge of what {link} tried, so the optimum may lie beyond: {', '.join(edges)}"
     return None
@@ -271,7 +271,8 @@ def in_words(search: Search) -> list[str]:
         lines.append("The methods were not given equally many runs: they are not tuned alike.")
     seeds = ", ".join(map(str, sorted(search.seeds)))
     lines.append(
-        f"Search {search.search}. Seed {seeds} chose, and flatters the best: report others, as `ngptlab compare --tuned` does."
+        f"Search {search.search}. The best losses are biased, because seed {seeds} chose them: report other seeds, as "
+        "`ngptlab compare --tuned` does."
     )
     return lines
 

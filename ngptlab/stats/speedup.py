@@ -33,7 +33,7 @@ class Bounded(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What the baseline needs for the loss that a method has at one length."""
+    """The tokens that the baseline needs for the loss of a method at one length."""
 
     tokens: float
     """Tokens of the method."""

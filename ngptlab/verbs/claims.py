@@ -55,7 +55,7 @@ def act(options: argparse.Namespace) -> int:
     write_claims(groups, options.out)
     print_claims(groups, Console())
     if mute:
-        remark(f"Speaks to no claim: {', '.join(mute)}")
+        remark(f"Evidence for no claim: {', '.join(mute)}")
     for line in damaged:
         remark(f"Not counted: {line}")
     say(f"The table: {options.out / 'claims.md'}, .json")

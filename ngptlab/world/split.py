@@ -25,8 +25,8 @@ def _check_batch(batch: int, micro: int, world: World) -> None:
     processes = [number for number in range(1, batch + 1) if batch % number == 0]
     if batch % world.size:
         raise ConfigError(
-            f"train.batch_size {batch} can't be divided among {world.size} processes; possible are {_listed(processes)} "
-            f"processes, or a batch of {_near(batch, world.size)}"
+            f"train.batch_size: {batch} sequences can't be divided among {world.size} processes; possible are "
+            f"{_listed(processes)} processes, or a batch of {_near(batch, world.size)}"
         )
     rows = batch // world.size
     fitting = [number for number in processes if batch % (number * micro) == 0]
@@ -42,7 +42,7 @@ def of_one_process(config: RunConfig, world: World) -> RunConfig:
     """The config as its memory is estimated for one process: its rows are the most that it computes at once."""
     if world.size == 1 or config.device.micro_batch:
         return config
-    device = config.device.model_copy(update={"micro_batch": config.train.batch_size // world.size})
+    device = config.device.model_copy(update={"micro_batch": config.train.largest_batch // world.size})
     return config.model_copy(update={"device": device})
 
 

@@ -227,7 +227,7 @@ def test_a_ladder_is_told(ladder: Make, tmp_path: Path) -> None:
     numbers["mode"] = "leave-one-out"
     (tmp_path / "ladder" / "ladder.json").write_text(json.dumps(numbers))
     assert (
-        "2 steps taken back from b one at a time, qk is missed most: without it the loss rises by 0.100 ± 0.025"
+        "2 steps taken back from b one at a time, qk matters most: without it the loss rises by 0.100 ± 0.025"
         in answer(tmp_path / "ladder")
     )
 

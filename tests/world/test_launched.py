@@ -85,7 +85,7 @@ def test_rows_are_a_partition() -> None:
         (
             5,
             0,
-            "train.batch_size 12 can't be divided among 5 processes; possible are 1, 2, 3, 4, 6, 12 processes",
+            "train.batch_size: 12 sequences can't be divided among 5 processes; possible are 1, 2, 3, 4, 6, 12 processes",
         ),
         (
             2,

@@ -29,7 +29,7 @@ class LowerLoss:
     frac: float = 0.3
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds."""
+        """Judge from pairs of seeds."""
         candidates = matches(evidence, self.method, self.baseline)
         if not candidates:
             return nothing(f"runs of {self.method} and {self.baseline} with equal settings and a common seed")
@@ -63,13 +63,13 @@ class Costs:
     frac: float = 0.3
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds."""
+        """Judge from pairs of seeds."""
         candidates = matches(evidence, self.method, self.baseline)
         if not candidates:
             return nothing(f"runs of a method {self.method} beside {self.baseline}")
         ours, theirs = _first(candidates, self.frac)
         percent = estimate([100 * gap / theirs.losses[seed] for seed, gap in _gaps((ours, theirs)).items()])
-        verdict, reason = decide(percent, self.low, self.high, _against((ours, theirs)))
+        verdict, reason = decide(percent, self.low, self.high, _forbidding_doubts((ours, theirs)))
         return Outcome(
             verdict=verdict,
             reason=reason,
@@ -100,10 +100,10 @@ def matches(evidence: Evidence, method: str, baseline: str) -> list[Match]:
 def _decided(match: Match) -> tuple[Verdict, str]:
     """The verdict on whether the first of two arms ends lower."""
     gap = estimate(list(_gaps(match).values()))
-    return decide(gap, -math.inf, 0.0, _against(match))
+    return decide(gap, -math.inf, 0.0, _forbidding_doubts(match))
 
 
-def _against(match: Match) -> list[str]:
+def _forbidding_doubts(match: Match) -> list[str]:
     """Doubts that forbid a claim about these two arms."""
     ours, theirs = match
     return forbidding([*ours.doubts, *theirs.doubts], ours.method, theirs.method)
@@ -135,7 +135,7 @@ def _first(candidates: Sequence[Match], frac: float) -> Match:
         seeds = len(_gaps(match))
         return (
             seeds >= MIN_SEEDS,
-            not _against(match),
+            not _forbidding_doubts(match),
             match[0].setting.size,
             match[0].near(frac),
             seeds,
@@ -158,7 +158,7 @@ class TurnsInCooldown:
     shape: str
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds; both gaps must be clear of zero."""
+        """Judge from pairs of seeds; both gaps must be clear of zero."""
         candidates = [t for t in evidence.turns if (t.method, t.baseline) == (self.method, self.baseline)]
         if not candidates:
             return nothing(f"gaps of {self.method} to {self.baseline} before and after a cooldown")
@@ -220,7 +220,7 @@ class StepNotNeeded:
     margin: float
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds; ladders with three seeds come first."""
+        """Judge from pairs of seeds; ladders with three seeds come first."""
         candidates = [
             step
             for step in evidence.steps

@@ -101,7 +101,7 @@ def _read_to(found: Sequence[Positions], contexts: int) -> list[Positions]:
     return [record for record in found if _rises({record.seed: record}, contexts)]
 
 
-def _if_telling(
+def _unless_every_loss_falls(
     decided: tuple[Verdict, str], evidence: Evidence, records: Sequence[Records[Positions]], contexts: int
 ) -> tuple[Verdict, str]:
     """The verdict, or "not yet tested" where no model's loss rises on that text, whose first tokens are then its hardest.
@@ -112,7 +112,7 @@ def _if_telling(
     equals = [record for record in evidence.positions if record.group in groups]
     if any(rise > 0 for record in equals for rise in _rises({record.seed: record}, contexts).values()):
         return decided
-    return "not yet tested", "every model's loss falls on that text, so it says nothing of positions"
+    return "not yet tested", "every model's loss falls on that text, so it says nothing about positions"
 
 
 def _no_reading(contexts: int, whose: str) -> Outcome:
@@ -131,7 +131,7 @@ class RisesLess:
     contexts: int
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds."""
+        """Judge from pairs of seeds."""
         both = _group(_read_to(evidence.positions, self.contexts), (self.method, self.baseline))
         ours, theirs = (_rises(records, self.contexts) for records in both)
         values = pairs(ours, theirs)
@@ -139,7 +139,7 @@ class RisesLess:
             return _no_reading(self.contexts, f"{self.method} and {self.baseline}")
         gap = estimate(values)
         measured = f"{self.method} {_mean(ours):+z.3f}, {self.baseline} {_mean(theirs):+z.3f} nats; difference {show(gap)}"
-        decided = _if_telling(decide(gap, -math.inf, 0.0), evidence, both, self.contexts)
+        decided = _unless_every_loss_falls(decide(gap, -math.inf, 0.0), evidence, both, self.contexts)
         held = Held(found=gap, low=-math.inf, high=0.0, unit=" nats")
         return _finish(both, decided, measured, [held])
 
@@ -153,13 +153,15 @@ class StaysFlat:
     most: float
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From the value of each seed."""
+        """Judge from the value of each seed."""
         (records,) = _group(_read_to(evidence.positions, self.contexts), (self.method,))
         values = list(_rises(records, self.contexts).values())
         if not values:
             return _no_reading(self.contexts, self.method)
         rise = estimate(values)
-        decided = _if_telling(decide(rise, -math.inf, self.most), evidence, [records], self.contexts)
+        decided = _unless_every_loss_falls(
+            decide(rise, -math.inf, self.most), evidence, [records], self.contexts
+        )
         held = Held(found=rise, low=-math.inf, high=self.most, unit=" nats")
         return _finish((records,), decided, f"rises by {show(rise)}", [held])
 
@@ -176,7 +178,7 @@ class LevelsOff:
     most: float
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From the value of each seed."""
+        """Judge from the value of each seed."""
         (records,) = _group(_read_to(evidence.positions, 2 * self.contexts), (self.method,))
         near, far = (_rises(records, contexts) for contexts in (self.contexts, 2 * self.contexts))
         values = pairs(far, near)
@@ -184,7 +186,9 @@ class LevelsOff:
             return _no_reading(2 * self.contexts, self.method)
         rise = estimate(values)
         measured = f"from {self.contexts // 2}-{self.contexts} to {self.contexts}-{2 * self.contexts} contexts: {show(rise)}"
-        decided = _if_telling(decide(rise, -math.inf, self.most), evidence, [records], 2 * self.contexts)
+        decided = _unless_every_loss_falls(
+            decide(rise, -math.inf, self.most), evidence, [records], 2 * self.contexts
+        )
         held = Held(found=rise, low=-math.inf, high=self.most, unit=" nats")
         return _finish((records,), decided, measured, [held])
 
@@ -206,7 +210,7 @@ class BetterConditioned:
     places: tuple[str, ...]
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds; the claim must hold for all kinds."""
+        """Judge from pairs of seeds; the claim must hold for all kinds."""
         both = _group(evidence.conditions, (self.method, self.baseline))
         parts, decided, held = [], [], []
         for place in self.places:
@@ -239,7 +243,7 @@ class ScaleBetween:
     squared: bool = False
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From the value of each seed."""
+        """Judge from the value of each seed."""
         records = _scales(evidence, self.method, self.place)
         values = [value for r in records.values() if (value := self._of(r)) is not None]
         if not values:
@@ -265,7 +269,7 @@ class FallsWithDepth:
     places: tuple[str, ...]
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From the slope of each seed; all scales must fall."""
+        """Judge from the slope of each seed; all scales must fall."""
         parts, decided, held = [], [], []
         for place in self.places:
             records = _scales(evidence, self.method, place)
@@ -297,7 +301,7 @@ class BetterAtTasks:
     tasks: tuple[str, ...]
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds, over the same tasks."""
+        """Judge from pairs of seeds, over the same tasks."""
         found = [record for record in evidence.accuracies if set(record.tasks) == set(self.tasks)]
         both = _group(found, (self.method, self.baseline))
         values = pairs(*({seed: r.average for seed, r in records.items()} for records in both))

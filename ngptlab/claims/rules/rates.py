@@ -30,7 +30,7 @@ class RateMoves:
     high: float
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From each seed's slope."""
+        """Judge from each seed's slope."""
         grid, cells = _best(evidence, self.method, (self.param,))
         if grid is None or not cells:
             return nothing(f"a sweep of {self.method} under {self.param}")
@@ -57,7 +57,7 @@ class SameRate:
     within: float
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds."""
+        """Judge from pairs of seeds."""
         ours, theirs = (_best(evidence, name, (self.param,)) for name in (self.method, self.baseline))
         if ours[0] is None or theirs[0] is None or ours[0] is not theirs[0]:
             return nothing(f"one sweep of {self.method} and {self.baseline} under {self.param}")
@@ -93,7 +93,7 @@ class HigherUnderRules:
     baseline: str
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From pairs of seeds."""
+        """Judge from pairs of seeds."""
         grid, cells = _best(evidence, self.method, (self.param, self.baseline))
         if grid is None:
             return nothing(f"one sweep of {self.method} under {self.param} and {self.baseline}")

@@ -33,7 +33,7 @@ class SavesTokens:
     high: float = math.inf
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From each seed's own factor."""
+        """Judge from each seed's own factor."""
         candidates = [s for s in evidence.savings if (s.method, s.baseline) == (self.method, self.baseline)]
         if not candidates:
             return nothing(f"runs of {self.method} and {self.baseline} of several lengths")
@@ -129,7 +129,7 @@ class FactorGrows:
     baseline: str
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From each seed's slope."""
+        """Judge from each seed's slope."""
         candidates = [s for s in evidence.savings if (s.method, s.baseline) == (self.method, self.baseline)]
         if not candidates:
             return nothing(f"runs of {self.method} and {self.baseline} of several lengths")

@@ -27,7 +27,7 @@ class StepTakes:
     gpu: bool = False
 
     def judge(self, evidence: Evidence) -> Outcome:
-        """From the quartiles at each size."""
+        """Judge from the quartiles at each size."""
         found = [t for t in evidence.step_times if (t.method, t.baseline) == (self.method, self.baseline)]
         if not found:
             return nothing(f"interleaved steps of {self.method} and {self.baseline}")

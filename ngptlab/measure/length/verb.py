@@ -69,9 +69,8 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
     from ngptlab.console import Console
     from ngptlab.measure.length.show import print_length, write_length
 
-    texts = [
-        _documents(trained, options) for trained in models
-    ]  # checked first, so that a wrong path costs no reading
+    # Documents are loaded first, so that a wrong path costs no reading.
+    texts = [_documents(trained, options) for trained in models]
     measured = {}
     for label, trained, documents_NS in zip(labels(models), models, texts, strict=True):
         measured[label] = _measure(label, trained, documents_NS, options)

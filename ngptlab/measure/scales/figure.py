@@ -80,9 +80,8 @@ def _layers(axes: Axes, here: Mapping[str, Sequence[LearnedScale]]) -> None:
                 axes, index, [s["layer"] or 0 for s in scales], [s["mean"] for s in scales], band, label=label
             )
     if any(scale["kind"] == "rate" for scales in here.values() for scale in scales):
-        axes.set_ylim(
-            bottom=0
-        )  # set after the curves, because a limit set before would not make room for them
+        # The limit is set after the curves, because a limit set before would not make room for them.
+        axes.set_ylim(bottom=0)
     depth_axis(axes, label=True)
 
 

@@ -114,7 +114,7 @@ def _depth_caption(measured: Measured, label: str) -> str:
         "condition number": "Condition number: largest over smallest singular value. A cross at the top: singular; there is no "
         "band where one head is.",
         "effective rank / full rank": "Effective rank: exp of the entropy of the singular values (Roy and Vetterli 2007), "
-        "as a share of the largest possible.",
+        "divided by the full rank.",
     }[label]
     return (
         f"{what} Matrices of attention: median over heads, band from the lowest head to the highest. "

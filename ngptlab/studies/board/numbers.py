@@ -88,7 +88,7 @@ class Row(TypedDict):
 
 
 class Board(Doubted):
-    """All of `board.json`."""
+    """The content of `board.json`."""
 
     recipe: str
     baseline: str

@@ -1,4 +1,4 @@
-"""A board on the page: who is better than the baseline, and how sure that is."""
+"""A board on the page: which methods are better than the baseline, and how certain that is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A board as lines: what the terminal, the page and the markdown show."""
+"""A board as lines, for the terminal, the page and the markdown."""
 
 from __future__ import annotations
 

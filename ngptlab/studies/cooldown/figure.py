@@ -67,7 +67,7 @@ def _gaps(axes: Axes, study: Study, rows: Sequence[Row]) -> None:
     for number, arm in enumerate(study["arms"]):
         for place, shape in enumerate(_shapes(rows)):
             shown = [row for row in rows if row["arm"] == arm and row["shape"] == shape and row["gaps"]]
-            bases = [_beside(row, study) for row in shown]
+            bases = [_baseline_row(row, study) for row in shown]
             after = [
                 _gap(row, row["gaps"]["after"], row["losses"], base["losses"] if base else ())
                 for row, base in zip(shown, bases, strict=True)
@@ -100,7 +100,7 @@ class Point(NamedTuple):
     """Values of single seeds, where they are known."""
 
 
-def _beside(row: Row, study: Study) -> Row | None:
+def _baseline_row(row: Row, study: Study) -> Row | None:
     """The baseline's row with the same seeds at the same cooldown fraction."""
     key = ("steps", "frac", "shape", "seeds")
     found = (r for r in study["rows"] if r["arm"] == study["baseline"])

@@ -79,7 +79,7 @@ class Row(TypedDict):
 
 
 class Study(Searched):
-    """All of `cooldown.json`."""
+    """The content of `cooldown.json`."""
 
     name: str
     baseline: str
@@ -186,11 +186,13 @@ def _row(points: list[Point], base: list[Point]) -> Row:
         "before_losses": [before[seed] for seed in last] if before else [],
         "gaps": _gaps(last, before, base) if last and base else None,
         "runs": [p.record.name for p in points if p.record],
-        "reason": "; ".join(f"seed {p.leg.config.seed} {_why(p)}" for p in points if p.loss(steps) is None),
+        "reason": "; ".join(
+            f"seed {p.leg.config.seed} {_why_no_loss(p)}" for p in points if p.loss(steps) is None
+        ),
     }
 
 
-def _why(point: Point) -> str:
+def _why_no_loss(point: Point) -> str:
     """Why a point has no final loss."""
     if not point.record:
         return f"{point.leg.status}: {point.leg.reason}"
@@ -247,7 +249,7 @@ def _speedups(groups: Groups, arms: list[str]) -> list[SpeedUp]:
 
 def _doubts(legs: Sequence[Leg], rows: list[Row], records: dict[str, RunRecord]) -> list[Doubt]:
     """Every doubt about this study, the gravest first."""
-    missing = [f"No result for {_words(row)}: {row['reason']}." for row in rows if row["reason"]]
+    missing = [f"No result for {_row_in_words(row)}: {row['reason']}." for row in rows if row["reason"]]
     found = [Doubt(kind="missing", text=text) for text in missing]
     by_arm: doubts.Arms = {}
     for record in records.values():
@@ -272,6 +274,6 @@ def _doubts(legs: Sequence[Leg], rows: list[Row], records: dict[str, RunRecord])
     return [*doubts.learned_nothing(by_arm), *found, *doubts.provenance(by_arm)]
 
 
-def _words(row: Row) -> str:
+def _row_in_words(row: Row) -> str:
     what = f"cooldown {row['frac']:g} {row['shape']}" if row["frac"] else "no cooldown"
     return f"{row['arm']}, {row['steps']} steps, {what}"

@@ -53,7 +53,7 @@ class Leg(Cell):
 
     @property
     def title(self) -> str:
-        """Its place in the study, for people."""
+        """The run's place in the study, in words."""
         config = self.config
         what = f"cooldown {self.frac:g} {self.shape}" if self.frac else "trunk"
         return f"{config.arm} seed {config.seed} {config.train.steps} steps {what}"
@@ -95,7 +95,7 @@ def arms(
                 f"--methods {' '.join(methods)}: {given} is a run, whose learning rate, decay and warm-up belong to "
                 f"{config.method}; give a recipe to compare methods"
             )
-        return [apply(_unmarked(config), overrides)]
+        return [apply(_without_marks(config), overrides)]
     found = tuned(recipe(given))
     return [apply(found.arm(method), overrides) for method in methods or found.methods]
 
@@ -105,7 +105,7 @@ def first_seed(given: str, tuned: Callable[[Recipe], Recipe]) -> int:
     return 0 if Path(given).is_dir() else tuned(recipe(given)).first_seed
 
 
-def _unmarked(config: RunConfig) -> RunConfig:
+def _without_marks(config: RunConfig) -> RunConfig:
     """The config without an earlier study's `eval.at` and `checkpoint.at`, which a shorter run may not reach."""
     return config.model_copy(
         update={

@@ -54,7 +54,9 @@ def cooldown(
         for trunk in whole:
             _branch_off(trunk, out, tell)
         failures |= executor.train([leg for trunk in whole for leg in trunk.branches], out, request)
-    ran = [_ran(leg, trunk, out, failures) for trunk in trunks for leg in (trunk.leg, *trunk.branches)]
+    ran = [
+        _with_outcome(leg, trunk, out, failures) for trunk in trunks for leg in (trunk.leg, *trunk.branches)
+    ]
     study = measure(ran, name=arms[0].name)
     write_study(study, out)
     return study, sum(leg.status == "failed" for leg in ran)
@@ -94,8 +96,8 @@ def _follows_length(config: RunConfig) -> str:
     return next((name for name, usual in changing.items() if getattr(parts, name) != usual), "")
 
 
-def _ran(leg: Leg, trunk: Trunk, out: Path, failures: dict[str, str]) -> Ran:
-    """How a run of the study ended, read from its directory."""
+def _with_outcome(leg: Leg, trunk: Trunk, out: Path, failures: dict[str, str]) -> Ran:
+    """The run with its outcome, read from its directory."""
     ended = outcome(leg, out, failures)
     if leg is not trunk.leg and ended.status == "waiting":
         why = f"its trunk failed: {failures.get(trunk.leg.config.hash, 'no run')}"

@@ -127,7 +127,7 @@ class Measured(TypedDict):
 
 
 class Check(Measured):
-    """All of `coord.json`. A size that left the range of a float is infinite or NaN."""
+    """The content of `coord.json`. A size that left the range of a float is infinite or NaN."""
 
     limit: float
     passed: bool

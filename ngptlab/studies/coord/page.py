@@ -82,7 +82,7 @@ def answer(whose: str, points: Sequence[Point], found: Sequence[Slope]) -> str:
     verdict = "passes" if passed(found) else "fails"
     return (
         f"{whose} {verdict}: over width no activation may grow or shrink by a power above {LIMIT}, nor above {STEP_LIMIT} "
-        f"between two widths. Nearest to that or farthest beyond, the {worst_one.quantity} of '{worst_one.kind}' at step "
+        f"between two widths. The slope with the least margin, the {worst_one.quantity} of '{worst_one.kind}' at step "
         f"{worst_one.step}, has {number(worst_one.slope, '+z.2f').text}{error}, and "
         f"{number(worst_one.steepest, '+z.2f').text} at its steepest doubling ({where})."
     )

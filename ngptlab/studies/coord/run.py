@@ -94,7 +94,7 @@ def _run(
     dims = config.dims(width)
     rules = rules_at(dims)
     model = Decoder(dims, parts)
-    apply(model, rules, OptimConfig(init=config.init or _usual(rules_at, config)))
+    apply(model, rules, OptimConfig(init=config.init or _default_init(rules_at, config)))
     model.reset(seed)
     optimizer = make_optimizer(model, OptimConfig(lr=config.lr, weight_decay=parts.weight_decay), rules)
     inputs_BT, targets_BT = tokens_BT[:, :-1], tokens_BT[:, 1:]
@@ -113,7 +113,7 @@ def _run(
             yield Point(width, seed, step, kind, factor * size, factor * change)
 
 
-def _usual(rules_at: RulesAt, config: CoordConfig) -> str:
+def _default_init(rules_at: RulesAt, config: CoordConfig) -> str:
     """The default of `init`, the same for all widths. No width decides alone, because the base width divides by 1."""
     divided = any(rules_at(config.dims(width)).hidden_divisor != 1 for width in config.widths)
     return "unembedding=zero" if divided else Initial().text

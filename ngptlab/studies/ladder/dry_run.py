@@ -23,9 +23,8 @@ def why_not(parts: Parts) -> str:
     """
     try:
         losses = _dry_run(parts)
-    except (
-        Exception
-    ) as error:  # whatever error a part raises beside parts it was not written for is the reason
+    # Whatever error a part raises beside parts that it was not written for is the reason.
+    except Exception as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     for when, loss in zip(("before", "after"), losses, strict=True):
         if not math.isfinite(loss):

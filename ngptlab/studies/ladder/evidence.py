@@ -33,7 +33,7 @@ def ladder(content: Any, origin: str) -> Evidence:
                 base=record["base"],
                 target=record["target"],
                 mode=shown(record["mode"]),
-                seams=_since(record["rungs"], against, rung) if cumulative else tuple(rung["seams"]),
+                seams=_seams_between(record["rungs"], against, rung) if cumulative else tuple(rung["seams"]),
                 adds=Estimate(mean=adds["nats"], half=adds["ci95"], pairs=adds["pairs"]),
                 tuned=_tuned(rung) and _tuned(against),
                 hashes=hashes([*against["runs"], *rung["runs"]]),
@@ -58,7 +58,7 @@ def _untuned(ladder: Ladder, *pair: RungNumbers) -> tuple[Doubt, ...]:
     )
 
 
-def _since(rungs: list[RungNumbers], against: RungNumbers, rung: RungNumbers) -> tuple[str, ...]:
+def _seams_between(rungs: list[RungNumbers], against: RungNumbers, rung: RungNumbers) -> tuple[str, ...]:
     """The seams that differ between two rungs; those of several steps where a rung between has no result."""
     steps = rungs[rungs.index(against) + 1 : rungs.index(rung) + 1]
     return tuple(seam for step in steps for seam in step["seams"])

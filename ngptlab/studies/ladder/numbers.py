@@ -83,7 +83,7 @@ class RungNumbers(TypedDict):
 
 
 class Ladder(Searched):
-    """All of `ladder.json`."""
+    """The content of `ladder.json`."""
 
     recipe: str
     base: str

@@ -71,9 +71,9 @@ def answer(ladder: Ladder) -> str:
         return f"{many} {low} lowers the loss most, by {_amount(least)}.{harm}"
     many = f"Of {len(found)} steps taken back from {target} one at a time,"
     if most["nats"] <= 0:
-        return f"{many} none is missed; without {low} the loss falls most, by {_amount(least)}."
+        return f"{many} none is needed; without {low} the loss falls most, by {_amount(least)}."
     spare = f" Without {low} it falls most, by {_amount(least)}." if least["nats"] < 0 else ""
-    return f"{many} {high} is missed most: without it the loss rises by {_amount(most)}.{spare}"
+    return f"{many} {high} matters most: without it the loss rises by {_amount(most)}.{spare}"
 
 
 def _amount(adds: Step) -> str:

@@ -44,11 +44,11 @@ def plan(recipe: Recipe, *, base: str, target: str, mode: Mode, overrides: Overr
         raise ConfigError(f"--from {base} --to {target}: no seam differs, so there is no ladder between them")
     # Each rung: its label, the seams that it changes, and the seams that `target` fills.
     if mode == "cumulative":
-        lists = [(f"+ {_words(step)}", step, sum(steps[: i + 1], ())) for i, step in enumerate(steps)]
+        lists = [(f"+ {_step_name(step)}", step, sum(steps[: i + 1], ())) for i, step in enumerate(steps)]
         lists = [(base, (), ()), *lists]
     else:
         every = sum(steps, ())
-        lists = [(f"- {_words(step)}", step, tuple(s for s in every if s not in step)) for step in steps]
+        lists = [(f"- {_step_name(step)}", step, tuple(s for s in every if s not in step)) for step in steps]
         lists = [(target, (), every), *lists]
     planned: list[Planned] = []
     for label, step, taken in lists:
@@ -57,7 +57,7 @@ def plan(recipe: Recipe, *, base: str, target: str, mode: Mode, overrides: Overr
     return _judge(planned, mode)
 
 
-def _words(step: tuple[str, ...]) -> str:
+def _step_name(step: tuple[str, ...]) -> str:
     return " and ".join(step)
 
 

@@ -32,7 +32,7 @@ class Attempt(Cell):
 
     @property
     def title(self) -> str:
-        """Its place in the ladder, for people."""
+        """The run's place in the ladder, in words."""
         return f"{self.rung} seed {self.config.seed}"
 
 
@@ -73,7 +73,7 @@ def ladder(
     with studying(attempts, out, executor=executor, ledger=ledger, tell=tell) as request:
         failures = executor.train(attempts, out, request)
     climbed = [
-        _climbed(rung, [a for a in attempts if a.rung == rung.label], out, failures) for rung in planned
+        _with_runs(rung, [a for a in attempts if a.rung == rung.label], out, failures) for rung in planned
     ]
     result = measure(climbed, recipe=recipe.config.name, base=stem(base), target=stem(target), mode=mode)
     write_ladder(result, out)
@@ -93,8 +93,8 @@ def _announce(rung: Planned) -> str:
     return f"{rung.label}: {rung.config.arm}, lr {rung.config.optim.lr:.4g} ({whose})"
 
 
-def _climbed(rung: Planned, attempts: Sequence[Attempt], out: Path, failures: Mapping[str, str]) -> Rung:
-    """How the runs of a rung ended, read from their directories."""
+def _with_runs(rung: Planned, attempts: Sequence[Attempt], out: Path, failures: Mapping[str, str]) -> Rung:
+    """The rung with its finished runs, or with the reasons why it has none, read from their directories."""
     runs, reasons = [], [rung.reason] if rung.reason else []
     for attempt in attempts:
         ended = outcome(attempt, out, failures)

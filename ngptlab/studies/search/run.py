@@ -98,9 +98,9 @@ def search(
         with studying(cells, out, executor=executor, ledger=ledger, tell=tell) as request:
             failures = executor.train(cells, out, request)
         table = rows(every, out, failures)
-        _learn(arms, {row.hash: row for row in table})
+        _add_losses(arms, {row.hash: row for row in table})
     table = rows(every, out, {})
-    found = _found(recipe, arms, fields, {row.hash: row for row in table}, points)
+    found = _search_of(recipe, arms, fields, {row.hash: row for row in table}, points)
     write_search(found, out)
     return found, table
 
@@ -157,23 +157,22 @@ def _cells(arm: Arm, points: Sequence[Point], seeds: int, fitting: Resolve) -> l
     for point in points:
         if point not in arm.cells:
             settings = arm.settings(point)
-            said = " ".join(f"{path}={value}" for path, value in settings.items() if path != "optim.lr")
+            text = " ".join(f"{path}={value}" for path, value in settings.items() if path != "optim.lr")
             try:
                 arm.cells[point] = [
                     Cell(
                         fitting(apply(arm.config, {**settings, "seed": seed, "data.seed": seed})),
-                        settings=said,
+                        settings=text,
                     )
                     for seed in range(seeds)
                 ]
-            except (
-                ConfigError
-            ):  # each value is accepted alone but not together: counted as a run that diverged
+            # Each value is accepted alone, but not together. The point counts like a run that diverged.
+            except ConfigError:
                 arm.cells[point], arm.losses[point] = [], math.inf
     return [cell for point in points for cell in arm.cells[point]]
 
 
-def _learn(arms: Mapping[str, Arm], table: Mapping[str, CellRow]) -> None:
+def _add_losses(arms: Mapping[str, Arm], table: Mapping[str, CellRow]) -> None:
     for arm in arms.values():
         for point, cells in arm.cells.items():
             ended = [table[cell.config.hash] for cell in cells]
@@ -191,7 +190,7 @@ def _loss(row: CellRow) -> float:
     return math.inf if row.final_loss_nats is None else row.final_loss_nats
 
 
-def _found(
+def _search_of(
     recipe: Recipe,
     arms: Mapping[str, Arm],
     fields: Mapping[str, Sequence[str]],

@@ -73,7 +73,7 @@ def by_length(ours: Sequence[RunRecord], theirs: Sequence[RunRecord]) -> SpeedUp
     if not seeds or len(base_steps) < 2:
         return None
     used = [run for run in (*ours, *theirs) if run.seeds in seeds]
-    return _speedup("by length", ours, theirs, seeds, (steps, mine), (base_steps, base), _whence(used))
+    return _speedup("by length", ours, theirs, seeds, (steps, mine), (base_steps, base), _kind_of_runs(used))
 
 
 def within_runs(ours: Sequence[RunRecord], theirs: Sequence[RunRecord]) -> SpeedUp | None:
@@ -106,7 +106,7 @@ def _complete(mine: Losses, base: Losses) -> tuple[list[Seeds], list[int], list[
     return seeds, steps, base_steps
 
 
-def _whence(runs: Sequence[RunRecord]) -> str:
+def _kind_of_runs(runs: Sequence[RunRecord]) -> str:
     if not any(run.trunk for run in runs):
         return "full schedules"
     if not all(run.trunk for run in runs):

@@ -103,5 +103,5 @@ def searched(table: Sequence[CellRow]) -> list[str]:
     if len(budgets) > 1:
         lines.append("The arms were not given equally many runs: they are not tuned alike.")
     if arms:
-        lines.append("The best is flattered by the seeds that chose it: train it again with others.")
+        lines.append("The best loss is biased, because its seeds chose it: train it again with others.")
     return lines

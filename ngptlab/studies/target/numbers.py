@@ -66,7 +66,7 @@ class ArmNumbers(TypedDict):
 
 
 class Target(Doubted):
-    """All of `target.json`."""
+    """The content of `target.json`."""
 
     recipe: str
     target_method: str | None

@@ -51,10 +51,10 @@ class How:
 
 
 def attempt(recipe: Recipe, method: str, rival: str, overrides: Overrides, how: How) -> tuple[Trial, bool]:
-    """Hold a method against the checks, compare it with its rival, and record the verdict; True where it was recorded before.
+    """Run the checks on a method, compare it with its rival, and record the verdict; True where it was recorded before.
 
     Raises:
-        Broken: the method fails a check; says what to mend.
+        Broken: the method fails a check; the message says what to mend.
         LabError: both are the same, wrong settings or data, or a run failed or the rival diverged.
         Stopped: a signal asked for it; the same command goes on.
     """

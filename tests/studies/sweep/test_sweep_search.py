@@ -163,7 +163,7 @@ def test_a_file_that_was_changed_is_refused(searched: Search_, tmp_path: Path) -
         held = json.loads((out / "search.json").read_text())
         change(held)
         (tmp_path / "x.json").write_text(json.dumps(held))
-        with pytest.raises(DataError, match=rf"search {found.search}: what it holds has the hash"):
+        with pytest.raises(DataError, match=rf"search {found.search}: its content has the hash"):
             read(tmp_path / "x.json")
     for text in ("[]", "{", '{"search": "0"}'):
         (tmp_path / "x.json").write_text(text)
@@ -192,7 +192,7 @@ def test_an_arm_is_tuned_by_what_was_searched_and_nothing_else(searched: Search_
         assert said is not None
         return said
 
-    assert why(config, {0, 1}) == f"flattered: seed 0 chose these settings in search {found.search}"
+    assert why(config, {0, 1}) == f"biased: seed 0 chose these settings in search {found.search}"
     assert "is not beside the runs" in why(config, search=None)
     assert "no search is linked" in why(arm(found, search=""))
     assert "though a grid of learning rates is named" in why(arm(found, search="", lr_grid=["0.1", "0.2"]))
