@@ -4,8 +4,9 @@
     fan_in      normal with standard deviation d_in^-1/2, so that a product is as large as what goes in; `fan_in:F`, F times that
     zero        all zero
 
-The first holds for every matrix, `ROLE=...` for those of one role. d_in is the last axis: d_model of an embedding, too, whose
-rows are then of about unit norm. Writers are divided by sqrt(2 num_layers) besides, because 2 num_layers of them add up.
+The first entry holds for every matrix, `ROLE=...` for the matrices of one role. d_in is the size of the last axis. An embedding
+has d_model there, too, and its rows then have about unit norm. Writers are divided by sqrt(2 num_layers) besides, because
+2 num_layers of them add up.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ ROLES = ("embedding", "unembedding", "reader", "writer")
 """Roles of matrices (nn/roles.py)."""
 FORMS = "std:NUMBER, fan_in, fan_in:NUMBER, zero"
 USUAL_STD = 0.02
-"""What GPT-2 and the replication start from, at every width."""
+"""Standard deviation from which GPT-2 and the replication start, at every width."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Draw:
 
     @property
     def text(self) -> str:
-        """As `initial` reads it."""
+        """The draw as a text that `initial` reads."""
         if self.value == 0:
             return "zero"
         if self.by_fan_in:
@@ -53,12 +54,12 @@ class Initial:
     """Roles that are drawn otherwise, in the order of `ROLES`."""
 
     def std(self, role: str, fan_in: float) -> float:
-        """Standard deviation of a matrix of this role with so many inputs, before what depth and width do to it."""
+        """Standard deviation of a matrix of this role with so many inputs, before factors for depth and width."""
         return dict(self.by_role).get(role, self.every).std(fan_in)
 
     @property
     def text(self) -> str:
-        """One text for all that mean the same."""
+        """The text of these draws: one text for all that mean the same."""
         return ",".join([self.every.text, *(f"{role}={draw.text}" for role, draw in self.by_role)])
 
 

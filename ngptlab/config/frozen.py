@@ -1,4 +1,4 @@
-"""What all records are: immutable, of known fields, their numbers numbers. Imports no torch."""
+"""Base classes of all records: immutable, without unknown fields, with checked numbers. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Frozen(BaseModel):
 
 
 class Section(Frozen):
-    """Base of a config's records: their numbers are numbers, as `numbers` has it, whoever gives them."""
+    """Base of a config's records. `numbers` says what counts as a number in them, whoever gives it."""
 
     @field_validator("*", mode="before")
     @classmethod

@@ -1,8 +1,9 @@
 """The fields of a config file, JSON or YAML, as plain values: from a bounded file, without surprises. Imports no torch.
 
-A config needs YAML's mappings, lists and scalars, so no more is read: aliases, which can make a bomb, tags and numbers that
-only YAML 1.1 knows are refused or stay words. `yes` is the word yes, `1:30` is no 90, `010` no 8 and a date no date (YAML 1.2's
-core schema, less hexadecimal and octal numbers). What reads a field's word then says what it takes.
+A config needs YAML's mappings, lists and scalars, so no more is read. Tags are refused, and so are aliases, because a few can
+unfold to more than any memory. Scalars that only YAML 1.1 knows stay words: `yes` is the word yes, `1:30` is not 90, `010` is
+not 8, and a date is a word (YAML 1.2's core schema, without hexadecimal and octal numbers). The field that gets such a word
+then says what it takes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FILE_BYTES = 1 << 20
 MAX_DEPTH = 16
 """Levels of mappings and lists in each other. A config has three."""
 MAX_NODES = 10_000
-"""Keys, values, mappings and lists of a YAML file, whose reader is slow."""
+"""Limit for keys, values, mappings and lists of a YAML file. There is one because its reader is slow."""
 UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that no name, path or token of a config can have: the system ends a path at the first, UTF-8 lacks the others."""
 TAG = "tag:yaml.org,2002:"
@@ -41,7 +42,7 @@ SCALARS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
     ),
     f"{TAG}str": (re.compile(""), str),
 }
-"""By tag, how a scalar is written and read. One without quotes and tag is the first of these that its text matches."""
+"""How a scalar of each tag is written and read. A scalar without quotes and tag has the first tag whose pattern it matches."""
 
 
 def read_fields(path: Path) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def parse_yaml(text: str) -> Any:
     """The value of a YAML text: dicts, lists, words, numbers, true, false and None.
 
     Raises:
-        ValueError: it is no YAML of the kind that the module's docstring describes; says where.
+        ValueError: it is no YAML of the kind that the module's docstring describes; the message says where.
     """
     try:
         node = yaml.compose(text, Loader=_Composer)
@@ -89,7 +90,7 @@ def parse_yaml(text: str) -> Any:
 
 
 class _Composer(yaml.SafeLoader):
-    """PyYAML's reader up to nodes, with limits. It is driven by what is asked of it, so that a limit stops the reading, too."""
+    """PyYAML's reader up to nodes, with limits. It reads no further than it is asked to, so a limit stops the reading, too."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  PyYAML's own name and type
 
@@ -143,7 +144,7 @@ def _at(node: yaml.Node, problem: str) -> ValueError:
 
 
 def _check(value: Any, depth: int = 0) -> None:
-    """Hold JSON and YAML alike against the limits, and every word in them."""
+    """Check the depth of a value of JSON or YAML, and the characters of every word in it."""
     if depth > MAX_DEPTH:
         raise ValueError(f"more than {MAX_DEPTH} lists or mappings in each other")
     if isinstance(value, str) and (bad := UNREADABLE.search(value)):

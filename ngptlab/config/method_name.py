@@ -1,4 +1,4 @@
-"""What a config calls a method: `name` for one that comes with the package, `stem@digest` for one of somebody's own file.
+"""Names of methods in a config: `name` for a method of the package, `stem@digest` for a method in somebody's own file.
 
 The digest is of the file's content. So a config names one version of an idea, wherever the file lies. Imports no torch.
 """
@@ -13,7 +13,7 @@ MARK = "@"
 DIGITS = 12
 """Hexadecimal digits of the content's SHA-256 in a name."""
 STEM = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
-"""Stems of files that can be methods: a module's name, and a part of a folder's."""
+"""Stems of files that can be methods: a stem can be a module's name, and a part of a folder's name."""
 NAME = re.compile(rf"{STEM.pattern}{MARK}[0-9a-f]{{{DIGITS}}}")
 
 
@@ -33,12 +33,12 @@ def stem(name: str) -> str:
 
 
 def identity(name: str) -> str:
-    """What of a name decides numbers: of a file the content alone."""
+    """The part of a name that decides a run's numbers: for a file, the digest of its content alone."""
     return name[name.index(MARK) :] if is_of_file(name) else name
 
 
 def arm(method: str, lent: Mapping[str, str], *, whole: bool = False) -> str:
-    """The method and what others lend it, as a word that a folder's name can hold: `a`, or `a+b.norm.qk`.
+    """The method and the seams that others lend it, as a word for a folder's name: `a`, or `a+b.norm.qk`.
 
     `whole`: with digests, which tell two versions of a file apart.
     """

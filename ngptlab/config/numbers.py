@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 NUMBER = re.compile(
     r"[-+]?(?:(?P<whole>0|[1-9][0-9]*(?:_[0-9]+)*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?", re.ASCII
 )
-"""600, 1_000, 1e3, 0.5, .5: no leading zero, because it means eight in other places; no hexadecimal, no 1:30, no yes."""
+"""600, 1_000, 1e3, 0.5, .5: no leading zero, because elsewhere it means an octal number; no hexadecimal, no 1:30, no yes."""
 POWER = re.compile(
     r"(?P<base>[0-9]{1,9}(?:\.[0-9]{1,9})?)(?:\^|\*\*)\(?(?P<exponent>[-+]?[0-9]{1,4}(?:\.[0-9]{1,9})?)\)?",
     re.ASCII,
@@ -22,7 +22,7 @@ MAX_CHARACTERS = 100
 LARGEST = 2**53
 """The largest whole number. Other readers of our JSON round larger ones."""
 SMALLEST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
-"""The smallest normal and the largest value of float32, in which models are trained: below is 0, above infinity."""
+"""The smallest normal and the largest value of float32, in which models are trained. Smaller becomes 0, larger infinity."""
 
 
 def number_kind(annotation: Any) -> type[int] | type[float] | None:
@@ -33,12 +33,12 @@ def number_kind(annotation: Any) -> type[int] | type[float] | None:
 
 
 def plain_number(value: Any, kind: type[int] | type[float], *, bounded: bool = False) -> Any:
-    """The value given for a field of numbers, or of tuples of them; unchanged where pydantic's own types can judge it.
+    """The value given for a field of numbers, or of tuples of them; unchanged where pydantic's own types can check it.
 
-    `bounded`: the field has an upper bound of its own, which its message shall name.
+    `bounded`: the field has an upper bound of its own, which the error's message is to name.
 
     Raises:
-        PydanticCustomError: it is a truth value, a text that is no number, or beyond what training can hold.
+        PydanticCustomError: it is true or false, a text that is no number, or too large or small for training.
     """
     if isinstance(value, list | tuple):
         return tuple(plain_number(item, kind, bounded=bounded) for item in value)

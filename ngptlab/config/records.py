@@ -29,11 +29,11 @@ from ngptlab.disk import is_utf8
 from ngptlab.errors import nearest
 
 SEEDS = 2**32
-"""Seeds are below it. torch's generator takes no more bits: seed 2**32 would give the weights of seed 0."""
+"""Seeds are below this number. torch's generator takes no more bits: seed 2**32 would give the weights of seed 0."""
 MAX_LAYERS = 4096
-"""Building them takes seconds, and deeper models have not been trained."""
+"""Building so many takes seconds, and deeper models have not been trained."""
 MAX_THREADS = 1024
-"""Far more end the process without a word where the system refuses them."""
+"""Where the system refuses far more threads, the process ends without a message."""
 
 
 class Dims(Section):
@@ -72,7 +72,7 @@ class Dims(Section):
 
 
 class DataConfig(Section):
-    """The corpus, its tokens, and the order in which they are met."""
+    """The corpus, its tokens, and the order of training windows."""
 
     source: str = "stdlib"
     """`stdlib` (Python's own library source), `text:PATH` (a text file; a folder of .txt .md .py .jsonl .jsonl.zst .parquet), or
@@ -80,11 +80,11 @@ class DataConfig(Section):
     tokenizer: str = "bytes"
     """`bytes` (256 values and an end-of-text), `gpt2` (BPE through tiktoken) or a `tokenizer.json` of the tokenizers library."""
     end_of_text: str = ""
-    """The token before every document, where a tokenizer file has none that is known, or several. Empty: found."""
+    """The token before every document, for a tokenizer file with no usual end-of-text token, or several. Empty: the usual one."""
     val_share: float = Field(default=0.05, gt=0, lt=0.5)
-    """Share of documents, chosen by hash of their content, kept for validation."""
+    """Fraction of documents, chosen by hash of their content, kept for validation."""
     long_share: float = Field(default=0.05, ge=0, lt=0.5)
-    """Share of documents, among those long enough for the length evaluation, kept for it."""
+    """Fraction of documents, among those long enough for the length evaluation, kept for it."""
     seed: int = Field(default=0, ge=0, lt=SEEDS)
     """Seed of the order of training windows."""
     order: Literal["shuffled", "sequential"] = "shuffled"
@@ -93,7 +93,7 @@ class DataConfig(Section):
     @field_validator("source", "tokenizer", "end_of_text")
     @classmethod
     def _is_utf8(cls, text: str, info: ValidationInfo) -> str:
-        """A config is a file in UTF-8. A path's bytes may be anything, and would fail when it is written, after all work."""
+        """Refuse a path that isn't UTF-8, because writing the config, a file in UTF-8, would fail after all work."""
         if not is_utf8(text):
             raise ValueError(
                 f"data.{info.field_name} {text!r}: not UTF-8, which a config must be; rename it, or give a link to it of another "
@@ -118,7 +118,7 @@ class DataConfig(Section):
 
 
 Decay = Annotated[float, Field(ge=0, lt=1 - 2**-25)]
-"""A share that is kept at each step; from the bound on it is 1 in float32."""
+"""A fraction that is kept at each step. From the upper bound on it is 1 in float32."""
 
 
 class OptimConfig(Section):
@@ -129,7 +129,7 @@ class OptimConfig(Section):
     lr_grid: tuple[PositiveFloat, ...] = ()
     """Provenance: the learning rates among which `lr` was chosen for this method; the report warns when it sits on an edge."""
     search: str = Field(default="", pattern=r"^([0-9a-f]{8})?$")
-    """Provenance: the search (`ngptlab sweep --search`) whose best settings these are. Changes no number: no part of the hash."""
+    """Provenance: the search (`ngptlab sweep --search`) whose best settings these are. It is no part of the hash."""
     betas: tuple[Decay, Decay] = (0.9, 0.95)
     """Decay of Adam's first and second moment."""
     eps: float = Field(default=1e-8, gt=0)
@@ -139,7 +139,7 @@ class OptimConfig(Section):
     grad_clip: float = Field(default=1.0, gt=0)
     """Largest global gradient norm."""
     init: str = "std:0.02"
-    """How matrices are drawn: `std:0.02`, `fan_in` (d_in^-1/2), `fan_in:0.5`; for a role besides: `std:0.02,unembedding=zero`."""
+    """How matrices are drawn: `std:0.02`, `fan_in` (d_in^-1/2), `fan_in:0.5`; one role otherwise: `std:0.02,unembedding=zero`."""
     alpha_init: float | None = Field(default=None, gt=0, le=1)
     """Initial value of the learned alpha, for a method that has it. None: the method's own."""
 
@@ -157,13 +157,13 @@ class ParamConfig(Section):
     base_width: int = Field(default=0, ge=0)
     """d_model at which the rules change nothing; learning rates are tuned there. Needed by all rules but `sp`."""
     base_layers: int = Field(default=0, ge=0)
-    """`nugpt` only: alpha starts at 0.05 base_layers / model.num_layers, its rule over depth. 0: where the method has it."""
+    """`nugpt` only: alpha starts at 0.05 base_layers / model.num_layers, its rule over depth. 0: where the method starts it."""
     base_tokens: int = Field(default=0, ge=0)
     """`nugpt` only: learning rates times (training tokens / base_tokens)^-1/3, its rule over the horizon. 0: no such factor."""
 
     @property
     def text(self) -> str:
-        """The rules and what their tables are relative to, for people."""
+        """The rules and their bases, for people."""
         bases = {"width": self.base_width, "layers": self.base_layers, "tokens": self.base_tokens}
         return ", ".join([self.rules, *(f"base {name} {base}" for name, base in bases.items() if base)])
 
@@ -192,7 +192,7 @@ class ScheduleConfig(Section):
     warmup_steps: int | None = Field(default=None, ge=0)
     """Linear warm-up. None: the method's own, at most 5% of the run."""
     cooldown_frac: float = Field(default=0.3, ge=0, le=1)
-    """Cooldown fraction: the share of all steps that are in the cooldown (`wsd` only)."""
+    """Fraction of all steps that are in the cooldown (`wsd` only)."""
     cooldown_shape: Literal["linear", "1-sqrt"] = "linear"
     """Shape of the cooldown (`wsd` only); 1-sqrt is arXiv:2405.18392's."""
 
@@ -203,11 +203,11 @@ class EvalConfig(Section):
     every: int = Field(default=50, gt=0)
     """Steps between validation losses; the first and the last step are always measured."""
     at: tuple[PositiveInt, ...] = ()
-    """Steps measured besides. Adds lines to `evals.jsonl` and changes none, so it is no part of the hash."""
+    """Further steps to measure. They add lines to `evals.jsonl` and change none, so they are no part of the hash."""
     val_tokens: int = Field(default=262_144, gt=0)
     """Tokens of the fixed validation set, the same in every run."""
     windows: Literal["first", "spread"] = "first"
-    """Where they stand in the split: `first`: at its beginning; `spread`: at even distances, so that all documents count."""
+    """Place of these tokens in the split: `first`: at its beginning; `spread`: at even distances, so that all documents count."""
     length_factor: int = Field(default=8, ge=1)
     """Longest context of the length evaluation, in training contexts."""
     length_documents: int = Field(default=64, ge=0)
@@ -222,7 +222,7 @@ class CheckpointConfig(Section):
     keep: int = Field(default=2, ge=2)
     """Newest checkpoints kept; two at least, so that a damaged one has a predecessor."""
     at: tuple[PositiveInt, ...] = ()
-    """Steps saved besides, and kept for good: where other runs branch off."""
+    """Further steps to save, and to keep: those from which other runs branch off."""
 
 
 class DeviceConfig(Section):
@@ -237,7 +237,7 @@ class DeviceConfig(Section):
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile. auto: on with CUDA, off on CPU (cold compilation costs more than a small run)."""
     graphs: Literal["auto", "off"] = "auto"
-    """CUDA graphs. auto: if compiled for CUDA, a run's forward and backward, or a stack's whole update, are one. off: none."""
+    """CUDA graphs. auto: compiled for CUDA, a run's forward and backward, or a stack's whole update, are one graph. off: none."""
     timeout: float = Field(default=600.0, gt=0, le=86_400)
     """Seconds that a process waits for another one of the same run (torchrun). The longest wait is for a checkpoint."""
 
@@ -248,7 +248,7 @@ class RunConfig(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     """Name of the recipe."""
     method: str
-    """A file in ngptlab/methods/, or anybody's own: `--method ./my_idea.py`, here by its stem and content, `my_idea@<digest>`."""
+    """A file in ngptlab/methods/, or your own: `--method ./my_idea.py` is recorded by stem and content, `my_idea@<digest>`."""
     seed: int = Field(default=0, ge=0, lt=SEEDS)
     """Seed of the initial weights."""
     seams: SeamsConfig = SeamsConfig()
@@ -262,7 +262,7 @@ class RunConfig(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     device: DeviceConfig = DeviceConfig()
     track: Literal["off", "trackio", "wandb", "tensorboard"] = "off"
-    """Tracker that is told what the run records; needs the extra of its name. Changes no number, so it is no part of the hash."""
+    """Tracker that gets what the run records; needs the extra of its name. Changes no number, so it is no part of the hash."""
 
     @model_validator(mode="after")
     def _check_across(self) -> Self:
@@ -295,13 +295,13 @@ class RunConfig(Section):
 
     @property
     def arm(self) -> str:
-        """The method and what others lend it, as a word that a folder's name can hold: `a`, or `a+b.norm.qk`."""
+        """The method and the seams that others lend it, as a word for a folder's name: `a`, or `a+b.norm.qk`."""
         return method_name.arm(self.method, self.seams.lenders)
 
     def science(self) -> dict[str, Any]:
         """The fields under the hash, as plain JSON values: all but `checkpoint`, `device`, `eval.at`, `optim.search` and `track`.
 
-        A field that was added later stays out where it changes nothing.
+        A field that was added later stays out at its default, so that earlier hashes stay valid.
         """
         fields = self.model_dump(mode="json", exclude={"checkpoint", "device", "track"})
         fields["method"] = method_name.identity(self.method)
@@ -314,7 +314,7 @@ class RunConfig(Section):
         if self.param == ParamConfig():
             del fields["param"]
         if self.param.rules == "mup" and self.model.d_model != self.param.base_width:
-            # Until 2026-11 the unembedding started at zero at all widths but the base: other runs under the same fields.
+            # Until 2026-11 the unembedding started at zero at all widths but the base, so these fields meant another run.
             fields["param"]["unembedding"] = "drawn at every width"
         del fields["optim"]["search"]
         if self.optim.init == Initial().text:

@@ -23,9 +23,9 @@ class SeamsConfig(Section):
     logits: str | None = None
     """Method that fills this seam. None: the run's own."""
     weight_decay: str | None = None
-    """Method whose own decay holds where optim.weight_decay is none. None: the run's own."""
+    """Method whose own weight decay is taken where optim.weight_decay is none. None: the run's own."""
     warmup_steps: str | None = None
-    """Method whose own warm-up holds where schedule.warmup_steps is none. None: the run's own."""
+    """Method whose own warm-up is taken where schedule.warmup_steps is none. None: the run's own."""
     optimizer: str | None = None
     """Method that fills this seam. None: the run's own."""
     init: str | None = None
@@ -61,5 +61,5 @@ class SeamsConfig(Section):
 
     @property
     def lenders(self) -> dict[str, str]:
-        """The method that fills each seam which the run's own does not fill."""
+        """For each seam that the run's own method does not fill, the method that fills it."""
         return {name: value for name, value in self if value is not None}

@@ -1,4 +1,4 @@
-"""Configs in and out: JSON and YAML, as leaves with their paths, and what is wrong with one in a line."""
+"""Reads, writes and compares configs, and says in one line what is wrong with one."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ class Batches:
     Every window is used once before any is used twice; if `shuffled`, in a new order each time.
 
     Args:
-        remedy: what gives the source of the stream more tokens, for the error's message.
-        before: how many samples were met before a step, where batches are of several sizes; then `batch_size` is none of them.
+        remedy: how a user gives the stream's source more tokens, for the error's message.
+        before: number of samples before a step, where batches have several sizes; `batch_size` is then not used.
 
     Raises:
         DataError: the stream is shorter than one window.
@@ -61,7 +61,7 @@ class Batches:
     def at(self, step: int, rows: slice = slice(None)) -> tuple[I64, I64]:
         """Inputs and targets of a step, targets one token later. Shape [B, T] each.
 
-        `rows` takes a part of the same batch: a micro-batch, or one machine's share.
+        `rows` selects a part of the same batch: a micro-batch, or the rows of one machine.
         """
         assert step >= 0, step
         samples = self._samples(step, rows)
@@ -93,17 +93,17 @@ class OwnRows:
 
 
 class CutBatches:
-    """The same batches, each sequence cut into several of the length that `length(step)` gives, a divisor of its own."""
+    """The same batches with each sequence cut into pieces of `length(step)` tokens, which must divide the context."""
 
     def __init__(self, whole: Batches | OwnRows, length: Callable[[int], int]) -> None:
         self.num_windows = whole.num_windows
         self._whole, self._length = whole, length
 
     def at(self, step: int) -> tuple[I64, I64]:
-        """Inputs and targets of a step, [B * pieces, T / pieces] each: the same tokens as of the whole batch.
+        """Inputs and targets of a step, [B * pieces, T / pieces] each: all tokens of the whole batch.
 
         Raises:
-            ConfigError: the method gives a length that is no divisor.
+            ConfigError: the length that the method gives does not divide the context.
         """
         inputs_BT, targets_BT = self._whole.at(step)
         length, context = self._length(step), inputs_BT.shape[1]
@@ -134,9 +134,9 @@ def fixed_windows(
 def documents_of_windows(
     stream: TokenStream, *, context: int, tokens: int, spread: bool, end_of_text: int
 ) -> I64:
-    """Which document each target of `fixed_windows` belongs to, counted from 0 over those that are met, [N, T].
+    """Number of the document that each target of `fixed_windows` belongs to, [N, T]. Those in the windows count from 0.
 
-    An end of text stands before its document, and is its first token.
+    An end-of-text token stands before its document and counts as its first token.
     """
     documents_NT, counted, seen = [], 0, 0
     for window in _chosen(stream, context, tokens, spread, "more text"):
@@ -155,7 +155,7 @@ def _chosen(stream: TokenStream, context: int, tokens: int, spread: bool, remedy
 
 
 def _ends_of_text(stream: TokenStream, start: int, stop: int, end_of_text: int) -> int:
-    """How many there are from `start` to before `stop`."""
+    """Number of end-of-text tokens from `start` to before `stop`."""
     parts = range(start, stop, PART_TOKENS)
     return sum(
         int((stream.window(part, min(PART_TOKENS, stop - part)) == end_of_text).sum()) for part in parts
@@ -167,7 +167,7 @@ def permute(positions: U64, epochs: U64, *, size: int, seed: int) -> U64:
     keys = _mix(_mix(np.array([seed % 2**64], dtype=np.uint64)) + epochs)
     half_bits = max(MIN_HALF_BITS, ((size - 1).bit_length() + 1) // 2)
     values = _feistel(positions, keys, half_bits)
-    # The network permutes more values than these. Those not below size are sent on: their cycle comes back.
+    # The network permutes more values than these. A value not below size goes through it again: its cycle comes back.
     while (outside := values >= size).any():
         values[outside] = _feistel(values[outside], keys[outside], half_bits)
     return values

@@ -1,8 +1,8 @@
 """A corpus: found in the cache or made there, or somebody's folder of shards (shards/given_folder.py); checked, opened.
 
-One made here is a folder `data/<key>` in the cache; the key stands for everything that decides the tokens. It is made in a
-hidden folder beside its place and renamed, so it is there as a whole or not at all; a kill leaves a hidden folder that
-nothing reads and anybody may delete.
+A corpus made here is a folder `data/<key>` in the cache. The key is a digest of everything that decides the tokens. The
+folder is filled under a hidden name and then renamed, so it is there as a whole or not at all. A kill leaves a hidden folder,
+which nothing reads and anybody may delete.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 class Corpus:
-    """A folder of shards and what is known of them, opened for reading.
+    """A folder of shards and its manifest, opened for reading.
 
     Raises:
         DataError: a shard is missing, or its header contradicts its length.
@@ -54,7 +54,7 @@ class Corpus:
 
     @property
     def digest(self) -> str:
-        """Names the tokens, on every machine alike: two runs with equal digests met the same data."""
+        """Digest of the tokens, the same on every machine: two runs with equal digests read the same data."""
         return self.manifest.digest
 
     @property
@@ -67,7 +67,7 @@ def open_data(config: RunConfig) -> Corpus:
     """The corpus of a config, prepared if it isn't yet.
 
     Raises:
-        DataError: as for `open_corpus`; shards are missing that `ngptlab data get` gets.
+        DataError: as for `open_corpus`; published shards are missing, and the message names the command that gets them.
     """
     check_downloaded(config.data, tokens=config.train.tokens)
     longest = long_document_tokens(config)
@@ -83,15 +83,15 @@ def open_corpus(data: DataConfig, *, vocab_size: int, long_min_tokens: int) -> C
     """The corpus of `data`, prepared in the cache on first use. Safe to call from several processes at once.
 
     Args:
-        vocab_size: of the model that will read it.
+        vocab_size: vocabulary size of the model that will read it.
         long_min_tokens: length from which a document may be kept for the length evaluation.
 
     Raises:
         DataError: the source can't be read or is too small, the cache can't be written, the manifest or a shard
             is missing or damaged (nothing is deleted), or a token is beyond the model's vocabulary.
     """
-    there = data.source.startswith(SCHEME)
-    corpus = _adopted(data, vocab_size) if there else _prepared(data, vocab_size, long_min_tokens)
+    is_folder = data.source.startswith(SCHEME)
+    corpus = _open_given(data, vocab_size) if is_folder else _open_prepared(data, vocab_size, long_min_tokens)
     check_vocabulary(corpus.manifest.tokenizer, corpus.manifest.vocab_size, vocab_size)
     for name, split in corpus.manifest.splits.items():
         if split.max_token >= vocab_size:
@@ -103,15 +103,15 @@ def open_corpus(data: DataConfig, *, vocab_size: int, long_min_tokens: int) -> C
 
 
 class Size(NamedTuple):
-    """How much there is."""
+    """How large a split is."""
 
     tokens: int
     bytes: int
-    """Of the tokens on the disk."""
+    """Bytes of the tokens on the disk."""
 
 
 def known_size(data: DataConfig, *, long_min_tokens: int) -> Size | None:
-    """Training tokens of `data` as far as known without work: None where they are not prepared yet. Reads no content.
+    """Size of the training split of `data`; None where it is not prepared yet. Reads the manifest and headers alone.
 
     Raises:
         DataError: the source isn't there, can't be read or is a data set, which no run reads itself; a manifest or a
@@ -127,7 +127,7 @@ def known_size(data: DataConfig, *, long_min_tokens: int) -> Size | None:
     return Size(train.tokens, sum(shard.bytes - HEADER_BYTES for shard in train.shards))
 
 
-def _adopted(data: DataConfig, vocab_size: int) -> Corpus:
+def _open_given(data: DataConfig, vocab_size: int) -> Corpus:
     try:
         return Corpus(*open_given_folder(data, vocab_size=vocab_size))
     except OSError as error:
@@ -137,7 +137,7 @@ def _adopted(data: DataConfig, vocab_size: int) -> Corpus:
         ) from None
 
 
-def _prepared(data: DataConfig, vocab_size: int, long_min_tokens: int) -> Corpus:
+def _open_prepared(data: DataConfig, vocab_size: int, long_min_tokens: int) -> Corpus:
     folder = _place(data, long_min_tokens)
     try:
         if not folder.exists():

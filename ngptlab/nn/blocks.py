@@ -1,4 +1,4 @@
-"""A block of the decoder, its two branches, and the seam table that says what fills each of their places.
+"""A block of the decoder, its two branches, and the seam table, which says what fills each seam.
 
 Axes in names: B batch, T time, D d_model, H heads, K d_head, F d_ff.
 """
@@ -32,11 +32,11 @@ from ngptlab.nn.structure import (
 )
 
 Fix = Callable[[Tensor], nn.Parameter]
-"""A matrix as a parameter for reading only, in the compute dtype."""
+"""Makes a matrix a parameter for inference only, in the compute dtype."""
 
 
 class ModulePart(Protocol):
-    """What a seam holds that is a whole module with seams inside: it is built from the table, for one layer."""
+    """A part that is a whole module with seams inside. It is built from the seam table, for one layer."""
 
     def build(self, dims: Dims, parts: Parts, layer: int) -> nn.Module: ...
 
@@ -70,7 +70,7 @@ class Attention(nn.Module):
         return self.joined(o_BTHK)
 
     def joined(self, o_BTHK: Tensor) -> Tensor:
-        """From all heads to what the stream gets, [B, T, D]."""
+        """From the output of all heads to the branch's output, [B, T, D]."""
         return linear(o_BTHK.flatten(2), self.W_o)
 
     def project(self, h_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,7 +79,7 @@ class Attention(nn.Module):
         return q_BTHK, k_BTHK, v_BTHK
 
     def attend(self, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, shared: Shared) -> Tensor:
-        """Attention to what is not later, in this text and in what a cache holds of it, [B, T, H, K]."""
+        """Attention to all positions that are not later, those that a cache holds included, [B, T, H, K]."""
         past = shared.past(self.layer)
         if past is not None:
             return past.attend(q_BTHK, k_BTHK, v_BTHK, self.scale, self.window)
@@ -106,12 +106,12 @@ class Mlp(nn.Module):
     """What the seam `mlp` builds: h -> branch, [B, T, D] each."""
 
     def fold(self, fix: Fix) -> None:
-        """For reading only: put what meets the hidden state in place of each matrix."""
+        """For inference only: replace each matrix by the one that multiplies the hidden state."""
         for name, weight in list(self.named_parameters(recurse=False)):
             setattr(self, name, fix(weight))
 
     def as_used(self, stored: Tensor) -> Tensor:
-        """The matrix that meets the hidden state; `stored` itself where no part scales its rows."""
+        """The matrix that multiplies the hidden state; `stored` itself where no part scales its rows."""
         return stored
 
 
@@ -131,7 +131,7 @@ class FeedForward(Mlp):
         return linear(self.gate(u_BTF, v_BTF), self.padded(self.W_o, 1))
 
     def padded(self, weight: Tensor, axis: int) -> Tensor:
-        """A matrix as it meets the hidden state: filled up along its F axis where the gate allows that."""
+        """A matrix as it multiplies the hidden state: padded along its F axis where the gate allows that."""
         return pad(weight, axis) if self.gate.channelwise else weight
 
     def fold(self, fix: Fix) -> None:
@@ -205,7 +205,7 @@ class AttentionThenMlp:
 class Parts:
     """The seam table of a method: first the paper's steps (arXiv:2410.01131, section 2.6), which every file writes out.
 
-    The others have the plain decoder's part as default. A file names those that it changes.
+    The other seams have the plain decoder's part as default. A file names those that it changes.
     """
 
     norm: BlockPart
@@ -217,11 +217,11 @@ class Parts:
     attn_scale: BlockPart
     """Step 4. Factor on attention scores, a float."""
     qk: BlockPart
-    """Step 4. From projections to the queries and keys that meet, RoPE included: (q, k, rope) -> (q, k)."""
+    """Step 4. From projections to the queries and keys of attention, RoPE included: (q, k, rope) -> (q, k)."""
     gate: BlockPart
     """Step 5. Hidden state of the MLP: (u, v) -> hidden; and a scaling of W_u and W_v."""
     logits: Part
-    """Step 6. From E_out h to the softmax's input: a scaling of E_out; z -> z for what is none."""
+    """Step 6. From E_out h to the softmax's input: a scaling of E_out, or z -> z for a map that is no scaling."""
     weight_decay: float
     """Step 7. Decoupled decay of every matrix."""
     warmup_steps: int
@@ -231,25 +231,25 @@ class Parts:
     init: Part = AsConfigured()
     """Std that a matrix is drawn with: (name, role, std) -> std."""
     embed: Part = Lookup()
-    """From tokens' rows of E_in to what the first block gets: (h, shared) -> h; and learned positions before every text."""
+    """From tokens' rows of E_in to the first block's input: (h, shared) -> h; and learned positions before every text."""
     stream: Part = OneAfterAnother()
-    """What each block gets: (h, blocks, shared) -> h."""
+    """How blocks are chained: (h, blocks, shared) -> h."""
     block: ModulePart = AttentionThenMlp()
     """A block: (h, shared) -> h."""
     attention: ModulePart = SelfAttention()
-    """The branch in which tokens meet: (h, shared) -> branch."""
+    """The branch that mixes tokens: (h, shared) -> branch."""
     value: BlockPart = OwnValues()
-    """What attention mixes: (v, h, shared) -> v, [B, T, heads, K]; grouped queries have fewer heads of values."""
+    """Values that attention mixes: (v, h, shared) -> v, [B, T, heads, K]; grouped queries have fewer heads of values."""
     mask: BlockPart = AllBefore()
     """How many positions a token attends to, its own among them."""
     attn_out: BlockPart = AllHeads()
-    """From what attention gives to what W_o gets: (o, v, h) -> o."""
+    """From attention's output to the input of W_o: (o, v, h) -> o."""
     mlp: ModulePart = GatedMlp()
-    """The other branch: h -> branch."""
+    """The branch that treats each token by itself: h -> branch."""
     head: Part = OwnHead()
     """Whether E_out is a matrix of its own."""
     loss: Part = NextToken()
-    """What training makes small: (h, rows, targets, logits map) -> nats."""
+    """The training loss: (h, rows, targets, logits map) -> nats."""
     context: Part = WholeContext()
     """How long the sequences of an update are: (step, steps, context) -> tokens."""
     batch_stages: tuple[float, ...] = ()

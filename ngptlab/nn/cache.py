@@ -22,7 +22,7 @@ AHEAD = 64
 
 
 def narrower(one: int | None, other: int | None) -> int | None:
-    """The smaller of two windows; None is none."""
+    """The smaller of two windows; None stands for no window."""
     return min((window for window in (one, other) if window is not None), default=None)
 
 
@@ -40,10 +40,10 @@ class Past:
     def attend(
         self, q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float, window: int | None = None
     ) -> Tensor:
-        """Hold new keys and values; attention of the new queries to all that are held and not later, [B, T, H, K].
+        """Hold new keys and values; gives the new queries' attention to all that are held and not later, [B, T, H, K].
 
         Args:
-            window: of this layer. Where the cache has one too, the narrower holds.
+            window: window of this layer. Where the cache has one too, the narrower applies.
 
         Raises:
             ConfigError: the keys have a gradient.
@@ -75,7 +75,7 @@ class Past:
             self._room_2BHSK = self._room_2BHSK.index_select(1, rows.to(self._room_2BHSK.device))
 
     def _hold(self, k_BTHK: Tensor, v_BTHK: Tensor) -> Tensor:
-        """All keys and values that the new queries may meet, [2, B, H, S, K]."""
+        """Hold new keys and values; gives all that the new queries may attend to, [2, B, H, S, K]."""
         room = self._room_for(k_BTHK)
         begin, end = self._held, self._held + k_BTHK.shape[1]
         room[0, :, :, begin:end] = k_BTHK.transpose(1, 2)
@@ -84,7 +84,7 @@ class Past:
         return room[:, :, :, begin - self._needed(begin) : end]
 
     def _room_for(self, k_BTHK: Tensor) -> Tensor:
-        """The buffer, after what it holds wide enough for as many positions more as these keys have."""
+        """The buffer, with room for the positions of these keys after those it holds."""
         B, T, H, K = k_BTHK.shape
         room = self._room_2BHSK
         if room is None:
@@ -94,7 +94,7 @@ class Past:
                 f"this cache holds {room.shape[1]} sequences, given {B}; a batch needs one of its own"
             )
         if self._held + T > room.shape[3]:
-            # Twice what is needed of the old, so that over a text a position is copied twice at most, on average.
+            # Twice the positions that are still needed, so that over a text each is copied twice at most, on average.
             needed = self._needed(self._held)
             wider = room.new_empty(2, B, H, max(needed + T, 2 * needed, self.capacity), K)
             wider[:, :, :, :needed] = room[:, :, :, self._held - needed : self._held]
@@ -103,7 +103,7 @@ class Past:
         return room
 
     def _needed(self, held: int) -> int:
-        """Of so many positions, those that queries to come can still reach."""
+        """How many of so many positions later queries can still attend to."""
         return held if self.window is None else min(held, self.window - 1)
 
 
@@ -128,25 +128,25 @@ class Cache:
         self.length = 0
         """Tokens read."""
         self.prefix = 0
-        """Positions that stand before the text, once they are held. The next token's position is this and `length`."""
+        """Positions that stand before the text, once they are held. The next token's position is `prefix + length`."""
         self.kept: dict[str, Tensor] = {}
-        """What parts keep of the last position, [B, 1, ...], by names of theirs."""
+        """What parts keep of the last position, [B, 1, ...], by names that the parts choose."""
         room = capacity if window is None else min(capacity, window)
         self.layers = [Past(room, window) for _ in range(dims.num_layers)]
-        self._turns: Rope | None = None
-        self._turns_from = 0
+        self._tables: Rope | None = None
+        self._tables_begin = 0
 
     def rope(self, length: int, *, like: Tensor) -> Rope:
         """Tables for the next `length` positions."""
         position = self.prefix + self.length
-        begin = position - self._turns_from
-        if self._turns is None or not 0 <= begin <= len(self._turns[0]) - length:
-            self._turns, self._turns_from, begin = self._more_turns(position, length, like), position, 0
-        cos_THK, sin_THK = self._turns
+        begin = position - self._tables_begin
+        if self._tables is None or not 0 <= begin <= len(self._tables[0]) - length:
+            self._tables, self._tables_begin, begin = self._tables_from(position, length, like), position, 0
+        cos_THK, sin_THK = self._tables
         return cos_THK[begin : begin + length], sin_THK[begin : begin + length]
 
-    def _more_turns(self, position: int, length: int, like: Tensor) -> Rope:
-        """Tables from here on, also for tokens that will come one by one: all at once they cost what one does."""
+    def _tables_from(self, position: int, length: int, like: Tensor) -> Rope:
+        """Tables from `position` on, also for later tokens one by one, because many positions cost no more than one."""
         dims, ahead = self.dims, max(length, AHEAD)
         return rope_tables(ahead, dims.num_heads, dims.d_head, like=like, first=position, angles=self.angles)
 

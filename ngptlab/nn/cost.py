@@ -1,4 +1,4 @@
-"""Operations of a training step, and what a cache keeps, counted on a model without values: whatever a method does is in it.
+"""Operations of a training step and the size of a cache, counted on a model without values, so that nothing of a method is missed.
 
 The convention is that of ngptlab/flops.py, whose formula gives the same number for the plain decoder. Products of matrices are
 counted where torch makes them. The embedding, elementwise operations, the loss and the optimizer are left out.
@@ -18,9 +18,9 @@ from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.fast.counted import attention_counted
 
 PERIOD = 4
-"""Layers after which a pattern over blocks comes again at the latest, where layers are extrapolated."""
+"""Longest period, in layers, of a pattern over blocks, where layers are extrapolated."""
 MANY_LAYERS = 64
-"""Layers that are built without values in a fraction of a second."""
+"""Layers beyond these are extrapolated. So many are built without values in a fraction of a second."""
 FORWARD_AND_BACKWARD = 3
 """Backward costs twice what forward does."""
 
@@ -31,9 +31,9 @@ def token_flops(dims: Dims, parts: Parts, context: int) -> int:
 
 
 def extrapolated(count: Callable[[Dims], int], dims: Dims, *, whole: int) -> int:
-    """What is counted of a model without values. Of more than `whole` layers, the layers beyond are counted by the last `PERIOD`.
+    """`count` of a model of `dims`. Layers beyond `whole` are not built: each counts as the mean of the last `PERIOD` layers.
 
-    Blocks may differ by their number, in patterns that come again after `PERIOD` layers at most.
+    Blocks may differ by their number, in patterns that repeat after `PERIOD` layers or earlier.
     """
     if dims.num_layers <= whole:
         return count(dims)
@@ -65,7 +65,7 @@ def _cached_values(dims: Dims, parts: Parts) -> int:
 
 
 def mean_token_flops(dims: Dims, parts: Parts, train: TrainConfig) -> int:
-    """The same over a whole training, in which a method's sequences may be of several lengths."""
+    """Mean of `token_flops` over a whole run, in which a method's sequences may have several lengths."""
     length = parts.context.build(dims)
     if length is None:
         return token_flops(dims, parts, train.context)

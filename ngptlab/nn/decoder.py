@@ -40,17 +40,17 @@ class Decoder(nn.Module):
         super().__init__()
         self.dims, self.parts = dims, parts
         self.compute_dtype: torch.dtype | None = None
-        """Dtype of activations and matrix products; None: that of the weights."""
+        """Dtype of activations and matrix products; None: the weights' dtype."""
         self.stored_dtype: torch.dtype | None = None
-        """Dtype to whose digits the blocks' matrices are rounded after every step; None: not at all."""
+        """Dtype to whose precision the blocks' matrices are rounded after every step; None: no rounding."""
         self.initial = Initial()
         """How matrices are drawn."""
         self.std_factors: dict[Role, float] = {}
         """Factors on the initial std of matrices, where not 1; `param.apply` sets them."""
         self.width_ratio = 1.0
-        """d_model over that of the base, at which `initial` takes its d_in; `param.apply` sets it."""
+        """d_model over the base's d_model. `initial` takes d_in at the base width; `param.apply` sets it."""
         self.hidden_divisor = 1.0
-        """What the hidden state is divided by before the head; `param.apply` sets it."""
+        """Divisor of the hidden state before the head; `param.apply` sets it."""
         self.E_in = matrix(dims.vocab_size, dims.d_model)
         self.blocks = nn.ModuleList(parts.block.build(dims, parts, layer) for layer in range(dims.num_layers))
         self.norm = built(parts.norm, dims, dims.num_layers)
@@ -79,9 +79,9 @@ class Decoder(nn.Module):
         return self.logits_map(wide(z_BTV))  # type: ignore[no-any-return]
 
     def hidden(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
-        """What the head gets, [B, T, D], in the compute dtype.
+        """The head's input, [B, T, D], in the compute dtype.
 
-        With a cache, the tokens come after those it was given before, and it then holds them too.
+        With a cache, the tokens come after those of earlier calls, and the cache then holds them too.
 
         Raises:
             DataError: as `forward`.
@@ -105,7 +105,7 @@ class Decoder(nn.Module):
         return self.E_out if "E_out" in self._parameters else self.E_in
 
     def _before_text(self, cache: Cache | None) -> int:
-        """Positions that are to stand before the tokens of this call."""
+        """Number of learned positions to put before the tokens of this call."""
         if cache is None or not self.embed.prefix:
             return self.embed.prefix
         if cache.window is not None:
@@ -125,7 +125,7 @@ class Decoder(nn.Module):
         return h_BTD if self.hidden_divisor == 1 else h_BTD / self.hidden_divisor
 
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """What training makes small, in nats, a scalar: the mean cross-entropy of `targets_BT` unless the method has another."""
+        """The training loss in nats, a scalar: the mean cross-entropy of `targets_BT` unless the method has another loss."""
         h_BTD, rows_VD = self._head(tokens_BT)
         return self.training_loss(h_BTD, rows_VD, targets_BT, self.logits_map)  # type: ignore[no-any-return]
 
@@ -150,7 +150,7 @@ class Decoder(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def init_std(self, name: str, kind: Role, fan_in: int) -> float:
-        """Std of a matrix before the constraint: as `initial` says, writers' divided by sqrt(2 L), changed as the method says.
+        """Std of a matrix before the constraint: as `initial` says, over sqrt(2 L) for a writer, changed as the method says.
 
         Last, it is multiplied by the factor of its role.
         """
@@ -160,9 +160,9 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def reset(self, seed: int) -> None:
-        """Set every parameter: matrices normal with `init_std`, scales as they say; then the constraint.
+        """Set every parameter: matrices normal with `init_std`, scales as they say. Then apply the constraint.
 
-        Draws are made on the CPU: for the matrices of the plain decoder in their order, for any other by its name. So equal
+        Draws are made on the CPU. Matrices of the plain decoder are drawn in their order, any other by its name. So equal
         seeds give equal matrices in every method that has them, whatever else it has, and on every device.
         """
         kinds, zeros = roles(self), zero_at_first(self)
@@ -173,7 +173,7 @@ class Decoder(nn.Module):
             std = 0.0 if name in zeros else self.init_std(name, kinds[name], weight.shape[-1])
             weight.copy_(draw * std)
 
-        # One draw at a time, because all of them are as large as the model.
+        # One draw at a time, because all draws together are as large as the model.
         for name, draw in _plain_draws(self.dims, seed):
             if name in matrices and matrices[name].shape == draw.shape:
                 fill(name, draw)

@@ -1,8 +1,8 @@
-"""A model for reading only: what follows from the weights alone is computed once, not again for every token.
+"""A model for inference only: what depends on the weights alone is computed once, not again for every token.
 
-Training multiplies scales into the rows of matrices, fills matrices up to a fast width and rounds them to the compute
-dtype in every forward pass: passes over the weights that many tokens share. Where one token follows another they would be
-most of the work.
+Training multiplies scales into the rows of matrices, pads matrices to a fast width and rounds them to the compute dtype in
+every forward pass. These are passes over the weights, which many tokens share. Where tokens are generated one by one, they
+would be most of the work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ngptlab.nn.parts import Logits, Scale
 def folded(model: Decoder) -> Decoder:
     """A model with the same logits, bit for bit, and no gradient.
 
-    It shares every tensor that folding leaves as it is, so it is of no use once `model` is trained on.
+    It shares every tensor that folding leaves as it is, so it is no longer valid once `model` is trained further.
     """
     shared = {id(weight): weight for weight in model.parameters()}
     twin: Decoder = copy.deepcopy(model, shared)

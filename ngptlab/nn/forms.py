@@ -1,7 +1,7 @@
 """Which form of a function is used where: one table for all of `nn.functions`.
 
-Where a situation is not in a function's row, and where a form gives None because the inputs are not for it, the plain formula
-is used, which is also what tests compare the forms with.
+The plain formula is used where a situation is not in a function's row, and where a form gives None because it does not take
+the inputs. Tests compare the forms with the plain formula.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ FORMS: dict[str, dict[Situation, Form]] = {
 
 
 def fastest(plain: Plain) -> Plain:
-    """The function that uses the form that the table has for it where it is called, or else this plain one."""
+    """A function that uses the table's form for the situation of a call or, where there is none, this plain formula."""
     forms = FORMS[plain.__name__]
 
     @wraps(plain)

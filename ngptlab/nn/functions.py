@@ -1,4 +1,4 @@
-"""The equations of all methods, plainly: what each function computes, whatever form of it is used.
+"""The equations of all methods, plainly: each function computes this, whichever form of it is used.
 
 `@fastest` puts a fast form in a function's place where there is one (`nn.forms` has the table). Axes in names: B batch, T time,
 D d_model, H heads, K d_head, F d_ff, V vocabulary, N tokens of all sequences, S positions read so far.
@@ -24,7 +24,7 @@ def unit_norm(x: Tensor) -> Tensor:
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    """x / rms(x) over the last axis, without gain (arXiv:1910.07467); epsilon is the machine's for the computation's dtype."""
+    """x / rms(x) over the last axis, without gain (arXiv:1910.07467); epsilon is the machine epsilon of the dtype used."""
     width = x.shape[-1]
     return normed(x, width**0.5, width * torch.finfo(torch.promote_types(x.dtype, torch.float32)).eps)
 
@@ -47,7 +47,7 @@ def sphere_step(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
     Computed in float32 at least. The three may differ in dtype, as they do under autocast.
     """
     dtype = torch.promote_types(h_BTD.dtype, torch.float32)
-    # lerp takes three of one dtype only.
+    # lerp takes three tensors of one dtype only.
     target_BTD = unit_norm(branch_BTD.to(dtype))
     return unit_norm(torch.lerp(h_BTD.to(dtype), target_BTD, rate_D.to(dtype))).to(h_BTD.dtype)
 
@@ -57,13 +57,13 @@ def sphere_step(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
 
 @fastest
 def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """x W^T in the dtype of x; the master weight keeps its own."""
+    """x W^T in the dtype of x; the master weight keeps its own dtype."""
     return F.linear(x, weight.to(x.dtype))
 
 
 @fastest
 def gain(x: Tensor, factor: Tensor) -> Tensor:
-    """x * factor, where the shape of `factor` is that of the last axes of `x`; in the dtype of `x`."""
+    """x * factor in the dtype of `x`; `factor` has the shape of the last axes of `x`."""
     return (x * factor).to(x.dtype)
 
 
@@ -101,7 +101,7 @@ def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: floa
 
 
 def heads_for(q_BTHK: Tensor, x_BTHK: Tensor) -> Tensor:
-    """Keys or values of groups of heads, one for each query head (arXiv:2305.13245); `x` itself where it has as many."""
+    """Keys or values of groups of heads, repeated for each query head (arXiv:2305.13245); `x` itself if it has as many."""
     groups = x_BTHK.shape[2]
     return x_BTHK if groups == q_BTHK.shape[2] else x_BTHK.repeat_interleave(q_BTHK.shape[2] // groups, dim=2)
 
@@ -110,19 +110,19 @@ def heads_for(q_BTHK: Tensor, x_BTHK: Tensor) -> Tensor:
 def attention_to_past(
     q_BTHK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, scale: float, window: int | None = None
 ) -> Tensor:
-    """The same where queries stand at the last T of S positions, [B, T, H, K].
+    """Causal attention of queries that stand at the last T of S positions, [B, T, H, K].
 
-    With a window, each query meets the keys of as many positions, its own the last of them. Keys may have fewer heads.
+    With a window, each query attends to so many positions, its own the last of them. Keys may have fewer heads.
     """
     T, S = q_BTHK.shape[1], k_BHSK.shape[2]
-    meets_TS = None
+    attends_TS = None
     if T > 1 or (window is not None and window < S):
-        meets_TS = torch.ones(T, S, dtype=torch.bool, device=q_BTHK.device).tril_(S - T)
+        attends_TS = torch.ones(T, S, dtype=torch.bool, device=q_BTHK.device).tril_(S - T)
         if window is not None:
-            meets_TS.triu_(S - T - window + 1)
+            attends_TS.triu_(S - T - window + 1)
     q_BHTK, grouped = q_BTHK.transpose(1, 2), k_BHSK.shape[1] != q_BTHK.shape[2]
     o_BHTK = F.scaled_dot_product_attention(
-        q_BHTK, k_BHSK, v_BHSK, attn_mask=meets_TS, scale=scale, enable_gqa=grouped
+        q_BHTK, k_BHSK, v_BHSK, attn_mask=attends_TS, scale=scale, enable_gqa=grouped
     )
     return o_BHTK.transpose(1, 2)
 

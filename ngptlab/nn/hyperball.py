@@ -18,15 +18,15 @@ from ngptlab.nn.roles import Role
 from ngptlab.nn.updates import State
 
 TINY = 1e-30
-"""Below any norm that is not zero: what is divided by it stays zero."""
+"""Less than any norm that is not zero. A vector of zeros that is divided by it stays zero."""
 
 
 @dataclass(frozen=True)
 class OnHyperballs(BesideAdamW):
     """The matrices of blocks on hyperballs, without decay; AdamW for embedding, head and scales.
 
-    The sources have rates of 0.018 to 0.02 for the matrices where AdamW's are some ten times smaller, hence the factor. It is
-    ours, and makes one learning rate fit both.
+    The sources use learning rates of 0.018 to 0.02 for the matrices, some ten times AdamW's. The factor is ours, and makes one
+    learning rate fit both.
     """
 
     rate: float = 10.0

@@ -18,11 +18,11 @@ CHUNK_VALUES = {"cpu": 2**24, "cuda": 2**28}
 """Logits held at a time: 64 MB in float32, where more is no faster; a GPU needs larger products."""
 
 TINY = 1e-30
-"""Probability below which -log(p) is not computed from p, which float32 soon can't hold."""
+"""Probability below which -log(p) is not computed from p, because float32 can't hold p much further."""
 
 
 class LogitsMap(Protocol):
-    """What the method does to logits; where `scales_rows`, nothing that is not in the head's matrix already."""
+    """The method's map of logits. Where `scales_rows`, it changes nothing, because the head's matrix is scaled already."""
 
     def __call__(self, z: Tensor) -> Tensor: ...
 

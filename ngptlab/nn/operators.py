@@ -6,6 +6,6 @@ import re
 
 
 def operator(module: str, name: str) -> str:
-    """The full name of an operator: after its module, for an exported model brings a copy of the module with it."""
+    """The full name of an operator. The module is part of it, because an exported model has a copy of the module."""
     namespace = re.sub(r"\W", "_", module)
     return f"{namespace}::{name}"

@@ -1,7 +1,7 @@
-"""What the seam `optimizer` holds: which optimizer moves the parameters of a role, and how fast beside the others.
+"""What the seam `optimizer` holds: which optimizer moves the parameters of a role, and factors on its learning rate and decay.
 
-Everything else that decides an update (rates, decay, AdamW's betas) is the config's and the parametrization's. What a method's
-own optimizer is made of is in `nn/updates.py`.
+Everything else that decides an update (learning rate, decay, AdamW's betas) comes from the config and the parametrization.
+Building blocks of a method's own optimizer are in `nn/updates.py`.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class Optimizers(ABC):
     """What the seam builds. A record of a method's own optimizers is a frozen subclass."""
 
     adam_only: ClassVar[bool] = False
-    """Whether every update is AdamW's, which rules of parametrization and stacks of models are made for."""
+    """Whether every update is AdamW's. Rules of parametrization and stacks of models are made for AdamW alone."""
 
     def build(self, dims: Dims) -> Optimizers:
         return self
 
     @abstractmethod
     def kind(self, role: Role) -> str:
-        """Name of the optimizer that moves a role. Roles of different kinds never share a group."""
+        """Name of the optimizer that moves the parameters of a role. Roles of different kinds never share a group."""
 
     @abstractmethod
     def state_values(self, role: Role, shape: Sequence[int]) -> int:
-        """Values kept from step to step for one parameter, single numbers such as a count of steps left out."""
+        """Number of values kept between steps for one parameter. Single numbers such as a count of steps are left out."""
 
     @abstractmethod
     def one(self, kind: str, groups: Groups, config: OptimConfig) -> torch.optim.Optimizer:
@@ -80,9 +80,9 @@ class BesideAdamW(Optimizers):
     """An optimizer for the matrices of blocks; AdamW for embedding, head and scales."""
 
     name: ClassVar[str]
-    """The optimizer's, which no other kind has."""
+    """Name of the optimizer, which no other kind has."""
     roles: ClassVar[tuple[Role, ...]] = (Role.READER, Role.WRITER, Role.INNER)
-    """What it moves."""
+    """Roles that the optimizer moves."""
 
     def kind(self, role: Role) -> str:
         return self.name if role in self.roles else ADAMW
@@ -130,7 +130,7 @@ class MuonInBlocks(BesideAdamW):
 
 
 def adamw(groups: Groups, config: OptimConfig) -> torch.optim.Optimizer:
-    """torch's AdamW, fused where torch has that."""
+    """torch's AdamW, fused where torch has a fused form."""
     places = {parameter.device.type for group in groups for parameter in group["params"]}
     fused = places <= {"cpu", "cuda"}
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
@@ -145,13 +145,13 @@ class Several(torch.optim.Optimizer):
         self._share()
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update by each; a closure, for which torch's signature has room, is not for several."""
+        """One update by each optimizer. There may be no closure, though torch's signature has one."""
         assert closure is None
         for part in self.parts:
             part.step()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch has it."""
+        """As in torch; then the optimizers share the loaded groups and state."""
         super().load_state_dict(state_dict)
         self._share()
 

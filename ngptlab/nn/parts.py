@@ -27,9 +27,9 @@ class Part(Protocol):
 
 
 class PartByLayer(Protocol):
-    """What a seam of blocks holds where it differs between them.
+    """What a seam holds where it differs from block to block.
 
-    Blocks count from 0. The norm before the head is built as if it stood in one block more.
+    Blocks count from 0. The norm before the head is built as if it stood in one more block.
     """
 
     def build_at(self, dims: Dims, layer: int) -> Any: ...
@@ -39,7 +39,7 @@ BlockPart = Part | PartByLayer
 
 
 def built(part: BlockPart, dims: Dims, layer: int) -> Any:
-    """What a part builds for the block of this number."""
+    """What a part builds for the block number `layer`."""
     by_layer = getattr(part, "build_at", None)
     return by_layer(dims, layer) if by_layer else part.build(dims)  # type: ignore[union-attr]
 
@@ -62,7 +62,7 @@ class Scale(nn.Module):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Give the parameter its initial value; a generator for what is drawn."""
+        """Give the parameter its initial value. `generator` is for the draw that `spread` asks for."""
         nn.init.constant_(self.stored, self.scale if self.init else 0.0)
         if self.spread:
             draw = torch.randn(self.stored.shape, generator=generator).to(self.stored.device)
@@ -70,7 +70,7 @@ class Scale(nn.Module):
 
     @property
     def speed(self) -> float:
-        """Effective over stored values."""
+        """Ratio of effective to stored values."""
         return (self.init or 1.0) / self.scale
 
     def effective(self) -> Tensor:
@@ -128,7 +128,7 @@ class UnitWeights:
 @torch.no_grad()
 def _unit_weights(model: nn.Module) -> None:
     for weight, axis in along_d_model(model):
-        # Norms in float32 at least: rounded to bfloat16 they would leave each row off by the same up to 2^-9.
+        # Norms are in float32 at least, because rounded to bfloat16 they would scale each row by up to 1 +- 2^-9.
         dtype = torch.promote_types(weight.dtype, torch.float32)
         norms = torch.linalg.vector_norm(weight, dim=axis, keepdim=True, dtype=dtype)
         weight.div_(norms.clamp_min_(NORM_FLOOR))
@@ -186,7 +186,7 @@ class HeadWidthPower:
         return float(dims.d_head**self.exponent)
 
 
-# --- qk: from projections to the queries and keys that meet -----------------------------------------------------------
+# --- qk: from projections to the queries and keys of attention --------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class _NormRotate(nn.Module):
 
 @dataclass(frozen=True)
 class RotateNormScale:
-    """RoPE, then unit norm in each head, then s_qk, one vector a head (equations 15, 16).
+    """RoPE, then unit norm in each head, then s_qk, one vector for each head (equations 15, 16).
 
     In this order scores are no pure function of the distance once s_qk differs within a rotated pair.
     """
@@ -248,16 +248,16 @@ class Gate(nn.Module):
     """
 
     channelwise = False
-    """Whether channel f of the result depends on channel f of u and v alone, by a formula that no channel has to itself.
-    Then channels may be added that are zero on the way in, and zero in the matrix after."""
+    """Whether channel f of the result depends on channel f of u and v alone, by the same formula for all channels.
+    Then channels may be added, with zeros in the matrices before and after the gate."""
 
     def rows(self, W_u: Tensor, W_v: Tensor) -> tuple[Tensor, Tensor]:
-        """The matrices [F, D] that meet the hidden state; as they are, unless the gate scales them."""
+        """The matrices [F, D] that multiply the hidden state; as they are, unless the gate scales them."""
         return W_u, W_v
 
 
 class FoldedGate(Gate):
-    """A gate whose factors on rows are in the matrices already."""
+    """A gate whose factors on rows are already multiplied into the matrices."""
 
     def __init__(self, gate: Gate) -> None:
         super().__init__()
@@ -302,18 +302,18 @@ class _ScaledSwiGLU(_SwiGLU):
         return W_u * s_u_F1, W_v * (s_v_F1 * self.v_gain)
 
 
-# --- logits: from E_out h to what the softmax gets --------------------------------------------------------------------
+# --- logits: from E_out h to the softmax's input ----------------------------------------------------------------------
 
 
 class Logits(nn.Module):
     """What the seam `logits` builds.
 
-    `rows` scales tokens' rows of E_out, at the price of one pass over the weights. `forward` is for what is no scaling of
-    rows, such as a soft cap; the loss then holds all logits at once instead of a few rows at a time.
+    `rows` scales tokens' rows of E_out, at the price of one pass over the weights. `forward` is for maps that are no scaling
+    of rows, such as a soft cap; the loss then holds all logits at once instead of a few rows at a time.
     """
 
     def rows(self, E_out: Tensor) -> Tensor:
-        """The matrix [V, D] that meets the hidden state; as it is, unless the part scales it."""
+        """The matrix [V, D] that multiplies the hidden state; as it is, unless the part scales it."""
         return E_out
 
     def forward(self, z: Tensor) -> Tensor:
@@ -321,7 +321,7 @@ class Logits(nn.Module):
 
     @property
     def scales_rows(self) -> bool:
-        """Whether `rows` is all there is to it."""
+        """Whether the part scales rows and does nothing else."""
         return type(self).forward is Logits.forward
 
 
@@ -354,7 +354,7 @@ class _SoftCap(Logits):
 
 @dataclass(frozen=True)
 class ScaledLogits:
-    """s_z z, one trained factor a token of the vocabulary (equation 3), stored at scale d_model ** width_power."""
+    """s_z z, with one trained factor for each token (equation 3), stored at scale d_model ** width_power."""
 
     width_power: float = -0.5
 

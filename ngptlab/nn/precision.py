@@ -1,4 +1,4 @@
-"""How many digits the equations are computed with, and what counts as zero."""
+"""The precision in which the equations are computed, and what counts as zero."""
 
 from __future__ import annotations
 

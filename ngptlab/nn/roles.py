@@ -1,7 +1,7 @@
 """The role of every parameter: who reads the residual stream, who writes to it. Never from shapes.
 
 Optimizer groups, initial values and weight constraints are tables over roles; each parameter has exactly one. The matrices
-that every decoder has are known by name. A module that makes any other declares its role beside it:
+that every decoder has are known by name. A module that makes any other matrix declares the matrix's role:
 
     class _Gate(nn.Module):
         roles = {"W_g": Role.READER}
@@ -81,7 +81,7 @@ def roles(model: nn.Module) -> dict[str, Role]:
     """Roles of all parameters by their full names, in the model's order: as declared, or else by name.
 
     Raises:
-        ConfigError: a parameter has none.
+        ConfigError: a parameter has no role.
     """
     return {name: _role(name, owner, leaf) for name, owner, leaf in _parameters(model)}
 
@@ -103,7 +103,7 @@ def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
 
 
 def along_d_model(model: nn.Module) -> Iterator[tuple[Tensor, int]]:
-    """Every matrix that has an axis along d_model, and which."""
+    """Every matrix that has an axis along d_model, and the number of that axis."""
     for name, owner, leaf in _parameters(model):
         axis = D_MODEL_AXIS.get(_role(name, owner, leaf))
         if axis is not None:
@@ -111,7 +111,7 @@ def along_d_model(model: nn.Module) -> Iterator[tuple[Tensor, int]]:
 
 
 def d_model_axes(model: nn.Module) -> dict[str, int]:
-    """The axis that runs along d_model, of every parameter that has one, by full name."""
+    """The axis along d_model of every parameter that has one, by full name."""
     return {name: D_MODEL_AXIS[kind] for name, kind in roles(model).items() if kind in D_MODEL_AXIS}
 
 
@@ -119,7 +119,7 @@ def scale_kind(name: str) -> ScaleKind:
     """Kind of a scale by the full name of its module, such as 'blocks.0.mlp.gate.s_u'.
 
     Raises:
-        ConfigError: the name is none of the table.
+        ConfigError: the name is not in the table.
     """
     leaf = name.rpartition(".")[2]
     if leaf in SCALES:

@@ -48,7 +48,7 @@ def rope_tables(
 
 
 def for_heads(rope: Rope, x_BTHK: Tensor) -> Rope:
-    """Tables for `x`, which may have fewer heads than they are written out for."""
+    """Tables for `x`, which may have fewer heads than the tables."""
     cos_THK, sin_THK = rope
     if cos_THK.shape[-2] <= x_BTHK.shape[2]:
         return rope

@@ -1,4 +1,4 @@
-"""The seams in steps: which of them are changed together when one method is turned into another.
+"""The seams in steps: which seams change together when one method is turned into another.
 
 arXiv:2410.01131, section 2.6, lists seven steps from the usual Transformer to the normalized one; another optimizer is an
 eighth, and each seam of structure one more. Two steps hold two seams, because either alone makes no sense: a scale of
@@ -29,17 +29,17 @@ STEPS: tuple[tuple[str, ...], ...] = (
 
 
 def differing_steps(a: Parts, b: Parts) -> list[tuple[str, ...]]:
-    """The steps from `a` to `b`, each with those of its seams that differ; a step that is equal in both is none."""
+    """The steps from `a` to `b`, each with those of its seams that differ. A step that is equal in both is left out."""
     steps = [tuple(seam for seam in step if getattr(a, seam) != getattr(b, seam)) for step in STEPS]
     return [step for step in steps if step]
 
 
 ASKED = {"Part": ("dims",), "BlockPart": ("dims",), "ModulePart": ("dims", "parts", "layer")}
-"""What `build` is called with, by a seam's type in `Parts`. A `BlockPart` may have `build_at(dims, layer)` instead."""
+"""Arguments of `build`, by a seam's type in `Parts`. A `BlockPart` may have `build_at(dims, layer)` instead."""
 
 
 def misfit(parts: Parts) -> str:
-    """What a seam holds that can't be built there, and what to write instead; '' where all can."""
+    """The first part that can't be built in its seam, and what to write instead; '' where all parts can be built."""
     for seam in fields(Parts):
         part, kind = getattr(parts, seam.name), str(seam.type)
         if said := _unbuildable(part, kind) if kind in ASKED else _no_number(part, kind):

@@ -14,7 +14,7 @@ from ngptlab.nn.rope import Rope
 
 @dataclass
 class Shared:
-    """One forward pass. Parts may read all of it; a block notes what later blocks ask for."""
+    """The state of one forward pass. Parts may read all of it, and a block stores here what later blocks need."""
 
     tokens_BT: Tensor
     """The tokens that were given."""
@@ -22,9 +22,9 @@ class Shared:
     """The stream as it enters the first block, positions before the text included."""
     rope: Rope
     cache: Cache | None = None
-    """What was read before; None where the text begins here."""
+    """Cache of the tokens read before; None where the text begins here."""
     v1_BTHK: Tensor | None = None
-    """Values of the first block as projected."""
+    """Values of the first block as projected; None until that block has run."""
 
     def past(self, layer: int) -> Past | None:
         """Keys and values of a layer that were read before; None without a cache."""
@@ -42,7 +42,7 @@ class Shared:
 
 
 def previous(x_BT: Tensor, cache: Cache | None, name: str) -> Tensor:
-    """What stood one position earlier, of the same shape [B, T, ...]; zeros before the first token.
+    """`x_BT` from one position earlier, of the same shape [B, T, ...]; zeros before the first token.
 
     With a cache, the last position is kept there under `name` for the tokens to come.
     """

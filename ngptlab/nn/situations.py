@@ -1,4 +1,4 @@
-"""In which situation a function is called. `nn.forms` says which form of it is used in which."""
+"""The situation in which a function is called. `nn.forms` says which form is used in which situation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Situation(Enum):
-    """That of a call, by its first tensor. On a CPU, wide means float32 or float64, and not under autocast."""
+    """The situation of a call, by its first tensor. On a CPU, wide means float32 or float64, and not under autocast."""
 
     CPU_EAGER = auto()
     """Wide on a CPU. Every elementwise operation is a pass over memory, and autograd makes more of them than it needs."""
@@ -29,7 +29,7 @@ class Situation(Enum):
     ELSEWHERE = auto()
     """Narrow or under autocast on a CPU, or on another device."""
     PLAIN = auto()
-    """Inside `plain_formulas`, and for many models where no situation above is theirs: no fast form at all."""
+    """Inside `plain_formulas`, and for many models to which no situation above applies: no fast form at all."""
 
 
 WIDE = (torch.float32, torch.float64)
@@ -68,14 +68,14 @@ def is_stacked() -> bool:
 
 
 def situation(x: Tensor) -> Situation:
-    """Where a function whose first tensor is `x` is called."""
+    """The situation of a call whose first tensor is `x`."""
     if _mode == "plain":
         return Situation.PLAIN
     if x.is_meta:
         return Situation.SIZES
     if x.is_cuda:
         return Situation.CUDA_STACKED if is_stacked() else Situation.CUDA
-    # Under autocast products are narrower than what they are made of, and derivatives by hand take all of one dtype.
+    # Under autocast products are narrower than their factors, and derivatives by hand take tensors of one dtype.
     if x.device.type != "cpu" or x.dtype not in WIDE or torch.is_autocast_enabled("cpu"):
         return Situation.PLAIN if is_stacked() else Situation.ELSEWHERE
     if is_stacked():

@@ -1,4 +1,4 @@
-"""Matrices as a narrower dtype would keep them from step to step. Everything is still computed in the dtype they lie in."""
+"""Rounds matrices after a step, as if a narrower dtype stored them. They keep their dtype, in which all is computed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ngptlab.nn.roles import Role, roles
 
 @torch.no_grad()
 def round_blocks(model: nn.Module, dtype: torch.dtype) -> None:
-    """Round the matrices of all blocks to `dtype`, in place; embeddings, head and scales keep their digits.
+    """Round the matrices of all blocks to `dtype`, in place; embeddings, head and scales are not rounded.
 
     The official code of arXiv:2410.01131 stores these matrices, and no others, in bfloat16. There an update below some
-    2^-9 of a weight leaves it where it was.
+    2^-9 of a weight leaves the weight unchanged.
     """
     weights = dict(model.named_parameters())  # `get_parameter` wants parameters, and a stack lends tensors
     for name, kind in roles(model).items():

@@ -1,4 +1,4 @@
-"""What the seams of structure hold, and what each of them holds in the plain decoder: the default, at no cost.
+"""What the seams of structure hold. For each there is the plain decoder's part, which is the default and costs nothing.
 
 A seam's part says what its module is called with; `nn.blocks.Parts` has the table.
 """
@@ -21,7 +21,7 @@ from ngptlab.nn.shared import Shared
 
 @dataclass(frozen=True)
 class AsConfigured:
-    """Every matrix as `optim.init` says. Others build (name, role, std) -> std, from the std that it says."""
+    """Every matrix is drawn as `optim.init` says. Other parts build (name, role, std) -> std, from the std of `optim.init`."""
 
     def build(self, dims: Dims) -> Callable[[str, Role, float], float]:
         return _as_configured
@@ -53,7 +53,7 @@ class Embed(nn.Module):
     """Positions before the first token. Every token attends to them, and no loss is taken there."""
 
     def before(self) -> Tensor:
-        """Their rows, [prefix, D]."""
+        """The learned rows at these positions, [prefix, D]."""
         raise NotImplementedError
 
     def forward(self, h_BTD: Tensor, shared: Shared) -> Tensor:
@@ -95,7 +95,7 @@ class OneAfterAnother:
 
 @dataclass(frozen=True)
 class OwnValues:
-    """Values as projected. Others build a module: (v, h, shared) -> v, [B, T, H, K]; `h` is what attention reads."""
+    """Values as projected. Other parts build a module: (v, h, shared) -> v, [B, T, H, K]; `h` is what attention reads."""
 
     def build(self, dims: Dims) -> None:
         return None
@@ -103,7 +103,7 @@ class OwnValues:
 
 @dataclass(frozen=True)
 class AllBefore:
-    """Every token attends to all before it. Others build how many positions it attends to, its own among them."""
+    """Every token attends to all before it. Other parts build the number of positions it attends to, its own included."""
 
     def build(self, dims: Dims) -> int | None:
         return None
@@ -111,7 +111,7 @@ class AllBefore:
 
 @dataclass(frozen=True)
 class AllHeads:
-    """W_o gets what attention gives. Others build a module: (o, v, h) -> o; `v` are the values, `h` what attention reads."""
+    """W_o gets attention's output. Others build a module: (o, v, h) -> o; `v` are the values, `h` is what attention reads."""
 
     def build(self, dims: Dims) -> None:
         return None
@@ -137,9 +137,9 @@ class TiedHead:
 
 
 class Loss(nn.Module):
-    """What the seam `loss` builds: what training makes small. Validation always takes the loss of the next token.
+    """What the seam `loss` builds: the training loss. Validation always takes the loss of the next token.
 
-    `forward` takes what the head gets [B, T, D], the head's rows [V, D] in the same dtype, the next tokens [B, T], and the
+    `forward` takes the head's input [B, T, D], the head's rows [V, D] in the same dtype, the next tokens [B, T], and the
     method's map of logits. It gives nats, a scalar.
     """
 
@@ -162,7 +162,7 @@ class NextToken:
 class WholeContext:
     """Sequences are as long as `train.context`. Others build (step, steps, context) -> tokens, a divisor of `context`.
 
-    Each sequence of the batch is cut into as many of that length, so that every update is made from the same tokens.
+    Each sequence of the batch is cut into pieces of that length, so that every update is made from the same tokens.
     """
 
     def build(self, dims: Dims) -> Callable[[int, int, int], int] | None:

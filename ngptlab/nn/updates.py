@@ -1,4 +1,4 @@
-"""What optimizers of methods are made of: a loop over parameters, moments, momentum, and matrices made orthogonal.
+"""Building blocks of methods' optimizers: a loop over parameters, moments, momentum, and matrices made orthogonal.
 
 An optimizer here is `OneByOne` with an `update`, which reads like its paper. Its state is tensors by name, made at a parameter's
 first update, so that checkpoints hold all of it. Everything is computed in float32 at least, whatever dtype the gradient has.
@@ -17,20 +17,20 @@ from ngptlab.nn.optimizers import Groups
 from ngptlab.nn.precision import wide
 
 State = dict[str, Tensor]
-"""What is kept of one parameter from step to step."""
+"""Optimizer state of one parameter, which is kept between steps."""
 ADAMW_RMS = 0.2
 """Root mean square that AdamW's updates have in practice (arXiv:2502.16982, section 2.2)."""
 
 
 class OneByOne(torch.optim.Optimizer):
-    """An optimizer whose `update` moves one parameter. Groups hold `settings`, which never change, beside rate and decay."""
+    """An optimizer whose `update` moves one parameter. Beside learning rate and decay, groups hold constant `settings`."""
 
     def __init__(self, groups: Groups, **settings: Any) -> None:
         super().__init__(groups, {"weight_decay": 0.0, **settings})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient; a closure, for which torch's signature has room, is not taken."""
+        """Move every parameter that has a gradient. There may be no closure, though torch's signature has one."""
         assert closure is None
         for group in self.param_groups:
             for weight in group["params"]:
@@ -106,9 +106,9 @@ POLAR_EXPRESS = Iteration(
 
 
 def orthogonalize(matrix: Tensor, by: Iteration, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-    """The orthogonal matrix next to this one, nearly: U V^T where U S V^T is its decomposition. Zeros stay zeros.
+    """Nearly the closest orthogonal matrix: U V^T where U S V^T is the singular value decomposition. Zeros stay zeros.
 
-    Products are in `dtype`, for which the sources take bfloat16; the result has the matrix's own.
+    Products are in `dtype`, for which the sources take bfloat16; the result has the matrix's own dtype.
     """
     norm = torch.linalg.matrix_norm(wide(matrix))
     x: Tensor = (matrix / (by.margin * norm + by.floor)).to(dtype)
@@ -116,17 +116,17 @@ def orthogonalize(matrix: Tensor, by: Iteration, dtype: torch.dtype = torch.bflo
     x = x.mT if tall else x  # the smaller of X X^T and X^T X
     for a, b, c in by.steps:
         gram = x @ x.mT
-        # A product with its sum is rounded once; rounded apart they are off by twice as much.
+        # addmm rounds a product with its sum once; rounded one by one they are off by twice as much.
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).to(matrix.dtype)
 
 
 def nesterov(state: State, grad: Tensor, momentum: float) -> Tensor:
-    """Running mean of gradients, and from it one step further along the newest."""
+    """Nesterov's momentum: the running mean of gradients, moved once more towards the newest."""
     mean = kept(state, "momentum_buffer", grad).lerp_(grad, 1 - momentum)
     return grad.lerp(mean, momentum)
 
 
 def size_of_adamw(matrix: Tensor) -> float:
-    """What gives an orthogonal matrix of this shape the root mean square of AdamW's updates, so that both take one rate."""
+    """Factor that gives an orthogonal matrix of this shape AdamW's root mean square, so that both take one learning rate."""
     return float(ADAMW_RMS * max(matrix.shape) ** 0.5)

@@ -1,1 +1,1 @@
-"""Optimizer groups by role, and learning-rate schedules as pure functions of the step."""
+"""Parameter groups by role, and learning-rate schedules as pure functions of the step."""

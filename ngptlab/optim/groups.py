@@ -1,4 +1,4 @@
-"""Parameters to optimizer groups by role, each parameter in exactly one; and the method's optimizer over them."""
+"""Parameter groups by role, each parameter in exactly one group, and the method's optimizer over them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ngptlab.param.rules import Rules, sp
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that share a learning rate and a decay."""
+    """A parameter group: parameters that share an optimizer, a learning rate and a weight decay."""
 
     name: str
     kind: str
-    """Which of the method's optimizers moves them."""
+    """Name of the one of the method's optimizers that moves them."""
     roles: tuple[Role, ...]
     lr: float
     weight_decay: float
@@ -29,10 +29,10 @@ class Group:
 def groups(
     config: OptimConfig, rules: Rules | None = None, optimizers: Optimizers | None = None
 ) -> tuple[Group, ...]:
-    """Matrices decay, vectors do not. Learning rates and decay are the config's times the rules' factors (default: SP, all 1)
-    times those of the optimizers (default: AdamW's, all 1).
+    """The parameter groups. Roles with equal numbers and the same optimizer share a group.
 
-    Roles with equal numbers and one optimizer share a group.
+    Matrices decay, vectors do not. Learning rates and weight decay are the config's, times the factors of the rules (default:
+    SP, all 1), times the factors of the optimizers (default: AdamW, all 1).
     """
     assert config.weight_decay is not None, "methods.resolve comes first"
     table, own = rules or sp(), optimizers or AdamW()
@@ -53,7 +53,7 @@ def _name(members: list[Role]) -> str:
         return "scales"
     if len(members) == len(Role) - 1:
         return "matrices"
-    # Matrices within a branch came later, and a checkpoint holds the names of groups.
+    # The role of matrices within a branch came later. Its name stays out, because checkpoints hold the names of groups.
     return "+".join(role for role in members if role is not Role.INNER) or Role.INNER
 
 
@@ -62,7 +62,7 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """The method's optimizer over the model's groups. Each torch group keeps its peaks as `peak_lr` and `peak_decay`.
 
-    `rules` are those that the model was built by; without them, SP. A module that is no `Decoder` gets AdamW.
+    `rules` are the rules that the model was built by, SP without them. A module that is no `Decoder` gets AdamW.
     """
     optimizers: Optimizers = AdamW()
     if isinstance(model, Decoder):

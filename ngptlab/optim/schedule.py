@@ -31,5 +31,5 @@ def lr_factor(config: RunConfig, step: int) -> float:
 
 
 def cooldown_start(config: RunConfig) -> int | None:
-    """Finished updates at which the WSD cooldown begins; None for other shapes."""
+    """Number of updates before the WSD cooldown; None for other shapes."""
     return config.train.steps - cooldown_steps(config) if config.schedule.shape == "wsd" else None

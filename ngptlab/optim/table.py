@@ -1,4 +1,4 @@
-"""The parametrization as applied, for people: what each tensor starts from, and how fast it moves and decays."""
+"""The parametrization as applied, for people: each tensor's initial std, learning rate and weight decay."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Row:
     std: str
     """Standard deviation of the draw, before the method's constraint; for a scale its effective and stored initial values."""
     moved_by: str
-    """The optimizer."""
+    """Name of the optimizer."""
     lr: float
     decay: float
 
 
 def rows(model: Decoder, config: OptimConfig, rules: Rules) -> list[Row]:
-    """Every parameter once, blocks taken together; learning rates are peaks."""
+    """One row for each tensor, blocks taken together. Learning rates are peaks."""
     modules, kinds, zeros = dict(model.named_modules()), roles(model), zero_at_first(model)
-    found: dict[str, Row] = {}
+    table: dict[str, Row] = {}
     for name, weight in model.named_parameters():
         kind = kinds[name]
         (group,) = (group for group in groups(config, rules, model.optimizers) if kind in group.roles)
@@ -41,8 +41,8 @@ def rows(model: Decoder, config: OptimConfig, rules: Rules) -> list[Row]:
         std = _start(modules[name.rpartition(".")[0]], f"{drawn:.4g}")
         tensor = re.sub(r"^blocks\.\d+", "blocks.*", name).removesuffix(".stored")
         row = Row(tensor, kind, _shape(tuple(weight.shape)), std, group.kind, group.lr, group.weight_decay)
-        assert found.setdefault(tensor, row) == row, f"{tensor} differs between blocks"
-    return list(found.values())
+        assert table.setdefault(tensor, row) == row, f"{tensor} differs between blocks"
+    return list(table.values())
 
 
 def _start(owner: nn.Module, std: str) -> str:

@@ -1,4 +1,4 @@
-"""Apply a table of rules to a model: initial values and the divisor before its head. The optimizer applies the others."""
+"""Apply a table of rules to a model: initial values and the divisor before its head. The optimizer applies the other rules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def apply(model: Decoder, rules: Rules, optim: OptimConfig | None = None) -> Non
     """Set how `model.reset` will start the model, and the divisor before its head. To be called once, before `reset`.
 
     Args:
-        optim: says how matrices are drawn and where alpha starts; none: as usual.
+        optim: says how matrices are drawn and where alpha starts. None: the defaults.
 
     Raises:
         ConfigError: a parameter has no role, a scale no kind, or the rules are for another sort of method.
@@ -50,7 +50,7 @@ def apply(model: Decoder, rules: Rules, optim: OptimConfig | None = None) -> Non
 
 
 def _check_widths(model: Decoder, kinds: dict[str, Role]) -> None:
-    """Hold a model against what rules over width know."""
+    """Check that rules over width cover the model's matrices."""
     if model.head is model.E_in:
         raise ConfigError(
             f"param.rules: muP and nuGPT treat embedding and head differently, and this method has one matrix for both (head is "

@@ -1,5 +1,7 @@
-"""SP, muP and nuGPT as tables from role to numbers. m is d_model / base_width; every table is SP's where m is 1, except
-for nuGPT's scales: how they are stored, and where alpha starts if its rule over depth is asked for.
+"""SP, muP and nuGPT as tables from role to numbers.
+
+m is d_model / base_width. Where m is 1, every table equals SP's, except for nuGPT's scales: how they are stored, and where
+alpha starts if the rule over depth is asked for.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ NUGPT_ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Rule:
-    """Factors on what SP gives the parameters of a role."""
+    """Factors on SP's numbers for the parameters of a role."""
 
     init_std: float = 1.0
     """Factor on the initial std; 0: the matrix starts at zero."""
@@ -49,13 +51,13 @@ class Rules:
     by_role: dict[Role, Rule]
     """Of AdamW, and of every optimizer for which there are no others."""
     by_scale: dict[ScaleKind, ScaleRule] = field(default_factory=dict)
-    """All kinds, or none where scales start as the method has them."""
+    """Rules of all kinds of scales; empty where scales start as the method has them."""
     by_kind: dict[str, dict[Role, Rule]] = field(default_factory=dict)
     """By the kind of another optimizer, those of the roles that it moves. Initial values are those of `by_role`."""
     width_ratio: float = 1.0
     """m: d_model over the base's d_model."""
     hidden_divisor: float = 1.0
-    """What the hidden state is divided by before the head."""
+    """Divisor of the hidden state before the head."""
     adam_only: bool = False
     """Whether the rules presuppose AdamW, because its updates don't grow with the gradients, or an optimizer of `by_kind`."""
     normalized_only: bool = False
@@ -87,9 +89,9 @@ def mup(m: float) -> Rules:
     """muP for Adam and for Muon (arXiv:2203.03466), with the base width's own initial values as the replication has it.
 
     At the base width nothing changes ("non-invasive"). The attention scale stays, because the head width does. The unembedding
-    is drawn alike at all widths: what a factor 1/m does to the logits is in `hidden_divisor`. The replication starts it at zero,
-    which is `optim.init std:0.02,unembedding=zero`. That holds at the base width too, because a base must be of one kind with its
-    wider models. Decay grows as the learning rate falls, so that lr * decay stays the base's.
+    is drawn alike at all widths, because `hidden_divisor` has the factor 1/m on the logits. The replication starts it at zero,
+    which is `optim.init std:0.02,unembedding=zero`. That holds at the base width too, because a base must start like its wider
+    models. Decay grows as the learning rate falls, so that lr * decay stays the base's.
 
     An update of a hidden matrix is to have a spectral norm that stays with the width, as its output per entry then does
     (arXiv:2310.17813: the root of d_out / d_in, whose sizes grow alike here). AdamW's has entries of one size and few directions,
@@ -115,10 +117,10 @@ def mup(m: float) -> Rules:
 
 
 def nugpt(m: float, m_depth: float | None = None, m_data: float = 1.0) -> Rules:
-    """nuGPT (arXiv:2604.27077): rules 2, 3, 5 and 7 of the paper over width; 6 over depth, where given, and 1 over the horizon.
+    """nuGPT (arXiv:2604.27077): the paper's rules 2, 3, 5 and 7 over width, 6 over depth (where given), 1 over the horizon.
 
-    m_depth is num_layers over that of the base, m_data the training tokens over the base's. s_z starts at sqrt(m), so that
-    logits are of one size at all widths (lemma 6.8).
+    m_depth is num_layers over the base's num_layers. m_data is the training tokens over the base's. s_z starts at sqrt(m), so
+    that logits are equally large at all widths (lemma 6.8).
     """
     every = m_data ** (-1 / 3)
     wide = Rule(lr=every * m**-0.75)

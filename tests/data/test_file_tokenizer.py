@@ -183,7 +183,7 @@ def test_tokens_of_a_number_that_no_vocabulary_has(tmp_path: Path) -> None:
 )
 def test_bytes_a_token_are_only_given_where_they_are_certain(tmp_path: Path, fields: dict[str, Any]) -> None:
     vocabulary = tokenizer(str(byte_level(tmp_path / "tokenizer.json", END, **fields)))
-    assert "no certain number of bytes" in message(vocabulary.byte_lengths)
+    assert "no fixed number of bytes" in message(vocabulary.byte_lengths)
 
 
 def test_added_tokens_that_are_text_count_their_bytes(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def cut_with_its_header(path: Path) -> None:
         (cut_with_its_header, "is truncated"),
         (lambda path: flip(path, 0), "not a shard, wrong magic number"),
         (lambda path: flip(path, 4), "shard of version 0"),
-        (Path.unlink, "lists, but there is no fineweb_train_000002.bin"),
+        (Path.unlink, "lists fineweb_train_000002.bin, which is not there"),
     ],
 )
 def test_damage_is_named_before_a_run(shards: Path, damage: Callable[[Path], None], said: str) -> None:

@@ -147,7 +147,7 @@ DAMAGES = {
     "swapped": (swap, "has changed in its last 4096 bytes"),
     "of another version": (edit(lambda raw: raw.__setitem__(4, 2)), "shard of version 2"),
     "of another kind": (flip(0), "wrong magic number"),
-    "gone": (lambda folder: (folder / "train_000001.bin").unlink(), "lists, but there is no train_000001.bin"),
+    "gone": (lambda folder: (folder / "train_000001.bin").unlink(), "lists train_000001.bin, which is not there"),
 }  # fmt: skip
 
 

@@ -251,7 +251,7 @@ def test_what_no_number_contradicts_is_counted(tmp_path: Path, cache: Path, caps
     (tmp_path / "manifest.json").write_text(json.dumps({**fields, "splits": splits}))
     assert verify(tmp_path).unchecked == ""
     for split, field, wrong, said in (
-        ("val", "text_bytes", 110, "says 110 bytes of text for val, its tokens are of 11"),
+        ("val", "text_bytes", 110, "says 110 bytes of text for val, its tokens stand for 11"),
         ("train", "documents", 2, "says 2 documents for train, 1 begin in its shards"),
     ):
         changed = json.loads(json.dumps({**fields, "splits": splits}))
@@ -287,7 +287,7 @@ def test_bytes_of_text_are_counted_with_a_tokenizers_file(
     tenfold(out, "text_bytes", sealed=False)
     assert main(["data", "verify", str(out)]) == 0
     assert main(["data", "verify", str(out), "--tokenizer", str(file)]) == 2
-    assert "bytes of text for val, its tokens are of" in capsys.readouterr().err
+    assert "bytes of text for val, its tokens stand for" in capsys.readouterr().err
     other = byte_level(tmp_path / "other.json")
     other.write_text(other.read_text() + "\n")
     assert main(["data", "verify", str(out), "--tokenizer", str(other)]) == 2
@@ -302,7 +302,7 @@ def test_tokens_of_no_certain_bytes_are_said_to_be_such(
     data = config(base / "texts").model_copy(update={"tokenizer": str(file)})
     prepare_out_folder(data, out, long_min_tokens=60, workers=1)
     assert main(["data", "verify", str(out), "--tokenizer", str(file)]) == 0
-    assert "stand for no certain number of bytes" in capsys.readouterr().out
+    assert "stand for no fixed number of bytes" in capsys.readouterr().out
 
 
 def test_a_manifest_of_before_is_read(folder: Path) -> None:

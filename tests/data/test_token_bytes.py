@@ -202,7 +202,7 @@ def test_files_that_change_a_text_are_not_exact(
     library, fields = change()
     path = changed(library, tmp_path, **fields)
     assert not counted_of(path).exact
-    with pytest.raises(DataError, match="no certain number of bytes"):
+    with pytest.raises(DataError, match="no fixed number of bytes"):
         tokenizer(str(path)).byte_lengths()
 
 

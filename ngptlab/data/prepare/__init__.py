@@ -5,7 +5,7 @@ out_folder.py       the same in a folder of the user's own, by one command at a 
 datatrove_steps.py  the same over many machines
 encode.py           documents to tokens by several threads, in order
 split_rule.py       which split a document is in; split_writers.py writes the splits
-journal.py          how far the work is, for one that goes on
-bad_documents.py    what becomes of documents that can't be used
-books.py            whole books as the long split of a folder that is there
+journal.py          how far the work has come, so that it goes on after a stop
+bad_documents.py    documents that can't be used
+books.py            whole books as the long split of an existing folder
 """

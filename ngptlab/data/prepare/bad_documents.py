@@ -1,4 +1,4 @@
-"""What becomes of a document that can't be used: it ends the preparation, or is left out and counted."""
+"""Documents that can't be used: the first ends the preparation, or each is left out and counted."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ Note = Callable[[str], None]
 
 
 class BadDocuments:
-    """The documents of a source that can't be used, as they are met.
+    """Counts the documents of a source that can't be used.
 
     Args:
         skip: whether to go on without them.
-        note: is told of the first `SHOWN`.
+        count: how many an earlier process has counted.
+        note: called with a line about each of the first `SHOWN`.
     """
 
     def __init__(self, *, skip: bool, count: int = 0, note: Note | None = None) -> None:
         self.count = count
-        """How many were met, those before this one was made included."""
+        """Number of documents left out, those of an earlier process included."""
         self._skip, self._note, self._shown = skip, note, 0
 
     def add(self, fault: str) -> None:
-        """Meet one, of which `fault` says what it is and what is wrong.
+        """Count a document. `fault` names it and says what is wrong.
 
         Raises:
-            DataError: it isn't to be left out.
+            DataError: such documents are not to be left out.
         """
         if not self._skip:
             raise DataError(f"{fault}; {ADVICE}")

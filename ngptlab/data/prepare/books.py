@@ -1,7 +1,7 @@
 """Whole books as the long split of a folder of shards: PG19 through `datasets`, or text of the user's own.
 
-A split of its own is not drawn from them: every book is in it, as one document, however long it is. The file has `long` in
-its name, by which `shards:DIR` finds it, and is written beside its place and moved there when it is whole.
+Books are not divided between splits: every book is in the long split, as one document, however long it is. The files have
+`long` in their names, by which `shards:DIR` finds them. They are written to a temporary folder and moved when all are whole.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ngptlab.disk import take_name, temporary_beside
 from ngptlab.errors import DataError
 
 CONVERTED = "refs/convert/parquet"
-"""Where the hub keeps a copy of a data set whose own files are a script, which `datasets` no longer runs."""
+"""Revision at which the hub keeps a parquet copy of a data set that is loaded by a script, which `datasets` no longer runs."""
 
 Tell = Callable[[int], None]
 """Called with bytes of text done."""
 
 
 def add_books(texts: Iterator[str], label: str, folder: Path, *, vocabulary: str, tell: Tell) -> list[str]:
-    """Write books to `folder` as files of the long split and add them to its manifest, if it has one; their names.
+    """Write books to `folder` as files of the long split, add them to its manifest if it has one, and give their names.
 
-    Blank texts and exact copies are left out. Files of that label that are there already are left as they are.
+    Blank texts and exact copies are left out. Existing files of that label stay as they are.
 
     Raises:
         DataError: there is no text; the folder holds tokens of another tokenizer. The folder is as it was.
@@ -42,13 +42,13 @@ def add_books(texts: Iterator[str], label: str, folder: Path, *, vocabulary: str
     """
     name = f"{label}_long"
     if (folder / f"{name}_000000.bin").exists():
-        there = sorted(path.name for path in folder.glob(f"{name}_*.bin"))
+        files = sorted(path.name for path in folder.glob(f"{name}_*.bin"))
     else:
-        # Is it the folder's tokenizer? Before the work, not after it.
+        # Raises where the folder has another tokenizer: before the work, not after it.
         extend_manifest(folder, {}, vocabulary)
-        there = _write(texts, name, folder, vocabulary, tell)
-    extend_manifest(folder, {"long": there}, vocabulary)
-    return there
+        files = _write(texts, name, folder, vocabulary, tell)
+    extend_manifest(folder, {"long": files}, vocabulary)
+    return files
 
 
 def _write(texts: Iterator[str], name: str, folder: Path, vocabulary: str, tell: Tell) -> list[str]:
@@ -65,7 +65,8 @@ def _write(texts: Iterator[str], name: str, folder: Path, vocabulary: str, tell:
                 tell(text_bytes)
         if not writer.shards:
             raise DataError(f"{name}: no text in any book; give others")
-        for shard in reversed(writer.shards):  # where the first is, all are, though a kill came between
+        # From last to first: even after a kill, the first file is there only where all are.
+        for shard in reversed(writer.shards):
             take_name(temporary / shard.file, folder / shard.file)
         return [shard.file for shard in writer.shards]
     finally:
@@ -96,7 +97,7 @@ def pg19(split: str, *, repository: str, revision: str) -> Iterator[str]:
     """Books of a split of PG19, as they arrive; an empty revision means the newest that can be read.
 
     Raises:
-        DataError: `datasets` is not installed, or the hub doesn't give them; some of this when it is reached.
+        DataError: `datasets` is not installed, or the hub doesn't give the books, which may show only as they are read.
     """
     what = f"{repository}, split {split}"
     mendable: tuple[type[Exception], ...] = (*hub_errors(), RuntimeError)
@@ -117,9 +118,8 @@ def _streamed(repository: str, split: str, revision: str) -> Any:
     try:
         return stream_rows(repository, split=split, revision=revision, what=repository)
     except RuntimeError as error:
-        if revision or "script" not in str(
-            error
-        ):  # of a revision that is asked for there is no converted copy
+        # The converted copy is of the newest revision alone.
+        if revision or "script" not in str(error):
             raise
     try:
         return stream_rows(repository, split=split, revision=CONVERTED, what=repository)

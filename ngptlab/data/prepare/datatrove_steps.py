@@ -4,10 +4,10 @@
     first = SlurmPipelineExecutor([encode], tasks=200, ...)
     SlurmPipelineExecutor([merge], tasks=1, depends=first, ...).run()
 
-Each rank of the first step encodes a block of the source's parts (files) into a scratch folder that all machines see; the
-second step, one rank, copies the blocks in order, drops copies, and splits. The shards and the manifest are those of
-`data prepare`, byte for byte, for any number of ranks. datatrove itself isn't imported here: its pipelines take any
-callable.
+Each rank of the first step encodes a block of the source's parts (files) into a scratch folder that all machines see. The
+second step has one rank. It reads the blocks in order, drops duplicates, and writes the splits. The shards and the manifest
+are those of `data prepare`, byte for byte, for any number of ranks. datatrove itself isn't imported here, because its
+pipelines take any callable.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ BLOCK = re.compile(r"block_\d{5,}_of_\d{5,}\.json", re.ASCII)
 
 
 class Block(Frozen):
-    """The record of a rank's block, written when the rest of it is complete."""
+    """The record of a rank's block, written when the block's other files are complete."""
 
     job: str
-    """Stands for the source and the tokenizer."""
+    """Identifies the source and the tokenizer."""
     tokens_sha256: str
-    """Of the file of tokens."""
+    """SHA-256 of the file of tokens."""
     index_sha256: str
-    """Of the file with a row for each document."""
+    """SHA-256 of the index, a file with a row for each document."""
     left_out: int = 0
-    """Documents without a text that can be used. Those that the tokenizer can't take have rows of no tokens."""
+    """Documents without usable text. Not counted: those that the tokenizer can't encode, which have rows of no tokens."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What both steps must agree on."""
+    """The settings that both steps must agree on."""
 
     data: DataConfig
     out: Path
@@ -72,13 +72,13 @@ class Job:
     skip_bad: bool
 
     def open(self) -> tuple[Source, Tokenizer, str]:
-        """The source, the tokenizer, and what stands for both in the records of blocks."""
+        """The source, the tokenizer, and the text that identifies both in the records of blocks."""
         source = sources.find(self.data.source, column=self.column, split=self.split, revision=self.revision)
         tokens = tokenizer(self.data.tokenizer, self.data.end_of_text)
         return source, tokens, f"{source.fingerprint()} {tokens.name} {tokens.end_of_text}"
 
     def path(self, rank: int, num_ranks: int, suffix: str) -> Path:
-        """A file of a block."""
+        """Path of a file of a block."""
         return self.scratch / f"block_{rank:05d}_of_{num_ranks:05d}{suffix}"
 
 
@@ -93,11 +93,11 @@ def steps(
     revision: str = "",
     bad_documents: Literal["stop", "skip"] = "stop",
 ) -> tuple[Encode, Merge]:
-    """The two steps. `out` is a folder that isn't there yet; `scratch` is left to be deleted by hand.
+    """The two steps. `out` is a folder that doesn't exist yet; `scratch` stays until the user deletes it.
 
     Args:
         column, split, revision: as for `sources.find`.
-        bad_documents: as `data prepare` has it.
+        bad_documents: as `--bad-documents` of `data prepare`.
     """
     skip = bad_documents == "skip"
     job = Job(data, Path(out), Path(scratch), long_min_tokens, column, split, revision, skip)
@@ -106,12 +106,12 @@ def steps(
 
 @dataclass(frozen=True)
 class Encode:
-    """First step, for as many ranks as there are parts at most."""
+    """First step, for at most as many ranks as the source has parts."""
 
     job: Job
 
     def __call__(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
-        """Encode the rank's block. A rank that was killed begins again; one that is done, and undamaged, does nothing.
+        """Encode the rank's block. A rank that was killed begins again; one whose block is done and undamaged does nothing.
 
         Raises:
             DataError: the source can't be read.
@@ -129,7 +129,7 @@ class Encode:
         unread, refused = BadDocuments(skip=self.job.skip_bad), BadDocuments(skip=self.job.skip_bad)
         path = self.job.path(rank, world_size, ".tokens")
         with naming(path), create(path) as file:
-            # Blocks of consecutive parts, so that the ranks' order is the source's.
+            # A block is of consecutive parts, so that the order of the ranks is the order of the source.
             for part in range(
                 source.num_parts * rank // world_size, source.num_parts * (rank + 1) // world_size
             ):
@@ -140,9 +140,8 @@ class Encode:
                     ids = encode_one(read.text, read.name, tokens)
                     if isinstance(ids, str):
                         refused.add(ids)
-                        ids = np.zeros(
-                            0, dtype=token_dtype(tokens.vocab_size)
-                        )  # its copies in other blocks count once
+                        # It has a row all the same, so that its copies in other blocks count once.
+                        ids = np.zeros(0, dtype=token_dtype(tokens.vocab_size))
                     file.write(ids.data)
                     rows.append((np.frombuffer(read.digest, dtype=np.uint8), len(ids), len(read.text)))
                     digest_of_tokens.update(ids.data)
@@ -190,7 +189,7 @@ class Merge:
             )
 
     def _num_ranks(self, job: str) -> int:
-        """How many blocks there are, all of them of this job."""
+        """Number of blocks, which is the number of ranks, all of them done and of this job."""
         records = {
             path.name: _block(path)
             for path in self.job.scratch.glob("block_*.json")
@@ -221,15 +220,15 @@ class Merge:
     def _write(
         self, folder: Path, num_ranks: int, label: str, vocab_size: int
     ) -> tuple[dict[str, Split], int]:
-        """The splits, and how many documents were left out."""
+        """Write the splits; gives their records, and how many documents were left out."""
         indices = [_rows(self.job.path(rank, num_ranks, ".npy")) for rank in range(num_ranks)]
         blocks = [_block(self.job.path(rank, num_ranks, ".json")) for rank in range(num_ranks)]
         left_out = sum(block.left_out for block in blocks if block)
-        found = None
+        so_far = None
         for row in (row for index in indices for row in index if row["tokens"]):
             digest, num_tokens = row["digest"].tobytes(), int(row["tokens"]) - 1
-            found = (found or Extremes.of(digest, num_tokens)).including(digest, num_tokens)
-        extremes = check_two_documents(found, label)
+            so_far = (so_far or Extremes.of(digest, num_tokens)).including(digest, num_tokens)
+        extremes = check_two_documents(so_far, label)
         data = self.job.data
         rule = SplitRule(
             val_share=data.val_share, long_share=data.long_share, long_min_tokens=self.job.long_min_tokens
@@ -257,7 +256,7 @@ class Merge:
 
 
 def _block(record: Path) -> Block | None:
-    """The record of a block; None where there is none, or none that can be believed: its block isn't done."""
+    """The record of a block; None where it is missing or damaged, which means that the block isn't done."""
     try:
         return read_record(record, Block)
     except (OSError, ValueError):
@@ -269,10 +268,10 @@ def _damage(record: Path, block: Block) -> str:
     for suffix, expected in ((".tokens", block.tokens_sha256), (".npy", block.index_sha256)):
         path = record.with_suffix(suffix)
         try:
-            found = file_sha256(path)
+            actual = file_sha256(path)
         except OSError as error:
             return f"{path}: can't be read ({error.strerror})"
-        if found != expected:
+        if actual != expected:
             return f"{path}: has changed since it was written"
     return ""
 
@@ -280,9 +279,8 @@ def _damage(record: Path, block: Block) -> str:
 def _rows(path: Path) -> npt.NDArray[np.void]:
     try:
         disk.check_regular(path)
-        rows: npt.NDArray[np.void] = np.load(
-            path, mmap_mode="r", allow_pickle=False
-        )  # mapped: a wrong header costs no memory
+        # Mapped, so that a wrong header costs no memory.
+        rows: npt.NDArray[np.void] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
         raise _damaged(path) from None
     if rows.dtype != INDEX or rows.ndim != 1:
@@ -293,7 +291,7 @@ def _rows(path: Path) -> npt.NDArray[np.void]:
 def _tokens(path: Path, dtype: np.dtype[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
     try:
         disk.check_regular(path)
-        # An empty map is an error in the operating system.
+        # The operating system refuses to map an empty file.
         empty = not path.stat().st_size
         return np.zeros(0, dtype=dtype) if empty else np.memmap(path, dtype=dtype, mode="r")
     except (OSError, ValueError):

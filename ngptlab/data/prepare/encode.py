@@ -1,7 +1,7 @@
 """Documents to tokens, by several threads where asked, in the order in which they came.
 
-Threads, for the tokenizers' libraries let go of the interpreter while they are at a batch. Processes would each load the
-tokenizer, and texts and tokens would be copied to them and back.
+Threads are enough, because the tokenizers' libraries release the interpreter's lock while they encode a batch. Processes
+would each load the tokenizer, and texts and tokens would be copied to them and back.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ WAITING = 6  # batches in flight for each worker: enough to bridge the time that
 
 
 class Batch(NamedTuple):
-    """Some consecutive documents, and how far their source is read with them."""
+    """Consecutive documents, and how far their source has been read with them."""
 
     texts: list[bytes]
-    """In UTF-8: what is hashed and counted."""
+    """Texts of the documents in UTF-8, which are hashed and counted."""
     digests: list[bytes]
-    """SHA-256 of each."""
+    """SHA-256 of each text."""
     position: tuple[int, int]
-    """Number of a part, and how many of its documents are read, those left out included."""
+    """Number of a part, and how many of its documents have been read, those left out included."""
     names: list[str]
-    """Of each: where it came from."""
+    """Where each document came from."""
     faults: list[str]
-    """What is wrong with documents between them that have no text."""
+    """Messages about the documents between these that can't be used."""
 
 
 Pieces = list[Tokens | str]
-"""The tokens of each document, its end-of-text first; what is wrong with it where the tokenizer can't take it."""
+"""For each document its tokens, end-of-text first, or a message where the tokenizer can't encode it."""
 
 
 def encoded(batches: Iterator[Batch], tokens: Tokenizer, workers: int) -> Generator[tuple[Batch, Pieces]]:
-    """Batches with the tokens of each document, in order. Holds a fixed number of them.
+    """Batches with the tokens of each document, in order. Holds a fixed number of batches.
 
     Args:
-        workers: 1: between reading one batch and the next; more: so many threads, beside the reading.
+        workers: 1: each batch is encoded before the next is read. More: so many threads encode while batches are read.
     """
     assert workers > 0, workers
     if workers == 1:
         for batch in batches:
             yield batch, _encode(batch, tokens)
         return
-    own = threading.local()
+    of_thread = threading.local()
 
     def begin() -> None:
-        own.tokens = tokens.copy()
+        of_thread.tokens = tokens.copy()
 
     def work(batch: Batch) -> Pieces:
-        return _encode(batch, own.tokens)
+        return _encode(batch, of_thread.tokens)
 
     pool = ThreadPoolExecutor(workers, initializer=begin)
     waiting: deque[tuple[Batch, Future[Pieces]]] = deque()
@@ -74,7 +74,7 @@ def encoded(batches: Iterator[Batch], tokens: Tokenizer, workers: int) -> Genera
 
 
 def encode_one(text: bytes, name: str, tokens: Tokenizer) -> Tokens | str:
-    """The tokens of a document, its end-of-text first; what is wrong with it where the tokenizer can't take it."""
+    """The tokens of a document, its end-of-text first, or a message where the tokenizer can't encode it."""
     decoded = text.decode()
     try:
         return tokens.encode_documents([decoded])
@@ -87,7 +87,7 @@ def _encode(batch: Batch, tokens: Tokenizer) -> Pieces:
         return []
     try:
         flat = tokens.encode_documents([text.decode() for text in batch.texts])
-    except DataError:  # one of them is at fault
+    except DataError:  # of at least one document, which encoding one by one finds
         return [encode_one(text, name, tokens) for text, name in zip(batch.texts, batch.names, strict=True)]
     pieces: Pieces = [*np.split(flat, np.flatnonzero(flat == tokens.end_of_text)[1:])]
     return pieces

@@ -1,8 +1,8 @@
-"""How far a preparation has come, so that one that was killed goes on.
+"""How far a preparation has come, so that it goes on after a kill.
 
-`progress.json` is the last entry, `progress.hashes` the content hashes of the documents done, so that their copies are
-known without reading them again. Both are gone when all is done. An entry has digests of everything that it says was
-written, and of itself: what goes on from it begins with comparing them.
+`progress.json` holds the last entry. `progress.hashes` holds the content hashes of the documents done, by which copies are
+found without reading those documents again. Both files are deleted when all is done. An entry has digests of itself and of
+everything that it says was written. A preparation that goes on compares them first.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ HASH_BYTES = 32
 
 
 class Journal(Frozen):
-    """A moment at which everything before it was on the disk."""
+    """An entry: how far the work was when everything done until then was on the disk."""
 
     job: str
-    """Stands for the source and the settings."""
+    """Identifies the source and the settings."""
     extremes: Extremes | None = None
-    """Those of all documents, in a second pass; the first does without (split_rule.py)."""
+    """Extremes of all documents, in a second pass. The first pass does without them (text_to_shards.py)."""
     found: Extremes | None = None
-    """Those of the documents done."""
+    """Extremes of the documents done."""
     position: tuple[int, int] = (0, 0)
-    """The source is read up to here: number of a part, documents of it."""
+    """Place up to which the source has been read: number of a part, and number of its documents."""
     documents: int = 0
-    """Distinct documents done, those that the tokenizer can't take included."""
+    """Distinct documents done, those that the tokenizer can't encode included."""
     hashes_sha256: str = ""
-    """Digest of their content hashes; empty where there are none."""
+    """SHA-256 of the content hashes of the documents done; empty where there are none."""
     left_out: int = 0
     """Documents up to here that can't be used."""
     drafts: dict[str, SplitState] = Field(default_factory=dict)
-    """How far each split is written, by split; the name is that of files there are."""
+    """State of each split, by its name. The field keeps its name because existing journals have it."""
 
 
 def read_journal(folder: Path, job: str) -> Journal | None:
-    """The last entry; None in an empty folder, and where another job had begun and done nothing.
+    """The last entry; None in an empty folder, and where another job had begun but finished no document.
 
     Raises:
         DataError: the entry is of another job, damaged or of an earlier version, or the folder holds something else.
@@ -64,7 +64,7 @@ def read_journal(folder: Path, job: str) -> Journal | None:
         return None
     except WrongDigestError as error:
         raise DataError(
-            f"{path}: damaged, or of an earlier version ({error}), so it can't be gone on from; delete the folder {folder} "
+            f"{path}: damaged, or of an earlier version ({error}), so nothing can go on from it; delete the folder {folder} "
             "to begin again"
         ) from None
     except (OSError, ValueError):
@@ -107,7 +107,7 @@ def read_hashes(folder: Path, journal: Journal) -> list[bytes]:
 
 
 def clear(folder: Path) -> None:
-    """Leave nothing of a preparation."""
+    """Delete everything that a preparation has written."""
     SplitWriters(folder, {})
     remove_temporaries(folder)
     for name in (HASHES, JOURNAL):

@@ -1,4 +1,4 @@
-"""A corpus in a folder of the user's own: by one command at a time, which goes on after a kill."""
+"""A corpus in a folder of the user's own, prepared by one command at a time. After a kill, the same command goes on."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ def prepare_out_folder(
     note: Note | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Manifest:
-    """Shards and manifest of `data` in `folder`, which is new, empty, or begun by the same call.
+    """Prepare the shards and manifest of `data` in `folder`, which is new, empty, or begun by the same call.
 
     Args:
-        source: what is read; none: `data.source`.
+        source: the source to read. None: `data.source`.
         skip_bad, note: as for `prepare`.
         stopped: as for `prepare`.
 
     Raises:
         Paused: as for `prepare`; the same call goes on.
-        DataError: as for `prepare`; the folder holds something else, or another process is at it.
+        DataError: as for `prepare`; the folder holds something else, or another process works there.
         OSError: the folder can't be written.
     """
     source = source or sources.find(data.source)
     tokens = tokenizer(data.tokenizer, data.end_of_text)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with _locked(folder):
         path = folder / MANIFEST
         if path.exists():
             manifest = read_manifest(path, f"delete the folder {folder}, or give another --out")
@@ -67,16 +67,16 @@ def prepare_out_folder(
                 note=note,
                 stopped=stopped,
             )
-        # Last, for as long as it is there the folder is known to be ours.
+        # The journal goes last, because the folder is known to be ours as long as it is there.
         remove_temporaries(folder)
-        for left in (folder / HASHES, folder / JOURNAL):
-            left.unlink(missing_ok=True)
+        for file in (folder / HASHES, folder / JOURNAL):
+            file.unlink(missing_ok=True)
     return manifest
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder against other processes. The system lets go when this one ends, however it ends."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock the folder against other processes. The system releases the lock when this process ends, however it ends."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(held(folder))

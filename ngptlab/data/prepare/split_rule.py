@@ -6,9 +6,9 @@ u is the first 8 bytes of the document's SHA-256, as a fraction of 2**64.
     u < val_share + long_share, long enough  long
     else                                     train
 
-so adding documents moves no other between splits. In a small corpus this alone may leave a split empty; therefore the
-document of smallest u is always val, that of largest u always train. Where there are documents enough for the shares,
-the rule puts them there anyway.
+So adding documents moves no other document between splits. In a small corpus the rule alone may leave a split empty.
+Therefore the document of smallest u is always val, and the document of largest u always train. Where there are documents
+enough, the rule alone puts them there.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ngptlab.errors import DataError
 
 
 class Extremes(Frozen):
-    """The distinct documents of smallest and of largest hash; a hash and its u are in the same order."""
+    """The documents of smallest and of largest hash. Hashes are in the same order as their u."""
 
     smallest: str
-    """SHA-256 in hex."""
+    """Smallest SHA-256 of a document, in hex."""
     largest: str
-    """SHA-256 in hex."""
+    """Largest SHA-256 of a document, in hex."""
     smallest_tokens: int
-    """Tokens of the document, without its end-of-text."""
+    """Tokens of the document of smallest hash, without its end-of-text."""
     largest_tokens: int
-    """Tokens of the document, without its end-of-text."""
+    """Tokens of the document of largest hash, without its end-of-text."""
 
     @classmethod
     def of(cls, digest: bytes, num_tokens: int) -> Extremes:
-        """Those of one document."""
+        """The extremes of a single document."""
         return cls(
             smallest=digest.hex(), largest=digest.hex(), smallest_tokens=num_tokens, largest_tokens=num_tokens
         )
@@ -42,7 +42,7 @@ class Extremes(Frozen):
         return self.smallest == self.largest
 
     def including(self, digest: bytes, num_tokens: int) -> Extremes:
-        """Those of one document more."""
+        """The extremes of these documents and one more."""
         name = digest.hex()
         changes: dict[str, object] = {}
         if name < self.smallest:
@@ -53,19 +53,19 @@ class Extremes(Frozen):
 
 
 class SplitRule(Frozen):
-    """The shares of the splits."""
+    """The fractions of documents that go to each split."""
 
     val_share: float
-    """Share of documents kept for validation."""
+    """Fraction of documents kept for validation."""
     long_share: float
-    """Share of documents, among those long enough, kept for the length evaluation."""
+    """Fraction of documents, among those long enough, kept for the length evaluation."""
     long_min_tokens: int
-    """Tokens from which a document is long enough."""
+    """Fewest tokens of a document that is long enough."""
     held_out: str = ""
     """SHA-256, in hex, of the one document that is val where a text was cut in two (cut_document.py); the other is train."""
 
     def place(self, digest: bytes, num_tokens: int, extremes: Extremes | None = None) -> str:
-        """The split of a document; without `extremes`, as if no split could be left empty."""
+        """The split of a document. Without `extremes`, the rule alone decides."""
         if self.held_out:
             return "val" if digest.hex() == self.held_out else "train"
         if extremes and digest.hex() == extremes.smallest:
@@ -80,7 +80,7 @@ class SplitRule(Frozen):
         )
 
     def fills(self, extremes: Extremes) -> bool:
-        """Whether the shares alone put the extreme documents where they belong."""
+        """Whether the rule alone puts the document of smallest hash into val and the document of largest hash into train."""
         smallest, largest = bytes.fromhex(extremes.smallest), bytes.fromhex(extremes.largest)
         return (
             self.place(smallest, extremes.smallest_tokens) == "val"
@@ -92,7 +92,7 @@ def check_two_documents(found: Extremes | None, label: str) -> Extremes:
     """The extremes of a source that has documents for both splits.
 
     Raises:
-        DataError: it has fewer than two different ones.
+        DataError: it has fewer than two distinct documents.
     """
     if not found:
         raise DataError(f"{label}: an empty corpus, no document in it has any text; give other text")

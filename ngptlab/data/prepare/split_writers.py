@@ -1,4 +1,4 @@
-"""The splits while they are written: documents in, shards and counts out, with a state from which to go on."""
+"""Writers of the splits: documents go in, shards and counts come out, and a state lets another process go on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ngptlab.data.tokens.tokenizer import Tokens
 
 
 class SplitState(Frozen):
-    """How far a split is on the disk."""
+    """How much of a split is on the disk."""
 
     writer: WriterState = WriterState()
     documents: int = 0
@@ -27,20 +27,20 @@ class SplitState(Frozen):
 
 
 class SplitWriters:
-    """All splits of a folder. A context manager; shards and counts are complete after it.
+    """Writers of all splits of a folder. A context manager; shards and counts are complete after it.
 
-    Shards there that `states` doesn't know are deleted, so that none is left of longer splits.
+    Shards in the folder that `states` doesn't list are deleted, so that none is left over from longer splits.
 
     Raises:
-        DataError: what `states` knows isn't there as it was written.
+        DataError: a shard that `states` lists is missing, or isn't as it was written.
     """
 
     def __init__(self, folder: Path, states: Mapping[str, SplitState], *, form: Format = FORMATS[0]) -> None:
         self._writers = {
             name: _SplitWriter(folder, name, states.get(name) or SplitState(), form) for name in SPLITS
         }
-        for writer in self._writers.values():  # now that all are known to be what was written
-            writer.forget()
+        for writer in self._writers.values():  # only now: no writer has found damage in what `states` lists
+            writer.delete_unlisted()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -56,7 +56,7 @@ class SplitWriters:
         self._stack.__exit__(kind, error, trace)
 
     def add(self, split: str, tokens: Tokens, text_bytes: int) -> None:
-        """Put a document, its end-of-text first, behind the others of its split; `flush` writes it."""
+        """Append a document, its end-of-text first, to its split; `flush` writes it."""
         writer = self._writers[split]
         writer.pending.append(tokens)
         writer.documents += 1
@@ -64,14 +64,14 @@ class SplitWriters:
         writer.text_bytes += text_bytes
 
     def flush(self) -> None:
-        """Hand what was added to the files: many documents at once, for a call costs more than a short document."""
+        """Write what was added: many documents at once, because a call costs more than a short document."""
         for writer in self._writers.values():
             if writer.pending:
                 writer.file.write(np.concatenate(writer.pending))
                 writer.pending.clear()
 
     def states(self) -> dict[str, SplitState]:
-        """Where all splits are. Everything that was flushed is on the disk when this returns."""
+        """The state of each split. Everything that was flushed is on the disk when this returns."""
         return {name: writer.state() for name, writer in self._writers.items()}
 
     def splits(self) -> dict[str, Split]:
@@ -92,14 +92,14 @@ class SplitWriters:
 class _SplitWriter:
     def __init__(self, folder: Path, split: str, state: SplitState, form: Format) -> None:
         self.file = ShardWriter(folder, split, form=form, state=state.writer)
-        known = len(state.writer.shards) + (state.writer.tokens > 0)
-        self._unknown = sorted(folder.glob(f"{split}_{'[0-9]' * 6}.bin"))[known:]
+        listed = len(state.writer.shards) + (state.writer.tokens > 0)
+        self._unlisted = sorted(folder.glob(f"{split}_{'[0-9]' * 6}.bin"))[listed:]
         self.documents, self.tokens, self.text_bytes = state.documents, state.tokens, state.text_bytes
         self.pending: list[Tokens] = []
 
-    def forget(self) -> None:
-        """Delete what came after the state."""
-        for path in self._unknown:
+    def delete_unlisted(self) -> None:
+        """Delete the shards that were written after the state."""
+        for path in self._unlisted:
             path.unlink()
 
     def state(self) -> SplitState:

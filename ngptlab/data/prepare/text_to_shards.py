@@ -1,8 +1,8 @@
-"""Documents to split shards and their manifest: one pass over the source, constant memory but for hashes.
+"""Documents to split shards and their manifest: one pass over the source, in constant memory except for hashes.
 
 split_rule.py has the rule of the splits; exact duplicates are dropped first. The rule needs the smallest and the largest
-hash only where documents are few, so the first pass does without. Should it turn out that they were few, they are
-gone over once more: there are never many then.
+hash only where documents are few, so the first pass does without them. If documents turn out to be few, a second pass
+follows, which is then short.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from ngptlab.disk import fsync_folder
 from ngptlab.errors import DataError
 
 SAVE_BYTES = 64 * 2**20
-"""Text between two entries of the journal: at most so much is tokenized again after a kill."""
+"""Bytes of text between two entries of the journal: at most so much is tokenized again after a kill."""
 BATCH_BYTES = 1 << 20
-"""Text that a worker gets at once: large against the cost of handing it over, small against memory."""
+"""Bytes of text that a worker gets at once: large against the cost of handing it over, small against memory."""
 BATCH_FAULTS = 1000
 
 Tell = Callable[[float, int, int], None]
-"""Called with the share of the source that is read, bytes of text done, tokens done."""
+"""Called with the fraction of the source that has been read, bytes of text done, tokens done."""
 
 
 class Paused(Exception):
-    """A preparation was asked to stop, and has kept what it did. Not an error of anybody's."""
+    """A preparation was asked to stop, and has kept what it did. This is no error."""
 
 
 def prepare(
@@ -63,13 +63,13 @@ def prepare(
     The bytes written depend neither on the number of workers nor, if resumable, on how often this was killed.
 
     Args:
-        source: what is read; none: `data.source`.
+        source: the source to read. None: `data.source`.
         skip_bad: whether documents that can't be used are left out, and counted in the manifest.
-        note: is told of the first of those.
-        stopped: asked after every batch of documents whether to end here; for a resumable one.
+        note: called with a line about each of the first of those.
+        stopped: called after every batch of documents of a resumable preparation; true ends it there.
 
     Raises:
-        Paused: it was to end; what is done is in the journal.
+        Paused: `stopped` gave true; what is done is in the journal.
         DataError: the source can't be read, has fewer than two different documents, or changed meanwhile; a document
             can't be used; the folder was begun from other text or with other settings, or holds other tokens than were
             written.
@@ -99,7 +99,7 @@ def prepare(
             clear(folder)
         raise
     if journal.extremes is None and not rule.fills(found):
-        bad = BadDocuments(skip=skip_bad)  # the same ones once more
+        bad = BadDocuments(skip=skip_bad)  # counts the same documents anew
         splits, _ = work.write(Journal(job=job, extremes=found), bad)
     return finish_folder(folder, source, tokens, splits, bad.count, cut=work.sentence)
 
@@ -112,7 +112,7 @@ def finish_folder(
     left_out: int,
     cut: str = "",
 ) -> Manifest:
-    """Write the manifest, the last thing that a folder of shards is given."""
+    """Write the manifest, the last file of a folder of shards."""
     manifest = Manifest(
         source=source.label,
         tokenizer=tokens.name,
@@ -130,7 +130,7 @@ def finish_folder(
 
 @dataclass(frozen=True)
 class _Work:
-    """What stays the same over both passes."""
+    """The settings of both passes."""
 
     source: Source
     tokens: Tokenizer
@@ -154,16 +154,16 @@ class _Work:
         return replace(self, source=cut, rule=rule, sentence=cut.sentence)
 
     def write(self, journal: Journal, bad: BadDocuments) -> tuple[dict[str, Split], Extremes | None]:
-        """Write all shards, from where the journal is. Also gives the extremes of all documents, none if there are none."""
+        """Write all shards, from where the journal stands. Gives the splits, and the extremes of all documents if any."""
         hashes = read_hashes(self.folder, journal)
         if self.resumable:
-            write_journal(self.folder, journal)  # first, for what it doesn't know is deleted next
+            write_journal(self.folder, journal)  # first, because shards that it doesn't list are deleted next
         found, done, unsaved = journal.found, journal.documents, b""
         digest = hashlib.sha256(b"".join(hashes))
         batches = _batches(self.source, journal.position, set(hashes))
         with (
             SplitWriters(self.folder, journal.drafts, form=shard_format(self.tokens.vocab_size)) as writers,
-            # Closed by name: with an error or Ctrl-C in here, its threads would go on for as long as there is a traceback.
+            # Closed explicitly: after an error or Ctrl-C in here, a traceback would keep its threads going.
             contextlib.closing(encoded(batches, self.tokens, self.workers)) as encodings,
         ):
             saved_bytes = writers.text_bytes
@@ -203,7 +203,7 @@ class _Work:
 
 
 def _batches(source: Source, position: tuple[int, int], seen: set[bytes]) -> Iterator[Batch]:
-    """Documents that are no copies, from a position on. `seen` is all memory that grows with the corpus."""
+    """Batches of distinct documents, from a position on. Of all memory, only `seen` grows with the corpus."""
     first, skipped = position
     batch, size = Batch([], [], position, [], []), 0
     for part in range(first, source.num_parts):
@@ -230,11 +230,11 @@ class Read(NamedTuple):
     """A document as it is hashed and counted."""
 
     number: int
-    """In its part, from 1 on."""
+    """Number of the document in its part, from 1 on."""
     name: str
-    """The source's, and the document's own: where to look for it."""
+    """Names of the source and of the document in it: where to look for it."""
     text: bytes
-    """In UTF-8."""
+    """The text in UTF-8."""
     digest: bytes
     """SHA-256 of the text."""
     fault: str

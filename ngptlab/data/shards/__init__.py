@@ -7,6 +7,6 @@ given_folder.py   anybody's files, used as they are: `shards:DIR`
 published.py      what others published; download.py fetches it, hub.py asks the Hugging Face hub
 made_up.py        made-up tokens, to try a recipe without its data
 verify.py         everything that can be checked of a folder
-stats.py          how much text a folder holds, in documents of what length; token_bytes.py: bytes of text of a token
-cache.py          the folder for what can be made again
+stats.py          how much text a folder holds, and how long its documents are; token_bytes.py: bytes of text of a token
+cache.py          the cache folder, for what can be made again
 """

@@ -1,4 +1,4 @@
-"""The folder for what can be made again: `$NGPTLAB_CACHE`, or `~/.cache/ngptlab`."""
+"""The cache folder, for what can be made again: `$NGPTLAB_CACHE`, or `~/.cache/ngptlab`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ngptlab.errors import DataError
 
 
 def cache_folder() -> Path:
-    """Where prepared corpora, and what is known of others' shards, are kept. May not be there yet.
+    """Folder of prepared corpora, and of records about others' shards. It may not exist yet.
 
     Raises:
         DataError: the variable isn't set and the user has no home.
     """
-    if given := os.environ.get("NGPTLAB_CACHE"):
-        return Path(os.path.expanduser(given))
+    if folder := os.environ.get("NGPTLAB_CACHE"):
+        return Path(os.path.expanduser(folder))
     try:
         return Path.home() / ".cache" / "ngptlab"
     except RuntimeError:

@@ -1,7 +1,7 @@
 """Published shards from the hub into a folder that `shards:DIR` reads, ready to train on.
 
 The files stay in the hub's cache, where other folders may share them; the folder holds links. A link is made once its file
-is known to be the hub's, and a shard: after a stop or an error, the same command fetches what has no link yet.
+is known to equal the hub's and to be a shard. So after a stop or an error, the same command fetches the files without a link.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ngptlab.errors import DataError
 from ngptlab.folders import link_to
 
 Tell = Callable[[int, int], None]
-"""Called with bytes that are there and bytes in all."""
+"""Called with the bytes that are there and the bytes in all."""
 Note = Callable[[str], None]
 """Called with a line for the user."""
 
@@ -30,16 +30,16 @@ Note = Callable[[str], None]
 def download_shards(
     published: PublishedShards, folder: Path, *, shards: int, revision: str, tell: Tell, note: Note
 ) -> Manifest:
-    """Validation and the first `shards` training shards of a published set in `folder`, checked, with their manifest.
+    """Fetch the validation file and the first `shards` training shards of a published set into `folder`, and check them.
 
     Raises:
-        DataError: there are not so many; neither hub nor cache gives them; a file is not what the hub says, or no shard, or
-            holds tokens that its tokenizer lacks; the folder has another file of one of the names. What is good stays.
+        DataError: the set has fewer shards; neither hub nor cache has them; a file differs from what the hub says, is no
+            shard, or holds tokens that its tokenizer lacks; the folder has another file of one of the names. Good files stay.
         OSError: the folder can't be written.
     """
     if not 1 <= shards <= published.num_train:
         raise DataError(f"--shards {shards}: there are 1 to {published.num_train} training shards to get")
-    # Before the work, not after it: its table may have to be fetched too.
+    # Before the work, not after it: the tokenizer's vocabulary may have to be fetched too.
     vocabulary = tokenizer(published.tokenizer)
     repository = look_up(published.repository, revision)
     wanted = published.files(shards)
@@ -58,7 +58,9 @@ def download_shards(
         tell(there, total)
 
     for file in absent:
-        link_to(_checked(fetch(repository, file, arrived), f"{repository.name}/{file}"), folder / file)
+        path = fetch(repository, file, arrived)
+        _check_shard(path, f"{repository.name}/{file}")
+        link_to(path, folder / file)
     note(f"checking the tokens of {len(wanted)} files")
     extend_manifest(folder, {"train": wanted[1:], "val": wanted[:1]}, published.tokenizer)
     data = DataConfig(source=f"{SCHEME}{folder}", tokenizer=published.tokenizer)
@@ -68,10 +70,10 @@ def download_shards(
 def _check_against(
     repository: Repository, remote: dict[str, RemoteFile], wanted: list[str], folder: Path
 ) -> None:
-    """Hold what is wanted, and what of it the folder has already, against what the hub says.
+    """Compare the files that are wanted, and those of them that the folder has already, with what the hub says.
 
     Raises:
-        DataError: the hub lacks a file; one in the folder, a link or somebody's own copy, is another than the hub's.
+        DataError: the hub lacks a file; a file in the folder, a link or somebody's own copy, differs from the hub's.
     """
     path = locate_manifest(folder)
     recorded = {}
@@ -82,8 +84,8 @@ def _check_against(
         if file not in remote:
             place = f"{repository.name} at {repository.commit}"
             raise DataError(f"{place}: has no {file}; give another --revision, or fewer --shards")
-        known = file in recorded and recorded[file] == remote[file].sha256
-        if known or not (folder / file).exists():
+        checked_before = file in recorded and recorded[file] == remote[file].sha256
+        if checked_before or not (folder / file).exists():
             continue
         if problem := difference(folder / file, remote[file]):
             raise DataError(f"{folder / file}: {problem}; move it away, or give another --out or --revision")
@@ -110,9 +112,8 @@ def _sizes(repository: Repository, wanted: list[str], absent: list[str]) -> tupl
     return total - to_come, total
 
 
-def _checked(path: Path, what: str) -> Path:
+def _check_shard(path: Path, what: str) -> None:
     try:
         TokenStream([path])
     except DataError as error:
         raise DataError(f"{what}: the hub's own file is no good, {error}; give another --revision") from None
-    return path

@@ -1,7 +1,7 @@
 """Tokens on disk: the `.bin` shards of llm.c and modded-nanogpt, so that anybody's existing ones can be read.
 
 A shard is 256 little-endian int32 (magic, version, number of tokens, zeros), then the tokens, little-endian. Magic and
-version say whether a token has 16 bits or 32 (`FORMATS`). Among them, an end-of-text token stands before every document.
+version say whether a token has 16 bits or 32 (`FORMATS`). An end-of-text token stands before every document.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class Format(NamedTuple):
 
 
 FORMATS = (Format(20240520, 1, 2), Format(20240801, 7, 4))
-"""llm.c's: of GPT-2's tokens, and of Llama-3's."""
+"""The formats of llm.c, for GPT-2's tokens and for Llama 3's."""
 EVALUATION_MAGIC = 20240522
-"""Begins llm.c's evaluations, `hellaswag_val.bin`: questions and endings, not text."""
+"""Magic number of llm.c's evaluations, such as `hellaswag_val.bin`, which hold questions and endings, not text."""
 HEADER_BYTES = 256 * 4
 
 
 class Shard(Frozen):
-    """What is known of one file."""
+    """The record of one file."""
 
     file: str
     """Name within its folder."""
     sha256: str
-    """Of the whole file, header included."""
+    """SHA-256 of the whole file, header included, in hex."""
     bytes: int
     """Size of the whole file."""
     tokens: int
@@ -55,27 +55,27 @@ def shard_format(vocab_size: int) -> Format:
 
 
 def header(form: Format, tokens: int) -> bytes:
-    """The beginning of a shard of so many tokens."""
+    """The header of a shard of so many tokens."""
     numbers = np.zeros(HEADER_BYTES // 4, dtype="<i4")
     numbers[:3] = form.magic, form.version, tokens
     return numbers.tobytes()
 
 
 def is_evaluation(path: Path) -> bool:
-    """Whether a file is one of llm.c's evaluations; no where it can't be read."""
+    """Whether a file is one of llm.c's evaluations; false where it can't be read."""
     try:
         with disk.open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             numbers = np.frombuffer(file.read(HEADER_BYTES), dtype="<i4", count=4)
     except (OSError, ValueError):  # too short is no evaluation, either
         return False
-    # One bit makes this number of a shard's. Such a damaged shard must not be passed over; its length tells.
+    # One wrong bit turns a shard's magic number into this one. Such a damaged shard is known by its length, and not passed over.
     lengths = [HEADER_BYTES + form.token_bytes * int(numbers[2]) for form in FORMATS]
     return bool(numbers[0] == EVALUATION_MAGIC and numbers[3] > 0) and size not in lengths
 
 
 def file_sha256(path: Path) -> str:
-    """Digest of a regular file, in hex."""
+    """SHA-256 of a regular file, in hex."""
     with disk.open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -91,10 +91,10 @@ def checked_format(path: Path, raw: bytes, size: int) -> Format:
     magic, version, tokens = (int(value) for value in np.frombuffer(raw, dtype="<i4")[:3])
     form = next((form for form in FORMATS if form.magic == magic), None)
     if form is None:
-        known = " (that of llm.c's evaluations, which are no text)" if magic == EVALUATION_MAGIC else ""
+        hint = " (that of llm.c's evaluations, which are no text)" if magic == EVALUATION_MAGIC else ""
         read = " or ".join(f"{form.magic} ({8 * form.token_bytes} bits a token)" for form in FORMATS)
         raise DataError(
-            f"{path}: not a shard, wrong magic number {magic}{known}; a .bin shard of tokens begins with {read}, "
+            f"{path}: not a shard, wrong magic number {magic}{hint}; a .bin shard of tokens begins with {read}, "
             "and nanoGPT's .bin has no header"
         )
     if version != form.version:

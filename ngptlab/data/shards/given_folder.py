@@ -1,8 +1,8 @@
-"""Shards that were there before, anybody's folder of `.bin` files, used as they are: `shards:DIR`.
+"""Existing shards, anybody's folder of `.bin` files, used as they are: `shards:DIR`.
 
 A file's split is in its name. A manifest is made on first use, beside the shards or, where that folder can't be
-written, in the cache. All digests are computed once per manifest and machine; later runs compare headers, sizes
-and the last bytes of every file, which finds what is cut off, grown or not yet there, in milliseconds.
+written, in the cache. All digests are computed once per manifest and machine. Later runs compare headers, sizes and
+the last bytes of every file. That takes milliseconds, and finds files that are cut off, grown or not yet complete.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ log = logging.getLogger(__name__)
 
 
 def open_given_folder(data: DataConfig, *, vocab_size: int) -> tuple[Path, Manifest]:
-    """The folder of a `shards:DIR` source and its manifest, made on first use; all files hold what it says.
+    """The folder of a `shards:DIR` source and its manifest, which is made on first use. All files are checked against it.
 
     Args:
-        vocab_size: of the model that will read them.
+        vocab_size: vocabulary size of the model that will read them.
 
     Raises:
         DataError: the folder lacks a split, a shard is damaged or holds tokens that its tokenizer lacks, or the
@@ -57,7 +57,7 @@ def open_given_folder(data: DataConfig, *, vocab_size: int) -> tuple[Path, Manif
     folder = _folder(data)
     files = _files(folder, data.source)
     for names in files.values():
-        TokenStream([folder / name for name in names])  # a broken header is said before long work
+        TokenStream([folder / name for name in names])  # raises on a broken header, before long work
     path = locate_manifest(folder)
     remedy = f"delete {path} if the change is meant, or restore the shard"
     if path.exists():
@@ -76,7 +76,7 @@ def open_given_folder(data: DataConfig, *, vocab_size: int) -> tuple[Path, Manif
 
 
 def more_tokens(data: DataConfig, split: str) -> str:
-    """What gives a source more tokens in a split, for the end of a message."""
+    """How a user gives a source more tokens in a split, for the end of a message."""
     folder = given_folder(data)
     if folder is not None:
         return f"another *{split}*.bin in {folder} (delete its {MANIFEST}, which is made anew)"
@@ -90,7 +90,7 @@ def given_folder(data: DataConfig) -> Path | None:
 
 
 def given_training_stream(data: DataConfig) -> TokenStream:
-    """Training tokens of a `shards:DIR` source, of whose files only the headers are read.
+    """Training tokens of a `shards:DIR` source. Only the headers of its files are read.
 
     Raises:
         DataError: the folder lacks a split, or a shard is damaged.
@@ -107,7 +107,7 @@ def _folder(data: DataConfig) -> Path:
 
 
 def _files(folder: Path, source: str) -> dict[str, list[str]]:
-    """Names by split, in order."""
+    """File names of each split, in order."""
     try:
         names = sorted(path.name for path in folder.iterdir() if path.suffix == ".bin")
         evaluations = [name for name in names if is_evaluation(folder / name)]
@@ -118,7 +118,7 @@ def _files(folder: Path, source: str) -> dict[str, list[str]]:
         ) from None
     files: dict[str, list[str]] = {split: [] for split in SPLITS}
     for name in names:
-        if name in evaluations:  # `hellaswag_val.bin` is validation by its name alone
+        if name in evaluations:  # by its name alone, `hellaswag_val.bin` would be validation text
             continue
         matching = [split for split in SPLITS if split in name.lower()]
         if len(matching) > 1:
@@ -139,9 +139,9 @@ def _files(folder: Path, source: str) -> dict[str, list[str]]:
 
 
 def _check_agrees(manifest: Manifest, path: Path, data: DataConfig, files: dict[str, list[str]]) -> None:
-    given = tokenizer_name(data.tokenizer)
-    if manifest.tokenizer != given:
-        also = f" ({given})" if given != data.tokenizer else ""
+    name = tokenizer_name(data.tokenizer)
+    if manifest.tokenizer != name:
+        also = f" ({name})" if name != data.tokenizer else ""
         raise DataError(
             f"{path}: its shards hold tokens of {manifest.tokenizer}, data.tokenizer is {data.tokenizer}{also}; "
             f"give --data.tokenizer {tokenizer_option(manifest.tokenizer)}"
@@ -152,11 +152,14 @@ def _check_agrees(manifest: Manifest, path: Path, data: DataConfig, files: dict[
             f"{data.end_of_text!r}; leave it out"
         )
     listed = {shard.file for shard in manifest.shards}
-    there = {name for names in files.values() for name in names}
-    for names, what in ((there - listed, "doesn't list"), (listed - there, "lists, but there is no")):
+    present = {file for names in files.values() for file in names}
+    for names, verb, then in (
+        (present - listed, "doesn't list", ""),
+        (listed - present, "lists", ", which is not there"),
+    ):
         if names:
             raise damaged(
-                path, f"{what} {min(names)}", "restore the files, or delete it to have it made again"
+                path, f"{verb} {min(names)}{then}", "restore the files, or delete it to have it made again"
             )
 
 
@@ -164,22 +167,22 @@ def _check_files(folder: Path, manifest: Manifest, remedy: str) -> None:
     for shard in manifest.shards:
         check_size(folder, shard, remedy)
     try:
-        known = disk.read_json(_record(folder, manifest))
+        tails = disk.read_json(_record(folder, manifest))
     except (OSError, ValueError):
-        known = {}
-    if not isinstance(known, dict) or known.keys() != {shard.file for shard in manifest.shards}:
+        tails = {}
+    if not isinstance(tails, dict) or tails.keys() != {shard.file for shard in manifest.shards}:
         log.info("comparing the digests of %s, once", folder)
         for shard in manifest.shards:
             check_digest(folder, shard, remedy)
         _remember(folder, manifest)
         return
     for shard in manifest.shards:
-        if _tail_sha256(folder / shard.file) != known[shard.file]:
+        if _tail_sha256(folder / shard.file) != tails[shard.file]:
             raise damaged(folder / shard.file, f"has changed in its last {TAIL_BYTES} bytes", remedy)
 
 
 def _record(folder: Path, manifest: Manifest) -> Path:
-    """Where this machine keeps the tails of a folder whose digests it has compared."""
+    """The file in the cache with the digests of the last bytes of all files, kept once their whole digests were compared."""
     names = f"{folder.resolve()}\0{manifest.model_dump_json()}"
     key = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return cache_folder() / "checked" / f"{key}.json"
@@ -202,7 +205,7 @@ def _tail_sha256(path: Path) -> str:
 
 
 def _write(manifest: Manifest, folder: Path) -> None:
-    """Beside the shards if that can be written, as a whole or not at all."""
+    """Write the manifest beside the shards or, where their folder can't be written, into the cache."""
     for place in (folder / MANIFEST, cached_manifest(folder)):
         try:
             place.parent.mkdir(parents=True, exist_ok=True)

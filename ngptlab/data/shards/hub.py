@@ -1,7 +1,7 @@
 """Files of a dataset repository on the Hugging Face hub, through huggingface_hub and its cache.
 
-What its environment variables say holds: HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE, HF_TOKEN. The library is imported late: it
-reads them then, and brings an HTTP client. Its errors come out as a `DataError` of one line.
+Its environment variables hold: HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE, HF_TOKEN. The library is imported late, because it
+reads them on import and loads an HTTP client. Its errors become a `DataError` of one line.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ NAME_BYTES = 1000
 AGAIN = "files that arrived whole are kept, the same command goes on"
 
 Arrived = Callable[[int], None]
-"""Told of bytes as they come; of fewer than none where some are thrown away."""
+"""Called with the number of bytes that came; with a negative number where some are thrown away."""
 
 
 class RemoteFile(NamedTuple):
-    """What the hub says of a file."""
+    """Size and digest of a file, as the hub lists it."""
 
     size: int
     sha256: str | None
-    """Known of large files, which the hub stores by it."""
+    """SHA-256 of the file, in hex; None for small files, because the hub stores only large ones by their digest."""
 
 
 class Repository(NamedTuple):
@@ -35,13 +35,13 @@ class Repository(NamedTuple):
 
     name: str
     commit: str
-    """Of all files, whatever becomes of the branch meanwhile."""
+    """The commit of all files, even if the branch moves meanwhile."""
     files: dict[str, RemoteFile] | None
-    """None where the hub gave no answer; the cache may have files of this commit all the same."""
+    """Files by name; None where the hub gave no answer. The cache may have files of this commit all the same."""
 
 
 def look_up(name: str, revision: str) -> Repository:
-    """A repository at a branch, tag or commit: as the hub has it, or without an answer as the cache knows it.
+    """A repository at a branch, tag or commit: as the hub lists it or, where the hub gives no answer, as the cache has it.
 
     Raises:
         DataError: no such repository or revision, no access, or neither an answer nor anything in the cache.
@@ -49,7 +49,7 @@ def look_up(name: str, revision: str) -> Repository:
     from huggingface_hub import HfApi
 
     try:
-        found = HfApi().dataset_info(name, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS)
+        info = HfApi().dataset_info(name, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS)
     except hub_errors() as error:
         commit = _cached_commit(name, revision) if _no_answer(error) else None
         if commit is None:
@@ -57,22 +57,22 @@ def look_up(name: str, revision: str) -> Repository:
         return Repository(name, commit, None)
     files = {
         file.rfilename: RemoteFile(file.size or 0, file.lfs.sha256 if file.lfs else None)
-        for file in found.siblings or ()
+        for file in info.siblings or ()
     }
-    return Repository(name, found.sha or revision, files)
+    return Repository(name, info.sha or revision, files)
 
 
 def fetch(repository: Repository, file: str, arrived: Arrived) -> Path:
     """The file's path in the hub's cache, downloaded if it isn't there.
 
     Raises:
-        DataError: it can't be had; or what came is not what the hub says it has, and then it isn't kept.
+        DataError: the file can't be fetched; or what came differs from what the hub says, and isn't kept.
     """
     from huggingface_hub import hf_hub_download
 
     what = f"{repository.name}/{file}"
     try:
-        got = hf_hub_download(
+        cached = hf_hub_download(
             repository.name,
             file,
             repo_type="dataset",
@@ -82,9 +82,9 @@ def fetch(repository: Repository, file: str, arrived: Arrived) -> Path:
         )
     except hub_errors() as error:
         raise explained(error, what) from None
-    path = Path(got)
+    path = Path(cached)
     if repository.files is not None and (problem := difference(path, repository.files[file])):
-        for copy in (path.resolve(), path):  # in the cache it would be found for ever
+        for copy in (path.resolve(), path):  # left in the cache, it would be taken again every time
             copy.unlink(missing_ok=True)
         raise DataError(f"{what}: what came {problem}, so it was thrown away; {AGAIN}")
     return path
@@ -94,12 +94,12 @@ def is_cached(repository: Repository, file: str) -> bool:
     """Whether `fetch` needs no download for it."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository.name, file, repo_type="dataset", revision=repository.commit)
-    return isinstance(found, str)
+    path = try_to_load_from_cache(repository.name, file, repo_type="dataset", revision=repository.commit)
+    return isinstance(path, str)
 
 
 def difference(path: Path, remote: RemoteFile) -> str | None:
-    """In what a file is not the hub's; None where it is."""
+    """How a file differs from the hub's; None where it does not."""
     size = path.stat().st_size
     if size != remote.size:
         return f"is {size} bytes where the hub has {remote.size}"
@@ -116,7 +116,7 @@ def hub_cache() -> Path:
 
 
 def _cached_commit(name: str, revision: str) -> str | None:
-    """The commit that the cache has under that name. A branch is not always noted there: its only commit will do."""
+    """The commit that the cache has for a revision. The cache may not list a branch; then its only commit is taken."""
     folder = hub_cache() / f"datasets--{name.replace('/', '--')}"
     ref = folder / "refs" / revision
     if ref.is_file():
@@ -126,7 +126,7 @@ def _cached_commit(name: str, revision: str) -> str | None:
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
-    """All that the library raises for what a user can mend. Its HTTP errors are OSErrors, the network's are not."""
+    """The library's errors whose cause a user can mend. Its HTTP errors are OSErrors, errors of the network are not."""
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     return (OSError, ValueError, HTTPError)
@@ -140,33 +140,33 @@ def _no_answer(error: Exception) -> bool:
 
 
 def explained(error: Exception, what: str, *, kept: str = AGAIN) -> DataError:
-    """What happened to `what`, and what to do, in one line; `kept` says what giving the same command again means."""
+    """The error for `what`, in one line: what happened and what to do. `kept` says what the same command then does."""
     from huggingface_hub import constants, errors
 
     endpoint = constants.ENDPOINT
     if constants.HF_HUB_OFFLINE:
-        said = f"not in {hub_cache()}, and HF_HUB_OFFLINE is set; unset it to fetch it"
+        message = f"not in {hub_cache()}, and HF_HUB_OFFLINE is set; unset it to fetch it"
     elif isinstance(error, errors.GatedRepoError):
-        said = f"{endpoint} gives access on request only; ask there, then set HF_TOKEN"
+        message = f"{endpoint} gives access on request only; ask there, then set HF_TOKEN"
     elif isinstance(error, errors.RepositoryNotFoundError):
-        said = f"{endpoint} has no such dataset, or a private one; check the name, or set HF_TOKEN"
+        message = f"{endpoint} has no such dataset, or a private one; check the name, or set HF_TOKEN"
     elif isinstance(error, errors.RevisionNotFoundError):
-        said = "no such revision; give a branch, tag or commit as --revision"
+        message = "no such revision; give a branch, tag or commit as --revision"
     elif isinstance(error, errors.RemoteEntryNotFoundError):
-        said = "the hub lists it and says it is gone; give another --revision"
+        message = "the hub lists it and says it is gone; give another --revision"
     elif isinstance(error, errors.HfHubHTTPError):
-        said = f"{endpoint} answers with status {error.response.status_code}; try again later, {kept}"
+        message = f"{endpoint} answers with status {error.response.status_code}; try again later, {kept}"
     elif isinstance(error, OSError) and error.errno is not None and error.strerror:
-        said = f"{error.strerror} ({error.filename or hub_cache()}); mend that, {kept}"
+        message = f"{error.strerror} ({error.filename or hub_cache()}); mend that, {kept}"
     else:
         cause = error.__cause__ or error
         reason = (str(cause).splitlines() or [""])[0] or type(cause).__name__
-        said = f"can't be fetched from {endpoint} ({reason}); {kept}"
-    return DataError(f"{what}: {said}")
+        message = f"can't be fetched from {endpoint} ({reason}); {kept}"
+    return DataError(f"{what}: {message}")
 
 
 def _counter(arrived: Arrived) -> type:
-    """What the library takes for a progress bar: a class, of which it makes one for each file."""
+    """A class that the library takes for a progress bar. It makes one instance for each file."""
 
     class Counter:
         def __init__(self, *, total: int | None = None, **_: Any) -> None:
@@ -183,7 +183,7 @@ def _counter(arrived: Arrived) -> type:
             arrived(count)
 
         def update_transfer(self, count: int) -> None:
-            """Bytes on the wire, which may be fewer; those of the file are what counts."""
+            """Bytes on the wire, which may be fewer than the file's and don't count."""
 
         def set_postfix_str(self, *_: object, **__: object) -> None:
             pass

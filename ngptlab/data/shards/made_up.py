@@ -1,7 +1,7 @@
-"""Made-up shards, so that a recipe can be tried where its data is not: `--smoke`.
+"""Made-up shards, so that a recipe can be tried without its data: `--smoke`.
 
-Tokens follow one another by a rule with exceptions, so that a loss falls within a few steps; they mean nothing. A model
-that learns the rule falls from log(vocabulary) nats towards 1.3.
+Tokens mean nothing. They follow one another by a rule with exceptions, so that a loss falls within a few steps: for a model
+that learns the rule, from log(vocabulary) nats towards 1.3.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ngptlab.folders import filling
 
 GPT2_TOKENS = 50_257
 STATES = 64
-"""Different tokens, spread over the vocabulary."""
+"""Number of different tokens, spread over the vocabulary."""
 FOLLOWS = 0.8
-"""Share of tokens that the one before decides."""
+"""Fraction of tokens that the token before decides."""
 DOCUMENTS = {"train": (60, 1000), "val": (8, 1000), "long": (4, 4000)}
-"""How many documents a split has, and of how many tokens."""
+"""Number of documents in each split, and of tokens in each document."""
 TRAIN_FILES = 2
 
 
@@ -82,7 +82,7 @@ def _fill(folder: Path, tokenizer: str, vocabulary: int) -> None:
 
 
 def _documents(count: int, length: int, vocabulary: int, *, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Each begins with the end of text."""
+    """Documents that each begin with the end of text."""
     draw = np.random.default_rng(seed)
     tokens = np.linspace(0, vocabulary - 2, STATES).astype(np.int64)
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""The manifest of shards that have none, or that got more: every token of the new files is read once and counted."""
+"""The manifest for shards that have none, or to which files were added. Every token of new files is read once and counted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ I64 = npt.NDArray[np.int64]
 def make_manifest(
     folder: Path, files: dict[str, list[str]], vocabulary: Tokenizer, *, source: str
 ) -> Manifest:
-    """Read every token of the shards named for each split once, in pieces of fixed size.
+    """Make a manifest: read every token of the shards named for each split once, in pieces of fixed size.
 
     Raises:
         DataError: a shard is damaged, or holds a token that the vocabulary lacks.
@@ -59,7 +59,7 @@ def make_manifest(
 
 
 def extend_manifest(folder: Path, files: dict[str, list[str]], vocabulary: str) -> Manifest | None:
-    """Add the files named for each split to the folder's manifest; None where it has none yet, for its first use makes one.
+    """Add the files named for each split to the folder's manifest. None where it has none yet: the first use makes one.
 
     Args:
         vocabulary: as `data.tokenizer`.
@@ -88,7 +88,7 @@ def extend_manifest(folder: Path, files: dict[str, list[str]], vocabulary: str) 
     new = {split: [file for file in files.get(split, []) if file not in listed] for split in SPLITS}
     if any(new.values()):
         added = make_manifest(folder, new, tokens, source=manifest.source)
-        splits = {name: _joined(manifest.splits[name], added.splits[name]) for name in SPLITS}
+        splits = {name: _merge(manifest.splits[name], added.splits[name]) for name in SPLITS}
         manifest = manifest.model_copy(update={"splits": splits})
         write_manifest(manifest, path)
     return manifest
@@ -119,8 +119,8 @@ def _shard(path: Path, counts_V: I64) -> Shard:
     )
 
 
-def _joined(a: Split, b: Split) -> Split:
-    """In the order of names, as a manifest made at once would have it."""
+def _merge(a: Split, b: Split) -> Split:
+    """Both splits as one, with files in the order of their names, as in a manifest that is made at once."""
     return Split(
         shards=tuple(sorted(a.shards + b.shards, key=lambda shard: shard.file)),
         documents=a.documents + b.documents,

@@ -1,4 +1,4 @@
-"""What a folder of shards holds, as a record beside them, and whether the files are still what it says.
+"""The manifest: a record of what a folder of shards holds, and checks that its files still hold it.
 
 `manifest.json` is the only thing that is trusted about a corpus: whatever contradicts it is damage.
 """
@@ -52,7 +52,7 @@ class Manifest(Frozen):
     tokenizer: str
     """`bytes`, `gpt2`, or `tokenizers:` and the beginning of a file's digest."""
     vocab_size: int
-    """The tokenizer's."""
+    """Size of the tokenizer's vocabulary."""
     end_of_text: int
     """The token before every document."""
     splits: dict[str, Split]
@@ -64,7 +64,7 @@ class Manifest(Frozen):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that says what the tokens are: equal digests mean the same tokens in the same splits."""
+        """SHA-256 of all fields that describe the tokens: equal digests mean the same tokens in the same splits."""
         fields = self.model_dump(mode="json", exclude={"source", "left_out", "cut"})
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
@@ -79,7 +79,7 @@ class Manifest(Frozen):
 
     @model_serializer(mode="wrap")
     def _older_form(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What came later stays out where it says nothing, so that manifests are what they were."""
+        """A field that was added later stays out where it is 0, so that the text of older manifests stays the same."""
         fields: dict[str, Any] = dump(self)
         for later in ("left_out", "cut"):
             if not getattr(self, later):
@@ -97,22 +97,22 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def cached_manifest(folder: Path) -> Path:
-    """Where the manifest of a folder that can't be written is kept."""
+    """Path in the cache of the manifest of a folder that can't be written."""
     key = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return cache_folder() / "shards" / key / MANIFEST
 
 
 def locate_manifest(folder: Path) -> Path:
-    """A folder's manifest: in it, else in the cache if it is there; it may be at neither place."""
+    """Path of a folder's manifest: in the folder, or in the cache if it is only there. It may exist at neither place."""
     beside = folder / MANIFEST
     return cached_manifest(folder) if not beside.exists() and cached_manifest(folder).exists() else beside
 
 
 def read_manifest(path: Path, remedy: str) -> Manifest:
-    """The manifest of that name, whose numbers agree with one another.
+    """Read a manifest and check that its numbers agree with one another.
 
     Raises:
-        DataError: it is missing, no manifest, or not what was written; ends with the remedy.
+        DataError: it is missing, no manifest, or not what was written; the message ends with the remedy.
     """
     try:
         manifest = read_record(path, Manifest, required=False)
@@ -133,7 +133,7 @@ def read_manifest(path: Path, remedy: str) -> Manifest:
 
 
 def _contradiction(name: str, split: Split, of_a_token: tuple[int, int] | None) -> str:
-    """What a split's numbers can't be, as far as they alone show it; empty where they can.
+    """How the numbers of a split contradict one another; empty where they don't.
 
     Args:
         of_a_token: least and most bytes of text that a token stands for, ends of texts left out; None: not known.
@@ -162,7 +162,7 @@ def _text_token_bytes(manifest: Manifest) -> tuple[int, int] | None:
 
 
 def check_size(folder: Path, shard: Shard, remedy: str) -> None:
-    """Hold a file's size against its record.
+    """Compare a file's size with its record.
 
     Raises:
         DataError: the file is missing, shorter or longer.
@@ -178,7 +178,7 @@ def check_size(folder: Path, shard: Shard, remedy: str) -> None:
 
 
 def check_digest(folder: Path, shard: Shard, remedy: str) -> None:
-    """Hold a file's content against its record.
+    """Compare the digest of a file's content with its record.
 
     Raises:
         DataError: the file can't be read or its content has changed.

@@ -19,14 +19,14 @@ class PublishedShards(NamedTuple):
     """Dataset repository on the hub."""
     val_file: str
     train_file: str
-    """Pattern of a number from 1 on."""
+    """Pattern of file names, with a number from 1 on."""
     num_train: int
     shard_tokens: int
-    """In a training shard, about; the last is shorter."""
+    """Tokens of a training shard, about; the last shard is shorter."""
     tokenizer: str
 
     def files(self, shards: int) -> list[str]:
-        """Validation, then so many training shards."""
+        """Names of the validation file, then of so many training shards."""
         return [self.val_file, *(self.train_file.format(number) for number in range(1, shards + 1))]
 
 
@@ -40,20 +40,20 @@ PUBLISHED = {
         tokenizer="gpt2",
     )
 }
-"""fineweb10B: what modded-nanogpt and the replication read."""
+"""fineweb10B: the set that modded-nanogpt and the replication train on."""
 
 PG19 = "deepmind/pg19"
 PG19_LABELS = {"test": "pg19-test", "validation": "pg19-dev"}
-"""Splits, and what their files are called: a name that holds `val` would make them validation text."""
+"""Labels of the splits' files. The label is `dev`, because a name that holds `val` would make the file validation text."""
 
 
 def default_folder(name: str) -> Path:
-    """Where `data get` puts them and recipes look for them, below the current folder: modded-nanogpt's place."""
+    """The folder in which `data get` puts shards and recipes look for them, below the current one, as in modded-nanogpt."""
     return Path("data") / name
 
 
 def download_command(data: DataConfig, *, tokens: int) -> str | None:
-    """The command that gets as many shards of `data` as have so many training tokens; None where nobody knows whence."""
+    """The command that gets enough shards of `data` for so many training tokens; None where `data` is no published set."""
     folder = given_folder(data)
     if folder is None or folder.name not in PUBLISHED:
         return None
@@ -64,10 +64,10 @@ def download_command(data: DataConfig, *, tokens: int) -> str | None:
 
 
 def check_downloaded(data: DataConfig, *, tokens: int) -> None:
-    """Say how to get shards that are missing, where that is known.
+    """Check that the shards of a published set are there.
 
     Raises:
-        DataError: there are none, and the command that gets enough for `tokens` is in it.
+        DataError: there are none; the message has the command that gets enough for `tokens`.
     """
     folder, command = given_folder(data), download_command(data, tokens=tokens)
     if folder is None or command is None:

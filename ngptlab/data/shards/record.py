@@ -1,4 +1,4 @@
-"""Records on the disk that carry their own digest, so that whatever changes in one is found when it is read."""
+"""Records on the disk that carry their own digest, so that any change in one is found when it is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class WrongDigestError(ValueError):
 
 
 def write_record(path: Path, record: Frozen) -> None:
-    """Put a record on the disk in place of what has its name, all of it when this returns.
+    """Write a record in place of any file of its name. All of it is on the disk when this returns.
 
     Raises:
         OSError: it can't be written.
@@ -32,12 +32,12 @@ def read_record(path: Path, kind: type[Record], *, required: bool = True) -> Rec
     """The record in a file.
 
     Args:
-        required: whether one without a digest is refused; earlier versions wrote such.
+        required: whether a record without a digest is refused. Earlier versions wrote such records.
 
     Raises:
         OSError: it can't be read.
-        WrongDigestError: its digest is another, or missing though required.
-        ValueError: it is no such record.
+        WrongDigestError: its digest doesn't match its fields, or is missing though required.
+        ValueError: the file holds no record of this kind.
     """
     fields = read_json(path)
     if not isinstance(fields, dict):
@@ -52,5 +52,5 @@ def read_record(path: Path, kind: type[Record], *, required: bool = True) -> Rec
 
 
 def _digest(record: Frozen) -> str:
-    """Of all fields, however they are spaced and ordered in the file."""
+    """SHA-256 of all fields, in hex. Their order and spacing in the file make no difference."""
     return hashlib.sha256(json.dumps(record.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""How much text a folder of shards holds, and in documents of what length: numbers, and a picture of them."""
+"""How much text a folder of shards holds, and how long its documents are: numbers, and a picture of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SplitStats(NamedTuple):
     name: str
     documents: int
     tokens: int
-    """End-of-text tokens included."""
+    """Number of tokens, end-of-text tokens included."""
     bytes_per_token: float
     """UTF-8 bytes of text per token."""
     lengths: I64
@@ -38,18 +38,18 @@ def stats(folder: Path) -> tuple[Manifest, list[SplitStats]]:
         DataError: the manifest or a shard is missing, or a header contradicts its file's length.
     """
     manifest = read_manifest(locate_manifest(folder), NO_MANIFEST)
-    found = []
+    splits = []
     for name, split in manifest.splits.items():
         if split.tokens:
             stream = TokenStream(manifest.paths(folder, name))
             lengths = np.fromiter(map(len, stream.documents(0, manifest.end_of_text)), dtype=np.int64)
             per_token = split.text_bytes / split.tokens
-            found.append(SplitStats(name, split.documents, split.tokens, per_token, lengths))
-    return manifest, found
+            splits.append(SplitStats(name, split.documents, split.tokens, per_token, lengths))
+    return manifest, splits
 
 
 def histogram(lengths: I64) -> list[tuple[int, int, int]]:
-    """(low, high, count) of documents with low <= length < high: 0, then powers of two, none left out between."""
+    """(low, high, count) of documents with low <= length < high. The bins are 0, then powers of two without gaps."""
     # The exponent of each length: 0 for 0, 1 for 1, 2 for 2 and 3, 3 for 4 .. 7. frexp is exact below 2**53.
     _, exponents = np.frexp(lengths.astype(np.float64))
     counts = np.bincount(exponents) if len(lengths) else np.zeros(0, dtype=np.int64)
@@ -59,7 +59,7 @@ def histogram(lengths: I64) -> list[tuple[int, int, int]]:
 
 
 def draw(splits: list[SplitStats], path: Path, *, title: str) -> None:
-    """The histograms of all splits as one picture, its kind by the name's ending.
+    """Draw the histograms of all splits as one picture. The suffix of its name decides the format.
 
     Raises:
         OSError: the file can't be written.

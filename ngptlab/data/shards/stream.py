@@ -17,7 +17,7 @@ from ngptlab.data.shards.format import HEADER_BYTES, Format, checked_format
 from ngptlab.errors import DataError
 
 SCAN_TOKENS = 1 << 20
-MAPPED_BYTES = 1 << 26  # of files, mapped at most
+MAPPED_BYTES = 1 << 26  # of files in memory, after which they are released
 AROUND_BYTES = 1 << 16  # Linux maps so much around a byte that is read
 
 
@@ -66,21 +66,21 @@ class TokenStream:
         return tokens
 
     def _release(self) -> None:
-        """Let go of the pages that were read, so that a process does not seem to grow as large as its corpus."""
+        """Release the pages that were read, so that a process does not seem to grow as large as its corpus."""
         for pages in self._pages:
             pages.madvise(mmap.MADV_DONTNEED)  # they stay in the system's cache
         self._mapped_bytes = 0
 
     def pieces(self) -> Iterator[npt.NDArray[np.int64]]:
-        """All tokens in order, so many at a time that memory stays small. Shape [N] each."""
+        """All tokens in order, in pieces small enough for memory. Shape [N] each."""
         for low in range(0, len(self), SCAN_TOKENS):
             yield self.window(low, min(SCAN_TOKENS, len(self) - low))
 
     def documents(self, min_tokens: int, end_of_text: int) -> Iterator[npt.NDArray[np.int64]]:
         """Documents of at least `min_tokens` tokens, in order, without their end-of-text. Shape [N] each.
 
-        Tokens before the first end-of-text are the rest of a document that begins elsewhere: left out.
-        Holds no more than the largest document, and a fixed piece of the stream, in memory.
+        Tokens before the first end-of-text are left out, because they belong to a document that begins elsewhere.
+        Memory holds no more than the largest document and a fixed piece of the stream.
         """
         start = None
         for end in self._boundaries(end_of_text):

@@ -1,8 +1,8 @@
-"""How many bytes of text tokens stand for: what bits per byte divide by, and what a manifest's counts are held against.
+"""How many bytes of text tokens stand for: the denominator of bits per byte, and the check of a manifest's counts.
 
-Exact for `bytes`, for `gpt2`, and for files whose tokens are bytes of the text as it is. Of other files it is the text that
-a token decodes to, alone and behind another: near the truth as long as tokens decode independently of one another, and as
-the file changes no text before it cuts it into tokens (normalizers, unknown words).
+The numbers are exact for `bytes`, for `gpt2`, and for files whose tokens are the bytes of the text. For other files they are
+the bytes of the text that a token decodes to, alone and after another token. That is nearly right as long as tokens decode
+independently of one another, and as the file changes no text before it cuts it into tokens (normalizers, unknown words).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class TokenBytes(NamedTuple):
     """UTF-8 bytes of the text that each token of a vocabulary stands for; 0 for the end of a text."""
 
     within_V: I64
-    """Of a token behind another one of its document."""
+    """Bytes of a token that follows another token of its document. Shape [V]."""
     first_V: I64
-    """Of a document's first token: some decoders drop the space before it."""
+    """Bytes of a token that is its document's first: some decoders drop the space before it. Shape [V]."""
     end_of_text: int
     exact: bool
-    """Whether those of a document's tokens add up to its bytes, whatever it says."""
+    """Whether the bytes of a document's tokens add up to the document's bytes, for any document."""
 
     def of(self, before: I64, tokens: I64) -> int:
         """Bytes of all `tokens`, given the token before each. Both of one shape, any.
@@ -44,10 +44,10 @@ class TokenBytes(NamedTuple):
 
 
 def token_bytes(given: str, manifest: Manifest) -> TokenBytes:
-    """What the tokens of a corpus stand for. Needs no network.
+    """Bytes of text of the tokens of a corpus. Needs no network.
 
     Args:
-        given: as `data.tokenizer`, that of the manifest.
+        given: the manifest's tokenizer, as `data.tokenizer`.
 
     Raises:
         DataError: the tokenizer's file can't be read, or lacks the manifest's end of text.

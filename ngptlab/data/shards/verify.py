@@ -31,15 +31,15 @@ from ngptlab.errors import DataError
 I64 = npt.NDArray[np.int64]
 NO_MANIFEST = "fetch or make it again; the first run with --data.source shards:DIR makes one beside shards that have none"
 REMEDY = "fetch or make it again"
-HASH_BYTES = 16  # of each held-out document, in memory: two that differ agree once in 2**128
+HASH_BYTES = 16  # of each held-out document, in memory: two different documents agree once in 2**128
 
 
 class Checked(NamedTuple):
-    """What was looked at in a folder where all is well."""
+    """What was checked in a folder without damage."""
 
     manifest: Manifest
     compared: dict[str, int]
-    """Documents by split; each was looked for in the other splits."""
+    """Number of documents of each split, all of which were looked for in the other splits."""
     unchecked: str
     """Why the manifest's bytes of text weren't counted; empty where they were."""
 
@@ -50,12 +50,12 @@ class _Counted(NamedTuple):
 
 
 def verify(folder: Path, *, vocabulary: str = "") -> Checked:
-    """Check the manifest, then every shard and what is counted in them, then that no document is in two splits.
+    """Check the manifest, then every shard and the counts of its content, then that no document is in two splits.
 
-    A shard's damage is named by its most telling sign: a wrong header before a wrong digest.
+    Of several signs of damage to a shard, the most telling is reported: a wrong header before a wrong digest.
 
     Args:
-        vocabulary: a tokenizer's file, as `data.tokenizer`, where the manifest is of one: bytes of text are counted with it.
+        vocabulary: a tokenizer's file, as `data.tokenizer`, where the manifest names one. Bytes of text are counted with it.
 
     Raises:
         DataError: the first damage found, in one line; the file is of another tokenizer.
@@ -71,7 +71,7 @@ def verify(folder: Path, *, vocabulary: str = "") -> Checked:
             problem = f"says {split.documents} documents for {name}, {documents} begin in its shards"
             raise damaged(path, problem, REMEDY)
         if not unchecked and text_bytes != split.text_bytes:
-            problem = f"says {split.text_bytes} bytes of text for {name}, its tokens are of {text_bytes}"
+            problem = f"says {split.text_bytes} bytes of text for {name}, its tokens stand for {text_bytes}"
             raise damaged(path, problem, REMEDY)
     return Checked(manifest, _check_overlap(folder, manifest), unchecked)
 
@@ -83,27 +83,27 @@ def _check_listing(path: Path, manifest: Manifest) -> None:
 
 
 def _counting(path: Path, manifest: Manifest, vocabulary: str) -> tuple[I64, str]:
-    """Bytes of text of each token, and why they say nothing, if so. Shape [V]."""
-    given = vocabulary or manifest.tokenizer
+    """Bytes of text of each token, [V], and why they can't be counted; empty where they can."""
+    name = vocabulary or manifest.tokenizer
     if vocabulary and tokenizer_name(vocabulary) != manifest.tokenizer:
         raise DataError(
             f"--tokenizer {vocabulary}: the shards hold tokens of {manifest.tokenizer}; give "
             f"{tokenizer_option(manifest.tokenizer)}"
         )
-    nothing = np.zeros(manifest.vocab_size, dtype=np.int64)
-    if given.startswith(FILE_NAME) and manifest.source != MADE_UP:
-        return nothing, f"that takes --tokenizer FILE, {tokenizer_option(manifest.tokenizer)}"
-    found = token_bytes(given, manifest)
-    if not found.exact:
-        return nothing, f"tokens of {manifest.tokenizer} stand for no certain number of bytes"
-    if len(found.within_V) != manifest.vocab_size or manifest.end_of_text >= manifest.vocab_size:
+    zeros_V = np.zeros(manifest.vocab_size, dtype=np.int64)
+    if name.startswith(FILE_NAME) and manifest.source != MADE_UP:
+        return zeros_V, f"that takes --tokenizer FILE, {tokenizer_option(manifest.tokenizer)}"
+    counts = token_bytes(name, manifest)
+    if not counts.exact:
+        return zeros_V, f"tokens of {manifest.tokenizer} stand for no fixed number of bytes"
+    if len(counts.within_V) != manifest.vocab_size or manifest.end_of_text >= manifest.vocab_size:
         problem = f"says {manifest.vocab_size} tokens and end of text {manifest.end_of_text} for {manifest.tokenizer}"
         raise damaged(path, problem, REMEDY)
-    return found.within_V, ""
+    return counts.within_V, ""
 
 
 def _check_shard(folder: Path, shard: Shard, manifest: Manifest, bytes_V: I64) -> _Counted:
-    """Check a file's content; gives what is counted in it."""
+    """Check a file's content; gives the counts of its documents and bytes of text."""
     path = folder / shard.file
     # Opening reads the header and compares it with the length. A missing file is named there too.
     stream = TokenStream([path])
@@ -126,7 +126,7 @@ def _check_shard(folder: Path, shard: Shard, manifest: Manifest, bytes_V: I64) -
 
 
 def _check_overlap(folder: Path, manifest: Manifest) -> dict[str, int]:
-    """Documents of each split looked up in those before it; the training split, the largest, comes last."""
+    """Look up the documents of each split in the splits before it. The training split, the largest, comes last."""
     seen: dict[bytes, str] = {}
     compared: dict[str, int] = {}
     for name in sorted(SPLITS, key=lambda split: split == "train"):

@@ -31,23 +31,23 @@ class WriterState(Frozen):
     shards: tuple[Shard, ...] = ()
     """Finished files."""
     tokens: int = 0
-    """Tokens in the file after them; 0: it isn't begun."""
+    """Tokens in the unfinished file after them; 0: it isn't begun."""
     max_token: int = 0
-    """The largest of those."""
+    """The largest token in the unfinished file."""
     sha256: str = ""
-    """Of those, as they are stored, without a header."""
+    """SHA-256 of the unfinished file's tokens as they are stored, without the header."""
 
 
 class ShardWriter:
     """Writes tokens into `{split}_000000.bin`, `{split}_000001.bin`, ..., all of `shard_tokens` but the last.
 
-    A context manager. Given the `state` of another one, it goes on from there in the same folder: what was written
-    later is written again. After it, `shards` has a record of each file, in order; no token, no file. A file is on
-    the disk (fsync) when its record is made. An exception leaves the last file without its count, which
-    `TokenStream` refuses.
+    A context manager. Given the `state` of another writer, it goes on from there in the same folder, and overwrites
+    what was written later. After it, `shards` has a record of each file, in order. Without tokens there is no file. A
+    file is on the disk (fsync) when its record is made. An exception leaves the last file without its count, and
+    `TokenStream` refuses that file.
 
     Raises:
-        DataError: on opening, if what `state` has written isn't there as it was written.
+        DataError: on opening, if a file of `state` is missing, or isn't as it was written.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class ShardWriter:
             self._take_up(state)
 
     def state(self) -> WriterState:
-        """Where the writer is. Everything before it is on the disk when this returns."""
+        """The writer's state. Everything written before is on the disk when this returns."""
         if self._file is None:
             return WriterState(shards=tuple(self.shards))
         with naming(self._path(), self._file_bytes()):
@@ -98,7 +98,8 @@ class ShardWriter:
         if kind is None:
             self._finish(self._file)
         else:
-            with contextlib.suppress(OSError):  # of a full disk, upon which it tries what is left once more
+            # Closing tries to write the rest once more, which fails on a full disk.
+            with contextlib.suppress(OSError):
                 self._file.close()
 
     def write(self, tokens: npt.NDArray[np.integer]) -> None:
@@ -126,7 +127,7 @@ class ShardWriter:
                 self._finish(file)
 
     def _take_up(self, state: WriterState) -> None:
-        """Hold what is there against what was written; changes no file."""
+        """Check that the files of `state` are as they were written. Changes no file."""
         for shard in state.shards:
             check_size(self._folder, shard, self._remedy)
             check_digest(self._folder, shard, self._remedy)
@@ -172,7 +173,7 @@ class ShardWriter:
         written, _ = _tokens_digest(path, size - HEADER_BYTES, self._remedy)
         if written.digest() != self._digest.digest():
             raise damaged(path, "holds other tokens than were written", self._remedy)
-        # Read again for the digest: the header comes first and its count was known last.
+        # The file is read again for its digest, because the header comes first but its count was known last.
         digest = file_sha256(path)
         self.shards.append(
             Shard(file=path.name, sha256=digest, bytes=size, tokens=self._tokens, max_token=self._max_token)
@@ -180,7 +181,7 @@ class ShardWriter:
 
 
 def _tokens_digest(path: Path, size: int, remedy: str) -> tuple[_Hash, int]:
-    """The digest of the first `size` bytes of tokens of an unfinished file, and how many there are of them.
+    """SHA-256 of the first `size` bytes of an unfinished file's tokens, and how many of these bytes there are.
 
     Raises:
         DataError: the file can't be read.

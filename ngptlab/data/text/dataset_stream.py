@@ -22,7 +22,7 @@ class DatasetStream:
 
     Args:
         place: `DATASET` or `DATASET:CONFIG`; DATASET is a repository on the Hub, or a folder here.
-        revision: branch, tag or commit; the commit that it means now is what is read. Empty: the newest.
+        revision: branch, tag or commit, resolved to a commit once. Empty: the newest commit.
 
     Raises:
         DataError: `datasets` isn't installed; the data set, its config, split or column isn't there, or there is no
@@ -61,7 +61,7 @@ class DatasetStream:
         return int(self._rows.num_shards)
 
     def fingerprint(self) -> str:
-        """The commit; of a folder, its path and its files' names, sizes and times of change."""
+        """Digest of the commit; for a folder, of its path and of its files' names, sizes and times of change."""
         records = [self._dataset, self._config, self._split, self._column, self._commit]
         if not self._commit:
             for file in sorted(path for path in Path(self._dataset).rglob("*") if path.is_file()):
@@ -77,7 +77,7 @@ class DatasetStream:
         while True:
             try:
                 row = next(rows, None)
-            except Exception as error:  # of whichever library reads the file
+            except Exception as error:  # any library may be the one that reads the file
                 self._fail(error)
             if row is None:
                 self._done = part + 1
@@ -87,11 +87,11 @@ class DatasetStream:
             yield from document(f"{part}:{number}", self._text, row, place)
 
     def share_read(self) -> float:
-        """See `Source`: by finished parts."""
+        """See `Source`; counts finished parts."""
         return self._done / self.num_parts
 
     def _check_folder(self) -> None:
-        """The library opens whatever has a fitting name, and waits for a FIFO for ever."""
+        """Refuse files that are not regular, because the library opens any of a fitting name and would wait for a FIFO."""
         for file in sorted(path for path in Path(self._dataset).rglob("*") if not path.is_dir()):
             try:
                 check_regular(file)
@@ -116,7 +116,7 @@ class DatasetStream:
         try:
             info = HfApi().dataset_info(self._dataset, revision=revision or None, timeout=ANSWER_SECONDS)
             return str(info.sha)
-        except Exception as error:  # of the Hub's client or of what it is made of
+        except Exception as error:  # of the Hub's client or of a library below it
             self._fail(error)
 
     def _load(self) -> Any:
@@ -142,7 +142,7 @@ class DatasetStream:
 
 
 def stream_rows(dataset: str, *, config: str = "", split: str, revision: str, what: str) -> Any:
-    """The rows of one split, as the library streams them. Its errors come as they are.
+    """The rows of one split, as the library streams them. Its errors are passed on unchanged.
 
     Args:
         config, revision: empty: the only config, the newest commit.

@@ -36,7 +36,7 @@ class Files:
 
     Args:
         place: a file or folder; none: the standard library.
-        column: of tables and lines.
+        column: column of tables, or key of JSON lines, that holds the text.
 
     Raises:
         DataError: the place is missing or has no matching file. Reading raises it where a file can't be read or
@@ -63,8 +63,8 @@ class Files:
     def fingerprint(self) -> str:
         """A cheap digest of the root, and of its files' names, sizes and times of change; reads no content.
 
-        The root is in it because names, sizes and times alone may agree by chance, as where an archive sets all
-        times alike.
+        The root is in it because names, sizes and times alone may agree by chance, for example where an archive sets
+        all times alike.
         """
         records = ["stdlib" if self._stdlib else "text", str(self._root.resolve())]
         if self._stdlib:
@@ -87,12 +87,12 @@ class Files:
             raise _unreadable(file, error) from None
 
     def share_read(self) -> float:
-        """See `Source`: by bytes."""
+        """See `Source`; counts bytes."""
         return (self._starts[self._part] + self._bytes_read) / max(1, self._starts[-1])
 
     @functools.cached_property
     def _starts(self) -> list[int]:
-        """Bytes before each file, and of all."""
+        """Bytes of all files before each file, then the bytes of all files."""
         return list(accumulate((_stat(file).st_size for file in self._files), initial=0))
 
     def _told(self, num_bytes: int) -> None:
@@ -156,7 +156,7 @@ def _stat(file: Path) -> os.stat_result:
 
 
 def _raise(error: OSError) -> None:
-    """For `os.walk`, which by itself passes over a folder that it can't list."""
+    """Handler for `os.walk`, which without one passes over a folder that it can't list."""
     raise error
 
 

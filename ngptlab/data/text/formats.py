@@ -48,13 +48,13 @@ KINDS = " ".join(SUFFIXES)
 
 TEXT_COLUMN = "text"
 DOCUMENT_BYTES = 256 << 20
-"""Most that a document, or a line with one, may have. It is held whole, and its tokens are some ten times as large."""
+"""Bytes of the largest document, or line with one. It is held in memory whole, and its tokens take some ten times as much."""
 READ_BYTES = 1 << 20
 ZST_READ_BYTES = 256  # which unpack to 8 MiB at most: 64 blocks of 4 bytes, each 128 KiB of one letter
 ROWS = 256  # of a table at a time, at most
-ROWS_BYTES = 64 << 20  # and so much text in them, but for a single one
+ROWS_BYTES = 64 << 20  # of text in the rows read at a time, at most, unless a single row has more
 MOST_UNPACKED = 100
-"""Times the size of a table's column that it may unpack to, where that is more than a document: text packs 10 times at best."""
+"""Largest ratio of unpacked to packed size of a column that holds more than a document. Text has a ratio of 10 at best."""
 COLUMN_ADVICE = (
     "name one with --column, an option of `ngptlab data prepare`; a run reads the shards that it makes, "
     "--data.source shards:DIR"
@@ -72,7 +72,7 @@ class Document(NamedTuple):
     text: str
     """Unicode that UTF-8 can encode."""
     fault: str = ""
-    """Why there is no text, with file and line, where this document can't be used and those after it can."""
+    """Why this document can't be used, with file and line; empty where it can. Documents after it can be used all the same."""
 
 
 class Unusable(Exception):
@@ -80,7 +80,7 @@ class Unusable(Exception):
 
 
 def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
-    """Whether a file's name ends so, in small letters or large."""
+    """Whether a file's name ends in one of the suffixes, in upper or lower case."""
     return path.name.lower().endswith(suffixes)
 
 
@@ -90,8 +90,8 @@ def read_file(file: Path, name: str, column: str, told: Told, errors: str = "str
     A line or a row whose text is null is no document.
 
     Args:
-        name: of the file, as documents shall have it.
-        column: of tables and of lines; other files have none.
+        name: the file's name, with which the names of its documents begin.
+        column: column of tables, or key of JSON lines, that holds the text; other files have none.
         errors: how a whole file is decoded, as for `bytes.decode`.
 
     Raises:
@@ -164,7 +164,7 @@ def _read_rows(file: Path, name: str, column: str, told: Told) -> Iterator[Docum
 
 
 def _rows_at_once(group: pyarrow.RowGroupMetaData, column: str, file: Path) -> int:
-    """So many that they can't hold more than `ROWS_BYTES`: a table may name one long text in every row.
+    """Number of rows to read at once, so few that they hold at most `ROWS_BYTES`: one long text may be in every row.
 
     Raises:
         DataError: the column unpacks to more than any text does.
@@ -246,7 +246,7 @@ def _text_of(line: bytes | None, column: str, place: str) -> str | None:
 
 
 def valid(text: str, what: str) -> str:
-    """The text.
+    """The text, if UTF-8 can encode it.
 
     Raises:
         Unusable: UTF-8 can't encode it.
@@ -296,8 +296,9 @@ def _decompressed(file: Path, told: Told) -> Iterator[bytes]:
 
 
 def _split(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
-    """Lines without their ends; None in place of one that is longer than a document may be, of which nothing is held."""
-    pending: list[bytes] = []  # joined once a line, so that a line over many chunks costs linear time
+    """Lines without their ends; None in place of a line longer than a document may be, which is not kept in memory."""
+    # Parts of a line are joined once, so that a line over many chunks costs linear time.
+    pending: list[bytes] = []
     size = 0
     for chunk in chunks:
         for number, part in enumerate(chunk.split(b"\n")):

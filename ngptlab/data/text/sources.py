@@ -23,7 +23,7 @@ class Source(Protocol):
 
     @property
     def label(self) -> str:
-        """What manifests call it: the same on every machine."""
+        """Name of the source in manifests, the same on every machine."""
         ...
 
     @property
@@ -32,9 +32,9 @@ class Source(Protocol):
         ...
 
     def read(self, part: int) -> Iterator[Document]:
-        """The documents of a part, always the same in the same order, those that can't be used with their `fault`.
+        """The documents of a part, always the same in the same order. One that can't be used has a `fault`.
 
-        Holds one of them in memory at a time. Where the text is null there is no document.
+        Holds one document in memory at a time. A null text is no document.
 
         Raises:
             DataError: the part can't be read or holds no text.
@@ -42,7 +42,7 @@ class Source(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """A digest that is found without reading the text; while it stays the same, so does a tokenization.
+        """A digest that is found without reading the text. While it stays the same, so do the tokens of the text.
 
         Raises:
             DataError: the source is gone.
@@ -50,7 +50,7 @@ class Source(Protocol):
         ...
 
     def share_read(self) -> float:
-        """How much of the source lies before the place that the latest `read` has come to, from 0 to 1; an estimate."""
+        """Fraction of the source, 0 to 1, that lies before the place that the latest `read` has reached; an estimate."""
         ...
 
 
@@ -58,8 +58,8 @@ def find(source: str, *, column: str = TEXT_COLUMN, split: str = "", revision: s
     """The source of that name: `stdlib`, `text:PATH` or `hf:DATASET[:CONFIG]`.
 
     Args:
-        column: of tables and lines, where the text is.
-        split, revision: of a data set; empty: `train`, and the newest commit.
+        column: column of tables, or key of JSON lines, that holds the text.
+        split, revision: split and revision of a data set. Empty: `train` and the newest commit.
 
     Raises:
         DataError: the name is unknown; the place is missing or has no matching file; or as for `DatasetStream`.

@@ -9,17 +9,17 @@ from ngptlab.errors import DataError, nearest
 
 FILE_SUFFIX = ".json"
 UNKNOWN = "unknown"
-"""As `data.tokenizer`: that of a model imported without one."""
+"""`data.tokenizer` of a model that was imported without its tokenizer."""
 
 
 def tokenizer(given: str, end_of_text: str = "") -> Tokenizer:
     """The tokenizer of `data.tokenizer`: `bytes`; `gpt2`, whose vocabulary tiktoken fetches once; or a `.json` file.
 
     Args:
-        end_of_text: the token of a file that stands before documents; empty: a known one is looked for.
+        end_of_text: for a file, the token before every document. Empty: the one of `KNOWN_ENDS` that the file has.
 
     Raises:
-        DataError: the name is unknown, the file is of no use, or the vocabulary is neither cached nor to be had from
+        DataError: the name is unknown, the file can't be used, or the vocabulary is neither cached nor to be had from
             the network.
     """
     if given.endswith(FILE_SUFFIX):
@@ -50,16 +50,16 @@ def tokenizer_name(given: str) -> str:
 
 
 def tokenizer_option(name: str) -> str:
-    """What a user gives as `data.tokenizer` for the tokenizer that manifests call so."""
+    """What a user gives as `data.tokenizer` for the tokenizer of this name in manifests."""
     digits = name.removeprefix(FILE_NAME)
     return name if digits == name else f"the tokenizer.json whose SHA-256 begins with {digits}"
 
 
 def check_vocabulary(name: str, needed: int, vocab_size: int) -> None:
-    """Hold a tokenizer's number of tokens against a model's.
+    """Check that a model's vocabulary has room for a tokenizer's tokens.
 
     Raises:
-        DataError: the model has fewer.
+        DataError: the model's vocabulary is smaller.
     """
     if needed > vocab_size:
         raise DataError(

@@ -7,22 +7,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 Spelling = Literal["bytes", "pieces", "whole"]
-"""`bytes`: tokens stand for bytes, and the text is what UTF-8 makes of all of them. `pieces`: a token has a text of its own,
-but for being the first or the last, and byte tokens in a row are read as one. `whole`: any token may change any other's text.
+"""`bytes`: each token stands for bytes, and the text is all of them decoded as UTF-8. `pieces`: each token has a text of its
+own, which may depend on whether it is the first or the last, and byte tokens in a row are decoded together. `whole`: any token
+may change the text of any other.
 """
 
 BYTE_TOKEN = re.compile("<0x(?:[0-9A-Fa-f]{2}|\\+[0-9A-Fa-f])>")
-"""What the library's ByteFallback takes for a byte."""
+"""Tokens that the library's ByteFallback takes for bytes."""
 
 
 def spelling(decoder: Mapping[str, Any] | None, marker: str) -> Spelling:
-    """Of a file's `decoder`. Without one, the library puts a space between any two tokens.
+    """The spelling of tokens under a file's `decoder`. Without one, the library puts a space between any two tokens.
 
-    The text of `marker`, the end of text, must not depend on being the last; else it is no measure for others.
+    The text of `marker`, the end of text, must not depend on whether it is the last token, because the texts of other tokens
+    are found with its help (detokenize.py).
 
     The library hands a list of strings from stage to stage. Up to a `Fuse`, each stage but ByteFallback turns one string into
-    one, by what it is and by whether it is the first or the last. After it there is one string, and what looks for more than
-    a character of it, or cuts it at its end, sees over the ends of tokens.
+    one string, by its content and by whether it is the first or the last. After a `Fuse` there is one string. A stage that then
+    looks for more than one character, or cuts the string at its end, looks beyond the ends of tokens.
     """
     stages = list(_stages(decoder))
     if [stage["type"] for stage in stages] == ["ByteLevel"]:
@@ -35,7 +37,7 @@ def spelling(decoder: Mapping[str, Any] | None, marker: str) -> Spelling:
 
 
 def byte_letters() -> list[str]:
-    """GPT-2's letter for each byte value: printable ones stand for themselves, the others for letters from U+0100 on."""
+    """GPT-2's letter for each byte value: printable bytes are their own letters, the others get letters from U+0100 on."""
     own = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = iter(range(0x100, 0x200))
     return [chr(byte) if byte in own else chr(next(others)) for byte in range(256)]
@@ -56,9 +58,9 @@ def _fused(stages: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _keeps_apart(stage: Mapping[str, Any], before: Sequence[Mapping[str, Any]], marker: str) -> bool:
-    """Whether no string's outcome depends on another string, but for byte tokens in a row."""
+    """Whether the stage turns each string into one that depends on no other string, except for byte tokens in a row."""
     if stage["type"] == "ByteFallback":
-        # What comes before must not make byte tokens of others.
+        # Earlier stages must not turn other tokens into byte tokens.
         return all(_makes_spaces(earlier) for earlier in before)
     if stage["type"] == "BPEDecoder":
         return stage["suffix"] not in marker and all(earlier["type"] == "ByteFallback" for earlier in before)
@@ -66,7 +68,7 @@ def _keeps_apart(stage: Mapping[str, Any], before: Sequence[Mapping[str, Any]], 
 
 
 def _keeps_whole(stage: Mapping[str, Any]) -> bool:
-    """Whether it acts on the text as it would on its tokens, but for the text's beginning."""
+    """Whether the stage does to the whole text what it would do to each token, except at the text's beginning."""
     if stage["type"] == "Replace":
         return len(stage["pattern"].get("String", "")) == 1
     return stage["type"] == "Fuse" or (stage["type"] == "Strip" and not stage["stop"])

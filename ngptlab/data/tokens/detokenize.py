@@ -1,4 +1,4 @@
-"""Tokens to text as they come: what is given, joined, is the text of all tokens."""
+"""Tokens to text as they come. The pieces of text, joined, are the text of all tokens."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ REPLACEMENT = "\ufffd"
 
 
 class Detokenizer(Protocol):
-    """The text of tokens after a prompt. The pieces that it gives, joined, are what they add to the prompt's own text."""
+    """Turns the tokens after a prompt into pieces of text, which, joined, are what the tokens add to the prompt's text."""
 
     def add(self, token: int) -> str:
-        """What the token adds to the text, as far as no later token can change it.
+        """The text that is certain after this token, because no later token can change it, and was not given before.
 
         Raises:
             DataError: the token is outside the vocabulary.
@@ -24,15 +24,15 @@ class Detokenizer(Protocol):
         ...
 
     def end(self) -> str:
-        """What was held back."""
+        """The text that was held back."""
         ...
 
 
 def detokenizer(vocabulary: Tokenizer, prompt: Sequence[int]) -> Detokenizer:
-    """One that begins after `prompt`, at least one token: many a decoder drops a space before the very first.
+    """A detokenizer that begins after `prompt`. That has at least one token, because many decoders drop the first space.
 
-    A token costs the same however long the text is. Only where a tokenizer's decoder looks at the text as a whole, nothing
-    is sure before the end, and all of it comes then.
+    A token costs the same however long the text is. But where a tokenizer's decoder looks at the text as a whole, nothing is
+    certain before the end, and all text comes then.
     """
     assert len(prompt), "a document begins with its end of text"
     if vocabulary.spelling == "bytes":
@@ -44,15 +44,15 @@ def detokenizer(vocabulary: Tokenizer, prompt: Sequence[int]) -> Detokenizer:
 
 
 class _Bytes:
-    """A character is given with its last byte."""
+    """Gives each character with its last byte."""
 
     def __init__(self, vocabulary: Tokenizer, prompt: Sequence[int]) -> None:
         self._bytes_of = vocabulary.bytes_of
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for token in prompt:
             self._decoder.decode(self._bytes_of(token))
-        self._shown = bool(self._decoder.getstate()[0])
-        """Whether the prompt ends within a character, for which its text has a U+FFFD."""
+        self._prompt_is_cut = bool(self._decoder.getstate()[0])
+        """Whether the prompt ends within a character, in whose place the prompt's text has a U+FFFD."""
 
     def add(self, token: int) -> str:
         return self._new(self._decoder.decode(self._bytes_of(token)))
@@ -61,17 +61,17 @@ class _Bytes:
         return self._new(self._decoder.decode(b"", final=True))
 
     def _new(self, text: str) -> str:
-        if text and self._shown:
-            self._shown = False
+        if text and self._prompt_is_cut:
+            self._prompt_is_cut = False
             return text.removeprefix(REPLACEMENT)
         return text
 
 
 class _Pieces:
-    """The text is one of segments: a token, or all byte tokens in a row, because one that fits not spoils them all.
+    """Gives text by segments. A segment is one token, or all byte tokens in a row, because one wrong byte spoils the row.
 
-    A segment's text depends on nothing but whether it is the first of all, which none is here, or the last. It is told by
-    decoding it between two ends of text, or after one.
+    The text of a segment depends only on whether it is the first of all segments, which none is here, or the last. It is found
+    by decoding the segment between two end-of-text tokens, or after one.
     """
 
     def __init__(self, vocabulary: FileTokenizer, prompt: Sequence[int]) -> None:
@@ -81,26 +81,26 @@ class _Pieces:
         self._segment: list[int] = []
         for token in prompt:
             self._begin_or_extend(token)
-        self._of_prompt = len(self._segment)
-        """Tokens of the segment that are the prompt's."""
-        self._given = self._as_last(self._segment)
-        """Of the segment's text."""
+        self._prompt_tokens = len(self._segment)
+        """Number of the segment's tokens that belong to the prompt."""
+        self._given_text = self._as_last(self._segment)
+        """The part of the segment's text that was given."""
 
     def add(self, token: int) -> str:
-        held = self._segment
+        segment = self._segment
         if not self._begin_or_extend(token):
             return ""
-        rest = self._rest(held, self._as_inner)
-        self._of_prompt, self._given = 0, ""
+        rest = self._rest(segment, self._as_inner)
+        self._prompt_tokens, self._given_text = 0, ""
         if not self._vocabulary.is_byte(token):
-            self._given = _common(self._as_inner(self._segment), self._as_last(self._segment))
-        return rest + self._given
+            self._given_text = _common(self._as_inner(self._segment), self._as_last(self._segment))
+        return rest + self._given_text
 
     def end(self) -> str:
         return self._rest(self._segment, self._as_last)
 
     def _begin_or_extend(self, token: int) -> bool:
-        """Whether it begins a segment."""
+        """Take a token; gives whether it begins a segment."""
         if not self._vocabulary.has_text(token):
             return False
         if self._segment and self._vocabulary.is_byte(token) and self._vocabulary.is_byte(self._segment[-1]):
@@ -111,10 +111,10 @@ class _Pieces:
 
     def _rest(self, segment: Sequence[int], text_of: Callable[[Sequence[int]], str]) -> str:
         text = text_of(segment)
-        if text.startswith(self._given):
-            return text[len(self._given) :]
-        # Bytes spoil the prompt's last ones, which are on the page already.
-        return text_of(segment[self._of_prompt :])
+        if text.startswith(self._given_text):
+            return text[len(self._given_text) :]
+        # New bytes spoil the prompt's last bytes, whose text has been shown already.
+        return text_of(segment[self._prompt_tokens :])
 
     def _as_inner(self, segment: Sequence[int]) -> str:
         text = self._vocabulary.decode([*self._end, *segment, *self._end])
@@ -125,13 +125,13 @@ class _Pieces:
 
 
 def _common(a: str, b: str) -> str:
-    """What both begin with."""
+    """The longest beginning of both."""
     length = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
     return a[:length]
 
 
 class _Whole:
-    """All text comes at the end."""
+    """Gives all text at the end."""
 
     def __init__(self, vocabulary: Tokenizer, prompt: Sequence[int]) -> None:
         self._vocabulary, self._prompt = vocabulary, list(prompt)
@@ -142,8 +142,8 @@ class _Whole:
         return ""
 
     def end(self) -> str:
-        text, known = (
+        text, before = (
             self._vocabulary.decode(tokens) for tokens in (self._prompt + self._tokens, self._prompt)
         )
-        # A token may change the prompt's text, which is on the page already.
-        return text[len(known) :] if text.startswith(known) else self._vocabulary.decode(self._tokens)
+        # A token may change the prompt's text, which has been shown already.
+        return text[len(before) :] if text.startswith(before) else self._vocabulary.decode(self._tokens)

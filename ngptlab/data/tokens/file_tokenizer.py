@@ -26,29 +26,29 @@ if TYPE_CHECKING:
     import tokenizers
 
 FILE_NAME = "tokenizers:"
-"""Begins the name of a file's tokenizer in manifests."""
+"""Prefix of a file tokenizer's name in manifests."""
 NAME_DIGITS = 16
 NO_FILE = "is no file of the tokenizers library"
-FILE_BYTES = 256 << 20  # the largest in use have 40 million
+FILE_BYTES = 256 << 20  # the largest files in use have 40 million bytes
 KNOWN_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]")
 BYTE_STEPS = {"ByteLevel", "Sequence", "Split", "Digits", "Punctuation"}
-"""Steps before the cut into tokens that leave every byte where it is."""
+"""Steps before the text is cut into tokens that leave every byte where it is."""
 OFF = ("padding", "truncation", "post_processor")
-"""Fields of a file that cut a text or put tokens around it; `encode` goes without them."""
+"""Fields of a file that cut a text or put tokens around it; `encode` ignores them."""
 LETTERS = {letter: byte for byte, letter in enumerate(byte_letters())}
 MOST_TOKENS = 2**24
-"""Tables of a vocabulary take 8 bytes a token; the largest of published ones have a million tokens."""
+"""Largest vocabulary. Tables take 8 bytes for each token; the largest published vocabularies have a million tokens."""
 
 
 class FileTokenizer(Tokenizer):
     """A tokenizer as a file describes it.
 
-    What its normalizer or its unknown token lose is lost: `decode(encode(text)) == text` holds where it holds for the
-    file. Markers in a text are plain text, padding, truncation and the file's own begin and end tokens are off.
+    `decode(encode(text)) == text` holds as far as the file's normalizer and unknown token lose nothing. Markers in a text are
+    plain text. Padding, truncation and the file's own begin and end tokens are off.
 
     Raises:
-        DataError: the file can't be read, may make a text many times as long, has no tokens or lacks the one that it has for
-            unknown words, its tokens are numbered too high, or no end-of-text token is found in it.
+        DataError: the file can't be read, or may make a text many times as long; its vocabulary is empty, too large, or lacks
+            the token for unknown words; no end-of-text token is found in it.
     """
 
     def __init__(self, file: str, end_of_text: str | int = "") -> None:
@@ -69,18 +69,18 @@ class FileTokenizer(Tokenizer):
         """How `end_of_text` is written."""
         self.end_of_text = vocabulary[self.marker]
         self.of_bytes = _of_bytes(self._fields, vocabulary)
-        """Whether tokens are made of bytes, and of exactly those of the text."""
+        """Whether tokens stand for bytes, and the tokens of a text for exactly its bytes."""
 
     def encode(self, text: str) -> Tokens:
         """Tokens of a text, none of them `end_of_text`.
 
         Raises:
-            DataError: the tokenizer takes a part of the text for its end-of-text token, whatever is done.
+            DataError: the tokenizer takes a part of the text for its end-of-text token, however the text is cut.
         """
         ids = self._ids(text)
         if not (ids == self.end_of_text).any():
             return ids
-        # Some vocabularies hold the marker as an ordinary piece of text. Cut inside, it is none.
+        # Some vocabularies hold the marker as an ordinary piece of text. So the text is cut inside each marker.
         first, rest = self.marker[:1], self.marker[1:]
         parts = text.split(self.marker)
         pieces = [parts[0] + first, *(rest + part + first for part in parts[1:-1]), rest + parts[-1]]
@@ -93,7 +93,7 @@ class FileTokenizer(Tokenizer):
         return ids
 
     def encode_documents(self, texts: Sequence[str]) -> Tokens:
-        """See `Tokenizer.encode_documents`; one call for them all, for between calls threads wait for the interpreter.
+        """See `Tokenizer.encode_documents`; one call for all texts, because threads wait for the interpreter between calls.
 
         Raises:
             DataError: as for `encode`.
@@ -105,50 +105,50 @@ class FileTokenizer(Tokenizer):
         return np.concatenate(pieces)
 
     def copy(self) -> FileTokenizer:
-        """See `Tokenizer.copy`; the library's own cache of words is not asked while another thread is at it."""
+        """See `Tokenizer.copy`; the library does without its cache of words while another thread uses it."""
         other = copy.copy(self)
         other._tokenizer = _parse(json.dumps(self._fields).encode(), self.name)
         return other
 
     def text(self) -> str:
-        """The file less what is off here: another reader's default gives the same tokens."""
+        """The file without the fields in `OFF`, so that another reader gets the same tokens by default."""
         return json.dumps(self._fields | dict.fromkeys(OFF), ensure_ascii=False) + "\n"
 
     def byte_lengths(self) -> npt.NDArray[np.int64]:
         """See `Tokenizer.byte_lengths`.
 
         Raises:
-            DataError: the tokens are not of bytes, so a token stands for no certain number of them.
+            DataError: the tokens don't stand for bytes, so a token has no fixed number of bytes.
         """
         if not self.of_bytes:
             raise DataError(
-                f"{self.name}: its tokens stand for no certain number of bytes, so shards without a manifest can't be "
+                f"{self.name}: its tokens stand for no fixed number of bytes, so shards without a manifest can't be "
                 "measured in bytes; make them with `ngptlab data prepare`, or give a byte-level tokenizer"
             )
         return self.text_lengths()[0]
 
     def text_lengths(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """UTF-8 bytes of the text that each token decodes to, behind another one and as the first of a document.
+        """UTF-8 bytes of the text that each token decodes to: after another token, and as the first of a document.
 
-        0 for `end_of_text`. Shape [V] each. What each token decodes to by itself: shards/token_bytes.py has where that is exact.
+        0 for `end_of_text`. Shape [V] each. Tokens are decoded one by one; shards/token_bytes.py says where that is exact.
         """
         if _decoder_kinds(self._fields) & {"ByteLevel"}:
-            within_V = first_V = self._letters()
+            within_V = first_V = self._byte_level_lengths()
         else:
-            within_V, first_V = self._decoded()
+            within_V, first_V = self._decoded_lengths()
         within_V[self.end_of_text] = first_V[self.end_of_text] = 0
         return within_V, first_V
 
-    def _letters(self) -> npt.NDArray[np.int64]:
-        """Of byte-level tokens: they are written with one character a byte; an added token is written as it is."""
+    def _byte_level_lengths(self) -> npt.NDArray[np.int64]:
+        """Bytes of byte-level tokens. They are written with one character for each byte, an added token as it is."""
         added = self._tokenizer.get_added_tokens_decoder()
         lengths_V = np.zeros(self.vocab_size, dtype=np.int64)
         for token, number in self._tokenizer.get_vocab(with_added_tokens=True).items():
             lengths_V[number] = len(token.encode()) if number in added else len(token)
         return lengths_V
 
-    def _decoded(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Of other tokens: what the decoder makes of one alone, and what a second one adds to it."""
+    def _decoded_lengths(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Bytes of other tokens: of the text that a second copy of the token adds, and of the text of one alone."""
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         numbers = sorted(vocabulary.values())
         once, twice = (
@@ -167,16 +167,16 @@ class FileTokenizer(Tokenizer):
     @functools.cached_property
     def spelling(self) -> Spelling:
         """See `Tokenizer.spelling`."""
-        found = spelling(self._fields.get("decoder"), self.marker)
-        if found != "pieces":
-            return found
+        by_decoder = spelling(self._fields.get("decoder"), self.marker)
+        if by_decoder != "pieces":
+            return by_decoder
         one, two, three = (self.decode([self.end_of_text] * count) for count in (1, 2, 3))
-        # Texts are told by what is between ends of text, which must be the same wherever one stands.
-        even = one and two.startswith(one) and three == two + two[len(one) :]
-        return "pieces" if even and not self.is_byte(self.end_of_text) else "whole"
+        # Texts are cut out from between two end-of-text tokens, whose own texts must be the same wherever they stand.
+        same = one and two.startswith(one) and three == two + two[len(one) :]
+        return "pieces" if same and not self.is_byte(self.end_of_text) else "whole"
 
     def bytes_of(self, token: int) -> bytes:
-        """See `Tokenizer.bytes_of`; none for a number without a token."""
+        """See `Tokenizer.bytes_of`; no bytes for a number without a token."""
         (number,) = checked_tokens([token], self)
         piece = self._tokenizer.id_to_token(number) or ""
         if any(letter not in LETTERS for letter in piece):
@@ -199,7 +199,7 @@ class FileTokenizer(Tokenizer):
         """See `Tokenizer.decode`; `end_of_text` becomes its own marker.
 
         Raises:
-            DataError: as `Tokenizer.decode`, or the library breaks down on the tokens.
+            DataError: as `Tokenizer.decode`, or the library fails on the tokens.
         """
         tokens = checked_tokens(ids, self)
         with _explaining(f"{self.name}: can't decode {len(tokens)} tokens", "; mend the file's decoder"):
@@ -209,7 +209,7 @@ class FileTokenizer(Tokenizer):
         return self._all_ids([text])[0]
 
     def _all_ids(self, texts: Sequence[str]) -> list[Tokens]:
-        # The `fast` call leaves out each token's place in the text, which nobody asks for here.
+        # The `fast` call leaves out each token's place in the text, which is not needed here.
         size = sum(map(len, texts))
         with _explaining(f"{self.name}: can't encode a text of {size:,} characters"):
             encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -254,7 +254,7 @@ def _fields(raw: bytes, file: str) -> dict[str, Any]:
 def _parse(raw: bytes, file: str) -> tokenizers.Tokenizer:
     import tokenizers  # late: only such files need it
 
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # how many threads there are is up to --workers
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # --workers sets the number of threads
     with _explaining(f"data.tokenizer {file}: {NO_FILE}", "; give a tokenizer.json"):
         tokenizer = tokenizers.Tokenizer.from_str(raw.decode("utf-8-sig"))
     tokenizer.no_truncation()
@@ -265,10 +265,10 @@ def _parse(raw: bytes, file: str) -> tokenizers.Tokenizer:
 
 @contextlib.contextmanager
 def _explaining(what: str, advice: str = "") -> Iterator[None]:
-    """Around a call of the library. It raises nothing more special than `Exception`, and panics that are none.
+    """Explains errors of a library call. The library raises plain `Exception`, and panics, which are no `Exception`.
 
     Raises:
-        DataError: it raised something.
+        DataError: the call raised an error.
     """
     try:
         yield
@@ -280,7 +280,7 @@ def _explaining(what: str, advice: str = "") -> Iterator[None]:
 
 
 def _check_unknown(own: dict[str, int], fields: dict[str, Any], file: str) -> None:
-    """Hold a model's vocabulary against the token that it has for what it doesn't know."""
+    """Check that a model's vocabulary is not empty, and holds its token for unknown words."""
     if not own:
         raise DataError(f"{file}: its vocabulary is empty; give a tokenizer.json that was trained")
     unknown = (fields.get("model") or {}).get("unk_token")
@@ -290,31 +290,32 @@ def _check_unknown(own: dict[str, int], fields: dict[str, Any], file: str) -> No
         )
 
 
-def _find_end(vocabulary: dict[str, int], given: str | int, file: str) -> str:
-    if isinstance(given, int):
-        token = next((token for token, number in vocabulary.items() if number == given), None)
+def _find_end(vocabulary: dict[str, int], end_of_text: str | int, file: str) -> str:
+    """The end-of-text token as it is written: the one of this text or number or, for an empty text, the usual one."""
+    if isinstance(end_of_text, int):
+        token = next((token for token, number in vocabulary.items() if number == end_of_text), None)
         if token is None:
-            raise DataError(f"{file}: has no token {given}, with which documents begin in the shards")
+            raise DataError(f"{file}: has no token {end_of_text}, with which documents begin in the shards")
         return token
-    if given:
-        if given not in vocabulary:
-            raise DataError(f"{file}: has no token {given!r}; give another end-of-text token")
-        return given
-    found = [token for token in KNOWN_ENDS if token in vocabulary]
-    if len(found) != 1:
-        those = (
-            f"several end-of-text tokens ({', '.join(found)})"
-            if found
+    if end_of_text:
+        if end_of_text not in vocabulary:
+            raise DataError(f"{file}: has no token {end_of_text!r}; give another end-of-text token")
+        return end_of_text
+    usual = [token for token in KNOWN_ENDS if token in vocabulary]
+    if len(usual) != 1:
+        which = (
+            f"several end-of-text tokens ({', '.join(usual)})"
+            if usual
             else "no end-of-text token that is known"
         )
         raise DataError(
-            f"{file}: has {those}; name one with --data.end-of-text (of `data prepare`: --end-of-text), e.g. {KNOWN_ENDS[0]}"
+            f"{file}: has {which}; name one with --data.end-of-text (of `data prepare`: --end-of-text), e.g. {KNOWN_ENDS[0]}"
         )
-    return found[0]
+    return usual[0]
 
 
 def _of_bytes(fields: dict[str, Any], vocabulary: dict[str, int]) -> bool:
-    """Whether tokens are made of bytes, and of exactly those of the text."""
+    """Whether tokens stand for bytes, and the tokens of a text for exactly its bytes."""
     from tokenizers import pre_tokenizers  # late, as in `_parse`
 
     decoder = fields.get("decoder") or {}
@@ -335,6 +336,6 @@ def _of_bytes(fields: dict[str, Any], vocabulary: dict[str, int]) -> bool:
 
 
 def _decoder_kinds(fields: dict[str, Any]) -> set[str]:
-    """The decoder, or the decoders that it is a sequence of."""
+    """Types of the decoder and, if it is a sequence, of its parts."""
     decoder = fields.get("decoder") or {}
     return {str(part.get("type")) for part in (decoder, *decoder.get("decoders", ()))}

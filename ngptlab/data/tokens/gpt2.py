@@ -29,7 +29,7 @@ class Gpt2Tokenizer(Tokenizer):
     vocab_size = 50257
     end_of_text = 50256
     longest = 128
-    """Most bytes of a token."""
+    """Bytes of the longest token."""
     spelling: Spelling = "bytes"
 
     def __init__(self, encoding: tiktoken.Encoding) -> None:
@@ -51,23 +51,23 @@ class Gpt2Tokenizer(Tokenizer):
             ) from None
 
     def encode_documents(self, texts: Sequence[str]) -> Tokens:
-        """See `Tokenizer.encode_documents`; one call for them all, for between calls threads wait for the interpreter.
+        """See `Tokenizer.encode_documents`; one call for all texts, because threads wait for the interpreter between calls.
 
         Raises:
             DataError: as for `encode`.
         """
-        if any(END_OF_TEXT in text for text in texts):  # there it is text
+        if any(END_OF_TEXT in text for text in texts):  # in a text, the marker is plain text
             return super().encode_documents(texts)
-        # No end of a text makes another marker with the marker after it: its first character is nowhere else in it.
+        # The end of a text and the marker after it form no further marker: its first character occurs in it only once.
         joined = "".join(END_OF_TEXT + text for text in texts)
         try:
             ids = self._encoding.encode_to_numpy(joined, allowed_special={END_OF_TEXT}, disallowed_special=())
         except ValueError:
-            return super().encode_documents(texts)  # which tells the text
+            return super().encode_documents(texts)  # one text at a time, so that the error is about one text
         return ids.astype(np.uint16)
 
     def copy(self) -> Gpt2Tokenizer:
-        """See `Tokenizer.copy`; the first thread to use an encoding's regular expression has it, others take turns."""
+        """See `Tokenizer.copy`; the first thread to use an encoding's regular expression owns it, others take turns."""
         import tiktoken
 
         mine = self._encoding
@@ -98,7 +98,7 @@ class Gpt2Tokenizer(Tokenizer):
 
 
 def gpt2_lengths() -> npt.NDArray[np.int64]:
-    """`byte_lengths` of GPT-2's tokens, from a table of our own: training on shards needs no vocabulary otherwise."""
+    """`byte_lengths` of GPT-2's tokens, from a table of our own, because training on shards needs no vocabulary besides."""
     lengths = disk.read_text(GPT2_LENGTHS).replace("\n", "")
     return np.array([ord(letter) - ord("0") for letter in lengths] + [0])
 
@@ -114,10 +114,8 @@ def gpt2_encoding() -> tiktoken.Encoding:
     _check_cache()
     try:
         return tiktoken.get_encoding("gpt2")
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # requests' errors are OSErrors; a download with a wrong hash is a ValueError
+    except (OSError, ValueError) as error:
+        # Errors of requests are OSErrors; a download with a wrong hash is a ValueError.
         folder = os.environ.get("TIKTOKEN_CACHE_DIR")
         state = f"TIKTOKEN_CACHE_DIR={folder} lacks it" if folder else "TIKTOKEN_CACHE_DIR is not set"
         raise DataError(
@@ -128,7 +126,7 @@ def gpt2_encoding() -> tiktoken.Encoding:
 
 
 def _check_cache() -> None:
-    """What tiktoken finds in its folder it reads as a whole, and waits for a FIFO for ever."""
+    """Refuse files that are not regular in tiktoken's folder, because tiktoken would wait for a FIFO."""
     folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
     for file in Path(folder).glob("*") if folder else ():
         try:

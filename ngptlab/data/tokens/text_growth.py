@@ -1,6 +1,7 @@
-"""How much longer a tokenizer file may make a text before it cuts it: twelve steps that write ten letters for one never end.
+"""How much longer a tokenizer file may make a text before it cuts the text into tokens.
 
-Found from the file alone, in UTF-8 bytes, and never too low by much. Factors of real files are 1 to 66.
+There is a limit because a file with twelve steps that each write ten letters for one would never end. The factor is found
+from the file alone, in UTF-8 bytes, and never too low by much. Real files have factors of 1 to 66.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ MOST_GROWTH = 100
 MOST_STEPS = 64
 LONGEST_PREFIX = 1000  # bytes put before a text, once
 FACTORS = {"NFC": 3, "NFD": 3, "NFKC": 11, "NFKD": 11, "BertNormalizer": 3, "ByteLevel": 2, "Metaspace": 4}
-"""Of Unicode's forms: see the table in its annex 15. Two bytes spell a byte at most, four the mark of a blank."""
+"""Bytes that a step writes for one byte, at most. Unicode's forms: the table in its annex 15. ByteLevel spells a byte with two
+bytes at most, Metaspace a blank with four."""
 FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 LONGEST_FORM = 64
-"""Bytes of a table's longest entry up to which it is taken for one of the compatibility forms; nmt_nfkc's has 33."""
+"""A table whose longest entry has at most so many bytes counts as a compatibility form; nmt_nfkc's longest has 33."""
 STEPS_OF = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "decoder": "decoders"}
 
 
 def check_growth(fields: dict[str, Any], file: str) -> None:
-    """Hold a tokenizer file against the bound.
+    """Check a tokenizer file against the limit.
 
     Raises:
         DataError: it has too many steps, or they may make a text too long, or one has a damaged table.
@@ -57,7 +59,7 @@ def _growth(steps: list[dict[str, Any]]) -> float:
     for step in steps:
         kind, factor = step.get("type"), _factor(step)
         tables += kind == "Precompiled"
-        # What one form has spelled out, the next finds spelled out. A table may be another form, once.
+        # A form spells nothing out that an earlier form has spelled out. One table at most counts as a form.
         is_form = kind in FORMS or (kind == "Precompiled" and tables == 1 and factor == FACTORS["NFKC"])
         if factor > 1 and not (after_form and is_form):
             growth *= factor
@@ -71,7 +73,7 @@ def _factor(step: dict[str, Any]) -> float:
         content, pattern = _size(step.get("content")), step.get("pattern") or {}
         if text := pattern.get("String"):
             return max(1.0, content / _size(text))
-        return 1.0 + content  # an expression may match between any two letters
+        return 1.0 + content  # a regular expression may match between any two letters
     if kind == "Prepend":
         added = _size(step.get("prepend"))
         return 1.0 if added <= LONGEST_PREFIX else float(added)
@@ -82,10 +84,10 @@ def _factor(step: dict[str, Any]) -> float:
 
 
 def _longest_entry(table: str) -> int:
-    """Bytes of the longest text that a table of sentencepiece puts for others: after its trie they stand, each ended by a 0.
+    """Bytes of the longest replacement in a table of sentencepiece. Replacements follow its trie, each ended by a 0.
 
     Raises:
-        ValueError: it is no such table, at which the library would panic.
+        ValueError: it is no such table, and the library would panic.
     """
     raw = base64.b64decode(table, validate=True)
     start = 4 + int.from_bytes(raw[:4], "little")

@@ -1,4 +1,4 @@
-"""What a tokenizer is, and the one of bytes. Tokens are as wide as shards store them."""
+"""The protocol of tokenizers, and the tokenizer of bytes. Tokens have the dtype in which shards store them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
-    """The numbers in which the tokens of a vocabulary are stored: 16 bits where they fit, else 32."""
+    """The dtype in which the tokens of a vocabulary are stored: 16 bits where they fit, else 32."""
     return np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
 
 
@@ -24,9 +24,9 @@ class Tokenizer(Protocol):
     """A fixed vocabulary. `encode` never gives `end_of_text`; for `bytes` and `gpt2`, `decode(encode(text)) == text`."""
 
     name: str
-    """As manifests have it: `bytes`, `gpt2`, or `tokenizers:` and the beginning of a file's digest."""
+    """Name in manifests: `bytes`, `gpt2`, or `tokenizers:` and the beginning of a file's digest."""
     vocab_size: int
-    """Number of tokens, `end_of_text` included; a model's may be larger (padding)."""
+    """Number of tokens, `end_of_text` included; a model's vocabulary may be larger (padding)."""
     end_of_text: int
     """The token that stands before every document."""
 
@@ -36,16 +36,16 @@ class Tokenizer(Protocol):
         return "whole"
 
     def encode(self, text: str) -> Tokens:
-        """Tokens of a text; control strings in it are plain text."""
+        """Tokens of a text; markers in it, such as `<|endoftext|>`, are plain text."""
         ...
 
     def encode_documents(self, texts: Sequence[str]) -> Tokens:
-        """Tokens of several texts, one at least, end after end, `end_of_text` before each."""
+        """Tokens of one or more texts in one array, with `end_of_text` before each text."""
         before = np.array([self.end_of_text], dtype=token_dtype(self.vocab_size))
         return np.concatenate([piece for text in texts for piece in (before, self.encode(text))])
 
     def copy(self) -> Tokenizer:
-        """The same tokenizer for another thread, which needn't wait for this one."""
+        """The same tokenizer for another thread, so that the two needn't wait for one another."""
         return self
 
     def byte_lengths(self) -> npt.NDArray[np.int64]:
@@ -53,7 +53,7 @@ class Tokenizer(Protocol):
         ...
 
     def bytes_of(self, token: int) -> bytes:
-        """What a token stands for, where `spelling` is `bytes`; the marker for `end_of_text`.
+        """Bytes that a token stands for, where `spelling` is `bytes`; the marker for `end_of_text`.
 
         Raises:
             DataError: the token is outside the vocabulary.
@@ -103,7 +103,7 @@ def checked_tokens(ids: Sequence[int] | npt.NDArray[np.integer], vocabulary: Tok
     """The tokens as numbers, each of them in the vocabulary.
 
     Raises:
-        DataError: one is not.
+        DataError: a token is outside the vocabulary.
     """
     tokens = [int(i) for i in ids]
     outside = [i for i in tokens if not 0 <= i < vocabulary.vocab_size]

@@ -1,5 +1,5 @@
-"""Fast forms of what `nn.functions` says plainly; `nn.forms` says where each is used.
+"""Fast forms of the functions in `nn.functions`; `nn.forms` says where each is used.
 
-A form takes what the plain function takes and gives what it gives, but for rounding. It returns None where these inputs are
-not for it; then the plain formula is used.
+A form takes what the plain function takes and gives the same result, except for rounding. It returns None for inputs that it
+does not take, and then the plain formula is used.
 """

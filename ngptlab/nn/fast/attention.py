@@ -23,9 +23,9 @@ def attention_in_blocks(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: f
     return _in_blocks(q_BTHK, k_BTHK, v_BTHK, scale)[0]  # type: ignore[no-any-return]
 
 
-# A block of queries at a time against the keys up to its end, all heads in one batched product. Work above the diagonal is
-# skipped but for half a block, and probabilities are kept, not computed again: 0.65 to 0.8 of the time of torch's fused
-# kernel on a CPU. An operator of its own, because the compiler would unroll the loop.
+# A block of queries at a time attends to the keys up to its end, all heads in one batched product. Work above the diagonal is
+# skipped except for half a block, and probabilities are kept, not computed again. It takes 0.65 to 0.8 of the time of torch's
+# fused kernel on a CPU. It is an operator of its own, because the compiler would unroll the loop.
 # In names: N = B H, C queries of a block, E keys up to its end.
 
 
@@ -54,7 +54,7 @@ def _in_blocks_backward(
     dq_NTK, dk_NTK, dv_NTK = torch.empty_like(q_NTK), torch.zeros_like(k_NTK), torch.zeros_like(v_NTK)
     for start, end, p_NCE in _blocks(q_NTK, kept):
         do_NCK = do_NTK[:, start:end]
-        # Not baddbmm_: into a slice it is no batched product but one product a head.
+        # Not baddbmm_, which makes one product for each head where it writes into a slice.
         dv_NTK[:, :end].add_(torch.bmm(p_NCE.mT, do_NCK))
         dp_NCE = torch.bmm(do_NCK, v_NTK[:, :end].mT)
         ds_NCE = torch.ops.aten._softmax_backward_data(dp_NCE, p_NCE, -1, p_NCE.dtype)
@@ -134,11 +134,11 @@ def attention_by_scores(
     T, S = q_BTHK.shape[1], k_BHSK.shape[2]
     groups = q_BTHK.shape[2] // k_BHSK.shape[1]
     k_BHSK, v_BHSK = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (k_BHSK, v_BHSK))
-    unmet_TS = torch.ones(T, S, dtype=torch.bool, device=q_BTHK.device).triu(S - T + 1)
+    masked_TS = torch.ones(T, S, dtype=torch.bool, device=q_BTHK.device).triu(S - T + 1)
     if window is not None:
-        unmet_TS |= torch.ones_like(unmet_TS).tril(S - T - window)
+        masked_TS |= torch.ones_like(masked_TS).tril(S - T - window)
     scores_BHTS = (q_BTHK.transpose(1, 2) @ k_BHSK.transpose(-1, -2)) * scale
-    p_BHTS = scores_BHTS.masked_fill(unmet_TS, -torch.inf).softmax(-1)
+    p_BHTS = scores_BHTS.masked_fill(masked_TS, -torch.inf).softmax(-1)
     return (p_BHTS @ v_BHSK).transpose(1, 2)
 
 
@@ -154,7 +154,7 @@ def _as_sequences(models: int, axes: tuple[int | None, ...], *each: Tensor) -> I
 def _(
     info: Any, axes: tuple[int | None, ...], q: Tensor, k: Tensor, v: Tensor, scale: float
 ) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
-    """What is kept for the backward, nobody else reads."""
+    """Tensors kept for the backward stay flat, because only the backward reads them."""
     o, *kept = _in_blocks(*_as_sequences(info.batch_size, axes[:3], q, k, v), scale)
     return (o.unflatten(0, (info.batch_size, -1)), *kept), (0, None, None, None, None)
 
@@ -165,7 +165,7 @@ def attention_of_many(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: flo
 
 
 def _fused(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
-    # The plain formula, called where it must not be looked up again.
+    # The plain formula, written out because a call of the plain function would look up its form again.
     q_BHTK, k_BHTK, v_BHTK = (x_BTHK.transpose(1, 2) for x_BTHK in (q_BTHK, k_BTHK, v_BTHK))
     o_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, is_causal=True, scale=scale)
     return o_BHTK.transpose(1, 2)
@@ -173,7 +173,7 @@ def _fused(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tens
 
 @library.custom_op(operator(__name__, "fused_of_many"), mutates_args=())
 def _fused_of_many(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, scale: float) -> Tensor:
-    """For its rule under vmap alone, and without a gradient outside: torch's own rules for fused kernels fail on CUDA."""
+    """An operator for its rule under vmap, because torch's own for fused kernels fails on CUDA. No gradient outside vmap."""
     return _fused(q_BTHK, k_BTHK, v_BTHK, scale).contiguous()
 
 

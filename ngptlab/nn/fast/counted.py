@@ -1,6 +1,6 @@
-"""Attention of tensors that have sizes but no values: the operations that it needs are counted, and nothing is computed.
+"""Attention of tensors that have sizes but no values: its operations are counted, and nothing is computed.
 
-A count of matrix products alone would see whole squares of scores, where causal attention and windows need a part of them.
+A count of matrix products alone would count whole squares of scores, of which causal attention and windows need a part.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _needed: list[float] = []
 
 @contextmanager
 def attention_counted() -> Iterator[list[float]]:
-    """Inside, operations of every attention without values are added to the list."""
+    """Counts the operations of every attention of tensors without values. The list has them after the block."""
     _needed.clear()
-    found: list[float] = []
+    operations: list[float] = []
     try:
-        yield found
+        yield operations
     finally:
-        found.extend(_needed)
+        operations.extend(_needed)
         _needed.clear()
 
 
@@ -33,10 +33,10 @@ def causal_attention_counted(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, sca
 def attention_to_past_counted(
     q_BTHK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, scale: float, window: int | None = None
 ) -> Tensor:
-    """The same where queries stand at the last T of S positions; with a window, the pairs in it alone."""
+    """Counts pairs of queries at the last T of S positions; with a window, the pairs in it alone."""
     T, S = q_BTHK.shape[1], k_BHSK.shape[2]
     reach = min(window or S, S)
-    # Of queries at t = S - T to S, those before `reach` meet t keys, the others `reach`.
+    # Of queries at t = S - T to S, those before `reach` attend to t keys, the others to `reach`.
     growing = max(0, reach - (S - T))
     return _counted(q_BTHK, v_BHSK.shape[-1], T * reach - growing**2 / 2)
 

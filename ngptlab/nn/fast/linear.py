@@ -16,11 +16,11 @@ from ngptlab.nn.operators import operator
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 SMALL = 2**20
-"""Multiplications below which a product takes less time than oneDNN takes to begin, as one token's do in a small model."""
+"""Multiplications below which a product takes less time than oneDNN's start, for example of one token in a small model."""
 
 
 def linear_onednn(x: Tensor, weight: Tensor) -> Tensor | None:
-    """Through oneDNN in float32; None in float64, without oneDNN, and where a product is small and nothing will be derived."""
+    """Through oneDNN in float32; None in float64, without oneDNN, and for a small product without a gradient."""
     small = not torch.is_grad_enabled() and x.numel() * len(weight) < SMALL
     if x.dtype != torch.float32 or not HAS_ONEDNN or small:
         return None
@@ -35,7 +35,7 @@ def linear_narrow(x: Tensor, weight: Tensor) -> Tensor | None:
 
 
 def linear_in_parts(x: Tensor, weight: Tensor) -> Tensor:
-    """By parts of the rows, as many models at once need it."""
+    """By parts of the rows, for many models at once."""
     return in_parts(x.flatten(0, -2), weight).view(*x.shape[:-1], len(weight))
 
 
@@ -44,14 +44,14 @@ def _by_rows(function: type[Function], x: Tensor, weight: Tensor) -> Tensor:
 
 
 LONG = 256
-"""Rows of a part, at least."""
+"""Fewest rows of a part."""
 
 
 def in_parts(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
-    """x W^T where the rows of x are many for so small a W, by parts of the rows, each with a copy of W.
+    """x W^T for many rows of x and a small W, by parts of the rows, each with a copy of W.
 
-    Its gradient, a sum over rows, is then a product for each part and a short sum, in the dtype of W. As one product it would
-    keep as many processors busy as W has tiles, and of the batched products of stacked models no library divides the sum.
+    The gradient of W, a sum over rows, is then a product for each part and a short sum, in the dtype of W. A single product
+    would keep only as many processors busy as W has tiles, and no library divides the sum in batched products of stacked models.
     """
     parts = _parts(len(x_NI), *weight_OI.shape)
     weight_SOI = weight_OI.expand(parts, *weight_OI.shape).to(x_NI.dtype)
@@ -59,7 +59,7 @@ def in_parts(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
 
 
 def _parts(rows: int, outputs: int, inputs: int) -> int:
-    """A power of two that divides `rows`. The gradients of several are at most an eighth of what they are made from."""
+    """Number of parts, a power of two that divides `rows`. Gradients of several are at most an eighth of their factors' size."""
     parts, most = 1, rows * (outputs + inputs) // (8 * outputs * inputs)
     while rows % (2 * parts) == 0 and rows // (2 * parts) >= LONG and 2 * parts <= most:
         parts *= 2
@@ -87,7 +87,7 @@ class _Linear(Function):
 
 
 class _NarrowLinear(Function):
-    """The weight's gradient leaves its product in float32, which is the sum's own dtype: not rounded, and no copy later."""
+    """The product for the weight's gradient gives float32, the dtype of its sum, so it is not rounded and not copied later."""
 
     @staticmethod
     def forward(ctx: Any, x_NI: Tensor, weight_OI: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from ngptlab.nn.precision import wide
 def mean_loss_in_chunks(
     h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: LogitsMap
 ) -> Tensor | None:
-    """Never with all logits; None where a map is no scaling of rows, and compiled where one chunk holds them all anyway."""
+    """Without all logits at once; None where a map is no scaling of rows or, compiled, where one chunk holds all logits."""
     compiling = torch.compiler.is_compiling()
     if not logits_map.scales_rows or (compiling and len(h_ND) <= chunk(rows_VD)):
         return None
@@ -35,9 +35,9 @@ def mean_loss_in_chunks(
 def mean_loss_in_parts(
     h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor, logits_map: LogitsMap
 ) -> Tensor | None:
-    """By parts of the rows, as many models at once need it; None where a map is no scaling of rows.
+    """By parts of the rows, for many models at once; None where a map is no scaling of rows.
 
-    Such a map may want to view logits in another shape, which what is cut off does not allow.
+    Such a map may view logits in another shape, which a slice of the padded logits does not allow.
     """
     if not logits_map.scales_rows:
         return None
@@ -46,7 +46,7 @@ def mean_loss_in_parts(
 
 
 def _even_chunk(h_ND: Tensor, rows_VD: Tensor) -> int:
-    """As few chunks as `chunk` makes, and of nearly equal size: a small last one would cost a pass over the matrix."""
+    """Rows of a chunk. Chunks are as few as `chunk` makes, and nearly equal: a small last one costs a pass over the matrix."""
     parts = max(1, -(-len(h_ND) // chunk(rows_VD)))
     return -(-len(h_ND) // parts // 64) * 64 if h_ND.is_cuda else min(chunk(rows_VD), len(h_ND))
 
@@ -122,7 +122,7 @@ def _loss_and_gradients(h_ND: Tensor, rows_VD: Tensor, targets_N: Tensor) -> tup
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a b. A float32 sum of bfloat16 products stays float32: it grows over many chunks."""
+    """total += a b. A float32 sum of bfloat16 products stays float32, because it grows over many chunks."""
     if total.dtype == a.dtype:
         total.addmm_(a, b)
     elif total.is_cuda:

@@ -14,7 +14,7 @@ from ngptlab.nn.precision import NORM_FLOOR
 
 
 def normed_by_hand(x: Tensor, size: float, floor: float) -> Tensor:
-    """size x / sqrt(||x||^2 + floor), with one pass back."""
+    """size x / sqrt(||x||^2 + floor), with one pass for the backward."""
     return call(_Normed, x, size, floor)
 
 
@@ -28,7 +28,7 @@ def normed_backward(grad: Tensor, direction: Tensor, factor: Tensor, length: Ten
     """factor / length * (grad - direction (direction . grad) / length^2) over the last axis, in one pass.
 
     This is the gradient of factor * v / length where `direction` is v, and also where it is v / length and `length` is 1.
-    torch has the pass as the backward of weight norm, which reads whatever it is given as contiguous.
+    torch has this pass as the backward of weight norm, which takes all its inputs for contiguous.
     """
     rows = (x.contiguous().flatten(0, -2) for x in (grad, direction, factor, length))
     grad_v, _ = torch.ops.aten._weight_norm_interface_backward(*rows, 0)

@@ -15,7 +15,7 @@ from ngptlab.nn.rope import Rope
 def scaled_units_kernel(
     q_BTHK: Tensor, k_BTHK: Tensor, rope: Rope, s_HK: Tensor
 ) -> tuple[Tensor, Tensor] | None:
-    """All of it in one pass, and one back; None where there is no kernel."""
+    """One pass forward and one backward; None where there is no kernel."""
     if not has_kernel(q_BTHK):
         return None
     cos_T1K, sin_T1K = (table_THK[:, :1] for table_THK in rope)
@@ -26,7 +26,7 @@ def scaled_units_kernel(
 def _in_a_kernel(
     q_BTHK: Tensor, k_BTHK: Tensor, cos_T1K: Tensor, sin_T1K: Tensor, s_HK: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One pass over both, and one for all gradients: for that of the scale the compiler makes another."""
+    """One pass over both, and one for all gradients. The compiler would need another for the scale's gradient."""
     from ngptlab.nn.fast.kernels.queries_keys import queries_keys
 
     inputs = (x.contiguous() for x in (q_BTHK, k_BTHK, cos_T1K, sin_T1K, s_HK))

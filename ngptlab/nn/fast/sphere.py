@@ -22,7 +22,7 @@ def sphere_step_by_hand(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Te
 
 
 def sphere_step_kernel(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor | None:
-    """The step in one pass, and one back; None where there is no kernel, or no rate for each channel."""
+    """The step in one pass forward and one backward; None where there is no kernel, or no rate for each channel."""
     if not has_kernel(h_BTD) or rate_D.shape != h_BTD.shape[-1:]:
         return None
     rate_D = rate_D.to(torch.promote_types(h_BTD.dtype, torch.float32))
@@ -30,7 +30,7 @@ def sphere_step_kernel(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Ten
 
 
 class _SphereStep(Function):
-    """Saves the target and the result, both of unit length, and the two lengths divided by.
+    """Saves the target and the result, both of unit length, and the reciprocals of the two lengths.
 
     With t = lerp(h, u, rate), u = branch / |branch|, y = t / |t|, and P_y the projection off y:
     dt = P_y dy / |t|, dh = (1 - rate) dt, drate = sum over tokens of dt (u - h), dbranch = P_u (rate dt) / |branch|.
@@ -59,7 +59,7 @@ class _SphereStep(Function):
 
 @library.custom_op(operator(__name__, "sphere_step"), mutates_args=())
 def _in_a_kernel(h_BTD: Tensor, branch_BTD: Tensor, rate_D: Tensor) -> Tensor:
-    """One pass over each tensor; the compiler makes several of the backward."""
+    """One pass over each tensor. The compiler would need several for the backward."""
     from ngptlab.nn.fast.kernels.sphere import sphere_step as kernel
 
     h_ND, branch_ND = _rows(h_BTD), _rows(branch_BTD)

@@ -14,7 +14,7 @@ from ngptlab.nn.fast.call import call
 
 
 def swiglu_by_hand(u_BTF: Tensor, v_BTF: Tensor) -> Tensor:
-    """u * SiLU(v), from which the backward computes SiLU(v) again."""
+    """u * SiLU(v); the backward computes SiLU(v) again."""
     return call(_SwiGLU, u_BTF, v_BTF)
 
 

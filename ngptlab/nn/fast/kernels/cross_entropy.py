@@ -8,9 +8,9 @@ from torch import Tensor
 from ngptlab.nn.fast.kernels.launch import jit, tl, triton, warps
 
 LOGITS_BLOCK = 4096
-"""Of a row of logits, read at a time."""
+"""Logits of a row that are read at a time."""
 LOGITS_VALUES = 8
-"""Of those, in one thread."""
+"""Logits of these in one thread."""
 
 
 @jit
@@ -32,7 +32,7 @@ def _cross_entropy(z, targets, losses, vocab, stride, BLOCK: tl.constexpr):
     most = tl.max(most_B)
     lse = most + tl.log(tl.sum(sum_B * tl.exp(most_B - most)))
     target = tl.load(targets + number)
-    there = (target >= 0) & (target < vocab)  # or the loss is not a number, and whoever trains on it stops
+    there = (target >= 0) & (target < vocab)  # else the loss is NaN, so that training stops
     tl.store(losses + number, lse - tl.load(row + target, mask=there, other=float("nan")).to(tl.float32))
     tl.debug_barrier()  # the target's logit is read before its gradient is written over it
     for first in range(0, vocab, BLOCK):
@@ -45,7 +45,7 @@ def _cross_entropy(z, targets, losses, vocab, stride, BLOCK: tl.constexpr):
 def cross_entropy_in_place(z_CV: Tensor, targets_C: Tensor) -> Tensor:
     """-log softmax(z)[target] of every row, [C], in float32, NaN where there is no such target.
 
-    `z` becomes the gradient of their sum.
+    `z` is overwritten with the gradient of their sum.
     """
     rows, vocab = z_CV.shape
     losses_C = z_CV.new_empty(rows, dtype=torch.float32)

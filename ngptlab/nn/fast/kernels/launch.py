@@ -1,4 +1,4 @@
-"""What kernels share: Triton where there is one, how many threads and programs, and sums over programs."""
+"""Shared by kernels: Triton where it is installed, numbers of threads and programs, and sums over programs."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ except ImportError:  # torch was built without CUDA, and nothing here will be ca
 __all__ = ["column_sums", "jit", "programs", "tile", "tl", "triton", "warps"]
 
 TILE = 1024
-"""Values of a program at a time: one row, or several where rows are short."""
+"""Values that a program works on at a time: one row, or several where rows are short."""
 PROGRAMS_PER_PROCESSOR = 8
-"""Of a kernel that sums over rows: each adds up its own share, then the shares are added."""
+"""Programs of a kernel that sums over rows. Each sums its own rows, then the sums of all programs are added."""
 
 
 def warps(block: int, values: int) -> int:
-    """So many that a thread has this many values; 8 of bfloat16 are 16 bytes, the widest load there is."""
+    """Number of warps with which a thread has `values` values. 8 of bfloat16 are 16 bytes, the widest load there is."""
     return max(1, min(16, block // (32 * values)))
 
 
 def tile(width: int, values: int) -> dict[str, int]:
-    """A program's rows of `width` values, with its warps, as kernels have them compiled in: `values` of them in a thread."""
+    """Constants compiled into a kernel: a program's rows of `width` values, and its warps, with `values` values in a thread."""
     block = triton.next_power_of_2(width)
     rows = max(1, TILE // block)
     return {"ROWS": rows, "BLOCK": block, "num_warps": warps(rows * block, values)}
 
 
 def programs(x: Tensor) -> int:
-    """How many a kernel that sums over rows has."""
+    """Number of programs of a kernel that sums over rows."""
     processors = torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 1
     return PROGRAMS_PER_PROCESSOR * processors
 

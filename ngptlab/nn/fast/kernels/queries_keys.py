@@ -12,12 +12,12 @@ from torch import Tensor
 from ngptlab.nn.fast.kernels.launch import column_sums, jit, programs, tile, tl, triton
 
 TILE_VALUES = 8
-"""Of a tile of halves, in one thread: 16 bytes of bfloat16 a load. Of nine pairs with the tile's size the fastest on an H200."""
+"""Values of a tile of halves in one thread: a load of 16 bytes in bfloat16. With the tile's size, the fastest of nine pairs."""
 
 
 @jit
 def _where(first, tokens, length, heads, half, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    """Where a tile's vectors begin, where their cosines do, and which are there."""
+    """Offsets of a tile's values and of their cosines, and a mask of those that exist."""
     token = first * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, BLOCK)
     at_PJ = ((token.to(tl.int64) * heads + tl.program_id(1)) * 2 * half)[:, None] + column[None, :]
@@ -117,7 +117,7 @@ def _backward(
 def queries_keys(
     q_BTHK: Tensor, k_BTHK: Tensor, cos_T1K: Tensor, sin_T1K: Tensor, s_HK: Tensor, *, floor: float
 ) -> tuple[Tensor, Tensor]:
-    """s turned(x / sqrt(|x|^2 + floor)) of queries and of keys. All that is given is contiguous."""
+    """s turned(x / sqrt(|x|^2 + floor)) of queries and of keys. All inputs are contiguous."""
     y_q, y_k = torch.empty_like(q_BTHK), torch.empty_like(k_BTHK)
     sizes, meta = _shape(q_BTHK, cos_T1K)
     grid = triton.cdiv(sizes[0], meta["ROWS"]), len(s_HK)
@@ -141,7 +141,7 @@ def queries_keys_backward(
 
 
 def _shape(x_BTHK: Tensor, cos_T1K: Tensor) -> tuple[tuple[int, int, int], dict[str, int]]:
-    """Positions in all, positions of a sequence, heads; and a program's tile, which is compiled in, with its warps."""
+    """Positions in all, positions of a sequence, heads; and the constants compiled into the kernel."""
     B, T, H, K = x_BTHK.shape
     assert cos_T1K.shape == (T, 1, K), "a table of every position"
     return (B * T, T, H), {"half": K // 2, **tile(K // 2, TILE_VALUES)}

@@ -8,12 +8,12 @@ from torch import Tensor
 from ngptlab.nn.fast.kernels.launch import column_sums, jit, programs, tile, tl, triton
 
 STEP_VALUES = 32
-"""Of a tile, in one thread of a sphere step or of its backward. Measured at width 768, where a tile is one row."""
+"""Values of a tile in one thread, in a sphere step and its backward. Measured at width 768, where a tile is one row."""
 
 
 @jit
 def _tile(first, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    """Where a tile begins, where its values are from there on, and which are there."""
+    """Offset of a tile, offsets of its values from there, and a mask of those that exist."""
     row, column = tl.arange(0, ROWS), tl.arange(0, BLOCK)
     at_RD = row[:, None] * width + column[None, :]
     return first.to(tl.int64) * width, at_RD, (first + row < rows)[:, None] & (column < width)[None, :]
@@ -21,7 +21,7 @@ def _tile(first, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
 
 @jit
 def _rates(rate, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    # For every row anew, as a tile's values lie on threads: one row of them would first have to be sent round.
+    # Loaded for every row, where the threads hold a tile's values, because a single row would have to be sent to all threads.
     column_RD = tl.broadcast_to(tl.arange(0, BLOCK)[None, :], (ROWS, BLOCK))
     return tl.load(rate + column_RD, mask=column_RD < width, other=0.0).to(tl.float32)
 
