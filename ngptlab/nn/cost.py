@@ -1,4 +1,4 @@
-"""Operations of a training step and the size of a cache, counted on a model without values, so that nothing of a method is missed.
+"""Operations of a training step and the size of a cache, counted on a model without values, so that nothing is missed.
 
 The convention is that of ngptlab/flops.py, whose formula gives the same number for the plain decoder. Products of matrices are
 counted where torch makes them. The embedding, elementwise operations, the loss and the optimizer are left out.
