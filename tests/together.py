@@ -1,8 +1,9 @@
 """Trains runs in several processes: `python together.py SPEC`, a list of jobs, each with the number of processes that train it.
 
 torch is imported once, and processes are forked for each number of them; each trains all jobs of that number, in stages where
-one goes on with what another left. A job may be computed in float64, may be sent a signal or an error in one process, and may be
-broken on purpose, as `BROKEN` says. Beside its run directory it leaves `<run>.<rank>.error` or `.stopped`, where it ended so.
+one goes on with what another left. A job may be computed in float64, read its numbers late as on a GPU, be sent a signal or an
+error in one process, and be broken on purpose, as `BROKEN` says. Beside its run directory
+it leaves `<run>.<rank>.error` or `.stopped`, where it ended so.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from ngptlab import experiment
 from ngptlab.config import parse
-from ngptlab.device import Device
+from ngptlab.device import Device, Fetched
 from ngptlab.errors import DataError, LabError
 from ngptlab.measure.val import measure
 from ngptlab.train.stop import Stopped
@@ -32,6 +33,7 @@ from ngptlab.world.processes import Processes
 
 Sum = Callable[[Processes, Iterable[nn.Parameter], Tensor, int | None], Tensor]
 SUM, ALIKE, MODEL = Processes.sum_gradients, Processes.check_alike, experiment.initial_model
+AHEAD: Any = (Device.runs_ahead, Device.send, Device.fetch)
 TOTAL, DEVICE, QUEUE = Processes.total, experiment.open_device, Trainer._queue
 
 
@@ -77,7 +79,7 @@ def train_all(jobs: list[dict[str, Any]]) -> None:
         out = Path(job["out"])
         prepare(job)
         try:
-            experiment.train(parse(job["config"], origin="a test"), out)
+            experiment.train(parse(job["config"], origin="a test"), out, profile_steps=job.get("profile", 0))
         except (LabError, Stopped) as error:
             if dist.is_initialized():
                 dist.destroy_process_group()
@@ -91,6 +93,9 @@ def prepare(job: dict[str, Any]) -> None:
     experiment.initial_model, experiment.open_device = MODEL, DEVICE
     Processes.sum_gradients, Processes.check_alike = SUM, ALIKE  # type: ignore[method-assign]
     Processes.total, Trainer._queue = TOTAL, QUEUE  # type: ignore[method-assign]
+    Device.runs_ahead, Device.send, Device.fetch = AHEAD  # type: ignore[method-assign]
+    if job.get("late"):
+        read_late()
     if job.get("float64"):
         experiment.initial_model = lambda config: MODEL(config).double()
         experiment.open_device = lambda *settings: in_float64(DEVICE(*settings))
@@ -100,6 +105,13 @@ def prepare(job: dict[str, Any]) -> None:
         BROKEN[job["broken"]]()
     if happening := job.get("happens"):
         happens(**happening)
+
+
+def read_late() -> None:
+    """As on a GPU, which has the next update queued before the last one's loss is read."""
+    Device.runs_ahead = True  # type: ignore[method-assign, assignment]
+    Device.send = lambda self, array: torch.from_numpy(array)  # type: ignore[method-assign]
+    Device.fetch = lambda self, values: Fetched(values, None)  # type: ignore[method-assign]
 
 
 def happens(what: int | str, rank: int, step: int) -> None:

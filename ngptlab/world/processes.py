@@ -24,7 +24,7 @@ from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
 from ngptlab.config import DeviceConfig
 from ngptlab.device import on_cuda
-from ngptlab.errors import ConfigError, WorldError
+from ngptlab.errors import ConfigError, DivergedError, WorldError
 from ngptlab.world.launched import Launched, launched
 from ngptlab.world.meeting import first_line, store_of
 from ngptlab.world.world import ALONE, World
@@ -40,7 +40,7 @@ def open_world(device: DeviceConfig, here: Launched | None = None) -> World:
     """The processes that torchrun started together, or this one alone; a context manager.
 
     Raises:
-        ConfigError: there are fewer GPUs than processes on this machine.
+        ConfigError: there are fewer GPUs than processes on this machine, or somebody else uses torch.distributed.
         WorldError: the others can't be reached.
     """
     here = here or launched()
@@ -53,6 +53,10 @@ class Processes(World):
     def __init__(self, here: Launched, device: DeviceConfig) -> None:
         self.rank, self.size, self.local_size = here.rank, here.size, here.local_size
         self._local_rank, self._seconds = here.local_rank, device.timeout
+        if dist.is_initialized():
+            raise ConfigError(
+                "torch.distributed is in use in this process; a run in several processes sets it up itself, so leave that to it"
+            )
         backend = "gloo"
         if on_cuda(device):
             if torch.cuda.device_count() < here.local_size:
@@ -75,8 +79,8 @@ class Processes(World):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After an error others may be anywhere, and to take leave of them could take for ever.
-        if error is None:
+        # After an error of one process others may be anywhere, and to take leave of them could take for ever.
+        if error is None or isinstance(error, DivergedError):
             dist.destroy_process_group()
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], loss: Tensor, stop: int | None) -> Tensor:

@@ -27,6 +27,8 @@ from ngptlab.config import RunConfig
 from ngptlab.train.checkpoint import list_checkpoints
 from tiny import tiny_config, write_texts
 
+pytestmark = pytest.mark.timeout(600)  # some 40 s of one core, in one test's setup
+
 STEPS = 24
 STOPS = ((1, signal.SIGTERM), (0, signal.SIGINT), (0, signal.SIGUSR1), (0, signal.SIGHUP), (1, signal.SIGINT))
 """Processes that get a signal, one after the other, of a run that goes on each time."""
@@ -163,7 +165,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for rank in (0, 1):
         at = {"what": "no such token", "rank": rank, "step": 7}
         jobs.append(job(plain, folder / f"raised-{rank}", 2, happens=at))
-    train_together(jobs, folder, 280)
+    jobs.append(
+        job(plain, folder / "late", 2, late=True, happens={"what": signal.SIGTERM, "rank": 1, "step": 7})
+    )
+    jobs.append(job(plain, folder / "late", 2, late=True, profile=2, stage=1))
+    jobs.append(job(plain, folder / "late", 2, stage=2))  # is done
+    train_together(jobs, folder, 550)
     return folder
 
 
@@ -218,6 +225,16 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(runs: Path) -> None:
 def test_a_run_moves_between_numbers_of_processes(runs: Path) -> None:
     """From 2 to 1 to 2 to 1, stopped by a signal each time, with the bytes of one process that was never stopped."""
     check_bytes(runs / "plain" / "32-1", runs / "moved")
+
+
+def test_numbers_that_are_read_late(runs: Path) -> None:
+    """As on a GPU: stopped by a signal to the second process, gone on with under the profiler, started again when it was done."""
+    check_bytes(runs / "plain" / "32-2", runs / "late")
+    # The signal is told with update 8, whose numbers are read when update 9 is queued.
+    said = [path.read_text() for path in sorted(runs.glob("late.*.stopped"))]
+    assert said == 2 * ["stopped by SIGTERM after step 9; saved\n"]
+    assert "training step" in (runs / "late" / "profile" / "trace.json").read_text()
+    assert not list(runs.glob("late.*.error"))
 
 
 def test_an_error_in_one_process_ends_the_others(runs: Path) -> None:

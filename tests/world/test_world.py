@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.distributed import TCPStore
 
 from ngptlab import cli
 from ngptlab.errors import ConfigError
@@ -16,7 +17,7 @@ from ngptlab.jobs.local import prepare
 from ngptlab.terminal import aloud, muted, remark, say
 from ngptlab.train.replicas import checksums
 from ngptlab.world import last_word as words
-from ngptlab.world import processes
+from ngptlab.world import meeting, processes
 from ngptlab.world.last_word import last_word
 from ngptlab.world.launched import NEEDED, Launched
 from ngptlab.world.meeting import first_line, store_of
@@ -136,6 +137,33 @@ def test_restarts_over_several_machines_need_a_switch() -> None:
     here = Launched(size=4, local_size=2, may_restart=True, store_outlives=True)
     with pytest.raises(ConfigError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
         store_of(here, 1.0)
+
+
+def test_attempts_don_t_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torchrun keeps a store over restarts, for both processes of each."""
+    kept = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    values = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(kept.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(meeting, "_FOUND", {})
+    stores = {
+        (rank, restarts): store_of(
+            Launched(
+                rank=rank, size=2, local_rank=rank, local_size=2, restarts=restarts, store_outlives=True
+            ),
+            20.0,
+        )
+        for restarts in (0, 1)
+        for rank in (0, 1)
+    }
+    stores[1, 0].set("address", "of a process that was killed")
+    assert stores[0, 0].check(["address"]) and not stores[0, 1].check(["address"])
+    stores[1, 1].set("address", "of its successor")
+    assert stores[0, 1].get("address") == b"of its successor"
 
 
 def test_what_torch_says_first() -> None:
