@@ -107,7 +107,7 @@ def run_maker(folder: Path) -> MakeRun:
         if parts:
             row = {"step": last, "eval": "parts", "of": "document"}
             run.append("evals", {**row, "tokens": list(parts[0]), "loss_nats": list(parts[1])})
-        run.replace("metrics", metrics(losses))
+        run.replace("metrics", metrics(losses, config.train.tokens_before))
         for step, value in enumerate(seconds, start=1):
             run.append("timing", {"step": step, "step_seconds": value, "data_seconds": 0.0})
         if length:
@@ -121,12 +121,20 @@ def run_maker(folder: Path) -> MakeRun:
     return make
 
 
-def metrics(losses: dict[int, float]) -> Iterator[dict[str, Any]]:
+def metrics(
+    losses: dict[int, float], tokens_before: Callable[[int], int] = lambda step: step * 128
+) -> Iterator[dict[str, Any]]:
     """Lines of every step; between two validations the loss is that of the one to come."""
     measured = sorted(losses)
     for step in range(1, measured[-1] + 1):
         loss = losses[next(at for at in measured if at >= step)]
-        yield {"step": step, "tokens": step * 128, "loss_nats": loss + 0.1, "lr": 0.1, "grad_norm": 1.0}
+        yield {
+            "step": step,
+            "tokens": tokens_before(step),
+            "loss_nats": loss + 0.1,
+            "lr": 0.1,
+            "grad_norm": 1.0,
+        }
 
 
 def ending(run: Run) -> dict[str, Any]:

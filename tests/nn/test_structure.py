@@ -348,6 +348,8 @@ class Half:
 def test_a_stack_refuses_sequences_of_several_lengths() -> None:
     assert "sequences of one length" in refusal(replace(GPT, context=Half()))
     assert refusal(replace(GPT, head=TiedHead())) == ""
+    for name, seam in (("fading_decay", "schedule"), ("batch_warmup", "batch_stages"), ("ema", "average")):
+        assert f"a stack has none of this method's {seam}" in refusal(methods.load(name))
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,21 @@ def test_seconds_are_summed_as_recorded_and_averaged_over_seeds(make_run: MakeRu
     assert meter.at(0) == {"step": 0, "tokens": 0, "flops": 0, "seconds": 0.0}
 
 
+def test_tokens_of_growing_batches_are_those_that_were_met(make_run: MakeRun) -> None:
+    """Of 8 sequences of 16 tokens: 4 in the first half of the steps, 12 in the second, as many in all."""
+    plain, growing = (
+        load_runs([make_run(name, LOSSES, train={"batch_stages": stages})])
+        for name, stages in (("a", []), ("b", [0.5, 1.5]))
+    )
+    found = [Meter(growing).at(step)["tokens"] for step in (0, 10, 20, 30, 40)]
+    assert found == [0, 640, 1280, 1280 + 1920, 40 * TOKENS] and Meter(plain).at(40)["tokens"] == 40 * TOKENS
+    assert Meter(growing).at(10)["flops"] == 640 * FLOPS
+    curve = at_equal(growing, plain, "tokens")
+    # The baseline is measured after 1280 tokens first, and has 2.75 after 3200.
+    assert curve is not None and curve["x"] == [1280, 3200, 5120]
+    assert curve["gap_nats"] == pytest.approx([3.0 - 4.0, 2.5 - 2.75, 0.0])
+
+
 def test_a_run_that_misses_a_step_time_has_no_seconds(make_run: MakeRun) -> None:
     arm = load_runs(
         [make_run("a", LOSSES, seconds=[1.0] * 40), make_run("a", LOSSES, seed=1, seconds=[1.0] * 39)]

@@ -9,11 +9,14 @@ import pytest
 
 from ngptlab import methods, recipe
 from ngptlab.cli import main
-from ngptlab.config import RunConfig, dump
+from ngptlab.config import RunConfig, dump, parse
 from ngptlab.errors import ConfigError
+from ngptlab.jobs.cell import run_of
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.overrides import apply
+from ngptlab.studies.cooldown import run
 from ngptlab.studies.cooldown.plan import Design, arms, plan
+from ngptlab.train.fork import _common_updates
 
 FRACS, SHAPES = (0.05, 0.1, 0.2, 0.3, 0.5), ("linear", "1-sqrt")
 
@@ -139,3 +142,55 @@ def test_wrong_use_is_one_line(
     err = capsys.readouterr().err
     assert said in err and len(err.splitlines()) == 1
     assert not list((tmp_path / "work").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("method", "part"),
+    [
+        ("gpt", ""),
+        ("seqlen_warmup", "context"),
+        ("fading_decay", "schedule"),
+        ("batch_warmup", "schedule"),
+        ("ema", ""),
+    ],
+)
+def test_a_shorter_branch_leaves_no_trunk_whose_updates_follow_its_length(
+    method: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forked, lines = list[int](), list[str]()
+    monkeypatch.setattr(
+        run, "fork", lambda source, config, path, warn: forked.append(config.train.steps) or 10**6
+    )
+    config = methods.resolve(
+        parse({"name": "x", "method": method, "model": SMALL, "train": {"steps": 90}}, origin="a test")
+    )
+    design = Design(fracs=(0.2,), shapes=("linear",), lengths=(60, 90))
+    (trunk,) = plan([config], design)
+    run_of(tmp_path, trunk.leg).mkdir(parents=True)
+    run._branch_off(trunk, tmp_path, lines.append)
+    assert sorted(forked) == ([90] if part else [60, 90])
+    assert [f"because the method's {part} follows the run's length" in line for line in lines] == [
+        True
+    ] * bool(part)
+
+
+SMALL = {"vocab_size": 257, "num_layers": 1, "num_heads": 1, "d_model": 8}
+
+
+def test_batches_of_two_lengths_are_alike_up_to_where_their_stages_part() -> None:
+    a, b = (
+        methods.resolve(
+            parse(
+                {
+                    "name": "x",
+                    "method": "gpt",
+                    "model": SMALL,
+                    "train": {"steps": steps, "batch_stages": [0.5, 1.5]},
+                    "schedule": {"shape": "constant", "warmup_steps": 0},
+                },
+                origin="a test",
+            )
+        )
+        for steps in (60, 90)
+    )
+    assert _common_updates(a, b) == 30 and _common_updates(a, a) == 60
