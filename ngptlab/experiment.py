@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import subprocess
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ngptlab.data.corpus import Corpus, long_document_tokens, open_data
 from ngptlab.data.shards.given_folder import more_tokens
 from ngptlab.device import Device, describe, memory_bytes, on_cuda, open_device
 from ngptlab.disk import write_json
-from ngptlab.errors import CheckpointError, ConfigError, LabError
+from ngptlab.errors import CheckpointError, ConfigError, LabError, WorldError
 from ngptlab.initial_model import initial_model
 from ngptlab.introduction import introduce
 from ngptlab.learned import nothing_learned
@@ -91,7 +92,8 @@ def _train(config: RunConfig, path: Path, reporter: Reporter, profile_steps: int
         except Stopped as stopped:
             run.stop(str(stopped), stopped.step)
             reporter.note(f"saved in {run.path}")
-            world.meet()  # a launcher gives the others little time once one process has ended
+            with contextlib.suppress(WorldError):
+                world.meet()  # a launcher gives the others little time once one process has ended
             raise
         except LabError as error:
             run.fail(error)
