@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ngptlab import __version__, disk
 from ngptlab.config import RunConfig, blank
@@ -24,6 +24,7 @@ from ngptlab.method_files.sources import forget
 from ngptlab.options import early, tuned
 from ngptlab.options import ledger as ledger_option
 from ngptlab.options import smoke as smoke_option
+from ngptlab.options.field_help import FieldHelp, examples
 from ngptlab.options.methods import in_fields
 from ngptlab.options.parser import Parser, unrecognized
 from ngptlab.options.runs import add_methods, add_seeds, console_reporter, no_seeds
@@ -37,6 +38,7 @@ from ngptlab.train.stop import Interrupted, interrupting
 from ngptlab.verbs import (
     bench,
     claims,
+    config,
     data,
     eval,
     export,
@@ -53,7 +55,7 @@ from ngptlab.verbs import (
 if TYPE_CHECKING:
     from ngptlab.recipes import Recipe
 
-WITH_FIELDS = ("train", "compare", "plan")
+WITH_FIELDS = ("train", "compare", "config", "plan")
 """Verbs that take a recipe and any field of its config, beside those of studies that say so."""
 FIELDS_ALONE = ("try",)
 """Verbs that name their recipe by an option, and take any field of its config."""
@@ -108,11 +110,12 @@ def run(arguments: Sequence[str]) -> int:
     """
     verb = arguments[0] if arguments else "--help"
     named = [study.NAME for study in studies().values() if study.TAKES_RECIPE]
-    fields = verb in (*WITH_FIELDS, *FIELDS_ALONE, *named) and not {"-h", "--help"} & set(arguments)
+    fields = verb in (*WITH_FIELDS, *FIELDS_ALONE, *named)
     forget()
     top = parser()
     own = top.options_of(verb)
     overrides, rest = split(arguments, blank(), own) if fields else ({}, list(arguments))
+    top.tell(verb, overrides)
     parsed, unknown = top.parse_known_args(rest or ["--help"])
     if unknown:  # the verb's help says what is allowed, which argparse would not name
         Parser(prog=f"ngptlab {verb}").error(unrecognized(unknown, own, fields=fields))
@@ -149,6 +152,7 @@ def parser() -> Parser:
         prog="ngptlab", description="Controlled language-model pretraining experiments.", allow_abbrev=False
     )
     top.add_argument("--version", action="version", version=__version__)
+    shown = examples()
     verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=Parser)
 
     def verb(
@@ -156,10 +160,15 @@ def parser() -> Parser:
     ) -> Parser:
         fields = fields or name in WITH_FIELDS
         made: Parser = verbs.add_parser(
-            name, help=summary, description=summary, allow_abbrev=False, add_help=not fields
+            name,
+            help=summary,
+            description=summary,
+            epilog=f"example: ngptlab {shown[name]}" if name in shown else None,
+            allow_abbrev=False,
+            add_help=not fields,
         )
         if fields:
-            made.add_argument("-h", "--help", action=_FieldHelp, nargs=0, help="show this page")
+            made.add_argument("-h", "--help", action=FieldHelp, nargs=0, help="show this page")
             made.add_argument(
                 "recipe", help="a recipe's name (see `ngptlab recipes`) or a .json or .yaml config"
             )
@@ -169,6 +178,9 @@ def parser() -> Parser:
     _add_train(verb("train", _train, "Train one run of a recipe, or go on with it."))
     _add_compare(
         verb("compare", _compare, "Train every method of a recipe that is missing, and write the page.")
+    )
+    config.add(
+        verb("config", config.act, "Print the config of a run, whole, and what differs from the recipe.")
     )
     for study in studies().values():
         study.add(verb(study.NAME, study.act, study.SUMMARY, fields=study.TAKES_RECIPE))
@@ -243,33 +255,6 @@ def _add_report(report: Parser) -> None:
         metavar="PATH",
         help="a section of claims, judged from these paths as `ngptlab claims` does",
     )
-
-
-class _FieldHelp(argparse.Action):
-    """A verb's help, followed by every field of the config with the recipe's values where one is named."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *rest: object
-    ) -> NoReturn:
-        from rich.table import Table
-
-        from ngptlab.console import Console
-        from ngptlab.overrides import field_help
-        from ngptlab.recipes import recipe
-
-        name = getattr(namespace, "recipe", None) or "demo"
-        parser.print_help()
-        table = Table(
-            title=f"Fields, with the values of {name}", title_justify="left", box=None, padding=(0, 2, 0, 0)
-        )
-        for heading in ("field", "value", "meaning"):
-            table.add_column(heading, overflow="fold")
-        for row in field_help(recipe(name).config):
-            table.add_row(*row)
-        console = Console()
-        console.print()
-        console.print(table)
-        raise SystemExit(0)
 
 
 def _train(options: argparse.Namespace) -> int:
