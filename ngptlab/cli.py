@@ -122,6 +122,8 @@ def run(arguments: Sequence[str]) -> int:
     parsed.overrides = in_fields(overrides)
     early.check(parsed, whole=verb in WITH_FIELDS)
     action: Callable[[argparse.Namespace], int] = parsed.action
+    if fields and sys.stderr.isatty():
+        remark(f"{verb}: starting", flush=True)  # torch takes seconds
     with blaming():
         return action(parsed)
 
@@ -269,15 +271,16 @@ def _train(options: argparse.Namespace) -> int:
         config, edited = in_place_of(config, options.out)
         for line in edited:
             remark(line)
-    return until_stopped(lambda: _train_one(config, options.out, options.profile))
+    return until_stopped(lambda: _train_one(config, options))
 
 
-def _train_one(config: RunConfig, out: Path | None, profile_steps: int) -> None:
+def _train_one(config: RunConfig, options: argparse.Namespace) -> None:
     from ngptlab.experiment import train
 
     with console_reporter(config) as tell:
-        run = train(config, out, reporter=tell, profile_steps=profile_steps)
+        run = train(config, options.out, reporter=tell, profile_steps=options.profile)
     say_path(run.path)
+    smoke_option.conclude(options)
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -309,6 +312,7 @@ def _compare(options: argparse.Namespace) -> int:
             tell=remark,
         )
         _print_headline(page)
+        smoke_option.conclude(options)
 
     return until_stopped(work)
 
@@ -328,7 +332,14 @@ def _report(options: argparse.Namespace) -> int:
     found = recognize(options.paths)
     judged = claims.judged(options.claims)[0] if options.claims else []
     _print_headline(
-        write_report(found.runs, options.out, title=options.title, studies=found.studies, claims=judged)
+        write_report(
+            found.runs,
+            options.out,
+            title=options.title,
+            studies=found.studies,
+            claims=judged,
+            tell=lambda line: remark(line, flush=True),
+        )
     )
     return 0
 

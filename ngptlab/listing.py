@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -58,7 +58,7 @@ class Listing:
         """The cells, row by row."""
         return self._rows
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: object, options: ConsoleOptions) -> RenderResult:
         if self.title:
             yield Text(self.title)
         for rows in (self._rows, [[_over_error(cell) for cell in row] for row in self._rows]):
