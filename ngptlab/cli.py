@@ -203,7 +203,13 @@ def parser() -> Parser:
     methods.add(verb("methods", methods.act, "List the methods, or show how two differ."))
     new.add(verb("new", new.act, "Write the file of a new method, which starts from another one."))
     verb("recipes", _recipes, "List the recipes.")
-    plan.add(verb("plan", plan.act, "What training a recipe would take, without training."))
+    plan.add(
+        verb(
+            "plan",
+            plan.act,
+            "What training a recipe would take, without training. For studies: sweep, ladder, cooldown, board with --plan.",
+        )
+    )
     data.add_verbs(verb("data", _no_action, "Look after corpora: see `ngptlab data --help`."))
     return top
 
