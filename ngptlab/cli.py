@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ngptlab import __version__, disk
 from ngptlab.config import RunConfig, blank
@@ -24,6 +24,7 @@ from ngptlab.method_files.sources import forget
 from ngptlab.options import early, tuned
 from ngptlab.options import ledger as ledger_option
 from ngptlab.options import smoke as smoke_option
+from ngptlab.options.field_help import FieldHelp, examples
 from ngptlab.options.methods import in_fields
 from ngptlab.options.parser import Parser, unrecognized
 from ngptlab.options.runs import add_methods, add_seeds, console_reporter, no_seeds
@@ -37,6 +38,7 @@ from ngptlab.train.stop import Interrupted, interrupting
 from ngptlab.verbs import (
     bench,
     claims,
+    config,
     data,
     eval,
     export,
@@ -55,7 +57,7 @@ from ngptlab.world.launched import check_alone, launched
 if TYPE_CHECKING:
     from ngptlab.recipes import Recipe
 
-WITH_FIELDS = ("train", "compare", "plan")
+WITH_FIELDS = ("train", "compare", "config", "plan")
 """Verbs that take a recipe and any field of its config, beside those of studies that say so."""
 FIELDS_ALONE = ("try",)
 """Verbs that name their recipe by an option, and take any field of its config."""
@@ -121,17 +123,20 @@ def run(arguments: Sequence[str]) -> int:
     if verb not in TOGETHER:
         check_alone(verb)
     named = [study.NAME for study in studies().values() if study.TAKES_RECIPE]
-    fields = verb in (*WITH_FIELDS, *FIELDS_ALONE, *named) and not {"-h", "--help"} & set(arguments)
+    fields = verb in (*WITH_FIELDS, *FIELDS_ALONE, *named)
     forget()
     top = parser()
     own = top.options_of(verb)
     overrides, rest = split(arguments, blank(), own) if fields else ({}, list(arguments))
+    top.tell(verb, overrides)
     parsed, unknown = top.parse_known_args(rest or ["--help"])
     if unknown:  # the verb's help says what is allowed, which argparse would not name
         Parser(prog=f"ngptlab {verb}").error(unrecognized(unknown, own, fields=fields))
     parsed.overrides = in_fields(overrides)
     early.check(parsed, whole=verb in WITH_FIELDS)
     action: Callable[[argparse.Namespace], int] = parsed.action
+    if fields and sys.stderr.isatty():
+        remark(f"{verb}: starting", flush=True)  # torch takes seconds
     with blaming():
         return action(parsed)
 
@@ -162,6 +167,7 @@ def parser() -> Parser:
         prog="ngptlab", description="Controlled language-model pretraining experiments.", allow_abbrev=False
     )
     top.add_argument("--version", action="version", version=__version__)
+    shown = examples()
     verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=Parser)
 
     def verb(
@@ -169,10 +175,15 @@ def parser() -> Parser:
     ) -> Parser:
         fields = fields or name in WITH_FIELDS
         made: Parser = verbs.add_parser(
-            name, help=summary, description=summary, allow_abbrev=False, add_help=not fields
+            name,
+            help=summary,
+            description=summary,
+            epilog=f"example: ngptlab {shown[name]}" if name in shown else None,
+            allow_abbrev=False,
+            add_help=not fields,
         )
         if fields:
-            made.add_argument("-h", "--help", action=_FieldHelp, nargs=0, help="show this page")
+            made.add_argument("-h", "--help", action=FieldHelp, nargs=0, help="show this page")
             made.add_argument(
                 "recipe", help="a recipe's name (see `ngptlab recipes`) or a .json or .yaml config"
             )
@@ -182,6 +193,9 @@ def parser() -> Parser:
     _add_train(verb("train", _train, "Train one run of a recipe, or go on with it."))
     _add_compare(
         verb("compare", _compare, "Train every method of a recipe that is missing, and write the page.")
+    )
+    config.add(
+        verb("config", config.act, "Print the config of a run, whole, and what differs from the recipe.")
     )
     for study in studies().values():
         study.add(verb(study.NAME, study.act, study.SUMMARY, fields=study.TAKES_RECIPE))
@@ -202,7 +216,13 @@ def parser() -> Parser:
     methods.add(verb("methods", methods.act, "List the methods, or show how two differ."))
     new.add(verb("new", new.act, "Write the file of a new method, which starts from another one."))
     verb("recipes", _recipes, "List the recipes.")
-    plan.add(verb("plan", plan.act, "What training a recipe would take, without training."))
+    plan.add(
+        verb(
+            "plan",
+            plan.act,
+            "What training a recipe would take, without training. For studies: sweep, ladder, cooldown, board with --plan.",
+        )
+    )
     data.add_verbs(verb("data", _no_action, "Look after corpora: see `ngptlab data --help`."))
     return top
 
@@ -258,33 +278,6 @@ def _add_report(report: Parser) -> None:
     )
 
 
-class _FieldHelp(argparse.Action):
-    """A verb's help, followed by every field of the config with the recipe's values where one is named."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *rest: object
-    ) -> NoReturn:
-        from rich.table import Table
-
-        from ngptlab.console import Console
-        from ngptlab.overrides import field_help
-        from ngptlab.recipes import recipe
-
-        name = getattr(namespace, "recipe", None) or "demo"
-        parser.print_help()
-        table = Table(
-            title=f"Fields, with the values of {name}", title_justify="left", box=None, padding=(0, 2, 0, 0)
-        )
-        for heading in ("field", "value", "meaning"):
-            table.add_column(heading, overflow="fold")
-        for row in field_help(recipe(name).config):
-            table.add_row(*row)
-        console = Console()
-        console.print()
-        console.print(table)
-        raise SystemExit(0)
-
-
 def _train(options: argparse.Namespace) -> int:
     from ngptlab.methods import resolve
     from ngptlab.overrides import apply
@@ -297,15 +290,16 @@ def _train(options: argparse.Namespace) -> int:
         config, edited = in_place_of(config, options.out)
         for line in edited:
             remark(line)
-    return until_stopped(lambda: _train_one(config, options.out, options.profile))
+    return until_stopped(lambda: _train_one(config, options))
 
 
-def _train_one(config: RunConfig, out: Path | None, profile_steps: int) -> None:
+def _train_one(config: RunConfig, options: argparse.Namespace) -> None:
     from ngptlab.experiment import train
 
     with console_reporter(config) as tell:
-        run = train(config, out, reporter=tell, profile_steps=profile_steps)
+        run = train(config, options.out, reporter=tell, profile_steps=options.profile)
     say_path(run.path)
+    smoke_option.conclude(options)
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -337,6 +331,7 @@ def _compare(options: argparse.Namespace) -> int:
             tell=remark,
         )
         _print_headline(page)
+        smoke_option.conclude(options)
 
     return until_stopped(work)
 
@@ -356,7 +351,14 @@ def _report(options: argparse.Namespace) -> int:
     found = recognize(options.paths)
     judged = claims.judged(options.claims)[0] if options.claims else []
     _print_headline(
-        write_report(found.runs, options.out, title=options.title, studies=found.studies, claims=judged)
+        write_report(
+            found.runs,
+            options.out,
+            title=options.title,
+            studies=found.studies,
+            claims=judged,
+            tell=lambda line: remark(line, flush=True),
+        )
     )
     return 0
 

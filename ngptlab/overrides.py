@@ -10,7 +10,7 @@ import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ngptlab.config import DataConfig, Dims, Frozen, RunConfig, blank, flatten, parse
+from ngptlab.config import DataConfig, Dims, RunConfig, blank, flatten, parse
 from ngptlab.config.words import nearest_field, short
 from ngptlab.errors import ConfigError, shown
 from ngptlab.terminal import one_line, remark
@@ -157,16 +157,3 @@ def _set_vocabulary(model: dict[str, Any], data: dict[str, Any]) -> None:
 def _said(line: str) -> None:
     """Say it once, however many arms there are."""
     remark(one_line(line))
-
-
-def field_help(record: Frozen, prefix: str = "") -> list[tuple[str, str, str]]:
-    """('--train.steps', '600', 'Optimizer steps.') for every field, for a help page."""
-    rows = []
-    for name, info in type(record).model_fields.items():
-        value = getattr(record, name)
-        if isinstance(value, Frozen):
-            rows += field_help(value, f"{prefix}{name}.")
-        else:
-            shown = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            rows.append((f"--{prefix}{name}".replace("_", "-"), shown, info.description or ""))
-    return rows

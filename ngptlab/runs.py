@@ -27,14 +27,19 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from ngptlab import config as configs
 from ngptlab import disk, folders
 from ngptlab.config import RunConfig
 from ngptlab.errors import CheckpointError, ConfigError, DivergedError, LabError
+from ngptlab.frames import frame
 from ngptlab.json_text import parse_json
 from ngptlab.method_files import copies
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
 
 STREAMS = ("metrics", "timing", "evals", "scales")
 LOCK = ".lock"
@@ -261,6 +266,36 @@ class Run:
                     f"{self.path_of(stream)}, line {number}: damaged ({error}); {ANEW}"
                 ) from None
         return records
+
+    def metrics(self) -> pandas.DataFrame:
+        """A row a step, as a frame of pandas (the extra `pandas`): what `metrics.jsonl` and `timing.jsonl` hold.
+
+        Raises:
+            ConfigError: pandas is not installed.
+            CheckpointError: a line is damaged.
+        """
+        times = {record["step"]: record for record in self.read("timing")}
+        return frame({**times.get(record["step"], {}), **record} for record in self.read("metrics"))
+
+    def evals(self, name: str = "val") -> pandas.DataFrame:
+        """A row each validation, as a frame of pandas; `name`: another evaluation of `evals.jsonl`, as `length`.
+
+        Raises:
+            ConfigError: pandas is not installed.
+            CheckpointError: a line is damaged.
+        """
+        return frame(record for record in self.read("evals") if record["eval"] == name)
+
+    def plot(self) -> Figure:
+        """Training and validation loss over steps, as a figure of matplotlib, which a notebook shows.
+
+        Raises:
+            CheckpointError: a line is damaged.
+        """
+        from ngptlab.draw.losses import losses  # late: brings matplotlib
+
+        val = [record for record in self.read("evals") if record["eval"] == "val"]
+        return losses(self.config.run_name, self.read("metrics"), val)
 
     def append(self, stream: str, record: dict[str, Any]) -> None:
         """Add one record; it is in the kernel's hands when this returns, so killing the process loses none."""

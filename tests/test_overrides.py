@@ -8,7 +8,8 @@ import pytest
 
 from ngptlab import ConfigError, Dims, RunConfig
 from ngptlab.config import flatten
-from ngptlab.overrides import apply, field_help, split
+from ngptlab.options.field_help import LENT, one_line_of_seams, rows, sections, summary
+from ngptlab.overrides import apply, split
 from ngptlab.recipes import recipe
 
 CONFIG = RunConfig(name="x", method="gpt", model=Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=8))
@@ -123,11 +124,15 @@ def test_the_given_config_is_left_as_it_was() -> None:
 
 
 def test_help_has_every_field_and_a_sentence_for_it() -> None:
-    rows = field_help(CONFIG)
-    assert [option for option, _, _ in rows] == ["--" + path.replace("_", "-") for path, _ in flatten(CONFIG)]
-    # A section's own fields aside, which their section's page explains, nothing goes without a sentence.
-    assert [option for option, _, sentence in rows if not sentence.strip()] == []
-    assert {option: shown for option, shown, _ in rows}["--optim.betas"] == "0.9 0.95"
+    """Those of `seams` are one line, because they are all alike."""
+    found = [row for section, record in sections(CONFIG) if section != LENT for row in rows(record, section)]
+    paths = [path for path, _ in flatten(CONFIG) if not path.startswith("seams.")]
+    assert sorted(option for option, _, _ in found) == sorted("--" + path.replace("_", "-") for path in paths)
+    assert [option for option, _, sentence in found if not sentence.strip()] == []
+    assert {option: shown for option, shown, _ in found}["--optim.betas"] == "0.9 0.95"
+    assert all(summary(record).endswith(".") for _, record in sections(CONFIG))
+    line = one_line_of_seams(CONFIG.seams.model_copy(update={"norm": "ngpt"}))
+    assert "attn-scale" in line and "(now norm=ngpt)" in line
 
 
 def test_the_vocabulary_is_the_tokenizer_s_where_none_is_given(capsys: pytest.CaptureFixture[str]) -> None:

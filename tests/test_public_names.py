@@ -143,3 +143,23 @@ def test_a_script_sees_how_far_it_is_and_gets_the_numbers(
     assert "step 4/4" in capsys.readouterr().err and run.path.parts[0] == "runs"
     page = ngptlab.compare(run.config, overrides={"seed": 3}, quiet=True)
     assert page == Path("out/demo/report.html") and json.loads(page.with_suffix(".json").read_text())
+
+
+def test_a_run_s_numbers_are_frames_and_a_figure(work: Path) -> None:
+    run = ngptlab.train("demo", overrides=overrides(work), quiet=True)
+    axes = run.plot().axes[0]
+    assert next(line.get_label() for line in axes.get_lines()) == "training, each step"
+    assert list(axes.get_lines()[0].get_xdata()) == [1, 2, 3, 4]
+    assert axes.get_title() == run.config.run_name
+    try:
+        import pandas  # noqa: F401
+    except ImportError:
+        with pytest.raises(ConfigError, match="pip install"):
+            run.metrics()
+        return
+    metrics, evals = run.metrics(), run.evals()
+    assert list(metrics["step"]) == [1, 2, 3, 4] and list(metrics["loss_nats"]) == [
+        record["loss_nats"] for record in run.read("metrics")
+    ]
+    assert "step_seconds" in metrics and list(evals["step"]) == [0, 2, 4]
+    assert list(run.evals("parts")["eval"]) == ["parts"]

@@ -7,13 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
 
-from rich.table import Table
-
 from ngptlab.claims import power
 from ngptlab.claims.claim import VERDICTS, Claim, Outcome, Source, Verdict, judge
 from ngptlab.claims.evidence import Evidence
 from ngptlab.console import Console
 from ngptlab.disk import write_json, write_text
+from ngptlab.listing import Listing
 from ngptlab.stats.tables import writing
 from ngptlab.terminal import printable
 
@@ -198,11 +197,9 @@ def _cell(text: str) -> str:
 def print_claims(groups: Sequence[Group], console: Console) -> None:
     """Print verdict and measurement of each claim in a line, then the count."""
     for group in groups:
-        listed = Table(
-            title=f"{group['title']}, {group['where']}", title_justify="left", box=None, padding=(0, 2, 0, 0)
-        )
-        for heading in ("claim", "verdict", "seeds\nneeded", "measured, or why not"):
-            listed.add_column(heading, no_wrap=heading in ("claim", "verdict"), overflow="fold")
+        listed = Listing(f"{group['title']}, {group['where']}")
+        for heading in ("claim", "verdict", "seeds needed", "measured, or why not"):
+            listed.add_column(heading, "text" if heading.startswith("measured") else "word")
         for row in group["rows"]:
             why = "; ".join(part for part in (row["measured"], row["reason"]) if part)
             count = "-" if row["seeds_needed"] is None else f"{row['seeds_needed']:,}"

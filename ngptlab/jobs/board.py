@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from rich.cells import cell_len
 from rich.live import Live
 from rich.table import Table
 
@@ -20,6 +21,8 @@ from ngptlab.train.progress import clock
 REFRESH_SECONDS = 0.5
 PLAIN_SECONDS = 30.0
 """Seconds between two lines of progress where there is no terminal."""
+HEADINGS = ("cell", "state", "step", "loss", "ETA")
+GAP = 2
 ROWS_AROUND = 10
 """Lines of a terminal that the table leaves for its head, its title and the prompt."""
 
@@ -95,15 +98,21 @@ class Board:
 
     def _table(self, title: str) -> Table:
         """Running cells first, then the last that ended, then waiting ones, as many as fit the terminal."""
-        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for heading in ("cell", "state", "step", "loss", "ETA"):
-            table.add_column(heading, no_wrap=True)
+        table = Table(title=title, title_justify="left", box=None, padding=(0, GAP, 0, 0))
         running = [key for key, name in self._state.items() if name == "running"]
         ended = [key for key, name in self._state.items() if name not in ("running", "waiting")]
         waiting = [key for key, name in self._state.items() if name == "waiting"]
+        rows = []
         for key in (running + ended[::-1] + waiting)[: max(3, self.console.height - ROWS_AROUND)]:
             p = self._progress[key]
             loss = "" if p.loss_nats is None else f"{p.loss_nats:.3f}"
             eta = clock((p.steps - p.step) * p.step_seconds) if key in running and p.step_seconds else ""
-            table.add_row(self._cells[key].title, self._state[key], f"{p.step}/{p.steps}", loss, eta)
+            rows.append((self._cells[key].title, self._state[key], f"{p.step}/{p.steps}", loss, eta))
+        widths = [max(cell_len(text) for text in column) for column in zip(HEADINGS, *rows, strict=True)]
+        # Numbers stay whole, so a long name is what a narrow terminal cuts: a row is a line.
+        widths[0] = min(widths[0], max(1, self.console.width - sum(widths[1:]) - GAP * len(HEADINGS)))
+        for heading, width in zip(HEADINGS, widths, strict=True):
+            table.add_column(heading, no_wrap=True, width=width)
+        for row in rows:
+            table.add_row(*row)
         return table

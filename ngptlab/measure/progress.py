@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from ngptlab.terminal import Line
+from ngptlab.measure.labels import labels
+from ngptlab.terminal import Line, one_line, remark
+
+if TYPE_CHECKING:
+    from ngptlab.measure.trained import Trained
+
+
+def one_by_one(models: Sequence[Trained], what: str) -> Iterator[tuple[str, Trained]]:
+    """Each model under its label; a line says which is measured, in a log too."""
+    for number, (label, trained) in enumerate(zip(labels(models), models, strict=True), start=1):
+        remark(one_line(f"{what} of {label} ({number} of {len(models)})"), flush=True)
+        yield label, trained
 
 
 class Progress(Line):

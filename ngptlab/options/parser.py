@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ngptlab.config import blank, flatten
@@ -44,12 +44,24 @@ class Parser(argparse.ArgumentParser):
             )
         raise argparse.ArgumentError(action, f"given {shown(value)}; {nearest(str(value), choices)}")
 
+    overrides: Mapping[str, Any] = {}
+    """Fields of the config that the command line has, for a verb's help."""
+
     def options_of(self, verb: str) -> set[str]:
         """The options that a verb has of its own, as `--seeds`."""
+        found = self._verb(verb)
+        return set(found._option_string_actions) if found else set()
+
+    def tell(self, verb: str, overrides: Mapping[str, Any]) -> None:
+        """Tell a verb's parser which fields the command line has, so that its help shows their values."""
+        if found := self._verb(verb):
+            found.overrides = overrides
+
+    def _verb(self, verb: str) -> Parser | None:
         for action in self._subparsers._group_actions if self._subparsers else ():
-            if isinstance(action.choices, dict) and verb in action.choices:
-                return set(action.choices[verb]._option_string_actions)
-        return set()
+            if isinstance(action.choices, dict):
+                return action.choices.get(verb)
+        return None
 
 
 def unrecognized(unknown: Sequence[str], own: Iterable[str], *, fields: bool) -> str:

@@ -17,6 +17,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def conclude(options: argparse.Namespace) -> None:
+    """The last line of a smoke test: what it was good for."""
+    if options.smoke:
+        remark("smoke test: all of it works here; the losses above mean nothing")
+
+
 def apply(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     """The recipe, shrunk where asked for; then a line says what that changed."""
     if not options.smoke:

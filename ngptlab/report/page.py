@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -45,12 +45,13 @@ def write_report(
     title: str,
     studies: Sequence[Path] = (),
     claims: Sequence[Group] = (),
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write `out/report.html` and `out/report.json` from finished runs, and return the page's path.
 
     Each figure's numbers and drawing stand beside them in `out/figures`: <figure>.csv, .png and .svg. `studies` are the JSON
     files of studies (`studies.recognize`), whose files are written into `out/studies`; there may then be no runs. `claims` are
-    judged claims, for a section of their own.
+    judged claims, for a section of their own. `tell` hears when the reading is done and the drawing begins.
 
     The first run's method is the baseline. The same runs in the same order give the same bytes.
 
@@ -59,15 +60,18 @@ def write_report(
         DataError: a run or a study is damaged.
     """
     placed = recognize.load(studies)
+    about = f"the page of {len(run_paths)} runs and {len(placed)} studies: drawing its figures"
     numbers = [_numbers(each) for each in placed]
     record: Summary | StudiesOnly
     summary = None
     if numbers and not run_paths:
         record = _without_runs(numbers, title)
+        tell(about)
         html = _fill({**record, "studies": placed, "claims": list(claims)})
     else:
         record = summary = summarize(load_runs(run_paths), title=title)
         record["studies"] = numbers
+        tell(about)
         html = render(summary, placed, claims)
     path = Path(out) / "report.html"
     try:

@@ -57,13 +57,21 @@ def headline(summary: Summary) -> str:
         second = min(others, key=lambda name: summary["gaps"][name]["final_gap_nats"])
         gap = summary["gaps"][second]
         amount = nats(gap["final_gap_nats"], sign=True)
-        return f"After {after} the baseline {base} has {lowest}, and next is {second}, {amount} against it{_doubt(gap)}."
+        return (
+            f"After {after} the baseline {base} has {lowest}, and next is {second}, {amount} against it{_doubt(gap)}. "
+            f"{_compared(len(others), base)}"
+        )
     gap = summary["gaps"][best]
     amount = nats(gap["final_gap_nats"], sign=True)
     return (
         f"After {after} {best} has the lowest validation loss of {len(methods)} methods: {loss} nats, "
-        f"{amount} against the baseline {base}{_doubt(gap)}."
+        f"{amount} against the baseline {base}{_doubt(gap)}. {_compared(len(others), base)}"
     )
+
+
+def _compared(comparisons: int, base: str) -> str:
+    """How many chances a difference had to look large."""
+    return f"{comparisons} methods were compared with {base}, and no interval is corrected for that."
 
 
 def findings(summary: Summary) -> list[Finding]:
@@ -125,6 +133,8 @@ def _changes(summary: Summary, other: str) -> str:
     if first is None:
         return ""
     leader, follower = (base, other) if first > 0 else (other, base)
+    if sum(step > 0 for step in gap["steps"]) == 1:
+        return "There is one validation after step 0, so nothing is known of the gap on the way."
     if not gap["crossovers"]:
         return (
             f"{leader} is ahead of {follower} at every validation after step 0: the gap never changes sign."

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from rich.table import Table
-
 from ngptlab.console import Console
 from ngptlab.disk import write_json, write_text
 from ngptlab.draw import style as figures
+from ngptlab.listing import Listing
 from ngptlab.stats.tables import writing
 
 
@@ -38,16 +37,11 @@ def write(
 
 def plain_table(
     title: str, headings: Sequence[str], *, left: Collection[str] = (), wrapped: Collection[str] = ()
-) -> Table:
+) -> Listing:
     """A table without lines. Columns hold numbers, aligned right and never wrapped, except for the named ones."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Listing(title)
     for heading in headings:
-        table.add_column(
-            heading,
-            justify="left" if heading in left else "right",
-            no_wrap=heading not in wrapped,
-            overflow="fold" if heading in wrapped else "ellipsis",
-        )
+        table.add_column(heading, "text" if heading in wrapped else "word" if heading in left else "number")
     return table
 
 

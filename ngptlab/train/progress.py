@@ -6,13 +6,16 @@ import time
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.cells import cell_len
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ngptlab.console import Console
 from ngptlab.output import unfailing_stderr
 from ngptlab.terminal import one_line
 from ngptlab.train.speed import Speed
 
+AROUND_FACTS = 20
+"""Columns of a terminal's line that a short bar, the time since the start and the gaps take."""
 WAITING_SHARE = 0.01
 """Share of the time spent waiting for data above which it is told."""
 
@@ -79,6 +82,7 @@ class ConsoleReporter:
                 TextColumn("{task.description}", markup=False),
                 BarColumn(None),
                 MofNCompleteColumn(),
+                TimeElapsedColumn(),  # moves before the first step does
                 TextColumn("{task.fields[facts]}", markup=False),
             )
             self._bar = Progress(*columns, console=self.console)
@@ -96,11 +100,17 @@ class ConsoleReporter:
         self.console.print(f"{self.title}: {text}")
 
     def step(self, step: int, *, loss_nats: float, lr: float, speed: Speed, eta_seconds: float) -> None:
-        facts = f"loss {loss_nats:.3f}  lr {lr:.2e}  {pace(speed)}  ETA {clock(eta_seconds)}"
+        facts = [f"loss {loss_nats:.3f}", f"lr {lr:.2e}", pace(speed), f"ETA {clock(eta_seconds)}"]
         if self._bar:
-            self._bar.update(self._task, completed=step, facts=facts)
+            # A number that is cut says another; what has no room is left out, the loss and the time last.
+            room = self.console.width - cell_len(self.title) - 2 * len(str(self.steps)) - AROUND_FACTS
+            for least in (2, 1):
+                if cell_len("  ".join(facts)) > room:
+                    del facts[least]
+            self._bar.update(self._task, completed=step, facts="  ".join(facts))
             return
+        facts_line = "  ".join(facts)
         now = time.monotonic()
         if step == self.steps or now - self._printed >= self.every_seconds:
             self._printed = now
-            self.note(f"step {step}/{self.steps}  {facts}")
+            self.note(f"step {step}/{self.steps}  {facts_line}")

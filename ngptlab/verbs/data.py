@@ -16,13 +16,12 @@ from pydantic import ValidationError
 from ngptlab.config import DataConfig, explain
 from ngptlab.data.prepare.progress import PrepareProgress
 from ngptlab.errors import ConfigError
-from ngptlab.options.types import count
-from ngptlab.options.types import number as real
+from ngptlab.options.types import count, number
 from ngptlab.terminal import remark, say
 from ngptlab.verbs import data_get
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from ngptlab.listing import Listing
 
 PICTURES = (".png", ".svg", ".pdf")
 BAR = 40  # characters of the longest bar on the terminal
@@ -90,7 +89,7 @@ def _add_prepare(prepare: argparse.ArgumentParser) -> None:
     prepare.add_argument("--workers", type=count, default=1, metavar="N", help="threads (default: 1)")
     for name, meaning in (("val", "validation"), ("long", "the length evaluation")):
         prepare.add_argument(
-            f"--{name}-share", type=real, default=0.05, metavar="X", help=f"documents for {meaning} (0.05)"
+            f"--{name}-share", type=number, default=0.05, metavar="X", help=f"documents for {meaning} (0.05)"
         )
     prepare.add_argument(
         "--long-min-tokens", type=count, default=8192, metavar="N", help="shortest document for it (8192)"
@@ -144,7 +143,6 @@ def _stats(options: argparse.Namespace) -> int:
         bins = histogram(split.lengths)
         tallest = max((documents for _, _, documents in bins), default=1)
         table = _table(f"{split.name}: tokens", "documents", "")
-        table.columns[-1].justify = "left"
         for low, high, documents in bins:
             bar = "█" * math.ceil(BAR * documents / tallest)
             table.add_row(f"{low:,} - {high - 1:,}", f"{documents:,}", bar)
@@ -156,12 +154,12 @@ def _stats(options: argparse.Namespace) -> int:
     return 0
 
 
-def _table(*headings: str) -> Table:
-    from rich.table import Table
+def _table(*headings: str) -> Listing:
+    from ngptlab.listing import Listing
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
+    table = Listing()
+    for index, heading in enumerate(headings):
+        table.add_column(heading, "number" if index and heading else "word")
     return table
 
 

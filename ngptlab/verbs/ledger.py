@@ -96,14 +96,13 @@ def _check(ledger: Ledger) -> int:
 
 
 def _show(entries: Sequence[Entry]) -> None:
-    from rich.table import Table
-
     from ngptlab.console import Console
     from ngptlab.ledger.table import SHOWN, lines, shown
+    from ngptlab.listing import Listing
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Listing()
     for name in SHOWN:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, "text" if name in ("recipe", "arm", "settings") else "word")
     for row in shown(lines(entries)):
         table.add_row(*row)
     Console().print(table)

@@ -75,12 +75,15 @@ def _counts(views: Sequence[View]) -> str:
 
 
 def _table(views: Sequence[View], folder: Path, width: int) -> Table:
-    """Numbers stay whole: where the terminal is narrow, arm and seed go, then the curve, then the head of long names."""
+    """Numbers stay whole: where the terminal is narrow, arm and seed go, the curve, the head of long names, pace, validation."""
     headings = ["run", "arm", "seed", "state", "step", "loss", "recent", "val", "tok/s", "ETA"]
     rows = [_cells(view, folder) for view in views]
     left_out = {"arm", "seed"} if width < NARROW else set()
     if _room(headings, rows, left_out, width) < CURVED_NAME_WIDTH:
         left_out.add("recent")
+    for heading in ("tok/s", "val"):
+        if _room(headings, rows, left_out, width) < NAME_WIDTH:
+            left_out.add(heading)
     name_width = max(NAME_WIDTH, _room(headings, rows, left_out, width))
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
     kept = [index for index, heading in enumerate(headings) if heading not in left_out]

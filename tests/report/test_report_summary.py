@@ -130,6 +130,13 @@ def test_a_gap_that_never_crosses(make_run: MakeRun) -> None:
     assert "b is ahead of a at every validation after step 0" in summary["findings"][0]["text"]
 
 
+def test_one_validation_says_nothing_of_the_way(make_run: MakeRun) -> None:
+    """It was "ahead at every validation after step 0", of which there was one."""
+    summary = summary_of(make_run("a", {0: 6.0, 100: 2.0}), make_run("b", {0: 6.0, 100: 1.5}))
+    said = summary["findings"][0]["text"]
+    assert "one validation after step 0, so nothing is known" in said and "every" not in said
+
+
 def test_a_gap_that_crosses_twice(make_run: MakeRun) -> None:
     summary = summary_of(make_run("a", FALLING), make_run("b", {0: 5.0, 20: 3.0, 60: 4.0, 100: 1.0}))
     gap = summary["gaps"]["b"]
@@ -313,12 +320,14 @@ def test_every_number_is_finite(make_run: MakeRun) -> None:
         (
             {"a": [2.0, 2.2], "b": [1.9, 2.08], "c": [2.5, 2.5]},
             "b has the lowest validation loss of 3 methods: 1.9900 nats, −0.1100 against the baseline a; "
-            "95% interval over 2 paired seeds (Student's t) −0.2371 to +0.0171, which includes zero: no difference is shown.",
+            "95% interval over 2 paired seeds (Student's t) −0.2371 to +0.0171, which includes zero: no difference is shown. "
+            "2 methods were compared with a, and no interval is corrected for that.",
         ),
         (
             {"a": [2.0], "b": [2.2], "c": [2.1]},
             "the baseline a has the lowest validation loss of 3 methods: 2.0000 nats, and next is c, +0.1000 against it; "
-            "from one seed, so nothing says how far another would move it.",
+            "from one seed, so nothing says how far another would move it. "
+            "2 methods were compared with a, and no interval is corrected for that.",
         ),
     ],
     ids=["one method", "one seed", "no gap", "three methods", "three, the baseline ahead"],

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from ngptlab.console import Console
 from ngptlab.draw.panels import SMALL, after_steps, curve, depth_axis, legend, logarithmic, tiles
 from ngptlab.draw.style import write
+from ngptlab.listing import Listing
 from ngptlab.stats.tables import Row, flat, write_table
 
 Measured = Mapping[str, Mapping[str, Any]]
@@ -81,13 +81,13 @@ def _caption(measured: Measured) -> str:
 def print_activations(measured: Measured, console: Console) -> None:
     """Print the mean of each quantity in the first and in the last block, by run."""
     console.print("Activations: mean in the first and the last block")
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("quantity")
+    table = Listing()
+    table.add_column("quantity", "text")
     for label in measured:
-        table.add_column(label, justify="right")
+        table.add_column(label)
     for quantity, title in PANELS.items():
         ends = [
             (record["blocks"][0][quantity], record["blocks"][-1][quantity]) for record in measured.values()
         ]
         table.add_row(title, *(f"{first['mean']:.3g} to {last['mean']:.3g}" for first, last in ends))
-    console.print(table, markup=False)
+    console.print(table)

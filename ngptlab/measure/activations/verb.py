@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ngptlab.measure.labels import labels
+from ngptlab.measure.progress import one_by_one
 from ngptlab.options.types import count
 from ngptlab.terminal import say
 
@@ -42,7 +42,7 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
     from ngptlab.measure.held_out import hold_out
 
     measured = {}
-    for label, trained in zip(labels(models), models, strict=True):
+    for label, trained in one_by_one(models, "activations"):
         config = trained.config
         held_out = hold_out(config, open_data(config))
         windows = max(1, options.activation_tokens // config.train.context)

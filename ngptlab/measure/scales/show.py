@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from ngptlab.console import Console
+from ngptlab.listing import Listing
 from ngptlab.measure.scales.figure import Courses, Measured, draw, places, title
 from ngptlab.stats.tables import Row, flat, write_table
 
@@ -30,15 +29,15 @@ def _rows(label: str, record: Mapping[str, Any]) -> Iterator[Row]:
 
 def print_scales(measured: Measured, console: Console) -> None:
     """Print the mean of each kind of scale in the first and in the last block, by run."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("scale")
+    table = Listing()
+    table.add_column("scale", "text")
     for label in measured:
-        table.add_column(label, justify="right")
+        table.add_column(label)
     for place in places([scale for record in measured.values() for scale in record["scales"]]):
         table.add_row(title(place), *(_ends(record["scales"], place) for record in measured.values()))
     if table.rows:
         console.print("Learned scales: mean effective value in the first and the last block")
-        console.print(table, markup=False)
+        console.print(table)
     for label, record in measured.items():
         if not record["scales"]:
             console.print(f"{label}: no scales, its method learns matrices only", markup=False)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ngptlab.measure.labels import identity, labels
+from ngptlab.measure.labels import identity
+from ngptlab.measure.progress import one_by_one
 from ngptlab.terminal import say
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
     from ngptlab.measure.scales.show import print_scales, write_scales
 
     measured, courses = {}, {}
-    for label, trained in zip(labels(models), models, strict=True):
+    for label, trained in one_by_one(models, "scales"):
         record: Learned = {"step": trained.step, "eval": "scales", "scales": scales(trained.model)}
         trained.run.keep_eval("scales", record)
         measured[label] = {**record, "of": identity(trained)}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from rich.table import Table
-
 from ngptlab.console import Console
+from ngptlab.listing import Listing
 from ngptlab.measure.spectra.figure import Measured, by_layer, condition, draw
 from ngptlab.stats.tables import Row, flat, write_table
 
@@ -31,15 +30,15 @@ def write_spectra(measured: Measured, out: Path) -> None:
 def print_spectra(measured: Measured, console: Console) -> None:
     """Print the median condition number of each kind of matrix, by run and view."""
     console.print("Condition number: median over blocks, and over heads in attention")
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("matrix")
+    table = Listing()
+    table.add_column("matrix", "text")
     columns = list(
         dict.fromkeys(
             (label, matrix["view"]) for label, record in measured.items() for matrix in record["matrices"]
         )
     )
     for label, view in columns:
-        table.add_column(f"{label}, {view}", justify="right")
+        table.add_column(f"{label}, {view}")
     matrices = [matrix for record in measured.values() for matrix in record["matrices"]]
     for place in dict.fromkeys(m["place"] for m in matrices if m["layer"] is not None):
         cells = []
@@ -48,4 +47,4 @@ def print_spectra(measured: Measured, console: Console) -> None:
             values = [value for heads in layers for value in heads]
             cells.append(f"{statistics.median(values):.3g}" if values else "")
         table.add_row(place, *cells)
-    console.print(table, markup=False)
+    console.print(table)

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ngptlab.measure.labels import identity, labels
+from ngptlab.measure.labels import identity
+from ngptlab.measure.progress import one_by_one
 from ngptlab.terminal import say
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
     measured = {}
     views = [view for view in VIEWS if view == "stored" or view in options.views]
     stderr = Console(stderr=True)
-    for label, trained in zip(labels(models), models, strict=True):
+    for label, trained in one_by_one(models, "spectra"):
         progress = partial(
             track, description=f"spectra of {escape(label)}", console=stderr, disable=not stderr.is_terminal
         )

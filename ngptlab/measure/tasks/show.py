@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.table import Table
-
 from ngptlab.console import Console
 from ngptlab.disk import write_json, write_text
 from ngptlab.errors import ConfigError
+from ngptlab.listing import Listing
 from ngptlab.measure.tasks.numbers import ScoreRow
 from ngptlab.stats.estimates import ci95
 from ngptlab.stats.tables import as_csv
@@ -36,11 +35,11 @@ def print_tasks(lines: Sequence[ScoreRow], console: Console) -> None:
     title = "± 95% over rows (Student's t), of each run alone"
     if len(runs) > 1:
         title += "; in brackets the difference from the first run, paired by row"
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Listing()
     for heading in ("task", "metric", "rows", "chance"):
-        table.add_column(heading, justify="left" if heading in ("task", "metric") else "right", no_wrap=True)
+        table.add_column(heading, "word" if heading in ("task", "metric") else "number")
     for run, step in runs:
-        table.add_column(f"{run}, step {step}", justify="right", overflow="fold")
+        table.add_column(f"{run}, step {step}")
     for task, metric in dict.fromkeys((line.task, line.metric) for line in lines):
         row = [line for line in lines if (line.task, line.metric) == (task, metric)]
         chance = "" if row[0].chance is None else f"{row[0].chance:.4f}"

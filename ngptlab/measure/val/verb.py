@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ngptlab.measure.labels import labels
+from ngptlab.measure.progress import one_by_one
 from ngptlab.options.types import count
 from ngptlab.terminal import say
 
@@ -32,7 +32,7 @@ def act(models: Sequence[Trained], options: argparse.Namespace, out: Path) -> No
     from ngptlab.measure.held_out import hold_out
     from ngptlab.measure.val.measure import validation_loss
 
-    for label, trained in zip(labels(models), models, strict=True):
+    for label, trained in one_by_one(models, "val"):
         config = trained.config
         if options.val_tokens:
             config = config.model_copy(

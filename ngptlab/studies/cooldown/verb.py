@@ -13,6 +13,7 @@ from ngptlab.options import ledger, tuned
 from ngptlab.options.runs import add_methods, add_seeds, add_workers
 from ngptlab.options.stopping import until_stopped
 from ngptlab.options.types import count, number
+from ngptlab.studies import outlook
 from ngptlab.terminal import remark, say
 
 NAME = "cooldown"
@@ -47,6 +48,7 @@ def add(cooldown: argparse.ArgumentParser) -> None:
     add_seeds(cooldown, "cell")
     add_workers(cooldown)
     tuned.add(cooldown)
+    outlook.add(cooldown)
     ledger.add(cooldown)
     cooldown.add_argument(
         "--out", type=Path, help="folder of the runs and of cooldown.* (default: out/<name>-cooldown)"
@@ -56,9 +58,10 @@ def add(cooldown: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Train what is missing, print the table, write numbers and figure."""
     from ngptlab.console import Console
+    from ngptlab.jobs.cell import Cell
     from ngptlab.jobs.local import Local
     from ngptlab.studies.cooldown.files import print_study
-    from ngptlab.studies.cooldown.plan import Design, arms, first_seed
+    from ngptlab.studies.cooldown.plan import Design, arms, first_seed, plan
     from ngptlab.studies.cooldown.run import cooldown
 
     if options.tuned and Path(options.recipe).is_dir():
@@ -74,6 +77,12 @@ def act(options: argparse.Namespace) -> int:
     )
     out: Path = options.out or Path("out") / f"{found[0].name}-cooldown"
 
+    if options.plan:
+        trunks = plan(found, design)
+        pieces: list[tuple[Cell, int]] = [(trunk.leg, trunk.leg.config.train.steps) for trunk in trunks]
+        # A branch has its first steps from the trunk.
+        pieces += [(leg, leg.config.train.steps - leg.start) for trunk in trunks for leg in trunk.branches]
+        return outlook.tell(pieces, out, ledger.ledger_of(options))
     executor = Local(workers=options.workers)
 
     def work() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ngptlab.config.method_name import stem
 from ngptlab.errors import ConfigError
 from ngptlab.options.methods import Methods
 from ngptlab.options.types import count, number, runs, size
-from ngptlab.terminal import say
+from ngptlab.terminal import Line, say
 
 NAME = "check"
 SUMMARY = "Check a parametrization: coord, or the table of what it sets."
@@ -95,7 +96,14 @@ def _coord(options: argparse.Namespace) -> int:
         d_head=options.head_width,
     )
     parts = methods.load(options.method)
-    points = list(measure(parts, lambda dims: rules(param, dims, tokens=None), config))
+    points = []
+    with Line() as line:
+        for point in measure(parts, lambda dims: rules(param, dims, tokens=None), config):
+            points.append(point)
+            if line.due(time.monotonic()):
+                line.show(
+                    f"width {point.width}, seed {point.seed + 1} of {config.seeds}, step {point.step} of {config.steps}"
+                )
     check = judged(
         {
             "method": options.method,

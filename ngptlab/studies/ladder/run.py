@@ -63,13 +63,7 @@ def ladder(
     planned = plan(recipe, base=base, target=target, mode=mode, overrides=overrides or {})
     for rung in planned:
         tell(_announce(rung))
-    # Seed by seed, so that every rung has its first run early.
-    attempts = [
-        Attempt(_seeded(rung.config, seed), rung=rung.label)
-        for seed in range(recipe.first_seed, recipe.first_seed + seeds)
-        for rung in planned
-        if not rung.reason
-    ]
+    attempts = attempts_of(planned, recipe, seeds)
     with studying(attempts, out, executor=executor, ledger=ledger, tell=tell) as request:
         failures = executor.train(attempts, out, request)
     climbed = [
@@ -78,6 +72,16 @@ def ladder(
     result = measure(climbed, recipe=recipe.config.name, base=stem(base), target=stem(target), mode=mode)
     write_ladder(result, out)
     return result, len(failures)
+
+
+def attempts_of(planned: Sequence[Planned], recipe: Recipe, seeds: int) -> list[Attempt]:
+    """The runs of a ladder, seed by seed, so that every rung has its first one early."""
+    return [
+        Attempt(_seeded(rung.config, seed), rung=rung.label)
+        for seed in range(recipe.first_seed, recipe.first_seed + seeds)
+        for rung in planned
+        if not rung.reason
+    ]
 
 
 def _seeded(config: RunConfig, seed: int) -> RunConfig:

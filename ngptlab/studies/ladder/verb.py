@@ -11,6 +11,7 @@ from ngptlab.options import ledger, tuned
 from ngptlab.options.methods import Methods
 from ngptlab.options.runs import add_seeds, add_workers, no_seeds
 from ngptlab.options.stopping import until_stopped
+from ngptlab.studies import outlook
 from ngptlab.terminal import remark, say
 
 NAME = "ladder"
@@ -36,6 +37,7 @@ def add(ladder: argparse.ArgumentParser) -> None:
     add_seeds(ladder, "rung")
     add_workers(ladder)
     tuned.add(ladder)
+    outlook.add(ladder)
     ledger.add(ladder)
     ladder.add_argument(
         "--out", type=Path, help="folder of the runs and of ladder.* (default: out/<recipe>-<A>-<B>-<mode>)"
@@ -48,7 +50,8 @@ def act(options: argparse.Namespace) -> int:
     from ngptlab.jobs.local import Local
     from ngptlab.recipes import recipe
     from ngptlab.studies.ladder.files import print_ladder
-    from ngptlab.studies.ladder.run import ladder
+    from ngptlab.studies.ladder.plan import plan
+    from ngptlab.studies.ladder.run import attempts_of, ladder
 
     found, base, target = tuned.apply(recipe(options.recipe), options), options.base, options.target
     if any(path == "method" or path.startswith("seams.") for path in options.overrides):
@@ -56,6 +59,10 @@ def act(options: argparse.Namespace) -> int:
     no_seeds(options)
     out = options.out or Path("out") / f"{found.config.name}-{stem(base)}-{stem(target)}-{options.mode}"
 
+    if options.plan:
+        planned = plan(found, base=base, target=target, mode=options.mode, overrides=options.overrides)
+        pieces = [(cell, cell.config.train.steps) for cell in attempts_of(planned, found, options.seeds)]
+        return outlook.tell(pieces, out, ledger.ledger_of(options))
     executor = Local(workers=options.workers)
 
     def work() -> int:

@@ -62,7 +62,10 @@ def print_speedups(speedups: Sequence[SpeedUp], console: Console) -> None:
     """Print a table and a sentence for each, in multiples of the method's tokens and seconds; then every doubt, once."""
     for speedup in speedups:
         title = f"{speedup['method']} over {speedup['baseline']}, {speedup['kind']}, {speedup['schedule']}"
-        table = plain_table(title, HEADINGS, wrapped=HEADINGS)
+        table = plain_table(
+            title,
+            HEADINGS,
+        )
         for point in speedup["points"]:
             interval = (
                 " to ".join(show(end) for end in point["interval"]) if point["interval"] else "one seed"

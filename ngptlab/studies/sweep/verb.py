@@ -13,11 +13,13 @@ from ngptlab.options.methods import Methods
 from ngptlab.options.runs import add_seeds, add_workers
 from ngptlab.options.stopping import until_stopped
 from ngptlab.options.types import runs, size
+from ngptlab.studies import outlook
 from ngptlab.terminal import remark, say
 
 if TYPE_CHECKING:
     from ngptlab.jobs.executor import Executor
     from ngptlab.recipes import Recipe
+    from ngptlab.studies.sweep.plan import Grid
 
 NAME = "sweep"
 SUMMARY = "Train a grid of runs; does the learning rate carry over width?"
@@ -68,6 +70,7 @@ def add(sweep: argparse.ArgumentParser) -> None:
         metavar="auto|off|M",
         help="train up to M cells of one shape as one program (default: auto, as many as pays; see docs/protocol.md)",
     )
+    outlook.add(sweep)
     ledger.add(sweep)
     sweep.add_argument(
         "--out",
@@ -103,7 +106,7 @@ def act(options: argparse.Namespace) -> int:
     from ngptlab.jobs.stacks import stack_choice
     from ngptlab.recipes import recipe
     from ngptlab.stats.learning_rate import parse_rate
-    from ngptlab.studies.sweep.plan import changed, grid_of
+    from ngptlab.studies.sweep.plan import changed
     from ngptlab.studies.sweep.run import sweep
     from ngptlab.studies.sweep.tuning import searched
 
@@ -114,6 +117,8 @@ def act(options: argparse.Namespace) -> int:
     out: Path = options.out or Path("out") / f"{found.config.name}-{kind}"
     if options.points is not None and not options.search:
         raise ConfigError("--points: goes with --search only; a grid is trained whole")
+    if options.plan:
+        return _plan(options, found, lrs, fields, out)
     if options.search:
         return _search(options, found, lrs, fields, executor, out)
     failed = 0
@@ -121,16 +126,7 @@ def act(options: argparse.Namespace) -> int:
     def work() -> None:
         nonlocal failed
         changed_recipe = changed(found, options.overrides)
-        grid = grid_of(
-            changed_recipe,
-            methods=options.methods,
-            params=options.params,
-            widths=options.widths,
-            lrs=lrs,
-            seeds=options.seeds,
-            base_width=options.base_width,
-            fields=fields,
-        )
+        grid = _grid(options, changed_recipe, lrs, fields)
         table, findings = sweep(
             changed_recipe, grid, out, executor=executor, ledger=ledger.ledger_of(options), tell=remark
         )
@@ -148,6 +144,40 @@ def act(options: argparse.Namespace) -> int:
             "the same command again",
         )
     return code or (1 if failed else 0)
+
+
+def _grid(
+    options: argparse.Namespace, recipe: Recipe, lrs: list[float], fields: dict[str, list[str]]
+) -> Grid:
+    from ngptlab.studies.sweep.plan import grid_of
+
+    return grid_of(
+        recipe,
+        methods=options.methods,
+        params=options.params,
+        widths=options.widths,
+        lrs=lrs,
+        seeds=options.seeds,
+        base_width=options.base_width,
+        fields=fields,
+    )
+
+
+def _plan(
+    options: argparse.Namespace, found: Recipe, lrs: list[float], fields: dict[str, list[str]], out: Path
+) -> int:
+    """Say what the grid would train."""
+    from ngptlab.studies.sweep.plan import changed, plan
+    from ngptlab.studies.sweep.run import Fitting
+
+    if options.search:
+        raise ConfigError(
+            "--plan: how many runs a search takes shows as it descends; --points N is the most for each method"
+        )
+    recipe = changed(found, options.overrides)
+    cells = plan(recipe, _grid(options, recipe, lrs, fields), resolve=Fitting())
+    pieces = [(cell, cell.config.train.steps) for cell in cells]
+    return outlook.tell(pieces, out, ledger.ledger_of(options))
 
 
 def _search(
