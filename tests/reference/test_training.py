@@ -27,6 +27,7 @@ from ngptlab.methods.ema import Exponential
 from ngptlab.nn.structure import Schedule, When
 from ngptlab.optim.pace import pace
 from ngptlab.optim.schedule import lr_factor
+from ngptlab.overrides import apply
 from ngptlab.train.average import EVAL, Average
 
 MakeConfig = Callable[..., RunConfig]
@@ -248,6 +249,7 @@ def test_stages_are_a_default_that_a_config_may_change(make_config: MakeConfig) 
     assert {plain.train.sequences(step) for step in range(8)} == {4}
     other = make_config("gpt", train={"batch_stages": (0.5, 1.5)})
     assert [other.train.sequences(step) for step in range(8)] == [2, 2, 2, 2, 6, 6, 6, 6]
+    assert apply(make_config("gpt"), {"train.batch_stages": "0.5,1.5"}) == other
     assert other.hash != make_config("gpt").hash == make_config("gpt", train={"batch_stages": ()}).hash
     for train_, device, said in (
         ({"batch_stages": (0.5, 1.0)}, {}, r"0\.75 on average; give 1 on average"),
