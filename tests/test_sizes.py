@@ -37,7 +37,7 @@ def test_it_is_a_lower_bound_and_not_a_far_one(method: str, shape: tuple[Dims, i
         )
     )
     blocks, embeddings, activations, tokens = (part.bytes for part in training_parts(config))
-    assert tokens == 2 * 8 * batch * context
+    assert tokens == 2 * 8 * config.train.largest_batch * context
     narrow = step_memory(config, place="cuda", value_bytes=2)
     assert activations <= narrow.activations, "bfloat16's activations are the least"
     for memory in (narrow, step_memory(config, place="cpu", value_bytes=4)):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from ngptlab.config.frozen import Section
 
@@ -67,6 +67,12 @@ class TrainConfig(Section):
     def largest_batch(self) -> int:
         """Sequences of the largest update."""
         return max(sequences for steps, sequences in self.stages if steps)
+
+    @field_validator("batch_stages", mode="before")
+    @classmethod
+    def _listed_by_commas(cls, value: Any) -> Any:
+        """An option has one text, because a default that is none says nothing of a list."""
+        return value.split(",") if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check_stages(self) -> Self:

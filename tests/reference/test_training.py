@@ -17,7 +17,7 @@ import pytest
 import torch
 import variants
 
-from ngptlab import RunConfig, build_model, methods
+from ngptlab import Dims, RunConfig, build_model, methods
 from ngptlab.data.batches import Batches
 from ngptlab.data.corpus import open_data
 from ngptlab.errors import ConfigError
@@ -27,6 +27,7 @@ from ngptlab.methods.ema import Exponential
 from ngptlab.nn.structure import Schedule, When
 from ngptlab.optim.pace import pace
 from ngptlab.optim.schedule import lr_factor
+from ngptlab.overrides import apply
 from ngptlab.train.average import EVAL, Average
 
 MakeConfig = Callable[..., RunConfig]
@@ -38,6 +39,7 @@ SIZES: dict[str, Any] = {
     "optim": {"lr": 0.02, "weight_decay": 2.0},
 }
 DECAY = 2.0
+ONE = Dims(vocab_size=5, num_layers=1, num_heads=1, d_model=2)
 AGREE, DISAGREE = 1e-5, 1e-3
 """Nats. A factor that is rounded otherwise moves a weight by a rounding of float32, which ten updates make some 1e-6 of the
 loss; sums of micro-batches in another order do as much. The mildest wrong equation here gives some 1e-2."""
@@ -190,7 +192,7 @@ def test_the_mean_of_weights_is_measured_beside_them(make_config: MakeConfig, tm
 
 
 def test_a_mean_keeps_as_much_as_the_equation_says() -> None:
-    stays = Exponential().build(build_model("gpt", make_dims()).dims)
+    stays = Exponential().build(ONE)
     drawn = torch.randn(600, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     mean = drawn[0]
     for number, weight in enumerate(drawn, start=1):
@@ -247,6 +249,7 @@ def test_stages_are_a_default_that_a_config_may_change(make_config: MakeConfig) 
     assert {plain.train.sequences(step) for step in range(8)} == {4}
     other = make_config("gpt", train={"batch_stages": (0.5, 1.5)})
     assert [other.train.sequences(step) for step in range(8)] == [2, 2, 2, 2, 6, 6, 6, 6]
+    assert apply(make_config("gpt"), {"train.batch_stages": "0.5,1.5"}) == other
     assert other.hash != make_config("gpt").hash == make_config("gpt", train={"batch_stages": ()}).hash
     for train_, device, said in (
         ({"batch_stages": (0.5, 1.0)}, {}, r"0\.75 on average; give 1 on average"),
@@ -274,40 +277,6 @@ def test_micro_batches_of_a_growing_batch_add_up(make_config: MakeConfig, tmp_pa
         assert off(losses_of(runs[0]), losses_of(runs[1])) < AGREE
 
 
-# ---- resumed in the middle -------------------------------------------------------------------------------
-
-
-class Break(Exception):
-    pass
-
-
-@pytest.mark.parametrize("method", ["batch_warmup", "log_schedule", "fading_decay", "ema"])
-@pytest.mark.parametrize("at", [4, 8])
-def test_a_run_broken_in_the_middle_goes_on_bit_for_bit(
-    method: str, at: int, make_config: MakeConfig, outcome: Callable[[Path], dict[str, bytes]], tmp_path: Path
-) -> None:
-    """In a stage of the batch, and in the next one; the last checkpoint is a step or two before."""
-    from ngptlab.train.progress import Silent
-
-    class BreakAt(Silent):
-        def step(self, step: int, **facts: float) -> None:
-            if step == at:
-                raise Break
-
-    config = make_config(method, **SIZES)
-    straight = train(config, tmp_path / "straight")
-    with pytest.raises(Break):
-        train(config, tmp_path / "broken", reporter=BreakAt())
-    again = train(config, tmp_path / "broken")
-    assert outcome(again.path) == outcome(straight.path)
-
-
 def test_the_factor_of_a_batch_is_of_its_size() -> None:
-    schedule = methods.load("batch_warmup").schedule.build(make_dims())
+    schedule = methods.load("batch_warmup").schedule.build(ONE)
     assert [schedule.lr(When(0, 9, 0, batch)) for batch in (0.25, 1.0, 4.0)] == [0.5, 1.0, 2.0]
-
-
-def make_dims() -> Any:
-    from ngptlab import Dims
-
-    return Dims(vocab_size=5, num_layers=1, num_heads=1, d_model=2)
