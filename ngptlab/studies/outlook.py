@@ -54,10 +54,10 @@ def tell(cells: Sequence[tuple[Cell, int]], out: Path, ledger: Ledger | None) ->
 
 def _time(left: Sequence[tuple[Cell, int]]) -> str:
     """By a few steps of the first run here; the others take as much more as they have more operations."""
+    from ngptlab.jobs.cost import cost_here
     from ngptlab.methods import load
     from ngptlab.nn.cost import mean_token_flops
     from ngptlab.recipes import Recipe
-    from ngptlab.studies.trial.run import cost_here
     from ngptlab.train.progress import clock
 
     def operations(cell: Cell) -> float:
