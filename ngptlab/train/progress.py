@@ -100,17 +100,16 @@ class ConsoleReporter:
         self.console.print(f"{self.title}: {text}")
 
     def step(self, step: int, *, loss_nats: float, lr: float, speed: Speed, eta_seconds: float) -> None:
-        facts = [f"loss {loss_nats:.3f}", f"lr {lr:.2e}", pace(speed), f"ETA {clock(eta_seconds)}"]
+        loss, eta = f"loss {loss_nats:.3f}", f"ETA {clock(eta_seconds)}"
+        whole = [loss, f"lr {lr:.2e}", pace(speed), eta]
         if self._bar:
-            # A number that is cut says another; what has no room is left out, the loss and the time last.
+            # A number that is cut says another. What has no room is left out.
+            shorter = [loss, pace(speed).partition("  ")[0], eta]
             room = self.console.width - cell_len(self.title) - 2 * len(str(self.steps)) - AROUND_FACTS
-            for least in (2, 1):
-                if cell_len("  ".join(facts)) > room:
-                    del facts[least]
-            self._bar.update(self._task, completed=step, facts="  ".join(facts))
+            kept = next((each for each in (whole, shorter) if cell_len("  ".join(each)) <= room), [loss, eta])
+            self._bar.update(self._task, completed=step, facts="  ".join(kept))
             return
-        facts_line = "  ".join(facts)
         now = time.monotonic()
         if step == self.steps or now - self._printed >= self.every_seconds:
             self._printed = now
-            self.note(f"step {step}/{self.steps}  {facts_line}")
+            self.note(f"step {step}/{self.steps}  {'  '.join(whole)}")

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.progress import Progress as Bar
+from rich.progress import TextColumn
 
 from made_runs import config_of
 from ngptlab.config import blank
@@ -23,6 +25,8 @@ from ngptlab.jobs.cell import Cell
 from ngptlab.jobs.progress import Progress
 from ngptlab.listing import Listing
 from ngptlab.options.field_help import rows, sections
+from ngptlab.train.progress import ConsoleReporter
+from ngptlab.train.speed import Speed
 from ngptlab.watch.state import View
 from ngptlab.watch.table import render
 
@@ -158,3 +162,22 @@ def _printed(renderable: object, width: int) -> list[str]:
     stream = io.StringIO()
     Console(file=stream, width=width).print(renderable)
     return stream.getvalue().split("\n")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_line_of_a_run_in_progress_leaves_out_what_has_no_room(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rate and operations a second go first, then the pace; loss, step and time are whole at every width."""
+    with ConsoleReporter("ngpt seed 12", 600) as reporter:
+        reporter._bar = bar = Bar(TextColumn("{task.fields[facts]}"), console=Console(file=io.StringIO()))
+        reporter._task = bar.add_task("", facts="")
+        monkeypatch.setattr(reporter, "console", Console(file=io.StringIO(), width=width))
+        speed = Speed(
+            tokens_per_second=12_345.0, step_seconds=0.5, data_share=0.0, flops_per_second=1e11, mfu=None
+        )
+        reporter.step(120, loss_nats=1.234, lr=3.9e-3, speed=speed, eta_seconds=3700.0)
+        facts = bar.tasks[0].fields["facts"]
+        reporter._bar = None
+    assert "loss 1.234" in facts and "ETA 1:01:40" in facts
+    assert ("tok/s" in facts) == (width > 60) and ("lr " in facts) == (width == 120)

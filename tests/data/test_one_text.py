@@ -14,6 +14,7 @@ from ngptlab.data.corpus import Corpus
 from ngptlab.data.prepare import text_to_shards
 from ngptlab.data.prepare.cut_document import CutDocument
 from ngptlab.data.prepare.out_folder import prepare_out_folder
+from ngptlab.data.prepare.split_writers import SplitWriters
 from ngptlab.data.prepare.text_to_shards import Paused
 from ngptlab.data.shards.verify import verify
 from ngptlab.data.text.sources import find
@@ -104,6 +105,34 @@ def test_a_cut_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     for name in names:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
     verify(tmp_path / "out")
+
+
+@pytest.mark.parametrize("killed", [0, 1, 2, 3])
+def test_what_is_left_out_is_counted_through_a_kill(
+    killed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In either pass, before anything of it is done and after."""
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text(TEXT)
+    (tmp_path / "texts" / "b.txt").write_bytes(b"\xff")
+    data = DataConfig(source=f"text:{tmp_path / 'texts'}", val_share=0.2)
+    monkeypatch.setattr(text_to_shards, "BATCH_BYTES", 1)
+    place, places = SplitWriters.flush, 0
+
+    def flush(writers: SplitWriters) -> None:
+        nonlocal places
+        places += 1
+        if places == killed:
+            raise KeyboardInterrupt
+        place(writers)
+
+    monkeypatch.setattr(SplitWriters, "flush", flush)
+    given = {"long_min_tokens": 40, "workers": 1, "skip_bad": True}
+    if killed:
+        with pytest.raises(KeyboardInterrupt):
+            prepare_out_folder(data, tmp_path / "out", **given)  # type: ignore[arg-type]
+    manifest = prepare_out_folder(data, tmp_path / "out", **given)  # type: ignore[arg-type]
+    assert manifest.left_out == 1 and "is one document" in manifest.cut
 
 
 def test_it_is_cut_where_a_word_ends_at_least(tmp_path: Path) -> None:
