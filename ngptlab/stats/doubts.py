@@ -42,7 +42,9 @@ FORBIDS: tuple[Kind, ...] = ("learning", "settings", "tuning", "grids", "data", 
 
 DATA_KEYS = ("data_digest",)
 NUMERIC_KEYS = ("compute_dtype", "torch", "ngptlab", "version", "commit")
-TIME_KEYS = ("device", "device_name", "threads", "platform")
+TIME_KEYS = ("device", "device_name", "threads", "platform", "processes")
+UNSAID = {"processes": "1"}
+"""What it means where an environment doesn't say it."""
 
 Arms = dict[str, list[RunRecord]]
 
@@ -210,5 +212,8 @@ def provenance(arms: Arms) -> list[Doubt]:
 
 def _recorded(runs: Sequence[RunRecord], keys: Sequence[str]) -> dict[str, list[str]]:
     """The keys of the environment, among `keys`, in which the runs differ, with the distinct values in order."""
-    values = {key: list(dict.fromkeys(run.env.get(key, "not recorded") for run in runs)) for key in keys}
+    values = {
+        key: list(dict.fromkeys(run.env.get(key, UNSAID.get(key, "not recorded")) for run in runs))
+        for key in keys
+    }
     return {key: distinct for key, distinct in values.items() if len(distinct) > 1}
