@@ -244,13 +244,13 @@ def conclude(trainer: Trainer, setting: Setting) -> None:
         tokens=config.train.tokens,
         flops_per_token=trainer.token_flops,
         epochs=windows / trainer.batches.num_windows,
-        **results(run),
+        **setting.world.ask(lambda: results(run)),
         **({"warning": warning} if warning else {}),
     )
 
 
 def results(run: Run) -> dict[str, float]:
-    """What a summary says of a finished run's loss and time: validation after the last step, its error, seconds in steps."""
+    """Loss and time of a finished run, for its summary: validation after the last step, its standard error, seconds in steps."""
     last = [record for record in run.read("evals") if record["eval"] == "val"][-1]
     return {
         "final_loss_nats": last["loss_nats"],

@@ -138,8 +138,9 @@ def metrics(
 
 
 def ending(run: Run) -> dict[str, Any]:
-    """The summary without digests, since one of them is of times."""
-    return {name: value for name, value in run.summary.items() if name != "streams"}
+    """The summary without what differs from run to run: the time, and digests, one of which is of times."""
+    timed = ("streams", "train_seconds")
+    return {name: value for name, value in run.summary.items() if name not in timed}
 
 
 def val(step: int, loss: float, stderr: float, bits_per_byte: float) -> dict[str, Any]:

@@ -248,8 +248,9 @@ def test_digests_do_not_read_the_streams_again(
     )
     monkeypatch.setattr(Run, "content", counted)
     run = train(config, tmp_path / "often")
-    assert sorted(read) == sorted([*STREAMS, "evals", "evals", "evals"]), (
-        "each when it is begun, evaluations three times more: for the last two records and for what the run learned"
+    at_the_end = ["evals"] * 4 + ["timing"]
+    assert sorted(read) == sorted([*STREAMS, *at_the_end]), (
+        "each when it is begun; evaluations for the last two records, for what the run learned and for its final loss; its times"
     )
     saved = list_checkpoints(run.path / "checkpoints")
     assert len(saved) == 8

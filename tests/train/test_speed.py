@@ -14,6 +14,7 @@ from ngptlab.data.batches import Batches
 from ngptlab.device import Device
 from ngptlab.experiment import train
 from ngptlab.flops import token_flops
+from ngptlab.train import trainer
 from ngptlab.train.progress import ConsoleReporter, Silent, pace
 from ngptlab.train.speed import RECENT_STEPS, Meter, Speed
 
@@ -84,7 +85,7 @@ def test_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_of_a_run(make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The operations of all tokens of a step, over its seconds; fetching a batch counts as waiting."""
     config, told, clock = make_config(device={"micro_batch": 2}), [], [0.0]
-    monkeypatch.setattr("ngptlab.train.trainer.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(trainer.time, "perf_counter", lambda: clock[0])
     at = Batches.at
 
     def slow(self: Batches, *arguments: Any) -> Any:
