@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from ngptlab.config import DataConfig, Dims, RunConfig, blank, flatten, parse
 from ngptlab.config.words import nearest_field, short
@@ -88,9 +88,19 @@ def split(
             )
         values = [inline] if equals else _values(queue, several=isinstance(fields[path], list))
         if not values:
-            raise ConfigError(f"{option}: given no value; its default is {fields[path]}")
+            words = _words(path)
+            allowed = f"give one of {', '.join(words)}; " if words else ""
+            raise ConfigError(f"{option}: given no value; {allowed}its default is {fields[path]}")
         overrides[path] = values if isinstance(fields[path], list) else values[0]
     return overrides, rest
+
+
+def _words(path: str) -> tuple[str, ...]:
+    """The words that a field can have, where these are few."""
+    kind: Any = RunConfig
+    for name in path.split("."):
+        kind = kind.model_fields[name].annotation
+    return tuple(each for each in get_args(kind) if isinstance(each, str))
 
 
 def _values(queue: list[str], *, several: bool) -> list[str]:

@@ -89,6 +89,7 @@ def test_smoke_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["train", "demo", "--smoke", "--train.steps", "3", "--out", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().err
     assert "the model is whole" in said and "train.steps 600 -> 20" in said
+    assert said.splitlines()[-1].endswith("the losses above mean nothing")
     assert re.search(r"data\.source stdlib -> shards:\S+made", said)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["steps"] == 3
 

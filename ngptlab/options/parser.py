@@ -42,7 +42,9 @@ class Parser(argparse.ArgumentParser):
             raise ConfigError(
                 f"{shown(value)} is no verb of {self.prog}; {nearest(str(value), choices)} (`{self.prog} --help` lists them)"
             )
-        raise argparse.ArgumentError(action, f"given {shown(value)}; {nearest(str(value), choices)}")
+        raise argparse.ArgumentError(
+            action, f"invalid choice: {shown(value)}; {nearest(str(value), choices)}"
+        )
 
     overrides: Mapping[str, Any] = {}
     """Fields of the config that the command line has, for a verb's help."""

@@ -120,6 +120,18 @@ def test_train_a_recipe(tiny: list[str], capsys: Captured, work: Path) -> None:
     assert run.done and run.config.train.steps == 4 and run.config.method == "ngpt"
     assert run.path.parent == Path("runs") and run.path.name == run.config.run_name
     assert "step 4/4" in err
+    for said in (
+        f"in {run.path}\n",
+        "ngpt, 11,653 parameters",
+        "(4 steps of 64) of text:",
+        "on cpu (",
+        "float32, 1 thread\n",
+    ):
+        assert said in err, "a run says what it is"
+    last, summary = run.read("evals")[-1], run.summary
+    val = [record for record in run.read("evals") if record["eval"] == "val"][-1]
+    assert last["step"] == 4 and summary["final_loss_nats"] == val["loss_nats"]
+    assert summary["final_loss_stderr_nats"] == val["stderr_nats"] and summary["train_seconds"] > 0
     assert main(["train", "demo", *tiny, "--method=ngpt", "--train.steps", "4"]) == 0
     out, err = capsys.readouterr()
     assert out.strip() == str(run.path) and "already done" in err

@@ -48,6 +48,8 @@ TYPOS = {
     "eval run --evals val --steps 3": "did you mean '--step'?",
     "train demo --schedule.shape cosin": "'cosine'",
     "train demo --lr 2^-9x": "2^-9",
+    "train demo --compile": "give one of auto, on, off; its default is auto",
+    "train demo --steps": "--steps: given no value; its default is",
 }
 
 

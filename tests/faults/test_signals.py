@@ -47,6 +47,10 @@ class Signals(Silent):
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def step(self, step: int, **facts: float) -> None:
         if step == 4:
@@ -55,8 +59,10 @@ class Signals(Silent):
 
 @pytest.mark.parametrize("number", STOPS)
 def test_a_training_saves(number: signal.Signals, make_config: MakeConfig, tmp_path: Path) -> None:
+    signals = Signals(number)
     with pytest.raises(Stopped, match=f"stopped by {number.name} after step 4; saved") as caught:
-        train(make_config(), tmp_path / "run", reporter=Signals(number))
+        train(make_config(), tmp_path / "run", reporter=signals)
+    assert signals.notes[-1] == f"saved in {tmp_path / 'run'}"
     assert caught.value.exit_code == 128 + number
     assert list_checkpoints(tmp_path / "run" / "checkpoints")[-1].name == "step_000004"
     assert train(make_config(), tmp_path / "run").done

@@ -96,7 +96,7 @@ def goal_of(target: str, methods: Sequence[str]) -> float | str:
             )
         return target
     try:
-        value = float(read_number(target))
+        value = float(target) if target.lower() in ("nan", "inf") else float(read_number(target))
     except ValueError:
         raise ConfigError(
             f"--target: given {shown(target)}; give a loss in nats, as 1.55, or one of the methods compared: "
