@@ -201,7 +201,7 @@ def test_a_file_without_kinds_of_doubts_decides_nothing(six: Six, tmp_path: Path
     del held["doubts"]
     path.write_text(json.dumps(held))
     judged = rules.LowerLoss(**PAIR).judge(evidence(path))
-    assert judged.verdict == "not yet tested" and "write it again" in judged.reason
+    assert judged.verdict == "not yet tested" and "write the file again" in judged.reason
 
 
 def test_a_report_of_several_lengths_gives_the_same_factors(six: Six, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_same_numbers_and_a_profile(make_config: MakeConfig, outcome: Outcome, t
     assert times == sorted(times, reverse=True) and times[0] > 0
     (step,) = (row for row in rows if row.endswith(STEP))
     assert step.split()[2] == "1", "calls are per step"
-    (note,) = (note for note in told.notes if "profile" in note)
+    (note,) = (note for note in told.notes if note.startswith("profile of"))
     first, *shown = note.splitlines()
     assert first == f"profile of 2 steps in {run.path / 'profile'}"
     assert shown == table.splitlines()[:12]
