@@ -51,7 +51,7 @@ def write_report(
 
     Each figure's numbers and drawing stand beside them in `out/figures`: <figure>.csv, .png and .svg. `studies` are the JSON
     files of studies (`studies.recognize`), whose files are written into `out/studies`; there may then be no runs. `claims` are
-    judged claims, for a section of their own. `tell` hears when the reading is done and the drawing begins.
+    judged claims, for a section of their own. `tell` hears when runs are read and the drawing begins.
 
     The first run's method is the baseline. The same runs in the same order give the same bytes.
 
@@ -60,18 +60,17 @@ def write_report(
         DataError: a run or a study is damaged.
     """
     placed = recognize.load(studies)
-    about = f"the page of {len(run_paths)} runs and {len(placed)} studies: drawing its figures"
     numbers = [_numbers(each) for each in placed]
     record: Summary | StudiesOnly
     summary = None
     if numbers and not run_paths:
         record = _without_runs(numbers, title)
-        tell(about)
         html = _fill({**record, "studies": placed, "claims": list(claims)})
     else:
         record = summary = summarize(load_runs(run_paths), title=title)
         record["studies"] = numbers
-        tell(about)
+        if not placed:  # what is wrong with a study shows as it is drawn, and is told in one line
+            tell(f"the page of {len(run_paths)} runs: drawing its figures")
         html = render(summary, placed, claims)
     path = Path(out) / "report.html"
     try:

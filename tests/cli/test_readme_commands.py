@@ -86,7 +86,10 @@ def scaled(command: str) -> list[str]:
     trains = words[0] in ("train", "compare", "sweep", "ladder", "cooldown") and "--help" not in words
     if not trains or "my" in words[1] or "--smoke" in words:
         return words
-    steps = [] if "--lengths" in words else ["--train.steps=6"]
+    # A cooldown of a twentieth needs some steps.
+    steps = (
+        [] if "--lengths" in words else ["--train.steps=60" if words[0] == "cooldown" else "--train.steps=6"]
+    )
     # A base width is one of the recipe's heads.
     width = "--model.num-heads 2 --model.d-model 16"
     sizes = TINY.replace(width, "" if "--param.base-width" in words else width).split()
