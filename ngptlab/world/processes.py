@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import json
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -32,6 +33,8 @@ from ngptlab.world.world import ALONE, World
 T = TypeVar("T")
 BUCKET_BYTES = 32 * 2**20
 """Gradients that are summed at once. While one sum is on its way, the next is put together."""
+POLL_SECONDS = 0.2
+"""Between two looks at whether something is made."""
 OPENED = itertools.count()
 """Tells one group from the next in a process that trains several runs."""
 
@@ -66,7 +69,8 @@ class Processes(World):
                 )
             torch.cuda.set_device(here.local_rank)
             backend = "cpu:gloo,cuda:nccl"
-        store = PrefixStore(str(next(OPENED)), store_of(here, self._seconds))
+        store = self._store = PrefixStore(str(next(OPENED)), store_of(here, self._seconds))
+        self._turns = 0
         with self._together():
             dist.init_process_group(
                 backend,
@@ -140,10 +144,17 @@ class Processes(World):
             act()
 
     def in_turn(self, make: Callable[[], T]) -> T:
-        if self._local_rank == 0:
-            made = make()
-        self.meet()
-        return made if self._local_rank == 0 else make()
+        # The wait has no limit, because a large text takes longer than any two processes should wait for each other in a step.
+        # Where the process that makes it ends, the launcher ends the others.
+        self._turns += 1
+        key = f"made/{self._turns}"
+        made = make() if self._local_rank == 0 else None
+        with self._together():
+            if self._local_rank == 0:
+                self._store.add(key, self.local_size)
+            while self._store.add(key, 0) < self.size:
+                time.sleep(POLL_SECONDS)
+        return make() if made is None else made
 
     def spread(self, tensors: Iterable[Tensor]) -> None:
         with self._together(), torch.no_grad():

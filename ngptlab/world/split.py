@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError
@@ -15,26 +16,29 @@ def check_split(config: RunConfig, world: World) -> None:
     Raises:
         ConfigError: it can't be divided so; the message lists what could.
     """
-    for batch in sorted({sequences for steps, sequences in config.train.stages if steps}):
-        _check_batch(batch, config.device.micro_batch, world)
-
-
-def _check_batch(batch: int, micro: int, world: World) -> None:
+    sizes = sorted({sequences for steps, sequences in config.train.stages if steps})
+    # What divides the batch of every stage divides their greatest common divisor.
+    batch, micro = math.gcd(*sizes), config.device.micro_batch
     if batch % (world.size * (micro or 1)) == 0:
         return
-    processes = [number for number in range(1, batch + 1) if batch % number == 0]
+    processes = _divisors(batch)
     if batch % world.size:
+        what = (
+            f"{batch} sequences"
+            if len(sizes) == 1
+            else f"batches of {_listed(sizes)} sequences (train.batch_stages)"
+        )
+        other = f", or a batch of {_near(batch, world.size)}" if len(sizes) == 1 else ""
         raise ConfigError(
-            f"train.batch_size: {batch} sequences can't be divided among {world.size} processes; possible are "
-            f"{_listed(processes)} processes, or a batch of {_near(batch, world.size)}"
+            f"train.batch_size: {what} can't be divided among {world.size} processes; possible are {_listed(processes)} "
+            f"processes{other}"
         )
     rows = batch // world.size
     fitting = [number for number in processes if batch % (number * micro) == 0]
     others = f", or {_listed(fitting)} processes with micro-batches of {micro}" if fitting else ""
-    sizes = [size for size in range(1, rows + 1) if rows % size == 0]
     raise ConfigError(
         f"device.micro_batch {micro}: each of {world.size} processes has {rows} of the {batch} sequences of a batch; possible "
-        f"are micro-batches of {_listed(sizes)}{others}"
+        f"are micro-batches of {_listed(_divisors(rows))}{others}"
     )
 
 
@@ -49,6 +53,10 @@ def of_one_process(config: RunConfig, world: World) -> RunConfig:
 def number_of(text: object) -> int:
     """A number of 63 bits for a text, by which processes compare it."""
     return int.from_bytes(hashlib.sha256(str(text).encode()).digest()[:8], "big") >> 1
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
 def _listed(numbers: list[int]) -> str:

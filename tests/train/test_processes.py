@@ -272,5 +272,7 @@ def test_every_method(names: list[str], tmp_path: Path) -> None:
         jobs += [*in_float32(config, tmp_path / method), *in_float64(config, tmp_path / method)]
     train_together(jobs, tmp_path, 1700)
     for method in names:
-        check_bytes(tmp_path / method / "32-1", tmp_path / method / "32-2")
+        # No one size of micro-batches halves the batch of every stage, as two processes do.
+        if not methods.load(method).batch_stages:
+            check_bytes(tmp_path / method / "32-1", tmp_path / method / "32-2")
         check_noise(tmp_path / method)

@@ -108,6 +108,14 @@ def test_what_an_error_lists_is_possible(make_config: MakeConfig) -> None:
         check_split(make_config(train={"batch_size": 12}, device={"micro_batch": micro}), Sized(size))
 
 
+def test_every_stage_of_the_batch_is_divided(make_config: MakeConfig) -> None:
+    config = make_config(train={"batch_size": 12, "batch_stages": (0.5, 1.0, 1.5)})
+    check_split(config, Sized(3))
+    said = r"batches of 6, 12, 18 sequences \(train.batch_stages\) can't be divided among 4 processes; possible are 1, 2, 3, 6"
+    with pytest.raises(ConfigError, match=said):
+        check_split(config, Sized(4))
+
+
 def test_memory_is_counted_for_the_rows_of_one_process(make_config: MakeConfig) -> None:
     config = make_config(train={"batch_size": 12})
     assert of_one_process(config, ALONE) == config
