@@ -264,6 +264,14 @@ def test_stages_are_a_default_that_a_config_may_change(make_config: MakeConfig) 
             make_config("gpt", train=train_, device=device)
 
 
+def test_a_stage_of_no_steps_is_held_against_no_micro_batch(make_config: MakeConfig) -> None:
+    """9 steps are three stages of 3, 3 and 6 sequences; 10 leave one step of 4 over."""
+    even = {"batch_size": 4, "batch_stages": (0.75, 0.75, 1.5)}
+    assert make_config("gpt", train={**even, "steps": 9}, device={"micro_batch": 3}).train.sequences(8) == 6
+    with pytest.raises(ConfigError, match=r"micro_batch 3 must divide train\.batch_size 4"):
+        make_config("gpt", train={**even, "steps": 10}, device={"micro_batch": 3})
+
+
 def test_micro_batches_of_a_growing_batch_add_up(make_config: MakeConfig, tmp_path: Path) -> None:
     """Also where sequences are cut, so that a stage's batch has more rows than sequences."""
     for method, seams in (("batch_warmup", {}), ("batch_warmup", {"context": "seqlen_warmup"})):
