@@ -18,6 +18,7 @@ import torch
 import variants
 
 from ngptlab import Dims, RunConfig, build_model, methods
+from ngptlab.config import ScheduleConfig
 from ngptlab.data.batches import Batches
 from ngptlab.data.corpus import open_data
 from ngptlab.errors import ConfigError
@@ -225,6 +226,34 @@ def test_a_schedule_has_one_source(make_config: MakeConfig) -> None:
         make_config("log_schedule", schedule={"shape": "cosine"})
     with pytest.raises(ConfigError, match=r"schedule\.shape method: gpt has none of its own"):
         make_config("gpt", schedule={"shape": "method"})
+
+
+@dataclass(frozen=True)
+class WarmedUp:
+    """A shape of its own that reads the config's warm-up."""
+
+    def build(self, dims: Dims) -> Schedule:
+        return _WarmedUp()
+
+
+class _WarmedUp(Schedule):
+    own_shape = True
+
+    def lr(self, when: When) -> float:
+        return min(1.0, (when.step + 1) / max(1, when.warmup_steps))
+
+
+def test_what_a_schedule_of_its_own_does_not_read_is_no_setting(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = make_config("log_schedule")
+    assert plain.schedule == ScheduleConfig(shape="method", warmup_steps=1)
+    for given in ({"cooldown_frac": 0.1}, {"cooldown_shape": "1-sqrt"}, {"warmup_steps": 6}):
+        assert make_config("log_schedule", schedule=given).hash == plain.hash
+        assert make_config("gpt", schedule=given).hash != make_config("gpt").hash
+    own = replace(methods.load("log_schedule"), schedule=WarmedUp())
+    monkeypatch.setattr(methods, "load", lambda *names: own)
+    assert make_config("log_schedule", schedule={"warmup_steps": 6}).schedule.warmup_steps == 6
 
 
 # ---- stages of the batch ---------------------------------------------------------------------------------

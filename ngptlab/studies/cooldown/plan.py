@@ -127,7 +127,7 @@ def plan(arms: Sequence[RunConfig], design: Design) -> list[Trunk]:
     for arm in resolved:
         if arm.schedule.shape == "method":
             raise ConfigError(
-                f"--methods: given {arm.arm}, which has a schedule of its own, so that there is no cooldown to choose; leave it out"
+                f"{arm.arm} has a schedule of its own, so there is no cooldown to choose; leave it out of --methods"
             )
         if len(design.lengths) > 1 and arm.param.base_tokens:
             raise ConfigError(

@@ -179,7 +179,7 @@ SMALL = {"vocab_size": 257, "num_layers": 1, "num_heads": 1, "d_model": 8}
 
 def test_a_method_with_a_schedule_of_its_own_is_refused_by_its_name() -> None:
     """It was told to leave out a schedule.shape that the study had set."""
-    with pytest.raises(ConfigError, match=r"--methods: given log_schedule, which has a schedule of its own"):
+    with pytest.raises(ConfigError, match=r"^log_schedule has a schedule of its own"):
         plan(arms("demo", ("gpt", "log_schedule"), {}), design())
 
 
