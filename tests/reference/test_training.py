@@ -25,6 +25,7 @@ from ngptlab.errors import ConfigError
 from ngptlab.experiment import initial_model, open_setting, train
 from ngptlab.measure.val.measure import validation_loss
 from ngptlab.methods.ema import Exponential
+from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.structure import Schedule, When
 from ngptlab.optim.pace import pace
 from ngptlab.optim.schedule import lr_factor
@@ -202,6 +203,18 @@ def test_a_mean_keeps_as_much_as_the_equation_says() -> None:
     torch.testing.assert_close(mean, variants.mean_of_weights(weights)["w"], rtol=1e-12, atol=1e-12)
     other = variants.mean_of_weights(weights, decay=0.99)["w"]
     assert (mean - other).abs().max() > 1e-3
+
+
+def test_an_optimizer_that_keeps_no_state_has_no_place_for_a_mean(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights were measured as their own mean, and nothing said so."""
+    monkeypatch.setattr(
+        AdamW, "one", lambda self, kind, groups, config: torch.optim.SGD(groups, lr=config.lr)
+    )
+    with pytest.raises(ConfigError, match=r"average: the optimizer keeps no state for \w+.*; take another"):
+        train(make_config("ema"), tmp_path / "run")
+    assert train(make_config("gpt"), tmp_path / "plain").done
 
 
 # ---- one source of the schedule --------------------------------------------------------------------------
