@@ -13,6 +13,7 @@ from typing import Any, get_args
 from ngptlab.config import DataConfig, Dims, RunConfig, blank, flatten, parse
 from ngptlab.config.words import nearest_field, short
 from ngptlab.errors import ConfigError, shown
+from ngptlab.method_files.stages import with_method
 from ngptlab.terminal import one_line, remark
 
 Overrides = Mapping[str, Any]
@@ -117,7 +118,7 @@ def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
         ConfigError: a value is ill-typed or out of range, or the result contradicts itself.
         DataError: the file of a tokenizer whose vocabulary is asked for can't be read.
     """
-    fields = config.model_dump()
+    fields = with_method(config, str(overrides.get("method", config.method))).model_dump()
     # A derived width follows the one it derives from, unless it is given too.
     if config.model.d_ff == Dims.default_d_ff(config.model.d_model):
         fields["model"]["d_ff"] = 0

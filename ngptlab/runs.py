@@ -35,7 +35,7 @@ from ngptlab.config import RunConfig
 from ngptlab.errors import CheckpointError, ConfigError, DivergedError, LabError
 from ngptlab.frames import frame
 from ngptlab.json_text import parse_json
-from ngptlab.method_files import copies
+from ngptlab.method_files import copies, stages
 
 if TYPE_CHECKING:
     import pandas
@@ -240,6 +240,11 @@ class Run:
         """Name of the run that this one branched off; None where it did not."""
         run = _read_json(self.path / "fork.json").get("run")
         return None if run is None else str(run)
+
+    @property
+    def has_own_stages(self) -> bool:
+        """Whether its stages of the batch are those of its method."""
+        return stages.has_own_stages(self.config)
 
     def path_of(self, stream: str) -> Path:
         """The file of one of `STREAMS`."""

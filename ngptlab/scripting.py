@@ -16,6 +16,7 @@ from ngptlab.jobs.in_turn import ReporterFactory
 from ngptlab.ledger.book import Ledger
 from ngptlab.measure.trained import Trained
 from ngptlab.method_files.sources import given
+from ngptlab.method_files.stages import with_method
 from ngptlab.options.runs import console_reporter
 from ngptlab.overrides import Given, apply, flat
 from ngptlab.recipes import Recipe, recipe
@@ -56,7 +57,7 @@ def train(
     """
     changes = flat(overrides)
     if isinstance(config, RunConfig):
-        whole = config.model_copy(update={"method": given(method)}) if method else config
+        whole = with_method(config, given(method)) if method else config
     else:
         found = _recipe(config)
         whole = found.arm(given(method or str(changes.get("method", found.methods[0]))))

@@ -65,7 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     "output": set(),
     "discover": {"errors"},
     "config": {"errors", "json_text", "disk"},
-    "overrides": BASE | {"data"},
+    "overrides": BASE | {"data", "method_files"},
     "method_files": BASE | {"data"},
     "frames": {"errors"},
     "runs": BASE | {"method_files", "frames", "draw"},

@@ -267,8 +267,8 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _check_across(self) -> Self:
         micro = self.device.micro_batch
-        for _, sequences in self.train.stages:
-            if micro and sequences % micro:
+        for length, sequences in self.train.stages:
+            if micro and length and sequences % micro:
                 what = "train.batch_size" if sequences == self.train.batch_size else "a stage's batch of"
                 raise ValueError(f"device.micro_batch {micro} must divide {what} {sequences}")
         warmup = self.schedule.warmup_steps or 0

@@ -53,10 +53,11 @@ def _load(places: Mapping[Path, str]) -> list[RunRecord]:
 
 def _key(run: RunRecord, ignored: Sequence[str] = ()) -> Key:
     """Key that comparable arms share: every setting that is not the method's, and the data's digest."""
+    own = ("train.batch_stages",) if run.own_stages else ()
     fields = {
         path: value
         for path, value in doubts.flat(run).items()
-        if path not in (*doubts.ARM, *ignored) and not path.startswith(doubts.FREE)
+        if path not in (*doubts.ARM, *own, *ignored) and not path.startswith(doubts.FREE)
     }
     return (*sorted(fields.items()), run.env.get("data_digest", ""))
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 
 from ngptlab import disk
-from ngptlab.config import SEEDS, Dims, OptimConfig, ParamConfig, RunConfig, parse
+from ngptlab.config import SEEDS, Dims, OptimConfig, ParamConfig, RunConfig, ScheduleConfig, parse
 from ngptlab.config.method_name import is_of_file, stem
 from ngptlab.errors import ConfigError, nearest, shown
 from ngptlab.method_files import running, sources
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.seams import misfit
+from ngptlab.nn.structure import When
 from ngptlab.param.apply import apply
 from ngptlab.param.rules import rules
 from ngptlab.sizes import check_model
@@ -137,7 +138,8 @@ def build_model(
 def resolve(config: RunConfig) -> RunConfig:
     """Put in what the config leaves to the method: its weight decay, its warm-up, its schedule's shape, its stages of the batch.
 
-    A seam that is lent what its own method holds anyway is taken out, so that equal runs have equal hashes.
+    A seam that is lent what its own method holds anyway is taken out, so that equal runs have equal hashes. So is what the
+    config says of a schedule that is the method's own: its cooldown, and a warm-up that this schedule does not read.
 
     Raises:
         ConfigError: there is no such method, or the result contradicts itself.
@@ -148,13 +150,35 @@ def resolve(config: RunConfig) -> RunConfig:
     fields["seams"] = {s: lender for s, lender in lent.items() if getattr(parts, s) != getattr(own, s)}
     if config.optim.weight_decay is None:
         fields["optim"]["weight_decay"] = parts.weight_decay
-    if config.schedule.warmup_steps is None:
-        share = math.ceil(WARMUP_SHARE * config.train.steps)
-        fields["schedule"]["warmup_steps"] = min(parts.warmup_steps, share)
     fields["schedule"]["shape"] = _shape(config, parts)
+    given, own_warmup = config.schedule.warmup_steps, _own_warmup(config, parts)
+    if given is None:
+        fields["schedule"]["warmup_steps"] = own_warmup
+    if fields["schedule"]["shape"] == "method":
+        usual = ScheduleConfig()
+        fields["schedule"] |= {"cooldown_frac": usual.cooldown_frac, "cooldown_shape": usual.cooldown_shape}
+        if given is not None and not _reads_warmup(config, parts, (given, own_warmup)):
+            fields["schedule"]["warmup_steps"] = own_warmup
     if config.train.batch_stages is None:
         fields["train"]["batch_stages"] = parts.batch_stages
     return parse(fields, origin=config.name)
+
+
+def _own_warmup(config: RunConfig, parts: Parts) -> int:
+    return min(parts.warmup_steps, math.ceil(WARMUP_SHARE * config.train.steps))
+
+
+def _reads_warmup(config: RunConfig, parts: Parts, lengths: tuple[int, int]) -> bool:
+    """Whether any update of a schedule differs between warm-ups of these two lengths."""
+    schedule, steps = parts.schedule.build(config.model), config.train.steps
+
+    def factors(step: int, warmup_steps: int) -> tuple[float, float]:
+        when = When(step, steps, warmup_steps, 1.0)
+        return schedule.lr(when), schedule.decay(when)
+
+    one, other = lengths
+    with running.blaming():
+        return one != other and any(factors(step, one) != factors(step, other) for step in range(steps))
 
 
 def _shape(config: RunConfig, parts: Parts) -> str:

@@ -65,9 +65,15 @@ def _cached_values(dims: Dims, parts: Parts) -> int:
 
 
 def mean_token_flops(dims: Dims, parts: Parts, train: TrainConfig) -> int:
-    """Mean of `token_flops` over a whole run, in which a method's sequences may have several lengths."""
+    """Mean of `token_flops` over the tokens of a run, in which a method's sequences may have several lengths.
+
+    A length counts by the sequences of its updates, because batches may grow while sequences do.
+    """
     length = parts.context.build(dims)
     if length is None:
         return token_flops(dims, parts, train.context)
-    steps = Counter(length(step, train.steps, train.context) for step in range(train.steps))
-    return round(sum(n * token_flops(dims, parts, context) for context, n in steps.items()) / train.steps)
+    sequences: Counter[int] = Counter()
+    for step in range(train.steps):
+        sequences[length(step, train.steps, train.context)] += train.sequences(step)
+    flops = sum(n * token_flops(dims, parts, context) for context, n in sequences.items())
+    return round(flops / sequences.total())

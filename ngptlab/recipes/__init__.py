@@ -15,6 +15,7 @@ from typing import Any
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, nearest
 from ngptlab.method_files.copies import load_config
+from ngptlab.method_files.stages import with_method
 from ngptlab.overrides import apply, complete_vocabulary
 
 
@@ -68,7 +69,7 @@ class Recipe:
         schedule = self.config.schedule
         if method in self.warmup_steps:
             schedule = schedule.model_copy(update={"warmup_steps": self.warmup_steps[method]})
-        arm = self.config.model_copy(update={"method": method, "optim": optim, "schedule": schedule})
+        arm = with_method(self.config, method).model_copy(update={"optim": optim, "schedule": schedule})
         settings = self.tuned[method].settings if method in self.tuned else {}
         return apply(arm, settings) if settings else arm
 

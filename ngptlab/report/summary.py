@@ -183,7 +183,8 @@ def _length(arm: list[RunRecord]) -> list[LengthPoint]:
 def _gap(arm: list[RunRecord], base: list[RunRecord], schedule: Schedule, labels: dict[Seeds, str]) -> Gap:
     """A method minus the baseline in loss, and its ratio in step time."""
     track = gaps.track(arm, base)
-    changes = gaps.crossovers(track.steps, track.gap_nats, schedule["step_tokens"])
+    meter = Meter(arm)
+    changes = gaps.crossovers(track.steps, track.gap_nats, lambda step: meter.between(step)["tokens"])
     last = changes[-1]["step"] if changes else None
     start = schedule["cooldown_start_step"]
     (ours, _), (theirs, _) = (series.median_iqr(steady_seconds(runs)) for runs in (arm, base))

@@ -75,7 +75,7 @@ class StackTrainer:
         def record(trainer: Trainer) -> None:
             row = rows[trainer]
             line = trainer.record(step, losses[row], norms[row])
-            timing = trainer.meter.record(step + 1, step_seconds=seconds, data_seconds=data_seconds * share)
+            timing = trainer.time(step, step_seconds=seconds, data_seconds=data_seconds * share)
             trainer.record_step(line, timing)
 
         self._each(record)

@@ -18,7 +18,7 @@ from ngptlab.stats.search import searched_apart, why_untuned
 
 SEEDS = ("seed", "data.seed")
 ARM = (*SEEDS, "method", "schedule.warmup_steps")
-"""Fields in which two arms may differ, beside those of `FREE`."""
+"""Fields in which two arms may differ, beside those of `FREE` and those that a method says itself (`_of_methods`)."""
 FREE = ("optim.", "seams.")
 """Sections in which two arms may differ: each has its own best optimizer settings, and seams belong to the method."""
 
@@ -167,8 +167,16 @@ def differing(runs: Sequence[RunRecord], ignored: Sequence[str]) -> dict[str, li
 
 def unequal(a: RunRecord, b: RunRecord, ignored: Sequence[str] = ()) -> dict[str, list[str]]:
     """Fields in which two arms differ although arms should not."""
-    fields = differing([a, b], (*ARM, *ignored))
+    fields = differing([a, b], (*ARM, *_of_methods(a, b), *ignored))
     return {path: values for path, values in fields.items() if not path.startswith(FREE)}
+
+
+def _of_methods(a: RunRecord, b: RunRecord) -> list[str]:
+    """Fields in which two arms may differ because a method says them itself: its stages of the batch, its own schedule."""
+    found = ["train.batch_stages"] if a.own_stages and b.own_stages else []
+    if "method" in (a.config.schedule.shape, b.config.schedule.shape):
+        found += [f"schedule.{name}" for name in ("shape", "cooldown_frac", "cooldown_shape")]
+    return found
 
 
 def name_fields(fields: dict[str, list[str]]) -> str:

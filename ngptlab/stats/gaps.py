@@ -6,7 +6,7 @@ Gaps are paired by seed (weights and batches), so that the effect of a seed on b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ class Crossover(TypedDict):
 
     step: float
     tokens: float
+    """Tokens that the arm whose gap it is has met by then."""
 
 
 class GapCurve(TypedDict):
@@ -164,13 +165,15 @@ def _interpolated(xs: dict[float, int], losses: dict[int, float], at: dict[float
     return dict(zip(at.values(), read.tolist(), strict=True))
 
 
-def crossovers(steps: Sequence[int], gaps: Sequence[float], step_tokens: int) -> list[Crossover]:
-    """Every step at which the gap changes sign, by linear interpolation; step 0 is left out.
+def crossovers(
+    steps: Sequence[int], gaps: Sequence[float], tokens: Callable[[float], float]
+) -> list[Crossover]:
+    """Every step at which the gap changes sign, by linear interpolation; step 0 is left out. `tokens`: those met by a step.
 
     Step 0 is left out because the difference of untrained models says nothing about training. A gap of exactly zero counts
     where the sign differs on its two sides, and then at the first such step; touching zero is no change.
     """
-    return [{"step": at, "tokens": at * step_tokens} for at in sign_changes(steps, gaps)]
+    return [{"step": at, "tokens": tokens(at)} for at in sign_changes(steps, gaps)]
 
 
 def sign_changes(xs: Sequence[float], gaps: Sequence[float]) -> list[float]:

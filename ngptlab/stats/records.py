@@ -114,6 +114,8 @@ class RunRecord:
     """Name of the run that it branched off; None where it did not."""
     told_apart: bool = False
     """Whether runs of another version of its method's file are beside it, so that the file's stem is ambiguous."""
+    own_stages: bool = False
+    """Whether its stages of the batch are those of its method, as far as the method's file can be read."""
     search: Search | None = None
     """The search that its config links; None where it links none, or where the search is not found."""
 
@@ -195,6 +197,7 @@ def _load(path: Path) -> RunRecord:
         flops_per_token=flops,
         val=val,
         trunk=None if trunk is None else printable(trunk),
+        own_stages=run.has_own_stages,
         search=find(run.config, study=path.resolve().parent.parent),
         length=length[-1] if length else None,
         parts=parts[-1] if parts else None,

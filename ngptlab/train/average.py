@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from ngptlab.errors import ConfigError
 from ngptlab.nn.decoder import Decoder
 
 KEY = "average"
@@ -30,15 +31,24 @@ class Average:
 
     @torch.no_grad()
     def add(self, updates: int) -> None:
-        """Add the weights as they are after so many updates, the constraint included."""
+        """Add the weights as they are after so many updates, the constraint included. Their gradients are still there.
+
+        Raises:
+            ConfigError: the optimizer has moved a weight and keeps no state for it, so that its mean has no place.
+        """
         share = 1.0 - self._stays(updates)
-        for weight in self._model.parameters():
+        for name, weight in self._model.named_parameters():
             # An optimizer takes a parameter with no state at all for a new one, so that none is made before it has moved it.
             if state := self._optimizer.state.get(weight):
                 if KEY in state:
                     state[KEY].lerp_(weight, share)
                 else:
                     state[KEY] = weight.detach().clone()
+            elif weight.grad is not None:
+                raise ConfigError(
+                    f"average: the optimizer keeps no state for {name}, and a mean of the weights is kept there; take another "
+                    "optimizer, or --seams.average of a method that keeps no mean"
+                )
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ from ngptlab.folders import filling
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.param.rules import Rules, rules
 from ngptlab.runs import STREAMS, Run
+from ngptlab.train.average import EVAL
 from ngptlab.train.checkpoint import copy_checkpoint, list_checkpoints, read_checkpoint, step_of
 from ngptlab.whole import sizes_up_to
 
@@ -120,4 +121,4 @@ def _belongs(config: RunConfig, stream: str, record: dict[str, Any]) -> bool:
     """Whether the new run would have this record too: the source may measure at other steps, and more at its own end."""
     if stream in WITH_VALIDATION and not validation_due(config, record["step"]):
         return False
-    return stream != "evals" or record["eval"] == "val"
+    return stream != "evals" or record["eval"] in ("val", EVAL)

@@ -25,19 +25,21 @@ class Speed:
 
 
 class Meter:
-    """Turns the seconds of steps into speeds. The peak is that of one device."""
+    """Turns the seconds of steps into speeds. The peak is that of one device. Steps may have batches of several sizes."""
 
     def __init__(
-        self, *, step_tokens: int, step_flops: int, peak_flops: float | None, devices: int = 1
+        self, *, sequence_tokens: int, sequence_flops: int, peak_flops: float | None, devices: int = 1
     ) -> None:
-        self.step_tokens, self.step_flops, self.devices = step_tokens, step_flops, devices
+        self.sequence_tokens, self.sequence_flops, self.devices = sequence_tokens, sequence_flops, devices
         self.peak_flops = None if peak_flops is None else peak_flops * devices
-        self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT_STEPS)
+        self._recent: deque[tuple[int, float, float]] = deque(maxlen=RECENT_STEPS)
 
-    def record(self, step: int, *, step_seconds: float, data_seconds: float) -> dict[str, Any]:
-        """Take in a finished step; returns its line of `timing.jsonl`."""
-        self._recent.append((step_seconds, data_seconds))
-        flops_per_second = self.step_flops / step_seconds
+    def record(
+        self, step: int, *, sequences: int, step_seconds: float, data_seconds: float
+    ) -> dict[str, Any]:
+        """Take in a finished step of so many sequences; returns its line of `timing.jsonl`."""
+        self._recent.append((sequences, step_seconds, data_seconds))
+        flops_per_second = sequences * self.sequence_flops / step_seconds
         line = {
             "step": step,
             "step_seconds": round(step_seconds, 6),
@@ -50,13 +52,14 @@ class Meter:
 
     def mean(self) -> Speed:
         """The speed of the latest steps together."""
-        seconds = sum(step for step, _ in self._recent)
-        flops_per_second = self.step_flops * len(self._recent) / seconds
+        seconds = sum(step for _, step, _ in self._recent)
+        sequences = sum(count for count, _, _ in self._recent)
+        flops_per_second = self.sequence_flops * sequences / seconds
         return Speed(
             step_seconds=seconds / len(self._recent),
-            tokens_per_second=self.step_tokens * len(self._recent) / seconds,
+            tokens_per_second=self.sequence_tokens * sequences / seconds,
             flops_per_second=flops_per_second,
             mfu=None if self.peak_flops is None else flops_per_second / self.peak_flops,
-            data_share=sum(data for _, data in self._recent) / seconds,
+            data_share=sum(data for *_, data in self._recent) / seconds,
             devices=self.devices,
         )

@@ -92,10 +92,9 @@ class Trainer:
         self._finished_at = 0.0
         self._told: list[float] = []
         self.token_flops = mean_token_flops(self.config.model, self.model.parts, train)
-        flops = train.step_tokens * self.token_flops
         self.meter = Meter(
-            step_tokens=train.step_tokens,
-            step_flops=flops,
+            sequence_tokens=train.context,
+            sequence_flops=train.context * self.token_flops,
             peak_flops=self.device.peak_flops,
             devices=self.world.size,
         )
@@ -207,7 +206,7 @@ class Trainer:
         seconds = now - max(queued.start, self._finished_at)
         self._finished_at = now
         record = self.record(queued.step, loss_nats, grad_norm)
-        timing = self.meter.record(queued.step + 1, step_seconds=seconds, data_seconds=queued.data_seconds)
+        timing = self.time(queued.step, step_seconds=seconds, data_seconds=queued.data_seconds)
         self.record_step(record, timing)
 
     def record(self, step: int, loss_nats: float, grad_norm: float) -> dict[str, Any]:
@@ -226,6 +225,13 @@ class Trainer:
             "lr": self.config.optim.lr * pace(self.config, self._schedule, step)[0],
             "grad_norm": grad_norm,
         }
+
+    def time(self, step: int, *, step_seconds: float, data_seconds: float) -> dict[str, Any]:
+        """The line of `timing.jsonl` for update number `step`."""
+        sequences = self.config.train.sequences(step)
+        return self.meter.record(
+            step + 1, sequences=sequences, step_seconds=step_seconds, data_seconds=data_seconds
+        )
 
     def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """What these rows add to the mean loss of the batch, a scalar; its gradient is in the parameters, summed likewise."""
@@ -321,11 +327,12 @@ class Trainer:
         return self.run.path / "checkpoints"
 
     def _report(self, done: int, record: dict[str, Any]) -> None:
-        speed = self.meter.mean()
+        speed, train = self.meter.mean(), self.config.train
         self.reporter.step(
             done,
             loss_nats=record["loss_nats"],
             lr=record["lr"],
             speed=speed,
-            eta_seconds=speed.step_seconds * (self.config.train.steps - done),
+            eta_seconds=(train.tokens_before(train.steps) - train.tokens_before(done))
+            / speed.tokens_per_second,
         )

@@ -66,18 +66,19 @@ class Watched:
             Tail(path / f"{stream}.jsonl", last_bytes=TAIL_BYTES) for stream in ("metrics", "timing", "evals")
         )
         self._losses: deque[float] = deque(maxlen=RECENT_LOSSES)
-        self._seconds: deque[float] = deque(maxlen=RECENT_STEPS)
+        self._timed: deque[tuple[float, float]] = deque(maxlen=RECENT_STEPS)
         self._step = 0
         self._val: float | None = None
 
     def look(self, locked: set[int] | None) -> View:
         """Read what is new. `locked` is what `locked_inodes` gave."""
         self._follow()
-        config, step_seconds = self.run.config, self._step_seconds()
+        config, step_seconds, speed = self.run.config, self._step_seconds(), self._tokens_per_second()
         state, reason = self._state(locked, step_seconds or 0.0)
         eta = None
-        if state == "running" and step_seconds is not None:
-            eta = (config.train.steps - self._step) * step_seconds * self._shared()
+        if state == "running" and speed:
+            tokens_before = config.train.tokens_before
+            eta = (tokens_before(config.train.steps) - tokens_before(self._step)) / speed * self._shared()
         return View(
             path=self.run.path,
             arm=config.arm,
@@ -88,7 +89,7 @@ class Watched:
             steps=config.train.steps,
             losses=tuple(self._losses),
             val_nats=self._val,
-            tokens_per_second=config.train.step_tokens / step_seconds if step_seconds else None,
+            tokens_per_second=speed,
             eta_seconds=eta,
         )
 
@@ -98,20 +99,32 @@ class Watched:
             self._losses.clear()
             self._step = 0
         if self._timing.fresh:
-            self._seconds.clear()
+            self._timed.clear()
         if self._evals.fresh:
             self._val = None
         for record in metrics:
             self._step = int(_number(record, "step") or self._step)
             if (loss := _number(record, "loss_nats")) is not None:
                 self._losses.append(loss)
-        self._seconds.extend(s for record in timing if (s := _number(record, "step_seconds")))
+        for record in timing:
+            if seconds := _number(record, "step_seconds"):
+                self._timed.append((self._tokens(record), seconds))
         for record in evals:
             if record.get("eval") == "val":
                 self._val = _number(record, "loss_nats")
 
     def _step_seconds(self) -> float | None:
-        return sum(self._seconds) / len(self._seconds) if self._seconds else None
+        return sum(seconds for _, seconds in self._timed) / len(self._timed) if self._timed else None
+
+    def _tokens_per_second(self) -> float | None:
+        if not self._timed:
+            return None
+        return sum(tokens for tokens, _ in self._timed) / sum(seconds for _, seconds in self._timed)
+
+    def _tokens(self, timing: dict[str, Any]) -> float:
+        """Tokens of a timed step; the mean of a step where the line doesn't say which of the run's steps it is."""
+        train, step = self.run.config.train, int(_number(timing, "step") or 0)
+        return train.sequences(step - 1) * train.context if 0 < step <= train.steps else train.step_tokens
 
     def _shared(self) -> float:
         """The number of cells that are trained as one program with it. Each records its share of a step's time as its own."""

@@ -112,6 +112,9 @@ def test_a_growing_context_costs_its_mean() -> None:
     train = TrainConfig(steps=10, batch_size=2, context=64)
     half, whole = (token_flops(dims, parts, context) for context in (32, 64))
     assert mean_token_flops(dims, parts, train) == pytest.approx((half + whole) / 2, abs=1)
+    # A quarter of the tokens is met in the first half of the steps: 1 sequence of the mean 2 in each, then 3.
+    growing = train.model_copy(update={"batch_stages": (0.5, 1.5)})
+    assert mean_token_flops(dims, parts, growing) == pytest.approx((half + 3 * whole) / 4, abs=1)
 
 
 # --- what a cache keeps -----------------------------------------------------------------------------------------------

@@ -18,12 +18,14 @@ import torch
 import variants
 
 from ngptlab import Dims, RunConfig, build_model, methods
+from ngptlab.config import ScheduleConfig
 from ngptlab.data.batches import Batches
 from ngptlab.data.corpus import open_data
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import initial_model, open_setting, train
 from ngptlab.measure.val.measure import validation_loss
 from ngptlab.methods.ema import Exponential
+from ngptlab.nn.optimizers import AdamW
 from ngptlab.nn.structure import Schedule, When
 from ngptlab.optim.pace import pace
 from ngptlab.optim.schedule import lr_factor
@@ -203,6 +205,18 @@ def test_a_mean_keeps_as_much_as_the_equation_says() -> None:
     assert (mean - other).abs().max() > 1e-3
 
 
+def test_an_optimizer_that_keeps_no_state_has_no_place_for_a_mean(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights were measured as their own mean, and nothing said so."""
+    monkeypatch.setattr(
+        AdamW, "one", lambda self, kind, groups, config: torch.optim.SGD(groups, lr=config.lr)
+    )
+    with pytest.raises(ConfigError, match=r"average: the optimizer keeps no state for \w+.*; take another"):
+        train(make_config("ema"), tmp_path / "run")
+    assert train(make_config("gpt"), tmp_path / "plain").done
+
+
 # ---- one source of the schedule --------------------------------------------------------------------------
 
 
@@ -225,6 +239,34 @@ def test_a_schedule_has_one_source(make_config: MakeConfig) -> None:
         make_config("log_schedule", schedule={"shape": "cosine"})
     with pytest.raises(ConfigError, match=r"schedule\.shape method: gpt has none of its own"):
         make_config("gpt", schedule={"shape": "method"})
+
+
+@dataclass(frozen=True)
+class WarmedUp:
+    """A shape of its own that reads the config's warm-up."""
+
+    def build(self, dims: Dims) -> Schedule:
+        return _WarmedUp()
+
+
+class _WarmedUp(Schedule):
+    own_shape = True
+
+    def lr(self, when: When) -> float:
+        return min(1.0, (when.step + 1) / max(1, when.warmup_steps))
+
+
+def test_what_a_schedule_of_its_own_does_not_read_is_no_setting(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = make_config("log_schedule")
+    assert plain.schedule == ScheduleConfig(shape="method", warmup_steps=1)
+    for given in ({"cooldown_frac": 0.1}, {"cooldown_shape": "1-sqrt"}, {"warmup_steps": 6}):
+        assert make_config("log_schedule", schedule=given).hash == plain.hash
+        assert make_config("gpt", schedule=given).hash != make_config("gpt").hash
+    own = replace(methods.load("log_schedule"), schedule=WarmedUp())
+    monkeypatch.setattr(methods, "load", lambda *names: own)
+    assert make_config("log_schedule", schedule={"warmup_steps": 6}).schedule.warmup_steps == 6
 
 
 # ---- stages of the batch ---------------------------------------------------------------------------------
@@ -262,6 +304,14 @@ def test_stages_are_a_default_that_a_config_may_change(make_config: MakeConfig) 
     ):
         with pytest.raises(ConfigError, match=said):
             make_config("gpt", train=train_, device=device)
+
+
+def test_a_stage_of_no_steps_is_held_against_no_micro_batch(make_config: MakeConfig) -> None:
+    """9 steps are three stages of 3, 3 and 6 sequences; 10 leave one step of 4 over."""
+    even = {"batch_size": 4, "batch_stages": (0.75, 0.75, 1.5)}
+    assert make_config("gpt", train={**even, "steps": 9}, device={"micro_batch": 3}).train.sequences(8) == 6
+    with pytest.raises(ConfigError, match=r"micro_batch 3 must divide train\.batch_size 4"):
+        make_config("gpt", train={**even, "steps": 10}, device={"micro_batch": 3})
 
 
 def test_micro_batches_of_a_growing_batch_add_up(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -103,6 +103,10 @@ def test_crossover_by_interpolation(make_run: MakeRun) -> None:
     assert crossing["step"] == pytest.approx(90.0) and crossing["tokens"] == pytest.approx(90 * 128)
     assert gap["last_sign_change_step"] == crossing["step"]
     assert gap["in_cooldown"] is True  # it starts at step 70
+    # With 4 sequences of 16 tokens in each of the first 50 steps and 12 in the others, it has met fewer by then.
+    growing = make_run("b", {0: 4.0, 20: 4.3, 60: 3.3, 100: 1.9}, train={"batch_stages": (0.5, 1.5)})
+    (crossing,) = summary_of(base, growing)["gaps"]["b"]["crossovers"]
+    assert crossing["tokens"] == pytest.approx((50 * 4 + 40 * 12) * 16)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +122,7 @@ def test_crossover_by_interpolation(make_run: MakeRun) -> None:
     ],
 )
 def test_every_change_of_sign_and_no_other(gaps: list[float], steps: list[float]) -> None:
-    found = crossovers([0, 10, 20, 30], gaps, 2)
+    found = crossovers([0, 10, 20, 30], gaps, lambda step: 2 * step)
     assert [c["step"] for c in found] == pytest.approx(steps)
     assert [c["tokens"] for c in found] == pytest.approx([2 * step for step in steps])
 

@@ -129,6 +129,16 @@ def test_within_runs_is_named_as_the_weaker(make_run: MakeRun) -> None:
         and "not the end of a shorter run" in speedup["warnings"][1]
     )
     assert "From points of one run (within runs)" in speedup["summary"]
+    # 4 sequences a step up to step 40 of 80 and 12 after it: fewer tokens for the same steps, on either side.
+    stages = {"train": {"batch_stages": (0.5, 1.5)}}
+    both = [load_runs([make_run(*run, **stages)]) for run in (("b", ours), ("a", base))]
+    growing = within_runs(*both)
+    assert growing and [p["tokens"] / 64 for p in growing["points"]] == [10, 20, 40, 160]
+    assert [p["steps"] for p in growing["points"]] == [10, 20, 40, 80]
+    assert [p["baseline_tokens"]["value"] / 64 for p in growing["points"]] == pytest.approx(
+        [20, 40, 160, 160]
+    )
+    assert [p["baseline_steps"]["value"] for p in growing["points"]] == pytest.approx([20, 40, 80, 80])
 
 
 def test_report_takes_runs_of_several_lengths(make_run: MakeRun, tmp_path: Path) -> None:

@@ -61,8 +61,9 @@ BRANCHES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize(
     ("method", "changes"),
-    [("gpt", changes) for changes in BRANCHES.values()] + [("ngpt", BRANCHES["0.3 1-sqrt"])],
-    ids=[*BRANCHES, "a method with scales"],
+    [("gpt", changes) for changes in BRANCHES.values()]
+    + [("ngpt", BRANCHES["0.3 1-sqrt"]), ("ema", BRANCHES["0.3 linear"])],
+    ids=[*BRANCHES, "a method with scales", "a mean of the weights"],
 )
 def test_a_branch_is_the_straight_run(
     method: str, changes: dict[str, Any], trunk: Run, outcome: Outcome, tmp_path: Path

@@ -27,37 +27,64 @@ def speed(**changes: Any) -> Speed:
 
 
 def test_line_of_a_step() -> None:
-    meter = Meter(step_tokens=100, step_flops=3_000_000, peak_flops=None)
-    assert meter.record(7, step_seconds=0.25, data_seconds=0.0123456789) == {
+    meter = Meter(sequence_tokens=100, sequence_flops=3_000_000, peak_flops=None)
+    assert meter.record(7, sequences=1, step_seconds=0.25, data_seconds=0.0123456789) == {
         "step": 7,
         "step_seconds": 0.25,
         "data_seconds": 0.012346,
         "flops_per_second": 12_000_000,
     }
-    known = Meter(step_tokens=100, step_flops=3_000_000, peak_flops=48e6)
-    assert known.record(1, step_seconds=0.25, data_seconds=0.0)["mfu"] == 0.25
+    known = Meter(sequence_tokens=100, sequence_flops=3_000_000, peak_flops=48e6)
+    assert known.record(1, sequences=1, step_seconds=0.25, data_seconds=0.0)["mfu"] == 0.25
 
 
 def test_the_peak_of_several_devices_is_that_of_all() -> None:
-    meter = Meter(step_tokens=100, step_flops=3_000_000, peak_flops=48e6, devices=4)
-    assert meter.record(1, step_seconds=0.25, data_seconds=0.0)["mfu"] == 0.0625
+    meter = Meter(sequence_tokens=100, sequence_flops=3_000_000, peak_flops=48e6, devices=4)
+    assert meter.record(1, sequences=1, step_seconds=0.25, data_seconds=0.0)["mfu"] == 0.0625
     assert meter.mean().devices == 4 and meter.mean().mfu == 0.0625
 
 
 def test_mean_is_over_time() -> None:
     """A slow step weighs by its time: two steps of 1 s and 3 s give half a step's work a second."""
-    meter = Meter(step_tokens=100, step_flops=1000, peak_flops=4000.0)
-    meter.record(1, step_seconds=1.0, data_seconds=0.0)
-    meter.record(2, step_seconds=3.0, data_seconds=1.0)
+    meter = Meter(sequence_tokens=100, sequence_flops=1000, peak_flops=4000.0)
+    meter.record(1, sequences=1, step_seconds=1.0, data_seconds=0.0)
+    meter.record(2, sequences=1, step_seconds=3.0, data_seconds=1.0)
     assert meter.mean() == Speed(
         step_seconds=2.0, tokens_per_second=50.0, flops_per_second=500.0, mfu=0.125, data_share=0.25
     )
 
 
+def test_a_step_counts_its_own_sequences() -> None:
+    """2 sequences of 10 tokens in the first second, 6 in the next three."""
+    meter = Meter(sequence_tokens=10, sequence_flops=100, peak_flops=None)
+    assert meter.record(1, sequences=2, step_seconds=1.0, data_seconds=0.0)["flops_per_second"] == 200
+    assert meter.record(2, sequences=6, step_seconds=3.0, data_seconds=0.0)["flops_per_second"] == 200
+    assert (meter.mean().tokens_per_second, meter.mean().flops_per_second) == (20.0, 200.0)
+
+
+def test_the_time_that_is_left_follows_the_sequences_that_are(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a second a sequence: 2 in each of the first 4 steps, 6 in each of the last 4."""
+    config, left = make_config(train={"batch_stages": (0.5, 1.5)}), []
+    real = trainer.Trainer.time
+
+    def timed(self: trainer.Trainer, step: int, **seconds: float) -> dict[str, Any]:
+        return real(self, step, step_seconds=config.train.sequences(step) / 2, data_seconds=0.0)
+
+    class Listener(Silent):
+        def step(self, step: int, *, eta_seconds: float, **facts: Any) -> None:
+            left.append(eta_seconds)
+
+    monkeypatch.setattr(trainer.Trainer, "time", timed)
+    train(config, tmp_path / "run", reporter=Listener())
+    assert left == pytest.approx([15.0, 14.0, 13.0, 12.0, 9.0, 6.0, 3.0, 0.0])
+
+
 def test_mean_forgets() -> None:
-    meter = Meter(step_tokens=1, step_flops=1, peak_flops=None)
+    meter = Meter(sequence_tokens=1, sequence_flops=1, peak_flops=None)
     for seconds in [1000.0] + [1.0] * RECENT_STEPS:
-        meter.record(1, step_seconds=seconds, data_seconds=0.0)
+        meter.record(1, sequences=1, step_seconds=seconds, data_seconds=0.0)
     assert meter.mean().step_seconds == 1.0
 
 

@@ -67,6 +67,14 @@ def test_the_pace_of_a_stacked_run_is_its_share_of_the_steps(tmp_path: Path) -> 
     assert view.eta_seconds == 80 * 0.5 * 3 and view.tokens_per_second == 256
 
 
+def test_the_pace_of_growing_batches_is_that_of_their_sequences(tmp_path: Path) -> None:
+    """64 tokens in each of 20 steps of half a second; 30 steps of 64 and 50 of 192 tokens are left."""
+    run = begun(tmp_path / "one", 20, train={"steps": 100, "batch_stages": (0.5, 1.5)})
+    with run.lock():
+        (view,) = Watch(tmp_path).look()
+    assert view.tokens_per_second == 128 and view.eta_seconds == (30 * 64 + 50 * 192) / 128
+
+
 def test_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(tmp_path / "waiting", lock=False)
     begun(tmp_path / "stopped").finish("stopped", reason="stopped by SIGINT", step=5)

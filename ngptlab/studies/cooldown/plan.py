@@ -119,12 +119,16 @@ def plan(arms: Sequence[RunConfig], design: Design) -> list[Trunk]:
     """The runs of a study, seed by seed so that every method has its first ones early.
 
     Raises:
-        ConfigError: a part of the design is empty, out of range or named twice; a cooldown doesn't fit; the rules of
-            parametrization give every length a learning rate of its own.
+        ConfigError: a part of the design is empty, out of range or named twice; a cooldown doesn't fit; a method has a
+            schedule of its own; the rules of parametrization give every length a learning rate of its own.
     """
     _check(design)
     resolved = [all_methods.resolve(arm) for arm in arms]
     for arm in resolved:
+        if arm.schedule.shape == "method":
+            raise ConfigError(
+                f"{arm.arm} has a schedule of its own, so there is no cooldown to choose; leave it out of --methods"
+            )
         if len(design.lengths) > 1 and arm.param.base_tokens:
             raise ConfigError(
                 f"--lengths: given {' '.join(map(str, design.lengths))}; with param.base_tokens {arm.param.base_tokens} every "

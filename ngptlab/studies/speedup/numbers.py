@@ -126,11 +126,10 @@ def _speedup(
     whence: str,
 ) -> SpeedUp:
     (steps, losses), (base_steps, base_losses) = mine, base
-    step_tokens, base_step_tokens = (arm[0].config.train.step_tokens for arm in (ours, theirs))
     found = points(
-        [step * step_tokens for step in steps],
+        [_tokens(kind, ours, step) for step in steps],
         np.array([[losses[s][step] for step in steps] for s in seeds]),
-        [step * base_step_tokens for step in base_steps],
+        [_tokens(kind, theirs, step) for step in base_steps],
         np.array([[base_losses[s][step] for step in base_steps] for s in seeds]),
     )
     doubted = _doubts(kind, ours, theirs, seeds)
@@ -142,7 +141,9 @@ def _speedup(
         "schedule": _schedule(theirs[0].config),
         "seeds": _labels(seeds),
         "lengths": base_steps,
-        "points": [_priced(point, ours, theirs) for point in found],
+        "points": [
+            _priced(kind, step, point, ours, theirs) for step, point in zip(steps, found, strict=True)
+        ],
         "summary": "",
         "warnings": doubts.texts(doubted),
         "doubts": [doubt.plain() for doubt in doubted],
@@ -162,17 +163,33 @@ def _schedule(config: RunConfig) -> str:
     return f"cooldown {schedule.cooldown_frac:g} {schedule.cooldown_shape}"
 
 
-def _priced(point: Point, ours: Sequence[RunRecord], theirs: Sequence[RunRecord]) -> SpeedUpPoint:
+def _tokens(kind: Kind, arm: Sequence[RunRecord], step: int) -> int:
+    """Tokens of a run that ends with this step, or those met by it within a longer run, whose batches may have grown."""
+    train = arm[0].config.train
+    return step * train.step_tokens if kind == "by length" else train.tokens_before(step)
+
+
+def _steps(kind: Kind, arm: Sequence[RunRecord], tokens: Bounded) -> Bounded:
+    """The steps after which `_tokens` are so many."""
+    train = arm[0].config.train
+    if kind == "by length" or not train.batch_stages:
+        return times(tokens, 1 / train.step_tokens)
+    met = [train.tokens_before(step) for step in range(train.steps + 1)]
+    return {"value": float(np.interp(tokens["value"], met, range(len(met)))), "bound": tokens["bound"]}
+
+
+def _priced(
+    kind: Kind, step: int, point: Point, ours: Sequence[RunRecord], theirs: Sequence[RunRecord]
+) -> SpeedUpPoint:
     """The baseline's tokens as steps, operations and seconds."""
-    config, base = ours[0].config, theirs[0].config
     flops, base_flops = ours[0].flops_per_token, theirs[0].flops_per_token
     seconds, base_seconds = costs.token_seconds(ours), costs.token_seconds(theirs)
     return {
-        "steps": round(point.tokens / config.train.step_tokens),
+        "steps": step,
         "tokens": round(point.tokens),
         "loss_nats": point.loss_nats,
         "baseline_tokens": point.need,
-        "baseline_steps": times(point.need, 1 / base.train.step_tokens),
+        "baseline_steps": _steps(kind, theirs, point.need),
         "baseline_flops": times(point.need, base_flops),
         "baseline_seconds": times(point.need, base_seconds) if base_seconds else None,
         "factor": point.factor,

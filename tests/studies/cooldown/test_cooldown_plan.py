@@ -177,6 +177,12 @@ def test_a_shorter_branch_leaves_no_trunk_whose_updates_follow_its_length(
 SMALL = {"vocab_size": 257, "num_layers": 1, "num_heads": 1, "d_model": 8}
 
 
+def test_a_method_with_a_schedule_of_its_own_is_refused_by_its_name() -> None:
+    """It was told to leave out a schedule.shape that the study had set."""
+    with pytest.raises(ConfigError, match=r"^log_schedule has a schedule of its own"):
+        plan(arms("demo", ("gpt", "log_schedule"), {}), design())
+
+
 def test_batches_of_two_lengths_are_alike_up_to_where_their_stages_part() -> None:
     a, b = (
         methods.resolve(
