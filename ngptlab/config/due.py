@@ -11,6 +11,13 @@ def validation_due(config: RunConfig, step: int) -> bool:
     return step in (0, config.train.steps, *due.at) or step % due.every == 0
 
 
+def validations(config: RunConfig, *, after: int = 0) -> int:
+    """How many validations a run makes in all; of one that has its first `after` updates from another run, after these."""
+    due, steps = config.eval, config.train.steps
+    at = {0, *range(0, steps, due.every), *due.at, steps}
+    return sum(step > after or after == 0 for step in at)
+
+
 def checkpoint_due(config: RunConfig, step: int) -> bool:
     """Whether a checkpoint is saved after this many updates."""
     due = config.checkpoint

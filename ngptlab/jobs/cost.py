@@ -5,18 +5,27 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ngptlab import methods
 from ngptlab.config import RunConfig
+from ngptlab.config.due import validations
 from ngptlab.config.method_name import stem
 from ngptlab.data.corpus import open_data
-from ngptlab.errors import ConfigError, DivergedError
+from ngptlab.errors import DivergedError
 from ngptlab.experiment import train
 from ngptlab.folders import scratch
+from ngptlab.measure.held_out import hold_out
+from ngptlab.measure.val.measure import losses
+from ngptlab.nn.decoder import Decoder
 from ngptlab.overrides import apply
 from ngptlab.recipes import Recipe
+from ngptlab.runs import Run
+from ngptlab.train.average import EVAL
+from ngptlab.train.stop import Interrupted, Stopped
+from ngptlab.train.trainer import TokenArray
+from ngptlab.trained import open_trained
 
 PROBE_STEPS = 8
 VAL_TOKENS = 65_536
@@ -29,11 +38,26 @@ class Cost:
 
     step: float
     rest: float
-    """Reading, building, measuring."""
+    """Reading, building, and what a shortened run measures."""
+    building: float = 0.0
+    """Reading and building alone."""
+    validation: float = 0.0
+    """One validation of the config as it stands."""
+    length: float = 0.0
+    """Its length evaluation."""
 
     def of(self, steps: int) -> float:
-        """A run of so many steps."""
+        """A shortened run of so many steps."""
         return self.rest + steps * self.step
+
+    def whole(self, config: RunConfig, steps: int, more: float = 1.0) -> float:
+        """A run with all that its config measures, of which it trains the last `steps` itself.
+
+        Args:
+            more: its operations, in those of the run that was measured.
+        """
+        passes = validations(config, after=config.train.steps - steps) + 1  # the last losses, by document
+        return self.building + more * (steps * self.step + passes * self.validation + self.length)
 
 
 def shortened(config: RunConfig, steps: int) -> RunConfig:
@@ -52,14 +76,21 @@ def shortened(config: RunConfig, steps: int) -> RunConfig:
     return apply(config, changes)
 
 
-def cost_here(recipe: Recipe, names: Sequence[str]) -> Cost:
+def cost_here(recipe: Recipe, names: Sequence[str], *, whole: bool = False) -> Cost:
     """What a run costs here, measured: the dearest of the methods, by a few steps.
 
+    Args:
+        whole: measure what `Cost.whole` needs, too.
+
     Raises:
-        ConfigError: all of them diverge at once.
+        DivergedError: all of them diverge at once.
+        Interrupted: a signal asked for a stop.
     """
-    config = shortened(recipe.config, min(PROBE_STEPS, recipe.config.train.steps))
-    short, steps, rests = replace(recipe, config=config), list[float](), list[float]()
+    config = apply(
+        shortened(recipe.config, min(PROBE_STEPS, recipe.config.train.steps)),
+        {"track": "off"},  # a measurement is no run to show
+    )
+    short, found = replace(recipe, config=config), list[Cost]()
     open_data(config)  # read once, and by none of the runs that are timed
     with scratch() as folder:
         for name in names:
@@ -68,11 +99,35 @@ def cost_here(recipe: Recipe, names: Sequence[str]) -> Cost:
                 run = train(methods.resolve(short.arm(name)), folder / stem(name))
             except DivergedError:  # another learning rate may do
                 continue
+            except Stopped as stopped:  # nothing of a measurement is kept
+                raise Interrupted(stopped.signal_number) from None
             times = [row["step_seconds"] for row in run.read("timing")]
-            steps.append(statistics.median(times))
-            rests.append(max(0.0, time.monotonic() - begun - sum(times)))
-    if not steps:
-        raise ConfigError(
-            f"{' and '.join(map(stem, names))} diverged at once; give another --recipe, or --optim.lr"
-        )
-    return Cost(step=max(steps), rest=max(rests))
+            rest = max(0.0, time.monotonic() - begun - sum(times))
+            cost = Cost(step=statistics.median(times), rest=rest)
+            found.append(_with_evaluations(cost, run, recipe.config) if whole else cost)
+    if not found:
+        raise DivergedError(f"{' and '.join(map(stem, names))} diverged at once")
+    return Cost(**{part.name: max(getattr(each, part.name) for each in found) for part in fields(Cost)})
+
+
+def _with_evaluations(cost: Cost, run: Run, config: RunConfig) -> Cost:
+    """The cost with the evaluations of the config, by the time of a part of them with the model of its shortened run."""
+    model, held_out = open_trained(run.path).model, hold_out(config, open_data(config))
+    one_pass = _pass_seconds(model, held_out.inputs_NT, held_out.targets_NT)
+    documents_NT = held_out.documents_NT
+    length = _pass_seconds(model, documents_NT[:, :-1], documents_NT[:, 1:]) if len(documents_NT) else 0.0
+    rows = [row for row in run.read("evals") if row["eval"] in ("val", EVAL)]
+    averaged = any(row["eval"] == EVAL for row in rows)  # a mean of the weights is measured beside them
+    again = rows[-1]["tokens"]  # the last losses once more, by document
+    measured = sum(row["tokens"] for row in rows) + again
+    building = max(0.0, cost.rest - one_pass * measured / held_out.inputs_NT.size)
+    return replace(cost, building=building, validation=one_pass * (1 + averaged), length=length)
+
+
+def _pass_seconds(model: Decoder, inputs_NT: TokenArray, targets_NT: TokenArray) -> float:
+    """Time of the losses of all these windows, by as many of them as have `VAL_TOKENS`. Shapes [N, T]."""
+    part = max(1, VAL_TOKENS // inputs_NT.shape[1])
+    begun = time.monotonic()
+    losses(model, inputs_NT[:part], targets_NT[:part])
+    seconds = time.monotonic() - begun
+    return seconds * len(inputs_NT) / min(part, len(inputs_NT))

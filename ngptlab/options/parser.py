@@ -17,7 +17,6 @@ ANSWERS = {
     "resume": GOES_ON,
     "continue": GOES_ON,
     "epochs": "a run is as long as --train.steps says; `ngptlab plan` says how often each token is met then",
-    "name": "the folder of a run is its name: give --out",
     "output": "did you mean '--out'?",
     "out_dir": "did you mean '--out'?",
 }

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ngptlab.ledger.book import Ledger
 
 
+TRIED = 8
+"""Most runs that are tried for one that can be measured: each takes some seconds."""
+
+
 def add(verb: argparse.ArgumentParser) -> None:
     """Give a study's verb the option."""
     verb.add_argument(
@@ -27,7 +31,8 @@ def tell(cells: Sequence[tuple[Cell, int]], out: Path, ledger: Ledger | None) ->
     """Say what is left of these cells, each with the steps that it trains itself; returns the exit code.
 
     Raises:
-        LabError: the data can't be read, or the first run diverges at once.
+        LabError: the data can't be read.
+        Interrupted: a signal came while the time was measured.
     """
     from ngptlab.jobs.outcome import outcome
 
@@ -46,14 +51,14 @@ def tell(cells: Sequence[tuple[Cell, int]], out: Path, ledger: Ledger | None) ->
     steps = sum(steps for _, steps in left)
     tokens = sum(steps * cell.config.train.step_tokens for cell, steps in left)
     say(
-        f"Plan: {len(left)} of {len(possible)} runs left, {steps:,} steps and {tokens:,} tokens together, about {_time(left)} "
-        f"one after the other{also}"
+        f"Plan: {len(left)} of {len(possible)} runs left, {steps:,} steps and {tokens:,} tokens together, {_time(left)}{also}"
     )
     return 0
 
 
 def _time(left: Sequence[tuple[Cell, int]]) -> str:
-    """By a few steps of the first run here; the others take as much more as they have more operations."""
+    """By a few steps of the first run here that stands them; the others take as much more as they have more operations."""
+    from ngptlab.errors import DivergedError
     from ngptlab.jobs.cost import cost_here
     from ngptlab.methods import load
     from ngptlab.nn.cost import mean_token_flops
@@ -65,9 +70,13 @@ def _time(left: Sequence[tuple[Cell, int]]) -> str:
         parts = load(config.method, config.seams.lenders)
         return mean_token_flops(config.model, parts, config.train) * config.train.step_tokens
 
-    first = left[0][0]
-    cost = cost_here(
-        Recipe(config=first.config, methods=(first.config.method,), tuned={}), [first.config.method]
-    )
-    usual = operations(first)
-    return clock(sum(cost.rest + steps * cost.step * operations(cell) / usual for cell, steps in left))
+    for first, _ in left[:TRIED]:
+        name = first.config.method
+        try:
+            cost = cost_here(Recipe(config=first.config, methods=(name,), tuned={}), [name], whole=True)
+        except DivergedError:  # that is a result of a grid, too
+            continue
+        usual = operations(first)
+        seconds = sum(cost.whole(cell.config, steps, operations(cell) / usual) for cell, steps in left)
+        return f"about {clock(seconds)} one after the other"
+    return f"in a time that can't be told, because the first {min(TRIED, len(left))} of them diverge at once"

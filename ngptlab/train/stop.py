@@ -18,7 +18,7 @@ class Stopped(Exception):
 
     def __init__(self, signal_number: int, step: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name} after step {step}; saved")
-        self.step = step
+        self.signal_number, self.step = signal_number, step
         self.exit_code = 128 + signal_number
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ngptlab.errors import DivergedError
 from ngptlab.jobs.cost import cost_here
 from ngptlab.stats.estimates import mean
 from ngptlab.studies.board.standing import Work
@@ -50,9 +51,13 @@ def left_of(work: Work) -> Left:
 
 
 def probed(left: Left, work: Work) -> Left:
-    """Add an estimate, measured by a few steps of the baseline, where no run is over yet."""
+    """Add an estimate, measured by a few steps of the baseline, where no run is over yet and the baseline can be measured."""
     if left.seconds is not None or not left.runs:
         return left
-    cost = cost_here(work.terms.recipe, [work.terms.baseline])
-    seconds = left.runs * cost.of(work.terms.recipe.config.train.steps)
+    recipe = work.terms.recipe
+    try:
+        cost = cost_here(recipe, [work.terms.baseline], whole=True)
+    except DivergedError:  # at this learning rate; the grid has others
+        return left
+    seconds = left.runs * cost.whole(recipe.config, recipe.config.train.steps)
     return Left(tuning=left.tuning, fresh=left.fresh, seconds=seconds)

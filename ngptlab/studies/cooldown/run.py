@@ -78,7 +78,7 @@ def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
         path = run_of(out, leg)
         if path.exists() or not source.exists():
             continue
-        if (part := _follows_length(leg.config)) and leg.config.train.steps != trunk.leg.config.train.steps:
+        if part := _follows_length(leg, trunk):
             tell(
                 f"{leg.title}: starts from its beginning, because the method's {part} follows the run's length"
             )
@@ -89,8 +89,16 @@ def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
             tell(f"{leg.title}: leaves the trunk at step {step}, which has no checkpoint at {leg.start}")
 
 
-def _follows_length(config: RunConfig) -> str:
-    """A seam of the method by which updates of shorter runs are others from the first one on; '' where there is none."""
+def own_steps(leg: Leg, trunk: Trunk) -> int:
+    """The steps that a branch trains itself: those after its beginning, which it has from the trunk, or all."""
+    return leg.config.train.steps - (0 if _follows_length(leg, trunk) else leg.start)
+
+
+def _follows_length(leg: Leg, trunk: Trunk) -> str:
+    """A seam of the method by which the branch, if shorter than the trunk, has other updates from the first one on; else ''."""
+    config = leg.config
+    if config.train.steps == trunk.leg.config.train.steps:
+        return ""
     parts = methods.load(config.method, config.seams.lenders)
     changing = {"context": WholeContext(), "schedule": AsScheduled()}
     return next((name for name, usual in changing.items() if getattr(parts, name) != usual), "")

@@ -62,7 +62,7 @@ def act(options: argparse.Namespace) -> int:
     from ngptlab.jobs.local import Local
     from ngptlab.studies.cooldown.files import print_study
     from ngptlab.studies.cooldown.plan import Design, arms, first_seed, plan
-    from ngptlab.studies.cooldown.run import cooldown
+    from ngptlab.studies.cooldown.run import cooldown, own_steps
 
     if options.tuned and Path(options.recipe).is_dir():
         raise ConfigError(f"--tuned: {options.recipe} is a run, which has its settings; give a recipe")
@@ -80,8 +80,7 @@ def act(options: argparse.Namespace) -> int:
     if options.plan:
         trunks = plan(found, design)
         pieces: list[tuple[Cell, int]] = [(trunk.leg, trunk.leg.config.train.steps) for trunk in trunks]
-        # A branch has its first steps from the trunk.
-        pieces += [(leg, leg.config.train.steps - leg.start) for trunk in trunks for leg in trunk.branches]
+        pieces += [(leg, own_steps(leg, trunk)) for trunk in trunks for leg in trunk.branches]
         return outlook.tell(pieces, out, ledger.ledger_of(options))
     executor = Local(workers=options.workers)
 

@@ -194,7 +194,10 @@ def _with_settings(
 
 def _steps(recipe: Recipe, names: tuple[str, str], budget: Budget, tell: Callable[[str], None]) -> int:
     """Steps of each run, from the measured time of a few steps here; the budget learns what a run is expected to take."""
-    cost = cost_here(recipe, names)
+    try:
+        cost = cost_here(recipe, names)
+    except DivergedError as error:
+        raise ConfigError(f"{error}; give another --recipe, or --optim.lr") from None
     steps = plan.steps_within(budget.seconds, recipe.config.train.steps, cost)
     budget.took(1, cost.of(steps))
     if (expected := plan.seconds(steps, cost)) > budget.seconds:

@@ -175,8 +175,8 @@ def test_pieces_with_one_ledger_make_one_table(rank: Rank, tmp_path: Path) -> No
 
 
 def test_a_plan_trains_nothing_and_says_what_is_left(rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
-    cost = Cost(step=1.0, rest=10.0)
-    monkeypatch.setattr("ngptlab.studies.board.left.cost_here", lambda recipe, names: cost)
+    cost = Cost(step=1.0, rest=0.0, building=10.0)
+    monkeypatch.setattr("ngptlab.studies.board.left.cost_here", lambda recipe, names, whole: cost)
     trained: list[tuple[str, float, float, int]] = []
     _, _, left = rank("gpt", "qk_norm", training=False, trained=trained)
     assert trained == [] and (left.tuning, left.fresh, left.seconds) == (12, 6, 18 * 30.0)
