@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
-from pathlib import Path
 
 from ngptlab import disk
 from ngptlab.config import RunConfig
 from ngptlab.config.method_name import is_of_file
-from ngptlab.method_files.shipped import PACKAGE, method_names
+from ngptlab.method_files.shipped import method_file
 from ngptlab.method_files.sources import find
 
 
@@ -39,11 +37,8 @@ def _text(name: str) -> str | None:
     if is_of_file(name):
         source = find(name)
         return None if source is None else source.content.decode("utf-8")
-    if name not in method_names():
-        return None
-    spec = importlib.util.find_spec(PACKAGE)
-    assert spec is not None and spec.origin is not None
-    return disk.read_text(Path(spec.origin).with_name(f"{name}.py"))
+    path = method_file(name)
+    return None if path is None else disk.read_text(path)
 
 
 def _written(text: str) -> tuple[float, ...] | None:
