@@ -30,12 +30,17 @@ def flat(given: Given) -> Overrides:
     fields = dict(flatten(blank()))
     found: dict[str, Any] = {}
     for option, value in _leaves(given):
-        path = option.removeprefix("--").replace("-", "_")
-        path = short(fields).get(path, path)
+        path = _path(option, fields)
         if path not in fields:
             raise ConfigError(f"overrides: {shown(option)} is not a field; {nearest_field(path, fields)}")
         found[path] = value
     return found
+
+
+def _path(option: str, fields: Mapping[str, Any]) -> str:
+    """The field that an option means, if it is one."""
+    path = option.removeprefix("--").replace("-", "_")
+    return short(fields).get(path, path)
 
 
 def _leaves(given: Given) -> Iterator[tuple[str, Any]]:
@@ -54,7 +59,8 @@ def _leaves(given: Given) -> Iterator[tuple[str, Any]]:
         option, equals, text = each.partition("=")
         if not equals:
             raise ConfigError(f"overrides: given {shown(each)}; write it as train.steps=60")
-        several = isinstance(dict(flatten(blank())).get(option), list)
+        fields = dict(flatten(blank()))
+        several = isinstance(fields.get(_path(option, fields)), list)
         yield option, text.split() if several else text
 
 
