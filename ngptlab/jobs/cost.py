@@ -126,7 +126,7 @@ def _with_evaluations(cost: Cost, run: Run, config: RunConfig) -> Cost:
 
 def _pass_seconds(model: Decoder, inputs_NT: TokenArray, targets_NT: TokenArray) -> float:
     """Time of the losses of all these windows, by as many of them as have `VAL_TOKENS`. Shapes [N, T]."""
-    part = max(1, VAL_TOKENS // inputs_NT.shape[1])
+    part: int = max(1, VAL_TOKENS // inputs_NT.shape[1])
     begun = time.monotonic()
     losses(model, inputs_NT[:part], targets_NT[:part])
     seconds = time.monotonic() - begun
