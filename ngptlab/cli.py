@@ -62,6 +62,7 @@ WITH_FIELDS = ("train", "compare", "config", "plan")
 FIELDS_ALONE = ("try",)
 """Verbs that name their recipe by an option, and take any field of its config."""
 
+PURPOSE = "Controlled language-model pretraining experiments."
 TOGETHER = ("train", "-h", "--help", "--version")
 """What several processes may do together."""
 
@@ -163,9 +164,7 @@ def studies() -> dict[str, Study]:
 
 def parser() -> Parser:
     """The verbs and their own options."""
-    top = Parser(
-        prog="ngptlab", description="Controlled language-model pretraining experiments.", allow_abbrev=False
-    )
+    top = Parser(prog="ngptlab", description=PURPOSE, allow_abbrev=False)
     top.add_argument("--version", action="version", version=__version__)
     shown = examples()
     verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=Parser)
@@ -216,13 +215,7 @@ def parser() -> Parser:
     methods.add(verb("methods", methods.act, "List the methods, or show how two differ."))
     new.add(verb("new", new.act, "Write the file of a new method, which starts from another one."))
     verb("recipes", _recipes, "List the recipes.")
-    plan.add(
-        verb(
-            "plan",
-            plan.act,
-            "What training a recipe would take, without training. For studies: sweep, ladder, cooldown, board with --plan.",
-        )
-    )
+    plan.add(verb("plan", plan.act, plan.SUMMARY))
     data.add_verbs(verb("data", _no_action, "Look after corpora: see `ngptlab data --help`."))
     return top
 

@@ -31,12 +31,17 @@ def flat(given: Given) -> Overrides:
     fields = dict(flatten(blank()))
     found: dict[str, Any] = {}
     for option, value in _leaves(given):
-        path = option.removeprefix("--").replace("-", "_")
-        path = short(fields).get(path, path)
+        path = _path(option, fields)
         if path not in fields:
             raise ConfigError(f"overrides: {shown(option)} is not a field; {nearest_field(path, fields)}")
         found[path] = value
     return found
+
+
+def _path(option: str, fields: Mapping[str, Any]) -> str:
+    """The field that an option means, if it is one."""
+    path = option.removeprefix("--").replace("-", "_")
+    return short(fields).get(path, path)
 
 
 def _leaves(given: Given) -> Iterator[tuple[str, Any]]:
@@ -55,7 +60,8 @@ def _leaves(given: Given) -> Iterator[tuple[str, Any]]:
         option, equals, text = each.partition("=")
         if not equals:
             raise ConfigError(f"overrides: given {shown(each)}; write it as train.steps=60")
-        several = isinstance(dict(flatten(blank())).get(option), list)
+        fields = dict(flatten(blank()))
+        several = isinstance(fields.get(_path(option, fields)), list)
         yield option, text.split() if several else text
 
 
@@ -151,13 +157,13 @@ def complete_vocabulary(fields: dict[str, Any]) -> None:
 
 
 def _set_vocabulary(model: dict[str, Any], data: dict[str, Any]) -> None:
-    from ngptlab.data.tokens.vocabulary import (
-        padded_vocabulary,
-    )  # late: brings numpy, and a typo shall be told at once
+    # Late, because it brings numpy, and a typo shall be told at once.
+    from ngptlab.data.tokens.vocabulary import padded_vocabulary
 
     tokenizer = data.get("tokenizer", DataConfig().tokenizer)
-    if not isinstance(tokenizer, str) or not (tokenizer in ("bytes", "gpt2") or tokenizer.endswith(".json")):
-        return  # of what is no tokenizer, the config's own rule tells
+    known = isinstance(tokenizer, str) and (tokenizer in ("bytes", "gpt2") or tokenizer.endswith(".json"))
+    if not known or any("\ud800" <= letter <= "\udfff" for letter in tokenizer):
+        return  # the config's own rules refuse what is no tokenizer, and names that are not UTF-8
     needed, model["vocab_size"] = padded_vocabulary(tokenizer, str(data.get("end_of_text", "")))
     _said(
         f"model.vocab_size {model['vocab_size']}: the {needed} tokens of {tokenizer}, up to a multiple of 64"

@@ -10,13 +10,16 @@ from pathlib import Path
 from ngptlab import experiment
 from ngptlab.compare import compare as compare_methods
 from ngptlab.config import DeviceConfig, RunConfig
+from ngptlab.config.method_name import stem
 from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.data.tokens.detokenize import detokenizer
+from ngptlab.errors import ConfigError
 from ngptlab.jobs.in_turn import ReporterFactory
 from ngptlab.ledger.book import Ledger
 from ngptlab.measure.trained import Trained
 from ngptlab.method_files.sources import given
 from ngptlab.method_files.stages import with_method
+from ngptlab.options.methods import in_fields
 from ngptlab.options.runs import console_reporter
 from ngptlab.overrides import Given, apply, flat
 from ngptlab.recipes import Recipe, recipe
@@ -26,6 +29,7 @@ from ngptlab.sampling.generate import generate
 from ngptlab.terminal import remark
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.trained import open_trained
+from ngptlab.world.launched import check_alone
 
 Whose = RunConfig | Recipe | str | Path
 """A config, a recipe, a recipe's name, or the path of a config file."""
@@ -52,15 +56,20 @@ def train(
         reporter: is told of progress in place of the console; `quiet`: nobody is.
 
     Raises:
-        LabError: wrong settings, data or directory; DivergedError where the loss ran away.
+        LabError: wrong settings, data or directory; two methods; DivergedError where the loss ran away.
         Stopped: SIGINT or SIGTERM asked for it; the run was saved.
     """
-    changes = flat(overrides)
+    changes = in_fields(flat(overrides))
+    method = given(method) if method else ""
+    if method and changes.get("method", method) != method:
+        raise ConfigError(
+            f"method {stem(method)}, and overrides with method {stem(str(changes['method']))}: give one of them"
+        )
     if isinstance(config, RunConfig):
-        whole = with_method(config, given(method)) if method else config
+        whole = with_method(config, method) if method else config
     else:
         found = _recipe(config)
-        whole = found.arm(given(method or str(changes.get("method", found.methods[0]))))
+        whole = found.arm(method or str(changes.get("method", found.methods[0])))
     resolved = apply(whole, changes)
     of_run = _silent if quiet else console_reporter
     with nullcontext(reporter) if reporter else of_run(resolved) as tell:
@@ -88,9 +97,10 @@ def compare(
         reporter: makes what is told of a run's progress, in place of the console; `quiet`: nobody is.
 
     Raises:
-        LabError: wrong settings or data; finished runs stay and are not trained again.
+        LabError: wrong settings or data, or torchrun started several processes; finished runs stay and are not trained again.
         Stopped: a signal asked for it; the run under way was saved.
     """
+    check_alone("compare")
     found = _recipe(recipe)
     return compare_methods(
         found,
@@ -98,7 +108,7 @@ def compare(
         methods=[given(name) for name in methods],
         seeds=seeds,
         ledger=Ledger(Path(ledger)) if isinstance(ledger, str | Path) else ledger,
-        overrides=flat(overrides),
+        overrides=in_fields(flat(overrides)),
         reporter=reporter or (_silent if quiet else console_reporter),
         tell=(lambda line: None) if quiet else remark,
     )

@@ -75,8 +75,9 @@ def test_a_run_that_trains_nothing_says_so_at_its_end(
 def test_a_run_that_learned_has_no_warning(make_config: Callable[..., RunConfig], tmp_path: Path) -> None:
     config, notes = make_config(optim={"lr": 0.02}, train={"steps": 30}), Notes()
     run = train(config, tmp_path / "run", reporter=notes)
-    facts = ["status", "step", "params", "tokens", "flops_per_token", "epochs", "config_hash", "streams"]
-    assert list(run.summary) == facts
+    facts = ["status", "step", "params", "tokens", "flops_per_token", "epochs"]
+    results = ["final_loss_nats", "final_loss_stderr_nats", "train_seconds"]
+    assert list(run.summary) == [*facts, *results, "config_hash", "streams"]
     assert not any("warning" in line for line in notes.lines)
 
 

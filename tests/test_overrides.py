@@ -9,7 +9,7 @@ import pytest
 from ngptlab import ConfigError, Dims, RunConfig
 from ngptlab.config import flatten
 from ngptlab.options.field_help import LENT, one_line_of_seams, rows, sections, summary
-from ngptlab.overrides import apply, split
+from ngptlab.overrides import apply, flat, split
 from ngptlab.recipes import recipe
 
 CONFIG = RunConfig(name="x", method="gpt", model=Dims(vocab_size=17, num_layers=1, num_heads=2, d_model=8))
@@ -48,6 +48,29 @@ def test_tuples_take_all_values_up_to_the_next_option() -> None:
     assert config.optim.lr_grid == (0.001, 0.002, 0.004)
     assert config.seed == 1
     assert run("--optim.lr_grid=0.5").optim.lr_grid == (0.5,)
+
+
+@pytest.mark.parametrize("option", ["optim.lr_grid", "optim.lr-grid", "--optim.lr-grid"])
+def test_a_script_s_texts_have_the_same_spellings(option: str) -> None:
+    assert flat([f"{option}=0.1 0.2"]) == {"optim.lr_grid": ["0.1", "0.2"]}
+    assert flat(["betas=0.9 0.95"]) == {"optim.betas": ["0.9", "0.95"]}
+
+
+@pytest.mark.parametrize("text", ["", " ", "1", "1,1", "1.0 1", "1, 1"])
+def test_one_size_of_the_batch_is_one_config(text: str) -> None:
+    config = run("--train.batch-stages", text)
+    assert config.train.batch_stages == () and config.hash == CONFIG.hash
+
+
+def test_sizes_of_the_batch_have_commas_or_blanks() -> None:
+    for text in ("0.5,1,1.5", "0.5 1 1.5", " 0.5, 1 , 1.5"):
+        assert run("--train.batch-stages", text).train.batch_stages == (0.5, 1, 1.5)
+    for text in ("0.5,,1.5", ",0.5,1.5", "half"):
+        with pytest.raises(ConfigError, match="batch_stages"):
+            run("--train.batch-stages", text)
+    recorded = CONFIG.model_dump(mode="json")
+    recorded["train"]["batch_stages"] = [1.0]
+    assert RunConfig.model_validate(recorded).train.batch_stages == (1.0,), "a run's folder keeps its hash"
 
 
 def test_what_is_no_field_is_left() -> None:

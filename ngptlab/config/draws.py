@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ngptlab.config.numbers import read_number
+from ngptlab.config.read_number import read_number
 from ngptlab.errors import nearest
 
 ROLES = ("embedding", "unembedding", "reader", "writer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
@@ -71,8 +72,11 @@ class TrainConfig(Section):
     @field_validator("batch_stages", mode="before")
     @classmethod
     def _listed_by_commas(cls, value: Any) -> Any:
-        """An option has one text, because a default that is none says nothing of a list."""
-        return value.split(",") if isinstance(value, str) else value
+        """An option has one text, because a default that is none says nothing of a list. Ones are no stages."""
+        if not isinstance(value, str):
+            return value  # of a file, whose hash stays
+        shares = re.split(r"\s*,\s*|\s+", value.strip()) if value.strip() else []
+        return () if all(_is_one(share) for share in shares) else shares
 
     @model_validator(mode="after")
     def _check_stages(self) -> Self:
@@ -89,6 +93,13 @@ class TrainConfig(Section):
                     "change one of them"
                 )
         return self
+
+
+def _is_one(share: str) -> bool:
+    try:
+        return float(share) == 1
+    except ValueError:
+        return False
 
 
 def _listed(shares: tuple[float, ...]) -> str:

@@ -7,7 +7,7 @@ import math
 import re
 
 from ngptlab.config import SEEDS
-from ngptlab.config.numbers import read_number
+from ngptlab.config.read_number import read_number
 from ngptlab.errors import shown
 
 MOST = 2**40

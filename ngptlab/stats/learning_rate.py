@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ngptlab.config.numbers import read_number
+from ngptlab.config.read_number import read_number
 from ngptlab.errors import ConfigError
 
 

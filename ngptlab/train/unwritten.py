@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ngptlab.config import RunConfig
+from ngptlab.errors import WorldError
 from ngptlab.runs import Run
 
 
 class Unwritten(Run):
-    """Takes every record and keeps none. What stands in the directory is asked of the process that has it, so nothing is read."""
+    """Takes every record and keeps none. What stands in the directory is asked of the process that has it, so nothing is read.
+
+    Raises:
+        WorldError: whoever trained the run asks for its records.
+    """
 
     def __init__(self, path: Path, config: RunConfig) -> None:
         self.path, self.config = path, config
@@ -22,11 +27,17 @@ class Unwritten(Run):
         yield
 
     @property
+    def _elsewhere(self) -> WorldError:
+        return WorldError(
+            f"{self.path}: the first process has this run's records; read them in that of RANK 0"
+        )
+
+    @property
     def summary(self) -> NoReturn:
-        raise AssertionError(f"{self.path}: another process has this run's directory")
+        raise self._elsewhere
 
     def content(self, stream: str) -> NoReturn:
-        raise AssertionError(f"{self.path}: another process has this run's directory")
+        raise self._elsewhere
 
     def append(self, stream: str, record: dict[str, Any]) -> None:
         pass

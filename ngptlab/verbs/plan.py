@@ -21,6 +21,8 @@ LONGEST = timedelta(days=365_250)
 USUAL_SHARE = 0.4
 """Share of a GPU's peak where `--mfu` says nothing. It is assumed, not measured."""
 
+SUMMARY = "What training a recipe would take, without training. For studies: sweep, ladder, cooldown, board with --plan."
+
 
 def add(plan: argparse.ArgumentParser) -> None:
     """Give the verb's parser its options."""

@@ -109,6 +109,7 @@ def lines(home: Path, tiny: list[str]) -> dict[str, Lines]:
             ["train", "demo", f"--{HOSTILE}", "1"],
             ["train", "demo", "--name", HOSTILE],
         ],
+        "config": [["config", "demo", *tiny], ["config", wrong]],
         "compare": [["compare", "demo", *tiny, "--methods", "gpt", "--out", f"{out}/compare"]],
         "sweep": [["sweep", "mup-bytes-small", *tiny, *words(GRID), f"{out}/sweep"]],
         "board": [

@@ -129,7 +129,7 @@ def test_one_document_cannot_be_split(
     cache: Path, make_folder: MakeFolder, texts: list[str], failure: Failure
 ) -> None:
     message = failure(make_folder(texts))
-    assert "at least two files or lines" in message and "split -n" in message
+    assert "holds one document" in message and "several files or lines" in message
 
 
 def test_an_unwritable_cache_names_its_variable(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from ngptlab.data.prepare.split_writers import SplitWriters
 from ngptlab.data.prepare.text_to_shards import Paused
 from ngptlab.data.shards.verify import verify
 from ngptlab.data.text.sources import find
+from ngptlab.data.tokens.tokenizer import ByteTokenizer
+from ngptlab.errors import DataError
 
 Prepared = Callable[..., Corpus]
 TEXT = "".join(f"line {number} of a play\n" for number in range(300))
@@ -135,9 +139,31 @@ def test_what_is_left_out_is_counted_through_a_kill(
     assert manifest.left_out == 1 and "is one document" in manifest.cut
 
 
+def test_a_text_that_has_no_tokens_is_not_the_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is left out of the corpus, so it must not be what is cut in its place."""
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("unheard " * 100)
+    (tmp_path / "texts" / "b.txt").write_text(TEXT)
+    data = DataConfig(source=f"text:{tmp_path / 'texts'}", val_share=0.2)
+    encode = ByteTokenizer.encode_documents
+
+    def refusing(tokenizer: ByteTokenizer, texts: list[str]) -> object:
+        if any("unheard" in text for text in texts):
+            raise DataError("no token for it")
+        return encode(tokenizer, texts)
+
+    monkeypatch.setattr(ByteTokenizer, "encode_documents", refusing)
+    manifest = prepare_out_folder(data, tmp_path / "out", long_min_tokens=40, workers=1, skip_bad=True)
+    first, last = re.findall(r"(?:first|last) ([\d,]+)", manifest.cut)
+    assert int(first.replace(",", "")) + int(last.replace(",", "")) == len(TEXT) and manifest.left_out >= 1
+
+
 def test_it_is_cut_where_a_word_ends_at_least(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("word " * 100)
-    first, last = (document.text for document in CutDocument(find(f"text:{tmp_path / 'a.txt'}"), 0.1).read(0))
+    cut = CutDocument(
+        find(f"text:{tmp_path / 'a.txt'}"), hashlib.sha256(b"word " * 100).hexdigest(), share=0.1
+    )
+    first, last = (document.text for document in cut.read(0))
     assert first.endswith("word ") and last.startswith("word ")
 
 

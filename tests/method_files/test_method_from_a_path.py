@@ -178,7 +178,7 @@ def test_what_else_is_refused(
     assert "the same file as" in refused("./my_idea.py", "./copy.py")
     assert "name each method once" in refused("./my_idea.py", "./my_idea.py")
     assert "can't be read (No such file" in refused("gpt", "./nothing.py")
-    assert "give the file by its path, ./my_idea.py" in refused("my_idea")
+    assert "a file of your own is given by its path, ./my_idea.py" in refused("my_idea")
     (work / "latin.py").write_bytes(b"# \xe4\n")
     assert "not in UTF-8" in refused("./latin.py")
 

@@ -26,7 +26,7 @@ class Notes(Silent):
 def test_the_header_shows_the_table_as_applied(make_config: Callable[..., RunConfig], tmp_path: Path) -> None:
     notes = Notes()
     experiment.train(make_config("ngpt_modded", param=MUP), tmp_path / "run", reporter=notes)
-    header = notes.texts[0]
+    (header,) = (text for text in notes.texts if text.startswith("mup"))
     assert header.startswith("mup, base width 8\n") and "hidden state / 2 before the head" in header
     (line,) = (line for line in header.splitlines() if line.startswith("blocks.*.mlp.W_o"))
     assert line.split() == ["blocks.*.mlp.W_o", "writer", "16", "x", "42", "0.01", "AdamW", "0.0009766", "0"]
@@ -37,7 +37,8 @@ def test_the_horizon_of_a_run_is_its_own(make_config: Callable[..., RunConfig], 
     notes = Notes()
     param = {"rules": "nugpt", "base_width": 16, "base_layers": 2, "base_tokens": 64}
     experiment.train(make_config("ngpt", param=param), tmp_path / "run", reporter=notes)
-    lines = notes.texts[0].splitlines()
+    (header,) = (text for text in notes.texts if text.startswith("nugpt"))
+    lines = header.splitlines()
     assert lines[0] == "nugpt, base width 16, base layers 2, base tokens 64"
     (alpha,) = (line for line in lines if line.startswith("blocks.*.mlp_residual.alpha"))
     assert alpha.split() == [

@@ -21,7 +21,8 @@ class CutDocument:
     It is cut after the last line that is whole by then, or else after a word.
 
     Args:
-        whole: the source, whose copies and blank documents are passed over.
+        whole: the source, whose other documents were left out or are copies.
+        digest: SHA-256 of the document, in hex.
         share: of the text that is for validation.
 
     Raises:
@@ -30,9 +31,9 @@ class CutDocument:
 
     num_parts = 1
 
-    def __init__(self, whole: Source, share: float) -> None:
+    def __init__(self, whole: Source, digest: str, share: float) -> None:
         self._whole = whole
-        text = _only(whole)
+        text = _only(whole, digest)
         place = _place(text, share)
         self._texts = text[:place], text[place:]
         if len({piece.strip() for piece in self._texts} | {""}) < len(self._texts) + 1:
@@ -73,11 +74,11 @@ class CutDocument:
         return self._read / len(NAMES)
 
 
-def _only(source: Source) -> str:
-    """The first text that is not blank."""
+def _only(source: Source, digest: str) -> str:
+    """The text of that digest: others may stand before it that the tokenizer can't encode."""
     for part in range(source.num_parts):
         for document in source.read(part):
-            if not document.fault and document.text.strip():
+            if not document.fault and hashlib.sha256(document.text.encode()).hexdigest() == digest:
                 return document.text
     return ""
 

@@ -83,13 +83,13 @@ def prepare(
     journal = (read_journal(folder, job) if resumable else None) or Journal(job=job)
     bad = BadDocuments(skip=skip_bad, count=journal.left_out, note=note)
     if journal.extremes and journal.extremes.single:  # it was being cut when this was killed
-        work = work.cut(data.val_share)
+        work = work.cut(journal.extremes.smallest, data.val_share)
     splits, found = work.write(journal, bad)
     if source.fingerprint() != before:
         raise DataError(f"{source.label}: changed while it was read; start again once nothing writes to it")
     if journal.extremes is None and found and found.single:
         with contextlib.suppress(ValueError):  # too short: the check below says so
-            work = work.cut(data.val_share)
+            work = work.cut(found.smallest, data.val_share)
             journal = Journal(job=job, extremes=found, left_out=bad.count)
             splits, found = work.write(journal, bad)
     try:
@@ -143,13 +143,13 @@ class _Work:
     sentence: str = ""
     """What became of a text that was cut; empty where none was."""
 
-    def cut(self, share: float) -> _Work:
-        """The same for the source's only document, cut by position.
+    def cut(self, digest: str, share: float) -> _Work:
+        """The same for the source's only document, of this SHA-256 in hex, cut by position.
 
         Raises:
             ValueError: it is too short.
         """
-        cut = CutDocument(self.source, share)
+        cut = CutDocument(self.source, digest, share)
         rule = self.rule.model_copy(update={"held_out": cut.held_out.hex()})
         return replace(self, source=cut, rule=rule, sentence=cut.sentence)
 

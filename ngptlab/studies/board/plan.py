@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ngptlab import methods
-from ngptlab.config.numbers import read_number
+from ngptlab.config.read_number import read_number
 from ngptlab.errors import ConfigError
 from ngptlab.jobs import in_turn
 from ngptlab.jobs.cell import Cell

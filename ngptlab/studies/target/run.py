@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from ngptlab.config import RunConfig
-from ngptlab.config.numbers import read_number
+from ngptlab.config.read_number import read_number
 from ngptlab.errors import ConfigError, DivergedError, nearest, shown
 from ngptlab.jobs.cell import Cell
 from ngptlab.jobs.in_turn import ReporterFactory, lending, plan, train_one
