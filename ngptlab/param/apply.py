@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ngptlab.config import OptimConfig
+from ngptlab.config import Dims, OptimConfig
 from ngptlab.config.draws import initial
 from ngptlab.errors import ConfigError
 from ngptlab.nn.decoder import Decoder
@@ -71,9 +71,11 @@ def _check_starts(model: Decoder, scales: dict[str, Scale]) -> None:
     width. A nonlinearity that bends at a fixed size then bends more in wider models, and no rule for its slope is known to us.
     """
     dims = model.dims
+    # By the constructor, because sizes are another record in an exported model.
+    sizes = {name: getattr(dims, name) for name in Dims.__annotations__}
     wider = {"d_model": 2 * dims.d_model, "num_heads": 2 * dims.num_heads, "d_ff": 2 * dims.d_ff}
     with torch.device("meta"):
-        twin = dict(Decoder(dims.model_copy(update=wider), model.parts).named_modules())
+        twin = dict(Decoder(Dims(**(sizes | wider)), model.parts).named_modules())
     for name, scale in scales.items():
         if isinstance(other := twin.get(name), Scale) and other.init != scale.init:
             raise ConfigError(
