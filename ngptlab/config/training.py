@@ -28,7 +28,7 @@ class TrainConfig(Section):
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Dtype of activations and matrix products. auto: bfloat16 on CUDA, float32 on CPU."""
     weights_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Digits that the blocks' matrices keep from step to step. bfloat16: as the official code of arXiv:2410.01131 stores them."""
+    """Precision that the blocks' matrices keep between steps. bfloat16: as the official code of arXiv:2410.01131 stores them."""
 
     @property
     def step_tokens(self) -> int:

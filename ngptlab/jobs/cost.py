@@ -1,4 +1,4 @@
-"""What a run of a recipe costs on this machine, measured by a few steps: for whoever has a budget, or tells how much is left."""
+"""The time of a recipe's run on this machine, measured over a few steps, because a budget or a plan needs it before the run."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def shortened(config: RunConfig, steps: int) -> RunConfig:
 
 
 def cost_here(recipe: Recipe, names: Sequence[str], *, whole: bool = False) -> Cost:
-    """What a run costs here, measured: the dearest of the methods, by a few steps.
+    """The cost of a run on this machine, measured over a few steps: that of the most expensive method.
 
     Args:
         whole: measure what `Cost.whole` needs, too.
@@ -91,7 +91,7 @@ def cost_here(recipe: Recipe, names: Sequence[str], *, whole: bool = False) -> C
         {"track": "off"},  # a measurement is no run to show
     )
     short, found = replace(recipe, config=config), list[Cost]()
-    open_data(config)  # read once, and by none of the runs that are timed
+    open_data(config)  # the data are read once, outside of the timed runs
     with scratch() as folder:
         for name in names:
             begun = time.monotonic()
@@ -111,7 +111,7 @@ def cost_here(recipe: Recipe, names: Sequence[str], *, whole: bool = False) -> C
 
 
 def _with_evaluations(cost: Cost, run: Run, config: RunConfig) -> Cost:
-    """The cost with the evaluations of the config, by the time of a part of them with the model of its shortened run."""
+    """The cost with the time of the config's evaluations, a part of which is measured on the model of the shortened run."""
     model, held_out = open_trained(run.path).model, hold_out(config, open_data(config))
     one_pass = _pass_seconds(model, held_out.inputs_NT, held_out.targets_NT)
     documents_NT = held_out.documents_NT
@@ -125,7 +125,7 @@ def _with_evaluations(cost: Cost, run: Run, config: RunConfig) -> Cost:
 
 
 def _pass_seconds(model: Decoder, inputs_NT: TokenArray, targets_NT: TokenArray) -> float:
-    """Time of the losses of all these windows, by as many of them as have `VAL_TOKENS`. Shapes [N, T]."""
+    """Seconds of the losses of all these windows, scaled up from `VAL_TOKENS` tokens of them. Shapes [N, T]."""
     part: int = max(1, VAL_TOKENS // inputs_NT.shape[1])
     begun = time.monotonic()
     losses(model, inputs_NT[:part], targets_NT[:part])

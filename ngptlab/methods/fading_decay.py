@@ -1,7 +1,7 @@
 """The baseline whose weight decay falls to zero in a line over the training.
 
-Source: karpathy/nanochat, whose log of January 2026 has it for Muon's matrices, and found it better than a decay that stays.
-Here AdamW's matrices have it. A step decays by the product of rate and decay, so that in a cooldown both fall.
+Source: karpathy/nanochat, whose log of January 2026 has it for Muon's matrices, and found it better than a constant one.
+Here AdamW's matrices have it. A step decays by the product of learning rate and decay, so that in a cooldown both fall.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,9 @@
-"""The baseline with a tenth of warm-up and then a rate that falls with the logarithm of what is done, fast at first.
+"""The baseline with a tenth of warm-up and then a learning rate that falls with the logarithm of what is done, fast at first.
 
-Source: arXiv:2608.01284, which has it for its normalized Transformer, known to us from notes alone. After the warm-up, of which r
-is the share of the rest that is done, the rate is m + (1 - m) (1 - log(1 + r / rho) / log(1 + 1 / rho)). The notes don't say rho
-and m. 0.1 and 0 are ours. This shape takes the place of the config's, its warm-up and cooldown included.
+Source: arXiv:2608.01284, which has it for its normalized Transformer, known to us from notes alone. After the warm-up, the
+learning rate is m + (1 - m) (1 - log(1 + r / rho) / log(1 + 1 / rho)), where r is the fraction of the remaining steps
+that is done. The notes don't give rho and m; 0.1 and 0 are ours. This shape takes the place of the config's schedule, its
+warm-up and cooldown included.
 """
 
 import math

@@ -57,7 +57,7 @@ def tell(cells: Sequence[tuple[Cell, int]], out: Path, ledger: Ledger | None) ->
 
 
 def _time(left: Sequence[tuple[Cell, int]]) -> str:
-    """By a few steps of the first run here that stands them; the others take as much more as they have more operations."""
+    """The time of these runs, from a few steps of the first one that does not diverge; others count by their operations."""
     from ngptlab.errors import DivergedError
     from ngptlab.jobs.cost import cost_here
     from ngptlab.methods import load

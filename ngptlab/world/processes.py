@@ -148,13 +148,13 @@ class Processes(World):
         # Where the process that makes it ends, the launcher ends the others.
         self._turns += 1
         key = f"made/{self._turns}"
-        made = make() if self._local_rank == 0 else None
+        made = [make()] if self._local_rank == 0 else []
         with self._together():
             if self._local_rank == 0:
                 self._store.add(key, self.local_size)
             while self._store.add(key, 0) < self.size:
                 time.sleep(POLL_SECONDS)
-        return make() if made is None else made
+        return made[0] if made else make()
 
     def spread(self, tensors: Iterable[Tensor]) -> None:
         with self._together(), torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ngptlab.config import TrainConfig
 from ngptlab.data import batches as batches_module
-from ngptlab.data.batches import Batches, documents_of_windows, fixed_windows, permute
+from ngptlab.data.batches import Batches, OwnRows, documents_of_windows, fixed_windows, permute
 from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.shards.writer import ShardWriter
 from ngptlab.errors import DataError
@@ -121,6 +123,21 @@ def test_batches(length: int, context: int, batch_size: int, seed: int, data: st
     assert (np.concatenate([part[0] for part in parts]) == inputs).all()
     assert (np.concatenate([part[1] for part in parts]) == targets).all()
     assert (batches.at(step, slice(1, None, 2))[0] == inputs[1::2]).all()
+
+
+def test_rows_of_processes_make_batches_that_grow() -> None:
+    """Each process has its part of every batch, whatever its size: 4, 8 and 12 sequences of one context each."""
+    train = TrainConfig(steps=6, batch_size=8, batch_stages=(0.5, 1.0, 1.5), context=3)
+    whole = Batches(Counting(1000), context=3, batch_size=8, seed=0, before=train.sequences_before)
+    for step, size in enumerate((4, 4, 8, 8, 12, 12)):
+        parts = [OwnRows(whole, partial(rows, rank)).at(step) for rank in range(2)]
+        assert [len(inputs) for inputs, _ in parts] == [size // 2] * 2
+        for found, expected in zip(zip(*parts, strict=True), whole.at(step), strict=True):
+            assert (np.concatenate(found) == expected).all()
+
+
+def rows(rank: int, size: int) -> slice:
+    return slice(rank * size // 2, (rank + 1) * size // 2)
 
 
 @given(num_windows=st.integers(1, 60), batch_size=st.integers(1, 100), seed=SEEDS)

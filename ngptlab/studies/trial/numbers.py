@@ -90,32 +90,29 @@ def diverged(setting: Setting, best_lr: dict[str, float], *, seconds: float) -> 
     """The verdict on a method that diverged at every learning rate, where the rival did not."""
     ours, theirs = stem(setting["method"]), stem(setting["against"])
     shown = ", ".join(map(show_rate, setting["lrs"]))
-    return {
-        **setting,
-        "verdict": "worse",
-        "sentence": f"{ours} is worse than {theirs}: it diverged at every learning rate ({shown}), in runs of "
-        f"{_length(setting)}.",
-        "best_lr": best_lr,
-        "seeds": [],
-        "losses": {},
-        "difference_nats": None,
-        "stderr": None,
-        "bound_nats": None,
-        "level": None,
-        "seconds": round(seconds, 1),
-        "warnings": _edges(setting, best_lr),
-    }
+    sentence = f"{ours} is worse than {theirs}: it diverged at every learning rate ({shown}), in runs of {_length(setting)}."
+    return _without_seeds(setting, "worse", sentence, best_lr, seconds)
 
 
 def unfinished(setting: Setting, best_lr: dict[str, float], *, seconds: float) -> Trial:
     """The verdict where the budget was spent before there was a seed of both methods."""
     ours, theirs = stem(setting["method"]), stem(setting["against"])
     what = "a seed of both was trained" if best_lr else "all learning rates were tried"
+    sentence = (
+        f"Undecided between {ours} and {theirs}: the budget was spent before {what}, in runs of {_length(setting)}; give a "
+        "larger --budget, with --again."
+    )
+    return _without_seeds(setting, "undecided", sentence, best_lr, seconds)
+
+
+def _without_seeds(
+    setting: Setting, verdict: Answer, sentence: str, best_lr: dict[str, float], seconds: float
+) -> Trial:
+    """A trial that ended before its seeds, so that there is no difference to state."""
     return {
         **setting,
-        "verdict": "undecided",
-        "sentence": f"Undecided between {ours} and {theirs}: the budget was spent before {what}, in runs of {_length(setting)}; "
-        "give a larger --budget, with --again.",
+        "verdict": verdict,
+        "sentence": sentence,
         "best_lr": best_lr,
         "seeds": [],
         "losses": {},
