@@ -150,7 +150,7 @@ class Processes(World):
         key = f"made/{self._turns}"
         made = [make()] if self._local_rank == 0 else []
         with self._together():
-            if self._local_rank == 0:
+            if made:
                 self._store.add(key, self.local_size)
             while self._store.add(key, 0) < self.size:
                 time.sleep(POLL_SECONDS)

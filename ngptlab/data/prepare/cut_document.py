@@ -36,7 +36,8 @@ class CutDocument:
         text = _only(whole, digest)
         place = _place(text, share)
         self._texts = text[:place], text[place:]
-        if len({piece.strip() for piece in self._texts} | {""}) < len(self._texts) + 1:
+        first, last = (piece.strip() for piece in self._texts)
+        if not first or not last or first == last:
             raise ValueError("too short to be cut in two")
         self._read = 0
 
