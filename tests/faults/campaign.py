@@ -15,10 +15,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from crash_trials import CASES, of_kind
+from flip_trials import flips
 from forking import Lab, Tally, begin
+from full_disk_trials import full_disks
 from kill_trials import cli_kills, kills
+from order_trials import orders
+from rank_trials import frozen_ranks, full_ranks, rank_kills
+from signal_trials import signals
+from start_trials import starts
 
-KINDS = {work.__name__: work for work in (kills, cli_kills)} | {kind: of_kind(kind) for kind in CASES}
+ALL = (kills, cli_kills, signals, full_disks, flips, orders, starts, rank_kills, frozen_ranks, full_ranks)
+KINDS = {work.__name__: work for work in ALL} | {kind: of_kind(kind) for kind in CASES}
 TURNS = 20
 
 
