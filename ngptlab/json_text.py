@@ -21,13 +21,7 @@ def parse_json(text: str | bytes) -> Any:
     """
     text = (text.decode("utf-8") if isinstance(text, bytes) else text).removeprefix("\ufeff")
     try:
-        return json.loads(
-            text,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=_whole,
-            object_pairs_hook=_unique_keys,
-        )
+        return DECODER.decode(text)
     except RecursionError:
         raise ValueError("lists or objects are nested too deeply") from None
 
@@ -56,3 +50,9 @@ def _unique_keys(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"key {key[:40]!r} twice in one object")
         found[key] = value
     return found
+
+
+DECODER = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole, object_pairs_hook=_unique_keys
+)
+"""Made once, because a run has thousands of lines."""

@@ -48,8 +48,10 @@ def sizes_up_to(run: Run, step: int, digests: object, *, scales: bool | None) ->
     return {stream: held[-1][1] if held else 0 for stream, held in lines.items()}
 
 
-def check_finished(run: Run) -> None:
-    """Hold a run that says it is done against what it says of itself. Nothing is asked of any other run.
+def check_finished(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """Hold a run that says it is done against what it says of itself, and return its records by stream, which were read for that.
+
+    Nothing is asked of any other run, and nothing is returned.
 
     Raises:
         CheckpointError: its settings or records are not those that it was trained with, or are incomplete; in a line that
@@ -57,10 +59,10 @@ def check_finished(run: Run) -> None:
     """
     summary = run.summary
     if not ending_of(summary).done:
-        return
+        return {}
     try:
         _check_config(run, summary["config_hash"] if "config_hash" in summary else _hash_of_checkpoint(run))
-        _check_records(run, summary)
+        return _check_records(run, summary)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; restore it, or {ANEW}") from None
 
@@ -87,7 +89,7 @@ def _check_config(run: Run, trained_with: object) -> None:
         )
 
 
-def _check_records(run: Run, summary: Mapping[str, Any]) -> None:
+def _check_records(run: Run, summary: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     kept = {stream: _content(run, stream) for stream in STREAMS}
     for stream, content in kept.items():
         if content and not content.endswith(b"\n"):
@@ -105,6 +107,11 @@ def _check_records(run: Run, summary: Mapping[str, Any]) -> None:
     if (digests := summary.get("streams")) is not None:
         for stream, content in kept.items():
             _hold_against(run, digests, stream, content)
+    return _records(lines)
+
+
+def _records(lines: Mapping[str, Lines]) -> dict[str, list[dict[str, Any]]]:
+    return {stream: [record for record, _ in held] for stream, held in lines.items()}
 
 
 def _content(run: Run, stream: str) -> bytes:
@@ -134,7 +141,7 @@ def _until(step: int, lines: Lines) -> Lines:
 
 
 def _check(run: Run, lines: Mapping[str, Lines], last: int, *, timed: bool, scales: bool | None) -> None:
-    records = {stream: [record for record, _ in held] for stream, held in lines.items()}
+    records = _records(lines)
     _check_steps(run, "metrics", records["metrics"], last)
     if timed:
         _check_steps(run, "timing", records["timing"], last)
@@ -177,7 +184,8 @@ def _check_validations(run: Run, records: Sequence[Mapping[str, Any]], last: int
         except ValueError as error:
             raise _damaged(run, name, f"{error}", line=number) from None
         measured.append(step)
-    due = [step for step in range(last + 1) if validation_due(_without_marks(run.config), step)]
+    config = _without_marks(run.config)
+    due = [step for step in range(last + 1) if validation_due(config, step)]
     if missing := sorted(set(due) - set(measured)):
         raise _damaged(run, name, f"no validation of step {missing[0]}")
     if sum(record["eval"] == "length" for record in records) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, Literal, Self
 
@@ -43,11 +44,7 @@ class TrainConfig(Section):
     @property
     def stages(self) -> tuple[tuple[int, int], ...]:
         """Steps and sequences of each stage. What a division of the steps leaves over has batch_size, before it is exceeded."""
-        shares = self.batch_stages or (1.0,)
-        each, over = divmod(self.steps, len(shares))
-        found = [(each, round(share * self.batch_size)) for share in shares]
-        after = next((at for at, share in enumerate(shares) if share > 1), len(shares))
-        return (*found[:after], (over, self.batch_size), *found[after:])
+        return _stages(self.steps, self.batch_size, self.batch_stages or (1.0,))
 
     def sequences_before(self, step: int) -> int:
         """Sequences met before update number `step`, from 0 on; before `steps`, all of the run's."""
@@ -93,6 +90,14 @@ class TrainConfig(Section):
                     "change one of them"
                 )
         return self
+
+
+@functools.lru_cache(maxsize=256)  # asked for at every line of every run
+def _stages(steps: int, batch_size: int, shares: tuple[float, ...]) -> tuple[tuple[int, int], ...]:
+    each, over = divmod(steps, len(shares))
+    found = [(each, round(share * batch_size)) for share in shares]
+    after = next((at for at, share in enumerate(shares) if share > 1), len(shares))
+    return (*found[:after], (over, batch_size), *found[after:])
 
 
 def _is_one(share: str) -> bool:

@@ -149,7 +149,8 @@ def short(value: float) -> float:
         return value
     for digits in range(6, 10):
         shorter = float(f"{value:.{digits}g}")
-        if _float32(shorter) == value:
+        # 999999995904.0 has fewer digits as 1e12, and is written as 1000000000000.0.
+        if _float32(shorter) == value and len(repr(shorter)) <= len(repr(value)):
             return shorter
     return value
 

@@ -162,15 +162,15 @@ def steady_seconds(runs: Sequence[RunRecord]) -> list[float]:
 def _load(path: Path) -> RunRecord:
     run = Run(path)
     try:
-        check_finished(run)
+        records = check_finished(run)
         summary, env, trunk = run.summary, run.env, run.trunk
-        train, timing, evals = run.read("metrics"), run.read("timing"), run.read("evals")
     except CheckpointError as error:
         raise DataError(str(error)) from None
     except OSError as error:
         raise _damaged(path, f"unreadable record: {error}") from None
     if not (ending := ending_of(summary)).done:
         raise _unfinished(path, ending, run.config.train.steps)
+    evals = records["evals"]
     val = _rows(path, ValRow, [e for e in evals if e.get("eval") == "val"])
     length = _rows(path, LengthRow, [e for e in evals if e.get("eval") == "length"])
     if not val or val[-1].step != run.config.train.steps:
@@ -201,8 +201,8 @@ def _load(path: Path) -> RunRecord:
         search=find(run.config, study=path.resolve().parent.parent),
         length=length[-1] if length else None,
         parts=parts[-1] if parts else None,
-        train=_rows(path, TrainRow, train),
-        timing=_rows(path, TimingRow, timing),
+        train=_rows(path, TrainRow, records["metrics"]),
+        timing=_rows(path, TimingRow, records["timing"]),
     )
 
 

@@ -97,6 +97,7 @@ class Trainer:
             sequence_flops=train.context * self.token_flops,
             peak_flops=self.device.peak_flops,
             devices=self.world.size,
+            on_cpu=self.device.place.type == "cpu",
         )
 
     def fit(self) -> None:
