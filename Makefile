@@ -18,13 +18,13 @@ demo: $(BIN)/.ngptlab ## GPT against nGPT on real text, and a page
 	$(BIN)/ngptlab compare demo --out out/demo
 
 test: $(BIN)/.dev ## The tests
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto
+	$(BIN)/python -m pytest -m "not slow and not gpu and not faults" -n auto
 
 test-slow: $(BIN)/.dev ## The tests that take longer
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(BIN)/python -m pytest -m "slow and not gpu and not faults"
 
 test-extras: $(EXTRAS)/.extras ## The tests that need optional dependencies
-	TRITON_INTERPRET=1 $(EXTRAS)/bin/python -m pytest -m "extra and not slow and not gpu" -n auto
+	TRITON_INTERPRET=1 $(EXTRAS)/bin/python -m pytest -m "extra and not slow and not gpu and not faults" -n auto
 
 check: $(BIN)/.dev ## Format, lint, types, architecture
 	$(BIN)/ruff format --check .

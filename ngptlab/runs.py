@@ -238,8 +238,13 @@ class Run:
     @property
     def trunk(self) -> str | None:
         """Name of the run that this one branched off; None where it did not."""
-        run = _read_json(self.path / "fork.json").get("run")
+        run = self.fork.get("run")
         return None if run is None else str(run)
+
+    @property
+    def fork(self) -> dict[str, Any]:
+        """Where it branched off another run; empty where it did not."""
+        return _read_json(self.path / "fork.json")
 
     @property
     def has_own_stages(self) -> bool:
@@ -254,7 +259,7 @@ class Run:
     def content(self, stream: str) -> bytes:
         """All bytes of one of `STREAMS`; none where the file is missing."""
         path = self.path_of(stream)
-        return disk.read_bytes(path, limit=STREAM_BYTES) if path.exists() else b""
+        return disk.read_bytes(path, limit=STREAM_BYTES, longest=disk.RECORD_BYTES) if path.exists() else b""
 
     def read(self, stream: str) -> list[dict[str, Any]]:
         """All records of one of `STREAMS`; a last line torn by a kill is left out.
@@ -263,7 +268,7 @@ class Run:
             CheckpointError: a line is no record of that stream.
         """
         records = []
-        for number, line in enumerate(self.content(stream).split(b"\n")[:-1], start=1):
+        for number, line in enumerate(disk.lines_of(self.content(stream)), start=1):
             try:
                 records.append(record_of(line, FIELDS[stream]))
             except ValueError as error:

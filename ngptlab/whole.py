@@ -125,7 +125,7 @@ def _lines(run: Run, stream: str, content: bytes) -> Lines:
     """Whole lines; without a newline the last one is left out, as a kill may tear it."""
     lines: Lines = []
     end = 0
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+    for number, line in enumerate(disk.lines_of(content), start=1):
         end += len(line) + 1
         try:
             lines.append((record_of(line, FIELDS[stream]), end))

@@ -72,7 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     "runs": BASE | {"method_files", "frames", "draw"},
     "whole": BASE | {"runs"},
     "ledger": BASE | {"runs", "whole", "optim", "method_files"},
-    "tail": {"disk"},
+    "tail": {"json_text", "disk"},
     "tracking": BASE | {"runs", "tail"},
     "flops": {"config"},
     "gpus": {"errors"},

@@ -66,14 +66,13 @@ def record_of(run: Run) -> Record:
     if not run.ending.over:
         raise DataError(f"{run.path}: not finished; train it to its end, or leave it out")
     summary = {**run.summary, "streams": _digests(run)}
-    fork = run.path / "fork.json"
     return {
         "ledger": VERSION,
         "hash": run.config.hash,
         "config": run.config.model_dump(mode="json"),
         "env": run.env,
         "summary": summary,
-        **({"fork": disk.read_json(fork)} if fork.exists() else {}),
+        **({"fork": run.fork} if run.fork else {}),
         **({"methods": texts} if (texts := copies.texts_in(run.config)) else {}),
         "metrics": _packed(run),
         "step_seconds": [float(f"{row['step_seconds']:.4g}") for row in run.read("timing")],
@@ -115,6 +114,9 @@ def unpacked(packed: Mapping[str, Any], config: RunConfig) -> list[dict[str, Any
     if "lines" in packed:
         return list(packed["lines"])
     steps = packed["steps"]
+    # First, because a config may say any number of steps, and a learning rate is made for each.
+    if any(len(packed[name]) != steps for name in COLUMNS):
+        raise DataError(f"metrics: columns of another length than {steps} steps")
     lr = _scheduled(config, steps) if packed["lr"] == "schedule" else packed["lr"]
     if lr is None:
         raise DataError("metrics: learning rates by a schedule that the config does not say")
@@ -122,8 +124,8 @@ def unpacked(packed: Mapping[str, Any], config: RunConfig) -> list[dict[str, Any
         "lr": lr,
         **{name: [wide(value) for value in packed[name]] for name in COLUMNS},
     }
-    if any(len(values) != steps for values in columns.values()):
-        raise DataError(f"metrics: columns of another length than {steps} steps")
+    if len(columns["lr"]) != steps:
+        raise DataError(f"metrics: {len(columns['lr'])} learning rates of {steps} steps")
     return [
         {
             "step": step,

@@ -154,7 +154,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
             with disk.open_regular(path / name) as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != facts["sha256"]:
                     raise CheckpointError(f"{path}: damaged ({name} does not match its sha256)")
-        return manifest, {name: _load(path / name) for name in manifest["files"]}
+        return manifest, {name: load_tensors(path / name) for name in manifest["files"]}
     # RuntimeError and MemoryError are torch's, of a stranger's shapes and dtypes.
     except (
         *(OSError, ValueError, KeyError, TypeError, AttributeError),
@@ -165,7 +165,13 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
         raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {error})") from None
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file of safetensors, which is mapped: what is not there takes no memory.
+
+    Raises:
+        OSError: it can't be read, or is no regular file.
+        SafetensorError, RuntimeError, KeyError, TypeError, ValueError, MemoryError: it is damaged.
+    """
     with disk.open_regular(path) as file:
         # safetensors takes paths in UTF-8 only. A file's descriptor gives such a path, whatever its folder is called.
         return load_file(path if disk.is_utf8(str(path)) else f"/dev/fd/{file.fileno()}")
