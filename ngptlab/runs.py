@@ -173,7 +173,7 @@ class Run:
         path = Path(path)
         try:
             if not (path / "config.json").exists():
-                path.mkdir(parents=True, exist_ok=True)
+                folders.make(path)
                 there = [entry for entry in path.iterdir() if not disk.is_temporary(entry)]
                 if there and not (path / "config.json").exists():
                     raise ConfigError(
@@ -336,12 +336,13 @@ class Run:
         return folder / f"{name}.json"
 
     def sync(self) -> None:
-        """Bring what was appended to the disk, so that a power cut loses no line older than a checkpoint."""
+        """Bring what was appended, and the files' names, to the disk: a power cut then loses no line older than a checkpoint."""
         for stream in STREAMS:
             path = self.path / f"{stream}.jsonl"
             if path.exists():
                 with disk.open_regular(path) as file:
                     disk.sync(file)
+        disk.fsync_folder(self.path)
 
     def rewind(self, sizes: Mapping[str, int]) -> None:
         """Forget what was recorded beyond these bytes of each stream, as a resumed run will record it again.

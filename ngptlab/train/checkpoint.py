@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ngptlab import disk
-from ngptlab.disk import create, naming, open_regular, replacing, sync
+from ngptlab.disk import create, fsync_folder, naming, open_regular, replacing, sync
 from ngptlab.errors import CheckpointError
 from ngptlab.folders import filling, own, remove
 
@@ -242,6 +242,7 @@ def copy_checkpoint(
     _write_manifest(
         target, step=manifest["step"], config_hash=config_hash, files=manifest["files"], streams=streams
     )
+    fsync_folder(target)
 
 
 def _write_manifest(
