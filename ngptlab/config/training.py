@@ -30,6 +30,12 @@ class TrainConfig(Section):
     """Dtype of activations and matrix products. auto: bfloat16 on CUDA, float32 on CPU."""
     weights_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision that the blocks' matrices keep between steps. bfloat16: as the official code of arXiv:2410.01131 stores them."""
+    non_finite: Literal["stop", "skip", "rewind"] = "stop"
+    """At a loss or gradient that is not finite: `stop`. `skip`: make no update with that batch. `rewind`: go back to the newest
+    checkpoint that was due, and skip all batches from there to that one."""
+    spikes: Literal["warn", "skip", "off"] = "warn"
+    """`warn`: at a loss 6 standard deviations above the last 128 steps. `skip`: make no update at such a loss or gradient norm.
+    `off`: neither."""
 
     @property
     def step_tokens(self) -> int:

@@ -15,7 +15,7 @@ from ngptlab.config import Frozen, RunConfig, explain
 from ngptlab.config.method_name import arm
 from ngptlab.errors import CheckpointError, ConfigError, DataError
 from ngptlab.flops import token_flops
-from ngptlab.runs import Ending, Run, ending_of
+from ngptlab.runs import SKIPPED, Ending, Run, ending_of
 from ngptlab.stats import series
 from ngptlab.stats.search import Search, find
 from ngptlab.terminal import printable
@@ -116,6 +116,8 @@ class RunRecord:
     """Whether runs of another version of its method's file are beside it, so that the file's stem is ambiguous."""
     own_stages: bool = False
     """Whether its stages of the batch are those of its method, as far as the method's file can be read."""
+    skipped: int = 0
+    """Batches that made no update (docs/policies.md)."""
     search: Search | None = None
     """The search that its config links; None where it links none, or where the search is not found."""
 
@@ -164,6 +166,7 @@ def _load(path: Path) -> RunRecord:
     try:
         records = check_finished(run)
         summary, env, trunk = run.summary, run.env, run.trunk
+        skipped = records.get(SKIPPED, [])
     except CheckpointError as error:
         raise DataError(str(error)) from None
     except OSError as error:
@@ -199,6 +202,7 @@ def _load(path: Path) -> RunRecord:
         trunk=None if trunk is None else printable(trunk),
         own_stages=run.has_own_stages,
         search=find(run.config, study=path.resolve().parent.parent),
+        skipped=len(skipped),
         length=length[-1] if length else None,
         parts=parts[-1] if parts else None,
         train=_rows(path, TrainRow, records["metrics"]),
