@@ -61,7 +61,7 @@ EXPECTED = {
     ("ngptlab", "--v"): ["--version"],
     ("ngptlab", "train", "de"): ["demo"],
     ("ngptlab", "train", "demo", "--prof"): ["--profile"],
-    ("ngptlab", "train", "demo", "--train.s"): ["--train.steps"],
+    ("ngptlab", "train", "demo", "--train.ste"): ["--train.steps"],
     ("ngptlab", "train", "demo", "--weight-d"): ["--weight-decay"],
     ("ngptlab", "train", "demo", "--method", "ngpt_mo"): ["ngpt_modded"],
     ("ngptlab", "train", "demo", "--seams.norm", "ngpt_mo"): ["ngpt_modded"],
