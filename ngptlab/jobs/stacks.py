@@ -64,8 +64,10 @@ def stacks(
         config = group[0].config
         most = min(size(config, choice), -(-len(group) // workers))
         if most > 1 and config.arm not in refused:
-            stages = "a stack has batches of one size" if config.train.batch_stages else ""
-            refused[config.arm] = stages or refusal(methods.load(config.method, config.seams.lenders))
+            setting = "a stack has batches of one size" if config.train.batch_stages else ""
+            if config.device.recompute == "on":
+                setting = "a stack keeps its activations (device.recompute)"
+            refused[config.arm] = setting or refusal(methods.load(config.method, config.seams.lenders))
             if refused[config.arm]:
                 note(f"{config.arm}: its runs are trained one by one; {refused[config.arm]}")
         found += _split(group, 1 if refused.get(config.arm) else most)

@@ -30,6 +30,8 @@ def check_stackable(configs: list[RunConfig]) -> None:
         raise ConfigError(
             "stack: train.batch_stages makes batches of several sizes; train the runs one by one"
         )
+    if configs[0].device.recompute == "on":
+        raise ConfigError("stack: device.recompute is for runs one by one; leave it out, or --stack")
     if len({stack_key(config) for config in configs}) > 1:
         names = ", ".join(config.run_name for config in configs)
         raise ConfigError(

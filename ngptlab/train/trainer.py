@@ -29,9 +29,10 @@ from ngptlab.train.average import EVAL, Average
 from ngptlab.train.checkpoint import resume, save_checkpoint
 from ngptlab.train.program import program
 from ngptlab.train.progress import Reporter
-from ngptlab.train.replicas import checksums, share_state
+from ngptlab.train.replicas import checksums
 from ngptlab.train.speed import Meter
 from ngptlab.train.stop import Stopped, StopRequest
+from ngptlab.train.updates import updates
 from ngptlab.whole import sizes_up_to
 from ngptlab.world.world import ALONE, World
 
@@ -81,12 +82,15 @@ class Trainer:
     def __post_init__(self) -> None:
         self.model.to(self.device.place)
         self.model.compute_dtype = self.device.compute_dtype
+        self.model.recompute = self.config.device.recompute == "on"
         train = self.config.train
         self._rules = rules(self.config.param, self.config.model, tokens=train.tokens)
         self.optimizer = make_optimizer(self.model, self.config.optim, self._rules)
         parts, dims = self.model.parts, self.config.model
         self._schedule, stays = parts.schedule.build(dims), parts.average.build(dims)
-        self._average = Average(self.model, self.optimizer, stays) if stays else None
+        self._updates = updates(self.config.device, self.model, self.optimizer, self.world)
+        share = self._updates.share_weights
+        self._average = Average(self.model, self.optimizer, stays, share) if stays else None
         self._program = program(self.model, self.device)
         self.runs_ahead = self.device.runs_ahead
         self._finished_at = 0.0
@@ -190,7 +194,7 @@ class Trainer:
         loss = self._accumulate(inputs_BT, targets_BT)
         told = self.world.sum_gradients(self.model.parameters(), loss, self.request.signal_number)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
-        self.optimizer.step()
+        self._updates.step()
         self._program.after_step()
         if self._average:
             self._average.add(step + 1)
@@ -247,7 +251,7 @@ class Trainer:
     def _resume(self) -> int:
         step = self.world.ask(self._resume_here)
         if step:
-            share_state(self.world, self.model, self.optimizer)
+            self._updates.share_state()
         return step
 
     def _resume_here(self) -> int:
@@ -262,6 +266,7 @@ class Trainer:
             config_hash=self.config.hash,
             model=self.model,
             optimizer=self.optimizer,
+            take_state=self._updates.take_state,
             warn=self.reporter.note,
             check_records=check_records,
         )
@@ -294,7 +299,8 @@ class Trainer:
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             raise self._diverged(f"step {step}: weights are not finite")
         self._check_alike(step)
-        self.world.once(lambda: self._write(step))
+        with self._updates.whole():
+            self.world.once(lambda: self._write(step))
 
     def _check_alike(self, step: int) -> None:
         """Find out whether the processes still have one model. Each has made the same updates, on hardware that may differ."""
