@@ -9,7 +9,7 @@ EXTRAS := .venv-extras
 # Without a GPU the pinned CPU build of torch keeps CUDA packages out; with one, pip takes torch's default build.
 TORCH_PIN := $(if $(shell command -v nvidia-smi 2>/dev/null),,-c constraints.txt)
 
-.PHONY: demo test test-slow test-extras check bench bench-compiled bench-peers gpu clean help
+.PHONY: demo test test-slow test-extras check bench soak bench-compiled bench-peers gpu clean help
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,13 +18,13 @@ demo: $(BIN)/.ngptlab ## GPT against nGPT on real text, and a page
 	$(BIN)/ngptlab compare demo --out out/demo
 
 test: $(BIN)/.dev ## The tests
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto
+	$(BIN)/python -m pytest -m "not slow and not gpu and not faults" -n auto
 
 test-slow: $(BIN)/.dev ## The tests that take longer
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(BIN)/python -m pytest -m "slow and not gpu and not faults"
 
 test-extras: $(EXTRAS)/.extras ## The tests that need optional dependencies
-	TRITON_INTERPRET=1 $(EXTRAS)/bin/python -m pytest -m "extra and not slow and not gpu" -n auto
+	TRITON_INTERPRET=1 $(EXTRAS)/bin/python -m pytest -m "extra and not slow and not gpu and not faults" -n auto
 
 check: $(BIN)/.dev ## Format, lint, types, architecture
 	$(BIN)/ruff format --check .
@@ -39,6 +39,9 @@ bench: $(BIN)/.ngptlab ## Step time, memory, input and output, sampling; JSON in
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.prepare
 	$(BIN)/python -m benchmarks.sampling
+
+soak: $(BIN)/.ngptlab ## Two hours of one training, watched and reported all along
+	$(BIN)/python -m benchmarks.soak --hours 2
 
 bench-compiled: $(BIN)/.ngptlab ## Step time through torch.compile
 	$(BIN)/python -m benchmarks.step_time --sizes demo bytes --compiled --out out/bench/step_time_compiled.json

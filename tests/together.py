@@ -2,7 +2,7 @@
 
 torch is imported once, and processes are forked for each number of them; each trains all jobs of that number, in stages where
 one goes on with what another left. A job may be computed in float64, read its numbers late as on a GPU, be sent a signal or an
-error in one process, and be broken on purpose, as `BROKEN` says. Beside its run directory
+error in one process, have NaN there, and be broken on purpose, as `BROKEN` says. Beside its run directory
 it leaves `<run>.<rank>.error` or `.stopped`, where it ended so.
 """
 
@@ -39,6 +39,7 @@ SUM, ALIKE, MODEL = Processes.sum_gradients, Processes.check_alike, experiment.i
 AHEAD: Any = (Device.runs_ahead, Device.send, Device.fetch)
 TOTAL, DEVICE, QUEUE = Processes.total, experiment.open_device, Trainer._queue
 SPREAD, WHOLE, OWNERS = Processes.spread_parts, OwnUpdates.whole, update_module.owners
+ACCUMULATE = Trainer._accumulate
 
 
 def main(spec: Path) -> int:
@@ -99,6 +100,7 @@ def prepare(job: dict[str, Any]) -> None:
     Processes.total, Trainer._queue = TOTAL, QUEUE  # type: ignore[method-assign]
     Processes.spread_parts, OwnUpdates.whole = SPREAD, WHOLE  # type: ignore[method-assign]
     update_module.owners = OWNERS
+    Trainer._accumulate = ACCUMULATE  # type: ignore[method-assign]
     Device.runs_ahead, Device.send, Device.fetch = AHEAD  # type: ignore[method-assign]
     if job.get("late"):
         read_late()
@@ -109,6 +111,8 @@ def prepare(job: dict[str, Any]) -> None:
     measure.BATCH_TOKENS = 3 * job["config"]["train"]["context"]
     if job.get("broken"):
         (BROKEN | BROKEN_SHARDS)[job["broken"]]()
+    if bad := job.get("not_finite"):
+        not_finite(**bad)
     if happening := job.get("happens"):
         happens(**happening)
 
@@ -131,6 +135,26 @@ def happens(what: int | str, rank: int, step: int) -> None:
         return QUEUE(self, number)
 
     Trainer._queue = queued  # type: ignore[method-assign]
+
+
+def not_finite(where: str, rank: int, step: int) -> None:
+    """In one process, NaN as its loss, or in one element of its gradient, in the update of this number."""
+    now: list[int] = []
+
+    def queued(self: Trainer, number: int) -> Any:
+        now.append(number)
+        return QUEUE(self, number)
+
+    def accumulated(self: Trainer, *batch: Tensor) -> Tensor:
+        loss = ACCUMULATE(self, *batch)
+        if now[-1] == step and self.world.rank == rank:
+            if where == "loss":
+                return torch.full_like(loss, torch.nan)
+            gradient = gradients_of(self.model.parameters())[0]
+            gradient[(0,) * gradient.dim()] = torch.nan
+        return loss
+
+    Trainer._queue, Trainer._accumulate = queued, accumulated  # type: ignore[method-assign]
 
 
 def in_float64(device: Device) -> Device:
