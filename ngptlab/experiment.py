@@ -38,6 +38,7 @@ from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import StepBatches, Trainer
+from ngptlab.train.twice import check_recomputes
 from ngptlab.train.unwritten import Unwritten
 from ngptlab.whole import check_finished
 from ngptlab.world.processes import open_world
@@ -70,6 +71,8 @@ def _train(config: RunConfig, path: Path, reporter: Reporter, profile_steps: int
     if world.ask(lambda: _is_done(config, path, reporter, profile_steps)):
         return _open_run(config, path, world)
     check_memory(of_one_process(config, world), runs=_on_one_memory(config, world))
+    if config.device.recompute == "on":
+        check_recomputes(methods.load(config.method, config.seams.lenders), config.arm)
     # Device, data and model come first, so that a wrong setting leaves no directory behind.
     setting = open_setting(config, world)
     batches, model = open_batches(config, setting.corpus, world), initial_model(config)

@@ -123,7 +123,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": STUDYING | {"studies", "claims"},
     "evidence": STUDYING | {"claims", "studies", "measure", "ledger", "report"},
     "watch": BASE | {"runs", "whole", "tail", "train"},
-    "plan": MODEL | {"device", "methods", "data", "flops", "gpus"},
+    "plan": MODEL | {"device", "methods", "data", "flops", "gpus", "train", "world"},
 }
 ALLOWED["verbs"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)

@@ -126,12 +126,14 @@ def resume(
     optimizer: torch.optim.Optimizer,
     warn: Callable[[str], None],
     check_records: Callable[[dict[str, Any]], object] = lambda manifest: None,
+    take_state: Callable[[dict[str, Tensor]], None] | None = None,
     falls_back: bool = True,
 ) -> int:
     """Load the newest sound checkpoint into model and optimizer; returns its step, 0 where there is none.
 
     A damaged checkpoint is named through `warn`, and the one before it is taken. The same happens where `check_records`
-    refuses a manifest with a CheckpointError, because the run's records up to there are not sound.
+    refuses a manifest with a CheckpointError, because the run's records up to there are not sound. `take_state` gets what
+    `optimizer_tensors` gave, in place of the optimizer.
     Raises:
         CheckpointError: there are checkpoints and none of them is sound; or the newest isn't, and nobody `falls_back`.
     """
@@ -154,7 +156,8 @@ def resume(
                 f"{path}: belongs to run {manifest['config_hash']}, not {config_hash}; give another --out"
             )
         load_weights(model, files["model.safetensors"])
-        load_optimizer(model, optimizer, files["optimizer.safetensors"])
+        state = files["optimizer.safetensors"]
+        take_state(state) if take_state else load_optimizer(model, optimizer, state)
         return int(manifest["step"])
     if checkpoints:
         raise CheckpointError(
