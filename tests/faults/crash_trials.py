@@ -21,7 +21,7 @@ from ngptlab.errors import CheckpointError
 from ngptlab.ledger.book import Ledger
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint
-from ngptlab.train.trainer import Trainer
+from ngptlab.train.saves import Saves
 
 Check = Callable[[Path, Left], str]
 
@@ -83,14 +83,14 @@ def _unlike(a: Tree, b: Tree) -> list[str]:
 
 def mark_saves(recorder: Any) -> None:
     """Have each save of a checkpoint among the calls, with the bringing of the records to the disk before it."""
-    save = Trainer._write
+    save = Saves._write
 
-    def marked(self: Trainer, step: int) -> None:
+    def marked(self: Saves, step: int) -> None:
         recorder.mark(f"save {step}")
         save(self, step)
         recorder.mark(f"saved {step}")
 
-    Trainer._write = marked  # type: ignore[method-assign]
+    Saves._write = marked  # type: ignore[method-assign]
 
 
 def allowed(acts: list[Act], number: int) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from kill_trials import break_name, ended_as, raise_on_many
 from ngptlab.cli import main
 from ngptlab.errors import CheckpointError
 from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint, step_of
-from ngptlab.train.trainer import Trainer
+from ngptlab.train.saves import Saves
 
 PAGE = 4096
 SAVED = 6
@@ -90,14 +90,14 @@ def half_trained(lab: Lab, config: Path) -> Path:
         return run
 
     def stops() -> int:
-        save = Trainer._write
+        save = Saves._write
 
-        def stopping(self: Trainer, step: int) -> None:
+        def stopping(self: Saves, step: int) -> None:
             save(self, step)
             if step == SAVED:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        Trainer._write = stopping  # type: ignore[method-assign]
+        Saves._write = stopping  # type: ignore[method-assign]
         return main(["train", str(config), "--out", str(run)])
 
     child = start(stops, lab.folder / "begun.log")
