@@ -19,7 +19,7 @@ from ngptlab.train.checkpoint import read_checkpoint, save_checkpoint
 CAMPAIGN = Path(__file__).with_name("campaign.py")
 
 
-def campaign(*targets: str, seconds: float = 280) -> str:
+def campaign(*targets: str, seconds: float = 880) -> str:
     """What the campaign says of so many trials, all of which went well."""
     done = subprocess.run(
         [sys.executable, str(CAMPAIGN), *targets], capture_output=True, text=True, timeout=seconds
@@ -28,6 +28,7 @@ def campaign(*targets: str, seconds: float = 280) -> str:
     return done.stdout
 
 
+@pytest.mark.timeout(900)  # half a minute where nobody else computes
 def test_a_few_of_each() -> None:
     told = campaign(
         "kills=5",
