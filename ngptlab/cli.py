@@ -262,6 +262,9 @@ def _add_report(report: Parser) -> None:
     )
     report.add_argument("--title", default="comparison", help="heading of the page")
     report.add_argument(
+        "--no-samples", action="store_true", help="do not let the models write, which loads their checkpoints"
+    )
+    report.add_argument(
         "--claims",
         nargs="+",
         type=Path,
@@ -321,6 +324,7 @@ def _compare(options: argparse.Namespace) -> int:
             ledger=ledger_option.ledger_of(options),
             overrides=options.overrides,
             reporter=console_reporter,
+            sampler=_sample,
             tell=remark,
         )
         _print_headline(page)
@@ -334,7 +338,7 @@ def _reach(found: Recipe, options: argparse.Namespace, out: Path) -> None:
     from ngptlab.report.page import write_report
 
     runs, study = target.act(found, options, out)
-    _print_headline(write_report(runs, out, title=found.config.name, studies=[study]))
+    _print_headline(write_report(runs, out, title=found.config.name, studies=[study], sampler=_sample))
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -350,10 +354,18 @@ def _report(options: argparse.Namespace) -> int:
             title=options.title,
             studies=found.studies,
             claims=judged,
+            sampler=None if options.no_samples else _sample,
             tell=lambda line: remark(line, flush=True),
         )
     )
     return 0
+
+
+def _sample(run: Path, *, max_tokens: int, temperature: float, seed: int) -> tuple[int, str]:
+    """As `scripting.sample`, which brings torch: a page of runs without checkpoints needs none."""
+    from ngptlab.scripting import sample
+
+    return sample(run, max_tokens=max_tokens, temperature=temperature, seed=seed)
 
 
 def _print_headline(page: Path) -> None:

@@ -10,6 +10,7 @@ from ngptlab.ledger.book import Ledger
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.report.page import write_report
+from ngptlab.report.samples import Sampler
 
 
 def compare(
@@ -21,9 +22,12 @@ def compare(
     ledger: Ledger | None = None,
     overrides: Overrides | None = None,
     reporter: ReporterFactory,
+    sampler: Sampler | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Train what is missing under out/runs, evaluate, and write out/report.html and out/report.json.
+
+    `sampler` lets each method's model write a few lines for the page.
 
     Raises:
         LabError: wrong settings or data, or a link where a run is to be trained; finished runs stay and are not trained again.
@@ -32,4 +36,4 @@ def compare(
     configs = plan(recipe, methods=methods or recipe.methods, seeds=seeds, overrides=overrides or {})
     with lending(ledger, configs, out, tell):
         runs = [train_one(config, out, reporter) for config in configs]
-    return write_report([run.path for run in runs], out, title=recipe.config.name)
+    return write_report([run.path for run in runs], out, title=recipe.config.name, sampler=sampler)
