@@ -24,13 +24,7 @@ def parse_json(text: str | bytes) -> Any:
     """
     text = (text.decode("utf-8") if isinstance(text, bytes) else text).removeprefix("\ufeff")
     try:
-        value = json.loads(
-            text,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=_whole,
-            object_pairs_hook=_unique_keys,
-        )
+        value = DECODER.decode(text)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(value):
@@ -74,3 +68,9 @@ def _unique_keys(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"key {key[:40]!r} twice in one object")
         found[key] = value
     return found
+
+
+DECODER = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole, object_pairs_hook=_unique_keys
+)
+"""Made once, because a run has thousands of lines."""

@@ -54,7 +54,8 @@ STUDYING = BASE | {"runs", "whole", "learned", "flops", "stats", "draw"}
 
 # A unit is a folder or a module right under ngptlab/. What it may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
-    ROOT: set(),
+    ROOT: {"threads"},
+    "threads": set(),
     "errors": set(),
     "json_text": set(),
     "disk": {"json_text"},
@@ -102,7 +103,7 @@ ALLOWED: dict[str, set[str]] = {
     "trained": RUNNING | {"initial_model"},
     "export": RUNNING | {"initial_model", "trained"},
     "stack": RUNNING | {"experiment", "initial_model"},
-    "jobs": RUNNING | {"ledger", "experiment", "trained", "stats", "stack", "overrides", "recipes"},
+    "jobs": RUNNING | {"flops", "ledger", "experiment", "trained", "stats", "stack", "overrides", "recipes"},
     "scripting": RUNNING
     | {"compare", "experiment", "trained", "sampling", "jobs", "ledger", "options", "overrides", "recipes"},
     "compare": {"jobs", "ledger", "overrides", "recipes", "report"},
@@ -122,7 +123,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": STUDYING | {"studies", "claims"},
     "evidence": STUDYING | {"claims", "studies", "measure", "ledger", "report"},
     "watch": BASE | {"runs", "whole", "tail", "train"},
-    "plan": MODEL | {"device", "methods", "data", "flops", "gpus"},
+    "plan": MODEL | {"device", "methods", "data", "flops", "gpus", "train", "world"},
 }
 ALLOWED["verbs"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
@@ -151,6 +152,7 @@ NO_TORCH = {
     "whole",
     "ledger",
     "tail",
+    "threads",
     "tracking",
     "recipes",
     "data",

@@ -22,3 +22,15 @@ def checkpoint_due(config: RunConfig, step: int) -> bool:
     """Whether a checkpoint is saved after this many updates."""
     due = config.checkpoint
     return step in (config.train.steps, *due.at) or step % due.every == 0
+
+
+def newest_due(config: RunConfig, step: int) -> int:
+    """The last update, of the first `step`, after which a checkpoint is due by the settings; 0: none."""
+    due = config.checkpoint
+    return max([step // due.every * due.every, *(at for at in due.at if at <= step)])
+
+
+def next_due(config: RunConfig, step: int) -> int:
+    """The first update after the first `step`, of those that are left, after which a checkpoint is due."""
+    due = config.checkpoint
+    return min([(step // due.every + 1) * due.every, config.train.steps, *(at for at in due.at if at > step)])

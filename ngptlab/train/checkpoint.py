@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ngptlab import disk
-from ngptlab.disk import create, naming, open_regular, replacing, sync
+from ngptlab.disk import create, fsync_folder, naming, open_regular, replacing, sync
 from ngptlab.errors import CheckpointError
 from ngptlab.folders import filling, own, remove
 
@@ -47,17 +47,17 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     keep: int,
-    forever: Collection[int] = (),
+    lasting: Callable[[Collection[int]], Collection[int]] = lambda steps: (),
     streams: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write the checkpoint of `step` and remove all but the newest `keep` and those of the steps in `forever`.
+    """Write the checkpoint of `step` and remove all but the newest `keep` and those that `lasting` chooses among all steps.
 
     `streams` is what the run has recorded so far, as `Run.digests` gives it; None where it has recorded nothing.
 
     Raises:
         CheckpointError: it can't be written (disk full, permissions); earlier checkpoints are untouched.
     """
-    target = folder / f"{PREFIX}{step:06d}"
+    target = checkpoint_path(folder, step)
     try:
         with filling(own(folder) / target.name) as temporary:
             files = {}
@@ -80,11 +80,33 @@ def save_checkpoint(
     # Later ones are damaged: they were passed over on resume, and must not count among those kept.
     published = list_checkpoints(folder)
     newest = published.index(target) + 1
-    passed = [path for path in published[: max(0, newest - keep)] if step_of(path) not in forever]
+    stay = lasting([step_of(path) for path in published[:newest]])
+    passed = [path for path in published[: max(0, newest - keep)] if step_of(path) not in stay]
     for old in passed + published[newest:]:
         with contextlib.suppress(OSError):
             remove(old)
     return target
+
+
+def remove_later(folder: Path, step: int) -> None:
+    """Remove the checkpoints beyond a step to which a run goes back.
+
+    Raises:
+        CheckpointError: one can't be removed.
+    """
+    for path in list_checkpoints(folder):
+        if step_of(path) > step:
+            try:
+                remove(path)
+            except OSError as error:
+                raise CheckpointError(
+                    f"{path}: can't be removed ({error.strerror}); mend that, then run again"
+                ) from None
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is published."""
+    return folder / f"{PREFIX}{step:06d}"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -106,13 +128,16 @@ def resume(
     optimizer: torch.optim.Optimizer,
     warn: Callable[[str], None],
     check_records: Callable[[dict[str, Any]], object] = lambda manifest: None,
+    take_state: Callable[[dict[str, Tensor]], None] | None = None,
+    falls_back: bool = True,
 ) -> int:
     """Load the newest sound checkpoint into model and optimizer; returns its step, 0 where there is none.
 
     A damaged checkpoint is named through `warn`, and the one before it is taken. The same happens where `check_records`
-    refuses a manifest with a CheckpointError, because the run's records up to there are not sound.
+    refuses a manifest with a CheckpointError, because the run's records up to there are not sound. `take_state` gets what
+    `optimizer_tensors` gave, in place of the optimizer.
     Raises:
-        CheckpointError: there are checkpoints and none of them is sound.
+        CheckpointError: there are checkpoints and none of them is sound; or the newest isn't, and nobody `falls_back`.
     """
     checkpoints, newest_fault = list_checkpoints(folder), ""
     for path in reversed(checkpoints):
@@ -122,6 +147,10 @@ def resume(
                 check_records(manifest)
         except CheckpointError as error:
             newest_fault = newest_fault or str(error)
+            if not falls_back:
+                raise CheckpointError(
+                    f"{error}; give --checkpoint.damaged fall_back to go on from the one before, or restore it"
+                ) from None
             warn(f"{path.name} is passed over ({error}); falling back to the one before")
             continue
         if manifest["config_hash"] != config_hash:
@@ -129,7 +158,8 @@ def resume(
                 f"{path}: belongs to run {manifest['config_hash']}, not {config_hash}; give another --out"
             )
         load_weights(model, files["model.safetensors"])
-        load_optimizer(model, optimizer, files["optimizer.safetensors"])
+        state = files["optimizer.safetensors"]
+        take_state(state) if take_state else load_optimizer(model, optimizer, state)
         return int(manifest["step"])
     if checkpoints:
         raise CheckpointError(
@@ -194,6 +224,12 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
         ) from None
 
 
+def size_in_bytes(model: nn.Module, state_values: int) -> int:
+    """Bytes of a checkpoint's tensors, with so many values of the optimizer, taken to be as wide as the weights."""
+    widest = max(parameter.element_size() for parameter in model.parameters())
+    return sum(parameter.nbytes for parameter in model.parameters()) + state_values * widest
+
+
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()}
 
@@ -245,6 +281,7 @@ def copy_checkpoint(
     _write_manifest(
         target, step=manifest["step"], config_hash=config_hash, files=manifest["files"], streams=streams
     )
+    fsync_folder(target)
 
 
 def _write_manifest(
