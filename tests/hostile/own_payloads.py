@@ -177,6 +177,8 @@ ABSURD_TENSORS = {
     "no header at all": b"\x80\x02}q\x00.",
 }
 
+NOT_FITTING = dict.fromkeys(("10^5 keys", "names of paths"), "does not fit")
+"""What is a sound file of other weights, and said to be one."""
 EVERY = slice(None)
 OWN: dict[str, dict[str, Own]] = {
     "config, YAML": {
@@ -190,7 +192,7 @@ OWN: dict[str, dict[str, Own]] = {
     },
     "config, JSON": {
         "2^53 steps": Own(in_section("train", steps=2**53), reads=EVERY),
-        "a model of 2^52 values": Own(in_section("model", d_model=2**30, d_ff=2**30), "lower model."),
+        "a model of 2^52 values": Own(in_section("model", d_model=2**30, d_ff=2**30), reads=EVERY),
         "2^50 validations": Own(in_section("eval", every=1, val_tokens=2**50), reads=EVERY),
         "a source of NUL": Own(in_section("data", source="text:a\0b"), "U+0000"),
         "a source of a device": Own(in_section("data", source="text:/dev/zero"), reads=EVERY),
@@ -231,7 +233,7 @@ OWN: dict[str, dict[str, Own]] = {
         ),
     },
     "checkpoint: model.safetensors": {
-        name: Own(saved(made), "damaged") for name, made in ABSURD_TENSORS.items()
+        name: Own(saved(made), NOT_FITTING.get(name, "damaged")) for name, made in ABSURD_TENSORS.items()
     },
     "method, a copy": {
         "another method": Own(
@@ -289,7 +291,7 @@ OWN: dict[str, dict[str, Own]] = {
             "damaged or not there",
         ),
         "a header of 4 GB": Own(
-            indexed(lambda _: b"\x93NUMPY\x02\x00\xff\xff\xff\xff"), "damaged or not there"
+            indexed(lambda _: b"\x93NUMPY\x02\x00\xff\xff\xff\xff"), "damaged or not there", mended=True
         ),
         "code for a header": Own(
             indexed(lambda marker: npy_header(f"__import__('os').system('touch {marker}')")),
@@ -306,9 +308,7 @@ OWN: dict[str, dict[str, Own]] = {
         "2^50 layers": Own(with_fields(num_layers=2**50), "is not what was exported"),
     },
     "export: model.safetensors": {
-        name: Own(
-            exported(made), "can't be read" if "paths" not in name and "keys" not in name else "ngptlab:"
-        )
+        name: Own(exported(made), NOT_FITTING.get(name, "can't be read"))
         for name, made in ABSURD_TENSORS.items()
     },
     "foreign .safetensors": {name: Own(fixed(made), "ngptlab:") for name, made in ABSURD_TENSORS.items()},
