@@ -15,6 +15,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from ngptlab.threads import sleep_soon
+
 _HOMES = {
     "RunConfig": "ngptlab.config",
     "Dims": "ngptlab.config",
@@ -52,6 +54,7 @@ sys.modules[__name__].__class__ = _Package
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'ngptlab' has no attribute {name!r}; it has {', '.join(_HOMES)}")
+    sleep_soon()  # before torch is imported
     return getattr(import_module(_HOMES[name]), name)
 
 

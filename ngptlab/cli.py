@@ -21,19 +21,20 @@ from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.method_files.copies import in_place_of
 from ngptlab.method_files.running import blaming
 from ngptlab.method_files.sources import forget
-from ngptlab.options import early, tuned
+from ngptlab.options import completion, early, tuned
 from ngptlab.options import ledger as ledger_option
 from ngptlab.options import smoke as smoke_option
 from ngptlab.options.field_help import FieldHelp, examples
 from ngptlab.options.methods import in_fields
 from ngptlab.options.parser import Parser, unrecognized
-from ngptlab.options.runs import add_methods, add_seeds, console_reporter, no_seeds
+from ngptlab.options.runs import add_methods, add_seeds, add_workers, console_reporter, no_seeds
 from ngptlab.options.stopping import until_stopped
 from ngptlab.options.types import count
 from ngptlab.output import discard, guarded
 from ngptlab.overrides import split
 from ngptlab.studies.target import options as target
 from ngptlab.terminal import any_text, muted, one_line, remark, say, say_path
+from ngptlab.threads import sleep_soon
 from ngptlab.train.stop import Interrupted, interrupting
 from ngptlab.verbs import (
     bench,
@@ -71,6 +72,7 @@ TOGETHER = ("train", "-h", "--help", "--version")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code. Of several processes the first one speaks, and one says why they end."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    sleep_soon()
     with guarded(), interrupting():
         try:
             here = launched()
@@ -216,6 +218,8 @@ def parser() -> Parser:
     new.add(verb("new", new.act, "Write the file of a new method, which starts from another one."))
     verb("recipes", _recipes, "List the recipes.")
     plan.add(verb("plan", plan.act, plan.SUMMARY))
+    shells = verb("completion", _completion, "Print what makes the Tab key offer verbs, options and fields.")
+    shells.add_argument("shell", choices=completion.SHELLS, help="the shell that is to read it at its start")
     data.add_verbs(verb("data", _no_action, "Look after corpora: see `ngptlab data --help`."))
     return top
 
@@ -244,6 +248,7 @@ def _add_compare(compare: Parser) -> None:
     )
     tuned.add(compare)
     ledger_option.add(compare)
+    add_workers(compare)
     smoke_option.add(compare)
     target.add(compare)
 
@@ -312,6 +317,10 @@ def _compare(options: argparse.Namespace) -> int:
     if options.target is None:
         target.check_absent(options)
     else:
+        if options.workers > 1:
+            raise ConfigError(
+                f"--workers: given {options.workers}; with --target each run decides whether there is a next one, so give 1"
+            )
         return until_stopped(lambda: _reach(found, options, out))
 
     def work() -> None:
@@ -323,8 +332,9 @@ def _compare(options: argparse.Namespace) -> int:
             seeds=options.seeds,
             ledger=ledger_option.ledger_of(options),
             overrides=options.overrides,
+            workers=options.workers,
             reporter=console_reporter,
-            sampler=_sample,
+            sampler=sample.for_page,
             tell=remark,
         )
         _print_headline(page)
@@ -338,7 +348,9 @@ def _reach(found: Recipe, options: argparse.Namespace, out: Path) -> None:
     from ngptlab.report.page import write_report
 
     runs, study = target.act(found, options, out)
-    _print_headline(write_report(runs, out, title=found.config.name, studies=[study], sampler=_sample))
+    _print_headline(
+        write_report(runs, out, title=found.config.name, studies=[study], sampler=sample.for_page)
+    )
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -354,18 +366,11 @@ def _report(options: argparse.Namespace) -> int:
             title=options.title,
             studies=found.studies,
             claims=judged,
-            sampler=None if options.no_samples else _sample,
+            sampler=None if options.no_samples else sample.for_page,
             tell=lambda line: remark(line, flush=True),
         )
     )
     return 0
-
-
-def _sample(run: Path, *, max_tokens: int, temperature: float, seed: int) -> tuple[int, str]:
-    """As `scripting.sample`, which brings torch: a page of runs without checkpoints needs none."""
-    from ngptlab.scripting import sample
-
-    return sample(run, max_tokens=max_tokens, temperature=temperature, seed=seed)
 
 
 def _print_headline(page: Path) -> None:
@@ -379,6 +384,12 @@ def _recipes(options: argparse.Namespace) -> int:
     from ngptlab import recipes
 
     methods.print_claims(recipes.names(), recipes.claim)
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    named = [study.NAME for study in studies().values() if study.TAKES_RECIPE]
+    say(completion.script(options.shell, parser(), (*WITH_FIELDS, *FIELDS_ALONE, *named)), end="")
     return 0
 
 

@@ -23,9 +23,11 @@ class Console(RichConsole):
         soft_wrap: bool = False,
         file: TextIO | None = None,
         width: int | None = None,
+        quiet: bool = False,
     ) -> None:
         super().__init__(
             stderr=stderr,
+            quiet=quiet,
             soft_wrap=soft_wrap,
             file=file,
             width=width,

@@ -70,14 +70,16 @@ def check_regular(path: Path) -> None:
     _check_regular(path, path.stat())
 
 
-def read_bytes(path: Path, *, limit: int = RECORD_BYTES) -> bytes:
-    """The content of a regular file of at most `limit` bytes.
+def read_bytes(path: Path, *, limit: int = RECORD_BYTES, longest: int | None = None) -> bytes:
+    """The content of a regular file of at most `limit` bytes; of a file of lines `longest` is the limit for one of them.
 
     Raises:
         OSError: it can't be read, is no regular file, or is longer.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
+        if longest is not None and longest < size <= limit:
+            _check_lines(file, path, longest)
         # One byte more than it has, because as much memory is taken as is asked for; more only where it grew meanwhile, or
         # lies in /proc, whose files have size 0.
         content = file.read(size + 1) if size <= limit else b""
@@ -90,6 +92,17 @@ def read_bytes(path: Path, *, limit: int = RECORD_BYTES) -> bytes:
             errno.EFBIG, f"has {max(size, len(content))} bytes, at most {limit} are read", str(path)
         )
     return content
+
+
+def lines_of(content: bytes) -> Iterator[bytes]:
+    """Lines without their ends, one at a time, because a list of a million blank lines takes ten times their bytes.
+
+    What follows the last end of a line is none of them, because a kill may have torn it.
+    """
+    start = 0
+    while end := content.find(b"\n", start) + 1:
+        yield content[start : end - 1]
+        start = end
 
 
 def read_text(path: Path, *, limit: int = RECORD_BYTES) -> str:
@@ -338,6 +351,19 @@ def fsync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _check_lines(file: BinaryIO, path: Path, longest: int) -> None:
+    """Look for a line that is too long before the file is held in memory: a file without room on the disk may be one."""
+    size = 0
+    while piece := file.read(PIECE_BYTES):
+        first = piece.find(b"\n")
+        size += len(piece) if first < 0 else first
+        if size > longest:
+            raise OSError(errno.EFBIG, f"has a line of more than {longest} bytes", str(path))
+        if first >= 0:
+            size = len(piece) - piece.rfind(b"\n") - 1
+    file.seek(0)
 
 
 def _open_own(path: Path, flags: int) -> int:

@@ -38,6 +38,7 @@ from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import StepBatches, Trainer
+from ngptlab.train.twice import check_recomputes
 from ngptlab.train.unwritten import Unwritten
 from ngptlab.whole import check_finished
 from ngptlab.world.processes import open_world
@@ -70,6 +71,8 @@ def _train(config: RunConfig, path: Path, reporter: Reporter, profile_steps: int
     if world.ask(lambda: _is_done(config, path, reporter, profile_steps)):
         return _open_run(config, path, world)
     check_memory(of_one_process(config, world), runs=_on_one_memory(config, world))
+    if config.device.recompute == "on":
+        check_recomputes(methods.load(config.method, config.seams.lenders), config.arm)
     # Device, data and model come first, so that a wrong setting leaves no directory behind.
     setting = open_setting(config, world)
     batches, model = open_batches(config, setting.corpus, world), initial_model(config)
@@ -235,6 +238,10 @@ def conclude(trainer: Trainer, setting: Setting) -> None:
     _evaluate_length(config, run, model, setting, trainer.reporter)
     windows = config.train.steps * config.train.batch_size
     warning = setting.world.ask(lambda: _warning(run, config))
+    if skipped := trainer.skipped:
+        trainer.reporter.note(
+            f"warning: {skipped} of {config.train.steps} batches made no update (skipped.jsonl)"
+        )
     if warning:
         trainer.reporter.note(f"warning: {warning}")
     run.finish(
@@ -245,6 +252,7 @@ def conclude(trainer: Trainer, setting: Setting) -> None:
         flops_per_token=trainer.token_flops,
         epochs=windows / trainer.batches.num_windows,
         **setting.world.ask(lambda: results(run)),
+        **({"skipped": skipped} if skipped else {}),
         **({"warning": warning} if warning else {}),
     )
 

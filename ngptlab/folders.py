@@ -25,8 +25,25 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 YOUNG_SECONDS = 60.0
 
 
+def make(path: Path) -> None:
+    """Make a folder, and those above it that are missing; their names are on the disk when this returns.
+
+    Raises:
+        OSError: one can't be made, or something else has its name.
+    """
+    missing = [path]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for folder in reversed(missing):
+        if not folder.exists():
+            folder.mkdir(exist_ok=True)
+            # What is put into it later would be lost with its name.
+            fsync_folder(folder.parent)
+    path.mkdir(exist_ok=True)  # raises where it is there and no folder
+
+
 def own(path: Path) -> Path:
-    """A folder inside the one that the user named, made where it is missing.
+    """A folder inside the one that the user named, made where it is missing. Its name is on the disk when this returns.
 
     Raises:
         OSError: it can't be made, or is a link or no folder.
@@ -34,6 +51,7 @@ def own(path: Path) -> Path:
     with naming(path):
         with contextlib.suppress(FileExistsError):
             path.mkdir()
+            fsync_folder(path.parent)
         refuse_link(path)
         if not path.is_dir():
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))

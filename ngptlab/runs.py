@@ -7,6 +7,8 @@
     timing.jsonl    one line a step, of this machine: {step, step_seconds, data_seconds, flops_per_second, mfu}
     evals.jsonl     {step, eval: "val", ...} and, after the last step, {step, eval: "length", ...}
     scales.jsonl    {step, scales: [...]} at each validation; not there for a method without scales
+    skipped.jsonl   {step, kind, why, sequences: [from, to]} for each batch that made no update; seldom there
+    non_finite/     what is kept to look at where a run ended at a loss or gradient that is not finite
     checkpoints/    step_000200/ ...
     evals/          val.json, ...: what `ngptlab eval` measured after training
     profile/        trace.json, top.txt, where asked for
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STREAMS = ("metrics", "timing", "evals", "scales")
+SKIPPED = "skipped"
+ALL_STREAMS = (*STREAMS, SKIPPED)
+"""The last is known to few runs, so that no digest of it is kept where it is not there."""
 LOCK = ".lock"
 STREAM_BYTES = 1 << 30
 """Limit for a stream, which is read as a whole. A step has some 130 bytes in `metrics.jsonl`."""
@@ -54,6 +59,7 @@ FIELDS: dict[str, Fields] = {
     "timing": {"step": int, "step_seconds": NUMBER},
     "evals": {"step": int, "eval": str},
     "scales": {"step": int, "scales": list},
+    SKIPPED: {"step": int, "kind": str, "why": str},
 }
 """What every line of a stream holds."""
 ANEW = "remove the run to train it anew"
@@ -173,7 +179,7 @@ class Run:
         path = Path(path)
         try:
             if not (path / "config.json").exists():
-                path.mkdir(parents=True, exist_ok=True)
+                folders.make(path)
                 there = [entry for entry in path.iterdir() if not disk.is_temporary(entry)]
                 if there and not (path / "config.json").exists():
                     raise ConfigError(
@@ -238,8 +244,13 @@ class Run:
     @property
     def trunk(self) -> str | None:
         """Name of the run that this one branched off; None where it did not."""
-        run = _read_json(self.path / "fork.json").get("run")
+        run = self.fork.get("run")
         return None if run is None else str(run)
+
+    @property
+    def fork(self) -> dict[str, Any]:
+        """Where it branched off another run; empty where it did not."""
+        return _read_json(self.path / "fork.json")
 
     @property
     def has_own_stages(self) -> bool:
@@ -247,23 +258,23 @@ class Run:
         return stages.has_own_stages(self.config)
 
     def path_of(self, stream: str) -> Path:
-        """The file of one of `STREAMS`."""
-        assert stream in STREAMS, stream
+        """The file of one of `ALL_STREAMS`."""
+        assert stream in ALL_STREAMS, stream
         return self.path / f"{stream}.jsonl"
 
     def content(self, stream: str) -> bytes:
-        """All bytes of one of `STREAMS`; none where the file is missing."""
+        """All bytes of one of `ALL_STREAMS`; none where the file is missing."""
         path = self.path_of(stream)
-        return disk.read_bytes(path, limit=STREAM_BYTES) if path.exists() else b""
+        return disk.read_bytes(path, limit=STREAM_BYTES, longest=disk.RECORD_BYTES) if path.exists() else b""
 
     def read(self, stream: str) -> list[dict[str, Any]]:
-        """All records of one of `STREAMS`; a last line torn by a kill is left out.
+        """All records of one of `ALL_STREAMS`; a last line torn by a kill is left out.
 
         Raises:
             CheckpointError: a line is no record of that stream.
         """
         records = []
-        for number, line in enumerate(self.content(stream).split(b"\n")[:-1], start=1):
+        for number, line in enumerate(disk.lines_of(self.content(stream)), start=1):
             try:
                 records.append(record_of(line, FIELDS[stream]))
             except ValueError as error:
@@ -309,11 +320,12 @@ class Run:
         written.add(text.encode("utf-8"))
 
     def digests(self) -> dict[str, dict[str, Any]]:
-        """Size and SHA-256 of every stream as it was written, {metrics: {bytes, sha256}, ...}.
+        """Size and SHA-256 of every stream as it was written, {metrics: {bytes, sha256}, ...}; of `SKIPPED` where it is there.
 
         They are kept while lines are appended, so they cost the same however long the run is.
         """
-        return {stream: self._written_to(stream).digest() for stream in STREAMS}
+        there = [stream for stream in ALL_STREAMS if stream in STREAMS or self.path_of(stream).exists()]
+        return {stream: self._written_to(stream).digest() for stream in there}
 
     def _written_to(self, stream: str) -> _Written:
         if stream not in self._written:
@@ -331,19 +343,20 @@ class Run:
         return folder / f"{name}.json"
 
     def sync(self) -> None:
-        """Bring what was appended to the disk, so that a power cut loses no line older than a checkpoint."""
-        for stream in STREAMS:
-            path = self.path / f"{stream}.jsonl"
+        """Bring what was appended, and the files' names, to the disk: a power cut then loses no line older than a checkpoint."""
+        for stream in ALL_STREAMS:
+            path = self.path_of(stream)
             if path.exists():
                 with disk.open_regular(path) as file:
                     disk.sync(file)
+        disk.fsync_folder(self.path)
 
     def rewind(self, sizes: Mapping[str, int]) -> None:
         """Forget what was recorded beyond these bytes of each stream, as a resumed run will record it again.
 
         Streams that are not named, or keep nothing, are removed: an uninterrupted run would not have them either.
         """
-        for stream in STREAMS:
+        for stream in ALL_STREAMS:
             path, size = self.path_of(stream), sizes.get(stream, 0)
             self._written.pop(stream, None)
             if not size:

@@ -84,6 +84,7 @@ def compare(
     seeds: int = 1,
     ledger: Ledger | Path | str | None = None,
     overrides: Given = None,
+    workers: int = 1,
     reporter: ReporterFactory | None = None,
     quiet: bool = False,
 ) -> Path:
@@ -94,7 +95,8 @@ def compare(
     Args:
         methods: names, or paths of files, the baseline first; none: the recipe's.
         overrides: as for `train`; they hold for all methods alike.
-        reporter: makes what is told of a run's progress, in place of the console; `quiet`: nobody is.
+        workers: runs trained at once, each in a process of its own; 0: what is faster.
+        reporter: makes what is told of a run's progress in this process, in place of the console; `quiet`: nobody is.
 
     Raises:
         LabError: wrong settings or data, or torchrun started several processes; finished runs stay and are not trained again.
@@ -109,8 +111,10 @@ def compare(
         seeds=seeds,
         ledger=Ledger(Path(ledger)) if isinstance(ledger, str | Path) else ledger,
         overrides=in_fields(flat(overrides)),
+        workers=workers,
         reporter=reporter or (_silent if quiet else console_reporter),
         sampler=sample,
+        quiet=quiet,
         tell=(lambda line: None) if quiet else remark,
     )
 

@@ -6,12 +6,12 @@ replaced, as a resumed run does it, is read anew; one that is missing has no lin
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ngptlab import disk
+from ngptlab.json_text import parse_json
 
 PIECE_BYTES = 1 << 20
 """Most that one call reads: a long file comes in several, and never stands in memory as a whole."""
@@ -76,7 +76,7 @@ class Tail:
 
 def _record(line: bytes) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_json(line)
+    except ValueError:
         return None
     return record if isinstance(record, dict) else None

@@ -11,6 +11,7 @@ import codecs
 import contextlib
 import io
 import os
+import re
 import sys
 import unicodedata
 import warnings
@@ -44,6 +45,23 @@ def printable(text: str, keep: str = "\t\n") -> str:
 def one_line(text: str) -> str:
     """`printable`, ends of lines escaped, too: a text of others can't pass for a line of ours."""
     return printable(text, keep="")
+
+
+FORMULA = re.compile(r"[=@\t\r]|[+-].*[(|!'\"]", re.DOTALL)
+"""Texts that a spreadsheet computes, or runs, where they stand in a cell. Signed numbers, and words after a sign, do no harm."""
+QUOTE = "'"
+
+
+def cell(text: str) -> str:
+    """`printable`, for a cell of a CSV file: a quote before what a spreadsheet would take for a formula."""
+    text = printable(text)
+    return f"{QUOTE}{text}" if FORMULA.match(text.removeprefix(QUOTE)) else text
+
+
+def text_of_cell(text: str) -> str:
+    """What `cell` was given, if that was printable."""
+    quoted = text.startswith(QUOTE) and FORMULA.match(text[1:].removeprefix(QUOTE))
+    return text[1:] if quoted else text
 
 
 _silent = False

@@ -8,17 +8,19 @@ none, so they are held against their config alone: steps without a gap, validati
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ngptlab import disk
 from ngptlab.config import RunConfig
 from ngptlab.config.due import validation_due
 from ngptlab.errors import CheckpointError
-from ngptlab.runs import ANEW, FIELDS, NUMBER, STREAMS, Run, check_fields, ending_of, record_of
+from ngptlab.runs import ALL_STREAMS, ANEW, FIELDS, NUMBER, SKIPPED, Run, check_fields, ending_of, record_of
 
 VALIDATION = {"loss_nats": NUMBER, "stderr_nats": NUMBER, "bits_per_byte": NUMBER}
 """What a validation in `evals.jsonl` holds besides."""
+
+NOTHING = {"bytes": 0, "sha256": hashlib.sha256().hexdigest()}
 
 Lines = list[tuple[dict[str, Any], int]]
 """Records, each with the number of bytes up to its end."""
@@ -34,22 +36,26 @@ def sizes_up_to(run: Run, step: int, digests: object, *, scales: bool | None) ->
     Raises:
         CheckpointError: records up to `step` are missing or changed. The message says where, and leaves what to do to the caller.
     """
-    kept = {stream: _content(run, stream) for stream in STREAMS}
+    kept = {stream: _content(run, stream) for stream in ALL_STREAMS}
     if digests is not None:
-        sizes = {stream: _digest(run, digests, stream)[0] for stream in STREAMS}
+        sizes = {stream: _digest(run, digests, stream)[0] for stream in ALL_STREAMS}
         kept = {stream: content[: sizes[stream]] for stream, content in kept.items()}
-    lines = {stream: _lines(run, stream, kept[stream]) for stream in STREAMS}
+    lines = {stream: _lines(run, stream, kept[stream]) for stream in ALL_STREAMS}
     if digests is None:
         lines = {stream: _until(step, held) for stream, held in lines.items()}
+    else:  # first, because the steps of other streams are held against it
+        _hold_against(run, digests, SKIPPED, kept[SKIPPED])
     _check(run, lines, step, timed=True, scales=scales)
     if digests is not None:
-        for stream in STREAMS:
+        for stream in ALL_STREAMS:
             _hold_against(run, digests, stream, kept[stream])
     return {stream: held[-1][1] if held else 0 for stream, held in lines.items()}
 
 
-def check_finished(run: Run) -> None:
-    """Hold a run that says it is done against what it says of itself. Nothing is asked of any other run.
+def check_finished(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """Hold a run that says it is done against what it says of itself, and return its records by stream, which were read for that.
+
+    Nothing is asked of any other run, and nothing is returned.
 
     Raises:
         CheckpointError: its settings or records are not those that it was trained with, or are incomplete; in a line that
@@ -57,10 +63,10 @@ def check_finished(run: Run) -> None:
     """
     summary = run.summary
     if not ending_of(summary).done:
-        return
+        return {}
     try:
         _check_config(run, summary["config_hash"] if "config_hash" in summary else _hash_of_checkpoint(run))
-        _check_records(run, summary)
+        return _check_records(run, summary)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; restore it, or {ANEW}") from None
 
@@ -70,7 +76,7 @@ def glance(run: Run, summary: Mapping[str, Any]) -> str:
     try:
         _check_config(run, summary.get("config_hash"))
         if (digests := summary.get("streams")) is not None:
-            for stream in STREAMS:
+            for stream in ALL_STREAMS:
                 path = run.path_of(stream)
                 _hold_size(run, digests, stream, path.stat().st_size if path.exists() else 0)
     except (CheckpointError, OSError) as error:
@@ -87,12 +93,15 @@ def _check_config(run: Run, trained_with: object) -> None:
         )
 
 
-def _check_records(run: Run, summary: Mapping[str, Any]) -> None:
-    kept = {stream: _content(run, stream) for stream in STREAMS}
+def _check_records(run: Run, summary: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    kept = {stream: _content(run, stream) for stream in ALL_STREAMS}
     for stream, content in kept.items():
         if content and not content.endswith(b"\n"):
             raise _damaged(run, f"{stream}.jsonl", "its last line is cut off")
     lines = {stream: _lines(run, stream, content) for stream, content in kept.items()}
+    digests = summary.get("streams")
+    if digests is not None:  # first, because the steps of other streams are held against it
+        _hold_against(run, digests, SKIPPED, kept[SKIPPED])
     # Weights from elsewhere may come without the records of their training.
     if "imported_from" not in summary:
         last = run.config.train.steps
@@ -102,9 +111,14 @@ def _check_records(run: Run, summary: Mapping[str, Any]) -> None:
             raise _damaged(run, "env.json", "no data_digest")
         # A report says so where times are missing; only a digest can tell that they were there.
         _check(run, lines, last, timed=False, scales=None)
-    if (digests := summary.get("streams")) is not None:
+    if digests is not None:
         for stream, content in kept.items():
             _hold_against(run, digests, stream, content)
+    return _records(lines)
+
+
+def _records(lines: Mapping[str, Lines]) -> dict[str, list[dict[str, Any]]]:
+    return {stream: [record for record, _ in held] for stream, held in lines.items()}
 
 
 def _content(run: Run, stream: str) -> bytes:
@@ -118,7 +132,7 @@ def _lines(run: Run, stream: str, content: bytes) -> Lines:
     """Whole lines; without a newline the last one is left out, as a kill may tear it."""
     lines: Lines = []
     end = 0
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+    for number, line in enumerate(disk.lines_of(content), start=1):
         end += len(line) + 1
         try:
             lines.append((record_of(line, FIELDS[stream]), end))
@@ -134,8 +148,11 @@ def _until(step: int, lines: Lines) -> Lines:
 
 
 def _check(run: Run, lines: Mapping[str, Lines], last: int, *, timed: bool, scales: bool | None) -> None:
-    records = {stream: [record for record, _ in held] for stream, held in lines.items()}
-    _check_steps(run, "metrics", records["metrics"], last)
+    records = _records(lines)
+    _check_skipped(run, records[SKIPPED], last)
+    # A spike was measured, what is not finite has no number, and of what was left out otherwise none is kept.
+    unmeasured = {record["step"] for record in records[SKIPPED] if record["kind"] != "spike"}
+    _check_steps(run, "metrics", records["metrics"], last, unmeasured)
     if timed:
         _check_steps(run, "timing", records["timing"], last)
     measured = _check_validations(run, records["evals"], last)
@@ -143,21 +160,37 @@ def _check(run: Run, lines: Mapping[str, Lines], last: int, *, timed: bool, scal
         _check_scales(run, [record["step"] for record in records["scales"]], measured)
 
 
-def _check_steps(run: Run, stream: str, records: Sequence[Mapping[str, Any]], last: int) -> None:
-    """Steps 1 to `last`, each once and in order."""
+def _check_steps(
+    run: Run, stream: str, records: Sequence[Mapping[str, Any]], last: int, without: Collection[int] = ()
+) -> None:
+    """Steps 1 to `last` but those `without` a record, each once and in order."""
     name, tokens_before = f"{stream}.jsonl", run.config.train.tokens_before
+    steps = (step for step in range(1, last + 1) if step not in without)
     for number, record in enumerate(records, start=1):
-        if record["step"] != number:
-            raise _damaged(run, name, f"step {record['step']} where {number} belongs", line=number)
-        if record.get("tokens", tokens_before(number)) != tokens_before(number):
+        step = next(steps, None)
+        if step is None or record["step"] != step:
+            belongs = "the records end" if step is None else f"{step} belongs"
+            raise _damaged(run, name, f"step {record['step']} where {belongs}", line=number)
+        if record.get("tokens", tokens_before(step)) != tokens_before(step):
             raise _damaged(
                 run,
                 name,
-                f"{record['tokens']} tokens where the config says {tokens_before(number)}",
+                f"{record['tokens']} tokens where the config says {tokens_before(step)}",
                 line=number,
             )
-    if len(records) != last:
-        raise _damaged(run, name, f"it ends after {len(records)} steps, not {last}")
+    if (missing := next(steps, None)) is not None:
+        raise _damaged(run, name, f"it ends after {missing - 1} steps, not {last}")
+
+
+def _check_skipped(run: Run, records: Sequence[Mapping[str, Any]], last: int) -> None:
+    """Steps in order, each once."""
+    before = 0
+    for number, record in enumerate(records, start=1):
+        if not before < record["step"] <= last:
+            raise _damaged(
+                run, f"{SKIPPED}.jsonl", f"step {record['step']} after {before} of {last}", line=number
+            )
+        before = record["step"]
 
 
 def _check_validations(run: Run, records: Sequence[Mapping[str, Any]], last: int) -> list[int]:
@@ -177,7 +210,8 @@ def _check_validations(run: Run, records: Sequence[Mapping[str, Any]], last: int
         except ValueError as error:
             raise _damaged(run, name, f"{error}", line=number) from None
         measured.append(step)
-    due = [step for step in range(last + 1) if validation_due(_without_marks(run.config), step)]
+    config = _without_marks(run.config)
+    due = [step for step in range(last + 1) if validation_due(config, step)]
     if missing := sorted(set(due) - set(measured)):
         raise _damaged(run, name, f"no validation of step {missing[0]}")
     if sum(record["eval"] == "length" for record in records) > 1:
@@ -203,7 +237,7 @@ def _without_marks(config: RunConfig) -> RunConfig:
 
 def _digest(run: Run, digests: object, stream: str) -> tuple[int, str]:
     """Bytes and SHA-256 of a stream among `digests`."""
-    facts = digests.get(stream) if isinstance(digests, dict) else None
+    facts = digests.get(stream, NOTHING if stream == SKIPPED else None) if isinstance(digests, dict) else None
     size, sha256 = (facts.get("bytes"), facts.get("sha256")) if isinstance(facts, dict) else (None, None)
     if not isinstance(size, int) or isinstance(size, bool) or size < 0 or not isinstance(sha256, str):
         raise CheckpointError(f"{run.path}: damaged (no digest of {stream}.jsonl among those kept)")

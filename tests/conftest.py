@@ -18,6 +18,7 @@ from ngptlab.experiment import train
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.local import Local, prepare
 from ngptlab.jobs.outcome import outcome as outcome_of
+from no_network import nothing_leaves, wall  # noqa: F401  fixtures
 from tiny import tiny_config, write_texts
 
 

@@ -54,7 +54,8 @@ STUDYING = BASE | {"runs", "whole", "learned", "flops", "stats", "draw"}
 
 # A unit is a folder or a module right under ngptlab/. What it may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
-    ROOT: set(),
+    ROOT: {"threads"},
+    "threads": set(),
     "errors": set(),
     "json_text": set(),
     "disk": {"json_text"},
@@ -71,7 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     "runs": BASE | {"method_files", "frames", "draw"},
     "whole": BASE | {"runs"},
     "ledger": BASE | {"runs", "whole", "optim", "method_files"},
-    "tail": {"disk"},
+    "tail": {"json_text", "disk"},
     "tracking": BASE | {"runs", "tail"},
     "flops": {"config"},
     "gpus": {"errors"},
@@ -102,7 +103,7 @@ ALLOWED: dict[str, set[str]] = {
     "trained": RUNNING | {"initial_model"},
     "export": RUNNING | {"initial_model", "trained"},
     "stack": RUNNING | {"experiment", "initial_model"},
-    "jobs": RUNNING | {"ledger", "experiment", "trained", "stats", "stack", "overrides", "recipes"},
+    "jobs": RUNNING | {"flops", "ledger", "experiment", "trained", "stats", "stack", "overrides", "recipes"},
     "scripting": RUNNING
     | {"compare", "experiment", "trained", "sampling", "jobs", "ledger", "options", "overrides", "recipes"},
     "compare": {"jobs", "ledger", "overrides", "recipes", "report"},
@@ -122,7 +123,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": STUDYING | {"studies", "claims"},
     "evidence": STUDYING | {"claims", "studies", "measure", "ledger", "report"},
     "watch": BASE | {"runs", "whole", "tail", "train"},
-    "plan": MODEL | {"device", "methods", "data", "flops", "gpus"},
+    "plan": MODEL | {"device", "methods", "data", "flops", "gpus", "train", "world"},
 }
 ALLOWED["verbs"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
@@ -151,6 +152,7 @@ NO_TORCH = {
     "whole",
     "ledger",
     "tail",
+    "threads",
     "tracking",
     "recipes",
     "data",
@@ -188,7 +190,7 @@ READS: dict[str, dict[str, str]] = {
     "output.py": {"os.open": "of /dev/null"},
     "data/text/formats.py": {"parquet.ParquetFile": "after check_regular"},
     "data/prepare/datatrove_steps.py": {
-        "np.load": "mapped, after check_regular",
+        "np.load": "mapped, of what open_regular opened",
         "np.memmap": "after check_regular",
         "self.job.open": "opens no file",
     },

@@ -55,6 +55,8 @@ SCIENCE: dict[str, Any] = {
     "train.context": 64,
     "train.compute_dtype": "float32",
     "train.weights_dtype": "bfloat16",
+    "train.non_finite": "skip",
+    "train.spikes": "skip",
     "eval.every": 51,
     "eval.val_tokens": 1000,
     "eval.windows": "spread",
@@ -65,12 +67,17 @@ ELSEWHERE: dict[str, Any] = {
     "checkpoint.every": 100,
     "checkpoint.keep": 3,
     "checkpoint.at": [7],
+    "checkpoint.keep_every": 400,
+    "checkpoint.keep_best": "on",
+    "checkpoint.damaged": "stop",
     "eval.at": [7],
     "device.kind": "cpu",
     "device.threads": 2,
     "device.micro_batch": 8,
     "device.compile": "off",
     "device.graphs": "off",
+    "device.recompute": "on",
+    "device.shard": "optimizer",
     "device.timeout": 30.0,
     "optim.search": "0123abcd",
     "track": "wandb",
@@ -87,6 +94,8 @@ LATER = {
     "data.end_of_text",
     "train.weights_dtype",
     "train.batch_stages",
+    "train.non_finite",
+    "train.spikes",
     "optim.init",
     "optim.alpha_init",
     "eval.windows",
@@ -147,6 +156,28 @@ def test_what_came_later_is_not_under_the_hash_at_its_default() -> None:
     assert changed("data.order", "sequential").science()["data"]["order"] == "sequential"
     assert changed("eval.windows", "first").hash == CONFIG.hash == FIRST
     assert changed("eval.windows", "spread").science()["eval"]["windows"] == "spread"
+
+
+def test_only_what_changes_the_course_of_a_run_is_under_the_hash() -> None:
+    """A warning is not. Where a run goes back to a checkpoint, when it saves is."""
+    assert changed("train.spikes", "off").hash == CONFIG.hash
+    back = changed("train.non_finite", "rewind")
+    assert len({CONFIG.hash, back.hash, changed("train.non_finite", "skip").hash}) == 3
+    fields = json.loads(dump(back))
+    for name, value, same in (
+        ("every", 100, False),
+        ("at", [7], False),
+        ("keep", 3, True),
+        ("damaged", "stop", True),
+    ):
+        other = parse({**fields, "checkpoint": {**fields["checkpoint"], name: value}}, origin="test")
+        assert (other.hash == back.hash) == same, name
+
+
+def test_what_can_not_be_kept_is_refused() -> None:
+    assert "multiple of checkpoint.every 200" in message({"checkpoint": {"keep_every": 300}})
+    text = message({"checkpoint": {"keep_best": "on", "every": 30}})
+    assert "checkpoint.keep_best" in text and "eval.every" in text
 
 
 def test_run_name_is_readable() -> None:

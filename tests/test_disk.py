@@ -129,3 +129,26 @@ def test_a_full_disk_is_told_with_path_and_bytes(tmp_path: Path) -> None:
     ):
         full.write(b"x")
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(tmp_path / "big")
+
+
+def test_a_line_without_end_is_refused_before_it_is_held(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    for content, fits in (
+        (b"ab\n" * 3_000_000, True),
+        (b"a" * 3_000_000 + b"\nb\n", False),
+        (b"\nb" + b"a" * 2_500_000, False),
+    ):
+        path.write_bytes(content)
+        if fits:
+            assert disk.read_bytes(path, longest=2 << 20) == content
+            continue
+        with pytest.raises(OSError, match="has a line of more than 2097152 bytes"):
+            disk.read_bytes(path, longest=2 << 20)
+    os.truncate(path, 1 << 30)
+    with pytest.raises(OSError, match="has a line of more than"):
+        disk.read_bytes(path, limit=1 << 30, longest=2 << 20)
+
+
+def test_lines_are_those_that_have_an_end() -> None:
+    for content in (b"", b"a", b"a\n", b"a\nb", b"\n\na\r\n", b"a\n\nb\n"):
+        assert list(disk.lines_of(content)) == content.split(b"\n")[:-1]

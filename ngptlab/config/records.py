@@ -215,7 +215,8 @@ class EvalConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """When weights are saved. Does not change numbers, so it is no part of the hash."""
+    """When weights are saved, and what is kept. Does not change numbers, so it is no part of the hash; with train.non_finite
+    rewind `every` and `at` do, and are."""
 
     every: int = Field(default=200, gt=0)
     """Steps between checkpoints; the last step is always saved."""
@@ -223,6 +224,21 @@ class CheckpointConfig(Section):
     """Newest checkpoints kept; two at least, so that a damaged one has a predecessor."""
     at: tuple[PositiveInt, ...] = ()
     """Further steps to save, and to keep: those from which other runs branch off."""
+    keep_every: int = Field(default=0, ge=0)
+    """Checkpoints of every so many steps are kept too, a multiple of `every`. 0: none."""
+    keep_best: Literal["off", "on"] = "off"
+    """on: the checkpoint with the lowest validation loss is kept too."""
+    damaged: Literal["fall_back", "stop"] = "fall_back"
+    """Where a run goes on from and the newest checkpoint is damaged: `fall_back` to the one before, or `stop`."""
+
+    @model_validator(mode="after")
+    def _check_kept(self) -> Self:
+        if self.keep_every % self.every:
+            raise ValueError(
+                f"checkpoint.keep_every {self.keep_every} is no multiple of checkpoint.every {self.every}, so there would be "
+                "nothing to keep; change one of them"
+            )
+        return self
 
 
 class DeviceConfig(Section):
@@ -238,8 +254,21 @@ class DeviceConfig(Section):
     """torch.compile. auto: on with CUDA, off on CPU (cold compilation costs more than a small run)."""
     graphs: Literal["auto", "off"] = "auto"
     """CUDA graphs. auto: compiled for CUDA, a run's forward and backward, or a stack's whole update, are one graph. off: none."""
+    recompute: Literal["off", "on"] = "off"
+    """on: blocks run once more in the backward instead of keeping activations for it. Less memory, a third more operations."""
+    shard: Literal["off", "optimizer"] = "off"
+    """optimizer: each weight's update, and what the optimizer keeps for it, are in one process of a run alone (torchrun)."""
     timeout: float = Field(default=600.0, gt=0, le=86_400)
     """Seconds that a process waits for another one of the same run (torchrun). The longest wait is for a checkpoint."""
+
+    @field_validator("shard", mode="before")
+    @classmethod
+    def _only_the_optimizer(cls, value: Any) -> Any:
+        if value in ("on", "parameters", "full"):
+            raise ValueError(
+                f"device.shard {value}: weights are whole in every process; give optimizer, which divides its state"
+            )
+        return value
 
 
 class RunConfig(Section):
@@ -281,6 +310,11 @@ class RunConfig(Section):
         for name, steps in (("eval.at", self.eval.at), ("checkpoint.at", self.checkpoint.at)):
             if late := [step for step in steps if step > self.train.steps]:
                 raise ValueError(f"{name} {late[0]} is beyond train.steps {self.train.steps}; leave it out")
+        if self.checkpoint.keep_best == "on" and self.checkpoint.every % self.eval.every:
+            raise ValueError(
+                f"checkpoint.keep_best: checkpoints every {self.checkpoint.every} steps are not all measured, with a validation "
+                f"every {self.eval.every} (eval.every); make the first a multiple of the second"
+            )
         return self
 
     @property
@@ -301,7 +335,8 @@ class RunConfig(Section):
     def science(self) -> dict[str, Any]:
         """The fields under the hash, as plain JSON values: all but `checkpoint`, `device`, `eval.at`, `optim.search` and `track`.
 
-        A field that was added later stays out at its default, so that earlier hashes stay valid.
+        A field that was added later stays out at its default, so that earlier hashes stay valid. Where a run may go back to a
+        checkpoint, the steps at which it saves decide its numbers, so they are there.
         """
         fields = self.model_dump(mode="json", exclude={"checkpoint", "device", "track"})
         fields["method"] = method_name.identity(self.method)
@@ -325,6 +360,12 @@ class RunConfig(Section):
             del fields["train"]["weights_dtype"]
         if not self.train.batch_stages:
             del fields["train"]["batch_stages"]
+        if self.train.non_finite == "stop":
+            del fields["train"]["non_finite"]
+        if self.train.non_finite == "rewind":
+            fields["checkpoint"] = self.checkpoint.model_dump(mode="json", include={"every", "at"})
+        if self.train.spikes != "skip":  # a warning changes nothing
+            del fields["train"]["spikes"]
         if self.data.order == "shuffled":
             del fields["data"]["order"]
         if not self.data.end_of_text:

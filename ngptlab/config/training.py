@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, Literal, Self
 
@@ -29,6 +30,12 @@ class TrainConfig(Section):
     """Dtype of activations and matrix products. auto: bfloat16 on CUDA, float32 on CPU."""
     weights_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision that the blocks' matrices keep between steps. bfloat16: as the official code of arXiv:2410.01131 stores them."""
+    non_finite: Literal["stop", "skip", "rewind"] = "stop"
+    """At a loss or gradient that is not finite: `stop`. `skip`: make no update with that batch. `rewind`: go back to the newest
+    checkpoint that was due, and skip all batches from there to that one."""
+    spikes: Literal["warn", "skip", "off"] = "warn"
+    """`warn`: at a loss 6 standard deviations above the last 128 steps. `skip`: make no update at such a loss or gradient norm.
+    `off`: neither."""
 
     @property
     def step_tokens(self) -> int:
@@ -43,11 +50,7 @@ class TrainConfig(Section):
     @property
     def stages(self) -> tuple[tuple[int, int], ...]:
         """Steps and sequences of each stage. What a division of the steps leaves over has batch_size, before it is exceeded."""
-        shares = self.batch_stages or (1.0,)
-        each, over = divmod(self.steps, len(shares))
-        found = [(each, round(share * self.batch_size)) for share in shares]
-        after = next((at for at, share in enumerate(shares) if share > 1), len(shares))
-        return (*found[:after], (over, self.batch_size), *found[after:])
+        return _stages(self.steps, self.batch_size, self.batch_stages or (1.0,))
 
     def sequences_before(self, step: int) -> int:
         """Sequences met before update number `step`, from 0 on; before `steps`, all of the run's."""
@@ -93,6 +96,14 @@ class TrainConfig(Section):
                     "change one of them"
                 )
         return self
+
+
+@functools.lru_cache(maxsize=256)  # asked for at every line of every run
+def _stages(steps: int, batch_size: int, shares: tuple[float, ...]) -> tuple[tuple[int, int], ...]:
+    each, over = divmod(steps, len(shares))
+    found = [(each, round(share * batch_size)) for share in shares]
+    after = next((at for at, share in enumerate(shares) if share > 1), len(shares))
+    return (*found[:after], (over, batch_size), *found[after:])
 
 
 def _is_one(share: str) -> bool:

@@ -64,11 +64,19 @@ class Batches:
         `rows` selects a part of the same batch: a micro-batch, or the rows of one machine.
         """
         assert step >= 0, step
+        return _cut(self._stream, self.windows(step, rows).tolist(), self._context)
+
+    def windows(self, step: int, rows: slice = slice(None)) -> U64:
+        """Numbers of the windows that a step reads, [B]; window w begins with token w * T of the stream."""
         samples = self._samples(step, rows)
         epochs, positions = np.divmod(samples, np.uint64(self.num_windows))
         if self._shuffled:
             positions = permute(positions, epochs, size=self.num_windows, seed=self._seed)
-        return _cut(self._stream, positions.tolist(), self._context)
+        return positions
+
+    def whole(self, step: int) -> tuple[I64, I64]:
+        """All rows of a step, whatever this process reads of them; [B, T] each."""
+        return self.at(step)
 
     def _samples(self, step: int, rows: slice) -> U64:
         if self._before is None:
@@ -91,6 +99,14 @@ class OwnRows:
         """Inputs and targets of this process's rows, as `rows` cuts a batch of so many; [rows, T] each."""
         return self._whole.at(step, self._rows(self._whole.size(step)))
 
+    def windows(self, step: int) -> U64:
+        """As `Batches`, of all rows."""
+        return self._whole.windows(step)
+
+    def whole(self, step: int) -> tuple[I64, I64]:
+        """As `Batches`."""
+        return self._whole.at(step)
+
 
 class CutBatches:
     """The same batches with each sequence cut into pieces of `length(step)` tokens, which must divide the context."""
@@ -105,7 +121,17 @@ class CutBatches:
         Raises:
             ConfigError: the length that the method gives does not divide the context.
         """
-        inputs_BT, targets_BT = self._whole.at(step)
+        return self._cut(step, *self._whole.at(step))
+
+    def windows(self, step: int) -> U64:
+        """As `Batches`; each is cut into pieces."""
+        return self._whole.windows(step)
+
+    def whole(self, step: int) -> tuple[I64, I64]:
+        """As `Batches`, in pieces."""
+        return self._cut(step, *self._whole.whole(step))
+
+    def _cut(self, step: int, inputs_BT: I64, targets_BT: I64) -> tuple[I64, I64]:
         length, context = self._length(step), inputs_BT.shape[1]
         if not isinstance(length, int) or length < 1 or context % length:
             raise ConfigError(

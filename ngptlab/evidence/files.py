@@ -18,6 +18,7 @@ from ngptlab.discover import modules
 from ngptlab.errors import DataError, LabError
 from ngptlab.evidence import comparison, step_times
 from ngptlab.json_text import parse_json
+from ngptlab.terminal import text_of_cell
 
 READABLE = (".json", ".csv")
 
@@ -78,7 +79,11 @@ def load(path: Path) -> Any:
         ) from None
     try:
         return [
-            {key: value for key, value in row.items() if value not in ("", None)}
+            {
+                key: text_of_cell(value) if isinstance(value, str) else value
+                for key, value in row.items()
+                if value not in ("", None)
+            }
             for row in csv.DictReader(text.splitlines(), strict=True)
         ]
     except csv.Error as error:

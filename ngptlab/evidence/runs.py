@@ -30,7 +30,8 @@ def read_runs(places: Mapping[Path, str]) -> Evidence:
         ConfigError: a run isn't finished.
         DataError: a run is damaged.
     """
-    evidence, records = read_evals(places), _load(places)
+    records = _load(places)
+    evidence = _evals(places, records)
     origins = {id(run): name for run, name in zip(records, places.values(), strict=True)}
     for key, arms in _grouped(records).items():
         doubted = _doubts(arms)
@@ -162,8 +163,16 @@ def _savings(ours: list[RunRecord], theirs: list[RunRecord], origin: str) -> Ite
 
 
 def read_evals(places: Mapping[Path, str]) -> Evidence:
-    """Evidence from measurements of trained models, at the end of training and by `ngptlab eval`."""
-    evidence, records = Evidence(), _load(places)
+    """Evidence from measurements of trained models, at the end of training and by `ngptlab eval`.
+
+    Raises:
+        ConfigError, DataError: as `read_runs`.
+    """
+    return _evals(places, _load(places))
+
+
+def _evals(places: Mapping[Path, str], records: Sequence[RunRecord]) -> Evidence:
+    evidence = Evidence()
     doubted = {key: _doubts(arms) for key, arms in _grouped(records).items()}
     for (path, origin), run in zip(places.items(), records, strict=True):
         key = _key(run)

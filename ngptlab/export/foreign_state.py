@@ -39,7 +39,15 @@ def read_file(source: Path, *, may_unpickle: bool) -> dict[Any, Any]:
         try:
             return dict(load_file(source))
         # safetensors raises these for a damaged file, torch for a dtype that it lacks.
-        except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
+        except (
+            OSError,
+            SafetensorError,
+            RuntimeError,
+            MemoryError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise CheckpointError(
                 f"{source}: can't be read ({shown(' '.join(str(error).split()))})"
             ) from None

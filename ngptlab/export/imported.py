@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor
 
 from ngptlab import config as configs
 from ngptlab import disk
 from ngptlab.config import RunConfig
+from ngptlab.data.shards.format import file_sha256
 from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.export.config_file import check_config_file
 from ngptlab.export.imported_tokenizer import moved_tokenizer
@@ -25,10 +24,7 @@ from ngptlab.initial_model import initial_model
 from ngptlab.method_files.copies import read_copies
 from ngptlab.nn.decoder import Decoder
 from ngptlab.runs import Run
-from ngptlab.train.checkpoint import load_weights, save_checkpoint
-
-WEIGHTS_BYTES = 1 << 38
-"""Most bytes of a file of weights: 69 billion parameters in float32."""
+from ngptlab.train.checkpoint import load_tensors, load_weights, save_checkpoint
 
 
 def import_export(
@@ -95,13 +91,12 @@ def import_export(
 
 def _read(path: Path, sha256: str) -> dict[str, Tensor]:
     try:
-        content = disk.read_bytes(path, limit=WEIGHTS_BYTES)
-        if hashlib.sha256(content).hexdigest() != sha256:
+        if file_sha256(path) != sha256:
             raise CheckpointError(
                 f"{path}: not the weights that were exported (its sha256 is not that in {FILE}); trained on, they are no "
                 "longer that run's"
             )
-        return load(content)
+        return load_tensors(path)
     except CheckpointError:
         raise
     # safetensors raises these for a damaged file, torch for wrong shapes and unknown dtypes.

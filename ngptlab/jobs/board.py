@@ -21,6 +21,8 @@ from ngptlab.train.progress import clock
 REFRESH_SECONDS = 0.5
 PLAIN_SECONDS = 30.0
 """Seconds between two lines of progress where there is no terminal."""
+FEW = 4
+"""Most running cells that are told of a line each where there is no terminal."""
 HEADINGS = ("cell", "state", "step", "loss", "ETA")
 GAP = 2
 ROWS_AROUND = 10
@@ -78,7 +80,20 @@ class Board:
         if self._live:
             self._live.update(self._table(text), refresh=True)
         else:
-            self.console.print(text, markup=False, soft_wrap=True)
+            for line in (text, *self._under_way()):
+                self.console.print(line, markup=False, soft_wrap=True)
+
+    def _under_way(self) -> list[str]:
+        """A line for each running cell, where they are few."""
+        running = [key for key, name in self._state.items() if name == "running"]
+        if len(running) > FEW:
+            return []
+        found = {self._cells[key].title: self._progress[key] for key in running}
+        return [
+            f"  {title}: step {p.step}/{p.steps}, training loss {p.loss_nats:.3f}"
+            for title, p in found.items()
+            if p.loss_nats is not None
+        ]
 
     def _counts(self, workers: int) -> str:
         counts = Counter(self._state.values())

@@ -22,11 +22,12 @@ from pathlib import Path
 from ngptlab import config as configs
 from ngptlab import disk
 from ngptlab.config import RunConfig
+from ngptlab.console import Console
 from ngptlab.data.corpus import open_data
 from ngptlab.device import on_cuda
 from ngptlab.disk import create, locked, write_text
 from ngptlab.errors import ConfigError
-from ngptlab.folders import own, refuse_link
+from ngptlab.folders import make, own, refuse_link
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.executor import Executor, Gate
@@ -128,7 +129,7 @@ def studying(
     """
     if ledger is None:
         executor.prepare(cells, out)  # before the folder is made, so that wrong data leave none behind
-    out.mkdir(parents=True, exist_ok=True)
+    make(out)
     places = {run_of(out, cell): cell.config for cell in cells if not cell.refusal}
     trunks = kept_for or {}
 
@@ -164,6 +165,8 @@ class Local:
     """Most cells of one shape that are trained as one program; 1: none; None: as many as pays."""
     gate: Gate | None = None
     """Asked before each start. From its first no on nothing is started; what is under way ends, and the rest stays untrained."""
+    quiet: bool = False
+    """Whether nothing is shown."""
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -179,7 +182,7 @@ class Local:
             return {}
         # On a GPU one cell at a time, because only the user knows whether two fit into its memory.
         workers = self.workers or (1 if on_cuda(cells[0].config.device) else cores())
-        with Board(cells) as board:
+        with Board(cells, Console(quiet=True) if self.quiet else None) as board:
             waiting = _stacked(_unfinished(cells, out, board), out, board, self.stack, workers)
             return _train(cells, waiting, out, workers, board, request, self.gate)
 

@@ -16,7 +16,7 @@ from ngptlab.device import on_cuda
 from ngptlab.errors import ConfigError
 from ngptlab.jobs.cell import Cell
 from ngptlab.stack.probe import refusal
-from ngptlab.stack.stackable import stack_key
+from ngptlab.stack.stackable import stack_key, why_not
 from ngptlab.train.checkpoint import list_checkpoints, step_of
 
 Cells = tuple[Cell, ...]
@@ -64,8 +64,9 @@ def stacks(
         config = group[0].config
         most = min(size(config, choice), -(-len(group) // workers))
         if most > 1 and config.arm not in refused:
-            stages = "a stack has batches of one size" if config.train.batch_stages else ""
-            refused[config.arm] = stages or refusal(methods.load(config.method, config.seams.lenders))
+            refused[config.arm] = why_not(config) or refusal(
+                methods.load(config.method, config.seams.lenders)
+            )
             if refused[config.arm]:
                 note(f"{config.arm}: its runs are trained one by one; {refused[config.arm]}")
         found += _split(group, 1 if refused.get(config.arm) else most)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ngptlab import disk
+from ngptlab import disk, folders
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DataError, LabError
 from ngptlab.json_text import parse_json
@@ -140,7 +140,7 @@ class Ledger:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         folder = self.path.parent if self.path.suffix == SUFFIX else self.path
-        folder.mkdir(parents=True, exist_ok=True)
+        folders.make(folder)
         with disk.locked(folder / LOCK, wait=True):
             yield
 
@@ -156,7 +156,7 @@ class Ledger:
 
     def _replace(self, entry: Entry) -> None:
         for file in self.files:
-            lines = _lines(file)
+            lines = list(_lines(file))
             own = [_entry(line, str(file)).key == entry.key for line in lines]
             if any(own):
                 new = _line(entry.record).encode()
@@ -183,15 +183,17 @@ def _with_later_evaluations(before: Entry, after: Entry) -> Entry | None:
 
 def _content(file: Path) -> bytes:
     try:
-        return disk.read_bytes(file, limit=FILE_BYTES)
+        return disk.read_bytes(file, limit=FILE_BYTES, longest=disk.RECORD_BYTES)
     except OSError as error:
         raise DataError(f"{file}: can't be read ({error.strerror})") from None
 
 
-def _lines(file: Path) -> list[bytes]:
+def _lines(file: Path) -> Iterator[bytes]:
     """The lines of a file. A last line without a line end counts only if it is a whole record, because a kill may cut it."""
-    *lines, end = _content(file).split(b"\n")
-    return [*lines, end] if _is_whole(end) else lines
+    content = _content(file)
+    yield from disk.lines_of(content)
+    if _is_whole(end := content[content.rfind(b"\n") + 1 :]):
+        yield end
 
 
 def _is_whole(line: bytes) -> bool:

@@ -4,12 +4,13 @@
     metrics      {steps, loss_nats: [...], grad_norm: [...], lr: "schedule" or [...]}, a value a step
     step_seconds [...], to four digits
     evals        the lines of evals.jsonl
+    skipped      the lines of skipped.jsonl, where there is one
     measured     {name: ...}, what `ngptlab eval` measured later
     methods      {name: text}, the files of methods from outside of this package
 
-`metrics.jsonl` and `evals.jsonl` are restored byte for byte, and digests in `summary` prove it. Losses are float32, so nine
-digits write them exactly; the learning rate follows from the schedule. Left out are the time of loading data, the scales of
-each validation (their means are in `measured` where they were evaluated), and checkpoints.
+`metrics.jsonl`, `evals.jsonl` and `skipped.jsonl` are restored byte for byte, and digests in `summary` prove it. Losses are
+float32, so nine digits write them exactly; the learning rate follows from the schedule. Left out are the time of loading data,
+the scales of each validation (their means are in `measured` where they were evaluated), and checkpoints.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from ngptlab.folders import filling
 from ngptlab.method_files import copies
 from ngptlab.method_files.sources import names_in
 from ngptlab.optim.schedule import lr_factor
-from ngptlab.runs import FIELDS, NUMBER, Run, check_fields
+from ngptlab.runs import FIELDS, NUMBER, SKIPPED, Run, check_fields
 from ngptlab.whole import check_finished
 
 VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,200}")
 """Names of files and folders that are allowed in a stranger's record."""
-EXACT = ("metrics", "evals")
+EXACT = ("metrics", "evals", SKIPPED)
 """Streams that are restored byte for byte."""
 COLUMNS = ("loss_nats", "grad_norm")
 KIND: dict[str, type] = {
@@ -66,18 +67,18 @@ def record_of(run: Run) -> Record:
     if not run.ending.over:
         raise DataError(f"{run.path}: not finished; train it to its end, or leave it out")
     summary = {**run.summary, "streams": _digests(run)}
-    fork = run.path / "fork.json"
     return {
         "ledger": VERSION,
         "hash": run.config.hash,
         "config": run.config.model_dump(mode="json"),
         "env": run.env,
         "summary": summary,
-        **({"fork": disk.read_json(fork)} if fork.exists() else {}),
+        **({"fork": run.fork} if run.fork else {}),
         **({"methods": texts} if (texts := copies.texts_in(run.config)) else {}),
         "metrics": _packed(run),
         "step_seconds": [float(f"{row['step_seconds']:.4g}") for row in run.read("timing")],
         "evals": run.read("evals"),
+        **({SKIPPED: lines} if (lines := run.read(SKIPPED)) else {}),
         "measured": {path.stem: _measured(path) for path in sorted((run.path / "evals").glob("*.json"))},
     }
 
@@ -115,6 +116,9 @@ def unpacked(packed: Mapping[str, Any], config: RunConfig) -> list[dict[str, Any
     if "lines" in packed:
         return list(packed["lines"])
     steps = packed["steps"]
+    # First, because a config may say any number of steps, and a learning rate is made for each.
+    if any(len(packed[name]) != steps for name in COLUMNS):
+        raise DataError(f"metrics: columns of another length than {steps} steps")
     lr = _scheduled(config, steps) if packed["lr"] == "schedule" else packed["lr"]
     if lr is None:
         raise DataError("metrics: learning rates by a schedule that the config does not say")
@@ -122,8 +126,8 @@ def unpacked(packed: Mapping[str, Any], config: RunConfig) -> list[dict[str, Any
         "lr": lr,
         **{name: [wide(value) for value in packed[name]] for name in COLUMNS},
     }
-    if any(len(values) != steps for values in columns.values()):
-        raise DataError(f"metrics: columns of another length than {steps} steps")
+    if len(columns["lr"]) != steps:
+        raise DataError(f"metrics: {len(columns['lr'])} learning rates of {steps} steps")
     return [
         {
             "step": step,
@@ -149,7 +153,8 @@ def short(value: float) -> float:
         return value
     for digits in range(6, 10):
         shorter = float(f"{value:.{digits}g}")
-        if _float32(shorter) == value:
+        # 999999995904.0 has fewer digits as 1e12, and is written as 1000000000000.0.
+        if _float32(shorter) == value and len(repr(shorter)) <= len(repr(value)):
             return shorter
     return value
 
@@ -189,11 +194,13 @@ def config_of(record: Record, origin: str) -> RunConfig:
         for name, text in record.get("methods", {}).items():
             if name not in names_in(config) or name_of(stem(name), text.encode()) != name:
                 raise ValueError(f"method {name[:80]!r} is not what the config names")
-        for line in record["evals"]:
-            check_fields(dict(line), FIELDS["evals"])
+        exact = {name: list(record[name]) for name in ("evals", SKIPPED) if name in record}
+        for name, lines in exact.items():
+            for line in lines:
+                check_fields(dict(line), FIELDS[name])
         for seconds in record["step_seconds"]:
             check_fields({"step_seconds": seconds}, {"step_seconds": NUMBER})
-        for name, lines in (("metrics", unpacked(record["metrics"], config)), ("evals", record["evals"])):
+        for name, lines in {"metrics": unpacked(record["metrics"], config), **exact}.items():
             if hashlib.sha256(_text(lines).encode()).hexdigest() != _sha256(record, name):
                 raise ValueError(f"{name} are not what the run wrote")
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
@@ -225,6 +232,8 @@ def restore(record: Record, path: Path, origin: str) -> Run:
         seconds = enumerate(record["step_seconds"], start=1)
         run.replace("timing", [{"step": step, "step_seconds": value} for step, value in seconds])
         run.replace("evals", record["evals"])
+        if SKIPPED in record:
+            run.replace(SKIPPED, record[SKIPPED])
         for name, measured in record["measured"].items():
             run.keep_eval(name, measured)
         summary = {**record["summary"], "streams": run.digests(), "from_ledger": True}

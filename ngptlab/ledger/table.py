@@ -11,6 +11,7 @@ from typing import Any
 from ngptlab.config import RunConfig, flatten
 from ngptlab.ledger.book import Entry
 from ngptlab.runs import ending_of
+from ngptlab.terminal import cell
 
 SHOWN = ("hash", "recipe", "arm", "seed", "steps", "lr", "loss_nats", "stderr_nats", "status", "settings")
 """Columns that a terminal has room for."""
@@ -73,7 +74,10 @@ def as_csv(table: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(table[0]) if table else SHOWN, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table)
+    writer.writerows(
+        {name: cell(value) if isinstance(value, str) else value for name, value in line.items()}
+        for line in table
+    )
     return text.getvalue()
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ngptlab.report.schema import MethodNumbers
-from ngptlab.stats.doubts import Arms, Doubt, learned_nothing, provenance, settings, tuning
+from ngptlab.stats.doubts import Arms, Doubt, learned_nothing, left_out, provenance, settings, tuning
 
 
 def doubts(arms: Arms, methods: dict[str, MethodNumbers]) -> list[Doubt]:
     """Every doubt about this comparison, the gravest first."""
-    about_runs = [*learned_nothing(arms), *settings(arms), *tuning(arms)]
+    about_runs = [*learned_nothing(arms), *settings(arms), *tuning(arms), *left_out(arms)]
     return [*about_runs, *_seeds(arms, methods), *provenance(arms), *_length(arms, methods)]
 
 

@@ -24,12 +24,25 @@ def stack_key(config: RunConfig) -> str:
     return dump(config.model_copy(update=changes))
 
 
+def why_not(config: RunConfig) -> str:
+    """What a run with these settings needs that no stack does, in words; empty where there is nothing."""
+    if config.train.batch_stages:
+        return "a stack has batches of one size (train.batch_stages)"
+    if config.device.recompute == "on":
+        return "a stack keeps its activations (device.recompute on)"
+    for name, value, without in (
+        ("train.non_finite", config.train.non_finite, ("stop",)),
+        ("train.spikes", config.train.spikes, ("warn", "off")),
+    ):
+        if value not in without:
+            return f"a stack makes all updates at once, before their numbers are read ({name} {value})"
+    return ""
+
+
 def check_stackable(configs: list[RunConfig]) -> None:
     """Raises ConfigError where runs can't be one stack."""
-    if configs[0].train.batch_stages:
-        raise ConfigError(
-            "stack: train.batch_stages makes batches of several sizes; train the runs one by one"
-        )
+    if why := why_not(configs[0]):
+        raise ConfigError(f"stack: {why}; train the runs one by one")
     if len({stack_key(config) for config in configs}) > 1:
         names = ", ".join(config.run_name for config in configs)
         raise ConfigError(

@@ -74,7 +74,7 @@ class StackTrainer:
 
         def record(trainer: Trainer) -> None:
             row = rows[trainer]
-            line = trainer.record(step, losses[row], norms[row])
+            line = trainer.record(step, losses[row], norms[row], updated=True)
             timing = trainer.time(step, step_seconds=seconds, data_seconds=data_seconds * share)
             trainer.record_step(line, timing)
 

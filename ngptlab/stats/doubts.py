@@ -30,6 +30,7 @@ Kind = Literal[
     "grids",
     "data",
     "recording",
+    "skipped",
     "carried over",
     "schedule",
     "seeds",
@@ -198,6 +199,20 @@ def no_better(run: RunRecord) -> str:
     """Why a run learned nothing; '' where it did."""
     val = [(row.step, row.loss_nats, row.stderr_nats) for row in run.val]
     return nothing_learned(val, run.config.model.vocab_size)
+
+
+def left_out(arms: Arms) -> list[Doubt]:
+    """Doubts about runs that made no update with some of their batches, so that they learned from fewer than others."""
+    return [
+        Doubt(
+            kind="skipped",
+            arms=(arm,),
+            text=f"{run.name}: {run.skipped} of {run.config.train.steps} batches made no update (skipped.jsonl says which).",
+        )
+        for arm, runs in arms.items()
+        for run in runs
+        if run.skipped
+    ]
 
 
 def provenance(arms: Arms) -> list[Doubt]:

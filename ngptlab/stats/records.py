@@ -15,7 +15,7 @@ from ngptlab.config import Frozen, RunConfig, explain
 from ngptlab.config.method_name import arm
 from ngptlab.errors import CheckpointError, ConfigError, DataError
 from ngptlab.flops import token_flops
-from ngptlab.runs import Ending, Run, ending_of
+from ngptlab.runs import SKIPPED, Ending, Run, ending_of
 from ngptlab.stats import series
 from ngptlab.stats.search import Search, find
 from ngptlab.terminal import printable
@@ -122,6 +122,8 @@ class RunRecord:
     """Whether runs of another version of its method's file are beside it, so that the file's stem is ambiguous."""
     own_stages: bool = False
     """Whether its stages of the batch are those of its method, as far as the method's file can be read."""
+    skipped: int = 0
+    """Batches that made no update (docs/policies.md)."""
     search: Search | None = None
     """The search that its config links; None where it links none, or where the search is not found."""
 
@@ -168,15 +170,16 @@ def steady_seconds(runs: Sequence[RunRecord]) -> list[float]:
 def _load(path: Path) -> RunRecord:
     run = Run(path)
     try:
-        check_finished(run)
+        records = check_finished(run)
         summary, env, trunk = run.summary, run.env, run.trunk
-        train, timing, evals = run.read("metrics"), run.read("timing"), run.read("evals")
+        skipped = records.get(SKIPPED, [])
     except CheckpointError as error:
         raise DataError(str(error)) from None
     except OSError as error:
         raise _damaged(path, f"unreadable record: {error}") from None
     if not (ending := ending_of(summary)).done:
         raise _unfinished(path, ending, run.config.train.steps)
+    evals = records["evals"]
     val = _rows(path, ValRow, [e for e in evals if e.get("eval") == "val"])
     length = _rows(path, LengthRow, [e for e in evals if e.get("eval") == "length"])
     if not val or val[-1].step != run.config.train.steps:
@@ -206,10 +209,11 @@ def _load(path: Path) -> RunRecord:
         trunk=None if trunk is None else printable(trunk),
         own_stages=run.has_own_stages,
         search=find(run.config, study=path.resolve().parent.parent),
+        skipped=len(skipped),
         length=length[-1] if length else None,
         parts=parts[-1] if parts else None,
-        train=_rows(path, TrainRow, train),
-        timing=_rows(path, TimingRow, timing),
+        train=_rows(path, TrainRow, records["metrics"]),
+        timing=_rows(path, TimingRow, records["timing"]),
     )
 
 

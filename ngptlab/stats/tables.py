@@ -11,7 +11,7 @@ from typing import Any
 
 from ngptlab.disk import write_json, write_text
 from ngptlab.errors import ConfigError
-from ngptlab.terminal import printable
+from ngptlab.terminal import cell
 
 Row = dict[str, Any]
 
@@ -33,12 +33,15 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def as_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV with printable texts. Keys without a column are left out; None or a missing key is an empty cell."""
+    """Rows as CSV whose texts steer no terminal and no spreadsheet.
+
+    Keys without a column are left out; None or a missing key is an empty cell.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
+    writer.writerow({column: cell(column) for column in columns})
     writer.writerows(
-        {key: printable(cell) if isinstance(cell, str) else cell for key, cell in row.items()} for row in rows
+        {key: cell(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
     )
     return text.getvalue()
 

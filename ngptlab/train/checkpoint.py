@@ -2,9 +2,10 @@
 
     checkpoints/step_000200/model.safetensors      weights by name
                             optimizer.safetensors  'name:key' -> tensor, AdamW's moments
-                            manifest.json          {format, step, config_hash, files: {name: {bytes, sha256}}, streams}
+                            manifest.json          {format, step, config_hash, files: {name: {bytes, sha256}}, streams, sha256}
 
-`streams` says the same of each stream of the run up to that step, so that a resumed run knows its records again.
+`streams` says the same of each stream of the run up to that step, so that a resumed run knows its records again. `sha256` is
+of the manifest's other fields; manifests of before have none.
 
 Order of a save: files, fsync each, manifest, fsync, fsync of the folder, rename, fsync of the parent. A kill at any point
 leaves the old checkpoints whole. safetensors has no checksum of its own, hence the manifest's.
@@ -27,13 +28,15 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ngptlab import disk
-from ngptlab.disk import create, naming, open_regular, replacing, sync
+from ngptlab.disk import create, fsync_folder, naming, open_regular, replacing, sync
 from ngptlab.errors import CheckpointError
 from ngptlab.folders import filling, own, remove
 
 FORMAT = 1
 PREFIX = "step_"
 STEP = re.compile(rf"{PREFIX}\d+", re.ASCII)
+SHOWN = 2_000
+"""Characters of what does not fit that a message repeats. A stranger's file may have a hundred thousand names."""
 FILES = ("model.safetensors", "optimizer.safetensors")
 
 
@@ -45,17 +48,17 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     keep: int,
-    forever: Collection[int] = (),
+    lasting: Callable[[Collection[int]], Collection[int]] = lambda steps: (),
     streams: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write the checkpoint of `step` and remove all but the newest `keep` and those of the steps in `forever`.
+    """Write the checkpoint of `step` and remove all but the newest `keep` and those that `lasting` chooses among all steps.
 
     `streams` is what the run has recorded so far, as `Run.digests` gives it; None where it has recorded nothing.
 
     Raises:
         CheckpointError: it can't be written (disk full, permissions); earlier checkpoints are untouched.
     """
-    target = folder / f"{PREFIX}{step:06d}"
+    target = checkpoint_path(folder, step)
     try:
         with filling(own(folder) / target.name) as temporary:
             files = {}
@@ -78,11 +81,33 @@ def save_checkpoint(
     # Later ones are damaged: they were passed over on resume, and must not count among those kept.
     published = list_checkpoints(folder)
     newest = published.index(target) + 1
-    passed = [path for path in published[: max(0, newest - keep)] if step_of(path) not in forever]
+    stay = lasting([step_of(path) for path in published[:newest]])
+    passed = [path for path in published[: max(0, newest - keep)] if step_of(path) not in stay]
     for old in passed + published[newest:]:
         with contextlib.suppress(OSError):
             remove(old)
     return target
+
+
+def remove_later(folder: Path, step: int) -> None:
+    """Remove the checkpoints beyond a step to which a run goes back.
+
+    Raises:
+        CheckpointError: one can't be removed.
+    """
+    for path in list_checkpoints(folder):
+        if step_of(path) > step:
+            try:
+                remove(path)
+            except OSError as error:
+                raise CheckpointError(
+                    f"{path}: can't be removed ({error.strerror}); mend that, then run again"
+                ) from None
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is published."""
+    return folder / f"{PREFIX}{step:06d}"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -104,13 +129,16 @@ def resume(
     optimizer: torch.optim.Optimizer,
     warn: Callable[[str], None],
     check_records: Callable[[dict[str, Any]], object] = lambda manifest: None,
+    take_state: Callable[[dict[str, Tensor]], None] | None = None,
+    falls_back: bool = True,
 ) -> int:
     """Load the newest sound checkpoint into model and optimizer; returns its step, 0 where there is none.
 
     A damaged checkpoint is named through `warn`, and the one before it is taken. The same happens where `check_records`
-    refuses a manifest with a CheckpointError, because the run's records up to there are not sound.
+    refuses a manifest with a CheckpointError, because the run's records up to there are not sound. `take_state` gets what
+    `optimizer_tensors` gave, in place of the optimizer.
     Raises:
-        CheckpointError: there are checkpoints and none of them is sound.
+        CheckpointError: there are checkpoints and none of them is sound; or the newest isn't, and nobody `falls_back`.
     """
     checkpoints, newest_fault = list_checkpoints(folder), ""
     for path in reversed(checkpoints):
@@ -120,6 +148,10 @@ def resume(
                 check_records(manifest)
         except CheckpointError as error:
             newest_fault = newest_fault or str(error)
+            if not falls_back:
+                raise CheckpointError(
+                    f"{error}; give --checkpoint.damaged fall_back to go on from the one before, or restore it"
+                ) from None
             warn(f"{path.name} is passed over ({error}); falling back to the one before")
             continue
         if manifest["config_hash"] != config_hash:
@@ -127,7 +159,8 @@ def resume(
                 f"{path}: belongs to run {manifest['config_hash']}, not {config_hash}; give another --out"
             )
         load_weights(model, files["model.safetensors"])
-        load_optimizer(model, optimizer, files["optimizer.safetensors"])
+        state = files["optimizer.safetensors"]
+        take_state(state) if take_state else load_optimizer(model, optimizer, state)
         return int(manifest["step"])
     if checkpoints:
         raise CheckpointError(
@@ -144,6 +177,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
     """
     try:
         manifest = disk.read_json(path / "manifest.json")
+        if manifest.get("sha256", own := _digest(manifest)) != own:
+            raise CheckpointError(f"{path}: damaged (its manifest does not match its own sha256)")
         if manifest["format"] != FORMAT:
             raise CheckpointError(f"{path}: format {manifest['format']}, this version reads {FORMAT}")
         if path.name != f"{PREFIX}{manifest['step']:06d}":
@@ -154,7 +189,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
             with disk.open_regular(path / name) as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != facts["sha256"]:
                     raise CheckpointError(f"{path}: damaged ({name} does not match its sha256)")
-        return manifest, {name: _load(path / name) for name in manifest["files"]}
+        return manifest, {name: load_tensors(path / name) for name in manifest["files"]}
     # RuntimeError and MemoryError are torch's, of a stranger's shapes and dtypes.
     except (
         *(OSError, ValueError, KeyError, TypeError, AttributeError),
@@ -165,7 +200,13 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
         raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {error})") from None
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file of safetensors, which is mapped: what is not there takes no memory.
+
+    Raises:
+        OSError: it can't be read, or is no regular file.
+        SafetensorError, RuntimeError, KeyError, TypeError, ValueError, MemoryError: it is damaged.
+    """
     with disk.open_regular(path) as file:
         # safetensors takes paths in UTF-8 only. A file's descriptor gives such a path, whatever its folder is called.
         return load_file(path if disk.is_utf8(str(path)) else f"/dev/fd/{file.fileno()}")
@@ -180,9 +221,16 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
+        why = " ".join(str(error).split())
         raise CheckpointError(
-            f"the checkpoint does not fit the model ({' '.join(str(error).split())})"
+            f"the checkpoint does not fit the model ({why[:SHOWN]}{'...' if len(why) > SHOWN else ''})"
         ) from None
+
+
+def size_in_bytes(model: nn.Module, state_values: int) -> int:
+    """Bytes of a checkpoint's tensors, with so many values of the optimizer, taken to be as wide as the weights."""
+    widest = max(parameter.element_size() for parameter in model.parameters())
+    return sum(parameter.nbytes for parameter in model.parameters()) + state_values * widest
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
@@ -236,6 +284,7 @@ def copy_checkpoint(
     _write_manifest(
         target, step=manifest["step"], config_hash=config_hash, files=manifest["files"], streams=streams
     )
+    fsync_folder(target)
 
 
 def _write_manifest(
@@ -244,7 +293,14 @@ def _write_manifest(
     manifest: dict[str, Any] = {"format": FORMAT, "step": step, "config_hash": config_hash, "files": files}
     if streams is not None:
         manifest["streams"] = dict(streams)
+    manifest["sha256"] = _digest(manifest)
     _write(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest's fields, however they are laid out; its own digest is left out."""
+    fields = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _write(path: Path, content: bytes) -> None:

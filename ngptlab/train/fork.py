@@ -18,7 +18,7 @@ from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.folders import filling
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.param.rules import Rules, rules
-from ngptlab.runs import STREAMS, Run
+from ngptlab.runs import ALL_STREAMS, Run
 from ngptlab.train.average import EVAL
 from ngptlab.train.checkpoint import copy_checkpoint, list_checkpoints, read_checkpoint, step_of
 from ngptlab.whole import sizes_up_to
@@ -101,7 +101,7 @@ def _make(run: Run, checkpoint: Path, manifest: dict[str, Any], config: RunConfi
     step = step_of(checkpoint)
     with filling(path) as temporary:
         made = Run.open(temporary, config)
-        for stream in STREAMS:
+        for stream in ALL_STREAMS:
             records = [r for r in run.read(stream) if r["step"] <= step and _belongs(config, stream, r)]
             if records:
                 made.replace(stream, records)

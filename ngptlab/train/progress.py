@@ -19,6 +19,9 @@ AROUND_FACTS = 20
 WAITING_SHARE = 0.01
 """Share of the time spent waiting for data above which it is told."""
 
+STARVED = 0.7
+"""Cores below which it is told that other programs take them, because even one thread has 1 where nothing disturbs it."""
+
 
 def clock(seconds: float) -> str:
     """75 -> '1:15', 3700 -> '1:01:40'."""
@@ -28,7 +31,7 @@ def clock(seconds: float) -> str:
 
 
 def pace(speed: Speed) -> str:
-    """Tokens a second, then MFU or else operations a second, then the wait for data where it is worth a word.
+    """Tokens a second, then MFU or else operations a second, then a wait for data or for cores where it is worth a word.
 
     The MFU of several devices is that of each, because all wait for each other.
     """
@@ -43,6 +46,8 @@ def pace(speed: Speed) -> str:
         words.append(f"{speed.flops_per_second / 1e12:,.1f} TFLOP/s")
     if speed.data_share > WAITING_SHARE:
         words.append(f"waiting for data {speed.data_share:.0%}")
+    elif speed.cores is not None and speed.cores < STARVED:
+        words.append(f"has {speed.cores:.1f} of a core, other programs the rest")
     return "  ".join(words)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -22,23 +23,35 @@ class Speed:
     """Share of the time spent waiting for data."""
     devices: int = 1
     """How many of them work together; the numbers are those of all."""
+    cores: float | None = None
+    """Cores that this process had, on average; None on a GPU. One thread that nothing disturbs has 1."""
 
 
 class Meter:
     """Turns the seconds of steps into speeds. The peak is that of one device. Steps may have batches of several sizes."""
 
     def __init__(
-        self, *, sequence_tokens: int, sequence_flops: int, peak_flops: float | None, devices: int = 1
+        self,
+        *,
+        sequence_tokens: int,
+        sequence_flops: int,
+        peak_flops: float | None,
+        devices: int = 1,
+        on_cpu: bool = False,
     ) -> None:
         self.sequence_tokens, self.sequence_flops, self.devices = sequence_tokens, sequence_flops, devices
         self.peak_flops = None if peak_flops is None else peak_flops * devices
         self._recent: deque[tuple[int, float, float]] = deque(maxlen=RECENT_STEPS)
+        self._on_cpu = on_cpu
+        self._clocks: deque[tuple[float, float]] = deque(maxlen=RECENT_STEPS)
+        """After each step, the seconds of a clock on the wall and those that cores have spent on this process."""
 
     def record(
         self, step: int, *, sequences: int, step_seconds: float, data_seconds: float
     ) -> dict[str, Any]:
         """Take in a finished step of so many sequences; returns its line of `timing.jsonl`."""
         self._recent.append((sequences, step_seconds, data_seconds))
+        self._clocks.append((time.perf_counter(), time.process_time()))
         flops_per_second = sequences * self.sequence_flops / step_seconds
         line = {
             "step": step,
@@ -62,4 +75,9 @@ class Meter:
             mfu=None if self.peak_flops is None else flops_per_second / self.peak_flops,
             data_share=sum(data for *_, data in self._recent) / seconds,
             devices=self.devices,
+            cores=self._cores() if self._on_cpu else None,
         )
+
+    def _cores(self) -> float | None:
+        (start, worked), (end, in_all) = self._clocks[0], self._clocks[-1]
+        return (in_all - worked) / (end - start) if end > start else None

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,22 +16,22 @@ from torch import Tensor
 from ngptlab.config import RunConfig
 from ngptlab.config.due import checkpoint_due, validation_due
 from ngptlab.device import Device, Fetched
-from ngptlab.errors import DivergedError
 from ngptlab.nn.cost import mean_token_flops
 from ngptlab.nn.decoder import Decoder
 from ngptlab.optim.groups import make_optimizer
 from ngptlab.optim.pace import pace, set_pace
 from ngptlab.optim.table import text
 from ngptlab.param.rules import rules
-from ngptlab.runs import Run
+from ngptlab.runs import SKIPPED, Run
 from ngptlab.train.average import EVAL, Average
-from ngptlab.train.checkpoint import resume, save_checkpoint
+from ngptlab.train.non_finite import diverged, keep_state
+from ngptlab.train.policies import Policies, Verdict, place, recorded
 from ngptlab.train.program import program
 from ngptlab.train.progress import Reporter
-from ngptlab.train.replicas import checksums, share_state
+from ngptlab.train.saves import Saves
 from ngptlab.train.speed import Meter
 from ngptlab.train.stop import Stopped, StopRequest
-from ngptlab.whole import sizes_up_to
+from ngptlab.train.updates import updates
 from ngptlab.world.world import ALONE, World
 
 TokenArray = NDArray[np.int64]
@@ -44,6 +43,12 @@ class StepBatches(Protocol):
     num_windows: int
 
     def at(self, step: int) -> tuple[TokenArray, TokenArray]: ...
+
+    def whole(self, step: int) -> tuple[TokenArray, TokenArray]:
+        """All rows of the batch, of which `at` may give some."""
+
+    def windows(self, step: int) -> NDArray[np.uint64]:
+        """Numbers of the windows of the batch in the order of its rows."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +86,29 @@ class Trainer:
     def __post_init__(self) -> None:
         self.model.to(self.device.place)
         self.model.compute_dtype = self.device.compute_dtype
+        self.model.recompute = self.config.device.recompute == "on"
         train = self.config.train
         self._rules = rules(self.config.param, self.config.model, tokens=train.tokens)
         self.optimizer = make_optimizer(self.model, self.config.optim, self._rules)
         parts, dims = self.model.parts, self.config.model
         self._schedule, stays = parts.schedule.build(dims), parts.average.build(dims)
-        self._average = Average(self.model, self.optimizer, stays) if stays else None
+        self._updates = updates(self.config.device, self.model, self.optimizer, self.world)
+        share = self._updates.share_weights
+        self._average = Average(self.model, self.optimizer, stays, share) if stays else None
         self._program = program(self.model, self.device)
-        self.runs_ahead = self.device.runs_ahead
+        self._policies = Policies(self.config)
+        self._knows_before = self._policies.decide_before or not self.device.runs_ahead
+        self.runs_ahead = not self._knows_before
+        self._saves = Saves(
+            self.config,
+            self.run,
+            self.model,
+            self.optimizer,
+            self._updates,
+            has_scales=lambda: bool(self.scales()),
+            tell=self.reporter.note,
+            world=self.world,
+        )
         self._finished_at = 0.0
         self._told: list[float] = []
         self.token_flops = mean_token_flops(self.config.model, self.model.parts, train)
@@ -97,6 +117,7 @@ class Trainer:
             sequence_flops=train.context * self.token_flops,
             peak_flops=self.device.peak_flops,
             devices=self.world.size,
+            on_cpu=self.device.place.type == "cpu",
         )
 
     def fit(self) -> None:
@@ -119,8 +140,11 @@ class Trainer:
         if self.config.param.rules != "sp":
             table = text(self.model, self.config.optim, self._rules)
             self.reporter.note(f"{self.config.param.text}\n{table}")
-        saved = self._resume()
-        self._check_alike(saved)
+        saved = self._saves.resume()
+        if saved:
+            self._recall()
+        self._saves.check_alike(saved)
+        self._saves.check_room(saved)
         if saved == 0:
             self._evaluate(0)
         return saved
@@ -147,6 +171,11 @@ class Trainer:
         self._program.gradients.release()  # what comes after training has the memory to itself
 
     @property
+    def skipped(self) -> int:
+        """Batches so far that made no update."""
+        return len(self._policies.skipped)
+
+    @property
     def _stop(self) -> int | None:
         """The signal that asks for a stop. Several processes hear of one with the numbers of an update, at the same step."""
         return self.world.agreed_stop(self._told, self.request.signal_number)
@@ -154,16 +183,18 @@ class Trainer:
     def _due(self, done: int) -> bool:
         return validation_due(self.config, done) or checkpoint_due(self.config, done)
 
-    def record_step(self, record: dict[str, Any], timing: dict[str, Any]) -> None:
-        """Write down a finished step, and measure the model where that is due.
+    def record_step(self, record: dict[str, Any] | None, timing: dict[str, Any]) -> None:
+        """Write down a finished step, its numbers where it has some, and measure the model where that is due.
 
         Raises:
             DivergedError: the validation loss is not finite.
         """
-        done = record["step"]
-        self.run.append("metrics", record)
+        done = timing["step"]
+        if record:
+            self.run.append("metrics", record)
         self.run.append("timing", timing)
-        self._report(done, record)
+        if record:
+            self._report(done, record)
         if validation_due(self.config, done):
             self._evaluate(done)
 
@@ -174,7 +205,7 @@ class Trainer:
             Stopped, DivergedError, CheckpointError: as `fit`.
         """
         if self.saves_after(done, stop):
-            self._save(done)
+            self._saves.save(done)
         if stop is not None and done < self.config.train.steps:
             raise Stopped(stop, done)
 
@@ -190,34 +221,94 @@ class Trainer:
         loss = self._accumulate(inputs_BT, targets_BT)
         told = self.world.sum_gradients(self.model.parameters(), loss, self.request.signal_number)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
-        self.optimizer.step()
-        self._program.after_step()
-        if self._average:
-            self._average.add(step + 1)
+        numbers = self.device.fetch(torch.cat((told, norm.to(told.dtype).unsqueeze(0))))
+        if not self._knows_before or self._verdict(step, numbers).act == "update":
+            self._updates.step()
+            self._program.after_step()
+            if self._average:
+                self._average.add(step + 1)
         self.optimizer.zero_grad(set_to_none=True)
-        return Queued(
-            step, start, data_seconds, self.device.fetch(torch.cat((told, norm.to(told.dtype).unsqueeze(0))))
-        )
+        return Queued(step, start, data_seconds, numbers)
+
+    def _verdict(self, step: int, numbers: Fetched) -> Verdict:
+        loss_nats, *_, grad_norm = numbers.wait()
+        return self._policies.verdict(step, loss_nats, grad_norm)
 
     def _finish(self, queued: Queued) -> None:
         *self._told, grad_norm = queued.numbers.wait()
-        loss_nats = self._told[0]
+        loss_nats, step = self._told[0], queued.step
         now = time.perf_counter()
         seconds = now - max(queued.start, self._finished_at)
         self._finished_at = now
-        record = self.record(queued.step, loss_nats, grad_norm)
-        timing = self.time(queued.step, step_seconds=seconds, data_seconds=queued.data_seconds)
+        verdict = self._policies.verdict(step, loss_nats, grad_norm)
+        timing = self.time(step, step_seconds=seconds, data_seconds=queued.data_seconds)
+        if verdict.act == "rewind":
+            self._go_back(step)
+        if verdict.act in ("rewind", "skip"):
+            self._record_skipped(self._policies.line(step, verdict))
+        has_numbers = verdict.act in ("update", "stop") or verdict.kind == "spike"
+        updated = not self._knows_before
+        record = self.record(step, loss_nats, grad_norm, updated=updated) if has_numbers else None
         self.record_step(record, timing)
 
-    def record(self, step: int, loss_nats: float, grad_norm: float) -> dict[str, Any]:
+    def _go_back(self, step: int) -> None:
+        """Take up the checkpoint before update number `step` again; the batches between them make no update."""
+        back_to = self._policies.back_to(step)
+        left_out = self._policies.lines_since(back_to, step)
+        self._saves.go_back(back_to)
+        self._recall()
+        for line in left_out:
+            self._record_skipped(line)
+            if validation_due(self.config, line["step"]):
+                self._evaluate(line["step"])
+
+    def _recall(self) -> None:
+        """Have the policies know what is recorded, which the first process alone can read."""
+        numbers = self.world.ask(lambda: recorded(self.run.read("metrics")))
+        self._policies.recall(numbers, self.world.ask(lambda: self.run.read(SKIPPED)))
+
+    def _record_skipped(self, line: dict[str, Any]) -> None:
+        self.run.append(SKIPPED, line)
+        self._policies.skipped.append(line)
+        if line["kind"] != "rewound":
+            where = f"; goes back to step {line['back_to']}" if "back_to" in line else ""
+            self.reporter.note(f"step {line['step']} makes no update: {line['why']}{where}")
+
+    def _keep_state(self, step: int, why: str, *, updated: bool) -> None:
+        """Leave the batch of update number `step` to look at, with the weights that met it where they are still there."""
+        inputs_BT, targets_BT = self.batches.whole(step)
+        facts = {
+            "step": step + 1,
+            "why": why,
+            "place": place(self.config, step),
+            "windows": self.batches.windows(step).tolist(),
+            "weights": "after the update, so not kept" if updated else "before the update",
+        }
+        weights = {} if updated else dict(self.model.named_parameters())
+        try:
+            keep_state(self.run.path, facts, {"inputs": inputs_BT, "targets": targets_BT}, weights)
+        except OSError as error:
+            self.reporter.note(f"what led to it can't be kept: {error}")
+
+    def record(
+        self, step: int, loss_nats: float, grad_norm: float, *, updated: bool = True
+    ) -> dict[str, Any]:
         """The line of `metrics.jsonl` for update number `step`.
+
+        Args:
+            updated: whether the update is made already, so that the weights before it are gone.
 
         Raises:
             DivergedError: the loss or the norm is not finite; what this update makes of the model must not be kept.
         """
         done = step + 1
         if not np.isfinite(loss_nats) or not np.isfinite(grad_norm):
-            raise self._diverged(f"step {done}: loss {loss_nats}, gradient norm {grad_norm}")
+            why = self._policies.verdict(step, loss_nats, grad_norm).why
+            self.world.once(lambda: self._keep_state(step, why, updated=updated))
+            raise diverged(f"step {done}: {why}, at {place(self.config, step)}", self.config)
+        if why := self._policies.warning(loss_nats):
+            self.reporter.note(f"warning: step {done}: {why}; {place(self.config, step)}")
+        self._policies.measured(loss_nats, grad_norm)
         return {
             "step": done,
             "tokens": self.config.train.tokens_before(done),
@@ -244,36 +335,12 @@ class Trainer:
             total += self._program.gradients(inputs, targets, share)
         return total
 
-    def _resume(self) -> int:
-        step = self.world.ask(self._resume_here)
-        if step:
-            share_state(self.world, self.model, self.optimizer)
-        return step
-
-    def _resume_here(self) -> int:
-        kept: dict[str, int] = {}
-
-        def check_records(manifest: dict[str, Any]) -> None:
-            step, streams = manifest["step"], manifest.get("streams")
-            kept.update(sizes_up_to(self.run, step, streams, scales=bool(self.scales())))
-
-        step = resume(
-            self._folder,
-            config_hash=self.config.hash,
-            model=self.model,
-            optimizer=self.optimizer,
-            warn=self.reporter.note,
-            check_records=check_records,
-        )
-        self.run.rewind(kept)
-        if step:
-            self.reporter.note(f"goes on after step {step}")
-        return step
-
     def _evaluate(self, step: int) -> None:
         result = self.evaluate()
         if not np.isfinite(result["loss_nats"]):
-            raise self._diverged(f"step {step}: validation loss {result['loss_nats']}", step)
+            raise diverged(
+                f"step {step}: validation loss {result['loss_nats']}", self.config, at_start=step == 0
+            )
         self.run.append("evals", {"step": step, **result})
         if scales := self.scales():
             self.run.append("scales", {"step": step, "scales": scales})
@@ -289,42 +356,6 @@ class Trainer:
             result = self.evaluate()
         self.run.append("evals", {"step": step, **result, "eval": EVAL})
         self.reporter.note(f"step {step}  the mean of the weights {result['loss_nats']:.4f} nats")
-
-    def _save(self, step: int) -> None:
-        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
-            raise self._diverged(f"step {step}: weights are not finite")
-        self._check_alike(step)
-        self.world.once(lambda: self._write(step))
-
-    def _check_alike(self, step: int) -> None:
-        """Find out whether the processes still have one model. Each has made the same updates, on hardware that may differ."""
-        if self.world.size > 1:
-            self.world.check_alike(f"step {step}", checksums(self.model))
-
-    def _write(self, step: int) -> None:
-        self.run.sync()
-        checkpoint = self.config.checkpoint
-        save_checkpoint(
-            self._folder,
-            step=step,
-            config_hash=self.config.hash,
-            model=self.model,
-            optimizer=self.optimizer,
-            keep=checkpoint.keep,
-            forever=checkpoint.at,
-            streams=self.run.digests(),
-        )
-
-    def _diverged(self, what: str, step: int = 1) -> DivergedError:
-        if step == 0:  # no rate has moved anything yet
-            return DivergedError(
-                f"{what}; the method gives that at its initial weights: look for a division or a root of zero in its parts"
-            )
-        return DivergedError(f"{what}; lower --optim.lr (now {self.config.optim.lr:g})")
-
-    @property
-    def _folder(self) -> Path:
-        return self.run.path / "checkpoints"
 
     def _report(self, done: int, record: dict[str, Any]) -> None:
         speed, train = self.meter.mean(), self.config.train

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ngptlab import disk
-from ngptlab.runs import End, Run, ending_of
+from ngptlab.runs import SKIPPED, End, Run, ending_of
 from ngptlab.tail import Tail
 from ngptlab.whole import glance
 
@@ -45,6 +45,8 @@ class View:
     """Why it failed or was stopped; empty otherwise."""
     step: int
     steps: int
+    skipped: int = 0
+    """Batches that made no update."""
     losses: tuple[float, ...]
     """Recent training losses in nats, the newest last."""
     val_nats: float | None
@@ -65,6 +67,8 @@ class Watched:
         self._metrics, self._timing, self._evals = (
             Tail(path / f"{stream}.jsonl", last_bytes=TAIL_BYTES) for stream in ("metrics", "timing", "evals")
         )
+        self._left_out = Tail(path / f"{SKIPPED}.jsonl")
+        self._skipped = 0
         self._losses: deque[float] = deque(maxlen=RECENT_LOSSES)
         self._timed: deque[tuple[float, float]] = deque(maxlen=RECENT_STEPS)
         self._step = 0
@@ -87,6 +91,7 @@ class Watched:
             reason=reason,
             step=self._step,
             steps=config.train.steps,
+            skipped=self._skipped,
             losses=tuple(self._losses),
             val_nats=self._val,
             tokens_per_second=speed,
@@ -102,6 +107,8 @@ class Watched:
             self._timed.clear()
         if self._evals.fresh:
             self._val = None
+        left_out = self._left_out.read()
+        self._skipped = len(left_out) + (0 if self._left_out.fresh else self._skipped)
         for record in metrics:
             self._step = int(_number(record, "step") or self._step)
             if (loss := _number(record, "loss_nats")) is not None:

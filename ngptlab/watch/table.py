@@ -120,7 +120,7 @@ def _cells(view: View, folder: Path) -> list[str]:
         view.arm,
         str(view.seed),
         view.state,
-        f"{view.step}/{view.steps}",
+        f"{view.step}/{view.steps}" + (f" ({view.skipped} skipped)" if view.skipped else ""),
         f"{view.losses[-1]:.3f}" if view.losses else "",
         sparkline(view.losses),
         "" if view.val_nats is None else f"{view.val_nats:.3f}",

@@ -20,7 +20,7 @@ from ngptlab.data.corpus import Corpus, open_corpus
 from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.text.sources import documents
 from ngptlab.data.tokens.choose import tokenizer
-from ngptlab.errors import DataError
+from no_network import gpt2_or_skip
 
 MakeFolder = Callable[[Iterable[str] | int], Path]
 Prepared = Callable[..., Corpus]
@@ -123,10 +123,7 @@ def test_stdlib_splits_share_no_document(cache: Path) -> None:
 
 
 def test_gpt2_tokens(cache: Path, make_folder: MakeFolder, prepared: Prepared) -> None:
-    try:
-        vocabulary = tokenizer("gpt2")
-    except DataError as error:
-        pytest.skip(str(error))
+    vocabulary = gpt2_or_skip()
     texts = [text(n) for n in range(60)]
     folder = make_folder(texts)
     corpus = prepared(folder, tokenizer="gpt2", vocab_size=50304, long_min_tokens=10)

@@ -21,6 +21,7 @@ from ngptlab.data.tokens.decoders import byte_letters
 from ngptlab.data.tokens.detokenize import detokenizer
 from ngptlab.data.tokens.tokenizer import ByteTokenizer, Tokenizer
 from ngptlab.errors import DataError
+from no_network import gpt2_or_skip
 
 BYTES = ByteTokenizer()
 END = "</s>"
@@ -69,10 +70,7 @@ def test_bytes_that_never_become_a_character_are_given_at_once() -> None:
 
 @pytest.mark.skipif(not os.environ.get("TIKTOKEN_CACHE_DIR"), reason="TIKTOKEN_CACHE_DIR is not set")
 def test_gpt2_spells_characters_in_pieces() -> None:
-    try:
-        gpt2 = tokenizer("gpt2")
-    except DataError as error:
-        pytest.skip(str(error))
+    gpt2 = gpt2_or_skip()
     text = "Schöne Grüße, 你好 世界, 😀🏳️‍🌈 at last"
     tokens = gpt2.encode(text).tolist()
     pieces = streamed(gpt2, tokens)

@@ -19,6 +19,7 @@ from ngptlab.data.shards.token_bytes import TokenBytes, token_bytes
 from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.data.tokens.gpt2 import gpt2_lengths
 from ngptlab.errors import DataError
+from no_network import gpt2_or_skip
 
 END = "</s>"
 WORDS = ["the cat sat on the mat, 数 é 🙂"] * 20
@@ -115,10 +116,7 @@ def test_gpt2_needs_no_vocabulary(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_the_table_of_gpt2_is_tiktokens() -> None:
-    try:
-        vocabulary: Any = tokenizer("gpt2")
-    except DataError as error:
-        pytest.skip(str(error))
+    vocabulary: Any = gpt2_or_skip()
     assert gpt2_lengths().tolist() == [*map(len, vocabulary.pieces()), 0]
     assert vocabulary.byte_lengths().tolist() == gpt2_lengths().tolist()
 

@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.data.tokens.tokenizer import Tokenizer
 from ngptlab.errors import DataError
+from no_network import gpt2_or_skip
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=200)
 
 
 @pytest.fixture(scope="module")
 def gpt2() -> Tokenizer:
-    try:
-        return tokenizer("gpt2")
-    except DataError as error:
-        pytest.skip(str(error))
+    return gpt2_or_skip()
 
 
 def test_bytes_are_utf8() -> None:

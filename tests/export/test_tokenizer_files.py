@@ -16,10 +16,10 @@ from tokenizers import processors
 
 from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.data.tokens.tokenizer import Tokenizer
-from ngptlab.errors import DataError
 from ngptlab.export.tokenizer import tokenizer_files
 from ngptlab.export.write import export
 from ngptlab.trained import Trained
+from no_network import gpt2_or_skip
 
 HARD = "a  b\n\n\t don't I'LL 12345 naïve 日本語 🙂\u200d\x00\u00a0  x<|endoftext|>y \r\n"
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=200)
@@ -52,10 +52,8 @@ def test_every_byte_has_its_value() -> None:
 
 @pytest.fixture(scope="module")
 def gpt2() -> tuple[Fast, Tokenizer]:
-    try:
-        return fast("gpt2"), tokenizer("gpt2")
-    except DataError as error:
-        pytest.skip(str(error))
+    vocabulary = gpt2_or_skip()
+    return fast("gpt2"), vocabulary
 
 
 def test_gpt2_on_a_real_text(gpt2: tuple[Fast, Tokenizer]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,20 @@ MakeConfig = Callable[..., RunConfig]
 def speed(**changes: Any) -> Speed:
     fields = {"step_seconds": 0.1, "tokens_per_second": 12_345.6, "flops_per_second": 0.5e12}
     return Speed(**{"mfu": None, "data_share": 0.0, **fields, **changes})
+
+
+def test_other_programs_that_take_the_cores_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that works 0.1 s of each 0.25 s waits for a core, or for data, which is told instead."""
+    wall, worked = iter(0.25 * n for n in range(9)), iter(0.1 * n for n in range(9))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(wall))
+    monkeypatch.setattr(time, "process_time", lambda: next(worked))
+    meter = Meter(sequence_tokens=100, sequence_flops=3_000_000, peak_flops=None, on_cpu=True)
+    for step in (1, 2, 3):
+        meter.record(step, sequences=1, step_seconds=0.25, data_seconds=0.0)
+    assert meter.mean().cores == pytest.approx(0.4)
+    assert pace(meter.mean()).endswith("  has 0.4 of a core, other programs the rest")
+    assert "core" not in pace(speed(cores=0.9)) and "core" not in pace(speed(cores=None))
+    assert "core" not in pace(speed(cores=0.4, data_share=0.6))
 
 
 def test_line_of_a_step() -> None:
@@ -121,7 +137,7 @@ def test_of_a_run(make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.M
 
     class Listener(Silent):
         def step(self, step: int, *, speed: Speed, **facts: Any) -> None:
-            told.append(speed)
+            told.append(replace(speed, cores=None))  # by a clock that the test doesn't set
 
     monkeypatch.setattr(Batches, "at", slow)
     run_step = torch.optim.AdamW.step

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import field_validator
 
 from ngptlab import disk
 from ngptlab.config import Frozen
@@ -47,6 +48,14 @@ class Shard(Frozen):
     """Number of tokens."""
     max_token: int
     """The largest token."""
+
+    @field_validator("file")
+    @classmethod
+    def _is_a_name(cls, file: str) -> str:
+        """Refuse a path, because a stranger's manifest may name a file outside of its folder."""
+        if Path(file).name != file or not file.isprintable():
+            raise ValueError("no name of a file")
+        return file
 
 
 def shard_format(vocab_size: int) -> Format:

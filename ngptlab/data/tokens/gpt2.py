@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,11 +127,13 @@ def gpt2_encoding() -> tiktoken.Encoding:
 
 
 def _check_cache() -> None:
-    """Refuse files that are not regular in tiktoken's folder, because tiktoken would wait for a FIFO."""
+    """Refuse files in tiktoken's folder that are not regular, or large: it would wait for a FIFO, and reads whole files."""
     folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
     for file in Path(folder).glob("*") if folder else ():
         try:
             if not file.is_dir():
                 disk.check_regular(file)
+                if (size := file.stat().st_size) > disk.RECORD_BYTES:
+                    raise OSError(errno.EFBIG, f"has {size} bytes, which no vocabulary has")
         except OSError as error:
             raise DataError(f"{file}: {error.strerror}; tiktoken would read it, so remove it") from None

@@ -31,12 +31,12 @@ def recorded(folder: Path, key: str) -> Trial | None:
     if not path.exists():
         return None
     try:
-        lines = disk.read_bytes(path, limit=FILE_BYTES).split(b"\n")[:-1]
+        content = disk.read_bytes(path, limit=FILE_BYTES, longest=disk.RECORD_BYTES)
     except OSError as error:
         raise DataError(
             f"{path}: can't be read ({error.strerror}); mend that, or give another --out"
         ) from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(disk.lines_of(content), start=1):
         try:
             record = parse_json(line)
         except ValueError as error:

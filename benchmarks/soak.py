@@ -1,0 +1,384 @@
+"""Hours of one training, watched and reported all along: does memory stay, do files stay few, does a step stay as fast?
+
+    python -m benchmarks.soak [--hours 2] [--out out/bench/soak.json] [--folder DIR]
+
+A small model is trained by the command line with frequent checkpoints and validations. `ngptlab watch` runs beside it on a
+pseudo-terminal from the first to the last minute. In turn, `watch --once`, a reading of all records, a report of the run, which
+is refused because it is not finished, and a report of a finished one are called again and again. Every ten seconds a sample is
+taken from /proc. A step's CPU seconds are what is judged for speed, because a neighbour on the machine changes wall time. It
+changes CPU time too, by less, through shared caches: a fixed array, sorted beside each sample, shows by how much.
+
+A slope has an interval of 95 %, from the means of blocks of samples, because neighbouring samples are alike. A verdict asks for
+the whole interval within the limit. So noise can't pass for flatness.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pty
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.machine import Floats, table, write
+from ngptlab.runs import STREAMS, Run
+from ngptlab.tail import Tail
+from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint, step_of
+
+SAMPLE_SECONDS = 10.0
+READ_SECONDS = 30.0
+WARM_UP = 0.1
+"""Share of the time that is left out: allocators fill, and the pages of the text come in one by one."""
+BLOCKS = 24
+MEGABYTES_AN_HOUR = 1.0
+"""Of memory: a training of a month would then grow by 0.7 GB."""
+DRIFT_PERCENT = 5.0
+"""Of a step's CPU time over the whole soak. Neighbours move the sorting of a fixed array by some percent."""
+SETTINGS = {
+    "train.steps": 50_000_000,  # never reached
+    "train.batch-size": 16,
+    "train.context": 64,
+    "model.num-layers": 2,
+    "model.num-heads": 2,
+    "model.d-model": 64,
+    "eval.every": 200,
+    "eval.val-tokens": 8192,
+    "checkpoint.every": 100,
+    "device.kind": "cpu",
+    "device.threads": 1,
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is so at one moment."""
+
+    seconds: float
+    """Since the first sample."""
+    step: int
+    cpu_seconds: float
+    """Of the trainer, all its threads, since its start."""
+    rss_bytes: int
+    anonymous_bytes: int
+    """Of those, what no file stands behind."""
+    descriptors: int
+    threads: int
+    files: int
+    """In the run's folder, folders not counted."""
+    bytes_of_streams: int
+    bytes_beside: int
+    """Of all other files of the run."""
+    watch_rss_bytes: int
+    sort_seconds: float
+    """CPU time of sorting the fixed array."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One line of the table."""
+
+    what: str
+    found: str
+    limit: str
+    holds: bool
+
+
+class Probe:
+    """A fixed piece of work, to tell the machine's drift from the training's."""
+
+    def __init__(self) -> None:
+        self._array = np.random.default_rng(0).standard_normal(200_000)
+
+    def seconds(self) -> float:
+        """CPU time of sorting it, some milliseconds. No product of matrices, because that has threads, which wait for cores."""
+        start = time.thread_time()
+        np.sort(self._array)
+        return time.thread_time() - start
+
+
+class Watching:
+    """`ngptlab watch` on a pseudo-terminal, whose output is read and dropped."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        master, terminal = pty.openpty()
+        command = [sys.executable, "-m", "ngptlab", "watch", str(folder)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=terminal, stderr=subprocess.DEVNULL, env=env
+        )
+        os.close(terminal)
+        self.bytes_shown = 0
+        threading.Thread(target=self._drain, args=(master,), daemon=True).start()
+
+    def _drain(self, master: int) -> None:
+        try:
+            while piece := os.read(master, 1 << 16):
+                self.bytes_shown += len(piece)
+        except OSError:  # what a terminal says when its program has ended
+            pass
+
+
+READ_ALL = """
+import sys
+from ngptlab.runs import STREAMS, Run
+records = {stream: Run(sys.argv[1]).read(stream) for stream in STREAMS}
+assert [record["step"] for record in records["metrics"]] == list(range(1, len(records["metrics"]) + 1))
+"""
+
+
+@dataclass
+class Reader:
+    """A command that reads the folder, and the code that it must end with."""
+
+    name: str
+    arguments: list[str]
+    code: int
+    ended: int = 0
+    wrong: int = 0
+
+    def told(self) -> dict[str, Any]:
+        """Without what names folders."""
+        return {name: value for name, value in asdict(self).items() if name != "arguments"}
+
+
+class Readers:
+    """Commands in turn, each in a process of its own."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        run, done, out = (str(folder / name) for name in ("runs/soak", "runs/done", "report"))
+        self.all = [
+            Reader("watch --once", ["-m", "ngptlab", "watch", str(folder / "runs"), "--once"], 0),
+            Reader("all records", ["-c", READ_ALL, run], 0),
+            Reader("report of it, refused", ["-m", "ngptlab", "report", run, "--out", out], 2),
+            Reader("report of a finished run", ["-m", "ngptlab", "report", done, "--out", out], 0),
+        ]
+        self._env, self._begun, self._number = env, -READ_SECONDS, 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def tend(self) -> None:
+        """Begin the next one where the last has ended and the time for it has come."""
+        now, reader = time.monotonic(), self.all[self._number % len(self.all)]
+        if self._process is not None:
+            if (code := self._process.poll()) is None:
+                return
+            reader.ended += 1
+            reader.wrong += code != reader.code
+            self._process, self._number = None, self._number + 1
+        elif now - self._begun >= READ_SECONDS:
+            self._begun = now
+            quiet = subprocess.DEVNULL
+            command = [sys.executable, *reader.arguments]
+            self._process = subprocess.Popen(command, env=self._env, stdout=quiet, stderr=quiet)
+
+
+def status_of(pid: int) -> dict[str, int]:
+    """Some numbers of /proc/PID/status, memory in bytes."""
+    found = {}
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name in ("VmRSS", "RssAnon"):
+            found[name] = int(value.split()[0]) * 1024
+        elif name == "Threads":
+            found[name] = int(value)
+    return found
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """User and system time of all threads of a process."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def sizes_of(folder: Path) -> dict[str, int]:
+    """Bytes of each file; one that goes meanwhile is left out."""
+    found = {}
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file():
+                found[str(path.relative_to(folder))] = path.stat().st_size
+        except OSError:
+            continue
+    return found
+
+
+def take(pid: int, watch: int, run: Path, steps: Tail, before: int, start: float, probe: Probe) -> Sample:
+    """One sample."""
+    records = steps.read()
+    sizes, status = sizes_of(run), status_of(pid)
+    streams = {f"{stream}.jsonl" for stream in STREAMS}
+    return Sample(
+        seconds=round(time.monotonic() - start, 3),
+        step=records[-1]["step"] if records else before,
+        cpu_seconds=cpu_seconds_of(pid),
+        rss_bytes=status["VmRSS"],
+        anonymous_bytes=status["RssAnon"],
+        descriptors=len(os.listdir(f"/proc/{pid}/fd")),
+        threads=status["Threads"],
+        files=len(sizes),
+        bytes_of_streams=sum(size for name, size in sizes.items() if name in streams),
+        bytes_beside=sum(size for name, size in sizes.items() if name not in streams),
+        watch_rss_bytes=status_of(watch)["VmRSS"],
+        sort_seconds=round(probe.seconds(), 6),
+    )
+
+
+def slope(hours: Floats, values: Floats) -> tuple[float, float, float]:
+    """Change an hour, with the ends of its interval of 95 %, from the means of blocks."""
+    blocks = max(3, min(BLOCKS, len(values) // 3))
+    x = np.array([part.mean() for part in np.array_split(hours, blocks)])
+    y = np.array([part.mean() for part in np.array_split(values, blocks)])
+    fit = stats.linregress(x, y)
+    half = float(stats.t.ppf(0.975, blocks - 2)) * fit.stderr
+    return fit.slope, fit.slope - half, fit.slope + half
+
+
+def judge(samples: list[Sample], facts: dict[str, Any]) -> list[Judged]:
+    """What was asked of the soak, line by line."""
+    columns = {
+        f.name: np.array([getattr(s, f.name) for s in samples], dtype=np.float64) for f in fields(Sample)
+    }
+    kept = columns["seconds"] >= WARM_UP * columns["seconds"][-1]
+    at = {name: column[kept] for name, column in columns.items()}
+    hours = at["seconds"] / 3600
+    judged = []
+    for what, column in (
+        ("memory", "rss_bytes"),
+        ("memory without files", "anonymous_bytes"),
+        ("memory of watch", "watch_rss_bytes"),
+    ):
+        mean, low, high = (value / 1e6 for value in slope(hours, at[column]))
+        found = f"{mean:+.3f} ({low:+.3f}..{high:+.3f}) MB an hour at {at[column].mean() / 1e6:.0f} MB"
+        judged.append(Judged(what, found, f"below {MEGABYTES_AN_HOUR:g}", bool(high < MEGABYTES_AN_HOUR)))
+    middle = len(hours) // 2
+    # Numbers of a manifest get more digits.
+    more = {"bytes_beside": 256}
+    for column in ("files", "bytes_beside", "descriptors", "threads"):
+        first, second = at[column][:middle].max(), at[column][middle:].max()
+        found = f"most {first:.0f}, then {second:.0f}"
+        limit = f"in the second half at most {more.get(column, 0)} more"
+        judged.append(
+            Judged(column.replace("_", " "), found, limit, bool(second <= first + more.get(column, 0)))
+        )
+    judged += drifts(hours, at)
+    for reader in facts["readers"]:
+        found = f"{reader['ended']}, {reader['wrong']} with another code than {reader['code']}"
+        judged.append(Judged(reader["name"], found, "none", reader["ended"] > 0 == reader["wrong"]))
+    ended = facts["end"]
+    found = f"code {ended['code']}, saved at step {ended['checkpoint']} of {ended['step']}"
+    whole = ended["code"] == 128 + signal.SIGTERM and ended["checkpoint"] == ended["step"]
+    judged.append(Judged("SIGTERM at the end", found, "143, the last step", whole))
+    return judged
+
+
+def drifts(hours: Floats, at: dict[str, Floats]) -> list[Judged]:
+    """Of a step's CPU time, and beside it of its wall time and of the fixed array's sorting, which are not judged."""
+    steps = np.diff(at["step"])
+    moved, between = steps > 0, (hours[1:] + hours[:-1]) / 2
+    series = {
+        "CPU time of a step": np.diff(at["cpu_seconds"])[moved] / steps[moved],
+        "wall time of a step": np.diff(at["seconds"])[moved] / steps[moved],
+        "the fixed array, sorted": at["sort_seconds"][1:][moved],
+    }
+    judged = []
+    for what, values in series.items():
+        scale = 100 * (hours[-1] - hours[0]) / float(np.median(values))
+        mean, low, high = (value * scale for value in slope(between[moved], values))
+        found = f"{mean:+.2f} ({low:+.2f}..{high:+.2f}) % in all, at {np.median(values) * 1e3:.2f} ms"
+        is_step = what.startswith("CPU")
+        limit = f"within {DRIFT_PERCENT:g}" if is_step else "not judged"
+        judged.append(Judged(what, found, limit, bool(not is_step or max(-low, high) < DRIFT_PERCENT)))
+    return judged
+
+
+def soak(hours: float, folder: Path) -> tuple[list[Sample], dict[str, Any]]:
+    """Train, read and sample for so many hours, then stop by SIGTERM."""
+    run = folder / "runs" / "soak"
+    folder.mkdir(parents=True, exist_ok=True)
+    env = os.environ | {"OMP_NUM_THREADS": "1", "NGPTLAB_CACHE": str(folder / "cache"), "COLUMNS": "150"}
+    options = [part for name, value in SETTINGS.items() for part in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "ngptlab", "train", "demo", *options, "--out"]
+    quiet = subprocess.DEVNULL
+    finished = [*command, str(folder / "runs" / "done"), "--train.steps", "50"]
+    subprocess.run(finished, env=env, check=True, stdout=quiet, stderr=quiet)
+    with (folder / "train.log").open("ab") as log:
+        trainer = subprocess.Popen([*command, str(run)], env=env, stdout=log, stderr=log)
+    samples: list[Sample] = []
+    watching = None
+    try:
+        while not (run / "metrics.jsonl").exists():
+            if trainer.poll() is not None:
+                sys.exit(
+                    f"soak: the training ended with code {trainer.returncode}; see {folder / 'train.log'}"
+                )
+            time.sleep(0.2)
+        watching = Watching(folder / "runs", dict(env))
+        readers, probe = Readers(folder, dict(env)), Probe()
+        steps = Tail(run / "metrics.jsonl", last_bytes=4096)
+        start, taken = time.monotonic(), 0
+        while time.monotonic() - start < hours * 3600 and trainer.poll() is None:
+            readers.tend()
+            before = samples[-1].step if samples else 0
+            samples.append(take(trainer.pid, watching.process.pid, run, steps, before, start, probe))
+            taken += 1
+            with (folder / "samples.jsonl").open(
+                "a"
+            ) as file:  # what is known, should the soak itself be killed
+                file.write(json.dumps(asdict(samples[-1])) + "\n")
+            time.sleep(max(0.0, start + taken * SAMPLE_SECONDS - time.monotonic()))
+        trainer.send_signal(signal.SIGTERM)
+        code = trainer.wait(120)
+    finally:
+        for process in [trainer, *([watching.process] if watching else [])]:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    newest = list_checkpoints(run / "checkpoints")[-1]
+    read_checkpoint(newest)  # raises where it is not whole
+    end = {"code": code, "step": Run(run).read("metrics")[-1]["step"], "checkpoint": step_of(newest)}
+    shown = {"bytes": watching.bytes_shown}
+    return samples, {"end": end, "watch": shown, "readers": [reader.told() for reader in readers.all]}
+
+
+def main() -> None:
+    """Parse, soak, judge, print, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument(
+        "--folder", type=Path, default=Path("out/bench/soak"), help="of the run and the pages; new"
+    )
+    parser.add_argument("--out", type=Path, default=Path("out/bench/soak.json"))
+    options = parser.parse_args()
+    if options.folder.exists():
+        sys.exit(f"soak: {options.folder} is there already; give another --folder")
+    samples, facts = soak(options.hours, options.folder)
+    judged = judge(samples, facts)
+    rows = [(each.what, each.found, each.limit, "holds" if each.holds else "FAILS") for each in judged]
+    print(table(("what", "found", "limit", "verdict"), rows))
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    columns = {f.name: [getattr(sample, f.name) for sample in samples] for f in fields(Sample)}
+    write(
+        options.out,
+        judged,
+        hours={"asked": options.hours, "sampled": round(samples[-1].seconds / 3600, 4)},
+        settings=SETTINGS,
+        **facts,
+        largest_process_bytes={"peak": peak},
+        samples=columns,
+    )
+    sys.exit(not all(each.holds for each in judged))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Runs of a comparison side by side, each in a process of its own, where that is faster than one after the other.
+
+A small model gains little from a second core, and its threads wait for each other at each operation. Two runs on a core each
+then take little more than half the time of one after the other on both cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ngptlab.config import RunConfig
+from ngptlab.device import on_cuda
+from ngptlab.errors import DivergedError, LabError
+from ngptlab.flops import token_flops
+from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.local import Local, cores, studying
+from ngptlab.jobs.outcome import outcome
+from ngptlab.ledger.book import Ledger
+from ngptlab.runs import Run
+
+WORTH_FLOPS = 5e11
+"""Least work of a run for a process of its own, some ten seconds of a core, because importing torch takes it three to five."""
+
+
+def at_once(configs: Sequence[RunConfig], out: Path, workers: int) -> int:
+    """Number of runs to train at once: `workers`, or with 0 one for each core that has a run to train.
+
+    With 0 it is 1 on a GPU, because only the user knows whether two runs fit into its memory, and where the work is small.
+    """
+    missing = [c for c in configs if not outcome(Cell(c), out).over]
+    if workers or not missing:
+        return min(workers, len(missing)) or 1
+    if any(on_cuda(c.device) or _flops(c) < WORTH_FLOPS for c in missing):
+        return 1
+    return min(cores(), len(missing))
+
+
+def train_side_by_side(
+    configs: Sequence[RunConfig],
+    out: Path,
+    *,
+    workers: int,
+    ledger: Ledger | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    quiet: bool = False,
+) -> list[Run]:
+    """The finished runs of these configs below out/runs, so many at once on equal parts of the cores; logs are in out/logs.
+
+    Raises:
+        LabError: wrong settings or data, or a run failed or diverged; the others were trained to their ends.
+        SweepStopped: a signal asked for it; the runs under way were saved.
+    """
+    cells, executor = [Cell(config) for config in configs], Local(workers=workers, quiet=quiet)
+    each = max(1, cores() // workers)
+    with studying(cells, out, executor=executor, ledger=ledger, tell=tell) as request:
+        if not all(outcome(cell, out).over for cell in cells):  # the ledger may have had them
+            tell(
+                f"{workers} runs at once, {each} thread{'s' * (each > 1)} each; `ngptlab watch {out}` shows more, and "
+                "--workers 1 trains one after the other"
+            )
+        failures = executor.train(cells, out, request)
+    for cell in cells:
+        ended = outcome(cell, out, failures)
+        if ended.status == "diverged":
+            raise DivergedError(f"{cell.title}: {ended.reason}")
+        if ended.status != "done":
+            raise LabError(f"{cell.title}: {ended.reason}")
+    return [Run(run_of(out, cell)) for cell in cells]
+
+
+def _flops(config: RunConfig) -> float:
+    return float(config.train.tokens * token_flops(config.model, config.train.context).total)

@@ -1,0 +1,159 @@
+"""The checkpoints of one run: written where nothing in them is wrong, kept as the settings say, and gone back to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ngptlab.config import RunConfig
+from ngptlab.errors import CheckpointError
+from ngptlab.nn.decoder import Decoder
+from ngptlab.nn.roles import roles
+from ngptlab.runs import Run
+from ngptlab.train.checkpoint import checkpoint_path, remove_later, resume, save_checkpoint, size_in_bytes
+from ngptlab.train.non_finite import diverged
+from ngptlab.train.replicas import checksums
+from ngptlab.train.retention import check_room, lasting
+from ngptlab.train.updates import Updates
+from ngptlab.whole import sizes_up_to
+from ngptlab.world.world import World
+
+
+@dataclass(eq=False)
+class Saves:
+    """Saves a model and its optimizer in `run`, and takes them from there again. Called alike in all processes of a run."""
+
+    config: RunConfig
+    run: Run
+    model: Decoder
+    optimizer: torch.optim.Optimizer
+    updates: Updates
+    """Who makes them, and so has what the optimizer keeps."""
+    has_scales: Callable[[], bool]
+    """Whether the run records scales at each validation."""
+    tell: Callable[[str], None]
+    world: World
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        return self.run.path / "checkpoints"
+
+    def resume(self) -> int:
+        """Go on from the newest sound checkpoint; its step, 0 where there is none. Forgets what was recorded after it.
+
+        Raises:
+            CheckpointError: there are some, and none to go on from.
+        """
+        step = self.world.ask(lambda: self._resume(falls_back=self.config.checkpoint.damaged == "fall_back"))
+        if step:
+            self.updates.share_state()
+            self.tell(f"goes on after step {step}")
+        return step
+
+    def go_back(self, step: int) -> None:
+        """As `resume`, from the checkpoint of this very step; later ones are removed. Times stay, because they were spent.
+
+        Raises:
+            CheckpointError: it is not there, or damaged; or a later one can't be removed.
+        """
+        if self.world.ask(lambda: self._go_back(step)) != step:
+            raise CheckpointError(
+                f"{checkpoint_path(self.folder, step)}: not there, and the run goes back to it (train.non_finite rewind); "
+                "restore it, or remove the run to train it anew"
+            )
+        self.updates.share_state()
+
+    def save(self, step: int) -> None:
+        """Save the step, if all of it is finite.
+
+        Raises:
+            DivergedError: it is not.
+            CheckpointError: it can't be written.
+            WorldError: the processes don't have equal weights.
+        """
+        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            raise diverged(f"step {step}: weights are not finite", self.config)
+        # Another process may have what is not finite, and all must end here.
+        wrong = sum(not bool(values.isfinite().all()) for values in self._kept_by_optimizer())
+        if int(self.world.total(torch.tensor(wrong))):
+            raise diverged(f"step {step}: what the optimizer keeps is not finite", self.config)
+        self.check_alike(step)
+        with self.updates.whole():
+            self.world.once(lambda: self._write(step))
+
+    def check_alike(self, step: int) -> None:
+        """Find out whether the processes still have one model. Each has made the same updates, on hardware that may differ."""
+        if self.world.size > 1:
+            self.world.check_alike(f"step {step}", checksums(self.model))
+
+    def check_room(self, done: int) -> None:
+        """Find out whether the disk has room for the checkpoints after so many steps, and warn where it hasn't for all.
+
+        Raises:
+            CheckpointError: there is no room for one.
+        """
+        self.world.once(
+            lambda: check_room(self.folder, self.config, done=done, size=self._size(), tell=self.tell)
+        )
+
+    def _size(self) -> int:
+        """Bytes of a checkpoint. What the optimizer keeps follows from its kind, because it has nothing before its first step."""
+        parts, kinds = self.model.parts, roles(self.model)
+        kept = self.model.optimizers.state_values
+        values = sum(kept(kinds[name], weight.shape) for name, weight in self.model.named_parameters())
+        averages = parts.average.build(self.config.model) is not None
+        return size_in_bytes(self.model, values + averages * self.model.num_params())
+
+    def _kept_by_optimizer(self) -> Iterator[Tensor]:
+        for state in self.optimizer.state.values():
+            yield from (value for value in state.values() if isinstance(value, Tensor))
+
+    def _go_back(self, step: int) -> int:
+        remove_later(self.folder, step)
+        return self._resume(falls_back=False, keep_times=True)
+
+    def _resume(self, *, falls_back: bool, keep_times: bool = False) -> int:
+        kept: dict[str, int] = {}
+
+        def check_records(manifest: dict[str, Any]) -> None:
+            step, streams = manifest["step"], manifest.get("streams")
+            kept.update(sizes_up_to(self.run, step, streams, scales=self.has_scales()))
+
+        step = resume(
+            self.folder,
+            config_hash=self.config.hash,
+            model=self.model,
+            optimizer=self.optimizer,
+            take_state=self.updates.take_state,
+            warn=self.tell,
+            check_records=check_records,
+            falls_back=falls_back,
+        )
+        if keep_times:
+            kept["timing"] = len(self.run.content("timing"))
+        self.run.rewind(kept)
+        return step
+
+    def _losses(self) -> dict[int, float]:
+        """Validation losses by step."""
+        return {e["step"]: e["loss_nats"] for e in self.run.read("evals") if e["eval"] == "val"}
+
+    def _write(self, step: int) -> None:
+        self.run.sync()
+        losses = self._losses() if self.config.checkpoint.keep_best == "on" else {}
+        save_checkpoint(
+            self.folder,
+            step=step,
+            config_hash=self.config.hash,
+            model=self.model,
+            optimizer=self.optimizer,
+            keep=self.config.checkpoint.keep,
+            lasting=lambda steps: lasting(self.config, steps, losses),
+            streams=self.run.digests(),
+        )
