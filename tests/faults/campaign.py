@@ -11,7 +11,6 @@ import random
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from crash_trials import CASES, of_kind
@@ -56,7 +55,8 @@ def campaign(
 
 def write(out: Path, targets: dict[str, int], tallies: list[Tally], seed: int) -> None:
     """Put what is known into a file, in one rename."""
-    found = [{**asdict(tally), "target": targets[tally.kind]} for tally in tallies]
+    # A Counter is no dict to `asdict`.
+    found = [{**vars(tally), "facts": dict(tally.facts), "target": targets[tally.kind]} for tally in tallies]
     beside = out.with_name(f".{out.name}.new")
     beside.write_text(json.dumps({"seed": seed, "trials": found}, indent=2) + "\n")
     beside.replace(out)
