@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from ngptlab.overrides import complete_vocabulary
 from own_payloads import NAMES
 
 from ngptlab.cli import main, parser
@@ -281,7 +282,7 @@ def check_config(number: int, work: Path, told: Said) -> bool:
     read = load(work / "b.yaml")
     (work / "b.json").write_text(dump(read))
     again = load(work / "b.json")
-    ours = resolve(load(work / "a.json"))
+    ours = resolve(load(work / "a.json", complete_vocabulary))
     assert again == read == ours and again.hash == read.hash == ours.hash
     assert run(["config", "b.yaml"], told) == run(["config", "b.json"], told) == codes["a.json"], number
     return True
