@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from ngptlab.overrides import complete_vocabulary
 from own_payloads import NAMES
 
 from ngptlab.cli import main, parser
 from ngptlab.config import blank, dump, flatten, load
 from ngptlab.errors import ConfigError
 from ngptlab.methods import names, resolve
+from ngptlab.overrides import complete_vocabulary
 from test_config_files import quoted
 from tiny import write_texts
 
