@@ -291,6 +291,7 @@ OWN: dict[str, dict[str, Own]] = {
     "tiktoken's cache": {
         "a token that is no text": Own(fixed(base64.b64encode(b"x" * 100) + b" 99999999999999\n"), "gpt2"),
     },
+    "the hub's cache": {"no UTF-8": Own(fixed(b"\x80abc"), mended=True)},
     "preparation: block.npy": {
         "objects": Own(indexed(npy), "damaged or not there"),
         "not what was written": Own(content(npy), "changed since"),
