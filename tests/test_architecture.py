@@ -175,6 +175,11 @@ LOADS_BY_NAME = {
     "recipes",
 }  # may use importlib: the public API, and one file a method or recipe
 
+RUNS = {
+    *("eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec", "builtins.compile"),
+    *("os.system", "os.popen", "dcp.load", "torch.distributed.checkpoint.load"),
+}
+"""Calls that run a text, or what a text names."""
 READ_TENSORS = {"export/pickled.py"}
 """Files that may read a pickle's tensors: checkpoints of other implementations come as nothing else."""
 
@@ -286,7 +291,7 @@ def forbidden(tree: ast.AST, *, may_read_tensors: bool = False) -> list[str]:
     A file that `may_read_tensors` may call `torch.load` with a literal `weights_only=True`.
     """
     found = []
-    pickles = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
+    pickles = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "runpy", "code"}
     loads = {"torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "torch.save"}
     for line, module, name in imports(tree):
         if module.split(".")[0] in pickles or f"{module}.{name}" in loads:
@@ -298,11 +303,15 @@ def forbidden(tree: ast.AST, *, may_read_tensors: bool = False) -> list[str]:
         safely = any(ast.unparse(keyword) == "weights_only=True" for keyword in node.keywords)
         if may_read_tensors and called == "torch.load" and safely:
             continue
-        if called in {"eval", "exec", "__import__", "builtins.eval", "builtins.exec"} | loads:
+        if called in RUNS | loads or called.endswith((".extractall", ".unpack_archive")):
             found.append(f"line {node.lineno}: {called}(...)")
         for keyword in node.keywords:
-            if keyword.arg == "allow_pickle" and ast.unparse(keyword.value) != "False":
-                found.append(f"line {node.lineno}: allow_pickle")
+            given = ast.unparse(keyword.value)
+            if (keyword.arg == "allow_pickle" and given != "False") or f"{keyword.arg}={given}" in (
+                "shell=True",
+                "trust_remote_code=True",
+            ):
+                found.append(f"line {node.lineno}: {keyword.arg}")
     return found
 
 
@@ -645,6 +654,11 @@ def test_imports_of_modules_are_found() -> None:
         "eval(text)",
         "exec(text)",
         "np.load(path, allow_pickle=True)",
+        "os.system(name)",
+        "subprocess.run(name, shell=True)",
+        "tarfile.open(path).extractall(folder)",
+        "compile(text, name, 'exec')",
+        "AutoModel.from_pretrained(path, trust_remote_code=True)",
     ],
 )
 def test_forbidden_calls_are_found(code: str) -> None:
