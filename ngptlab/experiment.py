@@ -29,7 +29,7 @@ from ngptlab.measure.scales.measure import scales
 from ngptlab.measure.val.measure import document_losses, validation_loss
 from ngptlab.method_files.copies import changed
 from ngptlab.nn.decoder import Decoder
-from ngptlab.runs import ANEW, SKIPPED, Run
+from ngptlab.runs import ANEW, Run
 from ngptlab.sizes import check_fits, training_parts
 from ngptlab.tracking.sink import check_installed
 from ngptlab.tracking.tracker_process import TrackerProcess, hand_on
@@ -38,6 +38,7 @@ from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import StepBatches, Trainer
+from ngptlab.train.twice import check_recomputes
 from ngptlab.train.unwritten import Unwritten
 from ngptlab.whole import check_finished
 from ngptlab.world.processes import open_world
@@ -70,6 +71,8 @@ def _train(config: RunConfig, path: Path, reporter: Reporter, profile_steps: int
     if world.ask(lambda: _is_done(config, path, reporter, profile_steps)):
         return _open_run(config, path, world)
     check_memory(of_one_process(config, world), runs=_on_one_memory(config, world))
+    if config.device.recompute == "on":
+        check_recomputes(methods.load(config.method, config.seams.lenders), config.arm)
     # Device, data and model come first, so that a wrong setting leaves no directory behind.
     setting = open_setting(config, world)
     batches, model = open_batches(config, setting.corpus, world), initial_model(config)
@@ -235,8 +238,7 @@ def conclude(trainer: Trainer, setting: Setting) -> None:
     _evaluate_length(config, run, model, setting, trainer.reporter)
     windows = config.train.steps * config.train.batch_size
     warning = setting.world.ask(lambda: _warning(run, config))
-    skipped = setting.world.ask(lambda: len(run.read(SKIPPED)))
-    if skipped:
+    if skipped := trainer.skipped:
         trainer.reporter.note(
             f"warning: {skipped} of {config.train.steps} batches made no update (skipped.jsonl)"
         )

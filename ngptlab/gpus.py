@@ -1,4 +1,4 @@
-"""Peaks of GPUs from the makers' data sheets, and a GPU by what people call it. Imports no torch."""
+"""Peaks and memory of GPUs from the makers' data sheets, and a GPU by what people call it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ PEAK_FLOPS = {
 
 Names are matched whole: slower siblings (H100 PCIe, H200 NVL) and slices of a device (MIG) begin with the same words.
 """
+MEMORY_GB = {
+    "NVIDIA H100 80GB HBM3": 80,
+    "NVIDIA H200": 141,
+    "NVIDIA A100-SXM4-40GB": 40,
+    "NVIDIA A100-SXM4-80GB": 80,
+    "NVIDIA A100-PCIE-40GB": 40,
+    "NVIDIA A100 80GB PCIe": 80,
+    "NVIDIA L40S": 48,
+    "NVIDIA GeForce RTX 4090": 24,
+}
+"""Memory of each, in 10^9 bytes."""
 MAKER = ("NVIDIA ", "GeForce ")
 """Words of a name that people leave out."""
 
@@ -35,6 +46,11 @@ def gpu_speed(name: str, share: float) -> float:
         hint = f"did you mean {close!r}? Known are" if close else "give one of"
         raise ConfigError(f"--gpu {name}: {hint} {', '.join(short)}, or --flops-per-second")
     return peaks.pop() * share
+
+
+def gpu_memory(name: str) -> int:
+    """Bytes of memory of a GPU, named as for `gpu_speed`, which knows what is no GPU; of several sizes the smallest."""
+    return min(gb for known, gb in MEMORY_GB.items() if folded(name) in folded(known)) * 10**9
 
 
 def _short(known: str) -> str:

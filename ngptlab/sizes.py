@@ -83,10 +83,14 @@ def training_parts(config: RunConfig) -> list[Part]:
     dims, train, micro = config.model, config.train, config.device.micro_batch
     positions = (micro or train.largest_batch) * train.context
     kept = dims.num_layers * (4 * dims.d_model + 2 * dims.d_ff)
+    if config.device.recompute == "on":  # what each block is given, and one block's activations beside it
+        kept = dims.num_layers * dims.d_model + 2 * (dims.d_model + dims.d_ff)
+    # Of many processes that divide it, each may keep nearly nothing of the optimizer's state.
+    state = STATE - (config.device.shard == "optimizer")
     batch = {"train.batch_size": train.batch_size, "train.context": train.context}
     sequences = {"device.micro_batch": micro, "train.context": train.context} if micro else batch
     return [
-        *model_parts(dims, values=STATE),
+        *model_parts(dims, values=state),
         Part("activations", HALF * positions * kept, {**sequences, **_of_blocks(dims)}),
         Part("a batch", 2 * INT64 * train.largest_batch * train.context, batch),
     ]

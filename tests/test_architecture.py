@@ -123,7 +123,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": STUDYING | {"studies", "claims"},
     "evidence": STUDYING | {"claims", "studies", "measure", "ledger", "report"},
     "watch": BASE | {"runs", "whole", "tail", "train"},
-    "plan": MODEL | {"device", "methods", "data", "flops", "gpus"},
+    "plan": MODEL | {"device", "methods", "data", "flops", "gpus", "train", "world"},
 }
 ALLOWED["verbs"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
@@ -190,7 +190,7 @@ READS: dict[str, dict[str, str]] = {
     "output.py": {"os.open": "of /dev/null"},
     "data/text/formats.py": {"parquet.ParquetFile": "after check_regular"},
     "data/prepare/datatrove_steps.py": {
-        "np.load": "mapped, after check_regular",
+        "np.load": "mapped, of what open_regular opened",
         "np.memmap": "after check_regular",
         "self.job.open": "opens no file",
     },

@@ -76,6 +76,8 @@ ELSEWHERE: dict[str, Any] = {
     "device.micro_batch": 8,
     "device.compile": "off",
     "device.graphs": "off",
+    "device.recompute": "on",
+    "device.shard": "optimizer",
     "device.timeout": 30.0,
     "optim.search": "0123abcd",
     "track": "wandb",

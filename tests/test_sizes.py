@@ -51,6 +51,19 @@ def test_it_is_a_lower_bound_and_not_a_far_one(method: str, shape: tuple[Dims, i
             assert (memory.total - squares) / 5 < least
 
 
+@pytest.mark.parametrize("method", ["gpt", "ngpt", "unet", "parallel", "relu2"])
+def test_it_is_one_with_less_memory(method: str) -> None:
+    """Recomputed and divided among eight."""
+    dims, batch, context, _ = SHAPES[0]
+    settings = TrainConfig(steps=10, batch_size=8 * batch, context=context)
+    device = DeviceConfig(micro_batch=batch, recompute="on", shard="optimizer")
+    config = methods.resolve(RunConfig(name="x", method=method, model=dims, train=settings, device=device))
+    blocks, embeddings, activations, _ = (part.bytes for part in training_parts(config))
+    memory = step_memory(config, place="cuda", value_bytes=2, processes=8)
+    assert memory.activations / 5 < activations <= memory.activations
+    assert blocks + embeddings <= memory.weights + memory.gradients + memory.moments
+
+
 def test_the_message_names_sizes_and_fields() -> None:
     parts = [
         Part("small", 10, {"a.b": 3}),

@@ -8,12 +8,13 @@ it leaves `<run>.<rank>.error` or `.stopped`, where it ended so.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,17 @@ from ngptlab.config import parse
 from ngptlab.device import Device, Fetched
 from ngptlab.errors import DataError, LabError
 from ngptlab.measure.val import measure
+from ngptlab.train import updates as update_module
 from ngptlab.train.stop import Stopped
 from ngptlab.train.trainer import Trainer
+from ngptlab.train.updates import OwnUpdates
 from ngptlab.world.processes import Processes
 
 Sum = Callable[[Processes, Iterable[nn.Parameter], Tensor, int | None], Tensor]
 SUM, ALIKE, MODEL = Processes.sum_gradients, Processes.check_alike, experiment.initial_model
 AHEAD: Any = (Device.runs_ahead, Device.send, Device.fetch)
 TOTAL, DEVICE, QUEUE = Processes.total, experiment.open_device, Trainer._queue
+SPREAD, WHOLE, OWNERS = Processes.spread_parts, OwnUpdates.whole, update_module.owners
 ACCUMULATE = Trainer._accumulate
 
 
@@ -94,6 +98,8 @@ def prepare(job: dict[str, Any]) -> None:
     experiment.initial_model, experiment.open_device = MODEL, DEVICE
     Processes.sum_gradients, Processes.check_alike = SUM, ALIKE  # type: ignore[method-assign]
     Processes.total, Trainer._queue = TOTAL, QUEUE  # type: ignore[method-assign]
+    Processes.spread_parts, OwnUpdates.whole = SPREAD, WHOLE  # type: ignore[method-assign]
+    update_module.owners = OWNERS
     Trainer._accumulate = ACCUMULATE  # type: ignore[method-assign]
     Device.runs_ahead, Device.send, Device.fetch = AHEAD  # type: ignore[method-assign]
     if job.get("late"):
@@ -104,7 +110,7 @@ def prepare(job: dict[str, Any]) -> None:
     # Windows of a validation are read a few at a time, so that processes have some each, and not equally many.
     measure.BATCH_TOKENS = 3 * job["config"]["train"]["context"]
     if job.get("broken"):
-        BROKEN[job["broken"]]()
+        (BROKEN | BROKEN_SHARDS)[job["broken"]]()
     if bad := job.get("not_finite"):
         not_finite(**bad)
     if happening := job.get("happens"):
@@ -242,6 +248,48 @@ BROKEN = {
     act.__name__: act
     for act in (left_out, doubled, own_norm, own_windows, own_weights, own_weights_unchecked, drift)
 }
+
+# Broken where each process owns some parameters.
+
+
+def stale_owner() -> None:
+    """The second process keeps its old weights instead of those that it receives."""
+
+    def spread(world: Processes, parts: Sequence[Sequence[Tensor]]) -> None:
+        before = [tensor.clone() for tensor in parts[0]]
+        SPREAD(world, parts)
+        if world.rank == 1:
+            for tensor, old in zip(parts[0], before, strict=True):
+                tensor.copy_(old)
+
+    Processes.spread_parts = spread  # type: ignore[method-assign]
+
+
+def nobody_owns() -> None:
+    """The head has an owner that is no process."""
+    update_module.owners = lambda model, processes: {**OWNERS(model, processes), "E_out": processes}
+
+
+def own_part_norm() -> None:
+    """Each process clips by the norm of the gradients that it owns."""
+
+    def summed(
+        world: Processes, parameters: Iterable[nn.Parameter], loss: Tensor, stop: int | None
+    ) -> Tensor:
+        parameters = list(parameters)
+        told = SUM(world, parameters, loss, stop)
+        nn.utils.clip_grad_norm_(parameters[world.rank :: world.size], 0.3)
+        return told
+
+    Processes.sum_gradients = summed  # type: ignore[method-assign]
+
+
+def state_left_behind() -> None:
+    """The first process saves the state that it has itself."""
+    OwnUpdates.whole = lambda self: contextlib.nullcontext()  # type: ignore[method-assign, assignment, return-value]
+
+
+BROKEN_SHARDS = {act.__name__: act for act in (stale_owner, nobody_owns, own_part_norm, state_left_behind)}
 
 if __name__ == "__main__":
     sys.exit(main(Path(sys.argv[1])))

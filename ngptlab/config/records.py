@@ -254,8 +254,21 @@ class DeviceConfig(Section):
     """torch.compile. auto: on with CUDA, off on CPU (cold compilation costs more than a small run)."""
     graphs: Literal["auto", "off"] = "auto"
     """CUDA graphs. auto: compiled for CUDA, a run's forward and backward, or a stack's whole update, are one graph. off: none."""
+    recompute: Literal["off", "on"] = "off"
+    """on: blocks run once more in the backward instead of keeping activations for it. Less memory, a third more operations."""
+    shard: Literal["off", "optimizer"] = "off"
+    """optimizer: each weight's update, and what the optimizer keeps for it, are in one process of a run alone (torchrun)."""
     timeout: float = Field(default=600.0, gt=0, le=86_400)
     """Seconds that a process waits for another one of the same run (torchrun). The longest wait is for a checkpoint."""
+
+    @field_validator("shard", mode="before")
+    @classmethod
+    def _only_the_optimizer(cls, value: Any) -> Any:
+        if value in ("on", "parameters", "full"):
+            raise ValueError(
+                f"device.shard {value}: weights are whole in every process; give optimizer, which divides its state"
+            )
+        return value
 
 
 class RunConfig(Section):

@@ -35,6 +35,8 @@ WORDS = {
     "device.kind": ("cuda", "gpu", "cpu"),
     "device.micro_batch": ("micro_batch_size", "grad_accum", "gradient_accumulation_steps"),
     "device.threads": ("num_threads",),
+    "device.recompute": ("activation_checkpointing", "gradient_checkpointing", "checkpointing"),
+    "device.shard": ("zero", "fsdp", "sharding"),
     "seed": ("random_seed",),
     "track": ("wandb", "tensorboard", "tracker", "logger"),
 }

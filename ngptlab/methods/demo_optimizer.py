@@ -20,6 +20,7 @@ from ngptlab.config import OptimConfig
 from ngptlab.nn.decoder import Parts
 from ngptlab.nn.optimizers import BesideAdamW, Groups
 from ngptlab.nn.parts import Add, FreeWeights, HeadWidthPower, PlainLogits, RMSNorm, Rotate, SwiGLU
+from ngptlab.nn.roles import Role
 from ngptlab.nn.updates import OneByOne, State, descend, kept
 
 
@@ -97,6 +98,9 @@ class DeMoInBlocks(BesideAdamW):
 
     def kept(self, shape: Sequence[int]) -> int:
         return prod(shape)
+
+    def talks(self, role: Role) -> bool:
+        return role in self.roles
 
     def own(self, groups: Groups, config: OptimConfig) -> DeMo:
         return DeMo(groups, momentum=self.momentum, chunk=self.chunk, largest=self.largest)

@@ -6,7 +6,7 @@ Axes in names: B batch, T time, N tokens of all sequences, D d_model, V vocabula
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from ngptlab.nn.matrices import matrix
 from ngptlab.nn.optimizers import Optimizers
 from ngptlab.nn.parts import Scale, built
 from ngptlab.nn.precision import wide
+from ngptlab.nn.recompute import BlockCall, recomputed
 from ngptlab.nn.roles import Role, roles, zero_at_first
 from ngptlab.nn.rope import Rope, rope_tables
 from ngptlab.nn.shared import Shared
@@ -43,6 +44,8 @@ class Decoder(nn.Module):
         """Dtype of activations and matrix products; None: the weights' dtype."""
         self.stored_dtype: torch.dtype | None = None
         """Dtype to whose precision the blocks' matrices are rounded after every step; None: no rounding."""
+        self.recompute = False
+        """Whether the blocks' activations are computed again in the backward, instead of being kept for it."""
         self.initial = Initial()
         """How matrices are drawn."""
         self.std_factors: dict[Role, float] = {}
@@ -94,7 +97,7 @@ class Decoder(nn.Module):
             h_BTD = torch.cat((before_BPD, h_BTD), dim=1)
         shared = Shared(tokens_BT, h_BTD, self._rope(h_BTD, cache), cache)
         shared.x0_BTD = h_BTD = self.embed(h_BTD, shared)
-        h_BTD = self.stream(h_BTD, self.blocks, shared)
+        h_BTD = self.stream(h_BTD, self._blocks(cache), shared)
         if cache is not None:
             cache.length, cache.prefix = cache.length + tokens_BT.shape[1], cache.prefix + new
         return self._divided(self.norm(h_BTD[:, new:] if new else h_BTD))
@@ -103,6 +106,11 @@ class Decoder(nn.Module):
     def head(self) -> nn.Parameter:
         """The head's matrix [V, D] as it is stored: E_out, or E_in where they are one."""
         return self.E_out if "E_out" in self._parameters else self.E_in
+
+    def _blocks(self, cache: Cache | None) -> Sequence[BlockCall]:
+        if self.recompute and cache is None and torch.is_grad_enabled():
+            return [recomputed(block) for block in self.blocks]
+        return self.blocks  # type: ignore[return-value]
 
     def _before_text(self, cache: Cache | None) -> int:
         """Number of learned positions to put before the tokens of this call."""

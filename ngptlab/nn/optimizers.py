@@ -45,6 +45,10 @@ class Optimizers(ABC):
     def one(self, kind: str, groups: Groups, config: OptimConfig) -> torch.optim.Optimizer:
         """The optimizer of a kind over its groups."""
 
+    def talks(self, role: Role) -> bool:
+        """Whether updates of a role talk to the other processes of a run, so that each process has to make all of them."""
+        return False
+
     def lr_factor(self, role: Role) -> float:
         """Factor on the learning rate of a role."""
         return 1.0

@@ -12,7 +12,7 @@ graphs (`device.graphs`) gradients and activations stay between steps, so that a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 import torch
@@ -22,12 +22,17 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ngptlab.config import Dims, RunConfig
 from ngptlab.methods import load
+from ngptlab.nn.cache import Cache
 from ngptlab.nn.cost import MANY_LAYERS, PERIOD, extrapolated
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.loss import CHUNK_VALUES
+from ngptlab.nn.recompute import BlockCall
 from ngptlab.nn.roles import roles
+from ngptlab.nn.shared import Shared
 from ngptlab.nn.structure import NextToken
 from ngptlab.sizes import FLOAT32
+from ngptlab.train.updates import owners
+from ngptlab.world.processes import BUCKET_BYTES
 
 WHOLE_LOGITS = 3
 """Tensors of all logits at once where the loss is not taken in chunks: as the head gives them, as mapped, and their gradient."""
@@ -48,11 +53,13 @@ class Memory:
     """What one micro-batch keeps for its backward."""
     logits: int
     """Logits of one chunk of positions, and the gradient of the head that is formed with them; or all logits at once."""
+    sums: int = 0
+    """Gradients that are there twice while several processes sum them: a bucket, or all where a CUDA graph keeps its own."""
 
     @property
     def total(self) -> int:
         """All parts together."""
-        return self.weights + self.gradients + self.moments + self.activations + self.logits
+        return self.weights + self.gradients + self.moments + self.activations + self.logits + self.sums
 
 
 def num_params(config: RunConfig) -> int:
@@ -72,6 +79,28 @@ def num_moments(config: RunConfig) -> int:
     return _by_layer(config, count)
 
 
+def num_owned_moments(config: RunConfig, processes: int) -> int:
+    """Number of values that the optimizer keeps in the process that has most of them, where each owns some parameters."""
+
+    def count(model: Decoder) -> int:
+        kept, kinds = model.optimizers.state_values, roles(model)
+        means = model.parts.average.build(model.dims) is not None
+        owner, held = owners(model, processes), [0] * processes
+        for name, weight in model.named_parameters():
+            values = kept(kinds[name], weight.shape) + means * weight.numel()
+            number = owner[name]
+            for process in range(processes) if number is None else (number,):
+                held[process] += values
+        return max(held)
+
+    return _by_layer(config, count)
+
+
+def largest_param(config: RunConfig) -> int:
+    """Number of values in the largest parameter."""
+    return _by_layer(config, lambda model: max(p.numel() for p in model.parameters()))
+
+
 def _by_layer(config: RunConfig, count: Callable[[Decoder], int]) -> int:
     """What is counted of a model without values."""
     parts = load(config.method, config.seams.lenders)
@@ -83,13 +112,35 @@ def _by_layer(config: RunConfig, count: Callable[[Decoder], int]) -> int:
     return extrapolated(at, config.model, whole=MANY_LAYERS)
 
 
-def step_memory(config: RunConfig, *, place: str, value_bytes: int) -> Memory:
-    """Memory of a step of a resolved config on `place` (cpu or cuda), whose activations have values of so many bytes."""
-    params = num_params(config)
-    sequences = config.device.micro_batch or config.train.largest_batch
+def step_memory(config: RunConfig, *, place: str, value_bytes: int, processes: int = 1) -> Memory:
+    """Memory of a step of a resolved config on `place` (cpu or cuda), whose activations have values of so many bytes.
+
+    It is that of one device, where each of several `processes` has one.
+    """
+    sequences = config.device.micro_batch or config.train.largest_batch // processes
+    kept = activations(config, sequences)
+    return memory_with(config, sequences, kept, place=place, value_bytes=value_bytes, processes=processes)
+
+
+def activations(config: RunConfig, sequences: int) -> int:
+    """Bytes in float32 that so many sequences at once keep for their backward."""
     parts, context = load(config.method, config.seams.lenders), config.train.context
-    kept = extrapolated(
-        lambda dims: kept_bytes(dims, parts, sequences, context), config.model, whole=FEW_LAYERS
+    recompute = config.device.recompute == "on"
+    return extrapolated(
+        lambda dims: kept_bytes(dims, parts, sequences, context, recompute=recompute),
+        config.model,
+        whole=FEW_LAYERS,
+    )
+
+
+def memory_with(
+    config: RunConfig, sequences: int, kept: int, *, place: str, value_bytes: int, processes: int
+) -> Memory:
+    """As `step_memory`, with micro-batches of so many sequences, which keep so many bytes in float32."""
+    params, parts, context = (
+        num_params(config),
+        load(config.method, config.seams.lenders),
+        config.train.context,
     )
     copies = value_bytes * params if value_bytes != FLOAT32 else 0
     dims, positions = config.model, sequences * context
@@ -97,13 +148,22 @@ def step_memory(config: RunConfig, *, place: str, value_bytes: int) -> Memory:
     logits = min(max(16, CHUNK_VALUES[place] // dims.vocab_size), positions) + dims.d_model
     if not _in_chunks(dims, parts):
         logits = WHOLE_LOGITS * positions
+    divided = config.device.shard == "optimizer" and processes > 1
     return Memory(
         weights=FLOAT32 * params + copies,
         gradients=FLOAT32 * params,
-        moments=FLOAT32 * num_moments(config),
+        moments=FLOAT32 * (num_owned_moments(config, processes) if divided else num_moments(config)),
         activations=kept * value_bytes // FLOAT32,
         logits=FLOAT32 * logits * dims.vocab_size,
+        sums=_sums(config, params, place) if processes > 1 else 0,
     )
+
+
+def _sums(config: RunConfig, params: int, place: str) -> int:
+    device = config.device
+    if place == "cuda" and device.compile != "off" and device.graphs != "off":
+        return FLOAT32 * params
+    return min(FLOAT32 * params, max(BUCKET_BYTES, FLOAT32 * largest_param(config)))
 
 
 def _in_chunks(dims: Dims, parts: Parts) -> bool:
@@ -111,26 +171,63 @@ def _in_chunks(dims: Dims, parts: Parts) -> bool:
     return bool(parts.logits.build(dims).scales_rows) and parts.loss == NextToken()
 
 
-def kept_bytes(dims: Dims, parts: Parts, sequences: int, context: int) -> int:
-    """Bytes that a forward pass in float32 on a CPU, up to the head, keeps for its backward; weights don't count."""
-    kept: dict[
-        int, Tensor
-    ] = {}  # by storage; the tensors are held, so that no storage is freed and its place used again
+def kept_bytes(dims: Dims, parts: Parts, sequences: int, context: int, *, recompute: bool = False) -> int:
+    """Bytes that a forward pass in float32 on a CPU, up to the head, keeps for its backward; weights don't count.
 
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor
+    Where blocks are recomputed, it keeps what they are given. The backward then has the activations of one block at a time.
+    """
+    with FakeTensorMode():
+        model, outside = _Unchecked(dims, parts), Kept()
+        model.outside = outside if recompute else None
+        with outside:
+            held = model.hidden(torch.zeros(sequences, context, dtype=torch.long))
+        assert held.requires_grad
+        without = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+        known = without | outside.tensors.keys()
+        return outside.size(without) + max((inside.size(known) for inside in model.inside), default=0)
+
+
+class Kept(saved_tensors_hooks):
+    """What operations inside it keep for their backward."""
+
+    def __init__(self) -> None:
+        super().__init__(self.keep, lambda tensor: tensor)
+        self.tensors: dict[int, Tensor] = {}
+        """By storage; the tensors are held, so that no storage is freed and its place used again."""
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        self.tensors[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
-    with FakeTensorMode(), saved_tensors_hooks(keep, lambda tensor: tensor):
-        model = _Unchecked(dims, parts)
-        held = model.hidden(torch.zeros(sequences, context, dtype=torch.long))
-        own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-        assert held.requires_grad
-        return sum(x.untyped_storage().nbytes() for key, x in kept.items() if key not in own)
+    def size(self, without: Set[int]) -> int:
+        """Bytes of all storages but these."""
+        return sum(x.untyped_storage().nbytes() for key, x in self.tensors.items() if key not in without)
 
 
 class _Unchecked(Decoder):
-    """A decoder that does not check its tokens, because they have no values here."""
+    """A decoder that does not check its tokens, because they have no values here, and counts what is recomputed by block."""
+
+    def __init__(self, dims: Dims, parts: Parts) -> None:
+        super().__init__(dims, parts)
+        self.outside: Kept | None = None
+        self.inside: list[Kept] = []
 
     def _check(self, tokens_BT: Tensor) -> None:
         pass
+
+    def _blocks(self, cache: Cache | None) -> Sequence[BlockCall]:
+        blocks = super()._blocks(cache)
+        return blocks if self.outside is None else [self._counted(block, self.outside) for block in blocks]
+
+    def _counted(self, block: BlockCall, outside: Kept) -> BlockCall:
+        def run(h_BTD: Tensor, shared: Shared) -> Tensor:
+            inside = Kept()
+            self.inside.append(inside)
+            with inside:
+                result = block(h_BTD, shared)
+            for given in (h_BTD, shared.v1_BTHK, *shared.rope):
+                if given is not None:
+                    outside.keep(given)
+            return result
+
+        return run

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ngptlab.config import RunConfig
+from ngptlab.config.due import most_checkpoints
 from ngptlab.device import COMPUTE_DTYPES, compute_dtype
 from ngptlab.methods import load
 from ngptlab.nn.cost import mean_token_flops
 from ngptlab.plan.data import PlannedData, planned_data
+from ngptlab.plan.devices import Devices, OnDevices, on_devices
 from ngptlab.plan.memory import Memory, num_moments, num_params, step_memory
 from ngptlab.sizes import FLOAT32, check_fits, training_parts
 
@@ -33,6 +34,8 @@ class Arm:
     """Size of one checkpoint."""
     disk_bytes: int
     """Size of the checkpoints that are kept, and of the one that is being written beside them."""
+    on_devices: tuple[OnDevices, ...] = ()
+    """One run on several devices, where that was asked for: plain, and with what lowers memory."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +58,28 @@ class Plan:
     flops_per_second: float | None
     seconds: float | None
     """Time of all runs' training steps at that speed; evaluation and saving come on top."""
+    devices: Devices | None = None
+    """Devices that train one run together, where they were asked for."""
 
 
-def plan(arms: Sequence[RunConfig], *, seeds: int, place: str, flops_per_second: float | None) -> Plan:
-    """The plan of resolved configs that differ in their method only.
+def plan(
+    arms: Sequence[RunConfig],
+    *,
+    seeds: int,
+    place: str,
+    flops_per_second: float | None,
+    devices: Devices | None = None,
+) -> Plan:
+    """The plan of resolved configs that differ in their method only; with `devices`, also of one run on all of them.
 
     Raises:
-        ConfigError: a config doesn't fit its method, or no machine.
+        ConfigError: a config doesn't fit its method, no machine, or not so many devices.
     """
     first = arms[0]
     check_fits(training_parts(first), LARGEST, what="a training step", where="any machine")
     dtype = compute_dtype(first.train, on_cuda=place == "cuda")
-    planned = tuple(_arm(config, place, COMPUTE_DTYPES[dtype].itemsize) for config in arms)
+    value_bytes = COMPUTE_DTYPES[dtype].itemsize
+    planned = tuple(_arm(config, place, value_bytes, devices) for config in arms)
     return Plan(
         name=first.name,
         steps=first.train.steps,
@@ -79,15 +92,15 @@ def plan(arms: Sequence[RunConfig], *, seeds: int, place: str, flops_per_second:
         data=planned_data(first),
         flops_per_second=flops_per_second,
         seconds=seeds * sum(arm.flops for arm in planned) / flops_per_second if flops_per_second else None,
+        devices=devices,
     )
 
 
-def _arm(config: RunConfig, place: str, value_bytes: int) -> Arm:
+def _arm(config: RunConfig, place: str, value_bytes: int, devices: Devices | None) -> Arm:
     params = num_params(config)
     checkpoint = FLOAT32 * (params + num_moments(config))
     parts = load(config.method, config.seams.lenders)
     per_token = mean_token_flops(config.model, parts, config.train)
-    saved = math.ceil(config.train.steps / config.checkpoint.every)
     return Arm(
         name=config.arm,
         params=params,
@@ -95,5 +108,6 @@ def _arm(config: RunConfig, place: str, value_bytes: int) -> Arm:
         flops=per_token * config.train.tokens,
         memory=step_memory(config, place=place, value_bytes=value_bytes),
         checkpoint_bytes=checkpoint,
-        disk_bytes=checkpoint * min(saved, config.checkpoint.keep + 1),
+        disk_bytes=checkpoint * most_checkpoints(config),
+        on_devices=on_devices(config, devices, place=place, value_bytes=value_bytes) if devices else (),
     )

@@ -28,6 +28,8 @@ def why_not(config: RunConfig) -> str:
     """What a run with these settings needs that no stack does, in words; empty where there is nothing."""
     if config.train.batch_stages:
         return "a stack has batches of one size (train.batch_stages)"
+    if config.device.recompute == "on":
+        return "a stack keeps its activations (device.recompute on)"
     for name, value, without in (
         ("train.non_finite", config.train.non_finite, ("stop",)),
         ("train.spikes", config.train.spikes, ("warn", "off")),

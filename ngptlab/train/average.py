@@ -22,12 +22,17 @@ class Average:
 
     Args:
         stays: (updates) -> how much of the mean stays when the weights after that many updates are added; 0 at the first.
+        share: gives every process the weights of those that keep an optimizer's state for them.
     """
 
     def __init__(
-        self, model: Decoder, optimizer: torch.optim.Optimizer, stays: Callable[[int], float]
+        self,
+        model: Decoder,
+        optimizer: torch.optim.Optimizer,
+        stays: Callable[[int], float],
+        share: Callable[[], None] = lambda: None,
     ) -> None:
-        self._model, self._optimizer, self._stays = model, optimizer, stays
+        self._model, self._optimizer, self._stays, self._share = model, optimizer, stays, share
 
     @torch.no_grad()
     def add(self, updates: int) -> None:
@@ -56,6 +61,7 @@ class Average:
         own = [weight.detach().clone() for weight in self._model.parameters()]
         try:
             self._set([self._optimizer.state.get(p, {}).get(KEY, p) for p in self._model.parameters()])
+            self._share()
             self._model.after_step()
             yield
         finally:

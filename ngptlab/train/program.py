@@ -31,6 +31,8 @@ def program(model: Decoder, device: Device) -> Program:
 
     # Methods and sizes share the code of one loss; after so many variants of it the compiler would give up without a word.
     config.recompile_limit = max(VARIANTS, config.recompile_limit)
+    # Recomputed, the first block would note its values for the others once more; they have them by then.
+    config.skip_fwd_side_effects_in_bwd_under_checkpoint = True
     loss = torch.compile(model.loss)
     if device.place.type != "cuda":
         return Program(Gradients(loss), model.after_step)

@@ -1,11 +1,12 @@
-"""A model and its optimizer as several processes have them, each the whole: made equal after a resume, and held to be equal."""
+"""A model and its optimizer as several processes have them: made equal after a resume, and held to be equal."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from ngptlab.train.checkpoint import load_optimizer, optimizer_tensors
 from ngptlab.world.world import World
 
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -20,21 +21,25 @@ def checksums(model: nn.Module) -> dict[str, int]:
     return dict(zip(names, torch.stack(sums).tolist(), strict=True))
 
 
-def share_state(world: World, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Give every process the first one's weights and optimizer state, so that the others need no checkpoint's files."""
-    if world.size == 1:
-        return
-    world.spread(parameter.detach() for parameter in model.parameters())
-    state = optimizer_tensors(model, optimizer) if world.writes else {}
-    layout = world.ask(lambda: {entry: (_dtype(t), list(t.shape)) for entry, t in state.items()})
-    if not world.writes:
-        state = {
-            entry: torch.empty(shape, dtype=getattr(torch, kind)) for entry, (kind, shape) in layout.items()
-        }
-    world.spread(state.values())
-    if not world.writes:
-        load_optimizer(model, optimizer, state)
+@torch.no_grad()
+def from_process(
+    world: World, number: int, tensors: Callable[[], dict[str, Tensor]], keeps: Callable[[str], bool]
+) -> dict[str, Tensor]:
+    """What one process has, in all those that keep it: named tensors, on the CPU, sent one after another.
 
-
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+    Args:
+        number: that process, which alone is asked for `tensors`.
+        keeps: (name) -> whether this process keeps a tensor.
+    """
+    own = tensors() if world.rank == number else {}
+    layout = world.ask(
+        lambda: [(name, str(t.dtype).removeprefix("torch."), list(t.shape)) for name, t in own.items()],
+        of=number,
+    )
+    found = {}
+    for name, dtype, shape in layout:
+        tensor = own[name] if name in own else torch.empty(shape, dtype=getattr(torch, dtype))
+        world.spread([tensor], of=number)
+        if keeps(name):
+            found[name] = tensor
+    return found

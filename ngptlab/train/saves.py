@@ -17,8 +17,9 @@ from ngptlab.nn.roles import roles
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import checkpoint_path, remove_later, resume, save_checkpoint, size_in_bytes
 from ngptlab.train.non_finite import diverged
-from ngptlab.train.replicas import checksums, share_state
+from ngptlab.train.replicas import checksums
 from ngptlab.train.retention import check_room, lasting
+from ngptlab.train.updates import Updates
 from ngptlab.whole import sizes_up_to
 from ngptlab.world.world import World
 
@@ -31,6 +32,8 @@ class Saves:
     run: Run
     model: Decoder
     optimizer: torch.optim.Optimizer
+    updates: Updates
+    """Who makes them, and so has what the optimizer keeps."""
     has_scales: Callable[[], bool]
     """Whether the run records scales at each validation."""
     tell: Callable[[str], None]
@@ -49,7 +52,7 @@ class Saves:
         """
         step = self.world.ask(lambda: self._resume(falls_back=self.config.checkpoint.damaged == "fall_back"))
         if step:
-            share_state(self.world, self.model, self.optimizer)
+            self.updates.share_state()
             self.tell(f"goes on after step {step}")
         return step
 
@@ -64,7 +67,7 @@ class Saves:
                 f"{checkpoint_path(self.folder, step)}: not there, and the run goes back to it (train.non_finite rewind); "
                 "restore it, or remove the run to train it anew"
             )
-        share_state(self.world, self.model, self.optimizer)
+        self.updates.share_state()
 
     def save(self, step: int) -> None:
         """Save the step, if all of it is finite.
@@ -76,10 +79,13 @@ class Saves:
         """
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             raise diverged(f"step {step}: weights are not finite", self.config)
-        if not all(bool(values.isfinite().all()) for values in self._kept_by_optimizer()):
+        # Another process may have what is not finite, and all must end here.
+        wrong = sum(not bool(values.isfinite().all()) for values in self._kept_by_optimizer())
+        if int(self.world.total(torch.tensor(wrong))):
             raise diverged(f"step {step}: what the optimizer keeps is not finite", self.config)
         self.check_alike(step)
-        self.world.once(lambda: self._write(step))
+        with self.updates.whole():
+            self.world.once(lambda: self._write(step))
 
     def check_alike(self, step: int) -> None:
         """Find out whether the processes still have one model. Each has made the same updates, on hardware that may differ."""
@@ -124,6 +130,7 @@ class Saves:
             config_hash=self.config.hash,
             model=self.model,
             optimizer=self.optimizer,
+            take_state=self.updates.take_state,
             warn=self.tell,
             check_records=check_records,
             falls_back=falls_back,

@@ -31,6 +31,7 @@ from ngptlab.train.progress import Reporter
 from ngptlab.train.saves import Saves
 from ngptlab.train.speed import Meter
 from ngptlab.train.stop import Stopped, StopRequest
+from ngptlab.train.updates import updates
 from ngptlab.world.world import ALONE, World
 
 TokenArray = NDArray[np.int64]
@@ -85,12 +86,15 @@ class Trainer:
     def __post_init__(self) -> None:
         self.model.to(self.device.place)
         self.model.compute_dtype = self.device.compute_dtype
+        self.model.recompute = self.config.device.recompute == "on"
         train = self.config.train
         self._rules = rules(self.config.param, self.config.model, tokens=train.tokens)
         self.optimizer = make_optimizer(self.model, self.config.optim, self._rules)
         parts, dims = self.model.parts, self.config.model
         self._schedule, stays = parts.schedule.build(dims), parts.average.build(dims)
-        self._average = Average(self.model, self.optimizer, stays) if stays else None
+        self._updates = updates(self.config.device, self.model, self.optimizer, self.world)
+        share = self._updates.share_weights
+        self._average = Average(self.model, self.optimizer, stays, share) if stays else None
         self._program = program(self.model, self.device)
         self._policies = Policies(self.config)
         self._knows_before = self._policies.decide_before or not self.device.runs_ahead
@@ -100,6 +104,7 @@ class Trainer:
             self.run,
             self.model,
             self.optimizer,
+            self._updates,
             has_scales=lambda: bool(self.scales()),
             tell=self.reporter.note,
             world=self.world,
@@ -166,6 +171,11 @@ class Trainer:
         self._program.gradients.release()  # what comes after training has the memory to itself
 
     @property
+    def skipped(self) -> int:
+        """Batches so far that made no update."""
+        return len(self._policies.skipped)
+
+    @property
     def _stop(self) -> int | None:
         """The signal that asks for a stop. Several processes hear of one with the numbers of an update, at the same step."""
         return self.world.agreed_stop(self._told, self.request.signal_number)
@@ -213,7 +223,7 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
         numbers = self.device.fetch(torch.cat((told, norm.to(told.dtype).unsqueeze(0))))
         if not self._knows_before or self._verdict(step, numbers).act == "update":
-            self.optimizer.step()
+            self._updates.step()
             self._program.after_step()
             if self._average:
                 self._average.add(step + 1)

@@ -51,14 +51,21 @@ def add(plan: argparse.ArgumentParser) -> None:
         metavar="X",
         help=f"share of its peak (default: {USUAL_SHARE})",
     )
+    plan.add_argument(
+        "--gpus",
+        type=count,
+        metavar="N",
+        help="devices that train one run together: memory of each, and the largest micro-batch",
+    )
     plan.add_argument("--json", action="store_true", help="all numbers as JSON, bytes and operations whole")
 
 
 def act(options: argparse.Namespace) -> int:
     """Print the plan."""
-    from ngptlab.device import on_cuda
-    from ngptlab.gpus import gpu_speed
+    from ngptlab.device import memory_bytes, on_cuda
+    from ngptlab.gpus import gpu_memory, gpu_speed
     from ngptlab.jobs.in_turn import plan as runs_of
+    from ngptlab.plan.devices import Devices
     from ngptlab.plan.plan import plan
     from ngptlab.recipes import recipe
 
@@ -77,7 +84,12 @@ def act(options: argparse.Namespace) -> int:
     if options.gpu:
         speed = gpu_speed(options.gpu, options.mfu)
     place = "cuda" if options.gpu or on_cuda(arms[0].device) else "cpu"
-    made = plan(arms, seeds=options.seeds, place=place, flops_per_second=speed)
+    devices = None
+    if options.gpus:
+        there = gpu_memory(options.gpu) if options.gpu else memory_bytes(arms[0].device)[0]
+        # Processes on a CPU share its memory.
+        devices = Devices(options.gpus, there if place == "cuda" else there // options.gpus)
+    made = plan(arms, seeds=options.seeds, place=place, flops_per_second=speed, devices=devices)
     say(json.dumps(dataclasses.asdict(made), indent=1) if options.json else text(made))
     return 0
 
@@ -95,8 +107,10 @@ def text(plan: Plan) -> str:
         f"activations in {plan.dtype}",
     ]
     for part in dataclasses.fields(arms[0].memory):
-        sizes = [_gb(getattr(arm.memory, part.name)) for arm in arms]
-        lines.append(f"  {part.name:13}{_each(plan, sizes)}")
+        sizes = [getattr(arm.memory, part.name) for arm in arms]
+        if any(sizes):
+            lines.append(f"  {part.name:13}{_each(plan, [_gb(size) for size in sizes])}")
+    lines += _on_devices(plan)
     disk = sum(arm.disk_bytes for arm in arms) * plan.runs // len(arms)
     each = _each(plan, [_gb(arm.checkpoint_bytes) for arm in arms])
     lines.append(
@@ -115,6 +129,31 @@ def text(plan: Plan) -> str:
     if data.command and not data.missing:
         lines.append(f"               `{data.command}` gets enough to meet each once")
     return "\n".join(lines)
+
+
+def _on_devices(plan: Plan) -> list[str]:
+    """A line for each way to train one run on all devices."""
+    if not plan.devices:
+        return []
+    lines = [f"on {plan.devices.number} devices of {_gb(plan.devices.memory)}, one run, each of them holds"]
+    ways = [arm.on_devices for arm in plan.arms]
+    for same in zip(*ways, strict=True):
+        changed = [
+            f"--device.{name} {value}"
+            for name in ("shard", "recompute")
+            if (value := getattr(same[0], name)) != "off"
+        ]
+        told = [
+            f"{_gb(way.memory.total)} with micro-batches of {way.micro_batch}, and "
+            + (
+                f"at most {way.largest} fit ({_gb(way.at_largest.total)})"
+                if way.largest
+                else f"none fits ({_gb(way.at_largest.total)} with one sequence)"
+            )
+            for way in same
+        ]
+        lines.append(f"  {' '.join(changed) or 'plain'}: {_each(plan, told)}")
+    return lines
 
 
 def _each(plan: Plan, values: list[str]) -> str:

@@ -13,6 +13,7 @@ import itertools
 import json
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -88,30 +89,32 @@ class Processes(World):
             dist.destroy_process_group()
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], loss: Tensor, stop: int | None) -> Tensor:
+        parameters = list(parameters)
         told = loss.new_zeros(1 + signal.NSIG)
         told[0] = loss
         if stop is not None:
             told[1 + stop] = 1
-        held = [parameter for parameter in parameters if parameter.grad is not None]
-        gradients = [parameter.grad for parameter in held if parameter.grad is not None]
-        with self._together():
-            told, *summed = self._summed([told, *gradients])
-        for parameter, gradient in zip(held, summed, strict=True):
-            parameter.grad = gradient
-        return told
-
-    def _summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Sums over all processes, as views of buckets."""
+        held = iter([p for p in parameters if p.grad is not None])
+        waiting = buckets([told, *(p.grad for p in parameters if p.grad is not None)])
         under_way = []
-        for bucket in buckets(tensors):
-            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-            under_way.append((bucket, flat, dist.all_reduce(flat, async_op=True)))
-        found: list[Tensor] = []
-        for bucket, flat, work in under_way:
-            work.wait()
-            parts = torch.split(flat, [tensor.numel() for tensor in bucket])
-            found += [part.view(tensor.shape) for part, tensor in zip(parts, bucket, strict=True)]
-        return found
+        with self._together():
+            for number, bucket in enumerate(waiting):
+                flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+                sums = [
+                    part.view_as(t)
+                    for part, t in zip(torch.split(flat, [t.numel() for t in bucket]), bucket, strict=True)
+                ]
+                # Gradients become views of their bucket at once, so that only one bucket of them is there twice.
+                bucket.clear()
+                for at, part in enumerate(sums):
+                    if number == at == 0:
+                        told = part
+                    else:
+                        next(held).grad = part
+                under_way.append(dist.all_reduce(flat, async_op=True))
+            for work in under_way:
+                work.wait()
+        return told
 
     def agreed_stop(self, told: Sequence[float], stop: int | None) -> int | None:
         return next((number for number, asked in enumerate(told[1:]) if asked), None)
@@ -127,15 +130,16 @@ class Processes(World):
             dist.all_reduce(values)
         return values
 
-    def ask(self, question: Callable[[], T]) -> T:
-        text = json.dumps(question()).encode() if self.writes else b""
+    def ask(self, question: Callable[[], T], of: int = 0) -> T:
+        asked = self.rank == of
+        text = json.dumps(question()).encode() if asked else b""
         size = torch.tensor(len(text))
         with self._together():
-            dist.broadcast(size, src=0)
+            dist.broadcast(size, src=of)
             content = torch.zeros(int(size), dtype=torch.uint8)
-            if self.writes:
+            if asked:
                 content = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-            dist.broadcast(content, src=0)
+            dist.broadcast(content, src=of)
         answer: T = json.loads(content.numpy().tobytes())
         return answer
 
@@ -156,14 +160,32 @@ class Processes(World):
                 time.sleep(POLL_SECONDS)
         return made[0] if made else make()
 
-    def spread(self, tensors: Iterable[Tensor]) -> None:
+    def spread(self, tensors: Iterable[Tensor], of: int = 0) -> None:
         with self._together(), torch.no_grad():
             for tensor in tensors:
                 # A tensor whose memory has another order than its axes would arrive in that order.
                 sent = tensor.contiguous()
-                dist.broadcast(sent, src=0)
+                dist.broadcast(sent, src=of)
                 if sent is not tensor:
                     tensor.copy_(sent)
+
+    def spread_parts(self, parts: Sequence[Sequence[Tensor]]) -> None:
+        under_way: deque[tuple[list[Tensor], Tensor, dist.Work]] = deque()
+        with self._together(), torch.no_grad():
+            for number, part in enumerate(parts):
+                for bucket in buckets(part):
+                    flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+                    work = dist.broadcast(flat, src=number, async_op=True)
+                    under_way.append((bucket, flat, work))
+                    if len(under_way) > 1:  # a second one is on its way while the first is read, and no third
+                        self._received(*under_way.popleft())
+            for sent in under_way:
+                self._received(*sent)
+
+    def _received(self, bucket: list[Tensor], flat: Tensor, work: dist.Work) -> None:
+        work.wait()
+        for tensor, values in zip(bucket, torch.split(flat, [t.numel() for t in bucket]), strict=True):
+            tensor.copy_(values.view(tensor.shape))
 
     def check_alike(self, when: str, facts: Mapping[str, int]) -> None:
         own = torch.tensor(list(facts.values()), dtype=torch.int64)

@@ -1,7 +1,8 @@
 """What the processes of a run do together, and its form for a single process, which costs nothing.
 
-A batch is divided by rows, weights and optimizer are whole in every process. So a process needs the others in few places: the
-sum of the gradients, evaluations, decisions that must be equal, and files, which the first process alone writes.
+A batch is divided by rows, weights are whole in every process. So a process needs the others in few places: the sum of the
+gradients, evaluations, decisions that must be equal, and files, which the first process alone writes. Where updates are divided,
+too, it needs the weights that others have updated.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class World:
         """The sum of CPU tensors of equal shape over all processes; may be written over `values`."""
         return values
 
-    def ask(self, question: Callable[[], T]) -> T:
-        """What the first process answers, in every process. It must be what JSON holds."""
+    def ask(self, question: Callable[[], T], of: int = 0) -> T:
+        """What the process number `of` answers, in every process. It must be what JSON holds."""
         return question()
 
     def once(self, act: Callable[[], object]) -> None:
@@ -76,8 +77,11 @@ class World:
         """Have one process of each machine make something that the others then find made."""
         return make()
 
-    def spread(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite tensors by those of the first process."""
+    def spread(self, tensors: Iterable[Tensor], of: int = 0) -> None:
+        """Overwrite tensors by those of the process number `of`."""
+
+    def spread_parts(self, parts: Sequence[Sequence[Tensor]]) -> None:
+        """Overwrite the tensors of each part by those of the process of its number. Their kind of device is the run's."""
 
     def check_alike(self, when: str, facts: Mapping[str, int]) -> None:
         """Hold numbers of 64 bits, each of which has a name, against those of the other processes.

@@ -118,6 +118,23 @@ def test_killed_processes_go_on_from_the_newest_checkpoint(
     assert [line for line in said if "another process of this run ended" not in line] == []
 
 
+def test_a_sharded_run_that_is_killed_and_stopped_ends_as_a_plain_one(
+    launch: Callable[..., Launched], make_config: MakeConfig, outcome: Outcome, tmp_path: Path
+) -> None:
+    """Killed where the state of some parameters was, then stopped by a signal that one process gets."""
+    straight = make_config(
+        train={"steps": STEPS}, checkpoint={"every": 50}, eval={"every": 150}, device={"micro_batch": 2}
+    )
+    started = launch("--device.shard", "optimizer", options=("--max-restarts", "3"))
+    for rank, steps, number in ((1, 70, signal.SIGKILL), (0, 170, signal.SIGTERM)):
+        started.wait_for(steps)
+        os.kill(started.pid(rank), number)
+        time.sleep(1.0)
+    code, said = started.end(300)
+    assert code == 0, said
+    assert outcome(started.run) == outcome(train(straight, tmp_path / "straight").path)
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_frozen_process_is_an_error_in_time(rank: int, launch: Callable[..., Launched]) -> None:
     started = launch("--device.timeout", "5")

@@ -121,8 +121,8 @@ def in_float64(config: RunConfig, folder: Path, splits: Splits = SPLITS) -> list
     return [one, *(job(config, folder / f"64-{n}-{micro}", n, micro, float64=True) for n, micro in splits)]
 
 
-def check_bytes(a: Path, b: Path) -> None:
-    last = f"checkpoints/step_{STEPS:06d}"
+def check_bytes(a: Path, b: Path, steps: int = STEPS) -> None:
+    last = f"checkpoints/step_{steps:06d}"
     names = ("metrics.jsonl", "evals.jsonl", f"{last}/model.safetensors", f"{last}/optimizer.safetensors")
     assert [name for name in names if (a / name).read_bytes() != (b / name).read_bytes()] == []
 
