@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 PEERS := .venv-peers
 # Optional dependencies bring many packages too; what needs them is tested apart.
 EXTRAS := .venv-extras
+DOCS := .venv-docs
 # Without a GPU the pinned CPU build of torch keeps CUDA packages out; with one, pip takes torch's default build.
 TORCH_PIN := $(if $(shell command -v nvidia-smi 2>/dev/null),,-c constraints.txt)
 
-.PHONY: demo test test-slow test-extras check bench soak bench-compiled bench-peers gpu clean help
+.PHONY: demo test test-slow faults test-extras check bench soak bench-compiled bench-peers gpu docs docs-serve notebook picture clean help
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +23,9 @@ test: $(BIN)/.dev ## The tests
 
 test-slow: $(BIN)/.dev ## The tests that take longer
 	$(BIN)/python -m pytest -m "slow and not gpu and not faults"
+
+faults: $(BIN)/.dev ## Trials of kills, crashes, signals, full disks, wrong bits: half an hour at most
+	$(BIN)/python -m pytest -m "faults and not gpu" -n 2
 
 test-extras: $(EXTRAS)/.extras ## The tests that need optional dependencies
 	TRITON_INTERPRET=1 $(EXTRAS)/bin/python -m pytest -m "extra and not slow and not gpu and not faults" -n auto
@@ -52,8 +56,20 @@ bench-peers: $(PEERS)/.peers ## Step time against public implementations
 gpu: $(BIN)/.dev ## The tests that need CUDA, and the GPU table
 	$(BIN)/python -m benchmarks.gpu
 
+docs: $(DOCS)/.docs ## The docs as a site in out/site/, which needs no network
+	$(DOCS)/bin/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet --conf-dir docs/site . out/site
+
+docs-serve: docs ## The same at http://localhost:8000
+	$(DOCS)/bin/python -m http.server --bind localhost --directory out/site
+
+picture: $(BIN)/.ngptlab ## The README's picture, from the recorded runs
+	$(BIN)/python docs/site/picture.py
+
+notebook: $(DOCS)/.docs ## The notebooks of examples/, from their scripts, with their outputs
+	$(DOCS)/bin/python docs/site/notebooks.py examples
+
 clean: ## Remove the environment and caches
-	rm -rf $(VENV) $(PEERS) $(EXTRAS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(EXTRAS) $(DOCS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/.ngptlab: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ngptlab needs Python 3.11 or newer: make PYTHON=...")'
@@ -76,4 +92,10 @@ $(PEERS)/.peers: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(PEERS)/bin/python -m pip install --quiet -c constraints.txt -e . --group peers
+	touch $@
+
+$(DOCS)/.docs: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(DOCS)/bin/python -m pip install --quiet $(TORCH_PIN) -e ".[pandas]" --group docs
 	touch $@

@@ -21,7 +21,7 @@ from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.method_files.copies import in_place_of
 from ngptlab.method_files.running import blaming
 from ngptlab.method_files.sources import forget
-from ngptlab.options import early, tuned
+from ngptlab.options import completion, early, tuned
 from ngptlab.options import ledger as ledger_option
 from ngptlab.options import smoke as smoke_option
 from ngptlab.options.field_help import FieldHelp, examples
@@ -218,6 +218,8 @@ def parser() -> Parser:
     new.add(verb("new", new.act, "Write the file of a new method, which starts from another one."))
     verb("recipes", _recipes, "List the recipes.")
     plan.add(verb("plan", plan.act, plan.SUMMARY))
+    shells = verb("completion", _completion, "Print what makes the Tab key offer verbs, options and fields.")
+    shells.add_argument("shell", choices=completion.SHELLS, help="the shell that is to read it at its start")
     data.add_verbs(verb("data", _no_action, "Look after corpora: see `ngptlab data --help`."))
     return top
 
@@ -375,6 +377,12 @@ def _recipes(options: argparse.Namespace) -> int:
     from ngptlab import recipes
 
     methods.print_claims(recipes.names(), recipes.claim)
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    named = [study.NAME for study in studies().values() if study.TAKES_RECIPE]
+    say(completion.script(options.shell, parser(), (*WITH_FIELDS, *FIELDS_ALONE, *named)), end="")
     return 0
 
 

@@ -29,7 +29,7 @@ from ngptlab.measure.scales.measure import scales
 from ngptlab.measure.val.measure import document_losses, validation_loss
 from ngptlab.method_files.copies import changed
 from ngptlab.nn.decoder import Decoder
-from ngptlab.runs import ANEW, SKIPPED, Run
+from ngptlab.runs import ANEW, Run
 from ngptlab.sizes import check_fits, training_parts
 from ngptlab.tracking.sink import check_installed
 from ngptlab.tracking.tracker_process import TrackerProcess, hand_on
@@ -238,8 +238,7 @@ def conclude(trainer: Trainer, setting: Setting) -> None:
     _evaluate_length(config, run, model, setting, trainer.reporter)
     windows = config.train.steps * config.train.batch_size
     warning = setting.world.ask(lambda: _warning(run, config))
-    skipped = setting.world.ask(lambda: len(run.read(SKIPPED)))
-    if skipped:
+    if skipped := trainer.skipped:
         trainer.reporter.note(
             f"warning: {skipped} of {config.train.steps} batches made no update (skipped.jsonl)"
         )

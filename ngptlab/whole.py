@@ -43,6 +43,8 @@ def sizes_up_to(run: Run, step: int, digests: object, *, scales: bool | None) ->
     lines = {stream: _lines(run, stream, kept[stream]) for stream in ALL_STREAMS}
     if digests is None:
         lines = {stream: _until(step, held) for stream, held in lines.items()}
+    else:  # first, because the steps of other streams are held against it
+        _hold_against(run, digests, SKIPPED, kept[SKIPPED])
     _check(run, lines, step, timed=True, scales=scales)
     if digests is not None:
         for stream in ALL_STREAMS:
@@ -97,6 +99,9 @@ def _check_records(run: Run, summary: Mapping[str, Any]) -> dict[str, list[dict[
         if content and not content.endswith(b"\n"):
             raise _damaged(run, f"{stream}.jsonl", "its last line is cut off")
     lines = {stream: _lines(run, stream, content) for stream, content in kept.items()}
+    digests = summary.get("streams")
+    if digests is not None:  # first, because the steps of other streams are held against it
+        _hold_against(run, digests, SKIPPED, kept[SKIPPED])
     # Weights from elsewhere may come without the records of their training.
     if "imported_from" not in summary:
         last = run.config.train.steps
@@ -106,7 +111,7 @@ def _check_records(run: Run, summary: Mapping[str, Any]) -> dict[str, list[dict[
             raise _damaged(run, "env.json", "no data_digest")
         # A report says so where times are missing; only a digest can tell that they were there.
         _check(run, lines, last, timed=False, scales=None)
-    if (digests := summary.get("streams")) is not None:
+    if digests is not None:
         for stream, content in kept.items():
             _hold_against(run, digests, stream, content)
     return _records(lines)

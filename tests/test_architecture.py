@@ -190,7 +190,7 @@ READS: dict[str, dict[str, str]] = {
     "output.py": {"os.open": "of /dev/null"},
     "data/text/formats.py": {"parquet.ParquetFile": "after check_regular"},
     "data/prepare/datatrove_steps.py": {
-        "np.load": "mapped, after check_regular",
+        "np.load": "mapped, of what open_regular opened",
         "np.memmap": "after check_regular",
         "self.job.open": "opens no file",
     },

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -35,7 +35,7 @@ FENCE = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`[^`]+`")
 LINK = re.compile(r"\]\(\s*<?([^()\s<>]+)>?\s*\)")
 HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$", re.MULTILINE)
-FOLDERS = ("ngptlab", "tests", "benchmarks", "docs", "results")
+FOLDERS = ("ngptlab", "tests", "benchmarks", "docs", "examples", "results")
 PATH = re.compile(r"[\w*./-]+")
 MODULE = re.compile(r"(?<![\w/*])(?:ngptlab|benchmarks)(?:\.\w+)+")
 ENDINGS = {".json", ".jsonl", ".py"}
@@ -204,6 +204,26 @@ def test_the_table_of_methods_is_what_the_command_prints(capsys: pytest.CaptureF
     assert main(["methods", "--table"]) == 0
     assert begin
     assert rest == capsys.readouterr().out, "put in what `ngptlab methods --table` prints"
+
+
+def wrong_in_tree(tree: str, there: Iterable[str]) -> list[str]:
+    """Folders and files that the tree of CONTRIBUTING.md names and that are not there, and folders that it lacks."""
+    named = [name for line in tree.splitlines() for name in re.findall(r"[\w.]+(?:/|\.py)", line[:18])]
+    bare = [name for name in tree.splitlines()[-1].split() if name.endswith("/")]
+    folders = {*named, *re.findall(r"\w+/(?= |$)", tree, re.MULTILINE)}
+    return [
+        *(name for name in folders - {"ngptlab/", *bare} if not (ROOT / "ngptlab" / name).exists()),
+        *(name for name in bare if not (ROOT / name).is_dir()),
+        *(f"{name}/" for name in there if f"{name}/" not in folders),
+    ]
+
+
+def test_the_tree_of_the_code_is_whole() -> None:
+    tree = re.findall(r"```\n(ngptlab/\n.*?)\n```", _text(ROOT / "CONTRIBUTING.md"), re.DOTALL)[0]
+    there = [path.name for path in (ROOT / "ngptlab").iterdir() if (path / "__init__.py").is_file()]
+    assert wrong_in_tree(tree, there) == []
+    assert wrong_in_tree(tree.replace("stats/ draw/", "stats/ drawn/"), there) == ["drawn/", "draw/"]
+    assert wrong_in_tree(tree.replace(" examples/", " samples/"), there) == ["samples/"]
 
 
 # --- the checks are checked -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,15 @@ from ngptlab.terminal import printable
 INCHES = (6.4, 3.6)
 
 
+class Shown(Figure):
+    """A figure that a notebook shows by itself. Others it shows only once pyplot was imported."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
 def losses(name: str, metrics: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]]) -> Figure:
     """Training loss of each step, and validation losses as marks with their standard error over documents.
 
@@ -22,7 +32,7 @@ def losses(name: str, metrics: Sequence[Mapping[str, Any]], val: Sequence[Mappin
         metrics, val: records of the run's `metrics.jsonl` and validations.
     """
     with matplotlib.style.context(["default", STYLE]):
-        figure = Figure(figsize=INCHES, layout="constrained")
+        figure = Shown(figsize=INCHES, layout="constrained")
         axes = figure.subplots()
         if metrics:
             steps, values = zip(*((record["step"], record["loss_nats"]) for record in metrics), strict=True)

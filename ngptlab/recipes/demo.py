@@ -3,8 +3,9 @@
 Command: `ngptlab compare demo`. Both arms train on the same 2.46M tokens, less than a quarter of the text, so that
 nothing is seen twice. Validation is on whole files that training never sees.
 Learning rate, weight decay, initial scale and the start of alpha are each arm's best in one search, with 27 runs for each
-(seed 0, 2026-11-30, searches/17971147.json); a comparison begins with seed 1. The replication's nGPT was searched in the same way
-over the same values (searches/0f051c4d.json); its descent ended after 25 runs. The two methods with Muon have a grid of
+(seed 0, 2026-11-30, searches/17971147.json); a comparison begins with seed 1. The replication's nGPT and GPT with a norm of
+queries and keys were searched in the same way over the same values; their descents ended after 25 runs
+(searches/0f051c4d.json) and 20 (searches/c9d11c0a.json). The two methods with Muon have a grid of
 learning rates of their own (2026-11-27, results/demo-muon-lr.csv), which is no search.
 """
 
@@ -13,6 +14,7 @@ from ngptlab.recipes import Recipe, Tuned
 
 SEARCH = "17971147"
 SEARCH_MODDED = "0f051c4d"
+SEARCH_QK_NORM = "c9d11c0a"
 MUON_GRID = (2**-9, 2**-8, 2**-7, 2**-6, 2**-5)
 
 
@@ -47,6 +49,12 @@ def recipe() -> Recipe:
                 lr=2**-7,
                 settings={"optim.init": "std:0.05", "optim.weight_decay": 0.03, "optim.alpha_init": 0.1},
                 search=SEARCH_MODDED,
+                first_seed=1,
+            ),
+            "qk_norm": Tuned(
+                lr=2**-8,
+                settings={"optim.init": "std:0.1", "optim.weight_decay": 0.3},
+                search=SEARCH_QK_NORM,
                 first_seed=1,
             ),
             "muon": Tuned(lr=2**-7, lr_grid=MUON_GRID),

@@ -171,6 +171,11 @@ class Trainer:
         self._program.gradients.release()  # what comes after training has the memory to itself
 
     @property
+    def skipped(self) -> int:
+        """Batches so far that made no update."""
+        return len(self._policies.skipped)
+
+    @property
     def _stop(self) -> int | None:
         """The signal that asks for a stop. Several processes hear of one with the numbers of an update, at the same step."""
         return self.world.agreed_stop(self._told, self.request.signal_number)

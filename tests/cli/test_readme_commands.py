@@ -1,4 +1,5 @@
-"""Every command of the README, as it stands there: each is understood, and those of this machine are run, scaled down.
+"""Every command of the README and of the pages for users, as it stands there: each is understood, and those of this machine are
+run, scaled down.
 
 What is scaled down is a run's size alone: fields that the command does not name are put behind it.
 """
@@ -17,7 +18,11 @@ from ngptlab.cli import FIELDS_ALONE, WITH_FIELDS, main, parser, studies
 from ngptlab.config import blank
 from ngptlab.overrides import split
 
-README = Path(ngptlab.__file__).parent.parent / "README.md"
+ROOT = Path(ngptlab.__file__).parent.parent
+PAGES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("commands", "quickstart", "own_text", "verdict", "recipes")),
+)
 PLACES = {
     "RUN": "run",
     "DIR": "shards",
@@ -37,6 +42,8 @@ ELSEWHERE = {
     "data prepare hf:": "fetches from the Hub",
     "data prepare PATH --tokenizer gpt2": "fetches GPT-2's table",
     "train demo --data.tokenizer gpt2": "fetches GPT-2's table",
+    "train demo --data.source text:PATH --data.tokenizer gpt2": "fetches GPT-2's table",
+    "train demo --data.source text:PATH --data.tokenizer tokenizer.json": "needs a tokenizer (tests/data)",
     "train demo --data.source shards:DIR": "tests/data has shards of GPT-2's tokens",
     "compare fineweb-162m": "trains for days; with --smoke for minutes",
     "train demo --track": "needs an extra",
@@ -58,10 +65,11 @@ SLOW = ("sweep", "ladder", "cooldown", "compare", "check", "watch", "eval", "led
 
 
 def commands() -> list[str]:
-    """Those of the table `What next`, a verb's name alone left out."""
-    table = README.read_text().partition("## What next")[2].partition("\n\n`compare --target")[0]
-    found = dict.fromkeys(re.findall(r"`ngptlab ([^`]+)`", table))
-    return [command for command in found if " " in command or command in ("methods", "recipes")]
+    """Those in code spans and in blocks of code, a verb's name alone left out; what a shell does with the output is cut off."""
+    text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    found = re.findall(r"`ngptlab ([^`]+)`|^ngptlab (.+)$", text, re.MULTILINE)
+    lines = dict.fromkeys(re.split(r"\s+>\s", span or line)[0] for span, line in found)
+    return [command for command in lines if " " in command or command in ("methods", "recipes")]
 
 
 def elsewhere(command: str) -> str:
@@ -84,7 +92,7 @@ def scaled(command: str) -> list[str]:
     if words[0] == "eval" and "length" in words:
         return [*words, "--factor", "2"]  # the texts are of some 200 tokens
     trains = words[0] in ("train", "compare", "sweep", "ladder", "cooldown") and "--help" not in words
-    if not trains or "my" in words[1] or "--smoke" in words:
+    if not trains or words[1].endswith((".yaml", ".json")) or "--smoke" in words:
         return words
     # A cooldown of a twentieth needs some steps.
     steps = (
@@ -111,7 +119,8 @@ def reader(work: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "eval": {"val_tokens": 64, "length_factor": 2},
         "device": {"kind": "cpu", "threads": 1},
     }
-    for name in ("my.yaml", "my.json"):
+    (work / "input.txt").write_text("".join(path.read_text() for path in sorted(corpus.iterdir())))
+    for name in ("my.yaml", "my.json", "mine.yaml"):
         (work / name).write_text(json.dumps(fields))
     return work
 
@@ -176,7 +185,10 @@ def run_it(command: str) -> None:
     assert code == 0, words
 
 
-def test_the_table_is_read_whole() -> None:
-    """A row whose command this file didn't see would be tested by nobody."""
-    assert len(commands()) > 50 and len(HERE) > 30
+def test_the_pages_are_read_whole() -> None:
+    """A command that this file didn't see would be tested by nobody."""
+    assert len(commands()) > 60 and len(HERE) > 40
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .+ \| .*$", text, re.MULTILINE)
+    assert sum("`ngptlab " in row for row in rows) > 50, "the six groups"
     assert scaled("train demo --lr 1")[:4] == ["train", "demo", "--lr", "1"]

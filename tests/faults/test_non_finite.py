@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ from ngptlab.train.progress import Silent
 from ngptlab.train.stop import Stopped
 from ngptlab.train.trainer import Trainer
 from ngptlab.watch.state import Watched
-from ngptlab.whole import check_finished
+from ngptlab.whole import check_finished, sizes_up_to
 from tiny import tiny_config, write_texts
 
 NAN, INF = math.nan, math.inf
@@ -468,9 +468,37 @@ def test_who_reads_what_was_skipped(home: Path, tmp_path: Path) -> None:
         "metrics"
     )
     check_finished(again)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "missing": lambda content: b"",
+    "one line less": lambda content: content.split(b"\n", 1)[1],
+    "one line twice": lambda content: content.split(b"\n", 1)[0] + b"\n" + content,
+    "torn": lambda content: content[:-1],
+    "another word": lambda content: content.replace(b"rewound", b"spiking"),
+    "another step": lambda content: content.replace(b'"step": 4', b'"step": 9'),
+    "no JSON": lambda content: b"{" + content,
+}
+
+
+def test_damage_of_what_was_skipped_is_found(home: Path, tmp_path: Path) -> None:
+    """In a finished run, and before a run goes on; also where there is a line and should be none."""
+    with bad_batches({4: ("loss", NAN)}):
+        run = train(config_of(home, "rewind"), tmp_path / "run")
+    without = train(config_of(home, "skip"), tmp_path / "without")
+    content = run.content("skipped")
+    for what, damage in DAMAGES.items():
+        assert damage(content) != content
+        run.path_of("skipped").write_bytes(damage(content))
+        with pytest.raises(CheckpointError, match=r"skipped\.jsonl") as caught:
+            check_finished(run)
+        assert "\n" not in str(caught.value), what
+        manifest = json.loads((list_checkpoints(run.path / "checkpoints")[-1] / "manifest.json").read_text())
+        with pytest.raises(CheckpointError, match=r"skipped\.jsonl"):
+            sizes_up_to(run, 8, manifest["streams"], scales=True)
+    without.path_of("skipped").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"skipped\.jsonl"):
-        run.path_of("skipped").unlink()
-        check_finished(run)
+        check_finished(without)
 
 
 def test_a_branch_has_what_its_trunk_skipped(home: Path, tmp_path: Path) -> None:
@@ -481,7 +509,7 @@ def test_a_branch_has_what_its_trunk_skipped(home: Path, tmp_path: Path) -> None
     cooled = config_of(home, "skip", schedule={"warmup_steps": 2, "cooldown_frac": 0.4})
     with bad_batches(bad):
         trunk = train(constant, tmp_path / "trunk")
-        assert fork(trunk.path, cooled, tmp_path / "branch") == 4
+        assert fork(trunk.path, cooled, tmp_path / "branch") == 6
         straight = bytes_of(train(cooled, tmp_path / "straight").path)
         assert bytes_of(train(cooled, tmp_path / "branch").path) == straight
 

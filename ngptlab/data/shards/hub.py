@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 from ngptlab import disk
 from ngptlab.data.shards.format import file_sha256
 from ngptlab.data.text.dataset_stream import ANSWER_SECONDS
-from ngptlab.errors import DataError
+from ngptlab.errors import DataError, without_secrets
 
 NAME_BYTES = 1000
 AGAIN = "files that arrived whole are kept, the same command goes on"
@@ -162,7 +162,7 @@ def explained(error: Exception, what: str, *, kept: str = AGAIN) -> DataError:
         cause = error.__cause__ or error
         reason = (str(cause).splitlines() or [""])[0] or type(cause).__name__
         message = f"can't be fetched from {endpoint} ({reason}); {kept}"
-    return DataError(f"{what}: {message}")
+    return DataError(without_secrets(f"{what}: {message}"))
 
 
 def _counter(arrived: Arrived) -> type:
