@@ -95,7 +95,7 @@ def _final(summary: Summary, other: str) -> str:
 
 
 def _side(gap: Gap, base: str) -> str:
-    """'0.0375 nats worse than gpt': which has the lower loss, in words that need no axis."""
+    """'0.0375 nats worse than a': which has the lower loss, in words that need no axis."""
     value = gap["final_gap_nats"]
     if value == 0:
         return f"level with {base}"
