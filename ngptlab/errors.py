@@ -6,6 +6,7 @@ The command line prints a `LabError` without a traceback and exits with 2. Our o
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
 
@@ -15,6 +16,14 @@ SHOWN = 80
 
 MAX_BITS = 1024
 """Python refuses to print whole numbers of some thousand digits."""
+
+
+PASSWORD = re.compile(r"(?<=://)[^\s/@]+@")
+"""The name and password in an address."""
+SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
+"""In the name of a variable of the environment, that its value is a secret."""
+SHORTEST_SECRET = 8
+"""Characters of one. Shorter values, as `false`, are words that a message may have."""
 
 
 class LabError(Exception):
@@ -39,6 +48,15 @@ class DivergedError(LabError, ArithmeticError):
 
 class WorldError(LabError, RuntimeError):
     """Processes of one run lost each other, or are not what they should be: equal but for the rows that they read."""
+
+
+def without_secrets(text: str) -> str:
+    """What a library said, without passwords in addresses and secrets of the environment: our messages are kept in files."""
+    text = PASSWORD.sub("***@", text)
+    for name, value in os.environ.items():
+        if SECRET.search(name) and len(value) >= SHORTEST_SECRET:
+            text = text.replace(value, "***")
+    return text
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:

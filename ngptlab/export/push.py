@@ -6,7 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from ngptlab.errors import ConfigError
+from ngptlab.errors import ConfigError, without_secrets
 
 
 def push(folder: Path, repo: str, *, public: bool) -> str:
@@ -23,7 +23,7 @@ def push(folder: Path, repo: str, *, public: bool) -> str:
         api.upload_folder(folder_path=folder, repo_id=repo, commit_message="Model exported by ngptlab")
     # Errors come from the hub, from the system, and from whichever HTTP client the hub's library uses.
     except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = " ".join(without_secrets(str(error)).split())[:300] or type(error).__name__
         raise ConfigError(
             f"--push {repo}: not sent ({reason}); {folder} is whole: log in with `hf auth login` where that is what is "
             f"missing, then `hf upload {repo} {folder}`"

@@ -15,9 +15,10 @@ from ngptlab.config import Frozen, RunConfig, explain
 from ngptlab.config.method_name import arm
 from ngptlab.errors import CheckpointError, ConfigError, DataError
 from ngptlab.flops import token_flops
-from ngptlab.runs import SKIPPED, Ending, Run, ending_of
+from ngptlab.runs import Ending, Run, ending_of
 from ngptlab.stats import series
 from ngptlab.stats.search import Search, find
+from ngptlab.streams import SKIPPED
 from ngptlab.terminal import printable
 from ngptlab.whole import check_finished
 
@@ -35,6 +36,10 @@ class TrainRow(Row):
     """A line of metrics.jsonl."""
 
     loss_nats: float
+    lr: float | None = None
+    """Learning rate of the step; None where a run did not record it."""
+    grad_norm: float | None = None
+    """Norm of the gradient before it was clipped; None where a run did not record it."""
 
 
 class TimingRow(Row):
@@ -97,6 +102,8 @@ class RunRecord:
 
     name: str
     """Name of its directory, without the folders above it."""
+    path: Path
+    """Its directory, as it was given."""
     config: RunConfig
     env: dict[str, str]
     """Provenance, every value as text."""
@@ -190,6 +197,7 @@ def _load(path: Path) -> RunRecord:
         flops = token_flops(run.config.model, run.config.train.context).total
     return RunRecord(
         name=printable(path.resolve().name),
+        path=path,
         config=run.config,
         env={
             printable(str(key)): printable(_text(value))

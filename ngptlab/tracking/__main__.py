@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
+from ngptlab.errors import without_secrets
 from ngptlab.runs import Run
 from ngptlab.terminal import any_text, remark, say
 from ngptlab.tracking.limits import reason
@@ -42,7 +43,7 @@ def main(tracker: str, path: str) -> None:
                 run, open_sink(tracker, run), lambda: ended.wait(POLL_SECONDS) or ending.number is not None
             )
     except Exception as error:  # a tracker's library raises what it likes
-        traceback.print_exc()
+        remark(without_secrets(traceback.format_exc()))
         remark(f"{FAILED}{reason(error)}", flush=True)
         sys.exit(1)
     if ending.number is not None:

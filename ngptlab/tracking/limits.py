@@ -11,7 +11,7 @@ import re
 
 from pydantic import ValidationError
 
-from ngptlab.errors import LabError
+from ngptlab.errors import LabError, without_secrets
 
 TAG = 64
 """Characters of a tag, 1 at least: wandb.Settings.run_tags; its server says the same (github.com/wandb/wandb/issues/8322)."""
@@ -45,7 +45,7 @@ def reason(error: BaseException) -> str:
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)
         )
     else:
-        said = str(error)
+        said = without_secrets(str(error))
     if isinstance(error, LabError):
         return one_line(said)
     kind = type(error).__name__

@@ -35,6 +35,8 @@ from ngptlab.folders import filling, own, remove
 FORMAT = 1
 PREFIX = "step_"
 STEP = re.compile(rf"{PREFIX}\d+", re.ASCII)
+SHOWN = 2_000
+"""Characters of what does not fit that a message repeats. A stranger's file may have a hundred thousand names."""
 FILES = ("model.safetensors", "optimizer.safetensors")
 
 
@@ -219,8 +221,9 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
+        why = " ".join(str(error).split())
         raise CheckpointError(
-            f"the checkpoint does not fit the model ({' '.join(str(error).split())})"
+            f"the checkpoint does not fit the model ({why[:SHOWN]}{'...' if len(why) > SHOWN else ''})"
         ) from None
 
 

@@ -26,7 +26,8 @@ from payloads import (
     torch_file,
 )
 
-from ngptlab.config import parse
+from ngptlab.config import load, parse
+from ngptlab.config.method_name import name_of
 from ngptlab.data.prepare.datatrove_steps import Block
 from ngptlab.data.shards.record import read_record, write_record
 
@@ -117,6 +118,18 @@ def charsmap_bomb(file: dict[str, Any]) -> None:
     file["normalizer"] = {"type": "Sequence", "normalizers": steps}
 
 
+def method_of_a_stranger(path: Path, marker: Path) -> None:
+    """Code under the very name that the run's config has for it."""
+    code = f"import os\nos.system('touch {marker}')\nfrom ngptlab.methods.gpt import METHOD\n".encode()
+    name, config = name_of("my_idea", code), path.parents[1] / "config.json"
+    (path.parent / f"{name}.py").write_bytes(code)
+    fields = json.loads(config.read_text())
+    config.write_text(json.dumps({**fields, "method": name}))
+    (config.parent / "summary.json").unlink()  # which would say that the config was changed, as would these
+    for manifest in config.parent.glob("checkpoints/*/manifest.json"):
+        changed(lambda facts: {**facts, "config_hash": load(config).hash})(manifest, marker)
+
+
 def indexed(make: Callable[[Path], bytes]) -> Payload:
     """An index of a block, with its digest in the block's record."""
 
@@ -177,6 +190,8 @@ ABSURD_TENSORS = {
     "no header at all": b"\x80\x02}q\x00.",
 }
 
+NOT_FITTING = dict.fromkeys(("10^5 keys", "names of paths"), "does not fit")
+"""What is a sound file of other weights, and said to be one."""
 EVERY = slice(None)
 OWN: dict[str, dict[str, Own]] = {
     "config, YAML": {
@@ -190,7 +205,7 @@ OWN: dict[str, dict[str, Own]] = {
     },
     "config, JSON": {
         "2^53 steps": Own(in_section("train", steps=2**53), reads=EVERY),
-        "a model of 2^52 values": Own(in_section("model", d_model=2**30, d_ff=2**30), "lower model."),
+        "a model of 2^52 values": Own(in_section("model", d_model=2**30, d_ff=2**30), reads=EVERY),
         "2^50 validations": Own(in_section("eval", every=1, val_tokens=2**50), reads=EVERY),
         "a source of NUL": Own(in_section("data", source="text:a\0b"), "U+0000"),
         "a source of a device": Own(in_section("data", source="text:/dev/zero"), reads=EVERY),
@@ -231,9 +246,10 @@ OWN: dict[str, dict[str, Own]] = {
         ),
     },
     "checkpoint: model.safetensors": {
-        name: Own(saved(made), "damaged") for name, made in ABSURD_TENSORS.items()
+        name: Own(saved(made), NOT_FITTING.get(name, "damaged")) for name, made in ABSURD_TENSORS.items()
     },
     "method, a copy": {
+        "code of a stranger": Own(method_of_a_stranger, "never given by path on this machine"),
         "another method": Own(
             content(lambda marker: f"import os\nos.system('touch {marker}')\n"),
             "changed since it was copied",
@@ -275,6 +291,7 @@ OWN: dict[str, dict[str, Own]] = {
     "tiktoken's cache": {
         "a token that is no text": Own(fixed(base64.b64encode(b"x" * 100) + b" 99999999999999\n"), "gpt2"),
     },
+    "the hub's cache": {"no UTF-8": Own(fixed(b"\x80abc"), mended=True)},
     "preparation: block.npy": {
         "objects": Own(indexed(npy), "damaged or not there"),
         "not what was written": Own(content(npy), "changed since"),
@@ -289,7 +306,7 @@ OWN: dict[str, dict[str, Own]] = {
             "damaged or not there",
         ),
         "a header of 4 GB": Own(
-            indexed(lambda _: b"\x93NUMPY\x02\x00\xff\xff\xff\xff"), "damaged or not there"
+            indexed(lambda _: b"\x93NUMPY\x02\x00\xff\xff\xff\xff"), "damaged or not there", mended=True
         ),
         "code for a header": Own(
             indexed(lambda marker: npy_header(f"__import__('os').system('touch {marker}')")),
@@ -306,9 +323,7 @@ OWN: dict[str, dict[str, Own]] = {
         "2^50 layers": Own(with_fields(num_layers=2**50), "is not what was exported"),
     },
     "export: model.safetensors": {
-        name: Own(
-            exported(made), "can't be read" if "paths" not in name and "keys" not in name else "ngptlab:"
-        )
+        name: Own(exported(made), NOT_FITTING.get(name, "can't be read"))
         for name, made in ABSURD_TENSORS.items()
     },
     "foreign .safetensors": {name: Own(fixed(made), "ngptlab:") for name, made in ABSURD_TENSORS.items()},

@@ -24,7 +24,8 @@ from damaged_runs import (
 )
 from ngptlab.errors import CheckpointError
 from ngptlab.experiment import train
-from ngptlab.runs import STREAMS, Run
+from ngptlab.runs import Run
+from ngptlab.streams import STREAMS
 from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.fork import fork
 

@@ -41,6 +41,7 @@ from ngptlab.errors import DataError
 from ngptlab.folders import filling
 
 INDEX = np.dtype([("digest", "u1", (32,)), ("tokens", "<i8"), ("text_bytes", "<i8")])
+NPY = b"\x93NUMPY\x01\x00"
 FLUSH_DOCUMENTS = 1000
 BLOCK = re.compile(r"block_\d{5,}_of_\d{5,}\.json", re.ASCII)
 
@@ -278,8 +279,11 @@ def _damage(record: Path, block: Block) -> str:
 
 def _rows(path: Path) -> npt.NDArray[np.void]:
     try:
-        disk.check_regular(path)
-        # Mapped, so that a wrong header costs no memory.
+        # The form that `np.save` writes, whose header has 64 KiB at most; in later ones it may have 4 GiB.
+        with disk.open_regular(path) as file:
+            if file.read(len(NPY)) != NPY:
+                raise ValueError("another form")
+        # Mapped, so that a wrong shape costs no memory.
         rows: npt.NDArray[np.void] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
         raise _damaged(path) from None

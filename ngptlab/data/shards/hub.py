@@ -6,6 +6,7 @@ reads them on import and loads an HTTP client. Its errors become a `DataError` o
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple, Self
 from ngptlab import disk
 from ngptlab.data.shards.format import file_sha256
 from ngptlab.data.text.dataset_stream import ANSWER_SECONDS
-from ngptlab.errors import DataError
+from ngptlab.errors import DataError, without_secrets
 
 NAME_BYTES = 1000
 AGAIN = "files that arrived whole are kept, the same command goes on"
@@ -119,7 +120,7 @@ def _cached_commit(name: str, revision: str) -> str | None:
     """The commit that the cache has for a revision. The cache may not list a branch; then its only commit is taken."""
     folder = hub_cache() / f"datasets--{name.replace('/', '--')}"
     ref = folder / "refs" / revision
-    if ref.is_file():
+    with contextlib.suppress(OSError, UnicodeDecodeError):  # missing, or damaged
         return disk.read_text(ref, limit=NAME_BYTES).strip()
     commits = [path.name for path in folder.glob("snapshots/*")]
     return revision if revision in commits else commits[0] if len(commits) == 1 else None
@@ -162,7 +163,7 @@ def explained(error: Exception, what: str, *, kept: str = AGAIN) -> DataError:
         cause = error.__cause__ or error
         reason = (str(cause).splitlines() or [""])[0] or type(cause).__name__
         message = f"can't be fetched from {endpoint} ({reason}); {kept}"
-    return DataError(f"{what}: {message}")
+    return DataError(without_secrets(f"{what}: {message}"))
 
 
 def _counter(arrived: Arrived) -> type:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from ngptlab.data.text.formats import TEXT_COLUMN, Document, document, valid
 from ngptlab.disk import check_regular, name_of
-from ngptlab.errors import DataError
+from ngptlab.errors import DataError, without_secrets
 
 SCHEME = "hf:"
 ANSWER_SECONDS = 30
@@ -134,7 +134,7 @@ class DatasetStream:
             self._fail(error)
 
     def _fail(self, error: Exception) -> NoReturn:
-        why = " ".join(str(error).split())[:300]
+        why = " ".join(without_secrets(str(error)).split())[:300]
         raise DataError(
             f"{SCHEME}{self._dataset}: can't be read ({type(error).__name__}: {why}); look at its name, config, --split and "
             "--revision, and at the network; the same command goes on"
