@@ -10,7 +10,7 @@ DOCS := .venv-docs
 # Without a GPU the pinned CPU build of torch keeps CUDA packages out; with one, pip takes torch's default build.
 TORCH_PIN := $(if $(shell command -v nvidia-smi 2>/dev/null),,-c constraints.txt)
 
-.PHONY: demo test test-slow test-extras check bench soak bench-compiled bench-peers gpu docs docs-serve notebook picture clean help
+.PHONY: demo test test-slow faults test-extras check bench soak bench-compiled bench-peers gpu docs docs-serve notebook picture clean help
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ test: $(BIN)/.dev ## The tests
 
 test-slow: $(BIN)/.dev ## The tests that take longer
 	$(BIN)/python -m pytest -m "slow and not gpu and not faults"
+
+faults: $(BIN)/.dev ## Trials of kills, crashes, signals, full disks, wrong bits: half an hour at most
+	$(BIN)/python -m pytest -m "faults and not gpu" -n 2
 
 test-extras: $(EXTRAS)/.extras ## The tests that need optional dependencies
 	TRITON_INTERPRET=1 $(EXTRAS)/bin/python -m pytest -m "extra and not slow and not gpu and not faults" -n auto

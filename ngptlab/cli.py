@@ -267,6 +267,9 @@ def _add_report(report: Parser) -> None:
     )
     report.add_argument("--title", default="comparison", help="heading of the page")
     report.add_argument(
+        "--no-samples", action="store_true", help="do not let the models write, which loads their checkpoints"
+    )
+    report.add_argument(
         "--claims",
         nargs="+",
         type=Path,
@@ -331,6 +334,7 @@ def _compare(options: argparse.Namespace) -> int:
             overrides=options.overrides,
             workers=options.workers,
             reporter=console_reporter,
+            sampler=sample.for_page,
             tell=remark,
         )
         _print_headline(page)
@@ -344,7 +348,9 @@ def _reach(found: Recipe, options: argparse.Namespace, out: Path) -> None:
     from ngptlab.report.page import write_report
 
     runs, study = target.act(found, options, out)
-    _print_headline(write_report(runs, out, title=found.config.name, studies=[study]))
+    _print_headline(
+        write_report(runs, out, title=found.config.name, studies=[study], sampler=sample.for_page)
+    )
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -360,6 +366,7 @@ def _report(options: argparse.Namespace) -> int:
             title=options.title,
             studies=found.studies,
             claims=judged,
+            sampler=None if options.no_samples else sample.for_page,
             tell=lambda line: remark(line, flush=True),
         )
     )

@@ -11,6 +11,7 @@ from ngptlab.ledger.book import Ledger
 from ngptlab.overrides import Overrides
 from ngptlab.recipes import Recipe
 from ngptlab.report.page import write_report
+from ngptlab.report.samples import Sampler
 
 
 def compare(
@@ -23,6 +24,7 @@ def compare(
     overrides: Overrides | None = None,
     workers: int = 1,
     reporter: ReporterFactory,
+    sampler: Sampler | None = None,
     quiet: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
@@ -32,6 +34,7 @@ def compare(
         workers: runs trained at once, each in a process of its own; 1: one after the other in this process, which
             `reporter` is told of; 0: what is faster.
         quiet: whether nothing is shown of runs trained at once.
+        sampler: lets each method's model write a few lines for the page.
 
     Raises:
         LabError: wrong settings or data, or a link where a run is to be trained; finished runs stay and are not trained again.
@@ -44,4 +47,4 @@ def compare(
     else:
         with lending(ledger, configs, out, tell):
             runs = [train_one(config, out, reporter) for config in configs]
-    return write_report([run.path for run in runs], out, title=recipe.config.name)
+    return write_report([run.path for run in runs], out, title=recipe.config.name, sampler=sampler)

@@ -113,6 +113,7 @@ def compare(
         overrides=in_fields(flat(overrides)),
         workers=workers,
         reporter=reporter or (_silent if quiet else console_reporter),
+        sampler=sample,
         quiet=quiet,
         tell=(lambda line: None) if quiet else remark,
     )
@@ -172,6 +173,23 @@ def load(run: Run | Path | str, *, step: int | None = None, device: str = "") ->
     on = DeviceConfig.model_validate({"kind": device}) if device else None
     found = open_trained(path, step=step, device=on)
     return Loaded(found.run, found.step, found.model)
+
+
+MOST_PARAMS = 50_000_000
+"""Largest model that is sampled for a page on a CPU, because a larger one takes minutes for a few lines."""
+
+
+def sample(run: Path, *, max_tokens: int, temperature: float, seed: int) -> tuple[int, str]:
+    """The step of a run's newest model and the text that it writes from an end of text on, for a page.
+
+    Raises:
+        LabError: the run has no checkpoint, its tokenizer is not to be had, or the model is too large for a CPU.
+    """
+    loaded = load(run)
+    params, place = sum(each.numel() for each in loaded.model.parameters()), loaded.model.E_in.device
+    if params > MOST_PARAMS and place.type == "cpu":
+        raise ConfigError(f"a model of {params:,} parameters is too slow on a CPU; ngptlab sample does it")
+    return loaded.step, loaded.generate(max_tokens=max_tokens, temperature=temperature, seed=seed)
 
 
 def _recipe(whose: Whose) -> Recipe:

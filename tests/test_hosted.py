@@ -43,7 +43,7 @@ def steps(workflow: dict[str, Any]) -> list[str]:
 def test_the_hosted_workflow_runs_what_ci_run_does() -> None:
     own = re.findall(r"^make .+$", text(".ci/run"), re.MULTILINE)
     workflow = yaml.safe_load(text(".github/workflows/ci.yml"))
-    assert steps(workflow) == own and len(own) == 3
+    assert steps(workflow) == own and len(own) == 4
     assert {command.split()[1] for command in own} <= rules()
     assert workflow["permissions"] == {"contents": "read"}, "a pull request's code runs there"
     project = tomllib.loads(text("pyproject.toml"))["project"]

@@ -34,3 +34,12 @@ def next_due(config: RunConfig, step: int) -> int:
     """The first update after the first `step`, of those that are left, after which a checkpoint is due."""
     due = config.checkpoint
     return min([(step // due.every + 1) * due.every, config.train.steps, *(at for at in due.at if at > step)])
+
+
+def most_checkpoints(config: RunConfig) -> int:
+    """The most checkpoints that a run has at once: one is written before another is removed."""
+    due, steps = config.checkpoint, config.train.steps
+    saved = steps // due.every + len({step for step in (*due.at, steps) if step % due.every})
+    every = steps // due.keep_every if due.keep_every else 0
+    lasting = len(due.at) + every + (due.keep_best == "on") + (config.train.non_finite == "rewind")
+    return min(saved, due.keep + 1 + lasting)

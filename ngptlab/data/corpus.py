@@ -33,7 +33,7 @@ from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.text import sources
 from ngptlab.data.tokens.choose import check_vocabulary, tokenizer, tokenizer_name
 from ngptlab.errors import DataError
-from ngptlab.folders import filling
+from ngptlab.folders import filling, make
 
 __all__ = ["Corpus", "Manifest", "Split", "open_corpus", "open_data"]
 
@@ -179,7 +179,7 @@ def _make(data: DataConfig, folder: Path, vocab_size: int, long_min_tokens: int)
     tokens = tokenizer(data.tokenizer, data.end_of_text)
     check_vocabulary(tokens.name, tokens.vocab_size, vocab_size)  # before the work, not after it
     log.info("preparing %s in %s, once", data.source, folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make(folder.parent)
     try:
         with filling(folder) as temporary:
             prepare(data, tokens, temporary, long_min_tokens=long_min_tokens)

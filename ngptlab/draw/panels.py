@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -51,6 +52,18 @@ def tiles(count: int, columns: int, caption: str, **shared: Any) -> tuple[Figure
     for axes in places[count:]:
         axes.set_axis_off()
     return figure, places[:count]
+
+
+def wrapped(text: str, width: int) -> str:
+    """The text in lines of at most `width` characters, broken at blanks and in names after `_ + / , ; -`, never inside a word."""
+    lines: list[str] = []
+    for given in text.split("\n"):
+        lines.append("")
+        for piece in re.findall(r"[^\s_+/,;\-]+[_+/,;\-]*\s*|[_+/,;\-]+\s*", given):
+            if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def legend(figure: Figure) -> None:

@@ -20,6 +20,9 @@ INK, GRID = "#333333", "#dddddd"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080")
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
 
+PAGE_INCHES = 5.0
+"""Greatest width of a figure on a page. A phone of 400 pixels then shows it whole, with text that can be read."""
+
 Build = Callable[[], Figure]
 Style = dict[Any, Any]
 
@@ -60,14 +63,17 @@ def write(out: Path, name: str, build: Build, *, style: Style = STYLE) -> None:
             write_bytes(out / f"{name}.{ending}", _saved(figure, ending, left_out))
 
 
-def for_page(build: Build, *, style: Style = STYLE) -> bytes:
-    """The figure that `build` makes, as an SVG for a page: text stays text, and there is no background."""
-    with _laid_out(build, style | PAGE_STYLE) as figure:
+def for_page(build: Build, *, style: Style = STYLE, fixed: bool = False) -> bytes:
+    """The figure that `build` makes, as an SVG for a page: text stays text, and there is no background.
+
+    A `fixed` figure has margins of its own and no text but ours. It needs no layout, so it is drawn once and not twice.
+    """
+    with _laid_out(build, style | PAGE_STYLE, fixed=fixed) as figure:
         return _saved(figure, "svg", ("Date", "Creator", "Format", "Type"))  # these hold addresses
 
 
 @contextmanager
-def _laid_out(build: Build, style: Style) -> Iterator[Figure]:
+def _laid_out(build: Build, style: Style, *, fixed: bool = False) -> Iterator[Figure]:
     """The figure with its layout fixed, because each saving would compute the layout again.
 
     Control characters in its texts are escaped, because no SVG may hold them. A name in a script that the font lacks is shown
@@ -77,6 +83,9 @@ def _laid_out(build: Build, style: Style) -> Iterator[Figure]:
     with matplotlib.style.context(["default", style]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure = build()
+        if fixed:
+            yield figure
+            return
         for text in figure.findobj(Text):
             assert isinstance(text, Text)
             text.set_text(printable(text.get_text()))

@@ -20,7 +20,7 @@ from ngptlab.export.config_file import CONFIG_FILE, Form, model_config
 from ngptlab.export.llama import check_parts, llama_weights
 from ngptlab.export.provenance import FILE, provenance
 from ngptlab.export.tokenizer import tokenizer_files
-from ngptlab.folders import filling
+from ngptlab.folders import filling, make
 from ngptlab.measure.trained import Trained
 from ngptlab.method_files import copies
 from ngptlab.nn.decoder import Decoder
@@ -44,7 +44,7 @@ def export(trained: Trained, out: Path, form: Form = "ngptlab") -> Path:
     files = _files(trained, form)
     out = out.resolve()
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make(out.parent)
         with filling(out) as temporary:
             for name, content in files.items():
                 write_bytes(temporary / name, content)

@@ -64,7 +64,7 @@ def _place(out: Path, config: RunConfig) -> Path:
     """The directory of a run. A run to be trained may be no link, because a comparison's folder may be a stranger's."""
     path = out / "runs" / config.run_name
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        folders.make(out)
         folders.own(out / "runs")
         if not (path / "config.json").exists() or not Run(path).done:
             folders.refuse_link(path)

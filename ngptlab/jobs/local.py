@@ -27,7 +27,7 @@ from ngptlab.data.corpus import open_data
 from ngptlab.device import on_cuda
 from ngptlab.disk import create, locked, write_text
 from ngptlab.errors import ConfigError
-from ngptlab.folders import own, refuse_link
+from ngptlab.folders import make, own, refuse_link
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.executor import Executor, Gate
@@ -129,7 +129,7 @@ def studying(
     """
     if ledger is None:
         executor.prepare(cells, out)  # before the folder is made, so that wrong data leave none behind
-    out.mkdir(parents=True, exist_ok=True)
+    make(out)
     places = {run_of(out, cell): cell.config for cell in cells if not cell.refusal}
     trunks = kept_for or {}
 

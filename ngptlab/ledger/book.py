@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ngptlab import disk
+from ngptlab import disk, folders
 from ngptlab.config import RunConfig
 from ngptlab.errors import ConfigError, DataError, LabError
 from ngptlab.json_text import parse_json
@@ -140,7 +140,7 @@ class Ledger:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         folder = self.path.parent if self.path.suffix == SUFFIX else self.path
-        folder.mkdir(parents=True, exist_ok=True)
+        folders.make(folder)
         with disk.locked(folder / LOCK, wait=True):
             yield
 

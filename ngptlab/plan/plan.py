@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ngptlab.config import RunConfig
+from ngptlab.config.due import most_checkpoints
 from ngptlab.device import COMPUTE_DTYPES, compute_dtype
 from ngptlab.methods import load
 from ngptlab.nn.cost import mean_token_flops
@@ -101,7 +101,6 @@ def _arm(config: RunConfig, place: str, value_bytes: int, devices: Devices | Non
     checkpoint = FLOAT32 * (params + num_moments(config))
     parts = load(config.method, config.seams.lenders)
     per_token = mean_token_flops(config.model, parts, config.train)
-    saved = math.ceil(config.train.steps / config.checkpoint.every)
     return Arm(
         name=config.arm,
         params=params,
@@ -109,6 +108,6 @@ def _arm(config: RunConfig, place: str, value_bytes: int, devices: Devices | Non
         flops=per_token * config.train.tokens,
         memory=step_memory(config, place=place, value_bytes=value_bytes),
         checkpoint_bytes=checkpoint,
-        disk_bytes=checkpoint * min(saved, config.checkpoint.keep + 1),
+        disk_bytes=checkpoint * most_checkpoints(config),
         on_devices=on_devices(config, devices, place=place, value_bytes=value_bytes) if devices else (),
     )

@@ -14,8 +14,16 @@ from ngptlab.report.views import View
 from ngptlab.stats.costs import Measure
 from ngptlab.stats.tables import Row
 
-NAMES = {"loss", "loss-end", "gap", "length", "training-loss"}
+NAMES = {"loss", "loss-end", "gap", "length", "training-loss", "learning-rate", "gradient-norm"}
 """Names of all possible figures."""
+
+
+COSTS: tuple[Measure, ...] = ("step", "tokens", "flops", "seconds")
+ELSEWHERE = {"lr", "grad_norm", "grad_norm_by_seed"}
+"""Quantities of a point of training that have figures and tables of their own."""
+EARLY = "On the linear axis, the first tenth of the run may leave the frame."
+OF_TRAINING = {"training-loss", "learning-rate", "gradient-norm"}
+"""Figures that say how the runs went, and not which method is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +38,7 @@ class Curves:
     caption: str
     bands: str
     """Sentences that explain bands and thin lines, in the caption and in the legend of the figure's files."""
-    draw: Callable[[View, Axes], None]
+    draw: Callable[[View, Axes], list[plots.Curve]]
     rows: list[Row]
     """All numbers that its views show."""
     views: list[View] = field(default_factory=lambda: [View()])
@@ -46,16 +54,21 @@ def curves(summary: Summary) -> list[Curves]:
         found.append(_lengths(summary))
     if any(method["train"] for method in methods):
         found.append(_training(summary))
+    found += [
+        make(summary)
+        for what, make in ((plots.RATE, _rates), (plots.NORM, _norms))
+        if any(plots.recorded(method, what) for method in methods)
+    ]
     return found
 
 
 def _losses(summary: Summary) -> Curves:
-    early = "On the linear axis, the first tenth of the run may leave the frame."
+    early = [] if plots.few(summary) else [EARLY]
     return Curves(
         name="loss",
         title="Validation loss",
         label="Validation loss",
-        caption=" ".join(["Lower is better.", early, *_cooldown_note(summary), *_seconds_note(summary)]),
+        caption=" ".join(["Lower is better.", *early, *_cooldown_note(summary), *_seconds_note(summary)]),
         bands=_bands(summary),
         draw=lambda view, axes: plots.losses(axes, summary, view),
         rows=list(_points(summary, "val")),
@@ -65,7 +78,7 @@ def _losses(summary: Summary) -> Curves:
 
 def _end(summary: Summary) -> Curves:
     """The end of the loss curves, on linear axes only, because a logarithmic axis is nearly linear there."""
-    text = "The last part of the same curves, finer: the order at the right edge is the result."
+    text = "These are the last parts of the same curves on a finer axis. The order at the right edge is the result."
     start = plots.end_step(summary)
     return Curves(
         name="loss-end",
@@ -82,8 +95,8 @@ def _end(summary: Summary) -> Curves:
 def _gaps(summary: Summary) -> Curves:
     base = summary["baseline"]
     text = (
-        f"Below zero, a method has a lower loss than {base} at equal steps, tokens, seconds or FLOPs, whichever is chosen. "
-        f"Circles: changes of sign. Where validations do not coincide, {base}'s loss is read between them, and never "
+        f"Below zero a method is better than {base} at equal tokens, steps, seconds or FLOPs, whichever is chosen. "
+        f"Circles are changes of sign. Where validations do not coincide, {base}'s loss is read between them, and never "
         "beyond its end."
     )
     return Curves(
@@ -100,8 +113,8 @@ def _gaps(summary: Summary) -> Curves:
 
 def _lengths(summary: Summary) -> Curves:
     text = (
-        "Left of the dotted line are lengths seen in training. A curve that stays flat to the right "
-        "extrapolates; a rising one does not."
+        "Lengths to the left of the dotted line were seen in training. A model whose curve stays flat to the right "
+        "extrapolates, and one whose curve rises does not."
     )
     rows = [
         {"method": name, **_plain(point)}
@@ -126,7 +139,7 @@ def _lengths(summary: Summary) -> Curves:
 
 
 def _training(summary: Summary) -> Curves:
-    text = "Means over blocks of steps: the noise of single batches is not shown."
+    text = "Each point is a mean over a block of steps, so the noise of single batches is not shown."
     return Curves(
         name="training-loss",
         title="Training loss",
@@ -139,10 +152,47 @@ def _training(summary: Summary) -> Curves:
     )
 
 
+def _rates(summary: Summary) -> Curves:
+    return Curves(
+        name="learning-rate",
+        title="Learning rate",
+        label="Learning rate",
+        caption=" ".join(
+            ["The learning rate of each step, as the run recorded it.", *_cooldown_note(summary)]
+        ),
+        bands="",
+        draw=lambda view, axes: plots.training(axes, summary, view, plots.RATE),
+        rows=list(_recorded(summary, plots.RATE)),
+        views=views.views(summary, log=False),
+    )
+
+
+def _norms(summary: Summary) -> Curves:
+    text = f"The norm of the whole gradient before it is clipped. Each point is a mean over a block of steps. {EARLY}"
+    return Curves(
+        name="gradient-norm",
+        title="Gradient norm",
+        label="Gradient norm",
+        caption=" ".join([text, *_cooldown_note(summary)]),
+        bands=wording.bands(_counts(summary), band=False),
+        draw=lambda view, axes: plots.training(axes, summary, view, plots.NORM),
+        rows=list(_recorded(summary, plots.NORM)),
+        views=views.views(summary, log=False),
+    )
+
+
+def _recorded(summary: Summary, what: plots.Recorded) -> Iterator[Row]:
+    """Rows of one quantity of training."""
+    for name, method in summary["methods"].items():
+        for point in plots.recorded(method, what):
+            row: Row = {"method": name, **{key: point[key] for key in COSTS}, what.mean: point[what.mean]}
+            yield row | _plain({"by_seed": point[what.by_seed]} if what.by_seed else {})
+
+
 def _points(summary: Summary, key: str) -> Iterator[Row]:
     for name, method in summary["methods"].items():
         for point in method["val"] if key == "val" else method["train"]:
-            yield {"method": name, **_plain(point)}
+            yield {"method": name, **_plain({k: v for k, v in point.items() if k not in ELSEWHERE})}
 
 
 def _plain(point: Mapping[str, Any]) -> Row:
@@ -174,7 +224,7 @@ def _errors(gap: Gap, measure: Measure, count: int) -> Sequence[float | None]:
 
 def _cooldown_note(summary: Summary) -> list[str]:
     start = summary["schedule"]["cooldown_start_step"]
-    return [] if start is None else [f"Dotted: the start of the cooldown, step {start:,}."]
+    return [] if start is None else [f"The dotted line is the start of the cooldown, step {start:,}."]
 
 
 def _bands(summary: Summary) -> str:

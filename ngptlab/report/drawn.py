@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,7 +20,7 @@ from ngptlab.draw import style as figures
 from ngptlab.draw.svg import element
 from ngptlab.report import plots
 
-Draw = Callable[[Axes], None]
+Draw = Callable[[Axes], object]
 
 LARGE: figures.Style = figures.STYLE | {
     "font.size": 10.0,
@@ -28,8 +29,8 @@ LARGE: figures.Style = figures.STYLE | {
     "lines.linewidth": 1.6,
     "lines.scale_dashes": False,
 }
-INCHES = (5.0, 3.4)
-MARGINS = {"left": 0.19, "right": 0.985, "bottom": 0.145, "top": 0.975}
+INCHES = (5.0, 3.0)
+MARGINS = {"left": 0.19, "right": 0.985, "bottom": 0.165, "top": 0.97}
 
 NOTE_WIDTH = 105
 """Most characters in a line of a note."""
@@ -38,9 +39,33 @@ NAME_LENGTH = 40
 """Most characters of a method's name in a file's legend."""
 
 
+class Chart(NamedTuple):
+    """A figure on a page: its element, what was drawn, and the ranges of its axes."""
+
+    svg: str
+    curves: Sequence[plots.Curve]
+    x: tuple[float, float]
+    y: tuple[float, float]
+    form: str
+    """`linear` or `log`: how the x axis is scaled."""
+
+
 def inline(label: str, draw: Draw) -> str:
     """The figure as an element of a page. `label` describes it to readers who can't see it, and must be our own text."""
-    return element(figures.for_page(partial(_bare, draw), style=LARGE).decode("utf-8"), label)
+    svg = figures.for_page(partial(_bare, draw), style=LARGE, fixed=True)
+    return element(svg.decode("utf-8"), label)
+
+
+def chart(label: str, draw: Callable[[Axes], Sequence[plots.Curve]]) -> Chart:
+    """The figure as `inline` makes it, with the values that it shows."""
+    found: list[tuple[Sequence[plots.Curve], tuple[float, float], tuple[float, float], str]] = []
+
+    def kept(axes: Axes) -> None:
+        curves = draw(axes)
+        found.append((curves, axes.get_xlim(), axes.get_ylim(), axes.get_xscale()))
+
+    svg = inline(label, kept)
+    return Chart(svg, *found[0])
 
 
 def write(out: Path, name: str, title: str, methods: Sequence[str], draw: Draw, *, note: str = "") -> None:

@@ -30,6 +30,10 @@ THIN = 0.7
 EARLY_SHARE = 0.1
 """Fraction of the run that may leave the frame of a linear axis, because its high losses would flatten the end."""
 
+FEW = 8
+"""With fewer validations than this, each has a mark and none leaves the frame, because a line through a handful of points says
+nothing of what lies between them."""
+
 
 def series_style(index: int) -> dict[str, str]:
     """CSS of the `index`-th method's line: its colour and its stroke pattern."""
@@ -41,22 +45,23 @@ def handle(index: int) -> Line2D:
     return Line2D([], [], color=SERIES[index % len(SERIES)], linestyle=_pattern(index))
 
 
-def losses(axes: Axes, summary: Summary, view: View, *, from_step: int = 0) -> None:
+def losses(axes: Axes, summary: Summary, view: View, *, from_step: int = 0) -> list[Curve]:
     """Draw the validation loss from a step on."""
-    ends, shown = [], []
+    ends, shown, drawn = [], [], []
     for index, method in enumerate(summary["methods"].values()):
         points = list(_points_from(method["val"], from_step, view))
         xs = _xs(points, view.measure)
         over = _over_seeds(
             [p["loss_nats"] for p in points], [p["ci95"] for p in points], [p["by_seed"] for p in points]
         )
-        _line(axes, index, xs, over)
+        drawn.append(_line(axes, index, xs, over, marker="o" if len(points) < FEW else ""))
         ends += _extent(xs, view, _cost_at(method, from_step, view.measure))
-        first = max(from_step, _first_steps(summary, view))
+        first = max(from_step, 0 if few(summary) else _first_steps(summary, view))
         shown.append(over.part([i for i, p in enumerate(points) if p["step"] >= first]))
     _frame(axes, shown)
     _training_axis(axes, summary, view, ends)
     axes.set_ylabel("validation loss (nats per token)")
+    return drawn
 
 
 def end_step(summary: Summary) -> int:
@@ -65,20 +70,21 @@ def end_step(summary: Summary) -> int:
     return int(0.6 * steps) if start is None else max(0, int(start - 0.15 * (steps - start)))
 
 
-def gaps(axes: Axes, summary: Summary, view: View) -> None:
+def gaps(axes: Axes, summary: Summary, view: View) -> list[Curve]:
     """Draw each method's validation loss minus the baseline's at equal cost, with every change of sign."""
-    order, ends, shown = list(summary["methods"]), [], [OverSeeds([0.0], None, [])]
+    order, ends, shown, drawn = list(summary["methods"]), [], [OverSeeds([0.0], None, [])], []
     for other, gap in summary["gaps"].items():
         xs, over, crossings = gap_curve(gap, view.measure)
-        _line(axes, order.index(other), xs, over)
+        drawn.append(_line(axes, order.index(other), xs, over, marker="o" if len(xs) < FEW else ""))
         ends += _extent(xs, view)
-        early = 0.0 if view.log or not xs else EARLY_SHARE * xs[-1]
+        early = 0.0 if view.log or not xs or few(summary) else EARLY_SHARE * xs[-1]
         shown.append(over.part([i for i, x in enumerate(xs) if x >= early]))
         axes.plot(crossings, [0] * len(crossings), "o", ms=6, mfc="none", mec=INK, mew=1.2, zorder=4)
     axes.axhline(0, color=INK, linewidth=1.0)
     _frame(axes, shown)
     _training_axis(axes, summary, view, ends)
     axes.set_ylabel("loss minus baseline (nats)")
+    return drawn
 
 
 def gap_curve(gap: Gap, measure: Measure) -> tuple[list[float], OverSeeds, list[float]]:
@@ -94,33 +100,59 @@ def gap_curve(gap: Gap, measure: Measure) -> tuple[list[float], OverSeeds, list[
     return [float(gap["steps"][i]) for i in late], over, crossings
 
 
-def training(axes: Axes, summary: Summary, view: View) -> None:
-    """Draw the training loss, averaged over blocks of steps."""
-    ends, shown = [], []
+def few(summary: Summary) -> bool:
+    """Whether every method has so few validations that all of them are shown."""
+    return all(len(method["val"]) < FEW for method in summary["methods"].values())
+
+
+class Recorded(NamedTuple):
+    """A quantity of training: its name on the axis, its mean, and its value for each seed."""
+
+    label: str
+    mean: Literal["loss_nats", "lr", "grad_norm"]
+    by_seed: Literal["by_seed", "grad_norm_by_seed"] | None
+    whole: bool = False
+    """Whether the first steps stay in the frame."""
+
+
+LOSS = Recorded("training loss (nats per token)", "loss_nats", "by_seed")
+RATE = Recorded("learning rate", "lr", None, whole=True)
+NORM = Recorded("gradient norm", "grad_norm", "grad_norm_by_seed")
+
+
+def training(axes: Axes, summary: Summary, view: View, what: Recorded = LOSS) -> list[Curve]:
+    """Draw the training loss, or another quantity of training, at the ends of blocks of steps."""
+    ends, shown, drawn = [], [], []
     for index, method in enumerate(summary["methods"].values()):
-        points = method["train"]
+        points = recorded(method, what)
         xs = _xs(points, view.measure)
-        over = _over_seeds(
-            [p["loss_nats"] for p in points], [None] * len(points), [p["by_seed"] for p in points]
-        )
-        _line(axes, index, xs, over)
+        singles: list[list[float]] = [point[what.by_seed] if what.by_seed else [] for point in points]
+        over = _over_seeds([point[what.mean] or 0.0 for point in points], [None] * len(points), singles)
+        drawn.append(_line(axes, index, xs, over))
         ends += _extent(xs, view)
-        shown.append(over.part([i for i, p in enumerate(points) if p["step"] >= _first_steps(summary, view)]))
+        first = 0 if what.whole else _first_steps(summary, view)
+        shown.append(over.part([i for i, p in enumerate(points) if p["step"] >= first]))
     _frame(axes, shown)
     _training_axis(axes, summary, view, ends)
-    axes.set_ylabel("training loss (nats per token)")
+    axes.set_ylabel(what.label)
+    return drawn
 
 
-def lengths(axes: Axes, summary: Summary) -> None:
+def recorded(method: MethodNumbers, what: Recorded) -> list[TrainPoint]:
+    """The points at which the quantity was recorded."""
+    return [point for point in method["train"] if point.get(what.mean) is not None]
+
+
+def lengths(axes: Axes, summary: Summary) -> list[Curve]:
     """Draw the loss by position in long documents, each bin at the middle of its positions on the logarithmic axis."""
     context = summary["schedule"]["context"]
-    ends = {context}
+    ends, drawn = {context}, []
     for index, method in enumerate(summary["methods"].values()):
         bins = method["length"]
         over = _over_seeds(
             [p["loss_nats"] for p in bins], [p["ci95_nats"] for p in bins], [p["by_seed"] for p in bins]
         )
-        _line(axes, index, [_middle(point) for point in bins], over, marker="o")
+        drawn.append(_line(axes, index, [_middle(point) for point in bins], over, marker="o"))
         ends |= {point["to"] for point in bins}
     axes.set_xscale("log", base=2)
     low, high = math.log2(min(ends)), math.log2(max(ends))
@@ -132,6 +164,7 @@ def lengths(axes: Axes, summary: Summary) -> None:
     _mark(axes, context, "training context")
     axes.set_xlabel("position in the document (tokens)")
     axes.set_ylabel("loss (nats per token)")
+    return drawn
 
 
 def _first_steps(summary: Summary, view: View) -> float:
@@ -198,7 +231,18 @@ def _over_seeds(
     return OverSeeds(means, known if known and len(known) == len(means) else None, singles)
 
 
-def _line(axes: Axes, index: int, x: Sequence[float], over: OverSeeds, marker: str = "") -> None:
+class Curve(NamedTuple):
+    """What was drawn of a method, for the values beside the pointer."""
+
+    method: int
+    """The method's place among the summary's."""
+    x: list[float]
+    y: list[float]
+    halves: list[float] | None
+    """Half-widths of the 95% interval; None for one seed."""
+
+
+def _line(axes: Axes, index: int, x: Sequence[float], over: OverSeeds, marker: str = "") -> Curve:
     """Draw a method's curve, the band of its 95% interval, and a thin line for each seed. One seed has the curve alone."""
     colour = SERIES[index % len(SERIES)]
     if len(x) == 1:
@@ -210,6 +254,7 @@ def _line(axes: Axes, index: int, x: Sequence[float], over: OverSeeds, marker: s
     axes.plot(x, over.means, color=colour, linestyle=_pattern(index), marker=marker, markersize=3.5, zorder=3)
     if over.halves is not None:
         axes.fill_between(x, over.edge(-1), over.edge(1), color=colour, alpha=0.2, linewidth=0, zorder=1)
+    return Curve(index, list(x), over.means, over.halves)
 
 
 def _pattern(index: int) -> Literal["solid"] | tuple[int, tuple[float, ...]]:

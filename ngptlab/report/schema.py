@@ -6,7 +6,7 @@ Units are in the names. Losses are nats per token, `step` counts finished optimi
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -36,6 +36,11 @@ class TrainPoint(Cost):
 
     loss_nats: float
     by_seed: list[float]
+    lr: NotRequired[float | None]
+    """Learning rate at `step`. It is absent from older files, and None where the runs did not record it."""
+    grad_norm: NotRequired[float | None]
+    """Norm of the gradient before clipping, a mean as the loss is."""
+    grad_norm_by_seed: NotRequired[list[float]]
 
 
 LengthPoint = TypedDict(
@@ -168,6 +173,22 @@ class Finding(TypedDict):
     text: str
 
 
+class Sample(TypedDict):
+    """What a method's model wrote from an end of text on."""
+
+    method: str
+    run: str
+    """Name of the run whose model it is; empty where no run has a checkpoint."""
+    step: int | None
+    """Steps after which the model was kept; None without a sample."""
+    text: str
+    why_not: str
+    """Why there is no sample; empty where there is one."""
+    max_tokens: int
+    temperature: float
+    seed: int
+
+
 class StudyNumbers(TypedDict):
     """A study given beside the runs. Its files have all of its numbers."""
 
@@ -209,3 +230,5 @@ class Summary(Searched):
     config: dict[str, str]
     config_differences: list[Difference]
     env: dict[str, list[str]]
+    samples: NotRequired[list[Sample]]
+    """Absent where no samples were asked for, and from older files."""

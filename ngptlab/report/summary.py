@@ -146,12 +146,39 @@ def _val(arm: list[RunRecord]) -> list[ValPoint]:
 
 
 def _train(arm: list[RunRecord]) -> list[TrainPoint]:
-    tables = [{row.step: row.loss_nats for row in run.train} for run in arm]
+    tables = [{row.step: row for row in run.train} for run in arm]
     steps = series.common_steps([list(table) for table in tables])
     meter = Meter(arm)
-    by_seed = [series.block_means(steps, [table[step] for step in steps]) for table in tables]
-    blocks = [(rows[0][0], [loss for _, loss in rows]) for rows in zip(*by_seed, strict=True)]
-    return [{**meter.at(step), "loss_nats": stats.mean(losses), "by_seed": losses} for step, losses in blocks]
+    losses = _blocks(steps, [[table[step].loss_nats for step in steps] for table in tables])
+    norms = _blocks(steps, [_known([table[step].grad_norm for step in steps]) for table in tables])
+    points: list[TrainPoint] = []
+    for step, by_seed in losses.items():
+        norm = norms.get(step, [])
+        points.append(
+            {
+                **meter.at(step),
+                "loss_nats": stats.mean(by_seed),
+                "by_seed": by_seed,
+                "lr": tables[0][step].lr,
+                "grad_norm": stats.mean(norm) if norm else None,
+                "grad_norm_by_seed": norm,
+            }
+        )
+    return points
+
+
+def _known(values: list[float | None]) -> list[float]:
+    """The values; none of them where one is missing."""
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else []
+
+
+def _blocks(steps: list[int], by_seed: Sequence[list[float]]) -> dict[int, list[float]]:
+    """Means over blocks of steps, one for each seed, by the block's last step; empty where a seed has no values."""
+    if not all(by_seed):
+        return {}
+    blocks = [series.block_means(steps, values) for values in by_seed]
+    return {rows[0][0]: [mean for _, mean in rows] for rows in zip(*blocks, strict=True)}
 
 
 def _length(arm: list[RunRecord]) -> list[LengthPoint]:

@@ -45,7 +45,7 @@ def headline(summary: Summary) -> str:
         error = f"± is 95% over {seeds} seeds, Student's t" if seeds > 1 else "one seed"
         return (
             f"After {after} {base} ends at a validation loss of {loss} nats "
-            f"({m['bits_per_byte']:.4f} bits per byte; {error}); one method, nothing to compare it with."
+            f"({m['bits_per_byte']:.4f} bits per byte; {error}). There is one method, and nothing to compare it with."
         )
     if len(others) == 1:
         final = _final(summary, others[0])
@@ -56,16 +56,14 @@ def headline(summary: Summary) -> str:
         lowest = f"the lowest validation loss of {len(methods)} methods: {loss} nats"
         second = min(others, key=lambda name: summary["gaps"][name]["final_gap_nats"])
         gap = summary["gaps"][second]
-        amount = nats(gap["final_gap_nats"], sign=True)
         return (
-            f"After {after} the baseline {base} has {lowest}, and next is {second}, {amount} against it{_doubt(gap)}. "
+            f"After {after} the baseline {base} has {lowest}. Next is {second}, {_side(gap, 'it')}. {_doubt(gap)} "
             f"{_compared(len(others), base)}"
         )
     gap = summary["gaps"][best]
-    amount = nats(gap["final_gap_nats"], sign=True)
     return (
-        f"After {after} {best} has the lowest validation loss of {len(methods)} methods: {loss} nats, "
-        f"{amount} against the baseline {base}{_doubt(gap)}. {_compared(len(others), base)}"
+        f"After {after} {best} has the lowest validation loss of {len(methods)} methods: {loss} nats. "
+        f"It is {_side(gap, f'the baseline {base}')}. {_doubt(gap)} {_compared(len(others), base)}"
     )
 
 
@@ -92,37 +90,42 @@ def _after(summary: Summary, steps: int) -> str:
 
 def _final(summary: Summary, other: str) -> str:
     gap, base = summary["gaps"][other], summary["baseline"]
-    value = gap["final_gap_nats"]
-    side = "level with"
-    if value != 0:
-        side = f"{nats(abs(value))} nats {'below' if value < 0 else 'above'}"
     ours, theirs = nats(gap["final_loss_nats"]), nats(gap["baseline_final_loss_nats"])
-    return f"{other} ends {side} {base} ({ours} against {theirs} nats of validation loss){_doubt(gap)}."
+    return f"{other} ends {_side(gap, base)} ({ours} against {theirs} nats of validation loss). {_doubt(gap)}"
+
+
+def _side(gap: Gap, base: str) -> str:
+    """'0.0375 nats worse than a': which has the lower loss, in words that need no axis."""
+    value = gap["final_gap_nats"]
+    if value == 0:
+        return f"level with {base}"
+    return f"{nats(abs(value))} nats {'better' if value < 0 else 'worse'} than {base}"
 
 
 def _doubt(gap: Gap) -> str:
-    """The interval of the final gap over seeds, as the end of a sentence."""
+    """The interval of the final gap over seeds, in sentences."""
     value, half = gap["final_gap_nats"], gap["final_gap_ci95"]
     if half is None:
-        return f"; from one seed, so nothing says how far another would move it{_by_document(gap)}"
+        known = "The difference is from one seed, so nothing says how far another would move it."
+        return f"{known}{_by_document(gap)}"
     seeds = f"{len(gap['paired_seeds'])} paired seeds" if gap["paired_seeds"] else "unpaired seeds"
     seeds += " (Student's t)"
     interval = f"{nats(value - half, sign=True)} to {nats(value + half, sign=True)}"
-    verdict = "" if abs(value) > half else ", which includes zero: no difference is shown"
-    return f"; 95% interval over {seeds} {interval}{verdict}"
+    verdict = "" if abs(value) > half else ". That includes zero, so no difference is shown"
+    return f"The 95% interval over {seeds} is {interval}{verdict}."
 
 
 def _by_document(gap: Gap) -> str:
     """The interval of a gap from one seed each over documents of the validation text. It is never an error over seeds."""
     found = gap["over_parts"]
     if gap["not_over_parts"]:
-        return f"; not paired over the validation text: {gap['not_over_parts']}"
+        return f" The two are not paired over the validation text: {gap['not_over_parts']}."
     if found is None or found["ci95"] is None:
         return ""
     low, high = (nats(found["mean_nats"] + sign * found["ci95"], sign=True) for sign in (-1, 1))
     return (
-        f"; paired over the {found['parts']:,} {found['of']}s of the validation text, 95% interval {low} to {high}, "
-        "which says nothing of other seeds"
+        f" Paired over the {found['parts']:,} {found['of']}s of the validation text, its 95% interval is {low} to {high}. "
+        "That says nothing of other seeds."
     )
 
 
@@ -160,13 +163,12 @@ def _beyond(summary: Summary, method: str) -> str:
     if theirs is not None and (theirs["from"], theirs["to"]) == (far["from"], far["to"]):
         text += f" against {nats(theirs['loss_nats'], theirs['ci95_nats'])} of {base}"
         rises[base] = _rise(summary, base)
-    changes = ", ".join(f"{rise} for {name}" for name, rise in rises.items() if rise)
-    notes = [f"change from the end of the training context: {changes}"] if changes else []
+    changes = " and ".join(f"{rise} for {name}" for name, rise in rises.items() if rise)
+    notes = f" From the end of the training context it changes by {changes}." if changes else ""
     if far["ci95_nats"] is not None or (theirs is not None and theirs["ci95_nats"] is not None):
-        notes.append("±: 95% over the seeds, Student's t")
-    text += f" ({'; '.join(notes)})" if notes else ""
+        notes += " ± is 95% over the seeds by Student's t."
     positions = f"positions {far['from']:,} to {far['to']:,}"
-    return f"At {far['to'] / context:.3g}× the training context, {positions}, {text}."
+    return f"At {far['to'] / context:.3g}× the training context, {positions}, {text}.{notes}"
 
 
 def longest(length: list[LengthPoint], context: int) -> LengthPoint | None:

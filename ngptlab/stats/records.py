@@ -35,6 +35,10 @@ class TrainRow(Row):
     """A line of metrics.jsonl."""
 
     loss_nats: float
+    lr: float | None = None
+    """Learning rate of the step; None where a run did not record it."""
+    grad_norm: float | None = None
+    """Norm of the gradient before it was clipped; None where a run did not record it."""
 
 
 class TimingRow(Row):
@@ -97,6 +101,8 @@ class RunRecord:
 
     name: str
     """Name of its directory, without the folders above it."""
+    path: Path
+    """Its directory, as it was given."""
     config: RunConfig
     env: dict[str, str]
     """Provenance, every value as text."""
@@ -190,6 +196,7 @@ def _load(path: Path) -> RunRecord:
         flops = token_flops(run.config.model, run.config.train.context).total
     return RunRecord(
         name=printable(path.resolve().name),
+        path=path,
         config=run.config,
         env={
             printable(str(key)): printable(_text(value))

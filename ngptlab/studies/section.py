@@ -22,7 +22,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study, ready for the page. `kind`, `caption` and `files` are ours; other texts may be a stranger's."""
+    """A study, ready for the page. `kind` and `files` are ours; other texts may be a stranger's."""
 
     kind: str
     title: str

@@ -2,9 +2,10 @@
 
     checkpoints/step_000200/model.safetensors      weights by name
                             optimizer.safetensors  'name:key' -> tensor, AdamW's moments
-                            manifest.json          {format, step, config_hash, files: {name: {bytes, sha256}}, streams}
+                            manifest.json          {format, step, config_hash, files: {name: {bytes, sha256}}, streams, sha256}
 
-`streams` says the same of each stream of the run up to that step, so that a resumed run knows its records again.
+`streams` says the same of each stream of the run up to that step, so that a resumed run knows its records again. `sha256` is
+of the manifest's other fields; manifests of before have none.
 
 Order of a save: files, fsync each, manifest, fsync, fsync of the folder, rename, fsync of the parent. A kill at any point
 leaves the old checkpoints whole. safetensors has no checksum of its own, hence the manifest's.
@@ -176,6 +177,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
     """
     try:
         manifest = disk.read_json(path / "manifest.json")
+        if manifest.get("sha256", own := _digest(manifest)) != own:
+            raise CheckpointError(f"{path}: damaged (its manifest does not match its own sha256)")
         if manifest["format"] != FORMAT:
             raise CheckpointError(f"{path}: format {manifest['format']}, this version reads {FORMAT}")
         if path.name != f"{PREFIX}{manifest['step']:06d}":
@@ -290,7 +293,14 @@ def _write_manifest(
     manifest: dict[str, Any] = {"format": FORMAT, "step": step, "config_hash": config_hash, "files": files}
     if streams is not None:
         manifest["streams"] = dict(streams)
+    manifest["sha256"] = _digest(manifest)
     _write(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest's fields, however they are laid out; its own digest is left out."""
+    fields = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _write(path: Path, content: bytes) -> None:

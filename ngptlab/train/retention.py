@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from ngptlab.config import RunConfig
-from ngptlab.config.due import newest_due, next_due
+from ngptlab.config.due import most_checkpoints, newest_due, next_due
 from ngptlab.errors import CheckpointError
 from ngptlab.sizes import in_bytes
 from ngptlab.train.checkpoint import checkpoint_path
@@ -30,15 +30,6 @@ def lasting(config: RunConfig, steps: Collection[int], losses: Mapping[int, floa
     return found & set(steps)
 
 
-def most_kept(config: RunConfig) -> int:
-    """The most checkpoints that a run has at once: one is written before another is removed."""
-    due, steps = config.checkpoint, config.train.steps
-    saved = steps // due.every + len({step for step in (*due.at, steps) if step % due.every})
-    every = steps // due.keep_every if due.keep_every else 0
-    lasting = len(due.at) + every + (due.keep_best == "on") + (config.train.non_finite == "rewind")
-    return min(saved, due.keep + 1 + lasting)
-
-
 def check_room(folder: Path, config: RunConfig, *, done: int, size: int, tell: Callable[[str], None]) -> None:
     """Hold what a run's checkpoints take at most against the disk, before anything more is trained.
 
@@ -55,7 +46,7 @@ def check_room(folder: Path, config: RunConfig, *, done: int, size: int, tell: C
     there = 0
     with contextlib.suppress(OSError):
         there = sum(file.stat().st_size for file in folder.glob("step_*/*"))
-    number = most_kept(config)
+    number = most_checkpoints(config)
     if free < size:
         raise CheckpointError(
             f"{checkpoint_path(folder, next_due(config, done))}: can't be saved (No space left on device ({size} bytes to "

@@ -59,6 +59,13 @@ def act(options: argparse.Namespace) -> int:
     return 0
 
 
+def for_page(run: Path, *, max_tokens: int, temperature: float, seed: int) -> tuple[int, str]:
+    """As `scripting.sample`, which brings torch: a page of runs without checkpoints needs none."""
+    from ngptlab.scripting import sample
+
+    return sample(run, max_tokens=max_tokens, temperature=temperature, seed=seed)
+
+
 def _act(options: argparse.Namespace) -> None:
     from ngptlab.config import DeviceConfig
     from ngptlab.data.tokens.choose import tokenizer

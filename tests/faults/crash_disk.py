@@ -12,6 +12,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import copy
+import errno
 import fcntl
 import hashlib
 import io
@@ -46,6 +47,8 @@ class Recorder:
 
     def __init__(self, root: Path) -> None:
         self.acts: list[Act] = []
+        self.room: int | None = None
+        """Bytes that may still be written; None: no limit."""
         self._root, self._open = str(root), dict[int, tuple[int, str]]()
         self._handles = 0
 
@@ -77,6 +80,20 @@ class Recorder:
             handle, place = self._open[descriptor]
             self.acts.append(Act(what, place, handle=handle, **more))
 
+    def fitting(self, descriptor: int, content: bytes) -> bytes:
+        """As much of a write as there is room for.
+
+        Raises:
+            OSError: there is none.
+        """
+        if self.room is None or descriptor not in self._open or not content:
+            return content
+        fits = content[: self.room]
+        self.room -= len(fits)
+        if not fits:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return fits
+
     def closed(self, descriptor: int) -> None:
         self._open.pop(descriptor, None)
 
@@ -87,7 +104,8 @@ class _Raw(io.FileIO):
     recorder: Recorder
 
     def write(self, content: Any) -> int:  # type: ignore[override]
-        number, content = self.fileno(), bytes(content)
+        number = self.fileno()
+        content = self.recorder.fitting(number, bytes(content))
         offset = os.fstat(number).st_size if self.mode.startswith("a") else self.tell()
         written = super().write(content)
         self.recorder.of("write", number, offset=offset, content=content[:written])
@@ -135,8 +153,9 @@ def recording(root: Path) -> Iterator[Recorder]:
             if descriptor > 2
             else 0
         )
+        content = recorder.fitting(descriptor, bytes(content))
         written = kept["write"](descriptor, content)
-        recorder.of("write", descriptor, offset=offset, content=bytes(content)[:written])
+        recorder.of("write", descriptor, offset=offset, content=content[:written])
         return int(written)
 
     def close(descriptor: int) -> None:

@@ -21,7 +21,7 @@ from ngptlab.errors import CheckpointError
 from ngptlab.ledger.book import Ledger
 from ngptlab.runs import Run
 from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint
-from ngptlab.train.trainer import Trainer
+from ngptlab.train.saves import Saves
 
 Check = Callable[[Path, Left], str]
 
@@ -83,14 +83,14 @@ def _unlike(a: Tree, b: Tree) -> list[str]:
 
 def mark_saves(recorder: Any) -> None:
     """Have each save of a checkpoint among the calls, with the bringing of the records to the disk before it."""
-    save = Trainer._write
+    save = Saves._write
 
-    def marked(self: Trainer, step: int) -> None:
+    def marked(self: Saves, step: int) -> None:
         recorder.mark(f"save {step}")
         save(self, step)
         recorder.mark(f"saved {step}")
 
-    Trainer._write = marked  # type: ignore[method-assign]
+    Saves._write = marked  # type: ignore[method-assign]
 
 
 def allowed(acts: list[Act], number: int) -> tuple[int, ...]:
@@ -107,10 +107,13 @@ def allowed(acts: list[Act], number: int) -> tuple[int, ...]:
 
 
 def training(lab: Lab, draw: random.Random, *, one_save: bool, full: bool = True) -> Case:
-    """A training that was written down from its first call; all of it, or its third save alone."""
+    """A training that was written down from its first call; all of it, or its third save alone.
+
+    `full`: what a crash left is trained to its end. Otherwise its newest whole checkpoint is looked for.
+    """
     config = lab.config("gpt")
     wanted, _ = lab.straight(config)
-    root = lab.folder / "recorded" / ("save" if one_save else "training")
+    root = lab.folder / "recorded" / f"training-{one_save}-{full}"
     root.mkdir(parents=True)
     before, acts = record(
         lambda: main(["train", str(config), "--out", str(root / "run")]),
@@ -287,6 +290,7 @@ def preparation(lab: Lab, draw: random.Random) -> Case:
 
 CASES: dict[str, Callable[[Lab, random.Random], Case]] = {
     "save_crashes": lambda lab, draw: training(lab, draw, one_save=True),
+    "save_glances": lambda lab, draw: training(lab, draw, one_save=True, full=False),
     "training_crashes": lambda lab, draw: training(lab, draw, one_save=False),
     "branch_crashes": branch,
     "file_crashes": one_file,

@@ -6,6 +6,7 @@ the import of a module alone can't be seen so; `cli_kills` has fresh processes f
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import os
@@ -67,7 +68,7 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def wait(self, seconds: float = 120.0) -> int:
+    def wait(self, seconds: float = 600.0) -> int:
         """Its exit code; minus the number of the signal that killed it.
 
         Raises:
@@ -77,10 +78,12 @@ class Child:
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
+                ALIVE.discard(pid)
                 return os.waitstatus_to_exitcode(status)
             if time.monotonic() > until:
                 self.send(signal.SIGKILL)
                 os.waitpid(self.pid, 0)
+                ALIVE.discard(self.pid)
                 raise TimeoutError(f"a child still ran after {seconds:g} s; {self.told}")
             time.sleep(0.002)
 
@@ -93,6 +96,17 @@ class Child:
         return (self.told.strip().splitlines() or [""])[-1]
 
 
+ALIVE: set[int] = set()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Children of a trial that failed, or was stopped, would train on."""
+    for pid in ALIVE:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def start(work: Callable[[], int], log: Path) -> Child:
     """Fork a child that does `work` and exits with what that returns."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +116,7 @@ def start(work: Callable[[], int], log: Path) -> Child:
         )  # of threads, which this process has none of its own
         pid = os.fork()
     if pid:
+        ALIVE.add(pid)
         return Child(pid, log)
     code = CRASHED
     try:
@@ -197,9 +212,10 @@ class Lab:
 
 def outcome(run: Path) -> dict[str, bytes]:
     """The bytes in which a run that was interrupted must equal one that was not; a sign of each hidden file besides."""
+    newest = sorted(run.glob("checkpoints/step_*"))[-1]  # which others there are is up to where it stopped
     found = {
         str(path.relative_to(run)): path.read_bytes()
-        for path in [*run.glob("checkpoints/step_*/*.safetensors"), *run.glob("*.jsonl")]
+        for path in [*newest.glob("*.safetensors"), *run.glob("*.jsonl")]
         if path.name != "timing.jsonl"
     }
     hidden = {path.name: b"hidden" for path in run.rglob(".*") if path.name.endswith(".tmp")}

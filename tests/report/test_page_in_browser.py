@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,15 @@ from made_runs import run_maker
 from ngptlab.report.page import write_report
 from ngptlab.studies.ladder import numbers as ladders
 from ngptlab.studies.ladder.files import write_ladder
+from page_browser import NEEDS_CHROMIUM, Driver, look, press
+from page_browser import browser as browser
 
-selenium = pytest.importorskip("selenium")
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver import ActionChains, Keys  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
+pytest.importorskip("selenium")
+from selenium.webdriver import Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-
-pytestmark = [
-    pytest.mark.extra,
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None,
-        reason="no Chromium with its driver here: apt-get install chromium chromium-driver",
-    ),
-]
+pytestmark = NEEDS_CHROMIUM
 
 SCRIPT = "<script>window.hit=1</script>"
 IMAGE = '"><img src=x onerror="window.hit=1">'
@@ -46,8 +37,6 @@ METHODS = ("plain", SCRIPT + IMAGE, LONG, RIGHT_TO_LEFT)
 LOSSES = (2.105, 2.1034, 2.11, 2.0999)
 """Read as text, whole numbers on either side of the point, 2.11 comes first of them. The gaps have long labels."""
 STEPS = 100
-
-Driver = Any
 
 
 @pytest.fixture(scope="module")
@@ -79,18 +68,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_report(runs, folder / "out", title=STYLE + IMAGE, studies=studies).as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Driver]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
 def page(browser: Driver, address: str) -> Driver:
     """The browser on the page as it opens: 1600 px wide, light, on a screen, nothing logged before."""
@@ -102,13 +79,6 @@ def page(browser: Driver, address: str) -> Driver:
         lambda browser: browser.execute_script("return document.readyState") == "complete"
     )
     return browser
-
-
-def look(browser: Driver, width: int, scheme: str = "light", media: str = "screen") -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
 
 
 def shown(page: Driver) -> dict[str, list[str]]:
@@ -139,10 +109,6 @@ def cut(page: Driver) -> list[str]:
         """
     )
     return found
-
-
-def press(page: Driver, *keys: str) -> None:
-    ActionChains(page, duration=0).send_keys(*keys).perform()
 
 
 def tab(page: Driver, start: str, times: int, to: str) -> None:
@@ -179,12 +145,13 @@ def test_nothing_is_asked_for_nothing_is_logged_and_no_name_runs(page: Driver, a
     asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     assert asked == [address]
     assert page.find_elements(By.TAG_NAME, "img") == []
-    assert all(text in page.find_element(By.TAG_NAME, "main").text for text in (SCRIPT, IMAGE, STYLE, LONG))
+    read = page.execute_script("return document.querySelector('main').textContent")
+    assert all(text in read for text in (SCRIPT, IMAGE, STYLE, LONG))
 
 
 def test_a_figure_shows_one_chart_and_toggles_by_mouse(page: Driver) -> None:
     before = shown(page)
-    assert len(before) == 5 and all(len(charts) == 1 for charts in before.values())
+    assert len(before) == 7 and all(len(charts) == 1 for charts in before.values())
     assert before["figure-loss"] == ["tokens linear"]
     axes = ("step", "seconds", "flops", "tokens")
     for scale in ("log", "linear"):

@@ -132,14 +132,19 @@ def test_the_page_asks_for_nothing(paths: list[Path], tmp_path: Path) -> None:
         value for _, attributes in page.tags for key, value in attributes.items() if key.endswith("href")
     ]
     files = {value for value in local if value and not value.startswith("#")}
-    assert files and all((tmp_path / value).is_file() for value in files)
+    folders = {value for value in files if value.endswith("/")}
+    assert len(folders) == len(paths) and all(
+        (tmp_path / value / "config.json").is_file() for value in folders
+    )
+    assert files > folders and all((tmp_path / value).is_file() for value in files - folders)
 
 
 def test_every_figure_has_its_numbers_and_drawings_beside_the_page(paths: list[Path], tmp_path: Path) -> None:
     write_report(paths, tmp_path, title="t")
     _, page, numbers = read(tmp_path)
     shown = {attributes["id"] for tag, attributes in page.tags if tag == "figure" and "id" in attributes}
-    assert shown == {f"figure-{name}" for name in ("loss", "loss-end", "gap", "length", "training-loss")}
+    names = ("loss", "loss-end", "gap", "length", "training-loss", "learning-rate", "gradient-norm")
+    assert shown == {f"figure-{name}" for name in names}
     for name in (figure.removeprefix("figure-") for figure in shown if figure):
         files = [tmp_path / "figures" / f"{name}.{ending}" for ending in ("csv", "png", "svg")]
         assert files[1].read_bytes().startswith(b"\x89PNG") and "<svg" in files[2].read_text(encoding="utf-8")
@@ -214,7 +219,8 @@ def test_a_report_is_replaced_and_leaves_nothing_behind(paths: list[Path], tmp_p
     (tmp_path / "out" / "figures" / "mine.png").touch()
     write_report(paths[:1], tmp_path / "out", title="third")
     left = sorted(path.stem for path in (tmp_path / "out" / "figures").glob("*.png"))
-    assert left == ["length", "loss", "loss-end", "mine", "training-loss"]
+    drawn = ["gradient-norm", "learning-rate", "length", "loss", "loss-end", "training-loss"]
+    assert left == sorted([*drawn, "mine"])
 
 
 def test_a_folder_that_cannot_be_written(paths: list[Path], tmp_path: Path) -> None:
@@ -244,6 +250,8 @@ DRAWN = {
     "end": partial(plots.losses, from_step=60),
     "gaps": plots.gaps,
     "training": plots.training,
+    "rates": partial(plots.training, what=plots.RATE),
+    "norms": partial(plots.training, what=plots.NORM),
     "lengths": lambda axes, summary, view: plots.lengths(axes, summary),
 }
 

@@ -68,7 +68,11 @@ def test_bands_are_students_interval_over_the_seeds(make_run: MakeRun) -> None:
         assert [line[-1] for line in thin(axes)][:3] == pytest.approx(list(values))
     found = [figure.bands for figure in curves(summary)]
     many = "Bands: 95%, Student's t, n = 3 seeds. Thin lines: single seeds."
-    assert found == [many, many, many.replace("3 seeds", "3 paired seeds"), many, "Thin lines: single seeds."]
+    thin_lines = "Thin lines: single seeds."
+    assert found == [
+        *(many, many, many.replace("3 seeds", "3 paired seeds"), many),
+        *(thin_lines, "", thin_lines),
+    ]
     page = render(summary)
     assert page.count("95%, Student&#39;s t, n = 3") == 4 and "± 95% over 3 seeds" in page
     length = axes_of(lambda axes: plots.lengths(axes, summary))
@@ -80,7 +84,10 @@ def test_one_seed_has_no_band_and_is_called_so(make_run: MakeRun) -> None:
     for draw in (plots.losses, plots.gaps, lambda axes, summary, _: plots.lengths(axes, summary)):
         axes = axes_of(lambda axes, draw=draw: draw(axes, summary, View()))  # type: ignore[misc]
         assert not axes.collections and not thin(axes)
-    assert [figure.bands for figure in curves(summary)] == ["One seed: no band."] * 4 + ["One seed."]
+    assert [figure.bands for figure in curves(summary)] == [
+        *["One seed: no band."] * 4,
+        *("One seed.", "", "One seed."),
+    ]
     page = render(summary)
     assert (
         "<small>one seed</small>" in page
@@ -135,8 +142,8 @@ def test_one_seed_each_is_paired_over_documents(make_run: MakeRun) -> None:
     assert found == over_parts(runs[1].parts, runs[0].parts)
     assert found is not None and found["mean_nats"] == pytest.approx((-0.1 * 10 - 0.15 * 30 - 0.05 * 20) / 60)
     assert gap["final_gap_stderr"] is None and gap["final_gap_ci95"] is None, "no error over seeds"
-    assert "paired over the 3 documents of the validation text, 95% interval" in summary["headline"]
-    assert "which says nothing of other seeds" in summary["headline"]
+    assert "Paired over the 3 documents of the validation text, its 95% interval is" in summary["headline"]
+    assert "That says nothing of other seeds." in summary["headline"]
     page = render(summary)
     assert "over the 3 documents of the validation text (95%): says nothing of other seeds" in page
 

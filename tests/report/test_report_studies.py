@@ -320,7 +320,7 @@ def test_speed_ups_of_the_runs_given_are_shown(make_run: MakeRun, tmp_path: Path
     assert rows[2][7] == "1.00×" and len(rows) == 3
     hrefs = [attributes["href"] or "" for tag, attributes in page.tags if tag == "a"]
     files = {href for href in hrefs if not href.startswith("#")}
-    assert "figures/speedup.csv" in files and all((tmp_path / "page" / file).is_file() for file in files)
+    assert "figures/speedup.csv" in files and all((tmp_path / "page" / file).exists() for file in files)
 
 
 def test_studies_stand_beside_runs(
@@ -355,9 +355,11 @@ def test_studies_stand_beside_runs(
     plots = [
         attributes
         for tag, attributes in page.tags
-        if tag == "svg" and "min-width" in (attributes.get("style") or "")
+        if tag == "svg" and "max-width" in (attributes.get("style") or "")
     ]
     assert len(plots) == 6
+    widths = [float((plot["viewbox"] or "").split()[2]) for plot in plots]
+    assert max(widths) <= 360, "points: a phone shows 5 inches without scrolling"
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     html = (out / "report.html").read_text(encoding="utf-8")
     assert len(ids) == len(set(ids)) and set(re.findall(r"(?:href=\"|url\()#([^\")]+)", html)) <= set(ids)

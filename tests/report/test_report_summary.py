@@ -293,8 +293,8 @@ def test_many_methods_and_either_sign(make_run: MakeRun) -> None:
     a, b, c = runs("a", 2.0), runs("b", 1.5), runs("c", 2.5)
     assert "b has the lowest validation loss of 3 methods: 1.5000" in summary_of(a, b, c)["headline"]
     assert "the baseline b has the lowest validation loss" in summary_of(b, a, c)["headline"]
-    assert "c ends 0.5000 nats above a (2.5000 against 2.0000" in summary_of(a, c)["headline"]
-    assert "b ends 0.5000 nats below a (1.5000 against 2.0000" in summary_of(a, b)["headline"]
+    assert "c ends 0.5000 nats worse than a (2.5000 against 2.0000" in summary_of(a, c)["headline"]
+    assert "b ends 0.5000 nats better than a (1.5000 against 2.0000" in summary_of(a, b)["headline"]
     assert "from one seed" in summary_of(a, b)["headline"]
 
 
@@ -316,29 +316,30 @@ def test_every_number_is_finite(make_run: MakeRun) -> None:
     [
         (
             {"a": [2.0]},
-            "a ends at a validation loss of 2.0000 nats (1.5000 bits per byte; one seed); "
-            "one method, nothing to compare it with.",
+            "a ends at a validation loss of 2.0000 nats (1.5000 bits per byte; one seed). "
+            "There is one method, and nothing to compare it with.",
         ),
         (
             {"a": [2.0], "b": [1.9]},
-            "b ends 0.1000 nats below a (1.9000 against 2.0000 nats of validation loss); "
-            "from one seed, so nothing says how far another would move it.",
+            "b ends 0.1000 nats better than a (1.9000 against 2.0000 nats of validation loss). "
+            "The difference is from one seed, so nothing says how far another would move it.",
         ),
         (
             {"a": [2.0], "b": [2.0]},
-            "b ends level with a (2.0000 against 2.0000 nats of validation loss); "
-            "from one seed, so nothing says how far another would move it.",
+            "b ends level with a (2.0000 against 2.0000 nats of validation loss). "
+            "The difference is from one seed, so nothing says how far another would move it.",
         ),
         (
             {"a": [2.0, 2.2], "b": [1.9, 2.08], "c": [2.5, 2.5]},
-            "b has the lowest validation loss of 3 methods: 1.9900 nats, −0.1100 against the baseline a; "
-            "95% interval over 2 paired seeds (Student's t) −0.2371 to +0.0171, which includes zero: no difference is shown. "
+            "b has the lowest validation loss of 3 methods: 1.9900 nats. It is 0.1100 nats better than the baseline a. "
+            "The 95% interval over 2 paired seeds (Student's t) is −0.2371 to +0.0171. "
+            "That includes zero, so no difference is shown. "
             "2 methods were compared with a, and no interval is corrected for that.",
         ),
         (
             {"a": [2.0], "b": [2.2], "c": [2.1]},
-            "the baseline a has the lowest validation loss of 3 methods: 2.0000 nats, and next is c, +0.1000 against it; "
-            "from one seed, so nothing says how far another would move it. "
+            "the baseline a has the lowest validation loss of 3 methods: 2.0000 nats. Next is c, 0.1000 nats worse than it. "
+            "The difference is from one seed, so nothing says how far another would move it. "
             "2 methods were compared with a, and no interval is corrected for that.",
         ),
     ],

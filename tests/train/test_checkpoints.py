@@ -195,6 +195,7 @@ def test_files_are_on_disk_before_they_are_published(folder: Path, monkeypatch: 
     monkeypatch.setattr(Path, "rename", traced_rename)
     Toy().save(folder, 7)
     assert events == [
+        f"fsync {folder.parent.name}",  # of the folder of checkpoints itself, which is new
         "fsync model.safetensors",
         "fsync optimizer.safetensors",
         "fsync manifest.json",
@@ -210,8 +211,15 @@ def flip(path: Path, at: int) -> None:
     path.write_bytes(content)
 
 
+def manifest_of(path: Path) -> dict[str, Any]:
+    """As it was before manifests had a digest of their own, so that other checks are what refuses a change."""
+    manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text())
+    del manifest["sha256"]
+    return manifest
+
+
 def other_step(path: Path) -> None:
-    manifest = json.loads((path / "manifest.json").read_text())
+    manifest = manifest_of(path)
     manifest["step"] -= 1
     (path / "manifest.json").write_text(json.dumps(manifest))
 
@@ -227,7 +235,7 @@ def empty_folder(path: Path) -> None:
 
 def without_field(field: str) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
-        manifest = json.loads((path / "manifest.json").read_text())
+        manifest = manifest_of(path)
         del manifest[field]
         (path / "manifest.json").write_text(json.dumps(manifest))
 
@@ -235,8 +243,13 @@ def without_field(field: str) -> Callable[[Path], None]:
 
 
 def no_files_listed(path: Path) -> None:
+    (path / "manifest.json").write_text(json.dumps({**manifest_of(path), "files": {}}))
+
+
+def another_size(path: Path) -> None:
     manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps({**manifest, "files": {}}))
+    manifest["files"]["model.safetensors"]["bytes"] += 1
+    (path / "manifest.json").write_text(json.dumps(manifest))
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
@@ -249,6 +262,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "no files listed": no_files_listed,
     "empty folder": empty_folder,
     "another step": other_step,
+    "another size in the manifest": another_size,
     "a list for a manifest": manifest_becomes("[]"),
     "bytes for a manifest": lambda path: (path / "manifest.json").write_bytes(b"\xff\xfe"),
 }

@@ -42,7 +42,7 @@ def as_before_digests(run: Run) -> None:
     """Manifests as they were before they held digests of the streams."""
     for checkpoint in list_checkpoints(run.path / "checkpoints"):
         manifest = json.loads((checkpoint / "manifest.json").read_text())
-        del manifest["streams"]
+        del manifest["streams"], manifest["sha256"]
         (checkpoint / "manifest.json").write_text(json.dumps(manifest))
 
 

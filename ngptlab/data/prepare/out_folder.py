@@ -15,7 +15,7 @@ from ngptlab.data.text import sources
 from ngptlab.data.text.sources import Source
 from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.errors import DataError
-from ngptlab.folders import held, remove_temporaries
+from ngptlab.folders import held, make, remove_temporaries
 
 
 def prepare_out_folder(
@@ -44,7 +44,7 @@ def prepare_out_folder(
     """
     source = source or sources.find(data.source)
     tokens = tokenizer(data.tokenizer, data.end_of_text)
-    folder.mkdir(parents=True, exist_ok=True)
+    make(folder)
     with _locked(folder):
         path = folder / MANIFEST
         if path.exists():

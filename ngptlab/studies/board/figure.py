@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ngptlab.draw.style import INK, SERIES, bars
+from ngptlab.draw.panels import wrapped
+from ngptlab.draw.style import INK, PAGE_INCHES, SERIES, bars
 from ngptlab.studies.board.numbers import Board, Row
 
 COLOURS = {"better": SERIES[0], "worse": SERIES[1], "undecided": SERIES[6]}
@@ -18,14 +19,16 @@ FAR = 6.0
 """A difference this many times the median lies beyond the axis, because a method that fails would hide all others."""
 
 
-def draw(board: Board) -> Figure:
-    """The figure, the lowest loss at the top."""
+def draw(board: Board, *, narrow: bool = False) -> Figure:
+    """The figure, the lowest loss at the top; `narrow`: for a page."""
     rows = [row for row in board["rows"] if row["against"] is not None]
-    figure = Figure(figsize=(7.0, 1.7 + 0.3 * max(1, len(rows))), layout="constrained")
+    figure = Figure(
+        figsize=(PAGE_INCHES if narrow else 7.0, 1.7 + 0.3 * max(1, len(rows))), layout="constrained"
+    )
     axes = figure.subplots()
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.grid(visible=False, axis="y")
-    axes.set_yticks(range(len(rows)), [row["method"] for row in rows])
+    axes.set_yticks(range(len(rows)), [wrapped(row["method"], 22) for row in rows])
     axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     if not rows:
         axes.annotate("no method has been compared yet", (0.5, 0.5), xycoords="axes fraction", ha="center")
@@ -37,7 +40,8 @@ def draw(board: Board) -> Figure:
         f"final loss minus that of {board['baseline']} (nats); below zero is better\n"
         f"{bars(against, 'lines', of='pairs of seeds', marks='')}\n"
         "circle: better, square: worse, diamond: undecided (Holm)\n"
-        "triangle at the right: tuned to the edge of its grid, with the loss still falling"
+        f"triangle at the right: tuned to the edge of its grid,{chr(10) if narrow else ' '}with the loss still falling",
+        fontsize=8 if narrow else None,
     )
     axes.xaxis.set_major_locator(MaxNLocator(6))
     figure.suptitle(f"Board of {board['recipe']}")

@@ -28,7 +28,7 @@ def study(path: Path) -> list[Study]:
             kind="board",
             title=f"Board of {board['recipe']}",
             answer=answer(board),
-            svg=for_page(partial(draw, board)),
+            svg=for_page(partial(draw, board, narrow=True)),
             caption=rule(board),
             columns=tuple(table[0]),
             rows=[tuple(line.values()) for line in table],

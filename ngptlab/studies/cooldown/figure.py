@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from ngptlab.draw.style import INK, SERIES, bars
+from ngptlab.draw.panels import wrapped
+from ngptlab.draw.style import INK, PAGE_INCHES, SERIES, bars
 from ngptlab.stats import estimates as stats
 from ngptlab.stats.estimates import Difference
 from ngptlab.studies.cooldown.numbers import Row, Study
@@ -17,10 +19,11 @@ from ngptlab.studies.cooldown.numbers import Row, Study
 DASHES, MARKERS = ("-", "--", ":"), ("o", "s", "^")
 
 
-def draw(study: Study) -> Figure:
-    """Draw the figure, a row of panels for each length."""
+def draw(study: Study, *, narrow: bool = False) -> Figure:
+    """Draw the figure, a row of panels for each length; `narrow`: for a page."""
     lengths = sorted({row["steps"] for row in study["rows"]})
-    figure = Figure(figsize=(9.0, 0.9 + 3.4 * len(lengths)), layout="constrained")
+    width, height = (PAGE_INCHES, 2.7) if narrow else (9.0, 3.4)
+    figure = Figure(figsize=(width, 0.9 + height * len(lengths)), layout="constrained")
     panels = figure.subplots(len(lengths), 2, squeeze=False)
     for (losses, gaps), steps in zip(panels, lengths, strict=True):
         rows = [row for row in study["rows"] if row["steps"] == steps]
@@ -29,6 +32,14 @@ def draw(study: Study) -> Figure:
         losses.set_title(f"{steps:,} steps ({rows[0]['tokens']:,} tokens)", fontsize=9)
     said = bars((len(row["seeds"]) for row in study["rows"]), marks="short lines")
     figure.suptitle(f"Cooldowns from one trunk ({study['name']})\n{said}", fontsize=9)
+    if narrow:
+        for axes in panels.flat:
+            axes.set_xlabel(wrapped(axes.get_xlabel(), 30), fontsize=8)
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            if found := axes.get_legend():
+                found.set_loc("best")
+                for text in found.get_texts():
+                    text.set_fontsize(7)
     return figure
 
 

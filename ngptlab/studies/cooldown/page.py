@@ -30,10 +30,10 @@ COLUMNS = (
     "no result",
 )
 CAPTION = (
-    "Left: the final loss over the cooldown fraction; 0 is a constant learning rate to the end. Right: the gap to the "
-    "baseline before each cooldown (empty marks) and after it (full marks); below zero the method has the lower loss, and where "
-    "the full mark is above the empty one, the baseline catches up in the cooldown. Bars, and ± in the table: 95% over the seeds "
-    "by Student's t; short lines: single seeds. One seed has neither."
+    "The left panels show the final loss over the cooldown fraction, and 0 is a constant learning rate to the end. The "
+    "right ones show the gap to the baseline before each cooldown (empty marks) and after it (full marks). Below zero the "
+    "method is better. Where the full mark is higher than the empty one, the baseline catches up in the cooldown. Bars, and "
+    "± in the table, are 95% over the seeds by Student's t. Short lines are single seeds. One seed has neither."
 )
 
 
@@ -46,7 +46,7 @@ def study(path: Path) -> list[Study]:
         kind="cooldown",
         title=f"Cooldowns from one trunk ({numbers['name']})",
         answer=answer(numbers),
-        svg=for_page(partial(draw, numbers)),
+        svg=for_page(partial(draw, numbers, narrow=True)),
         caption=CAPTION,
         columns=COLUMNS,
         rows=[_row(row) for row in numbers["rows"]],

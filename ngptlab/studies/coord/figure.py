@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from ngptlab.draw.style import PAGE_INCHES
 from ngptlab.studies.coord.numbers import Point
 
 LABELS = {"size": "mean |activation|", "change": "mean |change since step 0|"}
@@ -22,19 +24,31 @@ SHADES = (0.3, 0.85)
 """Range of the colour map, from the first step to the last, that is visible on white and on black."""
 
 
-def draw(points: Sequence[Point], *, title: str) -> Figure:
-    """Draw the figure: sizes above changes, both axes in powers of two."""
+def draw(points: Sequence[Point], *, title: str, narrow: bool = False) -> Figure:
+    """Draw the figure: sizes above changes, both axes in powers of two.
+
+    `narrow`, for a page: a row for each kind of activation, sizes to the left and changes to the right.
+    """
     kinds = list(dict.fromkeys(point.kind for point in points))
-    figure = Figure(figsize=(2.4 * len(kinds), 5.2), layout="constrained")
-    panels = figure.subplots(len(LABELS), len(kinds), sharex=True, squeeze=False)
+    shape = (len(kinds), len(LABELS)) if narrow else (len(LABELS), len(kinds))
+    size = (PAGE_INCHES, 1.2 + 1.5 * len(kinds)) if narrow else (2.4 * len(kinds), 5.2)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(*shape, sharex=True, squeeze=False)
+    panels = grid.T if narrow else grid
     for row, (quantity, label) in enumerate(LABELS.items()):
         for column, kind in enumerate(kinds):
             _panel(panels[row][column], points, kind, quantity)
-            if row == 0:
+            if narrow:
+                panels[row][column].set_title(f"{kind}: {label}", fontsize=8)
+            elif row == 0:
                 panels[row][column].set_title(kind)
-        panels[row][0].set_ylabel(label)
+        if not narrow:
+            panels[row][0].set_ylabel(label)
     handles, names = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, title="step", loc="outside right center")
+    where: dict[str, Any] = (
+        {"loc": "outside lower center", "ncols": 6} if narrow else {"loc": "outside right center"}
+    )
+    figure.legend(handles, names, title="step", **where)
     figure.suptitle(title)
     seeds = len({point.seed for point in points})
     figure.supxlabel(

@@ -36,9 +36,10 @@ COLUMNS = (
     "within the limits",
 )
 CAPTION = (
-    "Top: the size of each kind of activation against width, a line a step; bottom: how far it has moved since the start. Flat "
-    "lines say that the rules hold with width; a rising one explodes, a falling one vanishes. Lines: means over the seeds; small "
-    "marks: single seeds. ± is by Student's t; one seed has none."
+    "The left panels show the size of each kind of activation against width, with a line for each step. The right ones show "
+    "how far it has moved since the start. Flat lines say that the rules hold with width. A rising line explodes, and a "
+    "falling one vanishes. Lines are means over the seeds, and small marks are single seeds. ± is by Student's t, and one "
+    "seed has none."
 )
 
 
@@ -56,7 +57,7 @@ def study(path: Path) -> list[Study]:
             kind="coordinate check",
             title=f"Coordinate check of {whose}",
             answer=answer(whose, points, check["slopes"]),
-            svg=for_page(partial(draw, points, title=title(check))),
+            svg=for_page(partial(draw, points, title=title(check), narrow=True)),
             caption=CAPTION,
             columns=COLUMNS,
             rows=[_row(slope, seeds) for slope in worst(check["slopes"])],

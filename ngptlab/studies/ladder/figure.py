@@ -8,24 +8,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ngptlab.draw.style import INK, SERIES, bars
+from ngptlab.draw.panels import wrapped
+from ngptlab.draw.style import INK, PAGE_INCHES, SERIES, bars
 from ngptlab.studies.ladder.numbers import Ladder, half
 
 BETTER, WORSE = SERIES[:2]
 """Colours of bars below and above zero; the bar's side says the same."""
 
 
-def draw(ladder: Ladder) -> Figure:
-    """Draw the figure, rungs from top to bottom."""
+def draw(ladder: Ladder, *, narrow: bool = False) -> Figure:
+    """Draw the figure, rungs from top to bottom; `narrow`: for a page."""
     rungs = ladder["rungs"]
-    figure = Figure(figsize=(8.0, 1.6 + 0.36 * len(rungs)), layout="constrained")
+    figure = Figure(figsize=(PAGE_INCHES if narrow else 8.0, 1.6 + 0.36 * len(rungs)), layout="constrained")
     losses, adds = figure.subplots(1, 2, sharey=True)
-    losses.set_yticks(range(len(rungs)), [rung["label"].replace(" and ", "\nand ") for rung in rungs])
+    labels = [rung["label"].replace(" and ", "\nand ") for rung in rungs]
+    losses.set_yticks(range(len(rungs)), [wrapped(each, 18) if narrow else each for each in labels])
     losses.set_ylim(len(rungs) - 0.5, -0.5)
     for axes in (losses, adds):
         axes.grid(visible=False, axis="y")
     _losses(losses, ladder)
     _adds(adds, ladder)
+    if narrow:
+        for axes in (losses, adds):
+            axes.set_xlabel(wrapped(axes.get_xlabel(), 26), fontsize=8)
+            axes.xaxis.set_major_locator(MaxNLocator(3))
     figure.suptitle(f"{ladder['base']} to {ladder['target']}, {ladder['mode']} ({ladder['recipe']})")
     return figure
 

@@ -26,10 +26,10 @@ COLUMNS = (
     "no result",
 )
 CAPTIONS = {
-    "cumulative": "One step more from top to bottom. Left: the final loss. Right: what each step adds to the rung before it; a "
-    "bar to the left lowers the loss.",
-    "leave-one-out": "All steps at the top, one taken back in each other row. Left: the final loss. Right: what taking it back "
-    "adds; a bar to the right says that the step is needed.",
+    "cumulative": "Each row has one step more than the row over it. The left panel shows the final loss, and the right one what "
+    "the step adds to it. A bar to the left makes the loss better.",
+    "leave-one-out": "The first row has all steps, and each other row has one of them taken back. The left panel shows the final "
+    "loss, and the right one what taking it back adds. A bar to the right says that the step is needed.",
 }
 
 
@@ -43,9 +43,9 @@ def study(path: Path) -> list[Study]:
             kind="ladder",
             title=f"Ladder from {ladder['base']} to {ladder['target']}, {ladder['mode']} ({ladder['recipe']})",
             answer=answer(ladder),
-            svg=for_page(partial(draw, ladder)),
-            caption=CAPTIONS[ladder["mode"]] + " Lines, and ± in the table: 95% over the "
-            "seeds by Student's t; small marks: single seeds. One seed has neither.",
+            svg=for_page(partial(draw, ladder, narrow=True)),
+            caption=CAPTIONS[ladder["mode"]] + " Lines, and ± in the table, are 95% over the "
+            "seeds by Student's t. Small marks are single seeds. One seed has neither.",
             columns=COLUMNS,
             rows=[_row(rung) for rung in ladder["rungs"]],
             warnings=ladder["warnings"],

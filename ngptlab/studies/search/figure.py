@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ngptlab.config.method_name import stem
-from ngptlab.draw.style import GRID, INK, SERIES
+from ngptlab.draw.panels import wrapped
+from ngptlab.draw.style import GRID, INK, PAGE_INCHES, SERIES
 from ngptlab.stats.estimates import mean
 from ngptlab.stats.learning_rate import show_rate
 from ngptlab.stats.search import Search, Settings, Value
@@ -18,21 +19,31 @@ Curve = list[tuple[int, float]]
 """Indices of the values that were tried, from the lowest, and the mean loss at each."""
 
 
-def draw(search: Search) -> Figure:
-    """Draw the figure, a panel for each field."""
+def draw(search: Search, *, narrow: bool = False) -> Figure:
+    """Draw the figure, a panel for each field; `narrow`: for a page, in two columns."""
     fields = list(search.space)
-    figure = Figure(figsize=(max(4.5, 2.6 * len(fields)), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(fields), sharey=True, squeeze=False)[0]
+    columns = min(2, len(fields)) if narrow else len(fields)
+    rows = math.ceil(len(fields) / columns)
+    size = (PAGE_INCHES, 0.9 + 2.4 * rows) if narrow else (max(4.5, 2.6 * len(fields)), 3.6)
+    figure = Figure(figsize=size, layout="constrained")
+    places = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel().tolist()
+    panels = places[: len(fields)]
+    for axes in places[len(fields) :]:
+        axes.set_axis_off()
     for axes, path in zip(panels, fields, strict=True):
         _panel(axes, search, path)
-    panels[0].set_ylabel("validation loss (nats)")
+    for axes in panels[::columns]:
+        axes.set_ylabel("validation loss (nats)")
     panels[0].set_ylim(*_limits(search))
     panels[0].legend(fontsize=8, framealpha=0.8, edgecolor="none")
     seeds = len(search.seeds)
-    figure.suptitle(
+    said = (
         f"Search {search.search} ({search.recipe}), {'one seed' if seeds == 1 else f'means of {seeds} seeds'}: one field "
-        "varied, all others at the method's best\nsmall marks: the other runs; ring: the best; higher losses are cut off",
-        fontsize=9,
+        "varied, all others at the method's best",
+        "small marks: the other runs; ring: the best; higher losses are cut off",
+    )
+    figure.suptitle(
+        "\n".join(wrapped(line, 72) if narrow else line for line in said), fontsize=8 if narrow else 9
     )
     return figure
 

@@ -27,7 +27,7 @@ def study(path: Path) -> list[Study]:
             kind="search",
             title=f"Search {search.search} ({search.recipe})",
             answer=" ".join(in_words(search)),
-            svg=for_page(partial(draw, search)),
+            svg=for_page(partial(draw, search, narrow=True)),
             caption=f"{search.how} A panel varies one field, with all others at the method's best.",
             columns=("method", "runs", *search.space, "loss (nats)", "seeds that chose", "on an edge"),
             rows=[_row(search, method) for method in search.fixed],

@@ -9,16 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from ngptlab.draw.style import INK, SERIES, bars
+from ngptlab.draw.style import INK, PAGE_INCHES, SERIES, bars
 from ngptlab.studies.speedup.numbers import SpeedUp
 
 MARKERS = {"measured": "o", "at least": "^", "at most": "v"}
 
 
-def draw(speedups: Sequence[SpeedUp]) -> Figure:
-    """Draw the figure, all speed-ups in one panel."""
-    lines = math.ceil(len(speedups) / 2)
-    figure = Figure(figsize=(7.0, 4.2 + 0.18 * lines), layout="constrained")
+def draw(speedups: Sequence[SpeedUp], *, narrow: bool = False) -> Figure:
+    """Draw the figure, all speed-ups in one panel; `narrow`: for a page."""
+    columns = 1 if narrow else 2
+    size = (PAGE_INCHES, 3.5) if narrow else (7.0, 4.2)
+    lines = math.ceil(len(speedups) / columns)
+    figure = Figure(figsize=(size[0], size[1] + 0.18 * lines), layout="constrained")
     axes = figure.add_subplot()
     for index, speedup in enumerate(speedups):
         _line(axes, speedup, index)
@@ -34,7 +36,7 @@ def draw(speedups: Sequence[SpeedUp]) -> Figure:
         + bars((len(speedup["seeds"]) for speedup in speedups), marks="short lines"),
         fontsize=8,
     )
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=8 if narrow else 7)
     return figure
 
 

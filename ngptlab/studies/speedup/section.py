@@ -26,10 +26,10 @@ COLUMNS = (
     "baseline's seconds",
 )
 CAPTION = (
-    "Above one, the baseline needs that many times the method's tokens to reach the same loss. Circles lie between measured "
-    "lengths of the baseline; triangles are bounds, because nothing is extrapolated beyond its measured losses. Bars: 95% over "
-    "the seeds by Student's t, in the table as 95%, low and high; short lines: single seeds. "
-    "One seed has neither. All of the baseline is in multiples of the method's."
+    "The baseline needs so many times the method's tokens for the same loss. Over one the method is better. Circles lie between "
+    "measured lengths of the baseline. Triangles are bounds, because nothing is extrapolated beyond its measured losses. Bars "
+    "are 95% over the seeds by Student's t, and short lines are single seeds. One seed has neither. In the table all of the "
+    "baseline's costs are in multiples of the method's."
 )
 
 
@@ -40,7 +40,7 @@ def study(speedups: Sequence[SpeedUp], whose: str) -> Study:
         kind="speed-up",
         title=f"Speed-up {whose}",
         answer=answer(speedups),
-        svg=for_page(partial(draw, speedups)),
+        svg=for_page(partial(draw, speedups, narrow=True)),
         caption=CAPTION,
         columns=COLUMNS,
         rows=[_row(speedup, point) for speedup in speedups for point in speedup["points"]],

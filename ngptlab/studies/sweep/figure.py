@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ngptlab.draw.style import SERIES, STYLE, bars
+from ngptlab.draw.panels import wrapped
+from ngptlab.draw.style import PAGE_INCHES, SERIES, STYLE, bars
 from ngptlab.stats import estimates as stats
 from ngptlab.stats.curve import Curve
 from ngptlab.stats.transfer import Finding
@@ -30,6 +31,25 @@ CAPTION_INCHES = 0.45
 def drawable(findings: Sequence[Finding]) -> bool:
     """Whether a finding has a loss to draw."""
     return bool(_finite_losses(findings))
+
+
+def draw_narrow(findings: Sequence[Finding]) -> Figure:
+    """The same panels for a page, in two columns, without those that stay empty. The page has the caption."""
+    widths = sorted({curve.width for f in findings for curve in f.curves})
+    rows = math.ceil(len(findings) / 2)
+    figure = Figure(figsize=(PAGE_INCHES, 0.8 + 2.3 * rows), layout="constrained")
+    places = figure.subplots(rows, 2, squeeze=False).ravel().tolist()
+    for place, (axes, finding) in enumerate(zip(places, findings, strict=False)):
+        axes.set_title(wrapped(f"{finding.method}, {finding.rules}", 28), fontsize=8)
+        for curve in finding.curves:
+            _curve(axes, curve, widths.index(curve.width))
+        _axes(axes, bottom=place >= len(findings) - 2, left=place % 2 == 0)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        _frame(axes, [other for other in findings if other.method == finding.method])
+    for axes in places[len(findings) :]:
+        axes.set_axis_off()
+    _legend(figure, places, 4)
+    return figure
 
 
 def draw(findings: Sequence[Finding], *, title: str) -> Figure:
@@ -53,14 +73,18 @@ def draw(findings: Sequence[Finding], *, title: str) -> Figure:
                 _curve(axes, curve, widths.index(curve.width))
             _axes(axes, row == len(methods) - 1, column == 0)
         _frame(grid[row, 0], of_row)
-    handles = {
-        label: h for axes in grid.flat for h, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside upper center", ncols=len(widths), frameon=False
-    )
+    _legend(figure, grid.ravel().tolist(), len(widths))
     figure.text(0.01, 0.2 * foot, _caption(findings, title), fontsize=7.5, va="bottom")
     return figure
+
+
+def _legend(figure: Figure, places: Sequence[Axes], columns: int) -> None:
+    handles = {
+        label: handle
+        for axes in places
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=columns, frameon=False)
 
 
 def _curve(axes: Axes, curve: Curve, index: int) -> None:

@@ -15,7 +15,7 @@ from ngptlab.stats.verdict import judge
 from ngptlab.stats.words import rate
 from ngptlab.studies.reading import damaged, read
 from ngptlab.studies.section import Cell, Study, loss, number, word
-from ngptlab.studies.sweep.figure import MATH, draw, drawable
+from ngptlab.studies.sweep.figure import MATH, draw_narrow, drawable
 from ngptlab.studies.sweep.files import write_sweep
 from ngptlab.terminal import printable
 
@@ -24,7 +24,7 @@ COLUMNS = (
     "method",
     "rules",
     "width",
-    "best rate",
+    "best learning rate",
     "95%, low",
     "95%, high",
     "interval from",
@@ -33,10 +33,10 @@ COLUMNS = (
     "diverged",
 )
 CAPTION = (
-    "A curve a width: where the lowest points stand above each other, one learning rate serves all widths; where they move "
-    "to the left, larger models need a smaller one. Triangle: optimum with its interval. Square: at the grid's edge. "
-    "Cross: diverged. Bands, and ± in the table: 95% over the seeds by Student's t; thin lines: single seeds. One seed "
-    "has neither."
+    "Each width has a curve. Where their lowest points stand above each other, one learning rate serves all widths. Where they "
+    "move to the left, larger models need a smaller one. A triangle is an optimum with its interval, a square is one at the "
+    "grid's edge, and a cross diverged. Bands, and ± in the table, are 95% over the seeds by Student's t. Thin lines are single "
+    "seeds. One seed has neither."
 )
 
 
@@ -46,7 +46,7 @@ def study(path: Path) -> list[Study]:
     if not all(cell.lr > 0 and cell.width > 0 for cell in cells):
         raise damaged(path, "a cell's learning rate or width is not above zero")
     findings, name = transfer(cells), printable(path.resolve().parent.name)
-    svg = for_page(partial(draw, findings, title=name), style=MATH) if drawable(findings) else b""
+    svg = for_page(partial(draw_narrow, findings), style=MATH) if drawable(findings) else b""
     drawn = ("sweep.png", "sweep.svg") if svg else ()
     return [
         Study(
@@ -54,10 +54,10 @@ def study(path: Path) -> list[Study]:
             title=f"Learning rates over widths ({name})",
             answer=answer(findings),
             svg=svg,
-            caption=CAPTION,
+            caption=" ".join([CAPTION, *(f"{finding.verdict.rstrip('.')}." for finding in findings)]),
             columns=COLUMNS,
             rows=list(_rows(findings)),
-            warnings=[finding.verdict for finding in findings],
+            warnings=[],
             files=["sweep.csv", "sweep.json", *drawn],
             write=partial(write_sweep, cells, findings, title=name),
         )

@@ -19,13 +19,13 @@ COLUMNS = (
     "mean loss (nats)",
     "minus target",
     "one-sided bound of that",
-    "p, below",
-    "p, above",
+    "p, better",
+    "p, worse",
     "steps",
     "tokens",
     "FLOPs",
     "seconds",
-    "at or below on the way, by step",
+    "reached on the way, by step",
 )
 
 
@@ -62,7 +62,8 @@ def _verdict(arm: ArmNumbers) -> str:
     over = f"{seeds} seed{'s' * (seeds > 1)}"
     if arm["difference_nats"] is None:
         return f"There is no verdict on {name}: {arm['reason']}."
-    mean = f"{nats(abs(arm['difference_nats']), arm['stderr'])} nats {'below' if arm['difference_nats'] < 0 else 'above'} it"
+    side = "better" if arm["difference_nats"] < 0 else "worse"
+    mean = f"{nats(abs(arm['difference_nats']), arm['stderr'])} nats {side} than it"
     if arm["verdict"] == "undecided":
         return f"{name} is undecided after {over} of {_costs(arm)}: {mean} in the mean."
     p = arm["p_below"] if arm["verdict"] == "reached" else arm["p_above"]

@@ -1,0 +1,135 @@
+"""A few trials of each kind, all lengths of small files, and whether the harness sees what is missing. `make faults` has many."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from crash_disk import Act, crashes, recording
+
+from ngptlab.disk import write_bytes
+from ngptlab.errors import CheckpointError
+from ngptlab.train.checkpoint import read_checkpoint, save_checkpoint
+
+CAMPAIGN = Path(__file__).with_name("campaign.py")
+
+
+def campaign(*targets: str, seconds: float = 280) -> str:
+    """What the campaign says of so many trials, all of which went well."""
+    done = subprocess.run(
+        [sys.executable, str(CAMPAIGN), *targets], capture_output=True, text=True, timeout=seconds
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_few_of_each() -> None:
+    told = campaign(
+        "kills=5",
+        "signals=3",
+        "full_disks=4",
+        "flips=300",
+        "orders=100",
+        "save_glances=1000",
+        "file_crashes=1000",
+    )
+    assert "save_glances" in told and "0 wrong" in told
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Of a model of three numbers."""
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    return save_checkpoint(
+        tmp_path / "checkpoints", step=1, config_hash="0" * 8, model=model, optimizer=optimizer, keep=2
+    )
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "manifest.json"])
+def test_every_length(name: str, checkpoint: Path) -> None:
+    """The end of the last line is all that a manifest can lose, and white space all that it can gain."""
+    content = (checkpoint / name).read_bytes()
+    others = [content[:length] for length in range(len(content))]
+    others += [
+        content + more
+        for length in (1, 2, 7, 8, 64, 4096)
+        for more in (bytes(length), b"\n" * length, b"{" * length)
+    ]
+    for other in others:
+        (checkpoint / name).write_bytes(other)
+        if name.endswith(".json") and other.strip() == content.strip():
+            read_checkpoint(checkpoint)
+            continue
+        with pytest.raises(CheckpointError, match="damaged"):
+            read_checkpoint(checkpoint)
+    (checkpoint / name).write_bytes(content)
+    read_checkpoint(checkpoint)
+
+
+def test_every_bit_of_a_manifest(checkpoint: Path) -> None:
+    """The name of its digest is all that may change: what the digest is of is whole then."""
+    content = (checkpoint / "manifest.json").read_bytes()
+    taken = set()
+    for place in range(len(content)):
+        for bit in range(8):
+            wrong = bytearray(content)
+            wrong[place] ^= 1 << bit
+            (checkpoint / "manifest.json").write_bytes(wrong)
+            try:
+                read_checkpoint(checkpoint)
+            except CheckpointError:
+                continue
+            if not content[place : place + 1].isspace():
+                taken.add(place)
+    first = content.index(b'"sha256": "', content.rindex(b"}", 0, -2)) + 1
+    assert taken <= set(range(first, first + len("sha256")))
+
+
+def without(what: str) -> Callable[[list[Act]], list[Act]]:
+    return lambda acts: [act for act in acts if act.what != what]
+
+
+def name_first(acts: list[Act]) -> list[Act]:
+    """The rename before the file's content was waited for."""
+    (rename,) = [act for act in acts if act.what == "rename"]
+    rest = [act for act in acts if act is not rename]
+    written = next(number for number, act in enumerate(rest) if act.what == "write")
+    return [*rest[: written + 1], rename, *rest[written + 1 :]]
+
+
+@pytest.mark.parametrize(
+    "broken, found",
+    [(lambda acts: acts, False), (without("fsync"), True), (name_first, True), (without("create"), True)],
+    ids=["as it is", "nothing is waited for", "the name comes first", "written in place"],
+)
+def test_what_is_missing_is_seen(
+    broken: Callable[[list[Act]], list[Act]], found: bool, tmp_path: Path
+) -> None:
+    """A file that takes another's place: it must be the old one or the new one after any crash."""
+    old, new, root = b"old" * 10, b"new" * 4000, tmp_path / "root"
+    root.mkdir()
+    (root / "file").write_bytes(old)
+    with recording(root) as recorder:
+        write_bytes(root / "file", new)
+    acts = recorder.acts
+    if found and len(without("create")(acts)) == len(broken(acts)):  # written in place of the old one
+        acts = [
+            Act("open", "file", handle=1),
+            Act("truncate", "file", handle=1),
+            Act("write", "file", handle=1, content=new),
+        ]
+    else:
+        acts = broken(acts)
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "file").write_bytes(old)
+    left = {each.tree.get("file") for each in crashes(start, acts, random.Random(0), within=range(len(acts)))}
+    assert (left - {old, new} != set()) == found
