@@ -21,6 +21,7 @@ from payloads import (
     fixed,
     npy,
     npy_header,
+    sparse,
     tensor,
     tensors,
     torch_file,
@@ -232,6 +233,7 @@ OWN: dict[str, dict[str, Own]] = {
         "a list": Own(fixed("[]"), "damaged"),
     },
     "run: metrics.jsonl": {
+        "a line of a GB": Own(sparse, "has a line of more than", slice(1, 2)),
         "400 digits": Own(fixed('{"step": ' + "9" * 400 + ', "loss_nats": 1}\n'), reads=slice(0, 2)),
         "a step of 10^99": Own(with_fields(step=10**99), reads=slice(0, 2)),
     },
