@@ -39,6 +39,7 @@ RUNNING = MODEL | {
     "learned",
     "method_files",
     "runs",
+    "streams",
     "whole",
     "device",
     "world",
@@ -50,7 +51,7 @@ RUNNING = MODEL | {
     "measure",
     "tracking",
 }
-STUDYING = BASE | {"runs", "whole", "learned", "flops", "stats", "draw"}
+STUDYING = BASE | {"runs", "streams", "whole", "learned", "flops", "stats", "draw"}
 
 # A unit is a folder or a module right under ngptlab/. What it may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
@@ -69,11 +70,12 @@ ALLOWED: dict[str, set[str]] = {
     "overrides": BASE | {"data", "method_files"},
     "method_files": BASE | {"data"},
     "frames": {"errors"},
-    "runs": BASE | {"method_files", "frames", "draw"},
-    "whole": BASE | {"runs"},
-    "ledger": BASE | {"runs", "whole", "optim", "method_files"},
+    "streams": {"json_text"},
+    "runs": BASE | {"streams", "method_files", "frames", "draw"},
+    "whole": BASE | {"runs", "streams"},
+    "ledger": BASE | {"runs", "streams", "whole", "optim", "method_files"},
     "tail": {"json_text", "disk"},
-    "tracking": BASE | {"runs", "tail"},
+    "tracking": BASE | {"runs", "streams", "tail"},
     "flops": {"config"},
     "gpus": {"errors"},
     "sizes": {"config", "disk", "errors"},
@@ -85,8 +87,8 @@ ALLOWED: dict[str, set[str]] = {
     "param": MODEL,
     "optim": MODEL | {"param"},
     "methods": MODEL | {"param", "method_files"},
-    "train": MODEL | {"runs", "whole", "device", "world", "param", "optim", "flops"},
-    "stats": BASE | {"runs", "whole", "flops", "learned"},
+    "train": MODEL | {"runs", "streams", "whole", "device", "world", "param", "optim", "flops"},
+    "stats": BASE | {"runs", "streams", "whole", "flops", "learned"},
     "draw": BASE,
     "claims": BASE | {"stats"},
     "recipes": BASE | {"claims", "overrides", "method_files"},
@@ -122,7 +124,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "report": STUDYING | {"studies", "claims"},
     "evidence": STUDYING | {"claims", "studies", "measure", "ledger", "report"},
-    "watch": BASE | {"runs", "whole", "tail", "train"},
+    "watch": BASE | {"runs", "streams", "whole", "tail", "train"},
     "plan": MODEL | {"device", "methods", "data", "flops", "gpus", "train", "world"},
 }
 ALLOWED["verbs"] = set(ALLOWED)
@@ -148,6 +150,7 @@ NO_TORCH = {
     "method_files",
     "overrides",
     "frames",
+    "streams",
     "runs",
     "whole",
     "ledger",
@@ -175,6 +178,11 @@ LOADS_BY_NAME = {
     "recipes",
 }  # may use importlib: the public API, and one file a method or recipe
 
+RUNS = {
+    *("eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec", "builtins.compile"),
+    *("os.system", "os.popen", "dcp.load", "torch.distributed.checkpoint.load"),
+}
+"""Calls that run a text, or what a text names."""
 READ_TENSORS = {"export/pickled.py"}
 """Files that may read a pickle's tensors: checkpoints of other implementations come as nothing else."""
 
@@ -286,7 +294,7 @@ def forbidden(tree: ast.AST, *, may_read_tensors: bool = False) -> list[str]:
     A file that `may_read_tensors` may call `torch.load` with a literal `weights_only=True`.
     """
     found = []
-    pickles = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
+    pickles = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "runpy", "code"}
     loads = {"torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "torch.save"}
     for line, module, name in imports(tree):
         if module.split(".")[0] in pickles or f"{module}.{name}" in loads:
@@ -298,11 +306,15 @@ def forbidden(tree: ast.AST, *, may_read_tensors: bool = False) -> list[str]:
         safely = any(ast.unparse(keyword) == "weights_only=True" for keyword in node.keywords)
         if may_read_tensors and called == "torch.load" and safely:
             continue
-        if called in {"eval", "exec", "__import__", "builtins.eval", "builtins.exec"} | loads:
+        if called in RUNS | loads or called.endswith((".extractall", ".unpack_archive")):
             found.append(f"line {node.lineno}: {called}(...)")
         for keyword in node.keywords:
-            if keyword.arg == "allow_pickle" and ast.unparse(keyword.value) != "False":
-                found.append(f"line {node.lineno}: allow_pickle")
+            given = ast.unparse(keyword.value)
+            if (keyword.arg == "allow_pickle" and given != "False") or f"{keyword.arg}={given}" in (
+                "shell=True",
+                "trust_remote_code=True",
+            ):
+                found.append(f"line {node.lineno}: {keyword.arg}")
     return found
 
 
@@ -645,6 +657,11 @@ def test_imports_of_modules_are_found() -> None:
         "eval(text)",
         "exec(text)",
         "np.load(path, allow_pickle=True)",
+        "os.system(name)",
+        "subprocess.run(name, shell=True)",
+        "tarfile.open(path).extractall(folder)",
+        "compile(text, name, 'exec')",
+        "AutoModel.from_pretrained(path, trust_remote_code=True)",
     ],
 )
 def test_forbidden_calls_are_found(code: str) -> None:

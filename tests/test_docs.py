@@ -23,7 +23,7 @@ from ngptlab.method_files import sources
 
 ROOT = Path(ngptlab.__file__).parent.parent
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 OF_THE_PAST = {"CHANGELOG.md", "docs/log.md", "docs/speed-log.md", "docs/claims.md"}

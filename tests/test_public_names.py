@@ -151,6 +151,9 @@ def test_a_run_s_numbers_are_frames_and_a_figure(work: Path) -> None:
     assert next(line.get_label() for line in axes.get_lines()) == "training, each step"
     assert list(axes.get_lines()[0].get_xdata()) == [1, 2, 3, 4]
     assert axes.get_title() == run.config.run_name
+    assert run.plot()._repr_png_().startswith(b"\x89PNG"), (
+        "a notebook shows it, although nobody imported pyplot"
+    )
     try:
         import pandas  # noqa: F401
     except ImportError:

@@ -24,7 +24,14 @@ version = release = re.search(r'__version__ = "(.+)"', (ROOT / "ngptlab" / "__in
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "examples/*.ipynb", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+include_patterns = [
+    "docs/*.md",
+    "examples/*.ipynb",
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+]
 exclude_patterns = [".*", "out", "runs", "ngptlab", "tests", "benchmarks", "results", "docs/site"]
 
 myst_heading_anchors = 4

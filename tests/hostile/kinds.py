@@ -94,6 +94,8 @@ KINDS: dict[str, Kind] = {
     "run: timing.jsonl": kind("run/timing.jsonl", WATCH, SHOW),
     "run: evals.jsonl": kind("run/evals.jsonl", WATCH, EXPORT, SHOW),
     "run: scales.jsonl": kind("run/scales.jsonl", ADD, SHOW),
+    "run: skipped.jsonl": kind("run/skipped.jsonl", ADD, SHOW),
+    "run: tensorboard/": kind("run/tensorboard/events.out.tfevents.1", "track run --to tensorboard", WATCH),
     "run: streams of one that goes on": kind("killed/metrics.jsonl", WATCH, GO_ON),
     "run: evals/*.json": kind("run/evals/val.json", ADD, EXPORT, JUDGE, SHOW),
     "checkpoint: manifest.json": kind(f"killed/{CHECKPOINT}/manifest.json", GO_ON),
@@ -113,6 +115,7 @@ KINDS: dict[str, Kind] = {
     "text: .txt .md .py": kind("texts/00.txt", PREPARE.format("texts"), PREPARE.format("texts") + SKIP),
     "text: .jsonl": kind("lines/a.jsonl", PREPARE.format("lines"), PREPARE.format("lines") + SKIP),
     "text: .jsonl.zst": kind("packed/a.jsonl.zst", PREPARE.format("packed"), PREPARE.format("packed") + SKIP),
+    "text: .parquet": kind("rows/a.parquet", PREPARE.format("rows"), PREPARE.format("rows") + SKIP),
     "tokenizer.json": kind("tokenizer.json", "data prepare texts --out new --tokenizer tokenizer.json"),
     "tiktoken's cache": kind("tiktoken/6d1cbeee0f20b3d9449abfede4726ed8212e3aee", _with_tiktokens_cache),
     "the hub's cache": kind("hub/datasets--a--b/refs/main", call(_cached_commit)),
@@ -157,5 +160,12 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
-MORE_MEMORY = {"text: .jsonl", "text: .jsonl.zst"}
-"""Kinds of which a document is held in memory, of 256 MiB at most."""
+A_DOCUMENT = 600 << 20
+"""Bytes of memory for a document, which has 256 MiB at most."""
+MORE_MEMORY = {
+    "text: .jsonl": A_DOCUMENT,
+    "text: .jsonl.zst": A_DOCUMENT,
+    # pydantic holds what is wrong once for each field that is missing.
+    **{kind: 200 << 20 for kind in KINDS if kind.startswith("study: ")},
+}
+"""Bytes that are taken besides what any kind may take."""

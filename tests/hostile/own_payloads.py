@@ -26,7 +26,8 @@ from payloads import (
     torch_file,
 )
 
-from ngptlab.config import parse
+from ngptlab.config import load, parse
+from ngptlab.config.method_name import name_of
 from ngptlab.data.prepare.datatrove_steps import Block
 from ngptlab.data.shards.record import read_record, write_record
 
@@ -115,6 +116,18 @@ def shard(magic: int, version: int, tokens: int, size: int) -> bytes:
 def charsmap_bomb(file: dict[str, Any]) -> None:
     steps = [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}] * 12
     file["normalizer"] = {"type": "Sequence", "normalizers": steps}
+
+
+def method_of_a_stranger(path: Path, marker: Path) -> None:
+    """Code under the very name that the run's config has for it."""
+    code = f"import os\nos.system('touch {marker}')\nfrom ngptlab.methods.gpt import METHOD\n".encode()
+    name, config = name_of("my_idea", code), path.parents[1] / "config.json"
+    (path.parent / f"{name}.py").write_bytes(code)
+    fields = json.loads(config.read_text())
+    config.write_text(json.dumps({**fields, "method": name}))
+    (config.parent / "summary.json").unlink()  # which would say that the config was changed, as would these
+    for manifest in config.parent.glob("checkpoints/*/manifest.json"):
+        changed(lambda facts: {**facts, "config_hash": load(config).hash})(manifest, marker)
 
 
 def indexed(make: Callable[[Path], bytes]) -> Payload:
@@ -236,6 +249,7 @@ OWN: dict[str, dict[str, Own]] = {
         name: Own(saved(made), NOT_FITTING.get(name, "damaged")) for name, made in ABSURD_TENSORS.items()
     },
     "method, a copy": {
+        "code of a stranger": Own(method_of_a_stranger, "never given by path on this machine"),
         "another method": Own(
             content(lambda marker: f"import os\nos.system('touch {marker}')\n"),
             "changed since it was copied",
@@ -277,6 +291,7 @@ OWN: dict[str, dict[str, Own]] = {
     "tiktoken's cache": {
         "a token that is no text": Own(fixed(base64.b64encode(b"x" * 100) + b" 99999999999999\n"), "gpt2"),
     },
+    "the hub's cache": {"no UTF-8": Own(fixed(b"\x80abc"), mended=True)},
     "preparation: block.npy": {
         "objects": Own(indexed(npy), "damaged or not there"),
         "not what was written": Own(content(npy), "changed since"),

@@ -58,6 +58,9 @@ def make(home: Path) -> None:
         Path("run.yaml").write_text(json.dumps(config.model_dump(mode="json")))
         run.keep_eval("val", [line for line in run.read("evals") if line["eval"] == "val"][-1])
         (run.path / "fork.json").write_text(json.dumps({"run": "trunk", "hash": "0" * 8, "step": 3}))
+        Path("run/tensorboard").mkdir()
+        for name in ("skipped.jsonl", "tensorboard/events.out.tfevents.1"):
+            Path("run", name).touch()
         shutil.copytree("run", "killed")
         Path("killed/summary.json").unlink()
         Path("my_idea.py").write_text(method_text("gpt"))
@@ -76,6 +79,7 @@ def _small_ones() -> None:
     for name, content in (
         ("lines/a.jsonl", lines),
         ("packed/a.jsonl.zst", zstandard.compress(lines)),
+        ("rows/a.parquet", b"PAR1"),
         ("tasks/arc_easy.jsonl", b'{"query": "a", "choices": ["b", "c"], "gold": 0}\n'),
         ("tasks/hellaswag_val_full.txt.bz2", bz2.compress(b"a\n0\nb\nc\nd\ne\n")),
         ("tables/demo-scales.csv", (RESULTS / "demo-scales.csv").read_bytes()),

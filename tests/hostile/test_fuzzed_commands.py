@@ -19,6 +19,7 @@ from ngptlab.cli import main, parser
 from ngptlab.config import blank, dump, flatten, load
 from ngptlab.errors import ConfigError
 from ngptlab.methods import names, resolve
+from ngptlab.overrides import complete_vocabulary
 from test_config_files import quoted
 from tiny import write_texts
 
@@ -131,10 +132,16 @@ pytestmark = pytest.mark.timeout(7_200)
 def nothing_trains(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What would be done until it is stopped is not begun."""
     write_texts(work / "texts")
+    # A slip may make `gpt2` of a word, and its vocabulary is fetched where a machine lacks it.
+    monkeypatch.setattr("tiktoken.get_encoding", absent)
     (work / "run.json").write_text(dump(blank().model_copy(update={"method": "gpt"})))
     for name, module in list(sys.modules.items()):
         if name.startswith("ngptlab") and hasattr(module, "until_stopped"):
             monkeypatch.setattr(module, "until_stopped", begins)
+
+
+def absent(name: str) -> NoReturn:
+    raise OSError(f"{name}: no network")
 
 
 def begins(act: Callable[[], object]) -> NoReturn:
@@ -157,7 +164,7 @@ def run(arguments: list[str], told: Said) -> tuple[int, str]:
         code = int(ended.code or 0)
     out, err = told()
     last = err.splitlines()[-1] if err else ""
-    assert code == 0 or (code == 2 and last.startswith("ngptlab: ") and len(last) < 3_000), (
+    assert code == 0 or (code == 2 and last.startswith("ngptlab: ") and len(last) < 6_000), (
         code,
         err[-2_000:],
     )
@@ -281,7 +288,7 @@ def check_config(number: int, work: Path, told: Said) -> bool:
     read = load(work / "b.yaml")
     (work / "b.json").write_text(dump(read))
     again = load(work / "b.json")
-    ours = resolve(load(work / "a.json"))
+    ours = resolve(load(work / "a.json", complete_vocabulary))
     assert again == read == ours and again.hash == read.hash == ours.hash
     assert run(["config", "b.yaml"], told) == run(["config", "b.json"], told) == codes["a.json"], number
     return True

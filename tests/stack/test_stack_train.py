@@ -152,6 +152,8 @@ def test_a_run_that_diverges_leaves_the_others_as_they_are(make_config: Make, tm
     alone = Run(tmp_path / "alone" / wild.run_name)
     assert summary == alone.summary, "and it ends at the same step, for the same reason"
     assert len(numbers(together[1][1], "metrics")) == len(alone.read("metrics"))
+    kept = [{file.name for file in (run / "non_finite").iterdir()} for run in (together[1][1], alone.path)]
+    assert kept[1] - kept[0] == {"model.safetensors"}, "a stack has made the update before it knows"
     for config, path in (together[0], together[2]):
         assert_alike(path, experiment.train(config, tmp_path / "alone" / config.run_name).path)
 

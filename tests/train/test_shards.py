@@ -93,13 +93,8 @@ FAST = ("ngpt_muon", "ema")
 
 
 def short(texts: Path, method: str, **device: Any) -> RunConfig:
-    return config_of(
-        texts,
-        method,
-        train={"steps": STEPS, "batch_size": 8, "context": 16},
-        eval={"every": 6},
-        device=device,
-    )
+    settings = {"steps": STEPS, "batch_size": 8, "context": 16, "non_finite": "rewind"}
+    return config_of(texts, method, train=settings, eval={"every": 6}, checkpoint={"every": 4}, device=device)
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +113,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         at = {"what": 15, "rank": processes - 1, "step": 4 * stage + 3}
         stops = {"happens": at} if stage < 2 else {}
         jobs.append(job(config, folder / "moved", processes, micro, stage=stage, **stops))
+    bad = {"where": "gradient", "rank": 1, "step": 6}
+    for name, device in (("back-plain", {}), ("back-shard", SHARDED)):
+        jobs.append(job(short(texts, "ema", **device), folder / name, 2, not_finite=bad))
     jobs += [
         job(short(texts, "ema", **SHARDED), folder / name, 2, broken=name) for name in together.BROKEN_SHARDS
     ]
@@ -143,10 +141,16 @@ def test_a_divided_run_moves_to_one_process_and_back(runs: Path) -> None:
     check_same(runs / "ema-plain", runs / "moved")
 
 
+def test_a_divided_run_goes_back(runs: Path) -> None:
+    """From a gradient that is not finite to the checkpoint before, whose state each owner gets again."""
+    check_same(runs / "back-plain", runs / "back-shard")
+    assert lines(runs / "back-shard", "skipped") == lines(runs / "back-plain", "skipped") != []
+
+
 def test_a_stale_owner_is_an_error(runs: Path) -> None:
     for rank in (0, 1):
         said = (runs / f"stale_owner.{rank}.error").read_text()
-        assert said.count("\n") == 1 and f"step {STEPS}: " in said and "of process 1 differs" in said
+        assert said.count("\n") == 1 and "step 4: " in said and "of process 1 differs" in said
     assert not list_checkpoints(runs / "stale_owner" / "checkpoints")
 
 

@@ -6,6 +6,7 @@ reads them on import and loads an HTTP client. Its errors become a `DataError` o
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -119,7 +120,7 @@ def _cached_commit(name: str, revision: str) -> str | None:
     """The commit that the cache has for a revision. The cache may not list a branch; then its only commit is taken."""
     folder = hub_cache() / f"datasets--{name.replace('/', '--')}"
     ref = folder / "refs" / revision
-    if ref.is_file():
+    with contextlib.suppress(OSError, UnicodeDecodeError):  # missing, or damaged
         return disk.read_text(ref, limit=NAME_BYTES).strip()
     commits = [path.name for path in folder.glob("snapshots/*")]
     return revision if revision in commits else commits[0] if len(commits) == 1 else None
