@@ -32,7 +32,8 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.machine import Floats, table, write
-from ngptlab.runs import STREAMS, Run
+from ngptlab.runs import Run
+from ngptlab.streams import STREAMS
 from ngptlab.tail import Tail
 from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint, step_of
 
@@ -130,7 +131,8 @@ class Watching:
 
 READ_ALL = """
 import sys
-from ngptlab.runs import STREAMS, Run
+from ngptlab.runs import Run
+from ngptlab.streams import STREAMS
 records = {stream: Run(sys.argv[1]).read(stream) for stream in STREAMS}
 assert [record["step"] for record in records["metrics"]] == list(range(1, len(records["metrics"]) + 1))
 """

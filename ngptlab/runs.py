@@ -36,32 +36,18 @@ from ngptlab import disk, folders
 from ngptlab.config import RunConfig
 from ngptlab.errors import CheckpointError, ConfigError, DivergedError, LabError
 from ngptlab.frames import frame
-from ngptlab.json_text import parse_json
 from ngptlab.method_files import copies, stages
+from ngptlab.streams import ALL_STREAMS, FIELDS, STREAMS, record_of
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-STREAMS = ("metrics", "timing", "evals", "scales")
-SKIPPED = "skipped"
-ALL_STREAMS = (*STREAMS, SKIPPED)
-"""The last is known to few runs, so that no digest of it is kept where it is not there."""
 LOCK = ".lock"
 STREAM_BYTES = 1 << 30
 """Limit for a stream, which is read as a whole. A step has some 130 bytes in `metrics.jsonl`."""
 
 
-Fields = Mapping[str, type | tuple[type, ...]]
-NUMBER = (int, float)
-FIELDS: dict[str, Fields] = {
-    "metrics": {"step": int, "tokens": int, "loss_nats": NUMBER, "lr": NUMBER, "grad_norm": NUMBER},
-    "timing": {"step": int, "step_seconds": NUMBER},
-    "evals": {"step": int, "eval": str},
-    "scales": {"step": int, "scales": list},
-    SKIPPED: {"step": int, "kind": str, "why": str},
-}
-"""What every line of a stream holds."""
 ANEW = "remove the run to train it anew"
 End = Literal["done", "diverged", "failed", "stopped"]
 
@@ -98,38 +84,6 @@ def ending_of(summary: Mapping[str, Any]) -> Ending:
         reason=str(summary.get("warning" if status == "done" else "reason") or ""),
         step=step if isinstance(step, int) else None,
     )
-
-
-def record_of(line: bytes, fields: Fields) -> dict[str, Any]:
-    """The record in a line of a stream, which holds at least these fields.
-
-    Raises:
-        ValueError: it is no such record; says why, in a few words.
-    """
-    try:
-        record = parse_json(line)
-    except ValueError as error:
-        # The parser's own "line 1 column 7" would be taken for a line of the file.
-        why = getattr(error, "msg", None) or error
-        raise ValueError(
-            "not in UTF-8" if isinstance(error, UnicodeDecodeError) else f"no JSON: {why}"
-        ) from None
-    if not isinstance(record, dict):
-        raise ValueError(f"holds {type(record).__name__}, not an object")
-    check_fields(record, fields)
-    return record
-
-
-def check_fields(record: Mapping[str, Any], fields: Fields) -> None:
-    """Hold a record against the types of its fields.
-
-    Raises:
-        ValueError: one is missing, or of another type.
-    """
-    for name, kind in fields.items():
-        value = record.get(name)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise ValueError(f"{name} is {json.dumps(value)[:40]}" if name in record else f"no {name}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from ngptlab import disk
 from ngptlab.config import RunConfig
 from ngptlab.config.due import validation_due
 from ngptlab.errors import CheckpointError
-from ngptlab.runs import ALL_STREAMS, ANEW, FIELDS, NUMBER, SKIPPED, Run, check_fields, ending_of, record_of
+from ngptlab.runs import ANEW, Run, ending_of
+from ngptlab.streams import ALL_STREAMS, FIELDS, NUMBER, SKIPPED, check_fields, record_of
 
 VALIDATION = {"loss_nats": NUMBER, "stderr_nats": NUMBER, "bits_per_byte": NUMBER}
 """What a validation in `evals.jsonl` holds besides."""

@@ -39,6 +39,7 @@ RUNNING = MODEL | {
     "learned",
     "method_files",
     "runs",
+    "streams",
     "whole",
     "device",
     "world",
@@ -50,7 +51,7 @@ RUNNING = MODEL | {
     "measure",
     "tracking",
 }
-STUDYING = BASE | {"runs", "whole", "learned", "flops", "stats", "draw"}
+STUDYING = BASE | {"runs", "streams", "whole", "learned", "flops", "stats", "draw"}
 
 # A unit is a folder or a module right under ngptlab/. What it may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
@@ -69,11 +70,12 @@ ALLOWED: dict[str, set[str]] = {
     "overrides": BASE | {"data", "method_files"},
     "method_files": BASE | {"data"},
     "frames": {"errors"},
-    "runs": BASE | {"method_files", "frames", "draw"},
-    "whole": BASE | {"runs"},
-    "ledger": BASE | {"runs", "whole", "optim", "method_files"},
+    "streams": {"json_text"},
+    "runs": BASE | {"streams", "method_files", "frames", "draw"},
+    "whole": BASE | {"runs", "streams"},
+    "ledger": BASE | {"runs", "streams", "whole", "optim", "method_files"},
     "tail": {"json_text", "disk"},
-    "tracking": BASE | {"runs", "tail"},
+    "tracking": BASE | {"runs", "streams", "tail"},
     "flops": {"config"},
     "gpus": {"errors"},
     "sizes": {"config", "disk", "errors"},
@@ -85,8 +87,8 @@ ALLOWED: dict[str, set[str]] = {
     "param": MODEL,
     "optim": MODEL | {"param"},
     "methods": MODEL | {"param", "method_files"},
-    "train": MODEL | {"runs", "whole", "device", "world", "param", "optim", "flops"},
-    "stats": BASE | {"runs", "whole", "flops", "learned"},
+    "train": MODEL | {"runs", "streams", "whole", "device", "world", "param", "optim", "flops"},
+    "stats": BASE | {"runs", "streams", "whole", "flops", "learned"},
     "draw": BASE,
     "claims": BASE | {"stats"},
     "recipes": BASE | {"claims", "overrides", "method_files"},
@@ -122,7 +124,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "report": STUDYING | {"studies", "claims"},
     "evidence": STUDYING | {"claims", "studies", "measure", "ledger", "report"},
-    "watch": BASE | {"runs", "whole", "tail", "train"},
+    "watch": BASE | {"runs", "streams", "whole", "tail", "train"},
     "plan": MODEL | {"device", "methods", "data", "flops", "gpus", "train", "world"},
 }
 ALLOWED["verbs"] = set(ALLOWED)
@@ -148,6 +150,7 @@ NO_TORCH = {
     "method_files",
     "overrides",
     "frames",
+    "streams",
     "runs",
     "whole",
     "ledger",

@@ -29,8 +29,9 @@ from ngptlab.export.imported import import_export
 from ngptlab.export.write import export
 from ngptlab.jobs.cell import Cell
 from ngptlab.jobs.outcome import outcome
-from ngptlab.runs import STREAMS, Run
+from ngptlab.runs import Run
 from ngptlab.stack.train import train as train_stack
+from ngptlab.streams import STREAMS
 from ngptlab.studies.sweep.table import rows
 from ngptlab.train.progress import Silent
 from ngptlab.trained import open_trained

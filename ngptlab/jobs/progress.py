@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ngptlab import disk
-from ngptlab.runs import NUMBER, Fields, record_of
+from ngptlab.streams import NUMBER, Fields, record_of
 
 TAIL_BYTES = 4096
 

@@ -32,7 +32,8 @@ from ngptlab.folders import filling
 from ngptlab.method_files import copies
 from ngptlab.method_files.sources import names_in
 from ngptlab.optim.schedule import lr_factor
-from ngptlab.runs import FIELDS, NUMBER, SKIPPED, Run, check_fields
+from ngptlab.runs import Run
+from ngptlab.streams import FIELDS, NUMBER, SKIPPED, check_fields
 from ngptlab.whole import check_finished
 
 VERSION = 1

@@ -15,9 +15,10 @@ from ngptlab.config import Frozen, RunConfig, explain
 from ngptlab.config.method_name import arm
 from ngptlab.errors import CheckpointError, ConfigError, DataError
 from ngptlab.flops import token_flops
-from ngptlab.runs import SKIPPED, Ending, Run, ending_of
+from ngptlab.runs import Ending, Run, ending_of
 from ngptlab.stats import series
 from ngptlab.stats.search import Search, find
+from ngptlab.streams import SKIPPED
 from ngptlab.terminal import printable
 from ngptlab.whole import check_finished
 

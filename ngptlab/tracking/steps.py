@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from ngptlab.runs import STREAMS, Run
+from ngptlab.runs import Run
+from ngptlab.streams import STREAMS
 from ngptlab.tail import Tail
 
 Step = tuple[int, dict[str, float]]

@@ -18,7 +18,8 @@ from ngptlab.errors import CheckpointError, ConfigError
 from ngptlab.folders import filling
 from ngptlab.optim.schedule import lr_factor
 from ngptlab.param.rules import Rules, rules
-from ngptlab.runs import ALL_STREAMS, Run
+from ngptlab.runs import Run
+from ngptlab.streams import ALL_STREAMS
 from ngptlab.train.average import EVAL
 from ngptlab.train.checkpoint import copy_checkpoint, list_checkpoints, read_checkpoint, step_of
 from ngptlab.whole import sizes_up_to

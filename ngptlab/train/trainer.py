@@ -22,7 +22,8 @@ from ngptlab.optim.groups import make_optimizer
 from ngptlab.optim.pace import pace, set_pace
 from ngptlab.optim.table import text
 from ngptlab.param.rules import rules
-from ngptlab.runs import SKIPPED, Run
+from ngptlab.runs import Run
+from ngptlab.streams import SKIPPED
 from ngptlab.train.average import EVAL, Average
 from ngptlab.train.non_finite import diverged, keep_state
 from ngptlab.train.policies import Policies, Verdict, place, recorded

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ngptlab import disk
-from ngptlab.runs import SKIPPED, End, Run, ending_of
+from ngptlab.runs import End, Run, ending_of
+from ngptlab.streams import SKIPPED
 from ngptlab.tail import Tail
 from ngptlab.whole import glance
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from crash_trials import CASES, of_kind
 from flip_trials import flips
 from forking import Lab, Tally, begin
-from full_disk_trials import full_disks
+from full_disk_trials import full_disks, release
 from kill_trials import cli_kills, kills
 from order_trials import orders
 from rank_trials import frozen_ranks, full_ranks, rank_kills
@@ -77,14 +77,13 @@ def main() -> int:
     if unknown := set(targets) - set(KINDS):
         parser.error(f"no kinds {sorted(unknown)}; there are {', '.join(KINDS)}")
     with tempfile.TemporaryDirectory(prefix="trials-") as temporary:
-        tallies = campaign(
-            targets,
-            options.folder or Path(temporary),
-            seed=options.seed,
-            turns=options.turns,
-            seconds=60 * options.minutes,
-            out=options.out,
-        )
+        folder, seconds = options.folder or Path(temporary), 60 * options.minutes
+        try:
+            tallies = campaign(
+                targets, folder, seed=options.seed, turns=options.turns, seconds=seconds, out=options.out
+            )
+        finally:
+            release(folder)
     for tally in tallies:
         facts = ", ".join(f"{count} {fact}" for fact, count in sorted(tally.facts.items()))
         print(

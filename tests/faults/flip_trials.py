@@ -14,7 +14,8 @@ from forking import Lab, Tally, start
 from ngptlab.cli import main
 from ngptlab.data.shards.manifest import check_digest, check_size, read_manifest
 from ngptlab.errors import LabError
-from ngptlab.runs import STREAMS, Run
+from ngptlab.runs import Run
+from ngptlab.streams import STREAMS
 from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint
 from ngptlab.whole import check_finished, sizes_up_to
 

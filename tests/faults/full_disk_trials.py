@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import random
 import re
@@ -114,8 +113,13 @@ def small_disk(lab: Lab) -> Path | None:
     command = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)]
     if subprocess.run(command, capture_output=True).returncode:
         return None
-    atexit.register(subprocess.run, ["umount", "-l", str(folder)], capture_output=True)
     return folder
+
+
+def release(folder: Path) -> None:
+    """Give the small disk of a folder of trials back, if it has one."""
+    if os.path.ismount(folder / "disk"):
+        subprocess.run(["umount", "-l", str(folder / "disk")], capture_output=True)
 
 
 def leave(disk: Path, free: int) -> None:

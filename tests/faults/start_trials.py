@@ -17,6 +17,7 @@ from ngptlab.runs import Run
 AT_ONCE = 20
 TRAINING = "another process is training this run; wait for it or stop it"
 FINISHED = ("already done in", "another process has just finished it in")
+COMPARING = "another command is training there; wait for it or stop it"
 PREPARING = "another process is at work there; wait for it or end it"
 
 
@@ -89,7 +90,7 @@ def comparisons(lab: Lab, place: Path) -> list[str]:
     codes = [child.wait() for child in children]
     problems = [] if 0 in codes else ["nobody finished it"]
     for code, child in zip(codes, children, strict=True):
-        if code and (code != 2 or TRAINING not in child.last_word):
+        if code and (code != 2 or not any(words in child.last_word for words in (TRAINING, COMPARING))):
             problems.append(f"code {code}: {child.last_word}")
     runs = sorted((place / "out" / "runs").iterdir())
     if len(runs) != 2 or not all(Run(run).done for run in runs):

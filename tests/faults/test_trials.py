@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from crash_disk import Act, crashes, recording
+from crash_disk import CUTS, Act, Disk, Tree, after_power_cut, crashes, recording
 
+from ngptlab import folders
+from ngptlab.config import RunConfig
 from ngptlab.disk import write_bytes
 from ngptlab.errors import CheckpointError
+from ngptlab.runs import Run
 from ngptlab.train.checkpoint import read_checkpoint, save_checkpoint
 
 CAMPAIGN = Path(__file__).with_name("campaign.py")
 
 
-def campaign(*targets: str, seconds: float = 280) -> str:
+def campaign(*targets: str, seconds: float = 880) -> str:
     """What the campaign says of so many trials, all of which went well."""
     done = subprocess.run(
         [sys.executable, str(CAMPAIGN), *targets], capture_output=True, text=True, timeout=seconds
@@ -28,6 +31,7 @@ def campaign(*targets: str, seconds: float = 280) -> str:
     return done.stdout
 
 
+@pytest.mark.timeout(900)  # half a minute where nobody else computes
 def test_a_few_of_each() -> None:
     told = campaign(
         "kills=5",
@@ -133,3 +137,32 @@ def test_what_is_missing_is_seen(
     (start / "file").write_bytes(old)
     left = {each.tree.get("file") for each in crashes(start, acts, random.Random(0), within=range(len(acts)))}
     assert (left - {old, new} != set()) == found
+
+
+def kept_for_sure(start: Path, acts: list[Act]) -> Tree:
+    """What is on the disk after these calls, whenever the power goes."""
+    disk = Disk(start)
+    for act in acts:
+        disk.do(act)
+    _, names, data = CUTS[0]
+    return after_power_cut(disk, names, data, random.Random(0))
+
+
+def test_names_of_new_folders_and_streams_last(make_config: Callable[..., RunConfig], tmp_path: Path) -> None:
+    root, start = tmp_path / "root", tmp_path / "start"
+    root.mkdir(), start.mkdir()
+    config = make_config()
+    with recording(root) as recorder:
+        folders.make(root / "a" / "b")
+        folders.own(root / "a" / "b" / "c")
+        run = Run.open(root / "runs" / "run", config)
+        run.append("metrics", {"step": 1})
+        run.sync()
+    kept = kept_for_sure(start, recorder.acts)
+    names = {"a", "a/b", "a/b/c", "runs", "runs/run", "runs/run/config.json", "runs/run/metrics.jsonl"}
+    assert set(kept) == names and kept["runs/run/metrics.jsonl"] == b'{"step": 1}\n'
+    for number, act in enumerate(recorder.acts):
+        rest = recorder.acts[number + 1 :]
+        again = any((other.what, other.path) == ("fsync", act.path) for other in rest)
+        if act.what == "fsync" and not again:
+            assert kept_for_sure(start, [*recorder.acts[:number], *rest]) != kept, f"{act} was not needed"
