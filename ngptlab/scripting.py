@@ -178,7 +178,7 @@ def load(run: Run | Path | str, *, step: int | None = None, device: str = "") ->
 
 
 MOST_PARAMS = 50_000_000
-"""Most values in the matrices of a model that is sampled for a page on a CPU. A larger one takes minutes for a few lines, so it is
+"""Most values in the matrices of a model that is sampled for a page. On a CPU a larger one takes minutes for a few lines, so it is
 not even built."""
 
 
