@@ -178,8 +178,8 @@ def load(run: Run | Path | str, *, step: int | None = None, device: str = "") ->
 
 
 MOST_PARAMS = 50_000_000
-"""Most values in the matrices of a model that is sampled for a page on a CPU. A larger one takes minutes for a few lines, so it is
-not even built."""
+"""Most values in the matrices of a model that is sampled for a page on a CPU. A larger one takes minutes for a few lines, so it
+is not even built."""
 
 
 def sample(run: Path, *, max_tokens: int, temperature: float, seed: int) -> tuple[int, str]:
