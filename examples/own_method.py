@@ -6,6 +6,7 @@
 
 # %%
 import json
+import textwrap
 from pathlib import Path
 
 import pandas
@@ -74,7 +75,8 @@ SIZES = {
 page = ngptlab.compare(
     "demo", methods=["gpt", "./my_gate.py"], seeds=3, out="out/my_gate", overrides=SIZES, quiet=True
 )
-print(json.loads(page.with_suffix(".json").read_text())["headline"])
+headline = json.loads(page.with_suffix(".json").read_text())["headline"]
+print(textwrap.fill(headline, 90))
 
 # %% [markdown]
 # Nobody tuned either method at this size, so this is a first look and no finding. `page` is the page of the

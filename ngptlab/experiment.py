@@ -34,6 +34,7 @@ from ngptlab.sizes import check_fits, training_parts
 from ngptlab.tracking.sink import check_installed
 from ngptlab.tracking.tracker_process import TrackerProcess, hand_on
 from ngptlab.train.checkpoint import list_checkpoints
+from ngptlab.train.divided import check_divides
 from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
@@ -73,6 +74,8 @@ def _train(config: RunConfig, path: Path, reporter: Reporter, profile_steps: int
     check_memory(of_one_process(config, world), runs=_on_one_memory(config, world))
     if config.device.recompute == "on":
         check_recomputes(methods.load(config.method, config.seams.lenders), config.arm)
+    if config.device.shard == "optimizer" and world.size > 1:
+        check_divides(methods.load(config.method, config.seams.lenders), config.arm)
     # Device, data and model come first, so that a wrong setting leaves no directory behind.
     setting = open_setting(config, world)
     batches, model = open_batches(config, setting.corpus, world), initial_model(config)

@@ -13,6 +13,7 @@ from ngptlab.config import DeviceConfig, RunConfig
 from ngptlab.config.method_name import stem
 from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.data.tokens.detokenize import detokenizer
+from ngptlab.device import on_cuda
 from ngptlab.errors import ConfigError
 from ngptlab.jobs.in_turn import ReporterFactory
 from ngptlab.ledger.book import Ledger
@@ -26,6 +27,7 @@ from ngptlab.recipes import Recipe, recipe
 from ngptlab.runs import Run
 from ngptlab.sampling.choose import Sampling
 from ngptlab.sampling.generate import generate
+from ngptlab.sizes import block_values, embedding_values
 from ngptlab.terminal import remark
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.trained import open_trained
@@ -176,7 +178,8 @@ def load(run: Run | Path | str, *, step: int | None = None, device: str = "") ->
 
 
 MOST_PARAMS = 50_000_000
-"""Largest model that is sampled for a page on a CPU, because a larger one takes minutes for a few lines."""
+"""Most values in the matrices of a model that is sampled for a page. On a CPU a larger one takes minutes for a few lines, so it
+is not even built."""
 
 
 def sample(run: Path, *, max_tokens: int, temperature: float, seed: int) -> tuple[int, str]:
@@ -185,10 +188,11 @@ def sample(run: Path, *, max_tokens: int, temperature: float, seed: int) -> tupl
     Raises:
         LabError: the run has no checkpoint, its tokenizer is not to be had, or the model is too large for a CPU.
     """
-    loaded = load(run)
-    params, place = sum(each.numel() for each in loaded.model.parameters()), loaded.model.E_in.device
-    if params > MOST_PARAMS and place.type == "cpu":
+    config = Run(run).config
+    params = block_values(config.model) + embedding_values(config.model)
+    if params > MOST_PARAMS and not on_cuda(config.device):
         raise ConfigError(f"a model of {params:,} parameters is too slow on a CPU; ngptlab sample does it")
+    loaded = load(run)
     return loaded.step, loaded.generate(max_tokens=max_tokens, temperature=temperature, seed=seed)
 
 

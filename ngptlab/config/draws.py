@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 
 from ngptlab.config.read_number import read_number
-from ngptlab.errors import nearest
+from ngptlab.errors import nearest, shown
 
 ROLES = ("embedding", "unembedding", "reader", "writer")
 """Roles of matrices (nn/roles.py)."""
@@ -75,13 +75,13 @@ def initial(text: str) -> Initial:
         if equals and role in ROLES and role not in by_role:
             by_role[role] = _draw(form, text)
         elif equals:
-            problem = f"{role} twice" if role in ROLES else f"no role {role!r}, {nearest(role, ROLES)}"
-            raise ValueError(f"optim.init: given {text!r}, with {problem}")
+            problem = f"{role} twice" if role in ROLES else f"no role {shown(role)}, {nearest(role, ROLES)}"
+            raise ValueError(f"optim.init: given {shown(text)}, with {problem}")
         elif number == 0:
             every = _draw(form, text)
         else:
             raise ValueError(
-                f"optim.init: given {text!r}; after a comma comes ROLE=..., with {', '.join(ROLES)}"
+                f"optim.init: given {shown(text)}; after a comma comes ROLE=..., with {', '.join(ROLES)}"
             )
     return Initial(every, tuple((role, by_role[role]) for role in ROLES if by_role.get(role, every) != every))
 
@@ -99,5 +99,5 @@ def _draw(form: str, text: str) -> Draw:
     if kind == "std" and colon and math.isfinite(value) and value > 0:
         return Draw(float(f"{value:g}"))
     raise ValueError(
-        f"optim.init: given {text!r}; give {FORMS}, and others for a role after a comma, as reader=fan_in"
+        f"optim.init: given {shown(text)}; give {FORMS}, and others for a role after a comma, as reader=fan_in"
     )

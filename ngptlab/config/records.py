@@ -26,10 +26,12 @@ from ngptlab.config.frozen import Section
 from ngptlab.config.seams import SeamsConfig
 from ngptlab.config.training import TrainConfig
 from ngptlab.disk import is_utf8
-from ngptlab.errors import nearest
+from ngptlab.errors import nearest, shown
 
 SEEDS = 2**32
 """Seeds are below this number. torch's generator takes no more bits: seed 2**32 would give the weights of seed 0."""
+LONGEST_PATH = 4096
+"""Characters of a path or a token; no system has longer paths."""
 MAX_LAYERS = 4096
 """Building so many takes seconds, and deeper models have not been trained."""
 MAX_THREADS = 1024
@@ -94,10 +96,14 @@ class DataConfig(Section):
     @classmethod
     def _is_utf8(cls, text: str, info: ValidationInfo) -> str:
         """Refuse a path that isn't UTF-8, because writing the config, a file in UTF-8, would fail after all work."""
+        if len(text) > LONGEST_PATH:
+            raise ValueError(
+                f"data.{info.field_name} {shown(text)}: {len(text)} characters, at most {LONGEST_PATH}"
+            )
         if not is_utf8(text):
             raise ValueError(
-                f"data.{info.field_name} {text!r}: not UTF-8, which a config must be; rename it, or give a link to it of another "
-                "name (`ln -s`)"
+                f"data.{info.field_name} {shown(text)}: not UTF-8, which a config must be; rename it, or give a link to it of "
+                "another name (`ln -s`)"
             )
         return text
 
@@ -107,12 +113,12 @@ class DataConfig(Section):
         # `unknown` is not offered: only an imported model may have it.
         if not is_file and self.tokenizer not in ("bytes", "gpt2", "unknown"):
             raise ValueError(
-                f"data.tokenizer: given {self.tokenizer!r}; {nearest(self.tokenizer, ('bytes', 'gpt2'))}, "
+                f"data.tokenizer: given {shown(self.tokenizer)}; {nearest(self.tokenizer, ('bytes', 'gpt2'))}, "
                 "or the path of a tokenizer.json"
             )
         if self.end_of_text and not is_file:
             raise ValueError(
-                f"data.end_of_text {self.end_of_text!r}: the {self.tokenizer} tokenizer has its own; leave it out"
+                f"data.end_of_text {shown(self.end_of_text)}: the {self.tokenizer} tokenizer has its own; leave it out"
             )
         return self
 

@@ -46,7 +46,8 @@ class Optimizers(ABC):
         """The optimizer of a kind over its groups."""
 
     def talks(self, role: Role) -> bool:
-        """Whether updates of a role talk to the other processes of a run, so that each process has to make all of them."""
+        """Whether every process of a run has to make all updates of a role, because they talk to each other, or because the
+        update of one parameter looks at another one."""
         return False
 
     def lr_factor(self, role: Role) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ngptlab.config import RunConfig
-from ngptlab.errors import ConfigError, nearest
+from ngptlab.errors import ConfigError, nearest, shown
 from ngptlab.method_files.copies import load_config
 from ngptlab.method_files.stages import with_method
 from ngptlab.overrides import apply, complete_vocabulary
@@ -97,7 +97,9 @@ def recipe(name: str) -> Recipe:
         return Recipe(config=config, methods=(config.method,), tuned={})
     if name not in names():
         hint = nearest(name, names())
-        raise ConfigError(f"recipe: given {name!r}; {hint} (or give the path of a .json or .yaml config)")
+        raise ConfigError(
+            f"recipe: given {shown(name)}; {hint} (or give the path of a .json or .yaml config)"
+        )
     found: Recipe = import_module(f"{__name__}.{name.replace('-', '_')}").recipe()
     return found
 

@@ -18,6 +18,8 @@ from ngptlab.json_text import parse_json
 from ngptlab.terminal import printable
 
 T = TypeVar("T")
+FILE_BYTES = 8 << 20
+"""Limit for a study's file. Ours have a hundred kilobytes; pydantic takes a hundred times a file's bytes for what is wrong."""
 
 
 def read(path: Path, kind: type[T], *, finite: bool = True) -> T:
@@ -27,7 +29,7 @@ def read(path: Path, kind: type[T], *, finite: bool = True) -> T:
         DataError: it can't be read, or isn't such a record; where `finite`, also if a number is not.
     """
     try:
-        text = disk.read_text(path)
+        text = disk.read_text(path, limit=FILE_BYTES)
         record = parse_json(text) if finite else json.loads(text)
         # It is validated as JSON, because in strict mode pydantic makes a dataclass from nothing else.
         return TypeAdapter(kind).validate_json(json.dumps(_printable(record)), strict=True)

@@ -101,6 +101,9 @@ def scaled(command: str) -> list[str]:
     # A base width is one of the recipe's heads.
     width = "--model.num-heads 2 --model.d-model 16"
     sizes = TINY.replace(width, "" if "--param.base-width" in words else width).split()
+    if "--lengths" in words:
+        first = words.index("--lengths") + 1
+        words[first : first + 3] = [str(int(word) // 4) for word in words[first : first + 3]]
     text = [] if "--data.source" in words else TEXTS.split()
     return [*words, *steps, *sizes, *text]
 

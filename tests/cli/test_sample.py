@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,12 @@ import pytest
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, normalizers
 
-from ngptlab import Run, RunConfig
+from ngptlab import Run, RunConfig, scripting
 from ngptlab.cli import main
 from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.data.tokens.tokenizer import ByteTokenizer
 from ngptlab.experiment import train
+from ngptlab.report import samples
 from ngptlab.sampling.choose import Sampling
 from ngptlab.sampling.generate import generate
 from ngptlab.trained import open_trained
@@ -146,3 +148,22 @@ def test_wrong_use_is_one_line(run: Run, capsys: Captured, tmp_path: Path) -> No
         assert main(["sample", *arguments]) == 2
         error = capsys.readouterr().err
         assert reason in error and error.count("\n") == 1
+
+
+def test_a_page_has_what_the_model_writes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same as from a sampler of our own, the same bytes again, and not where it is not wanted."""
+    (expected_text,) = expected(
+        run, "", max_tokens=samples.MAX_TOKENS, sampling=Sampling(samples.TEMPERATURE), seed=samples.SEED
+    )
+    pages = []
+    for name, more in (("one", ()), ("two", ()), ("bare", ("--no-samples",))):
+        out = tmp_path / name
+        assert main(["report", str(run.path), "--out", str(out), *more]) == 0
+        pages.append((out / "report.html").read_bytes())
+        record = json.loads((out / "report.json").read_text(encoding="utf-8"))
+        found = [sample["text"] for sample in record.get("samples", ())]
+        assert found == ([] if more else [expected_text])
+    assert pages[0] == pages[1] and b"<pre" in pages[0] and b"<pre" not in pages[2]
+    monkeypatch.setattr(scripting, "MOST_PARAMS", 10)
+    assert main(["report", str(run.path), "--out", str(tmp_path / "large")]) == 0
+    assert "is too slow on a CPU" in (tmp_path / "large" / "report.html").read_text(encoding="utf-8")

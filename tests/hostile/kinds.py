@@ -160,5 +160,12 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
-MORE_MEMORY = {"text: .jsonl", "text: .jsonl.zst"}
-"""Kinds of which a document is held in memory, of 256 MiB at most."""
+A_DOCUMENT = 600 << 20
+"""Bytes of memory for a document, which has 256 MiB at most."""
+MORE_MEMORY = {
+    "text: .jsonl": A_DOCUMENT,
+    "text: .jsonl.zst": A_DOCUMENT,
+    # pydantic holds what is wrong once for each field that is missing.
+    **{kind: 200 << 20 for kind in KINDS if kind.startswith("study: ")},
+}
+"""Bytes that are taken besides what any kind may take."""

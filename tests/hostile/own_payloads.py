@@ -21,6 +21,7 @@ from payloads import (
     fixed,
     npy,
     npy_header,
+    sparse,
     tensor,
     tensors,
     torch_file,
@@ -83,6 +84,21 @@ def with_fields(**fields: Any) -> Payload:
     return changed(lambda value: {**value, **fields})
 
 
+def unsigned(**fields: Any) -> Payload:
+    """A manifest without the digest of its own, which earlier versions had not."""
+
+    def change(value: dict[str, Any]) -> None:
+        value |= fields
+        del value["sha256"]
+
+    return changed(change)
+
+
+def elsewhere_in_files(value: dict[str, Any]) -> None:
+    value["files"]["../../../victim"] = {"bytes": 1, "sha256": "0"}
+    del value["sha256"]
+
+
 def in_section(section: str, **fields: Any) -> Payload:
     return changed(lambda value: {**value, section: {**value[section], **fields}})
 
@@ -127,7 +143,7 @@ def method_of_a_stranger(path: Path, marker: Path) -> None:
     config.write_text(json.dumps({**fields, "method": name}))
     (config.parent / "summary.json").unlink()  # which would say that the config was changed, as would these
     for manifest in config.parent.glob("checkpoints/*/manifest.json"):
-        changed(lambda facts: {**facts, "config_hash": load(config).hash})(manifest, marker)
+        unsigned(config_hash=load(config).hash)(manifest, marker)
 
 
 def indexed(make: Callable[[Path], bytes]) -> Payload:
@@ -167,6 +183,7 @@ def saved(weights: bytes) -> Payload:
             "bytes": len(weights),
             "sha256": hashlib.sha256(weights).hexdigest(),
         }
+        del facts["sha256"]
         about.write_text(json.dumps(facts))
 
     return put
@@ -232,14 +249,14 @@ OWN: dict[str, dict[str, Own]] = {
         "a list": Own(fixed("[]"), "damaged"),
     },
     "run: metrics.jsonl": {
+        "a line of a GB": Own(sparse, "has a line of more than", slice(1, 2)),
         "400 digits": Own(fixed('{"step": ' + "9" * 400 + ', "loss_nats": 1}\n'), reads=slice(0, 2)),
         "a step of 10^99": Own(with_fields(step=10**99), reads=slice(0, 2)),
     },
     "checkpoint: manifest.json": {
-        "a file elsewhere": Own(
-            in_section("files", **{"../../../victim": {"bytes": 1, "sha256": "0"}}), "lists other files"
-        ),
-        "a step of 10^99": Own(with_fields(step=10**99), "damaged"),
+        "a file elsewhere": Own(changed(elsewhere_in_files), "lists other files"),
+        "changed": Own(with_fields(step=3), "its own sha256"),
+        "a step of 10^99": Own(unsigned(step=10**99), "damaged"),
         "DCP's metadata": Own(
             content(lambda marker: pickle.dumps({"state_dict_metadata": Touch(marker)}, protocol=4)),
             "damaged",

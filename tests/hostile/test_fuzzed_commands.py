@@ -132,10 +132,16 @@ pytestmark = pytest.mark.timeout(7_200)
 def nothing_trains(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What would be done until it is stopped is not begun."""
     write_texts(work / "texts")
+    # A slip may make `gpt2` of a word, and its vocabulary is fetched where a machine lacks it.
+    monkeypatch.setattr("tiktoken.get_encoding", absent)
     (work / "run.json").write_text(dump(blank().model_copy(update={"method": "gpt"})))
     for name, module in list(sys.modules.items()):
         if name.startswith("ngptlab") and hasattr(module, "until_stopped"):
             monkeypatch.setattr(module, "until_stopped", begins)
+
+
+def absent(name: str) -> NoReturn:
+    raise OSError(f"{name}: no network")
 
 
 def begins(act: Callable[[], object]) -> NoReturn:
@@ -158,7 +164,7 @@ def run(arguments: list[str], told: Said) -> tuple[int, str]:
         code = int(ended.code or 0)
     out, err = told()
     last = err.splitlines()[-1] if err else ""
-    assert code == 0 or (code == 2 and last.startswith("ngptlab: ") and len(last) < 3_000), (
+    assert code == 0 or (code == 2 and last.startswith("ngptlab: ") and len(last) < 6_000), (
         code,
         err[-2_000:],
     )

@@ -63,7 +63,7 @@ def met(home: Path, place: Path, kind: str, payload: Payload, read: Read) -> End
     path = next(inside.glob(at))
     payload(path, place / MARKER)
     ended = contained(read, inside)
-    memory = MEMORY + (MEMORY_OF_A_DOCUMENT if kind in MORE_MEMORY else 0)
+    memory = MEMORY + MORE_MEMORY.get(kind, 0)
     assert not (place / MARKER).exists(), "it was run"
     assert ended.code in (0, 1, 2), f"{ended.code}: {ended.said[-3000:]}"
     assert (
@@ -75,9 +75,6 @@ def met(home: Path, place: Path, kind: str, payload: Payload, read: Read) -> End
         name: VICTIM for name in ("victim", "victim.bin", "evil.py")
     }, "it escaped"
     return ended
-
-
-MEMORY_OF_A_DOCUMENT = 600 << 20
 
 
 def one_each() -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from ngptlab.export import pickled
 from ngptlab.ledger import book
 from ngptlab.measure.tasks import files as tasks
 from ngptlab.method_files import sources
+from ngptlab.studies import reading
 from ngptlab.studies.trial import files as trials
 
 PAGE = Path(__file__).parents[2] / "SECURITY.md"
@@ -44,7 +45,6 @@ def test_the_limits_are_those_of_the_code() -> None:
     for kind in (
         "run: env.json",
         "run: fork.json",
-        "study: board.json",
         "search.json",
         "export: ngptlab.json",
     ):
@@ -52,6 +52,8 @@ def test_the_limits_are_those_of_the_code() -> None:
     for kind in ("run: metrics.jsonl", "run: scales.jsonl", "run: skipped.jsonl", "ledger"):
         assert limits[kind] == lines
     assert limits["tries.jsonl"] == f"{size(trials.FILE_BYTES)}, a line {size(disk.RECORD_BYTES)}"
+    for kind in ("study: ladder.json", "study: board.json"):
+        assert limits[kind] == record.replace(size(disk.RECORD_BYTES), size(reading.FILE_BYTES))
     document = size(formats.DOCUMENT_BYTES)
     assert limits["text: .txt .md .py"] == document and limits["text: .jsonl.zst"] == f"{document} a document"
     assert limits["text: .parquet"] == f"{document} a document, {formats.MOST_UNPACKED} times its packed size"

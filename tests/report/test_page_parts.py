@@ -160,6 +160,7 @@ def test_samples_stand_on_the_page_as_text(pair: list[Path], tmp_path: Path) -> 
         (path / "checkpoints" / "step-100").mkdir(parents=True)
     page = page_of(pair, tmp_path / "out", sampler=take("def f():\n    <b>\x1b[31m"))
     (one, two) = re.findall(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)
+    assert "<b>" not in one, "escaped"
     assert one == two and unescape(one).startswith("def f():\n    <b>\\x1b[31m"), "lines stay, controls don't"
     assert "('max_tokens', 200)" in unescape(one) and 'href="#to-samples"' in page
     record = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))

@@ -200,7 +200,7 @@ def test_length(make_run: MakeRun) -> None:
     assert (
         "At 8× the training context, positions 64 to 128, the loss of b is 2.0000 nats against 7.0000" in text
     )
-    assert "+0.0000 for b, +5.0000 for a" in text
+    assert "changes by +0.0000 for b and +5.0000 for a." in text
 
 
 def test_one_document_has_no_standard_error(make_run: MakeRun) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ngptlab.data.tokens.file_tokenizer import FILE_NAME, FileTokenizer, file_name
 from ngptlab.data.tokens.gpt2 import Gpt2Tokenizer, gpt2_encoding
 from ngptlab.data.tokens.tokenizer import ByteTokenizer, Tokenizer
-from ngptlab.errors import DataError, nearest
+from ngptlab.errors import DataError, nearest, shown
 
 FILE_SUFFIX = ".json"
 UNKNOWN = "unknown"
@@ -34,7 +34,7 @@ def tokenizer(given: str, end_of_text: str = "") -> Tokenizer:
             "FILE.json, gpt2 or bytes"
         )
     raise DataError(
-        f"data.tokenizer {given!r} is unknown; {nearest(given, ('bytes', 'gpt2'))}, or a .json file"
+        f"data.tokenizer {shown(given)} is unknown; {nearest(given, ('bytes', 'gpt2'))}, or a .json file"
     )
 
 

@@ -20,7 +20,7 @@ from ngptlab import disk
 from ngptlab.data.tokens.decoders import BYTE_TOKEN, Spelling, byte_letters, spelling
 from ngptlab.data.tokens.text_growth import check_growth
 from ngptlab.data.tokens.tokenizer import Tokenizer, Tokens, checked_tokens, token_dtype
-from ngptlab.errors import DataError
+from ngptlab.errors import DataError, shown
 
 if TYPE_CHECKING:
     import tokenizers
@@ -88,7 +88,7 @@ class FileTokenizer(Tokenizer):
         if (ids == self.end_of_text).any():
             raise DataError(
                 f"{self.name}: takes a part of a text of {len(text):,} characters for its end-of-text token "
-                f"{self.marker!r}; name another token with --end-of-text, or drop the text"
+                f"{shown(self.marker)}; name another token with --end-of-text, or drop the text"
             )
         return ids
 
@@ -286,7 +286,8 @@ def _check_unknown(own: dict[str, int], fields: dict[str, Any], file: str) -> No
     unknown = (fields.get("model") or {}).get("unk_token")
     if isinstance(unknown, str) and unknown not in own:
         raise DataError(
-            f"{file}: its token for unknown words, {unknown!r}, is not in its vocabulary; add it, or give another tokenizer.json"
+            f"{file}: its token for unknown words, {shown(unknown)}, is not in its vocabulary; add it, or give another "
+            "tokenizer.json"
         )
 
 
@@ -299,7 +300,7 @@ def _find_end(vocabulary: dict[str, int], end_of_text: str | int, file: str) -> 
         return token
     if end_of_text:
         if end_of_text not in vocabulary:
-            raise DataError(f"{file}: has no token {end_of_text!r}; give another end-of-text token")
+            raise DataError(f"{file}: has no token {shown(end_of_text)}; give another end-of-text token")
         return end_of_text
     usual = [token for token in KNOWN_ENDS if token in vocabulary]
     if len(usual) != 1:

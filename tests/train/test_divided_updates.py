@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ import together
 from ngptlab import build_model, methods
 from ngptlab.config import DeviceConfig, Dims, OptimConfig, RunConfig
 from ngptlab.errors import ConfigError
+from ngptlab.methods.lion import Lion, LionForAll
+from ngptlab.nn.optimizers import Groups
+from ngptlab.nn.roles import Role
 from ngptlab.optim.groups import make_optimizer
 from ngptlab.overrides import apply
 from ngptlab.train.checkpoint import list_checkpoints, optimizer_tensors
+from ngptlab.train.divided import check_divides
 from ngptlab.train.updates import OwnUpdates, Updates, owners, update_values, updates
 from ngptlab.world.world import ALONE, World
 from tiny import tiny_config, write_texts
@@ -47,6 +52,7 @@ def test_owners_keep_all_of_the_state_between_them(method: str) -> None:
         model.loss(tokens_BT[:, :-1], tokens_BT[:, 1:]).backward()  # type: ignore[no-untyped-call]
         updates(DeviceConfig(shard="optimizer"), model, optimizer, world).step()
         kept.append(optimizer_tensors(model, optimizer))
+    check_divides(methods.load(method), method)
     whole, *parts = kept
     owner = owners(model, 3)
     for entry, tensor in whole.items():
@@ -65,6 +71,39 @@ def test_a_process_has_at_most_a_parameter_more_than_its_share() -> None:
         loads = [sum(sizes[name] for name in sizes if owner[name] == number) for number in range(processes)]
         assert sum(loads) == sum(sizes.values())
         assert max(loads) - min(loads) <= max(sizes.values())
+
+
+class Together(Lion):
+    """As long a step for all, by the norm of all gradients."""
+
+    def step(self, closure: Any = None) -> None:
+        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.stack([grad.norm() for grad in grads]).norm()
+        with torch.no_grad():
+            for group in self.param_groups:
+                for weight in (p for p in group["params"] if p.grad is not None):
+                    weight.sub_(weight.grad * group["lr"] / norm)
+
+
+@dataclass(frozen=True)
+class TogetherForAll(LionForAll):
+    said: bool = False
+
+    def talks(self, role: Role) -> bool:
+        return self.said
+
+    def one(self, kind: str, groups: Groups, config: OptimConfig) -> Lion:
+        return Together(groups, betas=self.betas)
+
+
+def test_an_optimizer_that_looks_at_several_parameters_is_named() -> None:
+    gpt = methods.load("gpt")
+    with pytest.raises(
+        ConfigError, match=r"^device\.shard: mine does not work with it.*moves .* by more than"
+    ) as told:
+        check_divides(replace(gpt, optimizer=TogetherForAll()), "mine")
+    assert "\n" not in str(told.value)
+    check_divides(replace(gpt, optimizer=TogetherForAll(said=True)), "mine")
 
 
 def test_alone_nothing_is_divided() -> None:
