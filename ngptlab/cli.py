@@ -248,7 +248,7 @@ def _add_compare(compare: Parser) -> None:
     )
     tuned.add(compare)
     ledger_option.add(compare)
-    add_workers(compare)
+    add_workers(compare, "1 with a GPU and where runs take some seconds; as many as memory holds")
     smoke_option.add(compare)
     target.add(compare)
 

@@ -13,6 +13,7 @@ from ngptlab.config import DeviceConfig, RunConfig
 from ngptlab.config.method_name import stem
 from ngptlab.data.tokens.choose import tokenizer
 from ngptlab.data.tokens.detokenize import detokenizer
+from ngptlab.data.tokens.gpt2 import is_cached
 from ngptlab.device import on_cuda
 from ngptlab.errors import ConfigError
 from ngptlab.jobs.in_turn import ReporterFactory
@@ -192,6 +193,10 @@ def sample(run: Path, *, max_tokens: int, temperature: float, seed: int) -> tupl
     params = block_values(config.model) + embedding_values(config.model)
     if params > MOST_PARAMS and not on_cuda(config.device):
         raise ConfigError(f"a model of {params:,} parameters is too slow on a CPU; ngptlab sample does it")
+    if config.data.tokenizer == "gpt2" and not is_cached():
+        raise ConfigError(
+            "GPT-2's vocabulary is not cached here, and a page asks no network; ngptlab sample does"
+        )
     loaded = load(run)
     return loaded.step, loaded.generate(max_tokens=max_tokens, temperature=temperature, seed=seed)
 

@@ -105,7 +105,8 @@ ALLOWED: dict[str, set[str]] = {
     "trained": RUNNING | {"initial_model"},
     "export": RUNNING | {"initial_model", "trained"},
     "stack": RUNNING | {"experiment", "initial_model"},
-    "jobs": RUNNING | {"flops", "ledger", "experiment", "trained", "stats", "stack", "overrides", "recipes"},
+    "jobs": RUNNING
+    | {"flops", "plan", "ledger", "experiment", "trained", "stats", "stack", "overrides", "recipes"},
     "scripting": RUNNING
     | {"compare", "experiment", "trained", "sampling", "jobs", "ledger", "options", "overrides", "recipes"},
     "compare": {"jobs", "ledger", "overrides", "recipes", "report"},

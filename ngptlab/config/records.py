@@ -221,8 +221,7 @@ class EvalConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """When weights are saved, and what is kept. Does not change numbers, so it is no part of the hash; with train.non_finite
-    rewind `every` and `at` do, and are."""
+    """When weights are saved, and what is kept. Only with train.non_finite rewind is some of it hashed: `every` and `at`."""
 
     every: int = Field(default=200, gt=0)
     """Steps between checkpoints; the last step is always saved."""

@@ -17,23 +17,32 @@ from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.local import Local, cores, studying
 from ngptlab.jobs.outcome import outcome
 from ngptlab.ledger.book import Ledger
+from ngptlab.plan.memory import step_memory
 from ngptlab.runs import Run
+from ngptlab.sizes import host_bytes
 
 WORTH_FLOPS = 5e11
 """Least work of a run for a process of its own, some ten seconds of a core, because importing torch takes it three to five."""
 
+MEMORY_SHARE = 0.8
+"""Share of the machine's memory that runs at once may take, by plan. The rest is for texts, pages and whoever else is there."""
+FLOAT32_BYTES = 4
+
 
 def at_once(configs: Sequence[RunConfig], out: Path, workers: int) -> int:
-    """Number of runs to train at once: `workers`, or with 0 one for each core that has a run to train.
+    """Number of runs to train at once: `workers`, or with 0 as many as cores and memory have room for.
 
     With 0 it is 1 on a GPU, because only the user knows whether two runs fit into its memory, and where the work is small.
+    Runs that diverged count, so that the others are trained whether or not one of them diverged in an earlier try.
     """
-    missing = [c for c in configs if not outcome(Cell(c), out).over]
-    if workers or not missing:
-        return min(workers, len(missing)) or 1
-    if any(on_cuda(c.device) or _flops(c) < WORTH_FLOPS for c in missing):
+    left = [c for c in configs if outcome(Cell(c), out).status != "done"]
+    if workers or not left:
+        return min(workers, len(left)) or 1
+    if any(on_cuda(c.device) or _flops(c) < WORTH_FLOPS for c in left):
         return 1
-    return min(cores(), len(missing))
+    threads = max(c.device.threads for c in left) or 1
+    taken = max(step_memory(c, place="cpu", value_bytes=FLOAT32_BYTES).total for c in left)
+    return max(1, min(len(left), cores() // threads, int(MEMORY_SHARE * host_bytes() / taken)))
 
 
 def train_side_by_side(
@@ -52,7 +61,7 @@ def train_side_by_side(
         SweepStopped: a signal asked for it; the runs under way were saved.
     """
     cells, executor = [Cell(config) for config in configs], Local(workers=workers, quiet=quiet)
-    each = max(1, cores() // workers)
+    each = max(configs[0].device.threads or cores() // workers, 1)
     with studying(cells, out, executor=executor, ledger=ledger, tell=tell) as request:
         if not all(outcome(cell, out).over for cell in cells):  # the ledger may have had them
             tell(

@@ -23,14 +23,14 @@ def add_seeds(parser: argparse.ArgumentParser, of: str) -> None:
     )
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Give a verb's parser the option that says how many runs are trained at once."""
+def add_workers(parser: argparse.ArgumentParser, unless: str = "with a GPU 1") -> None:
+    """Give a verb's parser the option that says how many runs are trained at once; `unless`: where it is not one a core."""
     parser.add_argument(
         "--workers",
         type=runs,
         default=0,
         metavar="K",
-        help="runs trained at once, each on cores/K threads (default: one a core; with a GPU 1)",
+        help=f"runs trained at once, each on cores/K threads (default: one a core; {unless})",
     )
 
 

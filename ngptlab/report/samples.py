@@ -15,6 +15,8 @@ MAX_TOKENS = 200
 TEMPERATURE = 0.8
 """Below 1, because a small model at 1 writes mostly noise. Always the likeliest token would repeat itself for ever."""
 SEED = 0
+MAX_WORDS = 300
+"""Most characters that are shown of an error."""
 
 
 class Sampler(Protocol):
@@ -48,4 +50,8 @@ def _sample(method: str, paths: Sequence[Path], sampler: Sampler) -> Sample:
         step, text = sampler(path, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, seed=SEED)
     except LabError as error:
         return {**found, "why_not": one_line(str(error))}
+    except (
+        Exception
+    ) as error:  # a stranger's parts may fail at lengths that no training has; the page needs no sample
+        return {**found, "why_not": one_line(f"{type(error).__name__}: {error}")[:MAX_WORDS]}
     return {**found, "step": step, "text": text}

@@ -47,7 +47,7 @@ def pace(speed: Speed) -> str:
     if speed.data_share > WAITING_SHARE:
         words.append(f"waiting for data {speed.data_share:.0%}")
     elif speed.cores is not None and speed.cores < STARVED:
-        words.append(f"has {speed.cores:.1f} of a core, other programs the rest")
+        words.append(f"has {speed.cores:.1f} of a core: the machine is busy")
     return "  ".join(words)
 
 

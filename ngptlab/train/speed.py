@@ -24,7 +24,7 @@ class Speed:
     devices: int = 1
     """How many of them work together; the numbers are those of all."""
     cores: float | None = None
-    """Cores that this process had, on average; None on a GPU. One thread that nothing disturbs has 1."""
+    """Cores that this process had, on average; None on a GPU, or with other processes. One thread that nothing disturbs has 1."""
 
 
 class Meter:
@@ -43,15 +43,16 @@ class Meter:
         self.peak_flops = None if peak_flops is None else peak_flops * devices
         self._recent: deque[tuple[int, float, float]] = deque(maxlen=RECENT_STEPS)
         self._on_cpu = on_cpu
-        self._clocks: deque[tuple[float, float]] = deque(maxlen=RECENT_STEPS)
-        """After each step, the seconds of a clock on the wall and those that cores have spent on this process."""
+        self._last = (time.perf_counter(), time.process_time())
+        self._cores: deque[tuple[float, float]] = deque(maxlen=RECENT_STEPS)
+        """Of steps with nothing between them, seconds by a clock on the wall and those that cores spent on this process."""
 
     def record(
         self, step: int, *, sequences: int, step_seconds: float, data_seconds: float
     ) -> dict[str, Any]:
         """Take in a finished step of so many sequences; returns its line of `timing.jsonl`."""
         self._recent.append((sequences, step_seconds, data_seconds))
-        self._clocks.append((time.perf_counter(), time.process_time()))
+        self._note_cores(step_seconds)
         flops_per_second = sequences * self.sequence_flops / step_seconds
         line = {
             "step": step,
@@ -75,9 +76,17 @@ class Meter:
             mfu=None if self.peak_flops is None else flops_per_second / self.peak_flops,
             data_share=sum(data for *_, data in self._recent) / seconds,
             devices=self.devices,
-            cores=self._cores() if self._on_cpu else None,
+            cores=self._mean_cores() if self._on_cpu else None,
         )
 
-    def _cores(self) -> float | None:
-        (start, worked), (end, in_all) = self._clocks[0], self._clocks[-1]
-        return (in_all - worked) / (end - start) if end > start else None
+    def _note_cores(self, step_seconds: float) -> None:
+        now = time.perf_counter(), time.process_time()
+        passed, worked = now[0] - self._last[0], now[1] - self._last[1]
+        self._last = now
+        # A save or a validation between two steps waits for a disk, or works on more than a step does.
+        if passed < 1.5 * step_seconds:
+            self._cores.append((passed, worked))
+
+    def _mean_cores(self) -> float | None:
+        passed = sum(seconds for seconds, _ in self._cores)
+        return sum(worked for _, worked in self._cores) / passed if passed else None

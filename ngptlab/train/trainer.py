@@ -118,7 +118,7 @@ class Trainer:
             sequence_flops=train.context * self.token_flops,
             peak_flops=self.device.peak_flops,
             devices=self.world.size,
-            on_cpu=self.device.place.type == "cpu",
+            on_cpu=self.device.place.type == "cpu" and self.world.size == 1,  # processes wait for each other
         )
 
     def fit(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ngptlab.config import RunConfig
 from ngptlab.jobs import side_by_side
 from ngptlab.jobs.side_by_side import WORTH_FLOPS, at_once
 from ngptlab.ledger.book import Ledger
+from ngptlab.plan.memory import step_memory
 
 MakeConfig = Callable[..., RunConfig]
 Captured = pytest.CaptureFixture[str]
@@ -53,7 +55,11 @@ def test_an_arm_that_diverges_is_an_error_after_the_others(
     assert main(["compare", "demo", *tiny, *wild, "--methods", "gpt", "ngpt", "--workers", "2"]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("ngptlab: gpt ") and "gradient norm nan" in last
-    assert len(list((work / "out" / "demo" / "runs").iterdir())) == 2, "the second arm was trained, too"
+    runs = sorted((work / "out" / "demo" / "runs").iterdir())
+    assert len(runs) == 2, "the second arm was trained, too"
+    shutil.rmtree(runs[1])
+    assert main(["compare", "demo", *tiny, *wild, "--methods", "gpt", "ngpt", "--workers", "2"]) == 1
+    assert runs[1].exists(), "although the first had diverged before"
 
 
 def test_runs_come_from_a_ledger_and_go_there(
@@ -82,5 +88,15 @@ def test_as_many_at_once_as_cores_have_work(
     assert at_once(small, tmp_path, 0) == 3 and at_once(small[:1], tmp_path, 0) == 1
     many = [make_config("gpt", seed=seed) for seed in range(9)]
     assert at_once(many, tmp_path, 0) == 4
+    threads = [make_config("gpt", seed=seed, device={"threads": 2}) for seed in range(9)]
+    assert at_once(threads, tmp_path, 0) == 2
+    taken = step_memory(many[0], place="cpu", value_bytes=4).total
+    monkeypatch.setattr(side_by_side, "host_bytes", lambda: 3 * taken)
+    assert at_once(many, tmp_path, 0) == 2, "of three that fit, a fifth of the memory is left free"
+    monkeypatch.setattr(side_by_side, "host_bytes", lambda: taken)
+    assert at_once(many, tmp_path, 0) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(side_by_side, "cores", lambda: 4)
+    monkeypatch.setattr(side_by_side, "WORTH_FLOPS", 0)
     monkeypatch.setattr(side_by_side, "on_cuda", lambda config: True)
     assert at_once(many, tmp_path, 0) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def test_every_verb_has_an_example_that_is_understood(capsys: Captured) -> None:
     page = page_of(capsys, "--help")
     for verb, example in examples().items():
         words = shlex.split(example)
-        assert words[0] == verb and f"    {verb} " in page
+        assert words[0] == verb and re.search(rf"^    {verb}\s", page, re.M)
         fields = verb in (*WITH_FIELDS, *FIELDS_ALONE, *(study.NAME for study in studies().values()))
         rest = split(words, blank(), parser().options_of(verb))[1] if fields else words
         if "./my_idea.py" not in words:  # which is to be written

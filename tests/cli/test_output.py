@@ -143,6 +143,7 @@ def lines(home: Path, tiny: list[str]) -> dict[str, Lines]:
         "bench": [["bench", "scaling", "--methods", HOSTILE]],
         "claims": [["claims", at["runs"], "--out", f"{out}/claims"], ["claims", wrong]],
         "methods": [["methods"], ["methods", "--diff", "gpt", "ngpt"], ["methods", "--diff", HOSTILE, "gpt"]],
+        "completion": [["completion", "bash"], ["completion", "zsh"]],
         "new": [["new", "my_idea", "--from", "gpt"], ["new", HOSTILE, "--from", "gpt"], ["new", "x", "--from", HOSTILE]],
         "try": [
             ["try", "qk_norm", *tiny, "--budget", "1s", "--out", f"{out}/try"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -155,7 +156,8 @@ def test_a_full_disk_names_the_cache(
     cache: Path, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch, failure: Failure
 ) -> None:
     def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(28, "No space left on device")
 
     folder = make_folder(5)
     monkeypatch.setattr(os, "fsync", full)

@@ -180,6 +180,14 @@ def test_where_there_is_no_sample_the_page_says_why(pair: list[Path], tmp_path: 
     page = page_of(pair, tmp_path / "out", sampler=fails)
     assert re.search(r"There is no sample: no.{1,3}tokenizer &lt;b&gt; for", page)
     assert "There is no sample: no checkpoint is kept." in page
+
+    def breaks(run: Path, **rule: Any) -> tuple[int, str]:
+        raise AssertionError("needs two tokens")
+
+    page = page_of(pair, tmp_path / "out", sampler=breaks)
+    assert "There is no sample: AssertionError: needs two tokens" in page, (
+        "parts of anybody's; the page stays"
+    )
     page = page_of(pair, tmp_path / "out")
     assert (
         "sample" not in (tmp_path / "out" / "report.json").read_text() and "There are no samples" not in page

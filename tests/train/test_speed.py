@@ -29,15 +29,15 @@ def speed(**changes: Any) -> Speed:
 
 
 def test_other_programs_that_take_the_cores_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that works 0.1 s of each 0.25 s waits for a core, or for data, which is told instead."""
-    wall, worked = iter(0.25 * n for n in range(9)), iter(0.1 * n for n in range(9))
+    """A process that works 0.1 s of each 0.25 s waits for a core, or for data, which is told instead. A save is left out."""
+    wall, worked = iter((0.0, 0.25, 0.5, 9.0, 9.25)), iter((0.0, 0.1, 0.2, 0.3, 0.4))
     monkeypatch.setattr(time, "perf_counter", lambda: next(wall))
     monkeypatch.setattr(time, "process_time", lambda: next(worked))
     meter = Meter(sequence_tokens=100, sequence_flops=3_000_000, peak_flops=None, on_cpu=True)
-    for step in (1, 2, 3):
+    for step in (1, 2, 3, 4):
         meter.record(step, sequences=1, step_seconds=0.25, data_seconds=0.0)
     assert meter.mean().cores == pytest.approx(0.4)
-    assert pace(meter.mean()).endswith("  has 0.4 of a core, other programs the rest")
+    assert pace(meter.mean()).endswith("  has 0.4 of a core: the machine is busy")
     assert "core" not in pace(speed(cores=0.9)) and "core" not in pace(speed(cores=None))
     assert "core" not in pace(speed(cores=0.4, data_share=0.6))
 

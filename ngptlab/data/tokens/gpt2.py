@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from ngptlab.errors import DataError
 if TYPE_CHECKING:
     import tiktoken
 
+FOLDERS = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
+"""Variables that name tiktoken's folder, in its order."""
 GPT2_LENGTHS = Path(__file__).with_name("gpt2_lengths.txt")
 """A character for each token of GPT-2: "1" for one byte, and so on in the order of Unicode."""
 
@@ -126,9 +129,16 @@ def gpt2_encoding() -> tiktoken.Encoding:
         ) from None
 
 
+def is_cached() -> bool:
+    """Whether tiktoken's folder has files, so that it need not ask the network."""
+    named = [os.environ[name] for name in FOLDERS if name in os.environ]
+    folder = named[0] if named else str(Path(tempfile.gettempdir()) / "data-gym-cache")
+    return bool(folder) and Path(folder).is_dir() and any(Path(folder).iterdir())
+
+
 def _check_cache() -> None:
     """Refuse files in tiktoken's folder that are not regular, or large: it would wait for a FIFO, and reads whole files."""
-    folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
+    folder = next((os.environ[name] for name in FOLDERS if os.environ.get(name)), "")
     for file in Path(folder).glob("*") if folder else ():
         try:
             if not file.is_dir():

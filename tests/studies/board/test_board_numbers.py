@@ -103,9 +103,9 @@ def test_edges_are_marked_where_the_loss_still_falls(rank: Rank) -> None:
             by_method(config) - (0.1 if config.optim.lr != 2**-8 else 0) - slope * math.log2(config.optim.lr)
         )
 
-    rows, board, _ = rank("gpt", "qk_norm", loss=falls)
+    rows, board, _ = rank("gpt", "dyt", loss=falls)
     edges = {name: tuning["edges"] for name, row in rows.items() if (tuning := row["tuning"])}
-    assert edges == {"gpt": ["optim.lr"], "qk_norm": []}, "a fall below 0.005 nats is none"
+    assert edges == {"gpt": ["optim.lr"], "dyt": []}, "a fall below 0.005 nats is none"
     assert board["warnings"] == ["Tuned to the edge of the grid, so the optimum may lie beyond: gpt."]
     assert [doubt["arms"] for doubt in board["doubts"]] == [["gpt"]]
 
