@@ -207,6 +207,17 @@ def test_too_little_room_for_all_is_a_warning(
         told.clear()
 
 
+def test_a_run_that_saves_no_more_needs_no_room(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the last checkpoint, before the evaluations that follow."""
+    config, out = make_config(), tmp_path / "run"
+    train(config, out)
+    (out / "summary.json").unlink()
+    free(monkeypatch, 10_000)
+    assert train(config, out).done
+
+
 def test_what_is_counted(make_config: MakeConfig) -> None:
     for settings, number in (
         ({"every": 8}, 1),
