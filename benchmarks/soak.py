@@ -8,8 +8,9 @@ is refused because it is not finished, and a report of a finished one are called
 taken from /proc. A step's CPU seconds are what is judged for speed, because a neighbour on the machine changes wall time. It
 changes CPU time too, by less, through shared caches: a fixed array, sorted beside each sample, shows by how much.
 
-A slope has an interval of 95 %, from the means of blocks of samples, because neighbouring samples are alike. A verdict asks for
-the whole interval within the limit. So noise can't pass for flatness.
+A slope has an interval of 95 %, from the means of blocks of samples, because neighbouring samples are alike. It holds where the
+whole interval is within the limit, fails where all of it is beyond, and is undecided otherwise. So noise can't pass for flatness.
+`--again FILE` judges the samples in such a file once more.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import argparse
 import json
 import os
 import pty
-import resource
 import signal
 import subprocess
 import sys
@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from benchmarks.machine import Floats, table, write
+from benchmarks.machine import table, write
+from benchmarks.soak_verdict import judge
 from ngptlab.runs import Run
 from ngptlab.streams import STREAMS
 from ngptlab.tail import Tail
@@ -39,13 +39,6 @@ from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint, step_of
 
 SAMPLE_SECONDS = 10.0
 READ_SECONDS = 30.0
-WARM_UP = 0.1
-"""Share of the time that is left out: allocators fill, and the pages of the text come in one by one."""
-BLOCKS = 24
-MEGABYTES_AN_HOUR = 1.0
-"""Of memory: a training of a month would then grow by 0.7 GB."""
-DRIFT_PERCENT = 5.0
-"""Of a step's CPU time over the whole soak. Neighbours move the sorting of a fixed array by some percent."""
 SETTINGS = {
     "train.steps": 50_000_000,  # never reached
     "train.batch-size": 16,
@@ -83,16 +76,6 @@ class Sample:
     watch_rss_bytes: int
     sort_seconds: float
     """CPU time of sorting the fixed array."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One line of the table."""
-
-    what: str
-    found: str
-    limit: str
-    holds: bool
 
 
 class Probe:
@@ -234,74 +217,6 @@ def take(pid: int, watch: int, run: Path, steps: Tail, before: int, start: float
     )
 
 
-def slope(hours: Floats, values: Floats) -> tuple[float, float, float]:
-    """Change an hour, with the ends of its interval of 95 %, from the means of blocks."""
-    blocks = max(3, min(BLOCKS, len(values) // 3))
-    x = np.array([part.mean() for part in np.array_split(hours, blocks)])
-    y = np.array([part.mean() for part in np.array_split(values, blocks)])
-    fit = stats.linregress(x, y)
-    half = float(stats.t.ppf(0.975, blocks - 2)) * fit.stderr
-    return fit.slope, fit.slope - half, fit.slope + half
-
-
-def judge(samples: list[Sample], facts: dict[str, Any]) -> list[Judged]:
-    """What was asked of the soak, line by line."""
-    columns = {
-        f.name: np.array([getattr(s, f.name) for s in samples], dtype=np.float64) for f in fields(Sample)
-    }
-    kept = columns["seconds"] >= WARM_UP * columns["seconds"][-1]
-    at = {name: column[kept] for name, column in columns.items()}
-    hours = at["seconds"] / 3600
-    judged = []
-    for what, column in (
-        ("memory", "rss_bytes"),
-        ("memory without files", "anonymous_bytes"),
-        ("memory of watch", "watch_rss_bytes"),
-    ):
-        mean, low, high = (value / 1e6 for value in slope(hours, at[column]))
-        found = f"{mean:+.3f} ({low:+.3f}..{high:+.3f}) MB an hour at {at[column].mean() / 1e6:.0f} MB"
-        judged.append(Judged(what, found, f"below {MEGABYTES_AN_HOUR:g}", bool(high < MEGABYTES_AN_HOUR)))
-    middle = len(hours) // 2
-    # Numbers of a manifest get more digits.
-    more = {"bytes_beside": 256}
-    for column in ("files", "bytes_beside", "descriptors", "threads"):
-        first, second = at[column][:middle].max(), at[column][middle:].max()
-        found = f"most {first:.0f}, then {second:.0f}"
-        limit = f"in the second half at most {more.get(column, 0)} more"
-        judged.append(
-            Judged(column.replace("_", " "), found, limit, bool(second <= first + more.get(column, 0)))
-        )
-    judged += drifts(hours, at)
-    for reader in facts["readers"]:
-        found = f"{reader['ended']}, {reader['wrong']} with another code than {reader['code']}"
-        judged.append(Judged(reader["name"], found, "none", reader["ended"] > 0 == reader["wrong"]))
-    ended = facts["end"]
-    found = f"code {ended['code']}, saved at step {ended['checkpoint']} of {ended['step']}"
-    whole = ended["code"] == 128 + signal.SIGTERM and ended["checkpoint"] == ended["step"]
-    judged.append(Judged("SIGTERM at the end", found, "143, the last step", whole))
-    return judged
-
-
-def drifts(hours: Floats, at: dict[str, Floats]) -> list[Judged]:
-    """Of a step's CPU time, and beside it of its wall time and of the fixed array's sorting, which are not judged."""
-    steps = np.diff(at["step"])
-    moved, between = steps > 0, (hours[1:] + hours[:-1]) / 2
-    series = {
-        "CPU time of a step": np.diff(at["cpu_seconds"])[moved] / steps[moved],
-        "wall time of a step": np.diff(at["seconds"])[moved] / steps[moved],
-        "the fixed array, sorted": at["sort_seconds"][1:][moved],
-    }
-    judged = []
-    for what, values in series.items():
-        scale = 100 * (hours[-1] - hours[0]) / float(np.median(values))
-        mean, low, high = (value * scale for value in slope(between[moved], values))
-        found = f"{mean:+.2f} ({low:+.2f}..{high:+.2f}) % in all, at {np.median(values) * 1e3:.2f} ms"
-        is_step = what.startswith("CPU")
-        limit = f"within {DRIFT_PERCENT:g}" if is_step else "not judged"
-        judged.append(Judged(what, found, limit, bool(not is_step or max(-low, high) < DRIFT_PERCENT)))
-    return judged
-
-
 def soak(hours: float, folder: Path) -> tuple[list[Sample], dict[str, Any]]:
     """Train, read and sample for so many hours, then stop by SIGTERM."""
     run = folder / "runs" / "soak"
@@ -361,25 +276,29 @@ def main() -> None:
         "--folder", type=Path, default=Path("out/bench/soak"), help="of the run and the pages; new"
     )
     parser.add_argument("--out", type=Path, default=Path("out/bench/soak.json"))
+    parser.add_argument("--again", type=Path, help="judge the samples of such a JSON, and train nothing")
     options = parser.parse_args()
+    if options.again:
+        known = json.loads(options.again.read_text())
+        facts = {name: known[name] for name in ("end", "watch", "readers")}
+        conclude(options.out, known["samples"], known["hours"], facts)
     if options.folder.exists():
         sys.exit(f"soak: {options.folder} is there already; give another --folder")
     samples, facts = soak(options.hours, options.folder)
-    judged = judge(samples, facts)
-    rows = [(each.what, each.found, each.limit, "holds" if each.holds else "FAILS") for each in judged]
-    print(table(("what", "found", "limit", "verdict"), rows))
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     columns = {f.name: [getattr(sample, f.name) for sample in samples] for f in fields(Sample)}
-    write(
-        options.out,
-        judged,
-        hours={"asked": options.hours, "sampled": round(samples[-1].seconds / 3600, 4)},
-        settings=SETTINGS,
-        **facts,
-        largest_process_bytes={"peak": peak},
-        samples=columns,
-    )
-    sys.exit(not all(each.holds for each in judged))
+    hours = {"asked": options.hours, "sampled": round(samples[-1].seconds / 3600, 4)}
+    conclude(options.out, columns, hours, facts)
+
+
+def conclude(
+    out: Path, columns: dict[str, list[float]], hours: dict[str, float], facts: dict[str, Any]
+) -> None:
+    """Judge, print, write; the exit code is 1 where something fails."""
+    judged = judge(columns, facts)
+    rows = [(each.what, each.found, each.limit, each.verdict) for each in judged]
+    print(table(("what", "found", "limit", "verdict"), rows))
+    write(out, judged, hours=hours, settings=SETTINGS, **facts, samples=columns)
+    sys.exit(any(each.verdict == "fails" for each in judged))
 
 
 if __name__ == "__main__":
