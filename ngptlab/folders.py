@@ -112,6 +112,11 @@ def remove_temporaries(folder: Path) -> None:
             remove(left)
 
 
+def temporary() -> Path:
+    """The folder of this machine in which programs keep what may go at any time."""
+    return Path(tempfile.gettempdir())
+
+
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
     """A new folder of the system's, which is removed when the block ends."""
