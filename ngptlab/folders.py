@@ -101,6 +101,19 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
+def remove_at_once(path: Path) -> None:
+    """`remove` of a folder, of which no kill and no power cut leaves half: its name goes first.
+
+    What is left under another name then is for `remove_temporaries`.
+    Raises:
+        OSError: it can't be removed.
+    """
+    going = temporary_beside(path)
+    path.rename(going)
+    fsync_folder(path.parent)
+    remove(going)
+
+
 def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers left in a folder; for its only writer, who holds a lock. A folder that is a link is left.
 
