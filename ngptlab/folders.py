@@ -38,8 +38,17 @@ def make(path: Path) -> None:
         if not folder.exists():
             folder.mkdir(exist_ok=True)
             # What is put into it later would be lost with its name.
-            fsync_folder(folder.parent)
+            _sync_if_readable(folder.parent)
     path.mkdir(exist_ok=True)  # raises where it is there and no folder
+
+
+def _sync_if_readable(folder: Path) -> None:
+    """Put a folder's entries on the disk. One that may be written and not read, as scratch of many users, can't be opened."""
+    try:
+        fsync_folder(folder)
+    except OSError as error:
+        if error.errno != errno.EACCES:
+            raise
 
 
 def own(path: Path) -> Path:
@@ -92,6 +101,19 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
+def remove_at_once(path: Path) -> None:
+    """`remove` of a folder, of which no kill and no power cut leaves half: its name goes first.
+
+    What is left under another name then is for `remove_temporaries`.
+    Raises:
+        OSError: it can't be removed.
+    """
+    going = temporary_beside(path)
+    path.rename(going)
+    fsync_folder(path.parent)
+    remove(going)
+
+
 def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers left in a folder; for its only writer, who holds a lock. A folder that is a link is left.
 
@@ -101,6 +123,11 @@ def remove_temporaries(folder: Path) -> None:
     if folder.is_dir() and not folder.is_symlink():
         for left in [path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)]:
             remove(left)
+
+
+def temporary() -> Path:
+    """The folder of this machine in which programs keep what may go at any time."""
+    return Path(tempfile.gettempdir())
 
 
 @contextlib.contextmanager

@@ -327,6 +327,7 @@ class Run:
     def finish(self, status: str, **fields: Any) -> None:
         """Write `summary.json`; for a finished run it also tells what its config and its streams are."""
         if status == "done":
+            self.sync()  # before the summary says what is in the streams
             fields |= {"config_hash": self.config.hash, "streams": self.digests()}
         disk.write_json(self.path / "summary.json", {"status": status, **fields})
 

@@ -26,10 +26,11 @@ class Progress:
 def read_progress(run_path: Path, steps: int) -> Progress:
     """Progress of the run at this path."""
     metrics = _tail(run_path / "metrics.jsonl", {"step": int, "loss_nats": NUMBER})
-    timing = _tail(run_path / "timing.jsonl", {"step_seconds": NUMBER})
+    timing = _tail(run_path / "timing.jsonl", {"step": int, "step_seconds": NUMBER})
     recent = [record["step_seconds"] for record in timing]
     return Progress(
-        step=metrics[-1]["step"] if metrics else 0,
+        # A batch that made no update may have no line of metrics.
+        step=max((record["step"] for record in (*metrics[-1:], *timing[-1:])), default=0),
         steps=steps,
         loss_nats=metrics[-1]["loss_nats"] if metrics else None,
         step_seconds=sum(recent) / len(recent) if recent else None,

@@ -96,7 +96,7 @@ class Ledger:
         A recorded run of the same config that was trained elsewhere stays as it is. Runs taken from a ledger are not written.
 
         Raises:
-            LabError: a run or the ledger is damaged.
+            LabError: a run or the ledger is damaged, or a run is too long for a line.
             OSError: it can't be written.
         """
         wanted = [run for run in runs if run.ending.over and not run.summary.get("from_ledger")]
@@ -145,21 +145,21 @@ class Ledger:
             yield
 
     def _append(self, entry: Entry) -> None:
-        name = entry.record["config"]["name"]
+        name, line = entry.record["config"]["name"], _line(entry)
         file = self.path if self.path.suffix == SUFFIX else self.path / f"{name}{SUFFIX}"
         if file.exists() and (end := _content(file).rpartition(b"\n")[2]):
             if _is_whole(end):
                 disk.append(file, "\n")  # an editor removed the last line end
             else:
                 disk.truncate(file, file.stat().st_size - len(end))
-        disk.append(file, _line(entry.record))
+        disk.append(file, line)
 
     def _replace(self, entry: Entry) -> None:
+        new = _line(entry).encode()
         for file in self.files:
             lines = list(_lines(file))
             own = [_entry(line, str(file)).key == entry.key for line in lines]
             if any(own):
-                new = _line(entry.record).encode()
                 kept = [new if same else line + b"\n" for line, same in zip(lines, own, strict=True)]
                 disk.write_bytes(file, b"".join(kept))
                 return
@@ -203,8 +203,19 @@ def _is_whole(line: bytes) -> bool:
         return False
 
 
-def _line(record: Record) -> str:
-    return json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n"
+def _line(entry: Entry) -> str:
+    """The line of a run.
+
+    Raises:
+        DataError: it is so long that nothing in the ledger could be read any more.
+    """
+    line = json.dumps(entry.record, allow_nan=False, separators=(",", ":"))
+    if len(line) > disk.RECORD_BYTES:
+        raise DataError(
+            f"{printable(entry.origin)}: run {entry.hash} takes {len(line)} bytes in a ledger, whose lines hold "
+            f"{disk.RECORD_BYTES} at most; keep its directory, and leave it or --ledger out"
+        )
+    return line + "\n"
 
 
 def _entry(line: bytes, origin: str) -> Entry:

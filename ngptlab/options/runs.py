@@ -30,7 +30,7 @@ def add_workers(parser: argparse.ArgumentParser, unless: str = "with a GPU 1") -
         type=runs,
         default=0,
         metavar="K",
-        help=f"runs trained at once, each on cores/K threads (default: one a core; {unless})",
+        help=f"runs trained at once, each on cores/K threads (default, and with 0: one a core; {unless})",
     )
 
 

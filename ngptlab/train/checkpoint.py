@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from ngptlab import disk
 from ngptlab.disk import create, fsync_folder, naming, open_regular, replacing, sync
 from ngptlab.errors import CheckpointError
-from ngptlab.folders import filling, own, remove
+from ngptlab.folders import filling, own, remove, remove_at_once
 
 FORMAT = 1
 PREFIX = "step_"
@@ -85,7 +85,7 @@ def save_checkpoint(
     passed = [path for path in published[: max(0, newest - keep)] if step_of(path) not in stay]
     for old in passed + published[newest:]:
         with contextlib.suppress(OSError):
-            remove(old)
+            remove_at_once(old)
     return target
 
 
@@ -98,7 +98,7 @@ def remove_later(folder: Path, step: int) -> None:
     for path in list_checkpoints(folder):
         if step_of(path) > step:
             try:
-                remove(path)
+                remove_at_once(path)
             except OSError as error:
                 raise CheckpointError(
                     f"{path}: can't be removed ({error.strerror}); mend that, then run again"

@@ -39,8 +39,10 @@ def check_room(folder: Path, config: RunConfig, *, done: int, size: int, tell: C
         tell: is given a line where not all of them have room.
 
     Raises:
-        CheckpointError: there is no room for a single one more.
+        CheckpointError: there is no room for a single one more, and the run has one to write.
     """
+    if done >= config.train.steps:
+        return
     place = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(place).free
     there = 0

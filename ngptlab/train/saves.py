@@ -15,7 +15,14 @@ from ngptlab.errors import CheckpointError
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.roles import roles
 from ngptlab.runs import Run
-from ngptlab.train.checkpoint import checkpoint_path, remove_later, resume, save_checkpoint, size_in_bytes
+from ngptlab.train.checkpoint import (
+    checkpoint_path,
+    read_checkpoint,
+    remove_later,
+    resume,
+    save_checkpoint,
+    size_in_bytes,
+)
 from ngptlab.train.non_finite import diverged
 from ngptlab.train.replicas import checksums
 from ngptlab.train.retention import check_room, lasting
@@ -62,11 +69,7 @@ class Saves:
         Raises:
             CheckpointError: it is not there, or damaged; or a later one can't be removed.
         """
-        if self.world.ask(lambda: self._go_back(step)) != step:
-            raise CheckpointError(
-                f"{checkpoint_path(self.folder, step)}: not there, and the run goes back to it (train.non_finite rewind); "
-                "restore it, or remove the run to train it anew"
-            )
+        self.world.ask(lambda: self._go_back(step))
         self.updates.share_state()
 
     def save(self, step: int) -> None:
@@ -80,7 +83,7 @@ class Saves:
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             raise diverged(f"step {step}: weights are not finite", self.config)
         # Another process may have what is not finite, and all must end here.
-        wrong = sum(not bool(values.isfinite().all()) for values in self._kept_by_optimizer())
+        wrong = sum(not _finite(values) for values in self._kept_by_optimizer())
         if int(self.world.total(torch.tensor(wrong))):
             raise diverged(f"step {step}: what the optimizer keeps is not finite", self.config)
         self.check_alike(step)
@@ -115,15 +118,34 @@ class Saves:
             yield from (value for value in state.values() if isinstance(value, Tensor))
 
     def _go_back(self, step: int) -> int:
+        """Look at the checkpoint before anything is removed: the later ones are all that is left where it is not sound."""
+        path = checkpoint_path(self.folder, step)
+        try:
+            if not path.exists():
+                raise CheckpointError(f"{path}: not there")
+            manifest, _ = read_checkpoint(path)
+            self._sizes_up_to(manifest)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error}, and the run goes back to it (train.non_finite rewind); restore it, or remove the run to train it "
+                "anew"
+            ) from None
         remove_later(self.folder, step)
         return self._resume(falls_back=False, keep_times=True)
+
+    def _sizes_up_to(self, manifest: dict[str, Any]) -> dict[str, int]:
+        """Bytes of each stream up to a checkpoint.
+
+        Raises:
+            CheckpointError: its records are not those of the run.
+        """
+        return sizes_up_to(self.run, manifest["step"], manifest.get("streams"), scales=self.has_scales())
 
     def _resume(self, *, falls_back: bool, keep_times: bool = False) -> int:
         kept: dict[str, int] = {}
 
         def check_records(manifest: dict[str, Any]) -> None:
-            step, streams = manifest["step"], manifest.get("streams")
-            kept.update(sizes_up_to(self.run, step, streams, scales=self.has_scales()))
+            kept.update(self._sizes_up_to(manifest))
 
         step = resume(
             self.folder,
@@ -157,3 +179,10 @@ class Saves:
             lasting=lambda steps: lasting(self.config, steps, losses),
             streams=self.run.digests(),
         )
+
+
+def _finite(values: Tensor) -> bool:
+    """Whether all are. Of numbers of a byte torch can't tell, and every float32 of one is what it was."""
+    if values.is_floating_point() and values.element_size() == 1:
+        values = values.float()
+    return bool(values.isfinite().all())

@@ -19,8 +19,9 @@ SIGMAS = 6.0
 class Recent:
     """Loss and gradient norm of the last `WINDOW` steps that were measured, those whose update was skipped among them.
 
-    So a level that stays is taken for the new one: of n equal outliers among 128 each is sqrt((128 - n) / n) standard
-    deviations above the mean, which is below 6 from the fourth on.
+    So a level that stays is taken for the new one: where n equal outliers are among the 128, the next one is
+    sqrt((128 - n) / n) standard deviations above the mean, which is below 6 from n = 4 on. Outliers 1 to 4 are spikes, the
+    fifth is none.
     """
 
     def __init__(self, numbers: Iterable[tuple[float, float]] = ()) -> None:

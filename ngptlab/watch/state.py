@@ -72,7 +72,7 @@ class Watched:
         self._skipped = 0
         self._losses: deque[float] = deque(maxlen=RECENT_LOSSES)
         self._timed: deque[tuple[float, float]] = deque(maxlen=RECENT_STEPS)
-        self._step = 0
+        self._measured_step = self._timed_step = 0
         self._val: float | None = None
 
     def look(self, locked: set[int] | None) -> View:
@@ -103,23 +103,31 @@ class Watched:
         metrics, timing, evals = self._metrics.read(), self._timing.read(), self._evals.read()
         if self._metrics.fresh:
             self._losses.clear()
-            self._step = 0
+            self._measured_step = 0
         if self._timing.fresh:
             self._timed.clear()
+            self._timed_step = 0
         if self._evals.fresh:
             self._val = None
         left_out = self._left_out.read()
         self._skipped = len(left_out) + (0 if self._left_out.fresh else self._skipped)
         for record in metrics:
-            self._step = int(_number(record, "step") or self._step)
+            self._measured_step = int(_number(record, "step") or self._measured_step)
             if (loss := _number(record, "loss_nats")) is not None:
                 self._losses.append(loss)
         for record in timing:
+            self._timed_step = int(_number(record, "step") or self._timed_step)
             if seconds := _number(record, "step_seconds"):
                 self._timed.append((self._tokens(record), seconds))
         for record in evals:
             if record.get("eval") == "val":
                 self._val = _number(record, "loss_nats")
+
+    @property
+    def _step(self) -> int:
+        """The last finished step. A batch that made no update may have no line of metrics, and a run that went back to a
+        checkpoint has fewer of them again."""
+        return max(self._measured_step, self._timed_step)
 
     def _step_seconds(self) -> float | None:
         return sum(seconds for _, seconds in self._timed) / len(self._timed) if self._timed else None

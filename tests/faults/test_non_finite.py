@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -254,6 +255,15 @@ def test_moments_that_are_not_finite_reach_no_checkpoint(home: Path, tmp_path: P
     assert not list_checkpoints(tmp_path / "run" / "checkpoints")
 
 
+def test_an_optimizer_may_keep_numbers_of_a_byte() -> None:
+    for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
+        values = torch.tensor([1.0, -2.0]).to(dtype)
+        assert saves._finite(values)
+        values[1] = NAN
+        assert not saves._finite(values)
+    assert saves._finite(torch.tensor([1, 2])) and not saves._finite(torch.tensor([1.0, INF]))
+
+
 # --- bounds -----------------------------------------------------------------------------------------------------------------
 
 
@@ -389,6 +399,31 @@ def test_a_kill_while_it_goes_back(home: Path, tmp_path: Path, monkeypatch: pyte
             train(config, out)
         with bad_batches(course.bad):
             assert bytes_of(train(config, out).path) == straight, (where, after)
+
+
+@pytest.mark.parametrize("how", ["damaged", "not there"])
+def test_a_checkpoint_to_go_back_to_that_is_not_sound(how: str, home: Path, tmp_path: Path) -> None:
+    """Nothing is removed for it, because what is there is all that is left."""
+    out = tmp_path / "run"
+    config = config_of(home, "rewind", checkpoint={"every": 4})
+    with bad_batches({6: ("loss", NAN)}), pytest.raises(Stopped):
+        train(config, out, reporter=Signals(5))
+    target = out / "checkpoints" / "step_000004"
+    if how == "damaged":
+        (target / "model.safetensors").write_bytes(b"")
+    else:
+        shutil.rmtree(target)
+    streams = {path: path.read_bytes() for path in out.glob("*.jsonl") if path.name != "timing.jsonl"}
+    with (
+        bad_batches({6: ("loss", NAN)}),
+        pytest.raises(CheckpointError, match=f"step_000004: {how}") as caught,
+    ):
+        train(config, out)
+    text = str(caught.value)
+    assert "the run goes back to it (train.non_finite rewind); restore it" in text
+    assert "\n" not in text and "fall_back" not in text
+    assert (out / "checkpoints" / "step_000005").exists()
+    assert all(path.read_bytes().startswith(content) for path, content in streams.items())
 
 
 @contextmanager

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import random
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -146,6 +150,24 @@ def kept_for_sure(start: Path, acts: list[Act]) -> Tree:
         disk.do(act)
     _, names, data = CUTS[0]
     return after_power_cut(disk, names, data, random.Random(0))
+
+
+@pytest.mark.parametrize(("number", "made"), [(errno.EACCES, True), (errno.EIO, False)])
+def test_a_folder_that_may_be_written_and_not_read(
+    number: int, made: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As scratch of many users may be. It can't be opened, and so not be put on the disk; other errors stand."""
+    opened = os.open
+
+    def refusing(path: Any, *arguments: Any, **named: Any) -> int:
+        if Path(path) == tmp_path:
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", refusing)
+    with contextlib.nullcontext() if made else pytest.raises(OSError, match=os.strerror(number)):
+        folders.make(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir() == made
 
 
 def test_names_of_new_folders_and_streams_last(make_config: Callable[..., RunConfig], tmp_path: Path) -> None:

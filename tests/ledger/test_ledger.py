@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made_runs import MakeRun, run_maker
+from ngptlab import disk
 from ngptlab.cli import main
 from ngptlab.config import RunConfig, parse
 from ngptlab.errors import ConfigError, DataError
@@ -55,6 +56,21 @@ def test_a_run_comes_back_byte_for_byte(trained: Run, tmp_path: Path) -> None:
         assert b.step_seconds == pytest.approx(a.step_seconds, rel=5e-4)
     # What came from a ledger does not go into it again.
     assert Ledger(tmp_path / "other.jsonl").add([again]) == []
+
+
+def test_a_run_too_long_for_a_line_is_refused(
+    trained: Run, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the ledger it would be a line that hinders the reading of all others."""
+    ledger = Ledger(tmp_path / "runs.jsonl")
+    ledger.add([trained])
+    content = ledger.path.read_bytes()
+    longer = train(make_config("ngpt", train={"steps": 40}), tmp_path / "longer")
+    monkeypatch.setattr(disk, "RECORD_BYTES", len(content) - 1)
+    with pytest.raises(DataError, match=f"longer: run {longer.config.hash} takes") as caught:
+        ledger.add([longer])
+    assert "\n" not in str(caught.value) and ledger.path.read_bytes() == content
+    assert [entry.hash for entry in ledger.entries()] == [trained.config.hash], "as long as may be"
 
 
 def test_a_restored_run_is_done_and_has_no_weights(trained: Run, tmp_path: Path, capsys: Any) -> None:

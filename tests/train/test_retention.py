@@ -109,15 +109,12 @@ def test_kept_through_kills(
 ) -> None:
     """Killed between steps, and between the writing of a checkpoint and the removal of older ones."""
     config = make_config(train={"steps": 12}, eval={"every": 2}, checkpoint={"every": 2, **settings})
-    remove = checkpoint.remove
 
     def breaking(path: Path) -> None:
-        if path.exists() and path.name.startswith("step_"):
-            raise Break
-        remove(path)
+        raise Break
 
     with monkeypatch.context() as patch, pytest.raises(Break):
-        patch.setattr(checkpoint, "remove", breaking)
+        patch.setattr(checkpoint, "remove_at_once", breaking)
         train(config, tmp_path / "run")
     for step in (9, 11):
         with pytest.raises(Break):
@@ -205,6 +202,17 @@ def test_too_little_room_for_all_is_a_warning(
         assert bool(told) == warned, (size, there)
         assert all("\n" not in text and "--checkpoint.keep" in text for text in told)
         told.clear()
+
+
+def test_a_run_that_saves_no_more_needs_no_room(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the last checkpoint, before the evaluations that follow."""
+    config, out = make_config(), tmp_path / "run"
+    train(config, out)
+    (out / "summary.json").unlink()
+    free(monkeypatch, 10_000)
+    assert train(config, out).done
 
 
 def test_what_is_counted(make_config: MakeConfig) -> None:

@@ -52,6 +52,15 @@ def test_not_before_sixty_four_steps() -> None:
     )
 
 
+def test_of_equal_outliers_the_fifth_is_none() -> None:
+    recent = Recent([(3.0, 1.0)] * 127 + [(3.0 + 1e-9, 1.0)])
+    told = []
+    for _ in range(6):
+        told.append(bool(recent.spike(9.0, 1.0)))
+        recent.add(9.0, 1.0)
+    assert told == [True] * 4 + [False] * 2
+
+
 def test_only_what_is_above_counts() -> None:
     assert not Recent(numbers(128)).spike(-1e9, 0.0)
     assert not Recent([(3.0, 1.0)] * 128).spike(3.0, 1.0), "equal numbers have no deviation"

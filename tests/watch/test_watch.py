@@ -75,6 +75,19 @@ def test_the_pace_of_growing_batches_is_that_of_their_sequences(tmp_path: Path) 
     assert view.tokens_per_second == 128 and view.eta_seconds == (30 * 64 + 50 * 192) / 128
 
 
+def test_batches_without_an_update_are_steps(tmp_path: Path) -> None:
+    """They have no line of metrics, and a run that goes back to a checkpoint takes lines back."""
+    run = begun(tmp_path / "one", 5)
+    watching = Watch(tmp_path)
+    assert watching.look()[0].step == 5
+    run.append("timing", {"step": 6, "step_seconds": 0.5})
+    assert watching.look()[0].step == 6
+    run.rewind({"metrics": run.content("metrics").index(b"\n") + 1, "timing": len(run.content("timing"))})
+    assert watching.look()[0].step == 6
+    run.rewind({})
+    assert watching.look()[0].step == 0
+
+
 def test_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(tmp_path / "waiting", lock=False)
     begun(tmp_path / "stopped").finish("stopped", reason="stopped by SIGINT", step=5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from ngptlab import disk
 from ngptlab.data.tokens.decoders import Spelling
 from ngptlab.data.tokens.tokenizer import END_OF_TEXT, Tokenizer, Tokens, checked_tokens
 from ngptlab.errors import DataError
+from ngptlab.folders import temporary
 
 if TYPE_CHECKING:
     import tiktoken
@@ -132,7 +132,7 @@ def gpt2_encoding() -> tiktoken.Encoding:
 def is_cached() -> bool:
     """Whether tiktoken's folder has files, so that it need not ask the network."""
     named = [os.environ[name] for name in FOLDERS if name in os.environ]
-    folder = named[0] if named else str(Path(tempfile.gettempdir()) / "data-gym-cache")
+    folder = named[0] if named else str(temporary() / "data-gym-cache")
     return bool(folder) and Path(folder).is_dir() and any(Path(folder).iterdir())
 
 

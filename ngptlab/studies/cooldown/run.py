@@ -78,10 +78,8 @@ def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
         path = run_of(out, leg)
         if path.exists() or not source.exists():
             continue
-        if part := _follows_length(leg, trunk):
-            tell(
-                f"{leg.title}: starts from its beginning, because the method's {part} follows the run's length"
-            )
+        if why := _begins_anew(leg, trunk):
+            tell(f"{leg.title}: starts from its beginning, because {why}")
             continue
         own(path.parent)
         step = fork(source, leg.config, path, warn=tell)
@@ -91,7 +89,16 @@ def _branch_off(trunk: Trunk, out: Path, tell: Tell) -> None:
 
 def own_steps(leg: Leg, trunk: Trunk) -> int:
     """The steps that a branch trains itself: those after its beginning, which it has from the trunk, or all."""
-    return leg.config.train.steps - (0 if _follows_length(leg, trunk) else leg.start)
+    return leg.config.train.steps - (0 if _begins_anew(leg, trunk) else leg.start)
+
+
+def _begins_anew(leg: Leg, trunk: Trunk) -> str:
+    """Why the branch is another run than its trunk from the first update on, in words; else ''."""
+    config = leg.config
+    if config.train.non_finite == "rewind" and config.checkpoint.at != trunk.leg.config.checkpoint.at:
+        return "with train.non_finite rewind it may go back to its checkpoints, and the trunk saves at other steps"
+    part = _follows_length(leg, trunk)
+    return f"the method's {part} follows the run's length" if part else ""
 
 
 def _follows_length(leg: Leg, trunk: Trunk) -> str:

@@ -50,7 +50,7 @@ def _row(cell: Cell, out: Path, ended: Outcome) -> CellRow:
         final_loss_nats=final.get("loss_nats"),
         final_loss_stderr=final.get("stderr_nats"),
         train_loss_last50_nats=sum(last) / len(last) if last and status == "done" else None,
-        steps=len(metrics),
+        steps=max((record["step"] for record in (*metrics[-1:], *timing[-1:])), default=0),
         params=run.summary.get("params"),
         seconds=round(sum(record["step_seconds"] for record in timing), 3),
     )

@@ -174,6 +174,16 @@ def test_a_shorter_branch_leaves_no_trunk_whose_updates_follow_its_length(
     ] * bool(part)
 
 
+def test_with_rewind_a_branch_is_planned_whole_where_its_checkpoints_are_not_the_trunks() -> None:
+    fields: dict[str, Any] = {"name": "x", "method": "gpt", "model": SMALL}
+    config = methods.resolve(
+        parse({**fields, "train": {"steps": 90, "non_finite": "rewind"}}, origin="a test")
+    )
+    for fracs, own in (((0.2,), [18]), ((0.2, 0.5), [90, 90])):
+        (trunk,) = plan([config], Design(fracs=fracs, shapes=("linear",)))
+        assert [run.own_steps(leg, trunk) for leg in trunk.branches] == own
+
+
 SMALL = {"vocab_size": 257, "num_layers": 1, "num_heads": 1, "d_model": 8}
 
 

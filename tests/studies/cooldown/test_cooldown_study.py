@@ -133,6 +133,19 @@ def test_a_trunk_that_diverges_and_one_that_fails_are_told(
     assert "2 runs failed" in capsys.readouterr().err
 
 
+def test_with_rewind_branches_of_several_shares_start_from_their_beginning(
+    in_process: None, tiny: list[str], capsys: Captured, work: Path
+) -> None:
+    """A run that may go back to a checkpoint has those of its own hash, which are not those of the trunk."""
+    fields = [*tiny, "--train.non-finite", "rewind", "--methods", "gpt", "--shapes", "linear"]
+    assert main(["cooldown", "demo", *fields, "--fracs", "0.34", "0.5", "--out", "out"]) == 0
+    assert (
+        capsys.readouterr().err.count("starts from its beginning, because with train.non_finite rewind") == 2
+    )
+    runs = [Run(path) for path in (work / "out" / "runs").iterdir()]
+    assert len(runs) == 3 and all(run.done and not run.trunk for run in runs)
+
+
 @pytest.mark.slow  # a study that is killed, and goes on
 def test_a_killed_study_goes_on(tiny: list[str], work: Path, outcome: Outcome) -> None:
     """Killed while a branch is under way: what is finished stays, the branch goes on from its own checkpoint."""

@@ -147,6 +147,11 @@ def test_progress_is_read_from_the_end_of_files(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("".join(lines) + '{"step": 101, "lo')
     (tmp_path / "timing.jsonl").write_text('{"step": 1, "step_seconds": 1}\n{"step": 2, "step_seconds": 2}\n')
     assert read_progress(tmp_path, 200) == Progress(step=100, steps=200, loss_nats=100.5, step_seconds=1.5)
+    # Batches that made no update have no line of metrics.
+    (tmp_path / "timing.jsonl").write_text(
+        '{"step": 101, "step_seconds": 1}\n{"step": 102, "step_seconds": 2}\n'
+    )
+    assert read_progress(tmp_path, 200).step == 102
 
 
 def test_eta_scales_what_was_not_timed_by_width() -> None:

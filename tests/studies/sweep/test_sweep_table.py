@@ -48,6 +48,15 @@ def test_only_the_last_50_steps(make_config: Make, tmp_path: Path) -> None:
     assert rows([Cell(config)], tmp_path, {})[0].train_loss_last50_nats == pytest.approx(sum(losses) / 50)
 
 
+def test_batches_without_an_update_are_steps(make_config: Make, tmp_path: Path) -> None:
+    """Skipped ones have no line of metrics."""
+    config = make_config()
+    run = Run(finished(config, tmp_path))
+    (run.path / "summary.json").unlink()
+    run.replace("metrics", run.read("metrics")[:-1])
+    assert rows([Cell(config)], tmp_path, {})[0].steps == 8
+
+
 def test_a_diverged_cell_has_no_loss(make_config: Make, tmp_path: Path) -> None:
     config = make_config(**WILD)
     with pytest.raises(DivergedError):
