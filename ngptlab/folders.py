@@ -112,6 +112,7 @@ def remove_at_once(path: Path) -> None:
     path.rename(going)
     fsync_folder(path.parent)
     remove(going)
+    fsync_folder(path.parent)  # else it may come back, where nobody looks for it after the last save
 
 
 def remove_temporaries(folder: Path) -> None:
