@@ -112,6 +112,8 @@ def remove_at_once(path: Path) -> None:
     path.rename(going)
     fsync_folder(path.parent)
     remove(going)
+    # A power cut would bring the hidden name back, and in a finished run nobody clears it away.
+    fsync_folder(path.parent)
 
 
 def remove_temporaries(folder: Path) -> None:
