@@ -112,8 +112,7 @@ def remove_at_once(path: Path) -> None:
     path.rename(going)
     fsync_folder(path.parent)
     remove(going)
-    # A power cut would bring the hidden name back, and in a finished run nobody clears it away.
-    fsync_folder(path.parent)
+    fsync_folder(path.parent)  # else it may come back, where nobody looks for it after the last save
 
 
 def remove_temporaries(folder: Path) -> None:
