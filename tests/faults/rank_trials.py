@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crash_disk import recording
 from forking import Child, Lab, Tally, difference, outcome, start
-from kill_trials import break_name, left_whole, lines, raise_on_many, where
+from kill_trials import break_name, left_whole, lines, raise_on_many
 
 from ngptlab.cli import main
 
@@ -101,7 +101,7 @@ def _trials(lab: Lab, tally: Tally, count: int, draw: random.Random, number: sig
             children[rank].send(signal.SIGKILL)
             children[rank].wait()
             problem = problem or left_whole(run, every=5)
-            _conclude(lab, tally, config, run, wanted, problem, f"process {rank} {where(run)}")
+            _conclude(lab, tally, config, run, wanted, problem, f"process {rank}")
 
 
 def _conclude(
