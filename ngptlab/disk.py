@@ -346,7 +346,10 @@ def take_name(temporary: Path, path: Path) -> None:
 
 def fsync_folder(path: Path) -> None:
     """Put a folder's entries on the disk; fsync of a file does not do that for its name."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # it may be written and not read, as scratch of many users
+        return
     try:
         os.fsync(descriptor)
     finally:

@@ -38,17 +38,8 @@ def make(path: Path) -> None:
         if not folder.exists():
             folder.mkdir(exist_ok=True)
             # What is put into it later would be lost with its name.
-            _sync_if_readable(folder.parent)
+            fsync_folder(folder.parent)
     path.mkdir(exist_ok=True)  # raises where it is there and no folder
-
-
-def _sync_if_readable(folder: Path) -> None:
-    """Put a folder's entries on the disk. One that may be written and not read, as scratch of many users, can't be opened."""
-    try:
-        fsync_folder(folder)
-    except OSError as error:
-        if error.errno != errno.EACCES:
-            raise
 
 
 def own(path: Path) -> Path:

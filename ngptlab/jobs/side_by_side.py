@@ -1,7 +1,7 @@
 """Runs of a comparison side by side, each in a process of its own, where that is faster than one after the other.
 
-A small model gains little from a second core, and its threads wait for each other at each operation. Two runs on a core each
-then take little more than half the time of one after the other on both cores.
+A small model gains little from a second core, because its threads wait for each other at each operation. What is gained, imports
+included, is in docs/speed-log.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ngptlab.config import RunConfig
 from ngptlab.device import on_cuda
-from ngptlab.errors import DivergedError, LabError
+from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.flops import token_flops
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.local import Local, cores, studying
@@ -34,7 +34,12 @@ def at_once(configs: Sequence[RunConfig], out: Path, workers: int) -> int:
 
     With 0 it is 1 on a GPU, because only the user knows whether two runs fit into its memory, and where the work is small.
     Runs that diverged count, so that the others are trained whether or not one of them diverged in an earlier try.
+
+    Raises:
+        ConfigError: the number is negative.
     """
+    if workers < 0:
+        raise ConfigError(f"--workers: given {workers}; give at least 1, or 0 for one a core")
     left = [c for c in configs if outcome(Cell(c), out).status != "done"]
     if workers or not left:
         return min(workers, len(left)) or 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ngptlab import disk
 from ngptlab.errors import DataError
-from ngptlab.folders import own
+from ngptlab.folders import make, own
 from ngptlab.recipes import Recipe, Tuned
 from ngptlab.terminal import remark
 
@@ -82,5 +82,5 @@ def keep(options: argparse.Namespace, out: Path) -> None:
     from ngptlab.stats.search import FOLDER, plain, read
 
     found = read(options.tuned)
-    out.mkdir(parents=True, exist_ok=True)
+    make(out)
     disk.write_json(own(out / FOLDER) / f"{found.search}.json", plain(found))

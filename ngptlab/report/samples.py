@@ -50,8 +50,7 @@ def _sample(method: str, paths: Sequence[Path], sampler: Sampler) -> Sample:
         step, text = sampler(path, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, seed=SEED)
     except LabError as error:
         return {**found, "why_not": one_line(str(error))}
-    except (
-        Exception
-    ) as error:  # a stranger's parts may fail at lengths that no training has; the page needs no sample
+    # A stranger's parts may fail at lengths that no training has, and the page needs no sample.
+    except Exception as error:
         return {**found, "why_not": one_line(f"{type(error).__name__}: {error}")[:MAX_WORDS]}
     return {**found, "step": step, "text": text}

@@ -18,9 +18,8 @@ AROUND_FACTS = 20
 """Columns of a terminal's line that a short bar, the time since the start and the gaps take."""
 WAITING_SHARE = 0.01
 """Share of the time spent waiting for data above which it is told."""
-
 STARVED = 0.7
-"""Cores below which it is told that other programs take them, because even one thread has 1 where nothing disturbs it."""
+"""Cores below which it is told that the machine is busy, because even one thread has 1 where nothing disturbs it."""
 
 
 def clock(seconds: float) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from ngptlab.cli import main
 from ngptlab.config import RunConfig
+from ngptlab.errors import ConfigError
 from ngptlab.jobs import side_by_side
 from ngptlab.jobs.side_by_side import WORTH_FLOPS, at_once
 from ngptlab.ledger.book import Ledger
@@ -84,6 +85,8 @@ def test_as_many_at_once_as_cores_have_work(
     monkeypatch.setattr(side_by_side, "cores", lambda: 4)
     small = [make_config("gpt", seed=seed) for seed in (1, 2, 3)]
     assert [at_once(small, tmp_path, workers) for workers in (0, 1, 2, 9)] == [1, 1, 2, 3]
+    with pytest.raises(ConfigError, match="--workers: given -1"):
+        at_once(small, tmp_path, -1)
     monkeypatch.setattr(side_by_side, "WORTH_FLOPS", WORTH_FLOPS / 1e9)
     assert at_once(small, tmp_path, 0) == 3 and at_once(small[:1], tmp_path, 0) == 1
     many = [make_config("gpt", seed=seed) for seed in range(9)]

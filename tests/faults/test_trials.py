@@ -16,7 +16,7 @@ import pytest
 import torch
 from crash_disk import CUTS, Act, Disk, Tree, after_power_cut, crashes, recording
 
-from ngptlab import folders
+from ngptlab import disk, folders
 from ngptlab.config import RunConfig
 from ngptlab.disk import write_bytes
 from ngptlab.errors import CheckpointError
@@ -156,7 +156,10 @@ def kept_for_sure(start: Path, acts: list[Act]) -> Tree:
 def test_a_folder_that_may_be_written_and_not_read(
     number: int, made: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As scratch of many users may be. It can't be opened, and so not be put on the disk; other errors stand."""
+    """As scratch of many users may be. It can't be opened, and so not be put on the disk; other errors stand.
+
+    Whatever is made there: folders, and files.
+    """
     opened = os.open
 
     def refusing(path: Any, *arguments: Any, **named: Any) -> int:
@@ -168,6 +171,10 @@ def test_a_folder_that_may_be_written_and_not_read(
     with contextlib.nullcontext() if made else pytest.raises(OSError, match=os.strerror(number)):
         folders.make(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir() == made
+    with contextlib.nullcontext() if made else pytest.raises(OSError, match=os.strerror(number)):
+        folders.own(tmp_path / "own")
+    with contextlib.nullcontext() if made else pytest.raises(OSError, match=os.strerror(number)):
+        disk.write_text(tmp_path / "file", "text")
 
 
 def test_names_of_new_folders_and_streams_last(make_config: Callable[..., RunConfig], tmp_path: Path) -> None:

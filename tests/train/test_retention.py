@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from damaged_runs import Break, Teller
 from ngptlab import experiment
 from ngptlab.config import RunConfig
 from ngptlab.config.due import most_checkpoints
@@ -20,28 +21,10 @@ from ngptlab.experiment import train
 from ngptlab.runs import Run
 from ngptlab.train import checkpoint, retention, saves
 from ngptlab.train.checkpoint import list_checkpoints, step_of
-from ngptlab.train.progress import Silent
 from ngptlab.train.retention import check_room, lasting
 
 MakeConfig = Callable[..., RunConfig]
 Usage = namedtuple("Usage", "total used free")
-
-
-class Break(Exception):
-    """Stands for a kill."""
-
-
-class Teller(Silent):
-    def __init__(self, last: int = 0) -> None:
-        self.last = last
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def step(self, step: int, **facts: float) -> None:
-        if step == self.last:
-            raise Break
 
 
 def kept(run: Path) -> list[int]:

@@ -131,15 +131,22 @@ def gpt2_encoding() -> tiktoken.Encoding:
 
 def is_cached() -> bool:
     """Whether tiktoken's folder has files, so that it need not ask the network."""
+    folder = _folder()
+    return folder is not None and folder.is_dir() and any(folder.iterdir())
+
+
+def _folder() -> Path | None:
+    """tiktoken's folder, as tiktoken chooses it; None where an empty name turns it off."""
     named = [os.environ[name] for name in FOLDERS if name in os.environ]
-    folder = named[0] if named else str(temporary() / "data-gym-cache")
-    return bool(folder) and Path(folder).is_dir() and any(Path(folder).iterdir())
+    if not named:
+        return temporary() / "data-gym-cache"
+    return Path(named[0]) if named[0] else None
 
 
 def _check_cache() -> None:
     """Refuse files in tiktoken's folder that are not regular, or large: it would wait for a FIFO, and reads whole files."""
-    folder = next((os.environ[name] for name in FOLDERS if os.environ.get(name)), "")
-    for file in Path(folder).glob("*") if folder else ():
+    folder = _folder()
+    for file in folder.glob("*") if folder else ():
         try:
             if not file.is_dir():
                 disk.check_regular(file)

@@ -10,6 +10,7 @@ from typing import cast
 
 from ngptlab import disk
 from ngptlab.errors import ConfigError, DataError
+from ngptlab.folders import make
 from ngptlab.json_text import parse_json
 from ngptlab.studies.trial.numbers import Trial
 
@@ -56,7 +57,7 @@ def record(folder: Path, trial: Trial) -> None:
     """
     path = folder / NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make(folder)
         with disk.locked(folder / f".{NAME}.lock", wait=True):
             content = disk.read_bytes(path, limit=FILE_BYTES) if path.exists() else b""
             if torn := len(content) - (content.rfind(b"\n") + 1):
@@ -82,7 +83,7 @@ def steps_of(folder: Path, budget_seconds: float, choose: Callable[[], int]) -> 
             return steps
     steps = choose()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make(folder)
         disk.write_json(path, {"budget_seconds": budget_seconds, "steps": steps})
     except OSError as error:
         raise ConfigError(
