@@ -184,11 +184,16 @@ class Lab:
         path.write_text(dump(made))
         return path
 
-    def train(self, config: Path, out: Path, *more: str) -> Child:
-        """Begin a training, or go on with it."""
-        return start(
-            lambda: main(["train", str(config), "--out", str(out), *more]), out.with_name(f"{out.name}.log")
-        )
+    def train(self, config: Path, out: Path, *more: str, slow: float = 0.0) -> Child:
+        """Begin a training, or go on with it; each wait for the disk takes `slow` seconds longer than it does."""
+
+        def work() -> int:
+            fsync = os.fsync
+            if slow:
+                os.fsync = lambda file: (time.sleep(slow), fsync(file))[1]
+            return main(["train", str(config), "--out", str(out), *more])
+
+        return start(work, out.with_name(f"{out.name}.log"))
 
     @contextlib.contextmanager
     def place(self, name: str) -> Iterator[Path]:
