@@ -33,8 +33,9 @@ class Background:
     def begin(self, work: Callable[[], object]) -> None:
         """Have a thread do `work`. Nothing else may be under way."""
         assert self._thread is None, "one at a time"
-        self._thread = threading.Thread(target=self._do, args=(work,), name="ngptlab background")
-        self._thread.start()
+        thread = threading.Thread(target=self._do, args=(work,), name="ngptlab background")
+        thread.start()
+        self._thread = thread
 
     def look(self) -> None:
         """Raise the error of work that has ended with one. Waits for nothing."""

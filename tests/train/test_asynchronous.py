@@ -211,6 +211,17 @@ def test_a_stack(make_config: MakeConfig, tmp_path: Path, gate: Gate) -> None:
         assert files(tmp_path / "beside" / number) == files(tmp_path / "waiting" / number) != {}
 
 
+@pytest.mark.gpu
+def test_copies_of_what_a_gpu_has() -> None:
+    """Those of the updates that it was asked for and may not have made yet, and of none after them."""
+    weight = torch.zeros(4096, 1024, device="cuda")
+    for _ in range(200):
+        weight.add_(1.0)
+    (copy,) = checkpoint.copy_of({"model.safetensors": {"w": weight}})["model.safetensors"].values()
+    weight.add_(1.0)
+    assert copy.device.type == "cpu" and bool((copy == 200.0).all())
+
+
 # --- one at a time ------------------------------------------------------------------------------------------------------
 
 
@@ -264,12 +275,12 @@ def test_an_old_one_goes_when_the_new_one_is_there(
 
 
 def full(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
-    """The n-th file of a checkpoint, and all after it, finds no room."""
+    """The n-th file of a checkpoint finds no room. Later ones would, so that an error that is lost is not made up for."""
     write, calls = checkpoint._write, [0]
 
     def writing(*given: Any, **named: Any) -> Any:
         calls[0] += 1
-        if calls[0] >= nth:
+        if calls[0] == nth:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return write(*given, **named)
 
