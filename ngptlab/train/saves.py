@@ -28,6 +28,7 @@ from ngptlab.train.checkpoint import (
     size_in_bytes,
     write_checkpoint,
 )
+from ngptlab.train.heap import give_back
 from ngptlab.train.non_finite import diverged
 from ngptlab.train.replicas import checksums
 from ngptlab.train.retention import check_room, lasting
@@ -108,6 +109,7 @@ class Saves:
         self.check_alike(step)
         with self.updates.whole():
             self.world.once(lambda: self._save(step, last=last))
+        give_back()
 
     def check_alike(self, step: int) -> None:
         """Find out whether the processes still have one model. Each has made the same updates, on hardware that may differ."""
