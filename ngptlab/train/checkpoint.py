@@ -40,6 +40,8 @@ STEP = re.compile(rf"{PREFIX}\d+", re.ASCII)
 SHOWN = 2_000
 """Characters of what does not fit that a message repeats. A stranger's file may have a hundred thousand names."""
 FILES = ("model.safetensors", "optimizer.safetensors")
+GATHERED_BYTES = 1 << 18
+"""Of small tensors, which are written together. The pieces of large ones are longer."""
 Content = Mapping[str, Mapping[str, Tensor]]
 """The tensors of a checkpoint: of each of `FILES`, by name."""
 
@@ -365,7 +367,7 @@ def _write(
 ) -> dict[str, Any]:
     """Put a new file of `size` bytes on the disk, part by part; gives what a manifest says of it."""
     digest = hashlib.sha256()
-    with naming(path, size), create(path) as file:
+    with naming(path, size), create(path, gathered=GATHERED_BYTES) as file:
         for part in parts:
             between()
             digest.update(part)

@@ -204,7 +204,8 @@ def recording(root: Path) -> Iterator[Recorder]:
             number = open_(file, flags[mode[0]] | os.O_CLOEXEC, 0o666)
         raw = _Raw(number, mode.replace("b", "").replace("x", "w") + "b" if "+" not in mode else "rb+")
         raw.recorder = recorder
-        return io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+        size = buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE
+        return io.BufferedRandom(raw, size) if "+" in mode else io.BufferedWriter(raw, size)
 
     changed: dict[str, Any] = {
         "open": open_,

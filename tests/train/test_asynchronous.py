@@ -200,6 +200,7 @@ def test_copies_are_let_go_of(
     assert held and not [ref for ref in held if ref() is not None]
 
 
+@pytest.mark.slow
 def test_a_stack(make_config: MakeConfig, tmp_path: Path, gate: Gate) -> None:
     for name, changes in (("waiting", {"checkpoint": {"every": 3, "keep": 5}}), ("beside", WHILE)):
         gate.opened.set()
@@ -427,6 +428,7 @@ def test_a_run_that_goes_back_waits(
     assert [line["kind"] for line in next(skipped)] == [line["kind"] for line in next(skipped)] != []
 
 
+@pytest.mark.slow
 def test_the_best_one_is_kept(make_config: MakeConfig, tmp_path: Path) -> None:
     changes = {"train": {"steps": 12}, "eval": {"every": 2}}
     for name, how in (("waiting", "off"), ("beside", "on")):
