@@ -4,9 +4,10 @@
 
 A turn is as many steps of each training as lie between two saves (the recipe's `checkpoint.every`). It begins half-way between
 two, so that what is written beside the steps is done before the turn ends and another training has the machine. Overheads are
-to the training that never saves, turn by turn. Beside them stands what one save keeps the steps waiting, which is steadier on a
-shared machine: the share of a turn that it makes is the overhead but for what the thread takes from the steps. `memory` is what
-a save adds at its peak, in a fresh process of a model of some 100 MB.
+to the training that never saves, turn by turn, in seconds and in seconds of the CPU, the thread's included. Beside them stands
+what one save keeps the steps waiting, which is steadier on a shared machine: the share of a turn that it makes is the overhead
+but for what the thread takes from the steps. `memory` is what a save adds at its peak, in a fresh process of a model of some
+100 MB.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ from ngptlab.train.trainer import Trainer
 
 HOW = {"never": "off", "waiting": "off", "beside": "on"}
 """The trainings, and `checkpoint.asynchronous` of each."""
+VAL_TOKENS = 1024
+"""Of the validation before the first step, which is not measured."""
 WIDTH, LAYERS = 1024, 25
 """Of the model whose save is looked at in memory: 25 matrices of 4 MB."""
 
@@ -58,6 +61,8 @@ class Row:
     turn_seconds: Spread
     overhead_percent: Spread
     """Of a turn, against the training that never saves, in the same turn."""
+    cpu_overhead_percent: Spread
+    """The same in seconds of the CPU."""
     waits_ms: Spread | None
     """What a save keeps the steps waiting; None where there is none."""
     waits_percent: float
@@ -86,12 +91,12 @@ class Contestant:
     waits: list[float] = field(default_factory=list)
     """Seconds of each save, as the steps see them."""
 
-    def advance(self, steps: int) -> float:
-        """Seconds of so many steps, and of the saves among them."""
-        start = time.perf_counter()
+    def advance(self, steps: int) -> tuple[float, float]:
+        """Seconds of so many steps, and of the saves among them; and of the CPU."""
+        start, cpu = time.perf_counter(), time.process_time()
         self.trainer.advance(self.done, self.done + steps)
         self.done += steps
-        return time.perf_counter() - start
+        return time.perf_counter() - start, time.process_time() - cpu
 
 
 @contextmanager
@@ -102,7 +107,11 @@ def contestants(config: RunConfig, every: int, turns: int, folder: Path) -> Iter
     with ExitStack() as held:
         for label, how in HOW.items():
             settings = {"every": 10 * steps if label == "never" else every, "asynchronous": how}
-            fields: dict[str, Any] = {"train.steps": steps, "eval.every": 10 * steps}
+            fields: dict[str, Any] = {
+                "train.steps": steps,
+                "eval.every": 10 * steps,
+                "eval.val_tokens": VAL_TOKENS,
+            }
             fields |= {f"checkpoint.{name}": value for name, value in settings.items()}
             own = methods.resolve(apply(config, fields))
             setting = open_setting(own)
@@ -134,18 +143,19 @@ def _time_saves(contestant: Contestant) -> None:
 def measure(config: RunConfig, every: int, turns: int, folder: Path) -> list[Row]:
     """All trainings, turn by turn; the one that begins changes. A first turn counts for nothing."""
     with contestants(config, every, turns, folder) as made:
-        seconds = np.zeros((turns + 1, len(made)))
+        seconds = np.zeros((turns + 1, len(made), 2))
         for turn in range(turns + 1):
             for place in range(len(made)):
                 which = (turn + place) % len(made)
                 seconds[turn, which] = made[which].advance(every)
+        wall, cpu = seconds[1:, :, 0], seconds[1:, :, 1]
         return [
-            _row(each, every, seconds[1:, column], folder, ratio)
-            for column, (each, ratio) in enumerate(zip(made, ratios(seconds[1:]), strict=True))
+            _row(each, every, wall[:, column], folder, both)
+            for column, (each, *both) in enumerate(zip(made, ratios(wall), ratios(cpu), strict=True))
         ]
 
 
-def _row(each: Contestant, every: int, seconds: Floats, folder: Path, ratio: Spread) -> Row:
+def _row(each: Contestant, every: int, seconds: Floats, folder: Path, both: Sequence[Spread]) -> Row:
     saved = list_checkpoints(folder / each.label / "checkpoints")
     waits = Spread.of(np.array(each.waits[1:]) * 1e3) if each.waits[1:] else None
     turn = Spread.of(seconds)
@@ -153,12 +163,18 @@ def _row(each: Contestant, every: int, seconds: Floats, folder: Path, ratio: Spr
         label=each.label,
         every=every,
         turn_seconds=turn,
-        overhead_percent=Spread(*(100 * (value - 1) for value in (ratio.median, ratio.low, ratio.high))),
+        overhead_percent=_more(both[0]),
+        cpu_overhead_percent=_more(both[1]),
         waits_ms=waits,
         waits_percent=round(waits.median / 10 / turn.median, 4) if waits else 0.0,
         checkpoint_bytes=sum(path.stat().st_size for path in saved[-1].iterdir()) if saved else 0,
         turns=len(seconds),
     )
+
+
+def _more(ratio: Spread) -> Spread:
+    """A ratio as what it is more than one, in percent."""
+    return Spread(*(round(100 * (value - 1), 3) for value in (ratio.median, ratio.low, ratio.high)))
 
 
 def one_peak(label: str, width: int = WIDTH, layers: int = LAYERS) -> Peak:
@@ -209,13 +225,23 @@ def show(rows: Sequence[Row], memory: Sequence[Peak]) -> str:
             row.every if row.waits_ms else "",
             f"{row.turn_seconds.median:.3f}",
             row.overhead_percent if row.waits_ms else "",
+            row.cpu_overhead_percent if row.waits_ms else "",
             row.waits_ms or "",
             f"{row.waits_percent:.3f}" if row.waits_ms else "",
             f"{row.checkpoint_bytes / 1e6:.2f}" if row.waits_ms else "",
         )
         for row in rows
     ]
-    headings = "saves", "every", "s/turn", "overhead %", "a save waits, ms", "% of a turn", "checkpoint MB"
+    headings = (
+        "saves",
+        "every",
+        "s/turn",
+        "overhead %",
+        "of the CPU",
+        "a save waits, ms",
+        "% of a turn",
+        "checkpoint MB",
+    )
     sizes = [
         (p.label, *(f"{size / 1e6:.1f}" for size in (p.weights_bytes, p.checkpoint_bytes, p.peak_bytes)))
         for p in memory
