@@ -109,5 +109,9 @@ def _arm(config: RunConfig, place: str, value_bytes: int, devices: Devices | Non
         memory=step_memory(config, place=place, value_bytes=value_bytes),
         checkpoint_bytes=checkpoint,
         disk_bytes=checkpoint * most_checkpoints(config),
-        on_devices=on_devices(config, devices, place=place, value_bytes=value_bytes) if devices else (),
+        on_devices=on_devices(
+            config, devices, place=place, value_bytes=value_bytes, flops_per_token=per_token
+        )
+        if devices
+        else (),
     )
