@@ -148,6 +148,9 @@ def text(plan: Plan) -> str:
         sizes = [getattr(arm.memory, part.name) for arm in arms]
         if any(sizes):
             lines.append(f"  {part.name:13}{_each(plan, [_gb(size) for size in sizes])}")
+    if plan.place != "cpu" and arms[0].copy_bytes:
+        copies = _each(plan, [_gb(arm.copy_bytes) for arm in arms])
+        lines.append(f"CPU's memory   {copies} more for what a checkpoint is written from")
     lines += _on_devices(plan)
     disk = sum(arm.disk_bytes for arm in arms) * plan.runs // len(arms)
     each = _each(plan, [_gb(arm.checkpoint_bytes) for arm in arms])
