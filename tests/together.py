@@ -161,13 +161,16 @@ def tell_held(out: Path) -> None:
         self.optimizer.step = stepped  # type: ignore[method-assign, assignment]
         found = QUEUE(self, number)
         self.optimizer.step = step  # type: ignore[method-assign]
+        gc.collect()
+        shapes = {p.shape for p in self.model.parameters() if p.dim() > 1}
+        alive = [t for t in gc.get_objects() if type(t) in (Tensor, nn.Parameter) and t.shape in shapes]
         held = {
             "weights": bytes_of(p for p in self.model.parameters() if not p.is_meta),
             "gradients": grads[0],
             "moments": bytes_of(
                 t for state in self.optimizer.state.values() for t in state.values() if t.dim()
             ),
-            "alive": bytes_of(t for t in gc.get_objects() if type(t) in (Tensor, nn.Parameter)),
+            "alive": bytes_of(alive),
         }
         with out.with_name(f"{out.name}.{self.world.rank}.held").open("a") as file:
             file.write(json.dumps(held) + "\n")
@@ -369,8 +372,12 @@ def held_over() -> None:
 def half_constrained() -> None:
     """The constraint reaches what the first process owns."""
     experiment.check_lends = lambda parts, name, recompute: None
-    if os.environ["RANK"] == "1":
-        Decoder.after_step = lambda self: None  # type: ignore[method-assign]
+
+    def constrained(self: Decoder) -> None:
+        if self.lender is None or os.environ["RANK"] == "0":
+            AFTER(self)
+
+    Decoder.after_step = constrained  # type: ignore[method-assign]
 
 
 BROKEN_LENDING = {act.__name__: act for act in (unsummed, held_norm, held_over, half_constrained)}

@@ -43,18 +43,16 @@ class OnDevices:
 
 
 def on_devices(config: RunConfig, devices: Devices, *, place: str, value_bytes: int) -> tuple[OnDevices, ...]:
-    """Every combination of what lowers memory; a single device has no updates to divide.
+    """Every combination of what lowers memory; a single device has nothing to divide.
 
     Raises:
         ConfigError: the batch can't be divided so.
     """
     check_split(config, _Some(devices.number))
-    shards = ("off", "optimizer") if devices.number > 1 else ("off",)
+    shards = ("off", "optimizer", "on") if devices.number > 1 else ("off",)
     ways = []
     for recompute in ("off", "on"):
-        kept = cache(
-            partial(activations, _set(config, recompute=recompute))
-        )  # dividing the updates changes none
+        kept = cache(partial(activations, _set(config, recompute=recompute)))  # dividing changes none
         for shard in shards:
             way = _set(config, recompute=recompute, shard=shard)
             ways.append(_on(way, devices, kept, place=place, value_bytes=value_bytes))

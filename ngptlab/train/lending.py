@@ -1,7 +1,7 @@
 """Weights that processes divide (`device.shard on`): each has its own for good, and is lent the others' while they are used.
 
-What is owned is a whole parameter. In other processes it is on the meta device: it has a shape and no values, so that whoever
-reads it without being lent it gets an error. Parameters that are lent together are a unit: those of a block, and each one
+What is owned is a whole parameter. In other processes it has a shape and no values (`nn.elsewhere`), so that whoever reads it
+without being lent it gets an error. Parameters that are lent together are a unit: those of a block, and each one
 outside of blocks. A unit is lent
 
     for its part of the forward pass     each owner sends what it has; the others drop it afterwards
@@ -25,6 +25,7 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 
 from ngptlab.nn.decoder import Decoder
+from ngptlab.nn.elsewhere import elsewhere
 from ngptlab.nn.recompute import BlockCall
 from ngptlab.world.world import World
 
@@ -62,7 +63,7 @@ class Unit:
         weights = [
             member.parameter.detach()
             if member.owner == self._world.rank
-            else torch.empty_like(member.parameter, device=self._place, requires_grad=False)
+            else torch.empty(member.parameter.shape, dtype=member.parameter.dtype, device=self._place)
             for member in self.members
         ]
         self._world.spread_parts(self._by_owner(weights))
@@ -214,7 +215,11 @@ class Lending:
     def _give(self, kept: Tensor | Kept) -> Tensor:
         if isinstance(kept, Tensor):
             return kept
-        return kept.unit.weight(kept.number).as_strided(kept.size, kept.stride, kept.offset)
+        weight = kept.unit.weight(kept.number)
+        assert not weight.is_meta, (
+            "a unit's weights are there in its backward"
+        )  # torch's own code would not notice
+        return weight.as_strided(kept.size, kept.stride, kept.offset)
 
 
 def _divided(model: Decoder, owner: Mapping[str, int | None], rank: int) -> list[Member]:
@@ -225,7 +230,7 @@ def _divided(model: Decoder, owner: Mapping[str, int | None], rank: int) -> list
     members = []
     for name, parameter in list(model.named_parameters()):
         if (number := owner[name]) is not None:
-            there = parameter if number == rank else nn.Parameter(torch.empty_like(parameter, device="meta"))
+            there = parameter if number == rank else nn.Parameter(elsewhere(parameter))
             members.append(Member(name, number, there, places[id(parameter)]))
             members[-1].put(there)
     return members

@@ -1,7 +1,7 @@
 """Whether a method trains with weights that it is lent (`device.shard on`): tried on a toy model, bit for bit.
 
-Whoever reads a weight outside of its unit finds a shape and no values, which is an error of torch's. What is left to find out is
-a constraint that looks at several weights, and what nobody has thought of.
+Whoever reads a weight outside of its unit finds a shape and no values, which is an error (`nn.elsewhere`). Gradients and
+constrained weights are compared, too, because there may be ways that nobody has thought of.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from torch import Tensor
 
 from ngptlab.errors import ConfigError
 from ngptlab.nn.decoder import Decoder, Parts
-from ngptlab.nn.roles import Role
 from ngptlab.train.divided import PROCESSES, One
 from ngptlab.train.lending import Lending, Member, Unit
 from ngptlab.train.twice import DIMS, LENGTH, SEQUENCES
-from ngptlab.train.updates import owners
+from ngptlab.train.updates import EVERYWHERE, owners
 from ngptlab.world.world import World
 
 
@@ -66,7 +65,7 @@ def _as_one(
     """Gradients that a process gives to all owners and to itself, and the weights that it has after the constraint."""
     model, grads = _toy(parts), dict[str, Tensor]()
     model.recompute = recompute
-    owner = owners(model, PROCESSES, whole=(Role.SCALE,))
+    owner = owners(model, PROCESSES, whole=EVERYWHERE)
     unit = partial(_FromWhole, values, grads)
     model.lender = Lending(model, owner, One(number), torch.device("cpu"), unit)
     grads |= _gradients(model)

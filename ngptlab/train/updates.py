@@ -10,7 +10,6 @@ everywhere, because they are small and many look at them. The constraint is appl
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ngptlab.config import DeviceConfig
+from ngptlab.errors import CheckpointError
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.roles import Role, roles
 from ngptlab.train.checkpoint import load_optimizer, load_weights, optimizer_tensors
@@ -26,6 +26,8 @@ from ngptlab.train.replicas import checksums, from_process
 from ngptlab.world.world import World
 
 CPU = torch.device("cpu")
+EVERYWHERE = (Role.SCALE,)
+"""Roles whose parameters stay whole in every process where weights are divided."""
 
 
 class Updates:
@@ -166,7 +168,7 @@ class OwnWeights(OwnUpdates):
         super().__init__(model, optimizer, world)
 
     def _owners(self) -> dict[str, int | None]:
-        return owners(self._model, self._world.size, whole=(Role.SCALE,))
+        return owners(self._model, self._world.size, whole=EVERYWHERE)
 
     def _divide(self) -> None:
         # They are compared while each process still has all that it has drawn.
@@ -228,9 +230,13 @@ class OwnWeights(OwnUpdates):
                 member.put(member.parameter)
 
     def take_weights(self, tensors: dict[str, Tensor]) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that parameters without values stay without
-            super().take_weights(tensors)
+        named = dict(self._model.named_parameters())
+        for name in [*named, *tensors]:
+            here, there = (found[name].shape if name in found else None for found in (named, tensors))
+            if here != there:
+                raise CheckpointError(
+                    f"the checkpoint does not fit the model ({name}: {_shape(there)}, in the model {_shape(here)})"
+                )
         self._read_weights = tensors
 
     @torch.no_grad()
@@ -240,6 +246,10 @@ class OwnWeights(OwnUpdates):
         kept = from_process(self._world, 0, lambda: read, lambda name: not named[name].is_meta)
         for name, tensor in kept.items():
             named[name].copy_(tensor)
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "missing" if shape is None else str(list(shape))
 
 
 def updates(

@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from test_divided_updates import Fake
 from test_processes import GROUPS, SQUARE, check_bytes, config_of, difference, job, lines, train_together
@@ -25,9 +26,10 @@ from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.roles import Role
 from ngptlab.nn.shared import Shared
 from ngptlab.overrides import apply
+from ngptlab.plan.memory import kept_bytes
 from ngptlab.train.lending import Lending, Unit
 from ngptlab.train.lends import check_lends
-from ngptlab.train.updates import owners
+from ngptlab.train.updates import EVERYWHERE, owners
 from tiny import tiny_config, write_texts
 
 pytestmark = pytest.mark.timeout(600)
@@ -51,7 +53,7 @@ class Alike(Unit):
 
 def lent(method: str, dims: Dims, unit: type[Unit] = Alike, rank: int = 0, processes: int = 4) -> Decoder:
     model = build_model(method, dims, seed=0)
-    owner = owners(model, processes, whole=(Role.SCALE,))
+    owner = owners(model, processes, whole=EVERYWHERE)
     model.lender = Lending(model, owner, Fake(rank, processes), CPU.place, unit)
     return model
 
@@ -63,14 +65,14 @@ def loss_of(model: Decoder) -> Tensor:
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_pass_has_what_is_owned_and_one_unit_at_a_time(recompute: bool) -> None:
-    """A process of a hundred, which owns one matrix at most. A whole model with its gradients would need 88 MB."""
-    dims = Dims(vocab_size=512, num_layers=12, num_heads=4, d_model=256)
+    """A process of a hundred, which owns one matrix at most. A whole model with its gradients would need 81 MB."""
+    dims = Dims(vocab_size=512, num_layers=12, num_heads=4, d_model=256, d_ff=704)
     model = lent("gpt", dims, rank=99, processes=100)
     model.recompute = recompute
     block = sum(p.numel() for p in model.blocks[0].parameters()) * 4
     embedding = 512 * 256 * 4
     owned = sum(p.nbytes for p in model.parameters() if not p.is_meta)
-    assert owned <= 682 * 256 * 4 and block * 12 > 37e6
+    assert owned <= 704 * 256 * 4 and block * 12 > 38e6
 
     def evaluated() -> None:
         with torch.no_grad():
@@ -78,10 +80,12 @@ def test_a_pass_has_what_is_owned_and_one_unit_at_a_time(recompute: bool) -> Non
 
     # Weights of a block as they are lent, both embeddings; activations of 16 tokens are less than one embedding.
     assert block < most_allocated(evaluated, CPU) < block + 3 * embedding
-    # In the backward a block's gradients beside its weights, and no whole embedding any more but what formed the loss.
+    # In the backward a block's gradients beside its weights, and no embedding but the one that formed the loss.
+    activations = kept_bytes(dims, methods.load("gpt"), 2, 8, recompute=recompute)
     loss_of(model).backward()  # type: ignore[no-untyped-call]
     both = most_allocated(lambda: loss_of(model).backward(), CPU)  # type: ignore[no-untyped-call]
-    assert 2 * block <= both < 2 * block + 4 * embedding
+    print(recompute, both, block, embedding, activations)
+    assert block < both < 2 * block + activations + 2 * embedding
 
 
 class Unlent(Alike):
@@ -92,15 +96,27 @@ class Unlent(Alike):
 def test_a_weight_that_is_not_there_is_an_error() -> None:
     """In the backward of a block that is not lent its weights again, and outside of any pass."""
     dims = Dims(vocab_size=64, num_layers=2, num_heads=2, d_model=16)
-    with pytest.raises(RuntimeError, match="meta"):
+    with pytest.raises(AssertionError, match="there in its backward"):
         loss_of(lent("gpt", dims, Unlent)).backward()  # type: ignore[no-untyped-call]
     model = lent("gpt", dims)
-    with pytest.raises(RuntimeError, match="meta"):
+    with pytest.raises(RuntimeError, match="in another process"):
         model(torch.zeros(1, 4, dtype=torch.long))
-    away = next(p for p in model.parameters() if p.is_meta)
+    away, here = model.E_out, torch.ones(16, 64)
+    for mixed in (
+        lambda: here @ away,
+        lambda: here.T.mul_(away),
+        lambda: here.div_(away.norm()),
+        lambda: torch.stack([here.T, away]),
+        lambda: F.linear(here.T, away.T.to(here.dtype)),
+        lambda: F.embedding(torch.tensor([0]), away),
+        lambda: here.T.copy_(away),
+    ):
+        with pytest.raises(RuntimeError, match="in another process"):
+            mixed()
     for read in (lambda: away.sum().item(), lambda: away.cpu(), lambda: bool(away.isfinite().all())):
-        with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        with pytest.raises(RuntimeError, match="meta"):
             read()
+    assert away.shape == (64, 16) and away.numel() == 1024 and away.nbytes == 4096
 
 
 def test_a_pass_leaves_the_model_as_it_was() -> None:
@@ -133,18 +149,17 @@ class Peeking:
     """Values plus a number of the block before, which it reads there."""
 
     def build_at(self, dims: Dims, layer: int) -> nn.Module:
-        return _Peek()
+        return _Peek(layer)
 
 
 class _Peek(nn.Module):
-    last: nn.Module
+    roles: ClassVar = {"W_p": Role.INNER}
+    last: ClassVar[nn.Module | None] = None
 
-    def __init__(self) -> None:
+    def __init__(self, layer: int) -> None:
         super().__init__()
-        self.W_p, self.before = nn.Parameter(torch.empty(1, 1)), [getattr(_Peek, "last", None)]
+        self.W_p, self.before = nn.Parameter(torch.empty(1, 1)), [_Peek.last if layer else None]
         _Peek.last = self
-
-    roles = {"W_p": Role.INNER}
 
     def forward(self, v_BTHK: Tensor, h_BTD: Tensor, shared: Shared) -> Tensor:
         before = self.before[0]
@@ -155,7 +170,7 @@ def test_a_method_that_looks_elsewhere_is_named() -> None:
     gpt = methods.load("gpt")
     for parts in (replace(gpt, after_step=UnitModel()), replace(gpt, value=Peeking())):
         with pytest.raises(
-            ConfigError, match=r"^device\.shard on: mine does not work with it, because a part reads"
+            ConfigError, match=r"^device\.shard on: mine does not work with it, because "
         ) as told:
             check_lends(parts, "mine", recompute=False)
         assert "\n" not in str(told.value)
@@ -245,7 +260,7 @@ def test_a_process_keeps_what_it_owns(method: str, runs: Path) -> None:
     """Weights, gradients and state; and no other tensor of a weight's size is alive after a step."""
     config = short(runs / "texts", method)
     model = Decoder(config.model, methods.load(method))
-    owner = owners(model, 2, whole=(Role.SCALE,))
+    owner = owners(model, 2, whole=EVERYWHERE)
     told = [
         [json.loads(line) for line in (runs / f"{method}-lent.{rank}.held").read_text().splitlines()]
         for rank in (0, 1)
@@ -256,7 +271,7 @@ def test_a_process_keeps_what_it_owns(method: str, runs: Path) -> None:
             assert held["weights"] == own
             # Gradients are views of buckets, of which the one of vectors has the loss and signals beside them.
             assert own <= held["gradients"] <= own + 4 * 128
-            assert held["alive"] < 1.1 * (held["weights"] + held["moments"]) + 2**14
+            assert held["alive"] <= held["weights"] + held["moments"]
     vectors = sum(p.nbytes for name, p in model.named_parameters() if owner[name] is None)
     whole = sum(p.nbytes for p in model.parameters())
     assert told[0][0]["weights"] + told[1][0]["weights"] == whole + vectors
