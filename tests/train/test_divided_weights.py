@@ -88,6 +88,11 @@ def test_a_pass_has_what_is_owned_and_one_unit_at_a_time(recompute: bool) -> Non
     assert block < both < 2 * block + activations + 2 * embedding
 
 
+@pytest.mark.parametrize("method", methods.names())
+def test_a_toy_of_every_method_is_lent_its_weights(method: str) -> None:
+    check_lends(methods.load(method), method, recompute=False)
+
+
 class Unlent(Alike):
     def weight(self, number: int) -> Tensor:
         return self.members[number].parameter
@@ -250,9 +255,8 @@ def check_same(a: Path, b: Path) -> None:
 @pytest.mark.parametrize("method", FAST)
 def test_divided_weights_give_the_same_bytes(method: str, runs: Path) -> None:
     check_same(runs / f"{method}-plain", runs / f"{method}-lent")
-    for stream in ("scales",):
-        if (runs / f"{method}-plain" / f"{stream}.jsonl").exists():
-            assert lines(runs / f"{method}-plain", stream) == lines(runs / f"{method}-lent", stream)
+    if method == "ngpt_muon":
+        assert lines(runs / f"{method}-plain", "scales") == lines(runs / f"{method}-lent", "scales") != []
 
 
 @pytest.mark.parametrize("method", FAST)
