@@ -135,6 +135,14 @@ def test_a_pass_leaves_the_model_as_it_was() -> None:
     assert isinstance(model.lender, Lending) and not model.lender._where
 
 
+def test_all_make_as_many_passes_as_the_one_with_most() -> None:
+    """Because a pass needs all processes."""
+    for size in (1, 2, 3):
+        for pieces in (range(n) for n in range(7)):
+            worlds = [Fake(rank, size) for rank in range(size)]
+            assert len({len(world.share(pieces)) + world.has_fewer(pieces) for world in worlds}) == 1
+
+
 @dataclass(frozen=True)
 class UnitModel:
     """All weights together back to unit norm."""
