@@ -88,8 +88,9 @@ def test_a_pass_has_what_is_owned_and_one_unit_at_a_time(recompute: bool) -> Non
     assert block < both < 2 * block + activations + 2 * embedding
 
 
-@pytest.mark.parametrize("method", methods.names())
-def test_a_toy_of_every_method_is_lent_its_weights(method: str) -> None:
+@pytest.mark.parametrize("method", methods.names()[::4])
+def test_a_toy_is_lent_its_weights(method: str) -> None:
+    """The slow tests have every method."""
     check_lends(methods.load(method), method, recompute=False)
 
 
