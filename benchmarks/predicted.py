@@ -160,7 +160,8 @@ def work_of(method: str, size: Size) -> Work:
         params=params,
         kept=MOMENTS * params,
         owned=MOMENTS * params,
-        divided=False,
+        shard="off",
+        passes=1,
         steps_between_checkpoints=1,
     )
 

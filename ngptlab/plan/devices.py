@@ -50,18 +50,16 @@ class OnDevices:
 def on_devices(
     config: RunConfig, devices: Devices, *, place: str, value_bytes: int, flops_per_token: float
 ) -> tuple[OnDevices, ...]:
-    """Every combination of what lowers memory; a single device has no updates to divide.
+    """Every combination of what lowers memory; a single device has nothing to divide.
 
     Raises:
         ConfigError: the batch can't be divided so.
     """
     check_split(config, _Some(devices.number))
-    shards = ("off", "optimizer") if devices.number > 1 else ("off",)
+    shards = ("off", "optimizer", "on") if devices.number > 1 else ("off",)
     ways = []
     for recompute in ("off", "on"):
-        kept = cache(
-            partial(activations, _set(config, recompute=recompute))
-        )  # dividing the updates changes none
+        kept = cache(partial(activations, _set(config, recompute=recompute)))  # dividing changes none
         for shard in shards:
             way = _set(config, recompute=recompute, shard=shard)
             step = _step(way, devices, flops_per_token) if devices.machine else None
@@ -72,8 +70,15 @@ def on_devices(
 def _step(config: RunConfig, devices: Devices, flops_per_token: float) -> StepTime:
     assert devices.machine is not None
     kept = num_moments(config)
-    owned = num_owned_moments(config, devices.number) if config.device.shard == "optimizer" else kept
-    made = work(config, flops_per_token=flops_per_token, params=num_params(config), kept=kept, owned=owned)
+    owned = num_owned_moments(config, devices.number) if config.device.shard != "off" else kept
+    made = work(
+        config,
+        devices.number,
+        flops_per_token=flops_per_token,
+        params=num_params(config),
+        kept=kept,
+        owned=owned,
+    )
     return step_time(made, devices.machine)
 
 

@@ -48,8 +48,10 @@ class Work:
     """Values that the optimizer keeps."""
     owned: int
     """Of them, those that the device with most of them keeps."""
-    divided: bool
-    """Whether each device makes the updates of its own parameters."""
+    shard: str
+    """`device.shard`: whose updates and whose weights each device has."""
+    passes: int
+    """Micro-batches of a step: as often are weights lent and gradients summed where each device has some weights only."""
     steps_between_checkpoints: int
 
 
@@ -61,11 +63,11 @@ class StepTime:
     """Forward and backward."""
     recomputing: float
     sums: float
-    """Gradients, until all devices have their sum."""
+    """Gradients, until all devices have their sum, or each that of its own."""
     update: float
     """Clipping, optimizer and constraint."""
     weights: float
-    """Until all have the weights that others own."""
+    """Until all have the weights that others own; or, where these are lent, for each pass forward and each backward."""
     data: float
     checkpoint: float
     """A save, divided by the steps between two."""
@@ -76,9 +78,11 @@ class StepTime:
         return float(sum(vars(self).values()))
 
 
-def work(config: RunConfig, *, flops_per_token: float, params: int, kept: int, owned: int) -> Work:
-    """The work of a resolved config's largest step."""
-    head = token_flops(config.model, config.train.context).head
+def work(
+    config: RunConfig, devices: int, *, flops_per_token: float, params: int, kept: int, owned: int
+) -> Work:
+    """The work of a resolved config's largest step on so many devices."""
+    head, rows = token_flops(config.model, config.train.context).head, config.train.largest_batch // devices
     return Work(
         tokens=config.train.step_tokens,
         flops_per_token=flops_per_token,
@@ -86,7 +90,8 @@ def work(config: RunConfig, *, flops_per_token: float, params: int, kept: int, o
         params=params,
         kept=kept,
         owned=owned,
-        divided=config.device.shard == "optimizer",
+        shard=config.device.shard,
+        passes=-(-rows // (config.device.micro_batch or rows)),
         steps_between_checkpoints=config.checkpoint.every,
     )
 
@@ -95,28 +100,46 @@ def step_time(work: Work, machine: Machine) -> StepTime:
     """How long a step takes. Kernels that wait for each other, small products and evaluations are not in it."""
     joined = machine.joined
     tokens, weights = work.tokens / joined.devices, FLOAT32 * work.params
-    moved = work.params / joined.devices if work.divided else work.params
-    touched = (CLIPPING + CONSTRAINT) * work.params + UPDATE * moved + 2 * work.owned
+    moved = work.params / joined.devices if work.shard != "off" else work.params
+    clipped = moved if work.shard == "on" else work.params
+    touched = (CLIPPING + CONSTRAINT) * clipped + UPDATE * moved + 2 * work.owned
     saved = FLOAT32 * (work.params + work.kept)
-    buckets = math.ceil(weights / BUCKET_BYTES)
     return StepTime(
         passes=tokens * work.flops_per_token / machine.flops_per_second,
         recomputing=tokens * work.again / machine.flops_per_second,
-        sums=joined.sum_seconds(weights, buckets) if joined.devices > 1 else 0.0,
+        sums=_sums(work, joined, weights),
         update=FLOAT32 * touched / machine.memory_bytes_per_second,
-        weights=joined.spread_seconds(weights, max(joined.devices, buckets))
-        if work.divided and joined.devices > 1
-        else 0.0,
+        weights=_weights(work, joined, weights),
         data=tokens * machine.data_seconds,
         checkpoint=saved / machine.disk_bytes_per_second / work.steps_between_checkpoints,
     )
+
+
+def _sums(work: Work, joined: Joined, size: float) -> float:
+    if joined.devices == 1:
+        return 0.0
+    if work.shard == "on":  # a reduction to the owners sends as much as their weights to all
+        return work.passes * joined.spread_seconds(size, _pieces(joined, size))
+    return joined.sum_seconds(size, math.ceil(size / BUCKET_BYTES))
+
+
+def _weights(work: Work, joined: Joined, size: float) -> float:
+    if joined.devices == 1 or work.shard == "off":
+        return 0.0
+    times = 2 * work.passes if work.shard == "on" else 1
+    return times * joined.spread_seconds(size, _pieces(joined, size))
+
+
+def _pieces(joined: Joined, size: float) -> int:
+    """At least one for each owner."""
+    return max(joined.devices, math.ceil(size / BUCKET_BYTES))
 
 
 KNOBS = {
     "recomputing": "leave --device.recompute off, or recompute with larger micro-batches",
     "sums": "a faster --interconnect, fewer devices, or a larger train.batch_size, which is another experiment",
     "update": "--device.shard optimizer divides it",
-    "weights": "--device.shard off, where memory allows it",
+    "weights": "--device.shard off or optimizer, or larger micro-batches, where memory allows it",
     "data": "shards on a faster disk",
     "checkpoint": "a larger --checkpoint.every",
 }

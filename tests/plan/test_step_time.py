@@ -23,7 +23,8 @@ WORK = Work(
     params=1000,
     kept=2000,
     owned=2000,
-    divided=False,
+    shard="off",
+    passes=1,
     steps_between_checkpoints=5,
 )
 
@@ -60,9 +61,14 @@ def test_a_step_by_hand() -> None:
 
 def test_what_lowers_memory_costs_time() -> None:
     plain = step_time(WORK, machine(4))
-    divided = step_time(replace(WORK, divided=True, owned=500), machine(4))
+    divided = step_time(replace(WORK, shard="optimizer", owned=500), machine(4))
     assert divided.update == 4 * (5 * 1000 + 3 * 250 + 2 * 500) / 4000 < plain.update
     assert divided.weights == pytest.approx(0.75 * 4000 / 100 + 4 * 0.25)
+    lent = step_time(replace(WORK, shard="on", owned=500, passes=3), machine(4))
+    assert lent.update == 4 * ((5 + 3) * 250 + 2 * 500) / 4000 < divided.update
+    assert lent.weights == pytest.approx(6 * divided.weights) and lent.sums == pytest.approx(
+        3 * divided.weights
+    )
     again = step_time(replace(WORK, again=9.0), machine(4))
     assert again.recomputing == pytest.approx(0.3 * plain.passes) and again.passes == plain.passes
 
