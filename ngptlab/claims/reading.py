@@ -1,21 +1,16 @@
-"""Common parts of readers of results: kinds of files, records as their writers declare them, doubts."""
+"""Common parts of readers of results: kinds of files, labels of runs, doubts."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import cache
-from typing import Any, NamedTuple, TypeVar, cast
-
-from pydantic import TypeAdapter
-from pydantic_core import SchemaValidator
+from typing import Any, NamedTuple
 
 from ngptlab.claims.evidence import Evidence
 from ngptlab.stats.doubts import Doubt, Doubted, Searched
 from ngptlab.terminal import printable
 
 HASH = re.compile(r"-([0-9a-f]{8})$")
-T = TypeVar("T")
 
 
 class Reader(NamedTuple):
@@ -28,36 +23,6 @@ class Reader(NamedTuple):
     damaged."""
     rows: bool = False
     """Whether the file is a table."""
-
-
-def parsed(kind: type[T], content: Any) -> T:
-    """A file's content as the TypedDict that its writer declares, or as a list of such rows.
-
-    A key may be missing, because earlier versions wrote fewer. A reader that needs it then raises a KeyError. Keys that are
-    not declared are left out. Numbers may be texts, as in a CSV.
-
-    Raises:
-        ValidationError: a value is not as declared, or is infinite or NaN.
-    """
-    return cast(T, _validator(cast(Any, kind)).validate_python(content))
-
-
-@cache
-def _validator(kind: Any) -> SchemaValidator:
-    return SchemaValidator(_loose(TypeAdapter(kind).core_schema))
-
-
-def _loose(schema: Any) -> Any:
-    """The same schema, but with optional keys and finite numbers."""
-    if isinstance(schema, list):
-        return [_loose(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    changed = {"typed-dict-field": {"required": False}, "float": {"allow_inf_nan": False}}
-    kind = schema.get("type")
-    return {key: _loose(part) for key, part in schema.items()} | (
-        changed.get(kind, {}) if isinstance(kind, str) else {}
-    )
 
 
 def hashes(names: Iterable[str]) -> tuple[str, ...]:

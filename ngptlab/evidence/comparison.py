@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ngptlab.claims.evidence import Ends, Estimate, Evidence, Setting, Turn
-from ngptlab.claims.reading import Reader, doubts_of, doubts_of_study, hashes, parsed, shown
+from ngptlab.claims.reading import Reader, doubts_of, doubts_of_study, hashes, shown
 from ngptlab.report.schema import Gap, Summary
 from ngptlab.stats import estimates as stats
+from ngptlab.stats.declared import parsed
 from ngptlab.studies.speedup.savings import savings
 
 
