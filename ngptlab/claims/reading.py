@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from ngptlab.claims.evidence import Evidence
+from ngptlab.claims.evidence import Estimate, Evidence
+from ngptlab.stats import estimates as stats
 from ngptlab.stats.doubts import Doubt, Doubted, Searched
 from ngptlab.terminal import printable
 
@@ -34,6 +35,23 @@ def hashes(names: Iterable[str]) -> tuple[str, ...]:
 def seed_label(seed: int, data_seed: int | None) -> str:
     """A run's seeds as text: '0', or '0/1' where the batches have a seed of their own."""
     return str(seed) if data_seed in (seed, None) else f"{seed}/{data_seed}"
+
+
+def around(
+    start: int, steps: Sequence[int], gaps: Sequence[float], errors: Sequence[float] | None, pairs: int
+) -> tuple[Estimate, Estimate] | None:
+    """A gap at the last validation before a cooldown that begins after `start` steps, and at the end.
+
+    None where no validation lies before it. `errors` are standard errors over so many pairs of seeds.
+    """
+    before = [i for i, step in enumerate(steps) if 0 < step <= start]
+    if not before:
+        return None
+    at = [
+        Estimate(mean=gaps[i], half=stats.ci95(errors[i] if errors else None, pairs), pairs=pairs)
+        for i in (before[-1], len(steps) - 1)
+    ]
+    return at[0], at[1]
 
 
 def shown(text: str) -> str:

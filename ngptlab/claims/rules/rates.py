@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ngptlab.claims.claim import Held, Outcome
 from ngptlab.claims.evidence import Evidence, Grid
-from ngptlab.claims.rules.losses import nothing
-from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, pairs, show
+from ngptlab.claims.standard import MIN_SEEDS, estimate, nothing, outcome, pairs, show
 from ngptlab.stats.cells import CellRow
 from ngptlab.stats.curve import Curve
 from ngptlab.stats.transfer import Finding, transfer
@@ -39,12 +37,17 @@ class RateMoves:
         widths = sorted({row.width for row in cells})
         if len(widths) < 3 or not slopes:
             too_few = f"an optimum at fewer than three of {len(widths)} widths; three are needed"
-            return _outcome(grid, cells, (len(found), too_few), "")
+            return Outcome(
+                verdict="not yet tested",
+                reason=too_few,
+                settings=(grid.setting,),
+                seeds=len(found),
+                hashes=_hashes(cells),
+            )
         slope = estimate(slopes)
-        verdict, reason = decide(slope, self.low, self.high, _doubts(cells))
         measured = f"{show(slope, '+z.2f', '')} per doubling of width, {widths[0]} to {widths[-1]}"
         held = Held(found=slope, low=self.low, high=self.high, unit=" a doubling")
-        return _outcome(grid, cells, (slope.pairs, reason), measured, verdict, held)
+        return outcome([held], measured, grid.setting, _hashes(cells), _doubts(cells))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +76,10 @@ class SameRate:
         if not values:
             return nothing(f"finite losses of {self.method} and {self.baseline} at width {max(widths)}")
         distance = estimate(values)
-        verdict, reason = decide(
-            distance, -self.within, self.within, [d for cells in both for d in _doubts(cells)]
-        )
+        doubts = [doubt for cells in both for doubt in _doubts(cells)]
         measured = f"{self.method}'s over {self.baseline}'s, powers of two: {show(distance, '+z.2f', '')}, at width {max(widths)}"
         held = Held(found=distance, low=-self.within, high=self.within, unit=" powers of two")
-        return _outcome(ours[0], [*both[0], *both[1]], (distance.pairs, reason), measured, verdict, held)
+        return outcome([held], measured, ours[0].setting, _hashes([*both[0], *both[1]]), doubts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +108,9 @@ class HigherUnderRules:
         if not values:
             return nothing(f"finite losses of {self.method} at width {max(widths)} under both rules")
         gap = estimate(values)
-        verdict, reason = decide(gap, 0.0, math.inf, _doubtful(curves))
         measured = f"{self.param} minus {self.baseline} at width {max(widths)}: {show(gap)}"
-        held = Held(found=gap, low=0.0, high=math.inf, unit=" nats")
-        return _outcome(grid, [*at[0], *at[1]], (gap.pairs, reason), measured, verdict, held)
+        held = Held(found=gap, low=0.0, unit=" nats")
+        return outcome([held], measured, grid.setting, _hashes([*at[0], *at[1]]), _doubtful(curves))
 
 
 def _lowest(curve: Curve, cells: Cells) -> dict[str, float]:
@@ -182,21 +182,5 @@ def _doubtful(curves: Sequence[Curve]) -> list[str]:
     return found
 
 
-def _outcome(
-    grid: Grid,
-    cells: Cells,
-    seeds_and_reason: tuple[int, str],
-    measured: str,
-    verdict: str = "not yet tested",
-    held: Held | None = None,
-) -> Outcome:
-    seeds, reason = seeds_and_reason
-    return Outcome(
-        verdict=verdict,  # type: ignore[arg-type]
-        reason=reason,
-        measured=measured,
-        settings=(grid.setting,),
-        seeds=seeds,
-        hashes=tuple(dict.fromkeys(row.hash for row in cells)),
-        held=(held,) if held else (),
-    )
+def _hashes(cells: Cells) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row.hash for row in cells))
