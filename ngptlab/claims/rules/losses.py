@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ngptlab.claims.claim import Held, Outcome, Verdict
-from ngptlab.claims.evidence import Ends, Estimate, Evidence, Step, Turn
+from ngptlab.claims.evidence import Ends, Estimate, Evidence, Turn
 from ngptlab.claims.standard import (
     MIN_SEEDS,
     Compares,
@@ -205,7 +205,8 @@ class StepNotNeeded:
         step = max(
             candidates, key=lambda s: (s.adds.pairs >= MIN_SEEDS, s.mode == "leave-one-out", s.adds.pairs)
         )
-        back = _taken_back(step)
+        sign = 1 if step.mode == "leave-one-out" else -1
+        back = replace(step.adds, mean=sign * step.adds.mean)  # the step taken back
         decided = decide(back, -self.margin, math.inf, forbidding(step.doubts, *step.rungs))
         if decided[0] == "holds" and not step.tuned:
             decided = "not yet tested", "the mixture's learning rate was not searched"
@@ -214,8 +215,3 @@ class StepNotNeeded:
         )
         held = Held(found=back, low=-self.margin, unit=" nats")
         return outcome([held], measured, step.setting, step.hashes, decided=decided)
-
-
-def _taken_back(step: Step) -> Estimate:
-    sign = 1 if step.mode == "leave-one-out" else -1
-    return Estimate(mean=sign * step.adds.mean, half=step.adds.half, pairs=step.adds.pairs)

@@ -100,9 +100,10 @@ def _rises(records: Records[Positions], contexts: int) -> dict[str, float]:
     return found
 
 
-def _read_to(found: Sequence[Positions], contexts: int) -> list[Positions]:
-    """Records of texts that were read to this length. The selection depends on lengths only, not on losses."""
-    return [record for record in found if _rises({record.seed: record}, contexts)]
+def _reading(evidence: Evidence, contexts: int, *methods: str) -> list[Records[Positions]]:
+    """Each method's records of texts that were read to this length. The selection depends on lengths only, not on losses."""
+    long_enough = [record for record in evidence.positions if _rises({record.seed: record}, contexts)]
+    return _group(long_enough, methods)
 
 
 def _no_reading(contexts: int, whose: str) -> Outcome:
@@ -144,7 +145,7 @@ class RisesLess(Compares):
 
     def judge(self, evidence: Evidence) -> Outcome:
         """Judge from pairs of seeds."""
-        both = _group(_read_to(evidence.positions, self.contexts), (self.method, self.baseline))
+        both = _reading(evidence, self.contexts, self.method, self.baseline)
         ours, theirs = (_rises(records, self.contexts) for records in both)
         values = pairs(ours, theirs)
         if not values:
@@ -164,7 +165,7 @@ class StaysFlat:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """Judge from the value of each seed."""
-        (records,) = _group(_read_to(evidence.positions, self.contexts), (self.method,))
+        (records,) = _reading(evidence, self.contexts, self.method)
         values = list(_rises(records, self.contexts).values())
         if not values:
             return _no_reading(self.contexts, self.method)
@@ -185,7 +186,7 @@ class LevelsOff:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """Judge from the value of each seed."""
-        (records,) = _group(_read_to(evidence.positions, 2 * self.contexts), (self.method,))
+        (records,) = _reading(evidence, 2 * self.contexts, self.method)
         near, far = (_rises(records, contexts) for contexts in (self.contexts, 2 * self.contexts))
         values = pairs(far, near)
         if not values:
