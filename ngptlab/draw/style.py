@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.style
-from matplotlib.figure import Figure as Figure
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ngptlab.disk import write_bytes
