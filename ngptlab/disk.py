@@ -237,15 +237,17 @@ def write_new(path: Path, text: str) -> bool:
     return True
 
 
-def create(path: Path) -> BinaryIO:
+def create(path: Path, *, gathered: int = -1) -> BinaryIO:
     """Open a new file in place of the file or link that has its name. For what is written over a long time.
+
+    Short pieces are written together, up to so many bytes; by default as Python does it.
 
     Raises:
         OSError: it can't be made.
     """
     with naming(path):
         path.unlink(missing_ok=True)
-        return path.open("xb")
+        return path.open("xb", buffering=gathered)
 
 
 def update(path: Path) -> BinaryIO:

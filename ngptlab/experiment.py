@@ -33,6 +33,7 @@ from ngptlab.runs import ANEW, Run
 from ngptlab.sizes import check_fits, training_parts
 from ngptlab.tracking.sink import check_installed
 from ngptlab.tracking.tracker_process import TrackerProcess, hand_on
+from ngptlab.train.background import Background
 from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.divided import check_divides
 from ngptlab.train.profile import fit_profiled
@@ -82,7 +83,12 @@ def _train(config: RunConfig, path: Path, reporter: Reporter, profile_steps: int
     run = _open_run(config, path, world)
     tracker_name = config.track if world.writes else "off"
     # Signals are caught only while there is something to save. The wait for the tracker comes after: any signal ends it.
-    with run.lock(), TrackerProcess(tracker_name, run, reporter.note) as tracker, listen() as request:
+    with (
+        run.lock(),
+        TrackerProcess(tracker_name, run, reporter.note) as tracker,
+        listen() as request,
+        Background() as background,
+    ):
         if world.ask(lambda: run.done):
             world.once(lambda: check_finished(run))
             reporter.note(f"another process has just finished it in {path}")
@@ -90,7 +96,7 @@ def _train(config: RunConfig, path: Path, reporter: Reporter, profile_steps: int
         try:
             world.once(lambda: _begin_noted(run, setting, model, reporter))
             tracker.start()
-            trainer = trainer_of(config, run, setting, model, batches, reporter, request)
+            trainer = trainer_of(config, run, setting, model, batches, reporter, request, background)
             if profile_steps:
                 trainer.runs_ahead = False  # in every process, because all must come to a step's end alike
             fit_profiled(trainer, profile_steps) if profile_steps and world.writes else trainer.fit()
@@ -218,6 +224,7 @@ def trainer_of(
     batches: StepBatches,
     reporter: Reporter,
     request: StopRequest,
+    background: Background,
 ) -> Trainer:
     """The trainer of a run's model, which also measures it on the way."""
     return Trainer(
@@ -231,6 +238,7 @@ def trainer_of(
         request=request,
         scales=lambda: scales(model),
         world=setting.world,
+        background=background,
     )
 
 

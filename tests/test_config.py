@@ -70,6 +70,7 @@ ELSEWHERE: dict[str, Any] = {
     "checkpoint.keep_every": 400,
     "checkpoint.keep_best": "on",
     "checkpoint.damaged": "stop",
+    "checkpoint.asynchronous": "on",
     "eval.at": [7],
     "device.kind": "cpu",
     "device.threads": 2,

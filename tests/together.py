@@ -2,13 +2,15 @@
 
 torch is imported once, and processes are forked for each number of them; each trains all jobs of that number, in stages where
 one goes on with what another left. A job may be computed in float64, read its numbers late as on a GPU, be sent a signal or an
-error in one process, have NaN there, and be broken on purpose, as `BROKEN` says. Beside its run directory
+error in one process, have NaN there, find no room for a file of a checkpoint, and be broken on purpose, as `BROKEN` says. Beside
+its run directory
 it leaves `<run>.<rank>.error` or `.stopped`, where it ended so.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -28,6 +30,7 @@ from ngptlab.config import parse
 from ngptlab.device import Device, Fetched
 from ngptlab.errors import DataError, LabError
 from ngptlab.measure.val import measure
+from ngptlab.train import checkpoint as checkpoint_module
 from ngptlab.train import updates as update_module
 from ngptlab.train.stop import Stopped
 from ngptlab.train.trainer import Trainer
@@ -41,6 +44,7 @@ TOTAL, DEVICE, QUEUE = Processes.total, experiment.open_device, Trainer._queue
 SPREAD, WHOLE, OWNERS = Processes.spread_parts, OwnUpdates.whole, update_module.owners
 DIVIDES = experiment.check_divides
 ACCUMULATE = Trainer._accumulate
+WRITE: Any = checkpoint_module._write
 
 
 def main(spec: Path) -> int:
@@ -102,6 +106,7 @@ def prepare(job: dict[str, Any]) -> None:
     Processes.spread_parts, OwnUpdates.whole = SPREAD, WHOLE  # type: ignore[method-assign]
     update_module.owners, experiment.check_divides = OWNERS, DIVIDES
     Trainer._accumulate = ACCUMULATE  # type: ignore[method-assign]
+    checkpoint_module._write = WRITE
     Device.runs_ahead, Device.send, Device.fetch = AHEAD  # type: ignore[method-assign]
     if job.get("late"):
         read_late()
@@ -112,6 +117,8 @@ def prepare(job: dict[str, Any]) -> None:
     measure.BATCH_TOKENS = 3 * job["config"]["train"]["context"]
     if job.get("broken"):
         (BROKEN | BROKEN_SHARDS)[job["broken"]]()
+    if "room" in job:
+        no_room(job["room"])
     if bad := job.get("not_finite"):
         not_finite(**bad)
     if happening := job.get("happens"):
@@ -136,6 +143,19 @@ def happens(what: int | str, rank: int, step: int) -> None:
         return QUEUE(self, number)
 
     Trainer._queue = queued  # type: ignore[method-assign]
+
+
+def no_room(files: int) -> None:
+    """The disk is full after so many files of checkpoints."""
+    written = [0]
+
+    def writing(*given: Any, **named: Any) -> Any:
+        written[0] += 1
+        if written[0] > files:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return WRITE(*given, **named)
+
+    checkpoint_module._write = writing
 
 
 def not_finite(where: str, rank: int, step: int) -> None:

@@ -235,6 +235,8 @@ class CheckpointConfig(Section):
     """on: the checkpoint with the lowest validation loss is kept too."""
     damaged: Literal["fall_back", "stop"] = "fall_back"
     """Where a run goes on from and the newest checkpoint is damaged: `fall_back` to the one before, or `stop`."""
+    asynchronous: Literal["off", "on"] = "off"
+    """on: training goes on while a checkpoint is written, from a copy in the CPU's memory. The same bytes."""
 
     @model_validator(mode="after")
     def _check_kept(self) -> Self:

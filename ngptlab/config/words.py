@@ -32,6 +32,7 @@ WORDS = {
     "train.compute_dtype": ("dtype", "precision", "amp", "bf16", "fp16"),
     "eval.every": ("eval_interval", "eval_every", "val_every"),
     "checkpoint.every": ("save_interval", "save_every", "checkpoint_every"),
+    "checkpoint.asynchronous": ("async", "async_save", "async_checkpoint"),
     "device.kind": ("cuda", "gpu", "cpu"),
     "device.micro_batch": ("micro_batch_size", "grad_accum", "gradient_accumulation_steps"),
     "device.threads": ("num_threads",),

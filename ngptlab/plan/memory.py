@@ -55,11 +55,14 @@ class Memory:
     """Logits of one chunk of positions, and the gradient of the head that is formed with them; or all logits at once."""
     sums: int = 0
     """Gradients that are there twice while several processes sum them: a bucket, or all where a CUDA graph keeps its own."""
+    copy: int = 0
+    """What a checkpoint is written from while the training goes on; 0 on a GPU, because it is in the CPU's memory."""
 
     @property
     def total(self) -> int:
         """All parts together."""
-        return self.weights + self.gradients + self.moments + self.activations + self.logits + self.sums
+        step = self.weights + self.gradients + self.moments + self.activations + self.logits
+        return step + self.sums + self.copy
 
 
 def num_params(config: RunConfig) -> int:
@@ -77,6 +80,13 @@ def num_moments(config: RunConfig) -> int:
         return moments + means * model.num_params()
 
     return _by_layer(config, count)
+
+
+def copy_bytes(config: RunConfig) -> int:
+    """Bytes in the CPU's memory that a checkpoint is written from while the training goes on; 0 where it waits for the disk."""
+    if config.checkpoint.asynchronous == "off":
+        return 0
+    return FLOAT32 * (num_params(config) + num_moments(config))
 
 
 def num_owned_moments(config: RunConfig, processes: int) -> int:
@@ -156,6 +166,7 @@ def memory_with(
         activations=kept * value_bytes // FLOAT32,
         logits=FLOAT32 * logits * dims.vocab_size,
         sums=_sums(config, params, place) if processes > 1 else 0,
+        copy=copy_bytes(config) if place == "cpu" else 0,
     )
 
 

@@ -12,7 +12,7 @@ from ngptlab.methods import load
 from ngptlab.nn.cost import mean_token_flops
 from ngptlab.plan.data import PlannedData, planned_data
 from ngptlab.plan.devices import Devices, OnDevices, on_devices
-from ngptlab.plan.memory import Memory, num_moments, num_params, step_memory
+from ngptlab.plan.memory import Memory, copy_bytes, num_moments, num_params, step_memory
 from ngptlab.sizes import FLOAT32, check_fits, training_parts
 
 LARGEST = 2**60
@@ -32,6 +32,8 @@ class Arm:
     memory: Memory
     checkpoint_bytes: int
     """Size of one checkpoint."""
+    copy_bytes: int
+    """In the CPU's memory, beside what a GPU has: what a checkpoint is written from (checkpoint.asynchronous); 0: nothing."""
     disk_bytes: int
     """Size of the checkpoints that are kept, and of the one that is being written beside them."""
     on_devices: tuple[OnDevices, ...] = ()
@@ -108,6 +110,11 @@ def _arm(config: RunConfig, place: str, value_bytes: int, devices: Devices | Non
         flops=per_token * config.train.tokens,
         memory=step_memory(config, place=place, value_bytes=value_bytes),
         checkpoint_bytes=checkpoint,
+        copy_bytes=copy_bytes(config),
         disk_bytes=checkpoint * most_checkpoints(config),
-        on_devices=on_devices(config, devices, place=place, value_bytes=value_bytes) if devices else (),
+        on_devices=on_devices(
+            config, devices, place=place, value_bytes=value_bytes, flops_per_token=per_token
+        )
+        if devices
+        else (),
     )

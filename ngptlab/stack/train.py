@@ -23,6 +23,7 @@ from ngptlab.runs import Run
 from ngptlab.stack.stackable import check_stackable
 from ngptlab.stack.trainer import StackTrainer
 from ngptlab.tracking.tracker_process import TrackerProcess
+from ngptlab.train.background import Background
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import StepBatches, Trainer
@@ -103,7 +104,8 @@ def _open(
             if config.data.seed not in batches:
                 batches[config.data.seed] = open_batches(config, setting.corpus)
             order, model = batches[config.data.seed], initial_model(config)
-            trainers.append(trainer_of(config, run, setting, model, order, own, request))
+            background = held.enter_context(Background())
+            trainers.append(trainer_of(config, run, setting, model, order, own, request, background))
         except LabError as error:
             own.note(str(error))
     for tracker in trackers:  # all hear of the end before the first is waited for

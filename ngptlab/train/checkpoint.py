@@ -8,7 +8,8 @@
 of the manifest's other fields; manifests of before have none.
 
 Order of a save: files, fsync each, manifest, fsync, fsync of the folder, rename, fsync of the parent. A kill at any point
-leaves the old checkpoints whole. safetensors has no checksum of its own, hence the manifest's.
+leaves the old checkpoints whole. safetensors has no checksum of its own, hence the manifest's. It is taken of each piece as
+that is written, so that a save needs no memory but for one tensor that is not in the CPU's.
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ngptlab import disk
 from ngptlab.disk import create, fsync_folder, naming, open_regular, replacing, sync
 from ngptlab.errors import CheckpointError
 from ngptlab.folders import filling, own, remove, remove_at_once
+from ngptlab.train.tensor_bytes import num_bytes, pieces
 
 FORMAT = 1
 PREFIX = "step_"
@@ -38,6 +40,10 @@ STEP = re.compile(rf"{PREFIX}\d+", re.ASCII)
 SHOWN = 2_000
 """Characters of what does not fit that a message repeats. A stranger's file may have a hundred thousand names."""
 FILES = ("model.safetensors", "optimizer.safetensors")
+GATHERED_BYTES = 1 << 18
+"""Of small tensors, which are written together. The pieces of large ones are longer."""
+Content = Mapping[str, Mapping[str, Tensor]]
+"""The tensors of a checkpoint: of each of `FILES`, by name."""
 
 
 def save_checkpoint(
@@ -51,9 +57,37 @@ def save_checkpoint(
     lasting: Callable[[Collection[int]], Collection[int]] = lambda steps: (),
     streams: Mapping[str, Any] | None = None,
 ) -> Path:
+    """`write_checkpoint` of what a model and its optimizer have now.
+
+    Raises:
+        CheckpointError: as `write_checkpoint` and `content_of`.
+    """
+    return write_checkpoint(
+        folder,
+        content_of(model, optimizer),
+        step=step,
+        config_hash=config_hash,
+        keep=keep,
+        lasting=lasting,
+        streams=streams,
+    )
+
+
+def write_checkpoint(
+    folder: Path,
+    content: Content,
+    *,
+    step: int,
+    config_hash: str,
+    keep: int,
+    lasting: Callable[[Collection[int]], Collection[int]] = lambda steps: (),
+    streams: Mapping[str, Any] | None = None,
+    between: Callable[[], object] = lambda: None,
+) -> Path:
     """Write the checkpoint of `step` and remove all but the newest `keep` and those that `lasting` chooses among all steps.
 
-    `streams` is what the run has recorded so far, as `Run.digests` gives it; None where it has recorded nothing.
+    `streams` is what the run has recorded so far, as `Run.digests` gives it; None where it has recorded nothing. `between` is
+    called before each piece is written. What it raises ends the save, and nothing of that is left.
 
     Raises:
         CheckpointError: it can't be written (disk full, permissions); earlier checkpoints are untouched.
@@ -61,15 +95,10 @@ def save_checkpoint(
     target = checkpoint_path(folder, step)
     try:
         with filling(own(folder) / target.name) as temporary:
-            files = {}
-            for name, tensors in (
-                ("model", _weights(model)),
-                ("optimizer", optimizer_tensors(model, optimizer)),
-            ):
-                content = save(tensors)
-                _write(temporary / f"{name}.safetensors", content)
-                digest = hashlib.sha256(content).hexdigest()
-                files[f"{name}.safetensors"] = {"bytes": len(content), "sha256": digest}
+            files = {
+                name: _write(temporary / name, pieces(tensors), size=num_bytes(tensors), between=between)
+                for name, tensors in content.items()
+            }
             _write_manifest(temporary, step=step, config_hash=config_hash, files=files, streams=streams)
             # A damaged checkpoint of the same step may stand there; it was passed over on resume, so it may go.
             remove(target)
@@ -233,8 +262,29 @@ def size_in_bytes(model: nn.Module, state_values: int) -> int:
     return sum(parameter.nbytes for parameter in model.parameters()) + state_values * widest
 
 
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()}
+def content_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Content:
+    """The tensors of a checkpoint themselves, wherever they are; the next update changes them.
+
+    Raises:
+        CheckpointError: the optimizer keeps something else than tensors.
+    """
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    return dict(zip(FILES, (weights, _kept(model, optimizer)), strict=True))
+
+
+def copy_of(content: Content) -> Content:
+    """The same tensors as they are now, in memory of their own, the CPU's; a GPU's updates so far are waited for.
+
+    Not through pinned memory: a thread that waits for the copies there, or gives it back, could spoil the recording of a CUDA
+    graph in another thread.
+    """
+    return {
+        name: {
+            key: tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for key, tensor in tensors.items()
+        }
+        for name, tensors in content.items()
+    }
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -243,6 +293,10 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
     Raises:
         CheckpointError: it keeps something else than tensors.
     """
+    return {entry: value.cpu().contiguous() for entry, value in _kept(model, optimizer).items()}
+
+
+def _kept(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     found = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -251,7 +305,7 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
                     f"the optimizer keeps {key!r} of {name} as {type(value).__name__}; only tensors can be saved, so take "
                     "another optimizer, or one of torch's own"
                 )
-            found[f"{name}:{key}"] = value.detach().cpu().contiguous()
+            found[f"{name}:{key}"] = value.detach()
     return found
 
 
@@ -294,7 +348,8 @@ def _write_manifest(
     if streams is not None:
         manifest["streams"] = dict(streams)
     manifest["sha256"] = _digest(manifest)
-    _write(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+    text = (json.dumps(manifest, indent=2) + "\n").encode()
+    _write(folder / "manifest.json", [text], size=len(text))
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
@@ -303,7 +358,19 @@ def _digest(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-def _write(path: Path, content: bytes) -> None:
-    with naming(path, len(content)), create(path) as file:
-        file.write(content)
+def _write(
+    path: Path,
+    parts: Iterable[bytes | memoryview],
+    *,
+    size: int,
+    between: Callable[[], object] = lambda: None,
+) -> dict[str, Any]:
+    """Put a new file of `size` bytes on the disk, part by part; gives what a manifest says of it."""
+    digest = hashlib.sha256()
+    with naming(path, size), create(path, gathered=GATHERED_BYTES) as file:
+        for part in parts:
+            between()
+            digest.update(part)
+            file.write(part)
         sync(file)
+    return {"bytes": size, "sha256": digest.hexdigest()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ from ngptlab.errors import CheckpointError
 from ngptlab.nn.decoder import Decoder
 from ngptlab.nn.roles import roles
 from ngptlab.runs import Run
+from ngptlab.train.background import Background
 from ngptlab.train.checkpoint import (
+    Content,
     checkpoint_path,
+    content_of,
+    copy_of,
     read_checkpoint,
     remove_later,
     resume,
-    save_checkpoint,
     size_in_bytes,
+    write_checkpoint,
 )
 from ngptlab.train.heap import give_back
 from ngptlab.train.non_finite import diverged
@@ -30,6 +35,9 @@ from ngptlab.train.retention import check_room, lasting
 from ngptlab.train.updates import Updates
 from ngptlab.whole import sizes_up_to
 from ngptlab.world.world import World
+
+LONG_SECONDS = 2.0
+"""A save that waits longer for the one before it says so, once a run."""
 
 
 @dataclass(eq=False)
@@ -46,6 +54,9 @@ class Saves:
     """Whether the run records scales at each validation."""
     tell: Callable[[str], None]
     world: World
+    background: Background
+    """Writes while the training goes on (checkpoint.asynchronous). It has work in the first process only, one save at a time."""
+    _told_of_waiting: bool = False
 
     @property
     def folder(self) -> Path:
@@ -73,12 +84,20 @@ class Saves:
         self.world.ask(lambda: self._go_back(step))
         self.updates.share_state()
 
-    def save(self, step: int) -> None:
-        """Save the step, if all of it is finite.
+    def look(self) -> None:
+        """Raise what a save has ended with that was written meanwhile. Between any two steps; it waits for nothing.
+
+        Raises:
+            CheckpointError: the save can't be written.
+        """
+        self.background.look()
+
+    def save(self, step: int, *, last: bool = False) -> None:
+        """Save the step, if all of it is finite. Where a save is written meanwhile, only the `last` is there when this returns.
 
         Raises:
             DivergedError: it is not.
-            CheckpointError: it can't be written.
+            CheckpointError: it can't be written, or the one before it can't.
             WorldError: the processes don't have equal weights.
         """
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
@@ -89,7 +108,7 @@ class Saves:
             raise diverged(f"step {step}: what the optimizer keeps is not finite", self.config)
         self.check_alike(step)
         with self.updates.whole():
-            self.world.once(lambda: self._write(step))
+            self.world.once(lambda: self._save(step, last=last))
         give_back()
 
     def check_alike(self, step: int) -> None:
@@ -121,6 +140,7 @@ class Saves:
 
     def _go_back(self, step: int) -> int:
         """Look at the checkpoint before anything is removed: the later ones are all that is left where it is not sound."""
+        self.background.wait()  # it may be that very checkpoint
         path = checkpoint_path(self.folder, step)
         try:
             if not path.exists():
@@ -168,18 +188,40 @@ class Saves:
         """Validation losses by step."""
         return {e["step"]: e["loss_nats"] for e in self.run.read("evals") if e["eval"] == "val"}
 
-    def _write(self, step: int) -> None:
-        self.run.sync()
+    def _save(self, step: int, *, last: bool) -> None:
+        """Write the step, or have it written. What is said of the records is that of this step in either case."""
+        self._wait(step)
         losses = self._losses() if self.config.checkpoint.keep_best == "on" else {}
-        save_checkpoint(
+        content, streams = content_of(self.model, self.optimizer), self.run.digests()
+        if last or self.config.checkpoint.asynchronous == "off":
+            self._write(step, content, streams, losses)
+        else:
+            self.background.begin(partial(self._write, step, copy_of(content), streams, losses))
+
+    def _wait(self, step: int) -> None:
+        """Wait for the save before that of `step`: two at once would need two copies, and could end in any order."""
+        if not self.background.wait(LONG_SECONDS) and not self._told_of_waiting:
+            self._told_of_waiting = True
+            self.tell(
+                f"step {step} waits for the checkpoint before it, which is still being written; raise --checkpoint.every where "
+                "the disk is that slow"
+            )
+        self.background.wait()
+
+    def _write(
+        self, step: int, content: Content, streams: Mapping[str, Any], losses: Mapping[int, float]
+    ) -> None:
+        """Write a checkpoint, once the records that it names are on the disk. May be done by another thread."""
+        self.run.sync()
+        write_checkpoint(
             self.folder,
+            content,
             step=step,
             config_hash=self.config.hash,
-            model=self.model,
-            optimizer=self.optimizer,
             keep=self.config.checkpoint.keep,
             lasting=lambda steps: lasting(self.config, steps, losses),
-            streams=self.run.digests(),
+            streams=streams,
+            between=self.background.check_wanted,
         )
 
 

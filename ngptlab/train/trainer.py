@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ from ngptlab.param.rules import rules
 from ngptlab.runs import Run
 from ngptlab.streams import SKIPPED
 from ngptlab.train.average import EVAL, Average
+from ngptlab.train.background import Background
 from ngptlab.train.non_finite import diverged, keep_state
 from ngptlab.train.policies import Policies, Verdict, place, recorded
 from ngptlab.train.program import program
@@ -83,6 +84,8 @@ class Trainer:
     """Entered around each update, whose number it is given."""
     world: World = ALONE
     """The processes that train this run, each with a model, an optimizer and rows of its own. The first has the run's files."""
+    background: Background = field(default_factory=Background)
+    """Writes checkpoints beside the training. Whoever gives it has to wait for it before the run's folder is let go of."""
 
     def __post_init__(self) -> None:
         self.model.to(self.device.place)
@@ -109,6 +112,7 @@ class Trainer:
             has_scales=lambda: bool(self.scales()),
             tell=self.reporter.note,
             world=self.world,
+            background=self.background,
         )
         self._finished_at = 0.0
         self._told: list[float] = []
@@ -189,7 +193,9 @@ class Trainer:
 
         Raises:
             DivergedError: the validation loss is not finite.
+            CheckpointError: the checkpoint that was being written meanwhile can't be.
         """
+        self._saves.look()
         done = timing["step"]
         if record:
             self.run.append("metrics", record)
@@ -206,7 +212,7 @@ class Trainer:
             Stopped, DivergedError, CheckpointError: as `fit`.
         """
         if self.saves_after(done, stop):
-            self._saves.save(done)
+            self._saves.save(done, last=stop is not None or done == self.config.train.steps)
         if stop is not None and done < self.config.train.steps:
             raise Stopped(stop, done)
 

@@ -16,15 +16,16 @@ from pathlib import Path
 from crash_trials import CASES, of_kind
 from flip_trials import flips
 from forking import Lab, Tally, begin
-from full_disk_trials import full_disks, release
-from kill_trials import cli_kills, kills
+from full_disk_trials import async_full_disks, full_disks, release
+from kill_trials import async_kills, cli_kills, kills
 from order_trials import orders
-from rank_trials import frozen_ranks, full_ranks, rank_kills
-from signal_trials import signals
+from rank_trials import async_full_ranks, async_rank_kills, frozen_ranks, full_ranks, rank_kills
+from signal_trials import async_signals, signals
 from start_trials import starts
 
 ALL = (kills, cli_kills, signals, full_disks, flips, orders, starts, rank_kills, frozen_ranks, full_ranks)
-KINDS = {work.__name__: work for work in ALL} | {kind: of_kind(kind) for kind in CASES}
+BESIDE = (async_kills, async_signals, async_full_disks, async_rank_kills, async_full_ranks)
+KINDS = {work.__name__: work for work in (*ALL, *BESIDE)} | {kind: of_kind(kind) for kind in CASES}
 ENDED = "ended by"
 
 

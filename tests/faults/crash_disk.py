@@ -18,6 +18,7 @@ import hashlib
 import io
 import os
 import random
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,6 +50,8 @@ class Recorder:
         self.acts: list[Act] = []
         self.room: int | None = None
         """Bytes that may still be written; None: no limit."""
+        self.alone = threading.RLock()
+        """Calls of threads are done one after the other, so that they are written down in the order in which they are done."""
         self._root, self._open = str(root), dict[int, tuple[int, str]]()
         self._handles = 0
 
@@ -104,27 +107,30 @@ class _Raw(io.FileIO):
     recorder: Recorder
 
     def write(self, content: Any) -> int:  # type: ignore[override]
-        number = self.fileno()
-        content = self.recorder.fitting(number, bytes(content))
-        offset = os.fstat(number).st_size if self.mode.startswith("a") else self.tell()
-        written = super().write(content)
-        self.recorder.of("write", number, offset=offset, content=content[:written])
-        return written
+        with self.recorder.alone:
+            number = self.fileno()
+            content = self.recorder.fitting(number, bytes(content))
+            offset = os.fstat(number).st_size if self.mode.startswith("a") else self.tell()
+            written = super().write(content)
+            self.recorder.of("write", number, offset=offset, content=content[:written])
+            return written
 
     def truncate(self, size: int | None = None) -> int:
-        size = self.tell() if size is None else size
-        self.recorder.of("truncate", self.fileno(), offset=size)
-        return super().truncate(size)
+        with self.recorder.alone:
+            size = self.tell() if size is None else size
+            self.recorder.of("truncate", self.fileno(), offset=size)
+            return super().truncate(size)
 
     def close(self) -> None:
-        if not self.closed:
-            self.recorder.closed(self.fileno())
-        super().close()
+        with self.recorder.alone:
+            if not self.closed:
+                self.recorder.closed(self.fileno())
+            super().close()
 
 
 @contextlib.contextmanager
 def recording(root: Path) -> Iterator[Recorder]:
-    """Write down what this process does below `root`. For a child that ends soon after; threads are not thought of."""
+    """Write down what this process does below `root`. For a child that ends soon after."""
     recorder, kept = (
         Recorder(root.resolve()),
         {name: getattr(os, name) for name in ("open", "close", "write", "fsync", "ftruncate", *NAMES)},
@@ -198,7 +204,8 @@ def recording(root: Path) -> Iterator[Recorder]:
             number = open_(file, flags[mode[0]] | os.O_CLOEXEC, 0o666)
         raw = _Raw(number, mode.replace("b", "").replace("x", "w") + "b" if "+" not in mode else "rb+")
         raw.recorder = recorder
-        return io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+        size = buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE
+        return io.BufferedRandom(raw, size) if "+" in mode else io.BufferedWriter(raw, size)
 
     changed: dict[str, Any] = {
         "open": open_,
@@ -208,10 +215,18 @@ def recording(root: Path) -> Iterator[Recorder]:
         "ftruncate": ftruncate,
     }
     changed |= {name: naming(name) for name in NAMES}
+
+    def alone(function: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*given: Any, **named: Any) -> Any:
+            with recorder.alone:
+                return function(*given, **named)
+
+        return act
+
     try:
         for name, function in changed.items():
-            setattr(os, name, function)
-        io.open = builtins.open = opening  # type: ignore[assignment]
+            setattr(os, name, alone(function))
+        io.open = builtins.open = alone(opening)
         yield recorder
     finally:
         for name, function in kept.items():

@@ -13,7 +13,7 @@ from typing import Any
 
 from crash_disk import Act, Disk, Left, Tree, crashes, digest, put, recording, seen, tree_of
 from forking import Lab, Tally, difference, start
-from kill_trials import ended_as
+from kill_trials import BESIDE, ended_as
 
 from ngptlab.cli import main
 from ngptlab.disk import write_bytes
@@ -85,9 +85,9 @@ def mark_saves(recorder: Any) -> None:
     """Have each save of a checkpoint among the calls, with the bringing of the records to the disk before it."""
     save = Saves._write
 
-    def marked(self: Saves, step: int) -> None:
+    def marked(self: Saves, step: int, *given: Any) -> None:
         recorder.mark(f"save {step}")
-        save(self, step)
+        save(self, step, *given)
         recorder.mark(f"saved {step}")
 
     Saves._write = marked  # type: ignore[method-assign]
@@ -106,14 +106,17 @@ def allowed(acts: list[Act], number: int) -> tuple[int, ...]:
 # --- trainings ----------------------------------------------------------------------------------------------------------
 
 
-def training(lab: Lab, draw: random.Random, *, one_save: bool, full: bool = True) -> Case:
+def training(
+    lab: Lab, draw: random.Random, *, one_save: bool, full: bool = True, beside: bool = False
+) -> Case:
     """A training that was written down from its first call; all of it, or its third save alone.
 
-    `full`: what a crash left is trained to its end. Otherwise its newest whole checkpoint is looked for.
+    `full`: what a crash left is trained to its end. Otherwise its newest whole checkpoint is looked for. `beside`: checkpoints
+    are written beside the training, so that its own calls stand between those of a save.
     """
-    config = lab.config("gpt")
-    wanted, _ = lab.straight(config)
-    root = lab.folder / "recorded" / f"training-{one_save}-{full}"
+    wanted, _ = lab.straight(lab.config("gpt"))
+    config = lab.config("gpt", **BESIDE if beside else {})
+    root = lab.folder / "recorded" / f"training-{one_save}-{full}-{beside}"
     root.mkdir(parents=True)
     before, acts = record(
         lambda: main(["train", str(config), "--out", str(root / "run")]),
@@ -292,6 +295,8 @@ CASES: dict[str, Callable[[Lab, random.Random], Case]] = {
     "save_crashes": lambda lab, draw: training(lab, draw, one_save=True),
     "save_glances": lambda lab, draw: training(lab, draw, one_save=True, full=False),
     "training_crashes": lambda lab, draw: training(lab, draw, one_save=False),
+    "async_save_crashes": lambda lab, draw: training(lab, draw, one_save=True, beside=True),
+    "async_save_glances": lambda lab, draw: training(lab, draw, one_save=True, full=False, beside=True),
     "branch_crashes": branch,
     "file_crashes": one_file,
     "ledger_crashes": ledger,

@@ -114,8 +114,11 @@ def start(work: Callable[[], int], log: Path) -> Child:
         warnings.simplefilter(
             "ignore", DeprecationWarning
         )  # of threads, which this process has none of its own
+        # A signal right after the fork would make the child end what its parent does: it removed the trials' folder.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         ALIVE.add(pid)
         return Child(pid, log)
     code = CRASHED
@@ -124,6 +127,7 @@ def start(work: Callable[[], int], log: Path) -> Child:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
         os.dup2(descriptor, 1), os.dup2(descriptor, 2)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         code = work()
         sys.stdout.flush(), sys.stderr.flush()
     except SystemExit as error:
@@ -184,11 +188,16 @@ class Lab:
         path.write_text(dump(made))
         return path
 
-    def train(self, config: Path, out: Path, *more: str) -> Child:
-        """Begin a training, or go on with it."""
-        return start(
-            lambda: main(["train", str(config), "--out", str(out), *more]), out.with_name(f"{out.name}.log")
-        )
+    def train(self, config: Path, out: Path, *more: str, slow: float = 0.0) -> Child:
+        """Begin a training, or go on with it; each wait for the disk takes `slow` seconds longer than it does."""
+
+        def work() -> int:
+            fsync = os.fsync
+            if slow:
+                os.fsync = lambda file: (time.sleep(slow), fsync(file))[1]
+            return main(["train", str(config), "--out", str(out), *more])
+
+        return start(work, out.with_name(f"{out.name}.log"))
 
     @contextlib.contextmanager
     def place(self, name: str) -> Iterator[Path]:

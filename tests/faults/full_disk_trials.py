@@ -9,10 +9,11 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from crash_disk import recording
 from forking import Lab, Tally, start
-from kill_trials import break_name, ended_as, raise_on_many
+from kill_trials import BESIDE, break_name, ended_as, raise_on_many
 
 from ngptlab.cli import main
 from ngptlab.errors import CheckpointError
@@ -27,10 +28,16 @@ BYTES = 320_000
 MESSAGE = re.compile(r"No space left on device \((\d+ bytes to write, )?\d+ free\)")
 
 
-def full_disks(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
+def async_full_disks(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
+    """The same where checkpoints are written beside the training."""
+    full_disks(lab, tally, count, draw, beside=True)
+
+
+def full_disks(lab: Lab, tally: Tally, count: int, draw: random.Random, *, beside: bool = False) -> None:
     """So many levels: of a small disk where one can be mounted, and of a count of the bytes that are written."""
-    config = lab.config("gpt")
-    (wanted, _), begun, disk = lab.straight(config), half_trained(lab, config), small_disk(lab)
+    plain = lab.config("gpt")
+    (wanted, _), begun, disk = lab.straight(plain), half_trained(lab, plain), small_disk(lab)
+    config = lab.config("gpt", **BESIDE) if beside else plain
     while tally.done < count:
         mounted = disk is not None and tally.done % 2 == 0
         with lab.place(f"full{tally.done}") as place:
@@ -91,8 +98,8 @@ def half_trained(lab: Lab, config: Path) -> Path:
     def stops() -> int:
         save = Saves._write
 
-        def stopping(self: Saves, step: int) -> None:
-            save(self, step)
+        def stopping(self: Saves, step: int, *given: Any) -> None:
+            save(self, step, *given)
             if step == SAVED:
                 os.kill(os.getpid(), signal.SIGKILL)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from forking import METHODS, Child, Lab, Tally, difference, outcome
 
@@ -17,14 +18,18 @@ from ngptlab.errors import CheckpointError
 from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint, step_of
 
 EVERY = 3
+BESIDE: dict[str, Any] = {"checkpoint": {"every": EVERY, "asynchronous": "on"}}
+"""What has a training go on while a checkpoint is written."""
+SLOW = 0.003
+"""Seconds that each of the ten waits of such a save takes longer, so that it takes about as long as the steps up to the next."""
 MOST_KILLS = 4
 """Of one run, each in an attempt that went on from what the one before left."""
 
 
-def kills(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
+def kills(lab: Lab, tally: Tally, count: int, draw: random.Random, *, beside: bool = False) -> None:
     """SIGKILL at random times, `count` in all."""
-    configs = [lab.config(method) for method in METHODS]
-    straight = [lab.straight(config) for config in configs]
+    straight = [lab.straight(lab.config(method)) for method in METHODS]
+    configs = [lab.config(method, **BESIDE if beside else {}) for method in METHODS]
     usual = max(seconds for _, seconds in straight)
     while tally.done < count:
         number = draw.randrange(len(configs))
@@ -32,12 +37,12 @@ def kills(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
         with lab.place(f"kill{tally.done}") as run:
             for _ in range(draw.randint(1, MOST_KILLS)):
                 began = time.monotonic()
-                child = lab.train(configs[number], run)
+                child = lab.train(configs[number], run, slow=SLOW if beside else 0.0)
                 time.sleep(draw.uniform(0, usual))
                 child.send(signal.SIGKILL)
                 if child.wait() == -signal.SIGKILL:
                     killed += 1
-                    tally.add(left_whole(run), where(run))
+                    tally.add(left_whole(run, behind=beside), where(run))
                 else:
                     usual = 0.7 * usual + 0.3 * (time.monotonic() - began)  # neighbours come and go
             began, child = time.monotonic(), lab.train(configs[number], run)
@@ -47,6 +52,11 @@ def kills(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
                 tally.wrong.append(f"{run.name}: {problem}")
                 raise_on_many(tally)
                 break_name(run)
+
+
+def async_kills(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
+    """The same where checkpoints are written beside the training, to the bytes of one that waits for them."""
+    kills(lab, tally, count, draw, beside=True)
 
 
 def cli_kills(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
@@ -90,8 +100,11 @@ def ended_as(child: Child, run: Path, wanted: dict[str, bytes]) -> str:
     return difference(outcome(run), wanted)
 
 
-def left_whole(run: Path, every: int = EVERY) -> str:
-    """What is wrong in a run's folder after a kill: a published checkpoint that is not whole, or more than an interval lost."""
+def left_whole(run: Path, every: int = EVERY, *, behind: int = 0) -> str:
+    """What is wrong in a run's folder after a kill: a published checkpoint that is not whole, or more than an interval lost.
+
+    `behind`: intervals that may be lost besides, because a checkpoint is written while the steps to the next one are made.
+    """
     newest = 0
     for path in list_checkpoints(run / "checkpoints"):
         try:
@@ -101,7 +114,7 @@ def left_whole(run: Path, every: int = EVERY) -> str:
         newest = step_of(path)
     recorded = len(lines(run))
     # A step is recorded after the one before it was saved, where that was due.
-    owed = max(0, recorded - 1) // every * every
+    owed = max(0, max(0, recorded - 1) // every - behind) * every
     return f"{run.name}: {recorded} steps recorded, saved {newest}" if newest < owed else ""
 
 

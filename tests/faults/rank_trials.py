@@ -42,8 +42,8 @@ def launch(lab: Lab, config: Path, run: Path, *, full: int | None = None) -> lis
     return [of_rank(rank) for rank in range(2)]
 
 
-def _config(lab: Lab) -> Path:
-    return lab.config("gpt", train={"steps": 40}, checkpoint={"every": 5}, eval={"every": 10})
+def _config(lab: Lab, **checkpoint: str) -> Path:
+    return lab.config("gpt", train={"steps": 40}, checkpoint={"every": 5, **checkpoint}, eval={"every": 10})
 
 
 def _straight(lab: Lab, config: Path) -> dict[str, bytes]:
@@ -59,15 +59,25 @@ def rank_kills(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
     _trials(lab, tally, count, draw, signal.SIGKILL)
 
 
+def async_rank_kills(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
+    """The same where the first process writes checkpoints beside the training."""
+    _trials(lab, tally, count, draw, signal.SIGKILL, beside=True)
+
+
 def frozen_ranks(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
     """SIGSTOP of each process in turn, and SIGKILL when the other has ended."""
     _trials(lab, tally, count, draw, signal.SIGSTOP)
 
 
-def full_ranks(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
+def async_full_ranks(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
+    """The same where it writes checkpoints beside the training."""
+    full_ranks(lab, tally, count, draw, beside=True)
+
+
+def full_ranks(lab: Lab, tally: Tally, count: int, draw: random.Random, *, beside: bool = False) -> None:
     """No room for the first process, which has the files."""
-    config = _config(lab)
-    wanted = _straight(lab, config)
+    wanted = _straight(lab, _config(lab))
+    config = _config(lab, asynchronous="on") if beside else _config(lab)
     while tally.done < count:
         with lab.place(f"{tally.kind}{tally.done}") as run:
             run.mkdir()
@@ -80,9 +90,17 @@ def full_ranks(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
             _conclude(lab, tally, config, run, wanted, problem, "the first without room")
 
 
-def _trials(lab: Lab, tally: Tally, count: int, draw: random.Random, number: signal.Signals) -> None:
-    config = _config(lab)
-    wanted = _straight(lab, config)
+def _trials(
+    lab: Lab,
+    tally: Tally,
+    count: int,
+    draw: random.Random,
+    number: signal.Signals,
+    *,
+    beside: bool = False,
+) -> None:
+    wanted = _straight(lab, _config(lab))
+    config = _config(lab, asynchronous="on") if beside else _config(lab)
     while tally.done < count:
         rank = tally.done % 2
         with lab.place(f"{tally.kind}{tally.done}") as run:
@@ -100,7 +118,7 @@ def _trials(lab: Lab, tally: Tally, count: int, draw: random.Random, number: sig
                 problem = "the other waits for ever"
             children[rank].send(signal.SIGKILL)
             children[rank].wait()
-            problem = problem or left_whole(run, every=5)
+            problem = problem or left_whole(run, every=5, behind=beside)
             _conclude(lab, tally, config, run, wanted, problem, f"process {rank}")
 
 

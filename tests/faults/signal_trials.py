@@ -8,22 +8,27 @@ import time
 from pathlib import Path
 
 from forking import CRASHED, METHODS, Lab, Tally
-from kill_trials import break_name, ended_as, lines, raise_on_many
+from kill_trials import BESIDE, SLOW, break_name, ended_as, lines, raise_on_many
 
 from ngptlab.disk import read_json
 from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint, step_of
 from ngptlab.train.stop import STOPS
 
 
-def signals(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
+def async_signals(lab: Lab, tally: Tally, count: int, draw: random.Random) -> None:
+    """The same where checkpoints are written beside the training."""
+    signals(lab, tally, count, draw, beside=True)
+
+
+def signals(lab: Lab, tally: Tally, count: int, draw: random.Random, *, beside: bool = False) -> None:
     """One signal for each training, which then goes on to its end."""
-    configs = [lab.config(method) for method in METHODS]
-    straight = [lab.straight(config) for config in configs]
+    straight = [lab.straight(lab.config(method)) for method in METHODS]
+    configs = [lab.config(method, **BESIDE if beside else {}) for method in METHODS]
     usual = max(seconds for _, seconds in straight)
     while tally.done < count:
         chosen, number = draw.randrange(len(configs)), draw.choice(STOPS)
         with lab.place(f"signal{tally.done}") as run:
-            child = lab.train(configs[chosen], run)
+            child = lab.train(configs[chosen], run, slow=SLOW if beside else 0.0)
             time.sleep(draw.uniform(0, usual))
             child.send(number)
             problem, where = stopped_as(child.wait(), number, run, child.last_word)

@@ -24,6 +24,12 @@ EACH = [
     "rank_kills=10",
     "frozen_ranks=2",
     "full_ranks=2",
+    "async_kills=100",
+    "async_save_crashes=1000",
+    "async_signals=20",
+    "async_full_disks=16",
+    "async_rank_kills=4",
+    "async_full_ranks=2",
 ]
 
 

@@ -44,6 +44,8 @@ def test_a_few_of_each() -> None:
         "flips=300",
         "orders=100",
         "save_glances=1000",
+        "async_kills=3",
+        "async_save_glances=40",
         "file_crashes=1000",
     )
     assert "save_glances" in told and "0 wrong" in told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,31 @@ def test_a_plan_is_what_a_run_does(
         assert sum(checkpoints) > 2 * arm.checkpoint_bytes
     assert planned.data.train_tokens is None and planned.data.epochs is None  # not prepared then
     assert (planned.runs, planned.seconds) == (6, 3 * sum(arm.flops for arm in planned.arms) / 1e6)
+
+
+def test_what_a_checkpoint_is_written_from(
+    make_config: Callable[..., RunConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the training goes on: as many bytes as a checkpoint has. On a GPU they are not in its memory."""
+    waiting, beside = (make_config("ema", checkpoint={"asynchronous": how}) for how in ("off", "on"))
+    for place, more in (("cpu", 1), ("cuda", 0)):
+        found = [
+            plan([config], seeds=1, place=place, flops_per_second=None).arms[0]
+            for config in (waiting, beside)
+        ]
+        assert [arm.copy_bytes for arm in found] == [0, found[0].checkpoint_bytes]
+        assert found[1].memory.total - found[0].memory.total == more * found[0].checkpoint_bytes > -1
+    for command, line in (
+        (["plan", "demo", "--device.kind", "cpu"], r"^  copy +.*\d"),
+        (
+            ["plan", "demo", "--gpu", "H100"],
+            r"^CPU's memory +.*\d.* more for what a checkpoint is written from",
+        ),
+    ):
+        assert main(command) == 0
+        assert not re.search(line, capsys.readouterr().out, re.MULTILINE)
+        assert main([*command, "--checkpoint.asynchronous", "on"]) == 0
+        assert re.search(line, capsys.readouterr().out, re.MULTILINE)
 
 
 def test_nothing_is_prepared(planned: Plan, cache: Path) -> None:

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 import together
 from ngptlab import methods
 from ngptlab.config import RunConfig
-from ngptlab.train.checkpoint import list_checkpoints
+from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint
 from tiny import tiny_config, write_texts
 
 pytestmark = pytest.mark.timeout(600)  # some 40 s of one core, in one test's setup
@@ -170,6 +170,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     jobs.append(job(plain, folder / "late", 2, late=True, profile=2, stage=1))
     jobs.append(job(plain, folder / "late", 2, stage=2))  # is done
+    for name, device in (("beside", {}), ("beside-shard", {"shard": "optimizer"})):
+        saves = {"every": 5, "asynchronous": "on"}
+        beside = config_of(texts, "gpt", checkpoint=saves, device=device)
+        late_error = {"what": "an error", "rank": 1, "step": 21}
+        jobs.append(job(beside, folder / name, 2, happens=late_error))
+        jobs.append(job(beside, folder / name, 2, stage=1))
+    jobs.append(job(beside, folder / "left", 2, happens=late_error))
+    jobs.append(job(beside, folder / "no-room", 2, room=4))
     train_together(jobs, folder, 550)
     return folder
 
@@ -244,6 +252,25 @@ def test_an_error_in_one_process_ends_the_others(runs: Path) -> None:
         assert other.startswith("another process of this run ended (") and other.count("\n") == 1
         summary = json.loads((runs / f"raised-{rank}" / "summary.json").read_text())
         assert summary["status"] == "failed" and summary["reason"] + "\n" == (own if rank == 0 else other)
+
+
+@pytest.mark.parametrize("name", ["beside", "beside-shard"])
+def test_checkpoints_that_are_written_beside_the_training(name: str, runs: Path) -> None:
+    """The second process ends with an error while or after one is written, and both go on from that one."""
+    check_bytes(runs / "plain" / "32-1", runs / name)
+    errors = [(runs / f"{name}.{rank}.error").read_text() for rank in (0, 1)]
+    assert errors[1] == "an error\n" and errors[0].startswith("another process of this run ended (")
+    for run, steps in ((name, [20, 24]), ("left", [15, 20])):
+        found = list_checkpoints(runs / run / "checkpoints")
+        assert [read_checkpoint(path)[0]["step"] for path in found] == steps
+
+
+def test_no_room_for_one_that_is_written_beside_the_training(runs: Path) -> None:
+    errors = [(runs / f"no-room.{rank}.error").read_text() for rank in (0, 1)]
+    assert "step_000010: can't be saved (No space left on device" in errors[0] and errors[0].count("\n") == 1
+    assert errors[1].startswith("another process of this run ended (") and errors[1].count("\n") == 1
+    assert [path.name for path in (runs / "no-room" / "checkpoints").iterdir()] == ["step_000005"]
+    assert json.loads((runs / "no-room" / "summary.json").read_text())["status"] == "failed"
 
 
 @pytest.mark.slow
