@@ -113,7 +113,10 @@ def test_gpus_of_a_run(
 
 def test_no_node_has_room(nodes: Any, cells: list[Cell], capsys: pytest.CaptureFixture[str]) -> None:
     """A cluster that grows may have it later, so it is said and no error."""
-    for cpus, words in ((4, "a run takes 4 and 0\n"), (5, "a run takes 5 and 0, which no node has")):
+    for cpus, words in (
+        (4, "Ray: 1 node, 4 CPUs, 0 GPUs; a run takes 4 CPUs and 0 GPUs\n"),
+        (5, "and 0 GPUs, which no node has"),
+    ):
         there = nodes(lambda job: {"said": "no", "code": 2}, Ray(cpus_per_run=cpus))
         there.train(cells, StopRequest())
         assert words in capsys.readouterr().err
