@@ -71,9 +71,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             made.shutdown()
 
 
-@pytest.fixture(autouse=True)
-def handlers_stay() -> Iterator[None]:
-    """Ray takes over SIGTERM where it is imported and where it starts; a study must still be able to save."""
+@pytest.fixture
+def handlers_stay(cluster: Any) -> Iterator[None]:
+    """Ray takes over SIGTERM where a driver starts, and where a test starts a node; a study must still be able to save."""
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     yield
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
@@ -173,6 +173,7 @@ def raylet_of(node: Any) -> int:
     return int(node.all_processes["raylet"][0].process.pid)
 
 
+@pytest.mark.usefixtures("handlers_stay")
 def test_a_sweep_has_the_bytes_of_local(
     cluster: Any, tiny: list[str], tmp_path: Path, in_process: None, capsys: Captured
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_node_is_killed(
     assert "its worker was lost" not in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("handlers_stay")
 def test_failures_are_told_with_their_reasons(
     cluster: Any, make_cells: Callable[..., list[Cell]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
