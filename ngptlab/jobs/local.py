@@ -15,6 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,6 +48,8 @@ from ngptlab.world.launched import check_alone
 POLL_SECONDS = 0.1
 SAVE_SECONDS = 120.0
 """Longest wait for a worker to save and stop."""
+INSTEAD: ContextVar[Executor | None] = ContextVar("INSTEAD", default=None)
+"""What trains in place of this machine's cores, where `ngptlab submit` says so. Then no study needs to know of a cluster."""
 
 
 class SweepStopped(Stopped):
@@ -174,10 +177,14 @@ class Local:
 
     def prepare(self, cells: Sequence[Cell], out: Path) -> None:
         """Make the corpus."""
+        if other := INSTEAD.get():
+            return other.prepare(cells, out)
         prepare(cells, out)
 
     def train(self, cells: Sequence[Cell], out: Path, request: StopRequest) -> dict[str, str]:
         """See `Executor.train`. Progress is shown on a `Board`."""
+        if other := INSTEAD.get():
+            return other.train(cells, out, request)
         if not cells:
             return {}
         # On a GPU one cell at a time, because only the user knows whether two fit into its memory.
