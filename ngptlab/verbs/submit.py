@@ -111,7 +111,9 @@ def _add_resources(submit: argparse.ArgumentParser) -> None:
 
 def in_order(arguments: Sequence[str], own: set[str]) -> list[str]:
     """A command line with the options of `submit` before the verb, wherever they stood; what is left is the verb's."""
-    ours, rest, queue = [], [], list(arguments[1:])
+    ours: list[str] = []
+    rest: list[str] = []
+    queue = list(arguments[1:])
     while queue:
         word = queue.pop(0)
         option, equals, _ = word.partition("=")

@@ -169,6 +169,7 @@ REFUSED = {
     "--train.stepps: no such field": ["train", "demo", "--train.stepps", "5"],
     "can't be divided among 3 processes": ["train", "demo", "--nodes", "3"],
     "give at most half of them": ["train", "demo", "--signal-seconds", "3000"],
+    "--gpus-per-node: given -1": ["train", "demo", "--gpus-per-node", "-1"],
     "--memory": ["train", "demo", "--memory", "lots"],
     "--sbatch: given": ["train", "demo", "--sbatch", "exclusive"],
     "is set by an option of submit": ["train", "demo", "--sbatch", "signal=KILL"],

@@ -135,14 +135,14 @@ def test_a_run_that_is_stopped_goes_on_by_itself(
 def test_a_run_longer_than_its_time_goes_on(
     slurm: Cluster, submit: Submit, make_config: MakeConfig, work: Path
 ) -> None:
-    """Slurm ends a job of a minute; the run has steps for more."""
+    """Slurm ends a job of two minutes, and may send its signal a minute early; the run has steps for more."""
     _, path = written(
         make_config, work, train={"steps": 10**6}, eval={"every": 10**6}, checkpoint={"every": 10**5}
     )
-    job = job_of(submit("train", path, "--out", "run", "--time", "1", "--signal-seconds", "30"))
+    job = job_of(submit("train", path, "--out", "run", "--time", "2", "--signal-seconds", "30"))
     twice = submit("train", path, "--out", "run", "--time", "10")
     assert twice.returncode == 2 and f"job {job} trains there already" in twice.stderr
-    until = time.monotonic() + 240
+    until = time.monotonic() + 300
     while slurm.about(job)["Restarts"] == "0":
         assert time.monotonic() < until and slurm.state(job) != "TIMEOUT", log_of(work / "run", job)
         time.sleep(1)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ngptlab import config as configs
+from ngptlab.console import Console
 from ngptlab.disk import write_text
 from ngptlab.errors import ConfigError
 from ngptlab.folders import own, refuse_link
@@ -97,7 +98,7 @@ class Slurm:
         if not cells:
             return {}
         folder, queue = submission.open_folder(out / FOLDER), self._queue(out)
-        with Board(cells, local.Console(quiet=True) if self.quiet else None) as board:
+        with Board(cells, Console(quiet=True) if self.quiet else None) as board:
             waiting = local._unfinished(cells, out, board)
             noted = submission.recorded(folder)
             known = queue.states(noted.values())

@@ -94,6 +94,11 @@ class Resources:
     """Any other options of sbatch."""
 
     def __post_init__(self) -> None:
+        for name in ("gpus_per_node", "tasks_per_node", "cpus_per_task"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')}: given {getattr(self, name)}; give a number from 0 on"
+                )
         if self.signal_seconds > SIGNAL_SHARE * 60 * self.minutes:
             raise ConfigError(
                 f"--signal-seconds: given {self.signal_seconds}, and a job has {60 * self.minutes} s; give at most "
