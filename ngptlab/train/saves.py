@@ -23,6 +23,7 @@ from ngptlab.train.checkpoint import (
     save_checkpoint,
     size_in_bytes,
 )
+from ngptlab.train.heap import give_back
 from ngptlab.train.non_finite import diverged
 from ngptlab.train.replicas import checksums
 from ngptlab.train.retention import check_room, lasting
@@ -89,6 +90,7 @@ class Saves:
         self.check_alike(step)
         with self.updates.whole():
             self.world.once(lambda: self._write(step))
+        give_back()
 
     def check_alike(self, step: int) -> None:
         """Find out whether the processes still have one model. Each has made the same updates, on hardware that may differ."""
