@@ -88,7 +88,7 @@ $(BIN)/.dev: $(BIN)/.ngptlab
 $(EXTRAS)/.extras: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(EXTRAS)
 	$(EXTRAS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(EXTRAS)/bin/python -m pip install --quiet $(TORCH_PIN) -e ".[data,datatrove,eval,hf,wandb,trackio,tensorboard,slurm]" --group extras
+	$(EXTRAS)/bin/python -m pip install --quiet $(TORCH_PIN) -e ".[data,datatrove,eval,hf,wandb,trackio,tensorboard,ray,slurm]" --group extras
 	touch $@
 
 $(PEERS)/.peers: pyproject.toml constraints.txt

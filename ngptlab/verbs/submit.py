@@ -223,6 +223,10 @@ def _study(
     from ngptlab.jobs.slurm.dry import Planned, Seen
     from ngptlab.jobs.slurm.executor import Slurm
 
+    if not options.one_job and (inner.workers or getattr(inner, "stack", "auto") not in ("auto", "off")):
+        raise ConfigError(
+            "--workers, --stack: each job trains one cell; --at-once says how many run at the same time, --one-job makes one of all"
+        )
     if not (options.one_job or options.dry_run):
         executor = Slurm(resources=resources, kind=options.executor, at_once=options.at_once)
         return _through(executor, inner)
@@ -245,13 +249,8 @@ def _study(
 
 def _through(executor: object, inner: argparse.Namespace) -> int:
     """A study's verb with this executor in place of its own."""
-    from ngptlab.jobs.local import INSTEAD
-
-    token = INSTEAD.set(executor)  # type: ignore[arg-type]
-    try:
-        return int(inner.action(inner))
-    finally:
-        INSTEAD.reset(token)
+    inner.through = executor
+    return int(inner.action(inner))
 
 
 def _one_job(

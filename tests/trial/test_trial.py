@@ -247,9 +247,9 @@ def test_cells_are_started_as_long_as_the_budget_holds_them(
         def refresh(self, workers: int) -> None:
             pass
 
-    monkeypatch.setattr(local, "_start", start)
+    monkeypatch.setattr(local, "start", start)
     monkeypatch.setattr(local, "_close", lambda worker, *of: [])
-    monkeypatch.setattr(local, "_hang_up", lambda worker: None)
+    monkeypatch.setattr(local, "hang_up", lambda worker: None)
     monkeypatch.setattr(local, "POLL_SECONDS", 0.0)
     for seconds, expected in ((1e9, [1, 2, 1]), (35.0, [1, 2]), (25.0, [1]), (0.0, [])):
         started.clear()

@@ -21,11 +21,11 @@ from ngptlab.jobs import local
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.outcome import outcome
-from ngptlab.jobs.progress import read_progress
 from ngptlab.jobs.slurm import submission
 from ngptlab.jobs.slurm.resources import Resources
 from ngptlab.jobs.slurm.submission import Kind, Queue
 from ngptlab.jobs.slurm.task import Task
+from ngptlab.jobs.worker_process import SAVE_SECONDS, last_words
 from ngptlab.method_files import copies
 from ngptlab.method_files.running import trusting
 from ngptlab.train.stop import StopRequest
@@ -99,7 +99,7 @@ class Slurm:
             return {}
         folder, queue = submission.open_folder(out / FOLDER), self._queue(out)
         with Board(cells, Console(quiet=True) if self.quiet else None) as board:
-            waiting = local._unfinished(cells, out, board)
+            waiting = local.unfinished(cells, out, board)
             noted = submission.recorded(folder)
             known = queue.states(noted.values())
             active = {
@@ -175,7 +175,7 @@ class Slurm:
 
     def _look(self, cell: Cell, state: str, out: Path, board: Board) -> None:
         shown = "waiting" if state in WAITING else "running"
-        board.set(cell, shown, read_progress(run_of(out, cell), cell.config.train.steps))
+        board.set(cell, shown, local.progress_of(out, cell))
 
     def _close(
         self, cell: Cell, job: str, state: str, out: Path, failures: dict[str, str], board: Board
@@ -185,14 +185,14 @@ class Slurm:
         if not ended.over:
             failures[cell.config.hash] = f"job {job} ({state.lower()}): {_last_words(_log(cell, out))}"
             ended = outcome(cell, out, failures)
-        board.set(cell, ended.status, read_progress(run_of(out, cell), cell.config.train.steps), ended.reason)
+        board.set(cell, ended.status, local.progress_of(out, cell), ended.reason)
 
     def _detached(
         self, number: int, cells: Sequence[Cell], out: Path, queue: Queue, jobs: Sequence[str]
     ) -> Detached:
         if self.kind == "local":
             queue.stop(jobs)
-            until = time.monotonic() + local.SAVE_SECONDS
+            until = time.monotonic() + SAVE_SECONDS
             while time.monotonic() < until and not all(
                 submission.is_over(state) for state in queue.states(jobs).values()
             ):
@@ -220,6 +220,6 @@ def _log(cell: Cell, out: Path) -> Path:
 def _last_words(log: Path) -> str:
     """The last line of a cell's log; where there is none, that it never began."""
     try:
-        return local.last_words(log, 0)
+        return last_words(log, 0)
     except OSError:
         return f"it wrote no log; see those in {FOLDER}/"
