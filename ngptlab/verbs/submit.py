@@ -225,7 +225,7 @@ def _study(
 
     if not options.one_job and (inner.workers or getattr(inner, "stack", "auto") not in ("auto", "off")):
         raise ConfigError(
-            "--workers, --stack: each job trains one cell; --at-once says how many run at the same time, --one-job makes one of all"
+            "--workers, --stack: each job trains one cell; --at-once says how many run at a time, --one-job makes one of them"
         )
     if not (options.one_job or options.dry_run):
         executor = Slurm(resources=resources, kind=options.executor, at_once=options.at_once)
