@@ -62,7 +62,7 @@ def joined(address: str) -> Any:
             more: dict[str, Any] = {"num_cpus": cores()} if where == HERE else {}
             try:
                 ray.init(address=where, **(QUIET if where == HERE else _joining()), **more)
-            except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            except Exception as error:  # Ray raises that itself where a process of a new cluster is slow
                 why = " ".join(without_secrets(str(error)).split())[:LONGEST_REASON]
                 raise ConfigError(one_line(f"--executor ray: no cluster at {where} ({why})")) from None
     return ray

@@ -56,6 +56,7 @@ ELSEWHERE = {
     "report RUN RUN ...": "of studies (tests/report)",
     "bench scaling": "measures for minutes (tests/bench)",
     "sweep mup-bytes-small": "trains for an hour",
+    "sweep demo --lrs 2^-9 2^-8 --executor": "needs an extra",
     "sweep RECIPE": "has no grid",
     "board": "trains for hours (tests/studies/board)",
     "plan paper": "is a plan of the next row's kind",
