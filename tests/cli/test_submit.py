@@ -135,6 +135,23 @@ def test_a_training_is_a_job_of_a_plain_command(
     assert not (work / "big").exists(), "the run's folder is the run's"
 
 
+def test_other_commands_are_a_job_of_themselves(
+    fake: list[FakeExecutor], tiny: list[str], work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A comparison always, a study where asked for. No folder of theirs is made here."""
+    compared = ["compare", "demo", "--seeds", "2", *tiny]
+    assert main(["submit", *compared, *HOUR, "--executor", "local"]) == 0
+    swept = ["sweep", "demo", "--methods", "gpt", "--lrs", "2^-9", "2^-8", "--workers", "4", *tiny]
+    assert main(["submit", *swept, *HOUR, "--one-job", "--cpus-per-task", "4"]) == 0
+    assert [task.command for made in fake for task in made.submitted] == [
+        ("ngptlab", *compared),
+        ("ngptlab", *swept),
+    ]
+    said = capsys.readouterr().out
+    assert "end:    kill 7\n" in said and "folder: out/demo\n" in said and "folder: out/demo-sweep\n" in said
+    assert sorted(path.name for path in (work / "out").iterdir()) == ["demo-jobs", "demo-sweep-jobs"]
+
+
 def test_a_run_is_not_submitted_twice(
     fake: list[FakeExecutor], tiny: list[str], work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +196,8 @@ REFUSED = {
     "a study's job trains one cell": ["sweep", "demo", "--lrs", "2^-9", "--nodes", "2"],
     "--lrs": ["sweep", "demo", "--lrs", "two"],
     "this machine alone": ["train", "demo", "--nodes", "2", "--executor", "local"],
+    "--workers, --stack": ["sweep", "demo", "--lrs", "2^-9", "--workers", "2"],
+    "goes with --executor slurm": ["train", "demo", "--executor", "local", "--setup", "a"],
     "--plan and --profile": ["sweep", "demo", "--lrs", "2^-9", "--plan"],
     "read % in a path": ["train", "demo", "--out", "100%"],
 }
