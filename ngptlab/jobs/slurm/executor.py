@@ -12,11 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ngptlab import config as configs
 from ngptlab.console import Console
-from ngptlab.disk import write_text
 from ngptlab.errors import ConfigError
-from ngptlab.folders import own, refuse_link
 from ngptlab.jobs import local
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
@@ -25,8 +22,7 @@ from ngptlab.jobs.slurm import submission
 from ngptlab.jobs.slurm.resources import Resources
 from ngptlab.jobs.slurm.submission import Kind, Queue
 from ngptlab.jobs.slurm.task import Task
-from ngptlab.jobs.worker_process import SAVE_SECONDS, last_words
-from ngptlab.method_files import copies
+from ngptlab.jobs.worker_process import SAVE_SECONDS, last_words, put_config
 from ngptlab.method_files.running import trusting
 from ngptlab.train.stop import StopRequest
 
@@ -155,19 +151,11 @@ class Slurm:
         return submitted
 
     def _task(self, cell: Cell, out: Path) -> Task:
-        for name in ("configs", "logs", "runs"):
-            own(out / name)
-        run = run_of(out, cell)
-        refuse_link(run)
-        threads = cell.config.device.threads or self.resources.cpus_per_task or 1
-        device = cell.config.device.model_copy(update={"threads": threads})
-        config = cell.config.model_copy(update={"device": device})
-        path = out / "configs" / f"{config.run_name}.json"
-        copies.keep(path.parent, config)
-        write_text(path, configs.dump(config))
+        path, threads = put_config(cell, out, self.resources.cpus_per_task or 1)
+        run = str(run_of(out, cell).absolute())
         return Task(
-            ("ngptlab.jobs.worker", str(path.absolute()), str(run.absolute())),
-            str(run.absolute()),
+            ("ngptlab.jobs.worker", str(path.absolute()), run),
+            run,
             log=str(_log(cell, out).absolute()),
             signal_seconds=self.resources.signal_seconds,
             environment={**trusting(), "OMP_NUM_THREADS": str(threads)},
@@ -218,8 +206,8 @@ def _log(cell: Cell, out: Path) -> Path:
 
 
 def _last_words(log: Path) -> str:
-    """The last line of a cell's log; where there is none, that it never began."""
+    """The last line of a cell's log; where there is none, where else to look."""
     try:
-        return last_words(log, 0)
+        return last_words(log, 0) if log.stat().st_size else f"it wrote nothing; see the logs in {FOLDER}/"
     except OSError:
         return f"it wrote no log; see those in {FOLDER}/"
