@@ -8,12 +8,14 @@ waits in a queue for hours.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ngptlab.errors import ConfigError, nearest, shown
+from ngptlab.method_files.copies import in_place_of
 from ngptlab.options.types import count, runs, size
 from ngptlab.terminal import one_line, remark, say
 
@@ -194,6 +196,8 @@ def _train(
     world.size = resources.processes
     check_split(config, world)
     _check_data(config)
+    if inner.out:
+        config, _ = in_place_of(config, inner.out)
     out = inner.out or Path("runs") / config.run_name
     _check_free(out, config)
     return _one_job(options, command, out, out.with_name(f"{out.name}-jobs"), resources)
@@ -212,7 +216,7 @@ def _compare(
     for config in plan(found, methods=inner.methods or found.methods, seeds=inner.seeds, overrides=overrides):
         _check_data(config)
     out = inner.out or Path("out") / found.config.name
-    _check_one_process(command[0], resources)
+    resources = _of_one_process(command[0], resources)
     return _one_job(options, command, out, out.with_name(f"{out.name}-jobs"), resources)
 
 
@@ -232,7 +236,7 @@ def _study(
         return _through(executor, inner)
     if not options.one_job:
         Slurm(resources=resources, kind=options.executor)  # says what is wrong with an array
-    _check_one_process(command[0], resources)
+    resources = _of_one_process(command[0], resources)
     try:
         _through(Planned(), inner)
     except Seen as seen:
@@ -297,12 +301,14 @@ def _print_script(place: object, tasks: int, at_once: int) -> None:
         say(f"{tasks} job{'s' * (tasks > 1)} on this machine, without a script")
 
 
-def _check_one_process(verb: str, resources: Resources) -> None:
+def _of_one_process(verb: str, resources: Resources) -> Resources:
+    """The resources for a command that is one process, however many GPUs its node has."""
     if resources.nodes > 1 or resources.tasks_per_node > 1:
         raise ConfigError(
             f"{verb}: trains on one node, and starts its processes itself: given --nodes {resources.nodes}, --tasks-per-node "
             f"{resources.tasks_per_node}; leave both out"
         )
+    return dataclasses.replace(resources, tasks_per_node=1)
 
 
 def _check_data(config: RunConfig) -> None:

@@ -140,7 +140,8 @@ def test_other_commands_are_a_job_of_themselves(
 ) -> None:
     """A comparison always, a study where asked for. No folder of theirs is made here."""
     compared = ["compare", "demo", "--seeds", "2", *tiny]
-    assert main(["submit", *compared, *HOUR, "--executor", "local"]) == 0
+    assert main(["submit", *compared, *HOUR, "--executor", "local", "--gpus-per-node", "2"]) == 0
+    assert fake[0].parameters["tasks_per_node"] == 1, "the comparison starts processes itself"
     swept = ["sweep", "demo", "--methods", "gpt", "--lrs", "2^-9", "2^-8", "--workers", "4", *tiny]
     assert main(["submit", *swept, *HOUR, "--one-job", "--cpus-per-task", "4"]) == 0
     assert [task.command for made in fake for task in made.submitted] == [

@@ -83,6 +83,12 @@ def written(make_config: MakeConfig, work: Path, **sections: dict[str, object]) 
     return config, str(work / "config.json")
 
 
+def halves(config: RunConfig) -> RunConfig:
+    """The config as one process computes what two do: in micro-batches of half a batch."""
+    device = config.device.model_copy(update={"micro_batch": config.train.batch_size // 2})
+    return config.model_copy(update={"device": device})
+
+
 def wait_for(run: Path, steps: int, slurm: Cluster) -> None:
     metrics, until = run / "metrics.jsonl", time.monotonic() + 300
     while not metrics.exists() or len(metrics.read_bytes().splitlines()) < steps:
@@ -101,13 +107,12 @@ def test_a_run_of_two_processes_has_the_bytes_of_a_direct_one(
     job = job_of(submit("train", path, "--out", "run", "--tasks-per-node", "2", "--time", "10"))
     assert slurm.wait(job, "COMPLETED", "FAILED") == "COMPLETED", log_of(work / "run", job)
     assert json.loads((work / "run" / "env.json").read_text())["processes"] == 2
-    halves = config.model_copy(update={"device": config.device.model_copy(update={"micro_batch": 2})})
-    assert outcome(work / "run") == outcome(train(halves, work / "straight").path)
+    assert outcome(work / "run") == outcome(train(halves(config), work / "straight").path)
     again = submit("train", path, "--out", "run", "--time", "10")
     assert again.returncode == 2 and "nothing is left to submit" in again.stderr
 
 
-@pytest.mark.parametrize("how", ["signalled", "requeued", "preempted"])
+@pytest.mark.parametrize("how", ["signalled", "requeued", "preempted", "two signalled"])
 def test_a_run_that_is_stopped_goes_on_by_itself(
     how: str,
     slurm: Cluster,
@@ -116,10 +121,13 @@ def test_a_run_that_is_stopped_goes_on_by_itself(
     outcome: Outcome,
     work: Path,
 ) -> None:
+    """Alone, or with a second process, which Slurm's signal reaches as well."""
     config, path = written(make_config, work, train={"steps": LONG})
-    job = job_of(submit("train", path, "--out", "run", "--time", "10", "--partition", "low"))
+    two = how == "two signalled"
+    more = ["--tasks-per-node", "2"] if two else []
+    job = job_of(submit("train", path, "--out", "run", "--time", "10", "--partition", "low", *more))
     wait_for(work / "run", 60, slurm)
-    if how == "signalled":
+    if "signalled" in how:
         slurm.ask("scancel", "--signal=USR2", job)
     elif how == "requeued":
         slurm.ask("scontrol", "requeue", job)
@@ -130,7 +138,7 @@ def test_a_run_that_is_stopped_goes_on_by_itself(
         )
     assert slurm.wait(job, "COMPLETED", "FAILED", "CANCELLED") == "COMPLETED", log_of(work / "run", job)
     assert slurm.about(job)["Restarts"] == "1"
-    assert outcome(work / "run") == outcome(train(config, work / "straight").path)
+    assert outcome(work / "run") == outcome(train(halves(config) if two else config, work / "straight").path)
 
 
 def test_a_run_longer_than_its_time_goes_on(
