@@ -172,7 +172,8 @@ class _OnNodes:
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         cpus, gpus = (sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
         needs = [(self._cpus(cell.config), self._gpus(cell.config)) for cell in left]
-        text = f"Ray: {len(nodes)} nodes, {cpus:g} CPUs, {gpus:g} GPUs; a run takes {needs[0][0]} and {needs[0][1]:g}"
+        there = ", ".join(_many(*each) for each in ((len(nodes), "node"), (cpus, "CPU"), (gpus, "GPU")))
+        text = f"Ray: {there}; a run takes {_many(needs[0][0], 'CPU')} and {_many(needs[0][1], 'GPU')}"
         if not any(node.get("CPU", 0) >= needs[0][0] and node.get("GPU", 0) >= needs[0][1] for node in nodes):
             text += ", which no node has: they wait for one"
         self.board.note(text)
@@ -303,6 +304,10 @@ class _OnNodes:
         while time.monotonic() < end and any(cell.config.hash in begun for cell in self.flying.values()):
             for cell, result in self._landed(POLL_SECONDS):
                 self._keep(cell, result)
+
+
+def _many(number: float, what: str) -> str:
+    return f"{number:g} {what}{'s' * (number != 1)}"
 
 
 def reason_of(error: Exception) -> str:

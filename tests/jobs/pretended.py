@@ -22,10 +22,14 @@ class Handle:
 
 
 class Reference:
-    """A task's, which refers to what it returns or raises."""
+    """A task's, which refers to what it returns or raises, or to a function that says so later: None, it has not ended."""
 
     def __init__(self, value: Any) -> None:
-        self.value = value
+        self._value = value
+
+    @property
+    def value(self) -> Any:
+        return self._value() if callable(self._value) else self._value
 
 
 class PretendedRay:

@@ -185,7 +185,7 @@ def test_a_sweep_has_the_bytes_of_local(
     assert most == [1, 1], "a node of one core has one run at a time"
     printed = capsys.readouterr()
     assert (
-        "Ray: 2 nodes, 2 CPUs, 0 GPUs; a run takes 1 and 0" in printed.err
+        "Ray: 2 nodes, 2 CPUs, 0 GPUs; a run takes 1 CPU and 0 GPUs" in printed.err
         and "Runs that diverged: 1" in printed.out
     )
     assert rows(there) == rows(here) and [row["status"] for row in rows(there)] == [
