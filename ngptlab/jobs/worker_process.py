@@ -48,16 +48,9 @@ def start(
     Raises:
         OSError: a file can't be written, or a link stands in its place.
     """
-    for folder in ("configs", "logs", "runs"):
-        own(out / folder)
     arguments = []
     for cell in cells:
-        refuse_link(run_of(out, cell))
-        device = cell.config.device.model_copy(update={"threads": cell.config.device.threads or threads})
-        config = cell.config.model_copy(update={"device": device})
-        path = out / "configs" / f"{config.run_name}.json"
-        copies.keep(path.parent, config)
-        write_text(path, configs.dump(config))
+        path, own_threads = put_config(cell, out, threads)
         arguments += [str(path), str(run_of(out, cell))]
     more = f"+{len(cells) - 1}" if len(cells) > 1 else ""
     log_path = out / "logs" / f"{cells[0].config.run_name}{more}.log"
@@ -71,12 +64,29 @@ def start(
                 **os.environ,
                 **trusting(),
                 **(environment or {}),
-                "OMP_NUM_THREADS": str(device.threads),
+                "OMP_NUM_THREADS": str(own_threads),
             },
             # Ctrl-C signals a terminal's whole group. Only the sweep must get it, and then signal its workers once.
             start_new_session=True,
         )
     return Worker(cells, process, log_path, time.monotonic())
+
+
+def put_config(cell: Cell, out: Path, threads: int) -> tuple[Path, int]:
+    """Write a cell's config where its worker reads it, and make the folders that it needs; returns its path and its threads.
+
+    Raises:
+        OSError: a file can't be written, or a link stands in its place.
+    """
+    for folder in ("configs", "logs", "runs"):
+        own(out / folder)
+    refuse_link(run_of(out, cell))
+    device = cell.config.device.model_copy(update={"threads": cell.config.device.threads or threads})
+    config = cell.config.model_copy(update={"device": device})
+    path = out / "configs" / f"{config.run_name}.json"
+    copies.keep(path.parent, config)
+    write_text(path, configs.dump(config))
+    return path, device.threads
 
 
 def last_words(log: Path, code: int) -> str:

@@ -58,7 +58,8 @@ def chosen(options: argparse.Namespace, *, stack: int | None = 1) -> Executor:
     for name, owner in OPTIONS.items():
         if options.executor != owner and getattr(options, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')}: goes with --executor {owner}")
-    return EXECUTORS[options.executor](options, stack)
+    given: Executor | None = getattr(options, "through", None)  # what `ngptlab submit` puts in its place
+    return given or EXECUTORS[options.executor](options, stack)
 
 
 def _local(options: argparse.Namespace, stack: int | None) -> Executor:

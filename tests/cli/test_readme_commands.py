@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import ngptlab
-from ngptlab.cli import FIELDS_ALONE, WITH_FIELDS, main, parser, studies
+from ngptlab.cli import FIELDS_ALONE, WITH_FIELDS, main, parse, parser, studies
 from ngptlab.config import blank
 from ngptlab.overrides import split
 
@@ -50,6 +50,7 @@ ELSEWHERE = {
     "track": "needs an extra",
     "eval RUN RUN --evals tasks": "needs an extra",
     "import": "needs a checkpoint of others",
+    "submit": "needs Slurm (tests/cli/test_submit.py, tests/slurm)",
     "claims": "of recorded results (tests/claims)",
     "report out/demo": "of studies (tests/report)",
     "report RUN RUN ...": "of studies (tests/report)",
@@ -135,6 +136,8 @@ def test_a_command_is_understood(command: str, reader: Path) -> None:
     words = typed(command)
     if "--help" in words:
         return
+    if words[0] == "submit":
+        words = parse(words).command
     fields = words[0] in (*WITH_FIELDS, *FIELDS_ALONE, *(study.NAME for study in studies().values()))
     own = parser().options_of(words[0])
     _, rest = split(words, blank(), own) if fields else ({}, words)
