@@ -5,8 +5,9 @@
 A small model is trained by the command line with frequent checkpoints and validations. `ngptlab watch` runs beside it on a
 pseudo-terminal from the first to the last minute. In turn, `watch --once`, a reading of all records, a report of the run, which
 is refused because it is not finished, and a report of a finished one are called again and again. Every ten seconds a sample is
-taken from /proc. A step's CPU seconds are what is judged for speed, because a neighbour on the machine changes wall time. It
-changes CPU time too, by less, through shared caches: a fixed array, sorted beside each sample, shows by how much.
+taken from /proc. Neighbours on the machine change the time of a step, its CPU time too, through shared caches. So every few
+minutes a fresh training is begun beside the old one. What is judged is whether the ratio of their CPU times in the same moments
+changes.
 
 A slope has an interval of 95 %, from the means of blocks of samples, because neighbouring samples are alike. It holds where the
 whole interval is within the limit, fails where all of it is beyond, and is undecided otherwise. So noise can't pass for flatness.
@@ -19,6 +20,7 @@ import argparse
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,8 +29,6 @@ import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from benchmarks.machine import table, write
 from benchmarks.soak_verdict import judge
@@ -39,6 +39,10 @@ from ngptlab.train.checkpoint import list_checkpoints, read_checkpoint, step_of
 
 SAMPLE_SECONDS = 10.0
 READ_SECONDS = 30.0
+FRESH_SECONDS = 300.0
+"""From the end of a fresh training to the next one."""
+FRESH_STEPS = (200, 1000)
+"""Between which it is measured: imports and first allocations are over, and both save equally often for each step."""
 SETTINGS = {
     "train.steps": 50_000_000,  # never reached
     "train.batch-size": 16,
@@ -74,21 +78,6 @@ class Sample:
     bytes_beside: int
     """Of all other files of the run."""
     watch_rss_bytes: int
-    sort_seconds: float
-    """CPU time of sorting the fixed array."""
-
-
-class Probe:
-    """A fixed piece of work, to tell the machine's drift from the training's."""
-
-    def __init__(self) -> None:
-        self._array = np.random.default_rng(0).standard_normal(200_000)
-
-    def seconds(self) -> float:
-        """CPU time of sorting it, some milliseconds. No product of matrices, because that has threads, which wait for cores."""
-        start = time.thread_time()
-        np.sort(self._array)
-        return time.thread_time() - start
 
 
 class Watching:
@@ -166,6 +155,52 @@ class Readers:
             self._process = subprocess.Popen(command, env=self._env, stdout=quiet, stderr=quiet)
 
 
+class Fresh:
+    """Trainings that are begun beside the old one, one after the other, each for a moment."""
+
+    def __init__(self, run: Path, command: list[str], env: dict[str, str]) -> None:
+        self.run = run
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pairs: list[dict[str, float]] = []
+        """Seconds since the first sample, step of the old training, milliseconds of CPU of a step of either."""
+        self._command, self._env = [*command, str(run)], env
+        self._ended = 0.0
+        self._begun: tuple[Sample, int, float] | None = None
+
+    def tend(self, old: Sample) -> None:
+        """Begin one, or look how far it has come; `old` is what is so of the old one now."""
+        if self.process is None:
+            if old.seconds - self._ended >= FRESH_SECONDS:
+                quiet = subprocess.DEVNULL
+                self.process = subprocess.Popen(self._command, env=self._env, stdout=quiet, stderr=quiet)
+                self._steps = Tail(self.run / "metrics.jsonl", last_bytes=4096)
+            return
+        records = self._steps.read()
+        step = records[-1]["step"] if records else 0
+        cpu = cpu_seconds_of(self.process.pid)
+        if self._begun is None:
+            if step >= FRESH_STEPS[0]:
+                self._begun = (old, step, cpu)
+        elif step >= FRESH_STEPS[1]:
+            before, first, spent = self._begun
+            self.pairs.append(
+                {
+                    "seconds": old.seconds,
+                    "step": old.step,
+                    "old_ms": 1e3 * (old.cpu_seconds - before.cpu_seconds) / (old.step - before.step),
+                    "fresh_ms": 1e3 * (cpu - spent) / (step - first),
+                }
+            )
+            self._end(old.seconds)
+
+    def _end(self, seconds: float) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.run)
+        self.process, self._begun, self._ended = None, None, seconds
+
+
 def status_of(pid: int) -> dict[str, int]:
     """Some numbers of /proc/PID/status, memory in bytes."""
     found = {}
@@ -196,7 +231,7 @@ def sizes_of(folder: Path) -> dict[str, int]:
     return found
 
 
-def take(pid: int, watch: int, run: Path, steps: Tail, before: int, start: float, probe: Probe) -> Sample:
+def take(pid: int, watch: int, run: Path, steps: Tail, before: int, start: float) -> Sample:
     """One sample."""
     records = steps.read()
     sizes, status = sizes_of(run), status_of(pid)
@@ -213,7 +248,6 @@ def take(pid: int, watch: int, run: Path, steps: Tail, before: int, start: float
         bytes_of_streams=sum(size for name, size in sizes.items() if name in streams),
         bytes_beside=sum(size for name, size in sizes.items() if name not in streams),
         watch_rss_bytes=status_of(watch)["VmRSS"],
-        sort_seconds=round(probe.seconds(), 6),
     )
 
 
@@ -239,13 +273,14 @@ def soak(hours: float, folder: Path) -> tuple[list[Sample], dict[str, Any]]:
                 )
             time.sleep(0.2)
         watching = Watching(folder / "runs", dict(env))
-        readers, probe = Readers(folder, dict(env)), Probe()
+        readers, fresh = Readers(folder, dict(env)), Fresh(folder / "fresh", [*command], dict(env))
         steps = Tail(run / "metrics.jsonl", last_bytes=4096)
         start, taken = time.monotonic(), 0
         while time.monotonic() - start < hours * 3600 and trainer.poll() is None:
             readers.tend()
             before = samples[-1].step if samples else 0
-            samples.append(take(trainer.pid, watching.process.pid, run, steps, before, start, probe))
+            samples.append(take(trainer.pid, watching.process.pid, run, steps, before, start))
+            fresh.tend(samples[-1])
             taken += 1
             with (folder / "samples.jsonl").open(
                 "a"
@@ -255,15 +290,20 @@ def soak(hours: float, folder: Path) -> tuple[list[Sample], dict[str, Any]]:
         trainer.send_signal(signal.SIGTERM)
         code = trainer.wait(120)
     finally:
-        for process in [trainer, *([watching.process] if watching else [])]:
-            if process.poll() is None:
+        for process in [trainer, *([watching.process, fresh.process] if watching else [])]:
+            if process is not None and process.poll() is None:
                 process.kill()
                 process.wait()
     newest = list_checkpoints(run / "checkpoints")[-1]
     read_checkpoint(newest)  # raises where it is not whole
     end = {"code": code, "step": Run(run).read("metrics")[-1]["step"], "checkpoint": step_of(newest)}
     shown = {"bytes": watching.bytes_shown}
-    return samples, {"end": end, "watch": shown, "readers": [reader.told() for reader in readers.all]}
+    return samples, {
+        "end": end,
+        "watch": shown,
+        "readers": [reader.told() for reader in readers.all],
+        "fresh": fresh.pairs,
+    }
 
 
 def main() -> None:
@@ -280,7 +320,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.again:
         known = json.loads(options.again.read_text())
-        facts = {name: known[name] for name in ("end", "watch", "readers")}
+        facts = {name: known[name] for name in ("end", "watch", "readers", "fresh")}
         conclude(options.out, known["samples"], known["hours"], facts)
     if options.folder.exists():
         sys.exit(f"soak: {options.folder} is there already; give another --folder")

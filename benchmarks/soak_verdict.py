@@ -22,7 +22,8 @@ CHECKPOINT_FILES = 3
 MEGABYTES_AN_HOUR = 1.0
 """Of memory: a training of a month would then grow by 0.7 GB."""
 DRIFT_PERCENT = 5.0
-"""Of a step's CPU time over the whole soak. Neighbours move the sorting of a fixed array by some percent."""
+"""Of a step's CPU time, from the beginning of the soak to later."""
+FEWEST_PAIRS = 5
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def judge(samples: Mapping[str, Sequence[float]], facts: Mapping[str, Any]) -> l
     kept = columns["seconds"] >= WARM_UP * columns["seconds"][-1]
     at = {name: column[kept] for name, column in columns.items()}
     hours = at["seconds"] / 3600
-    judged = [*memory(hours, at), *counts(at), *drifts(hours, at)]
+    judged = [*memory(hours, at), *counts(at)]
+    judged += [against_fresh(facts["fresh"]), *drifts(hours, at)]
     for reader in facts["readers"]:
         found = f"{reader['ended']}, {reader['wrong']} with another code than {reader['code']}"
         well = reader["ended"] > 0 == reader["wrong"]
@@ -107,31 +109,35 @@ def counts(at: Mapping[str, Floats]) -> list[Judged]:
 
 
 def drifts(hours: Floats, at: Mapping[str, Floats]) -> list[Judged]:
-    """Of a step's CPU time, at equal speed of the machine; beside it, not judged, as it was, of wall time and of the sorting."""
+    """Of a step's CPU time and wall time as they were. Not judged, because a neighbour on the machine changes both."""
     parts = np.array_split(np.arange(len(hours)), BLOCKS)
     steps = np.array([at["step"][part[-1]] - at["step"][part[0]] for part in parts])
     middles = np.array([hours[part].mean() for part in parts])
-    series = {
-        name: np.array([at[column][part[-1]] - at[column][part[0]] for part in parts]) / steps
-        for name, column in (("CPU time of a step", "cpu_seconds"), ("wall time of a step", "seconds"))
-    }
-    sorting = np.array([np.median(at["sort_seconds"][part]) for part in parts])
-    series["sorting of the fixed array"] = sorting
-    ones, whole = np.ones(BLOCKS), hours[-1] - hours[0]
     judged = []
-    for what, values in {
-        "CPU time of a step at equal speed of sorting": series["CPU time of a step"],
-        **series,
-    }.items():
-        equal = what.endswith("sorting")
-        design = np.stack([ones, middles, *([np.log(sorting)] if equal else [])], axis=1)
-        fit, *_ = np.linalg.lstsq(design, np.log(values), rcond=None)
-        rest = np.log(values) - design @ fit
-        free = BLOCKS - design.shape[1]
-        error = math.sqrt(float(rest @ rest) / free * float(np.linalg.inv(design.T @ design)[1, 1]))
-        half = float(stats.t.ppf(0.975, free)) * error
-        mean, low, high = (100 * math.expm1(whole * (fit[1] + way * half)) for way in (0, -1, 1))
+    for what, column in (("CPU time of a step", "cpu_seconds"), ("wall time of a step", "seconds")):
+        values = np.array([at[column][part[-1]] - at[column][part[0]] for part in parts]) / steps
+        mean, low, high = (
+            100 * math.expm1((hours[-1] - hours[0]) * value) for value in slope(middles, np.log(values))
+        )
         found = f"{mean:+.1f} ({low:+.1f}..{high:+.1f}) % in all, at {np.median(values) * 1e3:.2f} ms"
-        says = verdict(low, high, least=-DRIFT_PERCENT, most=DRIFT_PERCENT) if equal else ""
-        judged.append(Judged(what, found, f"within {DRIFT_PERCENT:g}" if equal else "", says))
+        judged.append(Judged(what, found, "", ""))
     return judged
+
+
+def against_fresh(pairs: Sequence[Mapping[str, float]]) -> Judged:
+    """How CPU time of a step of the old training over that of one just begun changes, each pair of the same moments.
+
+    The ratio itself is not judged: where the memory of a process comes to lie makes it some percent faster or slower for good.
+    """
+    what, limit = "CPU time of a step over a fresh training's", f"within {DRIFT_PERCENT:g}"
+    if len(pairs) < FEWEST_PAIRS:
+        return Judged(what, f"{len(pairs)} pairs; {FEWEST_PAIRS} are needed", limit, "undecided")
+    hours = np.array([pair["seconds"] / 3600 for pair in pairs])
+    logs = np.log([pair["old_ms"] / pair["fresh_ms"] for pair in pairs])
+    fit = stats.linregress(hours, logs)
+    half = float(stats.t.ppf(0.975, len(logs) - 2)) * float(fit.stderr)
+    whole = hours[-1] - hours[0]
+    mean, low, high = (100 * math.expm1(whole * (fit.slope + way * half)) for way in (0, -1, 1))
+    ratio = math.exp(logs.mean())
+    found = f"{mean:+.1f} ({low:+.1f}..{high:+.1f}) % in all, at {ratio:.3f}, {len(logs)} pairs"
+    return Judged(what, found, limit, verdict(low, high, least=-DRIFT_PERCENT, most=DRIFT_PERCENT))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ngptlab import __version__, disk
 from ngptlab.config import RunConfig, blank
-from ngptlab.discover import folders, modules
+from ngptlab.discover import modules
 from ngptlab.errors import ConfigError, DivergedError, LabError
 from ngptlab.method_files.copies import in_place_of
 from ngptlab.method_files.running import blaming
@@ -48,7 +48,9 @@ from ngptlab.verbs import (
     methods,
     new,
     plan,
+    report,
     sample,
+    submit,
     track,
     watch,
 )
@@ -117,7 +119,21 @@ def _main(arguments: Sequence[str], tell: Callable[[str], None]) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Parse and do. Fields of the config are taken out first, against the recipe that they change.
+    """Parse and do.
+
+    Raises:
+        LabError: the user can mend it.
+    """
+    parsed = parse(arguments)
+    action: Callable[[argparse.Namespace], int] = parsed.action
+    if parsed.fields and sys.stderr.isatty():
+        remark(f"{arguments[0]}: starting", flush=True)  # torch takes seconds
+    with blaming():
+        return action(parsed)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """What a command line asks for. Fields of the config are taken out first, against the recipe that they change.
 
     Raises:
         LabError: the user can mend it.
@@ -130,6 +146,8 @@ def run(arguments: Sequence[str]) -> int:
     forget()
     top = parser()
     own = top.options_of(verb)
+    if verb == submit.NAME:
+        arguments = submit.in_order(arguments, own)
     overrides, rest = split(arguments, blank(), own) if fields else ({}, list(arguments))
     top.tell(verb, overrides)
     parsed, unknown = top.parse_known_args(rest or ["--help"])
@@ -137,11 +155,8 @@ def run(arguments: Sequence[str]) -> int:
         Parser(prog=f"ngptlab {verb}").error(unrecognized(unknown, own, fields=fields))
     parsed.overrides = in_fields(overrides)
     early.check(parsed, whole=verb in WITH_FIELDS)
-    action: Callable[[argparse.Namespace], int] = parsed.action
-    if fields and sys.stderr.isatty():
-        remark(f"{verb}: starting", flush=True)  # torch takes seconds
-    with blaming():
-        return action(parsed)
+    parsed.fields = fields
+    return parsed
 
 
 class Study(Protocol):
@@ -204,8 +219,9 @@ def parser() -> Parser:
     track.add(
         verb("track", track.act, "Hand what runs recorded to an experiment tracker, where it lacks it.")
     )
+    submit.add(verb(submit.NAME, lambda options: submit.act(options, parse), submit.SUMMARY))
     watch.add(verb("watch", watch.act, "Show runs in progress, live: loss, pace, time left, state."))
-    _add_report(verb("report", _report, "Write the page of finished runs and studies."))
+    report.add(verb("report", report.act, "Write the page of finished runs and studies."))
     eval.add(verb("eval", eval.act, "Measure the models of finished runs."))
     sample.add(verb("sample", sample.act, "Let a trained model go on from a text."))
     export.add(
@@ -251,32 +267,6 @@ def _add_compare(compare: Parser) -> None:
     add_workers(compare, "1 with a GPU and where runs take some seconds; as many as memory holds")
     smoke_option.add(compare)
     target.add(compare)
-
-
-def _add_report(report: Parser) -> None:
-    report.add_argument(
-        "paths",
-        nargs="+",
-        type=Path,
-        metavar="PATH",
-        help="run directories or folders of them, the baseline's first; folders of studies "
-        f"({', '.join(folders('ngptlab.studies', 'page'))})",
-    )
-    report.add_argument(
-        "--out", type=Path, default=Path("out/report"), help="folder of report.html (default: out/report)"
-    )
-    report.add_argument("--title", default="comparison", help="heading of the page")
-    report.add_argument(
-        "--no-samples", action="store_true", help="do not let the models write, which loads their checkpoints"
-    )
-    report.add_argument(
-        "--claims",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="PATH",
-        help="a section of claims, judged from these paths as `ngptlab claims` does",
-    )
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -337,7 +327,7 @@ def _compare(options: argparse.Namespace) -> int:
             sampler=sample.for_page,
             tell=remark,
         )
-        _print_headline(page)
+        report.print_headline(page)
         smoke_option.conclude(options)
 
     return until_stopped(work)
@@ -348,36 +338,9 @@ def _reach(found: Recipe, options: argparse.Namespace, out: Path) -> None:
     from ngptlab.report.page import write_report
 
     runs, study = target.act(found, options, out)
-    _print_headline(
+    report.print_headline(
         write_report(runs, out, title=found.config.name, studies=[study], sampler=sample.for_page)
     )
-
-
-def _report(options: argparse.Namespace) -> int:
-    from ngptlab.report.page import write_report
-    from ngptlab.studies.recognize import recognize
-
-    found = recognize(options.paths)
-    judged = claims.judged(options.claims)[0] if options.claims else []
-    _print_headline(
-        write_report(
-            found.runs,
-            options.out,
-            title=options.title,
-            studies=found.studies,
-            claims=judged,
-            sampler=None if options.no_samples else sample.for_page,
-            tell=lambda line: remark(line, flush=True),
-        )
-    )
-    return 0
-
-
-def _print_headline(page: Path) -> None:
-    summary = disk.read_json(page.with_name("report.json"))
-    for line in dict.fromkeys([summary["headline"], *(study["answer"] for study in summary["studies"])]):
-        say(one_line(line))
-    say(f"The page: {page}")
 
 
 def _recipes(options: argparse.Namespace) -> int:

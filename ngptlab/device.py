@@ -119,7 +119,7 @@ def open_device(config: DeviceConfig, train: TrainConfig) -> Device:
     return Device(
         place=torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu"),
         compute_dtype=COMPUTE_DTYPES[compute_dtype(train, on_cuda=on_cuda)],
-        compile=config.compile == "on" or (config.compile == "auto" and on_cuda),
+        compile=config.compile == "on" or (config.compile == "auto" and on_cuda and config.shard != "on"),
         graphs=config.graphs == "auto",
     )
 

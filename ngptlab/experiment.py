@@ -36,12 +36,14 @@ from ngptlab.tracking.tracker_process import TrackerProcess, hand_on
 from ngptlab.train.background import Background
 from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.divided import check_divides
+from ngptlab.train.lends import check_lends
 from ngptlab.train.profile import fit_profiled
 from ngptlab.train.progress import Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import StepBatches, Trainer
 from ngptlab.train.twice import check_recomputes
 from ngptlab.train.unwritten import Unwritten
+from ngptlab.train.updates import divides_weights
 from ngptlab.whole import check_finished
 from ngptlab.world.processes import open_world
 from ngptlab.world.split import check_split, number_of, of_one_process
@@ -75,8 +77,14 @@ def _train(config: RunConfig, path: Path, reporter: Reporter, profile_steps: int
     check_memory(of_one_process(config, world), runs=_on_one_memory(config, world))
     if config.device.recompute == "on":
         check_recomputes(methods.load(config.method, config.seams.lenders), config.arm)
-    if config.device.shard == "optimizer" and world.size > 1:
+    if config.device.shard != "off" and world.size > 1:
         check_divides(methods.load(config.method, config.seams.lenders), config.arm)
+    if divides_weights(config.device, world):
+        check_lends(
+            methods.load(config.method, config.seams.lenders),
+            config.arm,
+            recompute=config.device.recompute == "on",
+        )
     # Device, data and model come first, so that a wrong setting leaves no directory behind.
     setting = open_setting(config, world)
     batches, model = open_batches(config, setting.corpus, world), initial_model(config)

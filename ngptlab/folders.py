@@ -153,6 +153,29 @@ def filling(path: Path) -> Iterator[Path]:
         fsync_folder(path.parent)
 
 
+def take_place(fresh: Path, path: Path) -> None:
+    """Give a whole folder the name `path`, in place of a folder or link that has it. For the only writer of the folder above.
+
+    The old folder goes under another name first, because a rename replaces only an empty one. A kill between the two renames
+    leaves nothing at `path`, and never half of either; what it leaves beside is for `remove_temporaries`.
+
+    Raises:
+        OSError: it can't be done; what was there stays.
+    """
+    with naming(path):
+        going = temporary_beside(path)
+        if there := os.path.lexists(path):
+            path.rename(going)
+        try:
+            fresh.rename(path)
+        except OSError:
+            if there:
+                going.rename(path)
+            raise
+        fsync_folder(path.parent)
+        remove(going)
+
+
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold a folder as its own lock, because nothing may be left in it; the kernel lets go when the process dies.

@@ -41,7 +41,8 @@ from ngptlab.streams import ALL_STREAMS, FIELDS, STREAMS, record_of
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
+
+    from ngptlab.draw.panels import Figure
 
 LOCK = ".lock"
 STREAM_BYTES = 1 << 30

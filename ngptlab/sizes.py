@@ -85,8 +85,8 @@ def training_parts(config: RunConfig) -> list[Part]:
     kept = dims.num_layers * (4 * dims.d_model + 2 * dims.d_ff)
     if config.device.recompute == "on":  # what each block is given, and one block's activations beside it
         kept = dims.num_layers * dims.d_model + 2 * (dims.d_model + dims.d_ff)
-    # Of many processes that divide it, each may keep nearly nothing of the optimizer's state.
-    state = STATE - (config.device.shard == "optimizer")
+    # Of many processes that divide it, each may keep nearly nothing of the optimizer's state, or of all three.
+    state = {"off": STATE, "optimizer": STATE - 1, "on": 0}[config.device.shard]
     batch = {"train.batch_size": train.batch_size, "train.context": train.context}
     sequences = {"device.micro_batch": micro, "train.context": train.context} if micro else batch
     return [

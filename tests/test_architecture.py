@@ -80,7 +80,7 @@ ALLOWED: dict[str, set[str]] = {
     "gpus": {"errors"},
     "sizes": {"config", "disk", "errors"},
     "learned": set(),
-    "data": BASE,
+    "data": BASE | {"draw"},
     "device": BASE | {"sizes", "gpus"},
     "world": BASE | {"device"},
     "nn": BASE,
@@ -98,7 +98,7 @@ ALLOWED: dict[str, set[str]] = {
     "measure": MODEL | {"runs", "data", "device", "world", "stats", "draw", "options", "claims"},
     "sampling": MODEL,
     "conformance": MODEL | {"methods", "method_files", "optim", "train"},
-    "bench": MODEL | {"methods", "optim", "device", "flops"},
+    "bench": MODEL | {"methods", "optim", "device", "flops", "draw"},
     "introduction": {"config", "data", "device", "nn"},
     "initial_model": MODEL | {"methods"},
     "experiment": RUNNING | {"introduction", "initial_model"},
@@ -284,6 +284,8 @@ def wrong_imports(unit: str, tree: ast.AST) -> list[str]:
                 found.append(f"line {line}: {unit} must not know {target}")
         elif top in BRINGS_TORCH and unit in NO_TORCH:
             found.append(f"line {line}: {unit} must not import {top}")
+        elif top == "matplotlib" and unit != "draw":
+            found.append(f"line {line}: only draw knows matplotlib; build the figure from draw.panels")
         elif top == "importlib" and name != "metadata" and unit not in LOADS_BY_NAME:
             found.append(f"line {line}: {unit} must not import by name")
     return found
@@ -629,6 +631,7 @@ def test_only_what_trains_or_measures_brings_torch() -> None:
         ("config", "from ngptlab import runs"),
         ("optim", "import ngptlab.novelty"),
         ("measure", "import importlib"),
+        ("studies", "from matplotlib.figure import Figure"),
     ],
 )
 def test_wrong_imports_are_found(unit: str, code: str) -> None:

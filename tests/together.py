@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import socket
@@ -30,11 +31,13 @@ from ngptlab.config import parse
 from ngptlab.device import Device, Fetched
 from ngptlab.errors import DataError, LabError
 from ngptlab.measure.val import measure
+from ngptlab.nn.decoder import Decoder
 from ngptlab.train import checkpoint as checkpoint_module
 from ngptlab.train import updates as update_module
+from ngptlab.train.lending import Unit
 from ngptlab.train.stop import Stopped
 from ngptlab.train.trainer import Trainer
-from ngptlab.train.updates import OwnUpdates
+from ngptlab.train.updates import OwnUpdates, OwnWeights
 from ngptlab.world.processes import Processes
 
 Sum = Callable[[Processes, Iterable[nn.Parameter], Tensor, int | None], Tensor]
@@ -42,9 +45,10 @@ SUM, ALIKE, MODEL = Processes.sum_gradients, Processes.check_alike, experiment.i
 AHEAD: Any = (Device.runs_ahead, Device.send, Device.fetch)
 TOTAL, DEVICE, QUEUE = Processes.total, experiment.open_device, Trainer._queue
 SPREAD, WHOLE, OWNERS = Processes.spread_parts, OwnUpdates.whole, update_module.owners
-DIVIDES = experiment.check_divides
+DIVIDES, LENDS = experiment.check_divides, experiment.check_lends
 ACCUMULATE = Trainer._accumulate
 WRITE: Any = checkpoint_module._write
+SUM_PARTS, CLIP, FORGET, AFTER = Processes.sum_parts, OwnWeights.clip, Unit.forget, Decoder.after_step
 
 
 def main(spec: Path) -> int:
@@ -104,9 +108,12 @@ def prepare(job: dict[str, Any]) -> None:
     Processes.sum_gradients, Processes.check_alike = SUM, ALIKE  # type: ignore[method-assign]
     Processes.total, Trainer._queue = TOTAL, QUEUE  # type: ignore[method-assign]
     Processes.spread_parts, OwnUpdates.whole = SPREAD, WHOLE  # type: ignore[method-assign]
-    update_module.owners, experiment.check_divides = OWNERS, DIVIDES
+    update_module.owners = OWNERS
+    experiment.check_divides, experiment.check_lends = DIVIDES, LENDS
     Trainer._accumulate = ACCUMULATE  # type: ignore[method-assign]
     checkpoint_module._write = WRITE
+    Processes.sum_parts, OwnWeights.clip = SUM_PARTS, CLIP  # type: ignore[method-assign]
+    Unit.forget, Decoder.after_step = FORGET, AFTER  # type: ignore[method-assign]
     Device.runs_ahead, Device.send, Device.fetch = AHEAD  # type: ignore[method-assign]
     if job.get("late"):
         read_late()
@@ -116,11 +123,13 @@ def prepare(job: dict[str, Any]) -> None:
     # Windows of a validation are read a few at a time, so that processes have some each, and not equally many.
     measure.BATCH_TOKENS = 3 * job["config"]["train"]["context"]
     if job.get("broken"):
-        (BROKEN | BROKEN_SHARDS)[job["broken"]]()
+        (BROKEN | BROKEN_SHARDS | BROKEN_LENDING)[job["broken"]]()
     if "room" in job:
         no_room(job["room"])
     if bad := job.get("not_finite"):
         not_finite(**bad)
+    if job.get("held"):
+        tell_held(Path(job["out"]))
     if happening := job.get("happens"):
         happens(**happening)
 
@@ -156,6 +165,44 @@ def no_room(files: int) -> None:
         return WRITE(*given, **named)
 
     checkpoint_module._write = writing
+
+
+def tell_held(out: Path) -> None:
+    """After each update, the bytes of weights, gradients and state that a process has, to `<run>.<rank>.held`."""
+
+    def queued(self: Trainer, number: int) -> Any:
+        step = self.optimizer.step
+        grads: list[int] = []
+
+        def stepped() -> None:
+            grads.append(bytes_of(gradients_of(self.model.parameters())))
+            step()
+
+        self.optimizer.step = stepped  # type: ignore[method-assign, assignment]
+        found = QUEUE(self, number)
+        self.optimizer.step = step  # type: ignore[method-assign]
+        gc.collect()
+        shapes = {p.shape for p in self.model.parameters() if p.dim() > 1}
+        alive = [t for t in gc.get_objects() if type(t) in (Tensor, nn.Parameter) and t.shape in shapes]
+        held = {
+            "weights": bytes_of(p for p in self.model.parameters() if not p.is_meta),
+            "gradients": grads[0],
+            "moments": bytes_of(
+                t for state in self.optimizer.state.values() for t in state.values() if t.dim()
+            ),
+            "alive": bytes_of(alive),
+        }
+        with out.with_name(f"{out.name}.{self.world.rank}.held").open("a") as file:
+            file.write(json.dumps(held) + "\n")
+        return found
+
+    Trainer._queue = queued  # type: ignore[method-assign]
+
+
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Bytes of their storages, each counted once."""
+    storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors if not t.is_meta}
+    return sum(storages.values())
 
 
 def not_finite(where: str, rank: int, step: int) -> None:
@@ -312,6 +359,48 @@ def state_left_behind() -> None:
 
 
 BROKEN_SHARDS = {act.__name__: act for act in (stale_owner, nobody_owns, own_part_norm, state_left_behind)}
+
+# Broken where each process has some weights only.
+
+
+def unsummed() -> None:
+    """Owners keep the gradients of their own rows for blocks, which are lent several matrices at once."""
+
+    def summed(world: Processes, parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        own = [tensor.clone() for tensor in parts[world.rank]]
+        sums = SUM_PARTS(world, parts)
+        return own if sum(map(len, parts)) > 1 else sums
+
+    Processes.sum_parts = summed  # type: ignore[method-assign]
+
+
+def held_norm() -> None:
+    """Each process clips by the norm of the gradients that it holds."""
+
+    def clipped(self: OwnWeights, most: float) -> Tensor:
+        CLIP(self, float("inf"))
+        return nn.utils.clip_grad_norm_(self.held, most)
+
+    OwnWeights.clip = clipped  # type: ignore[method-assign]
+
+
+def held_over() -> None:
+    """What was gathered for a backward pass is there in all later ones."""
+    Unit.forget = lambda self: None  # type: ignore[method-assign]
+
+
+def half_constrained() -> None:
+    """The constraint reaches what the first process owns."""
+    experiment.check_lends = lambda parts, name, recompute: None
+
+    def constrained(self: Decoder) -> None:
+        if self.lender is None or os.environ["RANK"] == "0":
+            AFTER(self)
+
+    Decoder.after_step = constrained  # type: ignore[method-assign]
+
+
+BROKEN_LENDING = {act.__name__: act for act in (unsummed, held_norm, held_over, half_constrained)}
 
 if __name__ == "__main__":
     sys.exit(main(Path(sys.argv[1])))

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import matplotlib.style
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ngptlab.bench.fit import Axis, upper_half
 from ngptlab.config.method_name import stem
-from ngptlab.disk import replacing
+from ngptlab.draw.panels import Axes, Figure, grid
+from ngptlab.draw.style import Style, write_one
 
-STYLE: list[Any] = [
-    "tableau-colorblind10",
-    {"font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False},
-]
+STYLE: Style = {"font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False}
+COLOURS = (
+    "#006BA4", "#FF800E", "#ABABAB", "#595959", "#5F9ED1", "#C85200", "#898989", "#A2C8EC", "#FFBC79", "#CFCFCF"
+)  # fmt: skip
+"""Matplotlib's `tableau-colorblind10`."""
 MARKERS = "os^Dv<>"
 
 
 def draw(found: dict[str, Axis], path: Path) -> None:
     """Write the figure."""
-    with matplotlib.style.context(STYLE):
-        figure = Figure(figsize=(3.2 * len(found), 5.6), layout="constrained")
-        panels = figure.subplots(2, len(found), squeeze=False, sharex="col")
-        for column, (name, axis) in enumerate(found.items()):
-            _time(panels[0][column], axis)
-            _memory(panels[1][column], axis)
-            panels[0][column].set_title(name)
-            panels[1][column].set_xlabel(name)
-        panels[0][0].set_ylabel("step (ms)")
-        panels[1][0].set_ylabel("peak memory (MB)")
-        with replacing(path) as file:
-            figure.savefig(file, format="png", dpi=120)
+    write_one(path, lambda: _figure(found), style=STYLE, dpi=120)
+
+
+def _figure(found: dict[str, Axis]) -> Figure:
+    figure, panels = grid(2, len(found), (3.2 * len(found), 5.6), sharex="col")
+    for column, (name, axis) in enumerate(found.items()):
+        _time(panels[0][column], axis)
+        _memory(panels[1][column], axis)
+        panels[0][column].set_title(name)
+        panels[1][column].set_xlabel(name)
+    panels[0][0].set_ylabel("step (ms)")
+    panels[1][0].set_ylabel("peak memory (MB)")
+    return figure
 
 
 def _time(panel: Axes, axis: Axis) -> None:
@@ -57,7 +55,8 @@ def _memory(panel: Axes, axis: Axis) -> None:
 
 
 def _series(panel: Axes, index: int, x: tuple[int, ...], y: list[float], label: str) -> None:
-    panel.plot(x, y, color=f"C{index}", marker=MARKERS[index % len(MARKERS)], markersize=4, label=label)
+    colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+    panel.plot(x, y, color=colour, marker=marker, markersize=4, label=label)
 
 
 def _frame(panel: Axes) -> None:

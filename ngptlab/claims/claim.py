@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypedDict
@@ -24,8 +25,8 @@ class Held:
     """A statistic over seeds, and the limits that it was compared with."""
 
     found: Estimate
-    low: float
-    high: float
+    low: float = -math.inf
+    high: float = math.inf
     unit: str = ""
     """Unit of the statistic, with a blank before it, such as ' nats'."""
     ratio: bool = False
@@ -115,14 +116,6 @@ class Source:
     where: str
     """arXiv id or repository."""
     claims: tuple[Claim, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """A claim with its outcome."""
-
-    claim: Claim
-    outcome: Outcome
 
 
 def judge(claim: Claim, evidence: Evidence) -> Outcome:

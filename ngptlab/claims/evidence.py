@@ -39,15 +39,14 @@ class Setting:
     @property
     def text(self) -> str:
         """The scale in words: '0.49M parameters, 2.46M tokens, context 128, stdlib'. Missing numbers are named as such."""
-        parts = []
-        for value, words in ((self.params, "parameters"), (self.tokens, "tokens")):
-            parts.append(f"{millions(value)} {words}" if value is not None else "")
-        parts.append(f"context {self.context:,}" if self.context is not None else "")
-        parts.append(self.data)
-        missing = [
-            name for name, part in zip(("size", "tokens", "context", "data"), parts, strict=True) if not part
-        ]
-        known = [part for part in parts if part]
+        parts = {
+            "size": "" if self.params is None else f"{millions(self.params)} parameters",
+            "tokens": "" if self.tokens is None else f"{millions(self.tokens)} tokens",
+            "context": "" if self.context is None else f"context {self.context:,}",
+            "data": self.data,
+        }
+        missing = [name for name, part in parts.items() if not part]
+        known = [part for part in parts.values() if part]
         return ", ".join([*known, *([f"not recorded: {', '.join(missing)}"] if missing else [])])
 
 
@@ -69,10 +68,26 @@ class Estimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scheduled:
-    """Base of records of a measurement at the end of a run."""
+class Recorded:
+    """Base of records of a measurement."""
 
     setting: Setting
+    doubts: tuple[Doubt, ...] = ()
+    """Doubts about its arms, and about others that these may be compared with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Between(Recorded):
+    """Base of records of a method against a baseline."""
+
+    method: str
+    baseline: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduled(Recorded):
+    """Base of records of a measurement at the end of a run."""
+
     frac: float | None = None
     """Cooldown fraction; 0 for a constant learning rate. None: another schedule, or not recorded."""
     shape: str = ""
@@ -98,22 +113,17 @@ class Ends(Scheduled):
     losses: Mapping[str, float]
     """Final losses by seed."""
     hashes: tuple[str, ...]
-    doubts: tuple[Doubt, ...] = ()
-    """Doubts about this arm, and about others that it may be compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn(Scheduled):
+class Turn(Scheduled, Between):
     """The gap between two arms where a cooldown begins, and at its end. Below zero, `method` has the lower loss."""
 
-    method: str
-    baseline: str
     frac: float
     """Cooldown fraction."""
     before: Estimate
     after: Estimate
     hashes: tuple[str, ...]
-    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,24 +136,19 @@ class Factor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Savings:
+class Savings(Between):
     """The speed-up of a method over a baseline, from the final losses of runs of several lengths."""
 
-    setting: Setting
-    method: str
-    baseline: str
     how: str
     factors: tuple[Factor, ...]
     """One for each length, the shortest first."""
     hashes: tuple[str, ...]
-    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class Step(Recorded):
     """The change of the loss by one step of a ladder."""
 
-    setting: Setting
     base: str
     target: str
     mode: str
@@ -155,14 +160,12 @@ class Step:
     rungs: tuple[str, ...] = ()
     """Names of both rungs, as in doubts."""
     hashes: tuple[str, ...]
-    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
+class Grid(Recorded):
     """The cells of a sweep."""
 
-    setting: Setting
     cells: tuple[CellRow, ...]
 
 
@@ -176,7 +179,6 @@ class OfRun(Scheduled):
     hash: str
     group: tuple[object, ...]
     """Models of one group may be compared, because they have equal settings and equal measurements."""
-    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,12 +221,9 @@ class Accuracy(OfRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepTime:
+class StepTime(Between):
     """Time of a training step divided by the baseline's, from interleaved turns of one process."""
 
-    setting: Setting
-    method: str
-    baseline: str
     size: str
     machine: str = ""
     gpu: bool = False

@@ -6,7 +6,6 @@ Both assume that all seeds scatter as the recorded ones do. They are about seeds
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from ngptlab.claims.claim import Held, Outcome
 from ngptlab.claims.standard import MOST_SEEDS, seeds_needed
@@ -28,15 +27,11 @@ def needed(outcome: Outcome) -> int | None:
     if outcome.verdict in DECIDED:
         return outcome.seeds
     wrong = [held for held in outcome.held if not held.low < held.found.mean < held.high]
-    counts = [_needed(held) for held in wrong or outcome.held]
+    counts = [seeds_needed(held.found, held.low, held.high) for held in wrong or outcome.held]
     known = [count for count in counts if count is not None]
     if wrong:
         return min(known, default=None)
     return max(known) if len(known) == len(counts) else None
-
-
-def _needed(held: Held) -> int | None:
-    return seeds_needed(held.found, held.low, held.high)
 
 
 def detectable(outcome: Outcome) -> tuple[float, str] | None:
@@ -67,9 +62,5 @@ def in_words(outcome: Outcome) -> str:
     if outcome.verdict in DECIDED:
         return f"{count}, which it has"
     shows = f", which show {smallest[1]}" if smallest else ""
-    return f"{_count(count, outcome.held)}; it has {outcome.seeds}{shows}"
-
-
-def _count(count: int | None, held: Sequence[Held]) -> str:
-    """The count in words. None means more than `MOST_SEEDS` here, because the scatter is known."""
-    return f"{count:,}" if count is not None else f"over {MOST_SEEDS:,}"
+    # The scatter is known here, so a count that is not is above `MOST_SEEDS`.
+    return f"{f'over {MOST_SEEDS:,}' if count is None else f'{count:,}'}; it has {outcome.seeds}{shows}"

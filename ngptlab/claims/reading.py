@@ -1,21 +1,17 @@
-"""Common parts of readers of results: kinds of files, records as their writers declare them, doubts."""
+"""Common parts of readers of results: kinds of files, labels of runs, doubts."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from functools import cache
-from typing import Any, NamedTuple, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter
-from pydantic_core import SchemaValidator
-
-from ngptlab.claims.evidence import Evidence
+from ngptlab.claims.evidence import Estimate, Evidence
+from ngptlab.stats import estimates as stats
 from ngptlab.stats.doubts import Doubt, Doubted, Searched
 from ngptlab.terminal import printable
 
 HASH = re.compile(r"-([0-9a-f]{8})$")
-T = TypeVar("T")
 
 
 class Reader(NamedTuple):
@@ -30,36 +26,6 @@ class Reader(NamedTuple):
     """Whether the file is a table."""
 
 
-def parsed(kind: type[T], content: Any) -> T:
-    """A file's content as the TypedDict that its writer declares, or as a list of such rows.
-
-    A key may be missing, because earlier versions wrote fewer. A reader that needs it then raises a KeyError. Keys that are
-    not declared are left out. Numbers may be texts, as in a CSV.
-
-    Raises:
-        ValidationError: a value is not as declared, or is infinite or NaN.
-    """
-    return cast(T, _validator(cast(Any, kind)).validate_python(content))
-
-
-@cache
-def _validator(kind: Any) -> SchemaValidator:
-    return SchemaValidator(_loose(TypeAdapter(kind).core_schema))
-
-
-def _loose(schema: Any) -> Any:
-    """The same schema, but with optional keys and finite numbers."""
-    if isinstance(schema, list):
-        return [_loose(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    changed = {"typed-dict-field": {"required": False}, "float": {"allow_inf_nan": False}}
-    kind = schema.get("type")
-    return {key: _loose(part) for key, part in schema.items()} | (
-        changed.get(kind, {}) if isinstance(kind, str) else {}
-    )
-
-
 def hashes(names: Iterable[str]) -> tuple[str, ...]:
     """Config hashes from names of runs, each once."""
     found = [match[1] for name in names if (match := HASH.search(name))]
@@ -69,6 +35,23 @@ def hashes(names: Iterable[str]) -> tuple[str, ...]:
 def seed_label(seed: int, data_seed: int | None) -> str:
     """A run's seeds as text: '0', or '0/1' where the batches have a seed of their own."""
     return str(seed) if data_seed in (seed, None) else f"{seed}/{data_seed}"
+
+
+def around(
+    start: int, steps: Sequence[int], gaps: Sequence[float], errors: Sequence[float] | None, pairs: int
+) -> tuple[Estimate, Estimate] | None:
+    """A gap at the last validation before a cooldown that begins after `start` steps, and at the end.
+
+    None where no validation lies before it. `errors` are standard errors over so many pairs of seeds.
+    """
+    before = [i for i, step in enumerate(steps) if 0 < step <= start]
+    if not before:
+        return None
+    at = [
+        Estimate(mean=gaps[i], half=stats.ci95(errors[i] if errors else None, pairs), pairs=pairs)
+        for i in (before[-1], len(steps) - 1)
+    ]
+    return at[0], at[1]
 
 
 def shown(text: str) -> str:

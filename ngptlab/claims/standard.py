@@ -12,12 +12,15 @@ An interval that touches a limit decides nothing: two identical arms differ by e
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
-from ngptlab.claims.claim import Verdict
-from ngptlab.claims.evidence import Estimate
+from ngptlab.claims.claim import Held, Outcome, Verdict
+from ngptlab.claims.evidence import Between, Estimate, Setting
 from ngptlab.stats import estimates as stats
 
+B = TypeVar("B", bound=Between)
 MIN_SEEDS = 3
 MOST_SEEDS = 1000
 """The largest number of seeds that is proposed."""
@@ -64,6 +67,58 @@ def together(verdicts: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
             if found[0] == verdict:
                 return found
     return "holds", ""
+
+
+def outcome(
+    held: Sequence[Held],
+    measured: str,
+    setting: Setting,
+    hashes: Sequence[str],
+    doubts: Sequence[str] = (),
+    decided: tuple[Verdict, str] | None = None,
+) -> Outcome:
+    """The outcome of statistics that must all hold. `decided` is the verdict where it is not by these and the doubts alone."""
+    verdict, reason = decided or together([decide(h.found, h.low, h.high, doubts) for h in held])
+    return Outcome(
+        verdict=verdict,
+        reason=reason,
+        measured=measured,
+        settings=(setting,),
+        seeds=min(each.found.pairs for each in held),
+        hashes=tuple(hashes),
+        held=tuple(held),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compares:
+    """Base of rules that hold a method against a baseline."""
+
+    method: str
+    baseline: str
+
+    @property
+    def both(self) -> str:
+        """The two methods as part of a sentence."""
+        return f"{self.method} and {self.baseline}"
+
+    def among(self, found: Iterable[B]) -> list[B]:
+        """The measurements of these two."""
+        return [each for each in found if (each.method, each.baseline) == (self.method, self.baseline)]
+
+
+def rank(seeds: int, against: Sequence[str], setting: Setting, *nearness: object) -> tuple[object, ...]:
+    """Sort key that says which evidence is judged: three seeds first, then arms without doubt, then the larger setting.
+
+    A small comparison of tuned arms comes before a larger one of arms that were not tuned. `against` are the doubts that forbid
+    a claim. Equal settings are told apart by how near they are to what the claim is about, then by their seeds.
+    """
+    return seeds >= MIN_SEEDS, not against, setting.size, *nearness, seeds
+
+
+def nothing(what: str) -> Outcome:
+    """The outcome where no evidence about the claim was recorded."""
+    return Outcome(verdict="not yet tested", reason=f"nothing recorded: {what}")
 
 
 def pairs(ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[float]:

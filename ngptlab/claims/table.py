@@ -155,7 +155,13 @@ def markdown(groups: Sequence[Group]) -> str:
             "| --- | --- | --- | --- | --- |",
         ]
         for row in group["rows"]:
-            cells = (_claim(row), row["scale"], _measured(row), row["seeds_text"], _verdict(row))
+            cells = (
+                f"`{row['id']}` {row['statement']} ({row['source']})",
+                row["scale"],
+                f"{row['measured']}. {row['our_scale']}" if row["measured"] else "nothing",
+                row["seeds_text"],
+                f"**{row['verdict_text']}**" + (f": {row['reason']}" if row["reason"] else ""),
+            )
             lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
         parts.append("\n".join(lines) + "\n")
         if runs := _runs(group):
@@ -165,18 +171,6 @@ def markdown(groups: Sequence[Group]) -> str:
         ]:
             parts.append("Said later:\n\n" + "\n".join(notes) + "\n")
     return "\n".join(parts)
-
-
-def _claim(row: Row) -> str:
-    return f"`{row['id']}` {row['statement']} ({row['source']})"
-
-
-def _measured(row: Row) -> str:
-    return f"{row['measured']}. {row['our_scale']}" if row["measured"] else "nothing"
-
-
-def _verdict(row: Row) -> str:
-    return f"**{row['verdict_text']}**" + (f": {row['reason']}" if row["reason"] else "")
 
 
 def _runs(group: Group) -> str:

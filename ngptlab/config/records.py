@@ -258,24 +258,25 @@ class DeviceConfig(Section):
     micro_batch: int = Field(default=0, ge=0)
     """Sequences in one forward and backward; must divide batch_size, and a process's share of it. 0: all of them."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile. auto: on with CUDA, off on CPU (cold compilation costs more than a small run)."""
+    """torch.compile. auto: on with CUDA, off on CPU (cold compilation costs more than a small run) and with `shard` on."""
     graphs: Literal["auto", "off"] = "auto"
     """CUDA graphs. auto: compiled for CUDA, a run's forward and backward, or a stack's whole update, are one graph. off: none."""
     recompute: Literal["off", "on"] = "off"
     """on: blocks run once more in the backward instead of keeping activations for it. Less memory, a third more operations."""
-    shard: Literal["off", "optimizer"] = "off"
-    """optimizer: each weight's update, and what the optimizer keeps for it, are in one process of a run alone (torchrun)."""
+    shard: Literal["off", "optimizer", "on"] = "off"
+    """optimizer: each weight's update, and what the optimizer keeps for it, are in one process of a run alone (torchrun). on: the
+    weight and its gradient, too; others are lent it while they use it."""
     timeout: float = Field(default=600.0, gt=0, le=86_400)
     """Seconds that a process waits for another one of the same run (torchrun). The longest wait is for a checkpoint."""
 
-    @field_validator("shard", mode="before")
-    @classmethod
-    def _only_the_optimizer(cls, value: Any) -> Any:
-        if value in ("on", "parameters", "full"):
+    @model_validator(mode="after")
+    def _lends_without_compiling(self) -> Self:
+        if self.shard == "on" and self.compile == "on":
             raise ValueError(
-                f"device.shard {value}: weights are whole in every process; give optimizer, which divides its state"
+                "device.shard on: a compiled pass wants its weights to stay where they are; leave --device.compile on out, or "
+                "give --device.shard optimizer"
             )
-        return value
+        return self
 
 
 class RunConfig(Section):

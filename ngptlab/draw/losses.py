@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.style
-from matplotlib.figure import Figure
-
-from ngptlab.draw.style import SERIES, STYLE
+from ngptlab.draw.panels import Figure, grid
+from ngptlab.draw.style import SERIES, STYLE, styled
 from ngptlab.terminal import printable
 
 INCHES = (6.4, 3.6)
-
-
-class Shown(Figure):
-    """A figure that a notebook shows by itself. Others it shows only once pyplot was imported."""
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png")
-        return buffer.getvalue()
 
 
 def losses(name: str, metrics: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]]) -> Figure:
@@ -31,9 +19,8 @@ def losses(name: str, metrics: Sequence[Mapping[str, Any]], val: Sequence[Mappin
         name: of the run, the title.
         metrics, val: records of the run's `metrics.jsonl` and validations.
     """
-    with matplotlib.style.context(["default", STYLE]):
-        figure = Shown(figsize=INCHES, layout="constrained")
-        axes = figure.subplots()
+    with styled(STYLE):
+        figure, ((axes,),) = grid(1, 1, INCHES)
         if metrics:
             steps, values = zip(*((record["step"], record["loss_nats"]) for record in metrics), strict=True)
             axes.plot(steps, values, color=SERIES[0], linewidth=0.8, alpha=0.6, label="training, each step")

@@ -1,20 +1,26 @@
-"""Common parts of the figures of evaluations: panels above a caption, a curve with its band."""
+"""The parts that figures are made of: panels, ticks, legends, a curve with its band.
+
+Only this folder knows matplotlib's modules. A figure elsewhere is a function from numbers to a `Figure`, built from these parts
+and drawn on `Axes`.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes as Axes
+from matplotlib.figure import Figure as Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from ngptlab.draw.style import SERIES, STYLE, Style
+from ngptlab.draw.style import SERIES, STYLE, Style, saved
 
 MARKERS = "os^Dv<>"
 """Markers of runs, which repeat what colour says, for print in grey."""
@@ -31,27 +37,104 @@ SMALL: Style = STYLE | {
 }
 
 
+class Shown(Figure):
+    """A figure that a notebook shows by itself. Others it shows only once pyplot was imported."""
+
+    def _repr_png_(self) -> bytes:
+        return saved(self, "png", dpi=self.get_dpi())
+
+
+def grid(
+    rows: int, columns: int, inches: tuple[float, float], *, foot: float = 0.0, **shared: Any
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of rows x columns panels, laid out without overlaps.
+
+    `foot`: inches at the bottom that the layout keeps clear of panels, for a caption.
+    """
+    share = foot / inches[1]
+    layout = ConstrainedLayoutEngine(rect=(0, share, 1, 1 - share))
+    figure = Shown(figsize=inches, layout=layout)
+    places: list[list[Axes]] = figure.subplots(rows, columns, squeeze=False, **shared).tolist()
+    return figure, places
+
+
+def fixed(inches: tuple[float, float], margins: Mapping[str, float]) -> tuple[Figure, Axes]:
+    """A figure of one panel between margins, as fractions of its size. It needs no layout."""
+    figure = Figure(figsize=inches)
+    figure.subplots_adjust(**margins)
+    return figure, figure.add_subplot()
+
+
+def first(count: int, places: Sequence[Sequence[Axes]]) -> list[Axes]:
+    """The first `count` panels, row by row; the rest of the last row stays empty."""
+    every = [axes for row in places for axes in row]
+    for axes in every[count:]:
+        axes.set_axis_off()
+    return every[:count]
+
+
 def panels(rows: int, columns: int, caption: str, **shared: Any) -> tuple[Figure, list[list[Axes]]]:
     """A figure of rows x columns panels above a caption."""
     width, height = columns * PANEL_INCHES[0], rows * PANEL_INCHES[1]
     lines = textwrap.wrap(caption, int(width * 15))
     foot = CAPTION_LINE_INCHES * (len(lines) + 0.5)
     total = height + foot + 0.5
-    # The layout keeps axes out of the foot, which is for the caption.
-    layout = ConstrainedLayoutEngine(rect=(0, foot / total, 1, 1 - foot / total))
-    figure = Figure(figsize=(width, total), layout=layout)
-    grid: list[list[Axes]] = figure.subplots(rows, columns, squeeze=False, **shared).tolist()
+    figure, places = grid(rows, columns, (width, total), foot=foot, **shared)
     figure.text(0.01, 0.04 / total, "\n".join(lines), fontsize=7.5, va="bottom")
-    return figure, grid
+    return figure, places
 
 
 def tiles(count: int, columns: int, caption: str, **shared: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, row by row; the rest of the last row stays empty."""
-    figure, grid = panels(math.ceil(count / columns), columns, caption, **shared)
-    places = [axes for row in grid for axes in row]
-    for axes in places[count:]:
-        axes.set_axis_off()
-    return figure, places[:count]
+    """A figure of `count` panels above a caption, row by row."""
+    figure, places = panels(math.ceil(count / columns), columns, caption, **shared)
+    return figure, first(count, places)
+
+
+def ticks(
+    axes: Axes,
+    which: Literal["x", "y"],
+    most: int | None = None,
+    *,
+    whole: bool = False,
+    at: Sequence[float] | None = None,
+    base: float | None = None,
+    between: Sequence[float] = (),
+    words: Callable[[float], str] | None = None,
+) -> None:
+    """Set an axis's ticks. What is not given stays as it is.
+
+    Args:
+        most: so many ticks at the most; `whole`: at whole numbers only.
+        at: the places of the ticks.
+        base: ticks are powers of it.
+        between: on a logarithmic axis, factors that have a tick beside each power.
+        words: the text of a tick.
+    """
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if base is not None:
+        axis.set_major_locator(LogLocator(base=base, numticks=most))
+    elif at is not None:
+        axis.set_major_locator(FixedLocator(at))
+    elif most is not None:
+        axis.set_major_locator(MaxNLocator(most, integer=whole))
+    if at is not None or base is not None:
+        axis.set_minor_locator(NullLocator())
+    if between:
+        axis.set_minor_locator(LogLocator(subs=between))
+    if words is not None:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
+        if between:
+            axis.set_minor_formatter(FuncFormatter(lambda value, _: words(value)))
+
+
+def shade(fraction: float) -> tuple[float, ...]:
+    """A colour of a scale from dark to light, for curves in an order, such as steps or blocks."""
+    return matplotlib.colormaps["viridis"](fraction)
+
+
+def key(colour: str, pattern: Any) -> Line2D:
+    """A line for a legend."""
+    return Line2D([], [], color=colour, linestyle=pattern)
 
 
 def wrapped(text: str, width: int) -> str:
@@ -66,15 +149,15 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def legend(figure: Figure) -> None:
-    """Draw one legend for all panels, each label once."""
+def legend(figure: Figure, columns: int | None = None) -> None:
+    """Draw one legend for all panels, each label once, in as many columns as fit where their number is not given."""
     handles: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:
         longest = max(map(len, handles)) + 6  # in characters, with the line before the label
-        columns = max(1, int(figure.get_figwidth() * CHARACTERS_PER_INCH / longest))
+        columns = columns or max(1, int(figure.get_figwidth() * CHARACTERS_PER_INCH / longest))
         figure.legend(
             handles.values(), handles.keys(), loc="outside upper center", ncols=columns, frameon=False
         )
@@ -121,7 +204,7 @@ def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
 
 def depth_axis(axes: Axes, *, label: bool) -> None:
     """Number the blocks from 0 on the x axis."""
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ticks(axes, "x", 6, whole=True)
     if label:
         axes.set_xlabel("block (depth, from 0)")
 

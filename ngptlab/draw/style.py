@@ -56,11 +56,23 @@ PAGE_STYLE: Style = {
 }
 
 
+DPI = 160
+LEFT_OUT = {"png": ("Software",), "svg": ("Date", "Creator")}
+"""Metadata that a file does not get, by format: the date, and the library's version."""
+
+
 def write(out: Path, name: str, build: Build, *, style: Style = STYLE) -> None:
     """Write <name>.png and <name>.svg into `out`: the figure that `build` makes, laid out once for both."""
     with _laid_out(build, style) as figure:
-        for ending, left_out in (("png", ("Software",)), ("svg", ("Date", "Creator"))):
-            write_bytes(out / f"{name}.{ending}", _saved(figure, ending, left_out))
+        for ending, left_out in LEFT_OUT.items():
+            write_bytes(out / f"{name}.{ending}", saved(figure, ending, left_out))
+
+
+def write_one(path: Path, build: Build, *, style: Style, dpi: int) -> None:
+    """Write one file, in the format that its suffix names."""
+    form = path.suffix[1:].lower()
+    with _laid_out(build, style) as figure:
+        write_bytes(path, saved(figure, form, LEFT_OUT.get(form, ()), dpi=dpi))
 
 
 def for_page(build: Build, *, style: Style = STYLE, fixed: bool = False) -> bytes:
@@ -69,7 +81,15 @@ def for_page(build: Build, *, style: Style = STYLE, fixed: bool = False) -> byte
     A `fixed` figure has margins of its own and no text but ours. It needs no layout, so it is drawn once and not twice.
     """
     with _laid_out(build, style | PAGE_STYLE, fixed=fixed) as figure:
-        return _saved(figure, "svg", ("Date", "Creator", "Format", "Type"))  # these hold addresses
+        return saved(figure, "svg", ("Date", "Creator", "Format", "Type"))  # these hold addresses
+
+
+@contextmanager
+def styled(style: Style) -> Iterator[None]:
+    """Build and save figures in this style. The default style comes first, so that a user's matplotlibrc has no effect."""
+    with matplotlib.style.context(["default", style]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
 
 
 @contextmanager
@@ -79,9 +99,7 @@ def _laid_out(build: Build, style: Style, *, fixed: bool = False) -> Iterator[Fi
     Control characters in its texts are escaped, because no SVG may hold them. A name in a script that the font lacks is shown
     as boxes, but tables and page show it.
     """
-    # The default style comes first, so that a user's matplotlibrc has no effect.
-    with matplotlib.style.context(["default", style]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+    with styled(style):
         figure = build()
         if fixed:
             yield figure
@@ -94,10 +112,10 @@ def _laid_out(build: Build, style: Style, *, fixed: bool = False) -> Iterator[Fi
         yield figure
 
 
-def _saved(figure: Figure, form: str, left_out: Iterable[str]) -> bytes:
-    """The figure's file, without the metadata named in `left_out`, such as the date and the library's version."""
+def saved(figure: Figure, form: str, left_out: Iterable[str] = (), *, dpi: float = DPI) -> bytes:
+    """The figure's file, without the metadata named in `left_out`."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=form, dpi=160, metadata=dict.fromkeys(left_out))
+    figure.savefig(buffer, format=form, dpi=dpi, metadata=dict.fromkeys(left_out))
     return buffer.getvalue()
 
 

@@ -6,7 +6,7 @@ comparison.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ngptlab import disk
 from ngptlab.claims.evidence import Evidence
 from ngptlab.discover import folders
 from ngptlab.errors import ConfigError, DataError, LabError
-from ngptlab.evidence.files import READABLE, kind_of, read_file
+from ngptlab.evidence.files import READABLE, read_file
 from ngptlab.evidence.runs import read_evals, read_runs
 from ngptlab.folders import own, scratch
 from ngptlab.ledger.book import SUFFIX as LEDGER
@@ -69,15 +69,15 @@ def _visit(path: Path, root: Path, walk: _Walk) -> None:
         if path.suffix == LEDGER:
             walk.ledgers[path] = _name(path, root)
             return
-        if kind_of(path) is None:
+        if (found := read_file(path, _name(path, root))) is None:
             raise ConfigError(f"{path}: no kind of result that is evidence for a claim")
-        walk.evidence.add(read_file(path, _name(path, root)))
+        walk.evidence.add(found)
         return
     if _is_run(path):
         walk.runs[path] = path.parent.name
         return
     damaged: list[str] = []
-    files, runs, ledgers = _tables(path), _run_folders(path, damaged), _ledgers(path)
+    files, runs, ledgers = _tables(path), list(_finished(path, damaged)), _ledgers(path)
     walk.ledgers.update({file: _name(file, root) for file in ledgers})
     if not files and not runs and damaged:
         raise DataError(damaged[0])
@@ -86,11 +86,11 @@ def _visit(path: Path, root: Path, walk: _Walk) -> None:
         raise ConfigError(f"{path}: holds no finished run and no .json or .csv; give another folder")
     study = False
     for file in files:
-        if kind_of(file) is None:
+        if (found := read_file(file, _name(file, root))) is None:
             walk.mute.append(_name(file, root))
-            continue
-        study = study or _has_all_losses(file)
-        walk.evidence.add(read_file(file, _name(file, root)))
+        else:
+            study = study or _has_all_losses(file)
+            walk.evidence.add(found)
     (walk.of_studies if study else walk.runs).update({run: _name(run.parent, root) for run in runs})
 
 
@@ -131,14 +131,10 @@ def _linked(ledgers: Mapping[Path, str], folder: Path) -> dict[Path, str]:
     return found
 
 
-def _run_folders(folder: Path, damaged: list[str]) -> list[Path]:
-    """Finished runs in a folder, or in its `runs`."""
-    places: Iterable[Path] = (folder, folder / "runs")
-    return [path for place in places if place.is_dir() for path in _finished(place, damaged)]
-
-
-def _finished(place: Path, damaged: list[str]) -> Iterator[Path]:
-    for path in filter(_is_run, sorted(place.iterdir())):
+def _finished(folder: Path, damaged: list[str]) -> Iterator[Path]:
+    """Finished runs in a folder, or in its `runs`; errors of others are added to `damaged`."""
+    places = [place for place in (folder, folder / "runs") if place.is_dir()]
+    for path in filter(_is_run, [path for place in places for path in sorted(place.iterdir())]):
         try:
             run = Run(path)
             check_finished(run)

@@ -16,33 +16,27 @@ from ngptlab.claims.reading import Reader
 from ngptlab.config import explain
 from ngptlab.discover import modules
 from ngptlab.errors import DataError, LabError
-from ngptlab.evidence import comparison, step_times
+from ngptlab.evidence import step_times
 from ngptlab.json_text import parse_json
+from ngptlab.report import evidence as comparison
 from ngptlab.terminal import text_of_cell
 
 READABLE = (".json", ".csv")
 
 
-def kind_of(path: Path) -> Reader | None:
-    """The reader of this file; None where the file is evidence for no claim.
+def read_file(path: Path, name: str) -> Evidence | None:
+    """The evidence of a file under this name; None where it is evidence for no claim.
 
     Raises:
-        DataError: the file can't be read, or is no JSON or CSV.
-    """
-    return _reader(load(path))
-
-
-def read_file(path: Path, name: str) -> Evidence:
-    """The evidence of a file that `kind_of` knows.
-
-    Raises:
-        DataError: it is damaged.
+        DataError: the file can't be read, is no JSON or CSV, or is damaged.
     """
     content = load(path)
-    reader = _reader(content)
-    assert reader is not None
+    if isinstance(content, dict) and set(content) == {"rows"}:
+        content = content["rows"]
+    if (reader := _reader(content)) is None:
+        return None
     with damage_in(path, "write it again"):
-        return reader.read(_rows(content), name)
+        return reader.read(content, name)
 
 
 @contextmanager
@@ -90,12 +84,7 @@ def load(path: Path) -> Any:
         raise DataError(f"{path}: damaged ({error}); write it again, or leave it out") from None
 
 
-def _rows(content: Any) -> Any:
-    return content["rows"] if isinstance(content, dict) and set(content) == {"rows"} else content
-
-
 def _reader(content: Any) -> Reader | None:
-    content = _rows(content)
     if isinstance(content, dict):
         keys, rows = set(content), False
     elif isinstance(content, list) and content and isinstance(content[0], dict):
@@ -106,7 +95,7 @@ def _reader(content: Any) -> Reader | None:
 
 
 def readers() -> Iterator[Reader]:
-    """Readers of every kind of file. A study's or an evaluation's readers are in its folder."""
+    """Readers of every kind of file. They are in the folder of what writes it: a study, an evaluation, the report."""
     yield from (*comparison.READERS, *step_times.READERS)
     for package in ("ngptlab.studies", "ngptlab.measure"):
         for module in modules(package, "evidence").values():

@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ngptlab.claims.evidence import Ends, Estimate, Evidence, Positions, Savings, Setting, Turn
-from ngptlab.claims.reading import seed_label, shown
+from ngptlab.claims.evidence import Ends, Evidence, Positions, Savings, Setting, Turn
+from ngptlab.claims.reading import around, seed_label, shown
 from ngptlab.config import cooldown_steps
 from ngptlab.discover import modules
 from ngptlab.evidence.files import damage_in, load
 from ngptlab.measure.length.evidence import spans
 from ngptlab.measure.recorded import Key
 from ngptlab.stats import doubts, gaps
-from ngptlab.stats import estimates as stats
 from ngptlab.stats.doubts import Doubt
 from ngptlab.stats.records import RunRecord, load_runs
 from ngptlab.studies.speedup.numbers import LENGTH, by_length
@@ -87,10 +86,6 @@ def _setting(run: RunRecord, origin: str) -> Setting:
     )
 
 
-def _label(run: RunRecord) -> str:
-    return seed_label(*run.seeds)
-
-
 def _hashes(*arms: Sequence[RunRecord]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(run.config.hash for arm in arms for run in arm))
 
@@ -119,7 +114,7 @@ def _ends(key: Key, arm: list[RunRecord], origin: str, doubted: tuple[Doubt, ...
         frac=frac,
         shape=shape,
         method=arm[0].method,
-        losses={_label(run): run.val[-1].loss_nats for run in arm},
+        losses={seed_label(*run.seeds): run.val[-1].loss_nats for run in arm},
         hashes=_hashes(arm),
         doubts=doubted,
     )
@@ -128,20 +123,11 @@ def _ends(key: Key, arm: list[RunRecord], origin: str, doubted: tuple[Doubt, ...
 def _turn(
     ours: list[RunRecord], theirs: list[RunRecord], origin: str, doubted: tuple[Doubt, ...]
 ) -> Iterator[Turn]:
-    config = ours[0].config
-    frac, shape = _cooldown(ours[0])
+    config, (frac, shape) = ours[0].config, _cooldown(ours[0])
     track = gaps.track(ours, theirs)
     start = config.train.steps - cooldown_steps(config)
-    before = [i for i, step in enumerate(track.steps) if 0 < step <= start]
-    if frac and before and track.pairs:
-        at = [
-            Estimate(
-                mean=track.gap_nats[i],
-                half=stats.ci95(track.stderr[i] if track.stderr else None, track.count),
-                pairs=track.count,
-            )
-            for i in (before[-1], len(track.steps) - 1)
-        ]
+    at = around(start, track.steps, track.gap_nats, track.stderr, track.count)
+    if frac and at and track.pairs:
         yield Turn(
             setting=_setting(ours[0], origin),
             method=ours[0].method,
@@ -182,7 +168,7 @@ def _evals(places: Mapping[Path, str], records: Sequence[RunRecord]) -> Evidence
             "shape": shape,
             "setting": _setting(run, origin),
             "method": run.method,
-            "seed": _label(run),
+            "seed": seed_label(*run.seeds),
             "hash": run.config.hash,
             "doubts": doubted[key],
         }

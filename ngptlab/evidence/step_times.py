@@ -8,7 +8,8 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from ngptlab.claims.evidence import Evidence, Setting, StepTime
-from ngptlab.claims.reading import Reader, parsed, shown
+from ngptlab.claims.reading import Reader, shown
+from ngptlab.stats.declared import parsed
 
 _Ratio = Annotated[float, Field(gt=0)]
 

@@ -11,7 +11,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,25 +18,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ngptlab import config as configs
-from ngptlab import disk
 from ngptlab.config import RunConfig
 from ngptlab.console import Console
 from ngptlab.data.corpus import open_data
 from ngptlab.device import on_cuda
-from ngptlab.disk import create, locked, write_text
+from ngptlab.disk import locked
 from ngptlab.errors import ConfigError
-from ngptlab.folders import make, own, refuse_link
+from ngptlab.folders import make
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.executor import Executor, Gate
 from ngptlab.jobs.outcome import Outcome, outcome
 from ngptlab.jobs.progress import Progress, read_progress
 from ngptlab.jobs.stacks import Cells, stacks
+from ngptlab.jobs.worker_process import SAVE_SECONDS, Worker, hang_up, last_words, start
 from ngptlab.ledger.book import Ledger
 from ngptlab.ledger.lend import lent
-from ngptlab.method_files import copies
-from ngptlab.method_files.running import trusting
 from ngptlab.runs import Run
 from ngptlab.tracking.sink import check_installed
 from ngptlab.tracking.tracker_process import hand_on
@@ -45,8 +41,6 @@ from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.world.launched import check_alone
 
 POLL_SECONDS = 0.1
-SAVE_SECONDS = 120.0
-"""Longest wait for a worker to save and stop."""
 
 
 class SweepStopped(Stopped):
@@ -57,17 +51,6 @@ class SweepStopped(Stopped):
         Exception.__init__(self, f"stopped by {name} with {finished} of {total} cells finished; saved")
         self.step = finished
         self.exit_code = 128 + signal_number
-
-
-@dataclass(frozen=True)
-class Worker:
-    """A process that trains a cell, or several cells as one stack."""
-
-    cells: tuple[Cell, ...]
-    process: subprocess.Popen[bytes]
-    log: Path
-    begun: float
-    """By the monotonic clock."""
 
 
 def cores() -> int:
@@ -183,11 +166,11 @@ class Local:
         # On a GPU one cell at a time, because only the user knows whether two fit into its memory.
         workers = self.workers or (1 if on_cuda(cells[0].config.device) else cores())
         with Board(cells, Console(quiet=True) if self.quiet else None) as board:
-            waiting = _stacked(_unfinished(cells, out, board), out, board, self.stack, workers)
+            waiting = _stacked(unfinished(cells, out, board), out, board, self.stack, workers)
             return _train(cells, waiting, out, workers, board, request, self.gate)
 
 
-def _unfinished(cells: Sequence[Cell], out: Path, board: Board) -> list[Cell]:
+def unfinished(cells: Sequence[Cell], out: Path, board: Board) -> list[Cell]:
     """Cells that are not over; the states of the others are set on the board."""
     unfinished: list[Cell] = []
     for cell in cells:
@@ -195,7 +178,7 @@ def _unfinished(cells: Sequence[Cell], out: Path, board: Board) -> list[Cell]:
         if there.over or cell.refusal:
             if there.over and not cell.refusal:
                 hand_on(cell.config.track, Run(run_of(out, cell)), board.note)
-            board.set(cell, there.status, _progress(out, cell), there.reason)
+            board.set(cell, there.status, progress_of(out, cell), there.reason)
         else:
             unfinished.append(cell)
     return unfinished
@@ -230,12 +213,12 @@ def _train(
                 if gate and not gate.holds(len(waiting[0])):
                     waiting.clear()
                     break
-                active.append(_start(waiting.popleft(), out, threads))
+                active.append(start(waiting.popleft(), out, threads))
             time.sleep(POLL_SECONDS)
             for worker in list(active):
                 if worker.process.poll() is None:
                     for cell in worker.cells:
-                        board.set(cell, "running", _progress(out, cell))
+                        board.set(cell, "running", progress_of(out, cell))
                 else:
                     active.remove(worker)
                     if gate:
@@ -244,45 +227,17 @@ def _train(
             board.refresh(workers)
     finally:
         for worker in active:
-            # This ends the worker's standard input, so that it saves and stops, although nobody waits for it.
-            _hang_up(worker)
+            hang_up(worker)
     return failures
 
 
-def _progress(out: Path, cell: Cell) -> Progress:
+def progress_of(out: Path, cell: Cell) -> Progress:
     return read_progress(run_of(out, cell), cell.config.train.steps)
-
-
-def _start(cells: tuple[Cell, ...], out: Path, threads: int) -> Worker:
-    for folder in ("configs", "logs", "runs"):
-        own(out / folder)
-    arguments = []
-    for cell in cells:
-        refuse_link(run_of(out, cell))
-        device = cell.config.device.model_copy(update={"threads": cell.config.device.threads or threads})
-        config = cell.config.model_copy(update={"device": device})
-        path = out / "configs" / f"{config.run_name}.json"
-        copies.keep(path.parent, config)
-        write_text(path, configs.dump(config))
-        arguments += [str(path), str(run_of(out, cell))]
-    more = f"+{len(cells) - 1}" if len(cells) > 1 else ""
-    log_path = out / "logs" / f"{cells[0].config.run_name}{more}.log"
-    with create(log_path) as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ngptlab.jobs.worker", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **trusting(), "OMP_NUM_THREADS": str(device.threads)},
-            # Ctrl-C signals a terminal's whole group. Only the sweep must get it, and then signal its workers once.
-            start_new_session=True,
-        )
-    return Worker(cells, process, log_path, time.monotonic())
 
 
 def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) -> list[Cell]:
     """Record how a worker's cells ended; return the unfinished cells of a stack, which are then trained alone."""
-    _hang_up(worker)
+    hang_up(worker)
     again = []
     for cell in worker.cells:
         ended = outcome(cell, out)
@@ -295,21 +250,8 @@ def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) ->
             else:
                 failures[cell.config.hash] = said
                 ended = outcome(cell, out, failures)
-        board.set(cell, ended.status, _progress(out, cell), ended.reason)
+        board.set(cell, ended.status, progress_of(out, cell), ended.reason)
     return again
-
-
-def last_words(log: Path, code: int) -> str:
-    """The last line of a log, without our own prefix; where the log is empty, how the process ended."""
-    lines = [line.strip() for line in disk.read_end(log).splitlines() if line.strip()]
-    if lines:
-        return lines[-1].removeprefix("ngptlab: ")
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-
-
-def _hang_up(worker: Worker) -> None:
-    assert worker.process.stdin is not None
-    worker.process.stdin.close()
 
 
 def _save_all(active: Sequence[Worker]) -> None:

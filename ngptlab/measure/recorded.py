@@ -1,4 +1,4 @@
-"""Which run a measurement belongs to, in tables of `ngptlab eval` over several runs and in a run's own files."""
+"""The run that a measurement belongs to, as written and read: in tables over several runs, and in a run's own files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from ngptlab.claims.evidence import Evidence, Setting
 from ngptlab.claims.reading import seed_label, shown
 from ngptlab.measure.labels import Identity
+from ngptlab.stats.tables import Row, flat
 
 LABEL = re.compile(r"(?P<method>\S+?)(?: s(?P<seed>\d+))?")
 """Label of a run in tables without columns for method and seed: the arm, with its seed where it has several."""
@@ -54,6 +55,15 @@ def where(row: Mapping[str, Any], origin: str) -> dict[str, Any]:
         "hash": shown(row.get("hash", "")),
         "group": (origin, row["step"], tokens, context),
     }
+
+
+def lines(measured: Mapping[str, Mapping[str, Any]], part: str) -> list[Row]:
+    """A table's lines, one for each entry of `part` in each run's record, with the columns of `OfRun` before its own."""
+    return [
+        {"run": label, "step": record["step"], **record.get("of", {}), **flat(entry)}
+        for label, record in measured.items()
+        for entry in record[part]
+    ]
 
 
 def by_run(rows: Sequence[R]) -> list[list[R]]:

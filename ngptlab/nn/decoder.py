@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from ngptlab.errors import ConfigError, DataError
 from ngptlab.nn.blocks import Parts
 from ngptlab.nn.cache import Cache
 from ngptlab.nn.functions import linear
+from ngptlab.nn.lending import Lender
 from ngptlab.nn.loss import token_losses
 from ngptlab.nn.matrices import matrix
 from ngptlab.nn.optimizers import Optimizers
@@ -46,6 +48,8 @@ class Decoder(nn.Module):
         """Dtype to whose precision the blocks' matrices are rounded after every step; None: no rounding."""
         self.recompute = False
         """Whether the blocks' activations are computed again in the backward, instead of being kept for it."""
+        self.lender: Lender | None = None
+        """Who lends a pass its weights; None: they are all here."""
         self.initial = Initial()
         """How matrices are drawn."""
         self.std_factors: dict[Role, float] = {}
@@ -108,9 +112,20 @@ class Decoder(nn.Module):
         return self.E_out if "E_out" in self._parameters else self.E_in
 
     def _blocks(self, cache: Cache | None) -> Sequence[BlockCall]:
+        blocks: Sequence[BlockCall] = self.blocks  # type: ignore[assignment]
+        if self.lender is not None:
+            blocks = [self.lender.block(block) for block in self.blocks]
         if self.recompute and cache is None and torch.is_grad_enabled():
-            return [recomputed(block) for block in self.blocks]
-        return self.blocks  # type: ignore[return-value]
+            return [recomputed(block) for block in blocks]
+        return blocks
+
+    def _lent(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.lender is None else self.lender.outside()
+
+    @property
+    def place(self) -> torch.device:
+        """The device that computes."""
+        return next(self.parameters()).device if self.lender is None else self.lender.place
 
     def _before_text(self, cache: Cache | None) -> int:
         """Number of learned positions to put before the tokens of this call."""
@@ -134,13 +149,15 @@ class Decoder(nn.Module):
 
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """The training loss in nats, a scalar: the mean cross-entropy of `targets_BT` unless the method has another loss."""
-        h_BTD, rows_VD = self._head(tokens_BT)
-        return self.training_loss(h_BTD, rows_VD, targets_BT, self.logits_map)  # type: ignore[no-any-return]
+        with self._lent():
+            h_BTD, rows_VD = self._head(tokens_BT)
+            return self.training_loss(h_BTD, rows_VD, targets_BT, self.logits_map)  # type: ignore[no-any-return]
 
     def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor, cache: Cache | None = None) -> Tensor:
         """Cross-entropy at every position in nats, [B, T], without a gradient."""
-        h_BTD, rows_VD = self._head(tokens_BT, cache)
-        losses_N = token_losses(h_BTD.flatten(0, 1), rows_VD, targets_BT.flatten(), self.logits_map)
+        with self._lent():
+            h_BTD, rows_VD = self._head(tokens_BT, cache)
+            losses_N = token_losses(h_BTD.flatten(0, 1), rows_VD, targets_BT.flatten(), self.logits_map)
         return losses_N.view_as(targets_BT)
 
     def _head(self, tokens_BT: Tensor, cache: Cache | None = None) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""One run on several devices: memory of each, and the largest micro-batch that fits, plain and with what lowers memory."""
+"""One run on several devices: memory of each, the largest micro-batch, a step's time, plain and with what lowers memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from ngptlab.config import RunConfig
-from ngptlab.plan.memory import Memory, activations, memory_with
+from ngptlab.plan.memory import Memory, activations, memory_with, num_moments, num_owned_moments, num_params
+from ngptlab.plan.step_time import Machine, StepTime, step_time, work
 from ngptlab.world.split import check_split
 from ngptlab.world.world import World
 
@@ -24,6 +25,8 @@ class Devices:
     number: int
     memory: int
     """Bytes of each."""
+    machine: Machine | None = None
+    """What they do in a second, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +43,43 @@ class OnDevices:
     """The largest micro-batch that fits; 0 where none does."""
     at_largest: Memory
     """The memory with it; with one sequence where none fits."""
+    step: StepTime | None
+    """The time of a step, where the devices' speed is known. The micro-batch is not in it."""
 
 
-def on_devices(config: RunConfig, devices: Devices, *, place: str, value_bytes: int) -> tuple[OnDevices, ...]:
-    """Every combination of what lowers memory; a single device has no updates to divide.
+def on_devices(
+    config: RunConfig, devices: Devices, *, place: str, value_bytes: int, flops_per_token: float
+) -> tuple[OnDevices, ...]:
+    """Every combination of what lowers memory; a single device has nothing to divide.
 
     Raises:
         ConfigError: the batch can't be divided so.
     """
     check_split(config, _Some(devices.number))
-    shards = ("off", "optimizer") if devices.number > 1 else ("off",)
+    shards = ("off", "optimizer", "on") if devices.number > 1 else ("off",)
     ways = []
     for recompute in ("off", "on"):
-        kept = cache(
-            partial(activations, _set(config, recompute=recompute))
-        )  # dividing the updates changes none
+        kept = cache(partial(activations, _set(config, recompute=recompute)))  # dividing changes none
         for shard in shards:
             way = _set(config, recompute=recompute, shard=shard)
-            ways.append(_on(way, devices, kept, place=place, value_bytes=value_bytes))
+            step = _step(way, devices, flops_per_token) if devices.machine else None
+            ways.append(_on(way, devices, kept, step, place=place, value_bytes=value_bytes))
     return tuple(ways)
+
+
+def _step(config: RunConfig, devices: Devices, flops_per_token: float) -> StepTime:
+    assert devices.machine is not None
+    kept = num_moments(config)
+    owned = num_owned_moments(config, devices.number) if config.device.shard != "off" else kept
+    made = work(
+        config,
+        devices.number,
+        flops_per_token=flops_per_token,
+        params=num_params(config),
+        kept=kept,
+        owned=owned,
+    )
+    return step_time(made, devices.machine)
 
 
 def _set(config: RunConfig, **settings: str) -> RunConfig:
@@ -73,7 +94,13 @@ class _Some(World):
 
 
 def _on(
-    config: RunConfig, devices: Devices, kept: Callable[[int], int], *, place: str, value_bytes: int
+    config: RunConfig,
+    devices: Devices,
+    kept: Callable[[int], int],
+    step: StepTime | None,
+    *,
+    place: str,
+    value_bytes: int,
 ) -> OnDevices:
     def memory(sequences: int) -> Memory:
         return memory_with(
@@ -94,6 +121,7 @@ def _on(
         memory(micro),
         largest,
         memory(largest or 1),
+        step,
     )
 
 

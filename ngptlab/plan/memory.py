@@ -13,7 +13,7 @@ graphs (`device.graphs`) gradients and activations stay between steps, so that a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -27,11 +27,11 @@ from ngptlab.nn.cost import MANY_LAYERS, PERIOD, extrapolated
 from ngptlab.nn.decoder import Decoder, Parts
 from ngptlab.nn.loss import CHUNK_VALUES
 from ngptlab.nn.recompute import BlockCall
-from ngptlab.nn.roles import roles
+from ngptlab.nn.roles import placed, roles
 from ngptlab.nn.shared import Shared
 from ngptlab.nn.structure import NextToken
 from ngptlab.sizes import FLOAT32
-from ngptlab.train.updates import owners
+from ngptlab.train.updates import EVERYWHERE, owners
 from ngptlab.world.processes import BUCKET_BYTES
 
 WHOLE_LOGITS = 3
@@ -57,12 +57,13 @@ class Memory:
     """Gradients that are there twice while several processes sum them: a bucket, or all where a CUDA graph keeps its own."""
     copy: int = 0
     """What a checkpoint is written from while the training goes on; 0 on a GPU, because it is in the CPU's memory."""
+    lent: int = 0
+    """Weights and gradients of other processes, where each has some only."""
 
     @property
     def total(self) -> int:
         """All parts together."""
-        step = self.weights + self.gradients + self.moments + self.activations + self.logits
-        return step + self.sums + self.copy
+        return sum(getattr(self, part.name) for part in fields(self))
 
 
 def num_params(config: RunConfig) -> int:
@@ -92,15 +93,56 @@ def copy_bytes(config: RunConfig) -> int:
 def num_owned_moments(config: RunConfig, processes: int) -> int:
     """Number of values that the optimizer keeps in the process that has most of them, where each owns some parameters."""
 
-    def count(model: Decoder) -> int:
+    def count(model: Decoder) -> dict[str, int]:
         kept, kinds = model.optimizers.state_values, roles(model)
         means = model.parts.average.build(model.dims) is not None
-        owner, held = owners(model, processes), [0] * processes
-        for name, weight in model.named_parameters():
-            values = kept(kinds[name], weight.shape) + means * weight.numel()
-            number = owner[name]
-            for process in range(processes) if number is None else (number,):
-                held[process] += values
+        return {
+            name: kept(kinds[name], weight.shape) + means * weight.numel()
+            for name, weight in model.named_parameters()
+        }
+
+    return _of_most(config, processes, count)
+
+
+def num_owned_params(config: RunConfig, processes: int) -> int:
+    """Number of weights in the process that has most of them, where each owns some parameters."""
+    return _of_most(
+        config, processes, lambda model: {name: weight.numel() for name, weight in model.named_parameters()}
+    )
+
+
+def num_lent(config: RunConfig) -> int:
+    """Number of weights and gradients of others that a process has at once, at most, where it is lent them (`device.shard on`).
+
+    In a forward pass these are the weights outside of blocks and those of a block, in a backward pass a unit's weights and their
+    gradients.
+    """
+
+    def count(model: Decoder) -> int:
+        outside, blocks = [0], [0] * model.dims.num_layers
+        for name, kind in roles(model).items():
+            block, values = placed(name)[0], model.get_parameter(name).numel()
+            if kind in EVERYWHERE:
+                continue
+            if block is None:
+                outside.append(values)
+            else:
+                blocks[block] += values
+        return max(sum(outside) + max(blocks), 2 * max(*outside, *blocks))
+
+    return _by_layer(config, count)
+
+
+def _of_most(config: RunConfig, processes: int, values: Callable[[Decoder], dict[str, int]]) -> int:
+    """What the process has that has most, of values that are counted for each parameter."""
+    whole = EVERYWHERE if config.device.shard == "on" else ()
+
+    def count(model: Decoder) -> int:
+        owner, held = owners(model, processes, whole), [0] * processes
+        for name, number in values(model).items():
+            its = owner[name]
+            for process in range(processes) if its is None else (its,):
+                held[process] += number
         return max(held)
 
     return _by_layer(config, count)
@@ -152,27 +194,30 @@ def memory_with(
         load(config.method, config.seams.lenders),
         config.train.context,
     )
-    copies = value_bytes * params if value_bytes != FLOAT32 else 0
     dims, positions = config.model, sequences * context
     # In chunks, the gradient of the head is formed beside them.
     logits = min(max(16, CHUNK_VALUES[place] // dims.vocab_size), positions) + dims.d_model
     if not _in_chunks(dims, parts):
         logits = WHOLE_LOGITS * positions
-    divided = config.device.shard == "optimizer" and processes > 1
+    shard = config.device.shard if processes > 1 else "off"
+    held, lent = (num_owned_params(config, processes), num_lent(config)) if shard == "on" else (params, 0)
+    # A block that isn't computed again keeps its copies for its backward.
+    copied = lent if shard == "on" and config.device.recompute == "on" else params
     return Memory(
-        weights=FLOAT32 * params + copies,
-        gradients=FLOAT32 * params,
-        moments=FLOAT32 * (num_owned_moments(config, processes) if divided else num_moments(config)),
+        weights=FLOAT32 * held + (value_bytes * copied if value_bytes != FLOAT32 else 0),
+        gradients=FLOAT32 * held,
+        moments=FLOAT32 * (num_moments(config) if shard == "off" else num_owned_moments(config, processes)),
         activations=kept * value_bytes // FLOAT32,
         logits=FLOAT32 * logits * dims.vocab_size,
         sums=_sums(config, params, place) if processes > 1 else 0,
         copy=copy_bytes(config) if place == "cpu" else 0,
+        lent=FLOAT32 * lent,
     )
 
 
 def _sums(config: RunConfig, params: int, place: str) -> int:
     device = config.device
-    if place == "cuda" and device.compile != "off" and device.graphs != "off":
+    if place == "cuda" and device.compile != "off" and device.graphs != "off" and device.shard != "on":
         return FLOAT32 * params
     return min(FLOAT32 * params, max(BUCKET_BYTES, FLOAT32 * largest_param(config)))
 

@@ -112,5 +112,9 @@ def _arm(config: RunConfig, place: str, value_bytes: int, devices: Devices | Non
         checkpoint_bytes=checkpoint,
         copy_bytes=copy_bytes(config),
         disk_bytes=checkpoint * most_checkpoints(config),
-        on_devices=on_devices(config, devices, place=place, value_bytes=value_bytes) if devices else (),
+        on_devices=on_devices(
+            config, devices, place=place, value_bytes=value_bytes, flops_per_token=per_token
+        )
+        if devices
+        else (),
     )

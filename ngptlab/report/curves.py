@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from matplotlib.axes import Axes
-
+from ngptlab.draw.panels import Axes
 from ngptlab.report import plots, views, wording
 from ngptlab.report.schema import Gap, Summary
 from ngptlab.report.views import View

@@ -13,10 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from ngptlab.draw import style as figures
+from ngptlab.draw.panels import Axes, Figure, fixed, grid, key
 from ngptlab.draw.svg import element
 from ngptlab.report import plots
 
@@ -74,9 +72,8 @@ def write(out: Path, name: str, title: str, methods: Sequence[str], draw: Draw, 
 
 
 def _bare(draw: Draw) -> Figure:
-    figure = Figure(figsize=INCHES)
-    figure.subplots_adjust(**MARGINS)
-    draw(figure.add_subplot())
+    figure, axes = fixed(INCHES, MARGINS)
+    draw(axes)
     return figure
 
 
@@ -84,11 +81,11 @@ def _standalone(title: str, methods: Sequence[str], draw: Draw, note: str) -> Fi
     """A figure with its title, and below it the note and a legend."""
     lines = textwrap.wrap(note, NOTE_WIDTH)
     height = 4.4 + 0.2 * ((len(methods) + 1) // 2) + 0.16 * len(lines)
-    figure = Figure(figsize=(7.0, height), layout="constrained")
-    axes = figure.add_subplot()
+    figure, ((axes,),) = grid(1, 1, (7.0, height))
     draw(axes)
     axes.set_title(title, fontsize=11, loc="left")
-    handles = [plots.handle(index) for index in range(len(methods))]
+    colours = figures.SERIES
+    handles = [key(colours[n % len(colours)], plots.pattern(n)) for n in range(len(methods))]
     legend = figure.legend(
         handles,
         ["-"] * len(methods),

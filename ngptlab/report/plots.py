@@ -11,10 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-
+from ngptlab.draw.panels import Axes, ticks
 from ngptlab.draw.style import INK, SERIES
 from ngptlab.report import views
 from ngptlab.report.schema import Gap, LengthPoint, MethodNumbers, Summary, TrainPoint, ValPoint
@@ -38,11 +35,6 @@ nothing of what lies between them."""
 def series_style(index: int) -> dict[str, str]:
     """CSS of the `index`-th method's line: its colour and its stroke pattern."""
     return {"color": f"var(--series-{index % len(SERIES)})", "dash": DASHES[index % len(DASHES)]}
-
-
-def handle(index: int) -> Line2D:
-    """The `index`-th method's line for a legend."""
-    return Line2D([], [], color=SERIES[index % len(SERIES)], linestyle=_pattern(index))
 
 
 def losses(axes: Axes, summary: Summary, view: View, *, from_step: int = 0) -> list[Curve]:
@@ -157,10 +149,8 @@ def lengths(axes: Axes, summary: Summary) -> list[Curve]:
     axes.set_xscale("log", base=2)
     low, high = math.log2(min(ends)), math.log2(max(ends))
     powers = range(math.floor(low), math.ceil(high) + 1, max(1, round((high - low) / 6)))
-    axes.xaxis.set_major_locator(FixedLocator([2.0**power for power in powers]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    axes.yaxis.set_major_locator(MaxNLocator(6))
+    ticks(axes, "x", at=[2.0**power for power in powers], words=lambda x: f"{x:,.0f}")
+    ticks(axes, "y", 6)
     _mark(axes, context, "training context")
     axes.set_xlabel("position in the document (tokens)")
     axes.set_ylabel("loss (nats per token)")
@@ -251,13 +241,14 @@ def _line(axes: Axes, index: int, x: Sequence[float], over: OverSeeds, marker: s
         thin: dict[str, Any] = {"linewidth": THIN, "alpha": 0.6, "markersize": 1.5, "zorder": 1.5}
         for single in over.singles:
             axes.plot(x, single, color=colour, marker="." if len(x) == 1 else "", **thin)
-    axes.plot(x, over.means, color=colour, linestyle=_pattern(index), marker=marker, markersize=3.5, zorder=3)
+    axes.plot(x, over.means, color=colour, linestyle=pattern(index), marker=marker, markersize=3.5, zorder=3)
     if over.halves is not None:
         axes.fill_between(x, over.edge(-1), over.edge(1), color=colour, alpha=0.2, linewidth=0, zorder=1)
     return Curve(index, list(x), over.means, over.halves)
 
 
-def _pattern(index: int) -> Literal["solid"] | tuple[int, tuple[float, ...]]:
+def pattern(index: int) -> Literal["solid"] | tuple[int, tuple[float, ...]]:
+    """The `index`-th method's stroke pattern, as a figure takes it."""
     dash = DASHES[index % len(DASHES)]
     return "solid" if dash == "none" else (0, tuple(float(part) for part in dash.split()))
 
@@ -268,7 +259,7 @@ def _frame(axes: Axes, curves: Sequence[OverSeeds]) -> None:
     A band counts only up to the height of the curves, because the interval of two seeds is 13 standard errors, which would
     flatten the curves.
     """
-    axes.yaxis.set_major_locator(MaxNLocator(6))
+    ticks(axes, "y", 6)
     if values := [y for over in curves for line in (over.means, *over.singles) for y in line]:
         low, high = min(values), max(values)
         most = high - low or math.inf

@@ -98,7 +98,16 @@ class MethodNumbers(TypedDict):
     """Names of runs that did not record every step's time, so that the method has no seconds."""
 
 
-class Gap(TypedDict):
+class OverDocuments(TypedDict):
+    """The part of a gap that is over documents of the validation text."""
+
+    over_parts: OverParts | None
+    """The gap over documents, for arms with one seed each. Its error is not over seeds."""
+    not_over_parts: str
+    """Why these documents were not paired though both arms recorded them; empty otherwise."""
+
+
+class Gap(OverDocuments):
     """A method minus the baseline: negative means that the method has the lower loss."""
 
     paired_seeds: list[str]
@@ -121,10 +130,6 @@ class Gap(TypedDict):
     """Half-width of the 95% interval over the seeds (Student's t)."""
     final_difference: stats.Difference | None
     """The final gap with its tests, paired and unpaired; None where no seeds are shared."""
-    over_parts: OverParts | None
-    """The gap over documents of the validation text, for arms with one seed each. Its error is not over seeds."""
-    not_over_parts: str
-    """Why these documents were not paired though both arms recorded them; empty otherwise."""
     crossovers: list[Crossover]
     last_sign_change_step: float | None
     in_cooldown: bool | None

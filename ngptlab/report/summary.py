@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TypedDict
 
 from ngptlab.config import cooldown_steps
 from ngptlab.errors import ConfigError
@@ -18,6 +17,7 @@ from ngptlab.report.schema import (
     Gap,
     LengthPoint,
     MethodNumbers,
+    OverDocuments,
     RunLine,
     Schedule,
     Summary,
@@ -26,7 +26,7 @@ from ngptlab.report.schema import (
 )
 from ngptlab.stats import doubts, gaps, series
 from ngptlab.stats import estimates as stats
-from ngptlab.stats.by_document import OverParts, over_parts, unlike
+from ngptlab.stats.by_document import over_parts, unlike
 from ngptlab.stats.costs import Measure, Meter, elapsed
 from ngptlab.stats.records import RunRecord, Seeds, ValRow, steady_seconds
 from ngptlab.terminal import printable
@@ -239,14 +239,9 @@ def _gap(arm: list[RunRecord], base: list[RunRecord], schedule: Schedule, labels
     }
 
 
-class _ByParts(TypedDict):
-    over_parts: OverParts | None
-    not_over_parts: str
-
-
-def _over_parts(arm: list[RunRecord], base: list[RunRecord], step: int) -> _ByParts:
+def _over_parts(arm: list[RunRecord], base: list[RunRecord], step: int) -> OverDocuments:
     """The final gap over documents, for one run against one. Several seeds have an error over seeds, which is better."""
-    found: _ByParts = {"over_parts": None, "not_over_parts": ""}
+    found: OverDocuments = {"over_parts": None, "not_over_parts": ""}
     if len(arm) > 1 or len(base) > 1:
         return found
     ours, theirs = arm[0].parts, base[0].parts

@@ -6,10 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-from ngptlab.draw.panels import logarithmic
+from ngptlab.draw.panels import Axes, logarithmic, ticks
 from ngptlab.report.schema import Summary
 from ngptlab.stats.costs import Measure
 from ngptlab.stats.words import SUPERSCRIPT, count
@@ -69,17 +66,17 @@ def frame(axes: Axes, view: View, low: float, high: float) -> None:
         logarithmic(axes, "x")
     else:
         axes.set_xlim(low, high + 0.01 * (high - low))
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=view.measure != "seconds"))
-    axes.xaxis.set_major_formatter(FuncFormatter(_label(axes, view, high)))
+        ticks(axes, "x", 5, whole=view.measure != "seconds")
+    ticks(axes, "x", words=_label(axes, view, high))
 
 
-def _label(axes: Axes, view: View, high: float) -> Callable[[float, int], str]:
+def _label(axes: Axes, view: View, high: float) -> Callable[[float], str]:
     """Text of a tick. For operations, the power of ten is in the axis's name instead."""
     if view.measure in ("step", "tokens"):
-        return lambda x, _: f"{x:,.0f}" if view.measure == "step" else count(x)
+        return lambda x: f"{x:,.0f}" if view.measure == "step" else count(x)
     if view.measure == "seconds":
-        return lambda x, _: f"{x:,.4g}" if x < 1000 else f"{x:,.0f}"
+        return lambda x: f"{x:,.4g}" if x < 1000 else f"{x:,.0f}"
     power = 3 * math.floor(math.log10(high) / 3) if high > 0 else 0
     if power:
         axes.set_xlabel(f"{NAMES['flops']} (10{str(power).translate(SUPERSCRIPT)})")
-    return lambda x, _: f"{x / 10**power:.3g}"
+    return lambda x: f"{x / 10**power:.3g}"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
 from ngptlab.runs import End
-from ngptlab.stats.tables import as_text
 
 Status = Literal[End, "waiting", "not applicable"]
 
@@ -56,11 +54,8 @@ class CellRow:
 
 
 class Sweep(TypedDict):
-    """The part of sweep.json that is read."""
+    """The content of sweep.json."""
 
     cells: list[CellRow]
-
-
-def as_csv(table: Sequence[CellRow]) -> str:
-    """One line for each cell."""
-    return as_text([field.name for field in fields(CellRow)], map(asdict, table))
+    transfer: NotRequired[list[dict[str, Any]]]
+    """What the cells say, as `transfer.as_json` puts it. It is never read, because a reader computes it anew from the cells."""

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ def as_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
         {key: cell(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
     )
     return text.getvalue()
+
+
+def of_records(kind: type[Any], records: Iterable[Any]) -> str:
+    """Records as CSV: one line for each, a column for each field of their dataclass."""
+    return as_text([field.name for field in fields(kind)], map(vars, records))
 
 
 def write_table(out: Path, name: str, rows: Sequence[Row]) -> None:

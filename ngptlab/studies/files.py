@@ -9,6 +9,7 @@ from ngptlab.console import Console
 from ngptlab.disk import write_json, write_text
 from ngptlab.draw import style as figures
 from ngptlab.listing import Listing
+from ngptlab.stats.declared import plain
 from ngptlab.stats.tables import writing
 
 
@@ -29,7 +30,7 @@ def write(
         ValueError: where `finite`, a number is not.
     """
     with writing(out):
-        write_json(out / f"{name}.json", numbers, finite=finite)
+        write_json(out / f"{name}.json", plain(numbers), finite=finite)
         write_text(out / f"{name}.csv", table)
         if draw is not None:
             figures.write(out, name, draw, style=style)

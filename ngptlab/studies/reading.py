@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from ngptlab import disk
 from ngptlab.config import explain
 from ngptlab.errors import DataError, LabError
 from ngptlab.json_text import parse_json
+from ngptlab.stats.declared import parsed
 from ngptlab.terminal import printable
 
 T = TypeVar("T")
@@ -31,8 +32,7 @@ def read(path: Path, kind: type[T], *, finite: bool = True) -> T:
     try:
         text = disk.read_text(path, limit=FILE_BYTES)
         record = parse_json(text) if finite else json.loads(text)
-        # It is validated as JSON, because in strict mode pydantic makes a dataclass from nothing else.
-        return TypeAdapter(kind).validate_json(json.dumps(_printable(record)), strict=True)
+        return parsed(kind, _printable(record), exact=True)
     except ValidationError as error:
         raise damaged(path, explain(error)) from None
     except (OSError, ValueError, RecursionError) as error:

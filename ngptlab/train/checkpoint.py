@@ -158,14 +158,15 @@ def resume(
     optimizer: torch.optim.Optimizer,
     warn: Callable[[str], None],
     check_records: Callable[[dict[str, Any]], object] = lambda manifest: None,
+    take_weights: Callable[[dict[str, Tensor]], None] | None = None,
     take_state: Callable[[dict[str, Tensor]], None] | None = None,
     falls_back: bool = True,
 ) -> int:
     """Load the newest sound checkpoint into model and optimizer; returns its step, 0 where there is none.
 
     A damaged checkpoint is named through `warn`, and the one before it is taken. The same happens where `check_records`
-    refuses a manifest with a CheckpointError, because the run's records up to there are not sound. `take_state` gets what
-    `optimizer_tensors` gave, in place of the optimizer.
+    refuses a manifest with a CheckpointError, because the run's records up to there are not sound. `take_weights` gets
+    tensors by name in place of the model, `take_state` what `optimizer_tensors` gave in place of the optimizer.
     Raises:
         CheckpointError: there are checkpoints and none of them is sound; or the newest isn't, and nobody `falls_back`.
     """
@@ -187,7 +188,8 @@ def resume(
             raise CheckpointError(
                 f"{path}: belongs to run {manifest['config_hash']}, not {config_hash}; give another --out"
             )
-        load_weights(model, files["model.safetensors"])
+        weights = files["model.safetensors"]
+        take_weights(weights) if take_weights else load_weights(model, weights)
         state = files["optimizer.safetensors"]
         take_state(state) if take_state else load_optimizer(model, optimizer, state)
         return int(manifest["step"])

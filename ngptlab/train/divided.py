@@ -29,7 +29,7 @@ def check_divides(parts: Parts, name: str) -> None:
         return  # the method takes no model of these sizes, so the run itself has to tell
     owner = owners(Decoder(DIMS, parts), PROCESSES)
     for number in range(PROCESSES):
-        found = _moved(parts, _One(number))
+        found = _moved(parts, One(number))
         for parameter, weight in found.items():
             if owner[parameter] in (None, number) and not torch.equal(weight, whole[parameter]):
                 raise ConfigError(
@@ -38,7 +38,7 @@ def check_divides(parts: Parts, name: str) -> None:
                 )
 
 
-class _One(World):
+class One(World):
     """One of so many processes, to whom the others say nothing."""
 
     size = PROCESSES

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ngptlab.world.world import World
 
@@ -14,11 +14,10 @@ BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @torch.no_grad()
-def checksums(model: nn.Module) -> dict[str, int]:
-    """A number for each parameter, which a change of any one bit changes."""
-    sums = [p.reshape(-1).view(BITS[p.element_size()]).sum(dtype=torch.int64) for p in model.parameters()]
-    names = (name for name, _ in model.named_parameters())
-    return dict(zip(names, torch.stack(sums).tolist(), strict=True))
+def checksums(named: Mapping[str, Tensor]) -> dict[str, int]:
+    """A number for each of these tensors, which a change of any one bit changes."""
+    sums = [t.reshape(-1).view(BITS[t.element_size()]).sum(dtype=torch.int64) for t in named.values()]
+    return dict(zip(named, torch.stack(sums).tolist() if sums else (), strict=True))
 
 
 @torch.no_grad()

@@ -100,11 +100,14 @@ class Saves:
             CheckpointError: it can't be written, or the one before it can't.
             WorldError: the processes don't have equal weights.
         """
-        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
-            raise diverged(f"step {step}: weights are not finite", self.config)
         # Another process may have what is not finite, and all must end here.
-        wrong = sum(not _finite(values) for values in self._kept_by_optimizer())
-        if int(self.world.total(torch.tensor(wrong))):
+        wrong = [
+            sum(not _finite(t) for t in values) for values in (self.updates.held, self._kept_by_optimizer())
+        ]
+        weights, kept = self.world.total(torch.tensor(wrong)).tolist()
+        if weights:
+            raise diverged(f"step {step}: weights are not finite", self.config)
+        if kept:
             raise diverged(f"step {step}: what the optimizer keeps is not finite", self.config)
         self.check_alike(step)
         with self.updates.whole():
@@ -113,8 +116,8 @@ class Saves:
 
     def check_alike(self, step: int) -> None:
         """Find out whether the processes still have one model. Each has made the same updates, on hardware that may differ."""
-        if self.world.size > 1:
-            self.world.check_alike(f"step {step}", checksums(self.model))
+        if self.world.size > 1 and (replicas := self.updates.replicas):
+            self.world.check_alike(f"step {step}", checksums(replicas))
 
     def check_room(self, done: int) -> None:
         """Find out whether the disk has room for the checkpoints after so many steps, and warn where it hasn't for all.
@@ -174,6 +177,7 @@ class Saves:
             config_hash=self.config.hash,
             model=self.model,
             optimizer=self.optimizer,
+            take_weights=self.updates.take_weights,
             take_state=self.updates.take_state,
             warn=self.tell,
             check_records=check_records,

@@ -33,7 +33,7 @@ from ngptlab.train.progress import Reporter
 from ngptlab.train.saves import Saves
 from ngptlab.train.speed import Meter
 from ngptlab.train.stop import Stopped, StopRequest
-from ngptlab.train.updates import updates
+from ngptlab.train.updates import divides_weights, updates
 from ngptlab.world.world import ALONE, World
 
 TokenArray = NDArray[np.int64]
@@ -88,7 +88,8 @@ class Trainer:
     """Writes checkpoints beside the training. Whoever gives it has to wait for it before the run's folder is let go of."""
 
     def __post_init__(self) -> None:
-        self.model.to(self.device.place)
+        if not divides_weights(self.config.device, self.world):  # else a process moves what it keeps of it
+            self.model.to(self.device.place)
         self.model.compute_dtype = self.device.compute_dtype
         self.model.recompute = self.config.device.recompute == "on"
         train = self.config.train
@@ -96,7 +97,8 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, self.config.optim, self._rules)
         parts, dims = self.model.parts, self.config.model
         self._schedule, stays = parts.schedule.build(dims), parts.average.build(dims)
-        self._updates = updates(self.config.device, self.model, self.optimizer, self.world)
+        where = self.world, self.device.place
+        self._updates = updates(self.config.device, self.model, self.optimizer, *where)
         share = self._updates.share_weights
         self._average = Average(self.model, self.optimizer, stays, share) if stays else None
         self._program = program(self.model, self.device)
@@ -226,8 +228,9 @@ class Trainer:
         data_seconds = time.perf_counter() - start
         set_pace(self.optimizer, *pace(self.config, self._schedule, step))
         loss = self._accumulate(inputs_BT, targets_BT)
-        told = self.world.sum_gradients(self.model.parameters(), loss, self.request.signal_number)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
+        replicas = self._updates.replicas.values()
+        told = self.world.sum_gradients(replicas, loss, self.request.signal_number)
+        norm = self._updates.clip(self.config.optim.grad_clip)
         numbers = self.device.fetch(torch.cat((told, norm.to(told.dtype).unsqueeze(0))))
         if not self._knows_before or self._verdict(step, numbers).act == "update":
             self._updates.step()
@@ -311,7 +314,8 @@ class Trainer:
         done = step + 1
         if not np.isfinite(loss_nats) or not np.isfinite(grad_norm):
             why = self._policies.verdict(step, loss_nats, grad_norm).why
-            self.world.once(lambda: self._keep_state(step, why, updated=updated))
+            with self._updates.whole_weights():
+                self.world.once(lambda: self._keep_state(step, why, updated=updated))
             raise diverged(f"step {done}: {why}, at {place(self.config, step)}", self.config)
         if why := self._policies.warning(loss_nats):
             self.reporter.note(f"warning: step {done}: {why}; {place(self.config, step)}")

@@ -3,22 +3,31 @@
 What is owned is a whole parameter. Its owner alone keeps what the optimizer keeps for it and moves it; the others receive it. So
 an optimizer sees whole matrices, whatever it does with them, and its updates are the bits of one process. Gradients are summed
 and clipped whole beforehand, and the method's constraint is applied to the whole model afterwards, in every process.
+
+With `device.shard on` the owner alone has the parameter and its gradient, too, and lends it (`train.lending`). Vectors stay whole
+everywhere, because they are small and many look at them. The constraint is applied to what a process has; the rest are shapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ngptlab.config import DeviceConfig
+from ngptlab.errors import CheckpointError
 from ngptlab.nn.decoder import Decoder
-from ngptlab.nn.roles import roles
-from ngptlab.train.checkpoint import load_optimizer, optimizer_tensors
-from ngptlab.train.replicas import from_process
+from ngptlab.nn.roles import Role, roles
+from ngptlab.train.checkpoint import load_optimizer, load_weights, optimizer_tensors
+from ngptlab.train.lending import Lending
+from ngptlab.train.replicas import checksums, from_process
 from ngptlab.world.world import World
+
+CPU = torch.device("cpu")
+EVERYWHERE = (Role.SCALE,)
+"""Roles whose parameters stay whole in every process where weights are divided."""
 
 
 class Updates:
@@ -27,6 +36,20 @@ class Updates:
     def __init__(self, model: Decoder, optimizer: torch.optim.Optimizer, world: World) -> None:
         self._model, self._optimizer, self._world = model, optimizer, world
         self._read: dict[str, Tensor] = {}
+
+    @property
+    def held(self) -> Iterable[nn.Parameter]:
+        """Parameters whose values are here for good."""
+        return self._model.parameters()
+
+    @property
+    def replicas(self) -> dict[str, nn.Parameter]:
+        """Parameters that every process has, by name: each has a gradient of its own rows, which is still to be summed."""
+        return dict(self._model.named_parameters())
+
+    def clip(self, most: float) -> Tensor:
+        """Scale all gradients so that the norm of all of them together is at most so much; returns what it was."""
+        return torch.nn.utils.clip_grad_norm_(self._model.parameters(), most)
 
     def step(self) -> None:
         """Move the weights by their gradients."""
@@ -37,8 +60,21 @@ class Updates:
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """Inside, the first process has all of the optimizer's state."""
+        """Inside, the first process has all weights, and all of the optimizer's state."""
         yield
+
+    @contextmanager
+    def whole_weights(self) -> Iterator[None]:
+        """Inside, the first process has all weights."""
+        yield
+
+    def take_weights(self, tensors: dict[str, Tensor]) -> None:
+        """Take the weights that a checkpoint has. In the first process, before `share_state`.
+
+        Raises:
+            CheckpointError: they don't fit the model.
+        """
+        load_weights(self._model, tensors)
 
     def take_state(self, tensors: dict[str, Tensor]) -> None:
         """Take what a checkpoint has of the optimizer. In the first process, before `share_state`."""
@@ -50,10 +86,13 @@ class Updates:
         Raises:
             CheckpointError: the state is of a parameter that the model lacks.
         """
-        self._world.spread(parameter.detach() for parameter in self._model.parameters())
+        self._share_read_weights()
         read, self._read = self._read, {}
         kept = from_process(self._world, 0, lambda: read, self._keeps)
         load_optimizer(self._model, self._optimizer, kept)
+
+    def _share_read_weights(self) -> None:
+        self._world.spread(parameter.detach() for parameter in self._model.parameters())
 
     def _keeps(self, entry: str) -> bool:
         """Whether this process keeps a tensor of the optimizer's state, 'name:key'."""
@@ -65,8 +104,14 @@ class OwnUpdates(Updates):
 
     def __init__(self, model: Decoder, optimizer: torch.optim.Optimizer, world: World) -> None:
         super().__init__(model, optimizer, world)
-        named = dict(model.named_parameters())
-        self._owner = owners(model, world.size)
+        self._owner = self._owners()
+        self._divide()
+
+    def _owners(self) -> dict[str, int | None]:
+        return owners(self._model, self._world.size)
+
+    def _divide(self) -> None:
+        named, world = dict(self._model.named_parameters()), self._world
         self._parts = [
             [named[name].detach() for name, owner in self._owner.items() if owner == number]
             for number in range(world.size)
@@ -112,19 +157,132 @@ class OwnUpdates(Updates):
         return self._owner.get(entry.rpartition(":")[0])
 
 
-def updates(device: DeviceConfig, model: Decoder, optimizer: torch.optim.Optimizer, world: World) -> Updates:
-    """The updates of a run, divided where its settings say so and there is somebody to divide them with."""
+class OwnWeights(OwnUpdates):
+    """Each process has the parameters that it owns, and lends them to a pass of the others."""
+
+    def __init__(
+        self, model: Decoder, optimizer: torch.optim.Optimizer, world: World, place: torch.device
+    ) -> None:
+        self._place = place
+        self._read_weights: dict[str, Tensor] = {}
+        super().__init__(model, optimizer, world)
+
+    def _owners(self) -> dict[str, int | None]:
+        return owners(self._model, self._world.size, whole=EVERYWHERE)
+
+    def _divide(self) -> None:
+        # They are compared while each process still has all that it has drawn.
+        self._world.check_alike("step 0", checksums(dict(self._model.named_parameters())))
+        self._lending = Lending(self._model, self._owner, self._world, self._place)
+        self._model.lender = self._lending
+        held = {id(parameter) for parameter in self.held}
+        for group in self._optimizer.param_groups:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) in held]
+
+    @property
+    def held(self) -> Iterable[nn.Parameter]:
+        return [parameter for parameter in self._model.parameters() if not parameter.is_meta]
+
+    @property
+    def replicas(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self._model.named_parameters() if self._owner[name] is None}
+
+    @torch.no_grad()
+    def clip(self, most: float) -> Tensor:
+        """As `Updates`, whose norm is that of the norms of all gradients, in the model's order. Each has its owner's here."""
+        met = self._lending.end_backward() | {name for name, p in self.replicas.items() if p.grad is not None}
+        named = {name: parameter for name, parameter in self._model.named_parameters() if name in met}
+        norms = torch.zeros(len(named), device=self._place, dtype=self._lending.dtype)
+        for number, (name, parameter) in enumerate(named.items()):
+            if parameter.grad is not None and (self._owner[name] or 0) == self._world.rank:
+                norms[number] = torch.nn.utils.get_total_norm([parameter.grad])
+        norm: Tensor = torch.linalg.vector_norm(self._world.total(norms))
+        torch.nn.utils.clip_grads_with_norm_(self.held, most, norm)
+        return norm
+
+    def step(self) -> None:
+        self._optimizer.step()
+
+    def share_weights(self) -> None:
+        """Nobody keeps a weight that another process owns."""
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        with self.whole_weights(), super().whole():
+            yield
+
+    @contextmanager
+    def whole_weights(self) -> Iterator[None]:
+        members = {member.name: member for member in self._lending.members}
+
+        def own() -> dict[str, Tensor]:
+            mine = [member for member in members.values() if member.owner == self._world.rank]
+            return {member.name: member.parameter.detach().cpu() for member in mine}
+
+        try:
+            for number in range(1, self._world.size):
+                found = from_process(self._world, number, own, lambda name: self._world.writes)
+                for name, tensor in found.items():
+                    members[name].put(nn.Parameter(tensor, requires_grad=False))
+            yield
+        finally:
+            for member in members.values():
+                member.put(member.parameter)
+
+    def take_weights(self, tensors: dict[str, Tensor]) -> None:
+        named = dict(self._model.named_parameters())
+        for name in [*named, *tensors]:
+            here, there = (found[name].shape if name in found else None for found in (named, tensors))
+            if here != there:
+                raise CheckpointError(
+                    f"the checkpoint does not fit the model ({name}: {_shape(there)}, in the model {_shape(here)})"
+                )
+        self._read_weights = tensors
+
+    @torch.no_grad()
+    def _share_read_weights(self) -> None:
+        read, self._read_weights = self._read_weights, {}
+        named = dict(self._model.named_parameters())
+        kept = from_process(self._world, 0, lambda: read, lambda name: not named[name].is_meta)
+        for name, tensor in kept.items():
+            named[name].copy_(tensor)
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "missing" if shape is None else str(list(shape))
+
+
+def updates(
+    device: DeviceConfig,
+    model: Decoder,
+    optimizer: torch.optim.Optimizer,
+    world: World,
+    place: torch.device = CPU,
+) -> Updates:
+    """The updates of a run, divided where its settings say so and there is somebody to divide them with.
+
+    Where weights are divided, too, the model is given to its processes and has values in parts only from then on; what a process
+    keeps is moved to `place`.
+    """
+    if divides_weights(device, world):
+        return OwnWeights(model, optimizer, world, place)
     divided = device.shard == "optimizer" and world.size > 1
     return (OwnUpdates if divided else Updates)(model, optimizer, world)
 
 
-def owners(model: Decoder, processes: int) -> dict[str, int | None]:
+def divides_weights(device: DeviceConfig, world: World) -> bool:
+    """Whether a process has some of the weights only."""
+    return device.shard == "on" and world.size > 1
+
+
+def owners(model: Decoder, processes: int, whole: Collection[Role] = ()) -> dict[str, int | None]:
     """The number of the process that owns each parameter; None where all do, because its optimizer talks to the others.
 
-    The largest are given away first, each to the process that has least, by what an update reads and writes: the weight, its
-    gradient, and the optimizer's state.
+    Roles that stay `whole` have no owner, either. The largest are given away first, each to the process that has least, by what
+    an update reads and writes: the weight, its gradient, and the optimizer's state.
     """
-    sizes = update_values(model)
+    kinds = roles(model)
+    sizes = {name: None if kinds[name] in whole else size for name, size in update_values(model).items()}
     found: dict[str, int | None] = dict.fromkeys(sizes)
     load = [0] * processes
     for name in sorted(sizes, key=lambda name: -(sizes[name] or 0)):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ngptlab.errors import ConfigError
 from ngptlab.options.methods import Methods
 from ngptlab.options.types import count, number, positive
+from ngptlab.plan.links import BETWEEN
 from ngptlab.terminal import say
 
 if TYPE_CHECKING:
+    from ngptlab.plan.devices import Devices, OnDevices
     from ngptlab.plan.plan import Plan
+    from ngptlab.plan.step_time import StepTime
 
 LONGEST = timedelta(days=365_250)
 """The longest time that is written in days; longer ones are written in years."""
@@ -55,7 +59,16 @@ def add(plan: argparse.ArgumentParser) -> None:
         "--gpus",
         type=count,
         metavar="N",
-        help="devices that train one run together: memory of each, and the largest micro-batch",
+        help="devices that train one run together, those of all nodes: memory of each, the largest micro-batch, and with --gpu a "
+        "step's time",
+    )
+    plan.add_argument(
+        "--nodes", type=count, default=1, metavar="M", help="nodes that they are on (default: 1)"
+    )
+    plan.add_argument(
+        "--interconnect",
+        choices=sorted(BETWEEN),
+        help="what joins the nodes: ib with an adapter for each device, eth with one for a node, or nvlink (default: ib)",
     )
     plan.add_argument("--json", action="store_true", help="all numbers as JSON, bytes and operations whole")
 
@@ -63,9 +76,8 @@ def add(plan: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Print the plan."""
     from ngptlab.device import memory_bytes, on_cuda
-    from ngptlab.gpus import gpu_memory, gpu_speed
+    from ngptlab.gpus import gpu_speed
     from ngptlab.jobs.in_turn import plan as runs_of
-    from ngptlab.plan.devices import Devices
     from ngptlab.plan.plan import plan
     from ngptlab.recipes import recipe
 
@@ -86,12 +98,38 @@ def act(options: argparse.Namespace) -> int:
     place = "cuda" if options.gpu or on_cuda(arms[0].device) else "cpu"
     devices = None
     if options.gpus:
-        there = gpu_memory(options.gpu) if options.gpu else memory_bytes(arms[0].device)[0]
-        # Processes on a CPU share its memory.
-        devices = Devices(options.gpus, there if place == "cuda" else there // options.gpus)
+        devices = _devices(options, speed, place, lambda: memory_bytes(arms[0].device)[0])
+    elif options.nodes > 1 or options.interconnect:
+        raise ConfigError("--nodes and --interconnect need --gpus, the number of devices of all nodes")
     made = plan(arms, seeds=options.seeds, place=place, flops_per_second=speed, devices=devices)
     say(json.dumps(dataclasses.asdict(made), indent=1) if options.json else text(made))
     return 0
+
+
+def _devices(
+    options: argparse.Namespace, speed: float | None, place: str, memory: Callable[[], int]
+) -> Devices:
+    """The devices that were asked for.
+
+    Args:
+        memory: () -> bytes of this machine's device.
+    """
+    from ngptlab.gpus import gpu_bandwidth, gpu_memory
+    from ngptlab.plan.devices import Devices
+    from ngptlab.plan.links import joined
+    from ngptlab.plan.step_time import Machine
+
+    if not options.gpu:
+        if options.nodes > 1 or options.interconnect:
+            raise ConfigError(
+                "--nodes and --interconnect need --gpu, because a step's time needs the kind of GPU"
+            )
+        # Processes on a CPU share its memory.
+        return Devices(options.gpus, memory() if place == "cuda" else memory() // options.gpus)
+    together = joined(options.gpu, options.gpus, options.nodes, options.interconnect)
+    assert speed is not None
+    machine = Machine(speed, gpu_bandwidth(options.gpu), together)
+    return Devices(options.gpus, gpu_memory(options.gpu), machine)
 
 
 def text(plan: Plan) -> str:
@@ -156,7 +194,38 @@ def _on_devices(plan: Plan) -> list[str]:
             for way in same
         ]
         lines.append(f"  {' '.join(changed) or 'plain'}: {_each(plan, told)}")
-    return lines
+        steps = [_step_line(plan, way.step) for way in same if way.step]
+        lines += [f"    {_each(plan, steps)}"] if steps else []
+    return lines + [f"  {line}" for line in _advice(plan, ways)]
+
+
+def _advice(plan: Plan, ways: Sequence[Sequence[OnDevices]]) -> list[str]:
+    """For each arm which way is fastest of those that fit, and what would make it faster."""
+    from ngptlab.plan.step_time import knob
+
+    told = []
+    for of_arm in ways:
+        steps = [(way.step.total, way.step) for way in of_arm if way.step and way.largest]
+        if steps:
+            told.append(knob(min(steps, key=lambda pair: pair[0])[1]))
+    return [_each(plan, told)] if len(told) == len(ways) else []
+
+
+def _step_line(plan: Plan, step: StepTime) -> str:
+    """'144 ms a step (passes 132, sums 4), 3,640,000 tokens/s, 0:11:27 a run'; parts below a hundredth are left out."""
+    parts = [
+        f"{name} {_short(1e3 * seconds)}"
+        for name, seconds in sorted(vars(step).items(), key=lambda part: -part[1])
+        if seconds >= 0.01 * step.total
+    ]
+    tokens, whole = _short(plan.step_tokens / step.total), _duration(plan.steps * step.total)
+    return f"{_short(1e3 * step.total)} ms a step ({', '.join(parts)}), {tokens} tokens/s, {whole} a run"
+
+
+def _short(number: float) -> str:
+    """Three digits, and zeros instead of a power of ten."""
+    rounded = float(f"{number:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
 
 def _each(plan: Plan, values: list[str]) -> str:

@@ -100,10 +100,7 @@ class Processes(World):
         with self._together():
             for number, bucket in enumerate(waiting):
                 flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-                sums = [
-                    part.view_as(t)
-                    for part, t in zip(torch.split(flat, [t.numel() for t in bucket]), bucket, strict=True)
-                ]
+                sums = _apart(flat, bucket)
                 # Gradients become views of their bucket at once, so that only one bucket of them is there twice.
                 bucket.clear()
                 for at, part in enumerate(sums):
@@ -176,7 +173,8 @@ class Processes(World):
                 for bucket in buckets(part):
                     flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
                     work = dist.broadcast(flat, src=number, async_op=True)
-                    under_way.append((bucket, flat, work))
+                    # Its own tensors are left alone, because autograd would take them for changed.
+                    under_way.append(([] if number == self.rank else bucket, flat, work))
                     if len(under_way) > 1:  # a second one is on its way while the first is read, and no third
                         self._received(*under_way.popleft())
             for sent in under_way:
@@ -184,8 +182,25 @@ class Processes(World):
 
     def _received(self, bucket: list[Tensor], flat: Tensor, work: dist.Work) -> None:
         work.wait()
-        for tensor, values in zip(bucket, torch.split(flat, [t.numel() for t in bucket]), strict=True):
-            tensor.copy_(values.view(tensor.shape))
+        if bucket:
+            for tensor, values in zip(bucket, _apart(flat, bucket), strict=True):
+                tensor.copy_(values)
+
+    def sum_parts(self, parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        sums: list[Tensor] = []
+        under_way: deque[dist.Work] = deque()
+        with self._together(), torch.no_grad():
+            for number, part in enumerate(parts):
+                for bucket in buckets(part):
+                    flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+                    under_way.append(dist.reduce(flat, dst=number, async_op=True))
+                    if number == self.rank:
+                        sums += _apart(flat, bucket)
+                    if len(under_way) > 1:
+                        under_way.popleft().wait()
+            for work in under_way:
+                work.wait()
+        return sums
 
     def check_alike(self, when: str, facts: Mapping[str, int]) -> None:
         own = torch.tensor(list(facts.values()), dtype=torch.int64)
@@ -220,6 +235,12 @@ class Processes(World):
             raise WorldError(
                 f"another process of this run ended ({why}); what is saved stays, and the same command goes on from there"
             ) from None
+
+
+def _apart(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Views of one tensor that stand for those of which it was put together."""
+    sizes = [tensor.numel() for tensor in like]
+    return [part.view(t.shape) for part, t in zip(torch.split(flat, sizes), like, strict=True)]
 
 
 def buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:

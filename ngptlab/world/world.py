@@ -46,6 +46,10 @@ class World:
         """Those pieces of a common work that are this process's."""
         return pieces[self.rank :: self.size]
 
+    def has_fewer(self, pieces: Sequence[T]) -> bool:
+        """Whether `share` gives this process one piece less than others."""
+        return len(self.share(pieces)) < -(-len(pieces) // self.size)
+
     def sum_gradients(self, parameters: Iterable[nn.Parameter], loss: Tensor, stop: int | None) -> Tensor:
         """Replace each gradient by the sum over all processes. Returns a vector that begins with the sum of their losses.
 
@@ -62,7 +66,7 @@ class World:
         return stop
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum of CPU tensors of equal shape over all processes; may be written over `values`."""
+        """The sum of tensors of equal shape over all processes; may be written over `values`."""
         return values
 
     def ask(self, question: Callable[[], T], of: int = 0) -> T:
@@ -82,6 +86,10 @@ class World:
 
     def spread_parts(self, parts: Sequence[Sequence[Tensor]]) -> None:
         """Overwrite the tensors of each part by those of the process of its number. Their kind of device is the run's."""
+
+    def sum_parts(self, parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """The sums over all processes of the tensors of this process's part. Each part is that of the process of its number."""
+        return list(parts[self.rank])
 
     def check_alike(self, when: str, facts: Mapping[str, int]) -> None:
         """Hold numbers of 64 bits, each of which has a name, against those of the other processes.

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import ngptlab
-from ngptlab.cli import FIELDS_ALONE, WITH_FIELDS, main, parser, studies
+from ngptlab.cli import FIELDS_ALONE, WITH_FIELDS, main, parse, parser, studies
 from ngptlab.config import blank
 from ngptlab.overrides import split
 
@@ -50,11 +50,13 @@ ELSEWHERE = {
     "track": "needs an extra",
     "eval RUN RUN --evals tasks": "needs an extra",
     "import": "needs a checkpoint of others",
+    "submit": "needs Slurm (tests/cli/test_submit.py, tests/slurm)",
     "claims": "of recorded results (tests/claims)",
     "report out/demo": "of studies (tests/report)",
     "report RUN RUN ...": "of studies (tests/report)",
     "bench scaling": "measures for minutes (tests/bench)",
     "sweep mup-bytes-small": "trains for an hour",
+    "sweep demo --lrs 2^-9 2^-8 --executor": "needs an extra",
     "sweep RECIPE": "has no grid",
     "board": "trains for hours (tests/studies/board)",
     "plan paper": "is a plan of the next row's kind",
@@ -134,6 +136,8 @@ def test_a_command_is_understood(command: str, reader: Path) -> None:
     words = typed(command)
     if "--help" in words:
         return
+    if words[0] == "submit":
+        words = parse(words).command
     fields = words[0] in (*WITH_FIELDS, *FIELDS_ALONE, *(study.NAME for study in studies().values()))
     own = parser().options_of(words[0])
     _, rest = split(words, blank(), own) if fields else ({}, words)

@@ -24,7 +24,7 @@ from ngptlab.initial_model import initial_model
 from ngptlab.jobs import local
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.in_turn import _place
-from ngptlab.jobs.local import _start
+from ngptlab.jobs.worker_process import start
 from ngptlab.report.page import write_report
 from ngptlab.runs import Run
 from ngptlab.studies import recognize
@@ -187,7 +187,7 @@ def test_runs_of_a_study(
         _place(out, config)
     monkeypatch.setattr(local.subprocess, "Popen", lambda *a, **k: pytest.fail("started"))
     with pytest.raises(OSError, match="a link"):
-        _start((Cell(config),), out, 1)
+        start((Cell(config),), out, 1)
     assert not list(empty.iterdir())
 
 
@@ -208,12 +208,12 @@ def test_what_a_sweep_writes_beside_its_runs(
     monkeypatch.setattr(local.subprocess, "Popen", lambda *a, **k: None)
     if "/" in name:
         plant(place, victim / "precious")
-        _start((Cell(config),), tmp_path / "study", 1)
+        start((Cell(config),), tmp_path / "study", 1)
         assert not place.is_symlink()
     else:
         plant(place, victim)
         with pytest.raises(OSError, match="a link") as caught:
-            _start((Cell(config),), tmp_path / "study", 1)
+            start((Cell(config),), tmp_path / "study", 1)
         assert caught.value.filename == str(place)
 
 

@@ -23,6 +23,7 @@ from ngptlab.initial_model import initial_model
 from ngptlab.ledger.book import Ledger
 from ngptlab.methods import text as method_text
 from ngptlab.stats.search import plain
+from ngptlab.studies.trial.numbers import Setting, diverged
 from ngptlab.trained import open_trained
 from tiny import tiny_config, write_texts
 
@@ -72,6 +73,20 @@ def make(home: Path) -> None:
         Ledger(Path("ledger.jsonl")).add([run])
 
 
+A_TRY: Setting = {
+    "method": "my_idea",
+    "against": "gpt",
+    "recipe": "demo",
+    "key": "k",
+    "checks": [],
+    "lrs": [0.001],
+    "steps": 5,
+    "recipe_steps": 5,
+    "budget_seconds": 60.0,
+    "folder": "out",
+}
+
+
 def _small_ones() -> None:
     lines = b"".join(
         json.dumps({"text": f"the cat sat on mat {n} " * 20}).encode() + b"\n" for n in range(20)
@@ -84,7 +99,7 @@ def _small_ones() -> None:
         ("tasks/hellaswag_val_full.txt.bz2", bz2.compress(b"a\n0\nb\nc\nd\ne\n")),
         ("tables/demo-scales.csv", (RESULTS / "demo-scales.csv").read_bytes()),
         ("tables/demo-lr-grid.json", (RESULTS / "demo-lr-grid.json").read_bytes()),
-        ("tries/tries.jsonl", b'{"key": "k", "verdict": "better", "sentence": "s"}\n'),
+        ("tries/tries.jsonl", json.dumps(diverged(A_TRY, {}, seconds=1.0)).encode() + b"\n"),
         ("tries/steps.json", b'{"budget_seconds": 60.0, "steps": 7}\n'),
         ("begun/progress.json", b"{}"),
         ("tokenizer.json", json.dumps(TOKENIZER).encode()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ from ngptlab.config import DeviceConfig, Dims, OptimConfig, RunConfig
 from ngptlab.device import Device
 from ngptlab.errors import ConfigError
 from ngptlab.gpus import MEMORY_GB, PEAK_FLOPS, gpu_memory
+from ngptlab.nn.roles import Role, roles
 from ngptlab.optim.groups import make_optimizer
 from ngptlab.plan.devices import USABLE, Devices, on_devices
-from ngptlab.plan.memory import num_moments, num_owned_moments, step_memory
-from ngptlab.train.updates import updates
+from ngptlab.plan.memory import num_lent, num_moments, num_owned_moments, num_owned_params, step_memory
+from ngptlab.train.updates import EVERYWHERE, owners, updates
 from ngptlab.world import processes
 from ngptlab.world.processes import Processes
 from ngptlab.world.world import World
@@ -54,6 +56,27 @@ def test_moments_are_those_that_an_owner_keeps(method: str, make_config: MakeCon
         assert num_owned_moments(config, 3) < 0.6 * num_moments(config)
 
 
+def test_weights_are_those_that_an_owner_has(make_config: MakeConfig) -> None:
+    """Of a hundred processes each has a matrix at most, beside the vectors that all have."""
+    config = make_config("ngpt", model=DIMS, device={"shard": "on"})
+    model = build_model("ngpt", Dims(**DIMS), seed=0)
+    kinds, named = roles(model), dict(model.named_parameters())
+    vectors = sum(p.numel() for name, p in named.items() if kinds[name] is Role.SCALE)
+    assert num_owned_params(config, 100) == vectors + 257 * 32
+    for devices in (2, 3):
+        owner = owners(model, devices, EVERYWHERE)
+        held = [sum(p.numel() for n, p in named.items() if owner[n] in (None, r)) for r in range(devices)]
+        assert num_owned_params(config, devices) == max(held)
+    block = sum(
+        p.numel() for n, p in named.items() if n.startswith("blocks.0.") and kinds[n] is not Role.SCALE
+    )
+    assert num_lent(config) == max(2 * 257 * 32 + block, 2 * block)
+    halves = step_memory(config, place="cuda", value_bytes=2, processes=4)
+    again = config.model_copy(update={"device": config.device.model_copy(update={"recompute": "on"})})
+    fewer = step_memory(again, place="cuda", value_bytes=2, processes=4)
+    assert halves.weights - fewer.weights == 2 * (model.num_params() - num_lent(config))
+
+
 def test_the_largest_micro_batch_fits_and_the_next_does_not(make_config: MakeConfig) -> None:
     config = make_config(model=DIMS, train={"batch_size": 64, "context": 64}, device={"micro_batch": 2})
 
@@ -62,25 +85,29 @@ def test_the_largest_micro_batch_fits_and_the_next_does_not(make_config: MakeCon
         changed = config.model_copy(update={"device": device})
         return step_memory(changed, place="cpu", value_bytes=4, processes=2).total
 
+    ways_of = partial(on_devices, place="cpu", value_bytes=4, flops_per_token=1.0)
     memory = int(total(8) / USABLE) + 1
-    plain, again, divided, both = sorted(
-        on_devices(config, Devices(2, memory), place="cpu", value_bytes=4),
-        key=lambda way: (way.shard == "optimizer", way.recompute == "on"),
+    plain, again, divided, both, lent, least = sorted(
+        ways_of(config, Devices(2, memory)),
+        key=lambda way: (("off", "optimizer", "on").index(way.shard), way.recompute == "on"),
     )
     assert (plain.micro_batch, plain.memory.total, plain.largest) == (2, total(2), 8)
     assert plain.at_largest.total == total(8) < USABLE * memory < total(16)
     assert again.largest > 8 and again.at_largest.total == total(again.largest, recompute="on")
     assert divided.memory.moments < 0.7 * plain.memory.moments
     assert both.memory.total < min(again.memory.total, divided.memory.total)
-    none = on_devices(config, Devices(2, 1000), place="cpu", value_bytes=4)
+    assert lent.memory.moments == divided.memory.moments and lent.memory.lent > 0
+    assert lent.memory.weights == lent.memory.gradients < 0.6 * plain.memory.weights
+    assert least.memory.total == total(2, recompute="on", shard="on") < both.memory.total
+    none = ways_of(config, Devices(2, 1000))
     assert {way.largest for way in none} == {0} and none[0].at_largest.total == total(1)
     # One device has nobody to share with.
-    assert [way.shard for way in on_devices(config, Devices(1, memory), place="cpu", value_bytes=4)] == [
+    assert [way.shard for way in ways_of(config, Devices(1, memory))] == [
         "off",
         "off",
     ]
     with pytest.raises(ConfigError, match="can't be divided among 3 processes"):
-        on_devices(config, Devices(3, memory), place="cpu", value_bytes=4)
+        ways_of(config, Devices(3, memory))
 
 
 def test_sums_take_one_bucket(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,14 +151,17 @@ def test_the_command(
     assert main(["plan", "demo", *tiny, "--gpu", "H100", "--gpus", "2"]) == 0
     said = capsys.readouterr().out.splitlines()
     at = next(n for n, line in enumerate(said) if line.startswith("on 2 devices of 80.00 GB"))
-    assert [line.partition(":")[0].strip() for line in said[at + 1 : at + 5]] == [
+    ways = [line for line in said[at + 1 : at + 13] if " ms a step " not in line]
+    assert [line.partition(":")[0].strip() for line in ways[:6]] == [
         "plain",
         "--device.shard optimizer",
+        "--device.shard on",
         "--device.recompute on",
         "--device.shard optimizer --device.recompute on",
+        "--device.shard on --device.recompute on",
     ]
     assert main(["plan", "demo", *tiny, "--gpus", "3"]) == 2
     assert "possible are 1, 2, 4" in capsys.readouterr().err
     assert main(["plan", "demo", *tiny, "--gpus", "4", "--json"]) == 0
     arm = json.loads(capsys.readouterr().out)["arms"][0]
-    assert [way["largest"] for way in arm["on_devices"]] == [1] * 4
+    assert [way["largest"] for way in arm["on_devices"]] == [1] * 6

@@ -18,12 +18,11 @@ from ngptlab.methods.lion import Lion, LionForAll
 from ngptlab.nn.optimizers import Groups
 from ngptlab.nn.roles import Role
 from ngptlab.optim.groups import make_optimizer
-from ngptlab.overrides import apply
 from ngptlab.train.checkpoint import list_checkpoints, optimizer_tensors
 from ngptlab.train.divided import check_divides
 from ngptlab.train.updates import OwnUpdates, Updates, owners, update_values, updates
 from ngptlab.world.world import ALONE, World
-from tiny import tiny_config, write_texts
+from tiny import write_texts
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -112,16 +111,6 @@ def test_alone_nothing_is_divided() -> None:
     assert type(updates(DeviceConfig(**SHARDED), model, optimizer, ALONE)) is Updates  # type: ignore[arg-type]
     assert type(updates(DeviceConfig(), model, optimizer, Fake(0, 2))) is Updates
     assert type(updates(DeviceConfig(**SHARDED), model, optimizer, Fake(0, 2))) is OwnUpdates  # type: ignore[arg-type]
-
-
-def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
-    config = tiny_config(write_texts(tmp_path / "texts"))
-    for given in ("on", "full"):
-        with pytest.raises(
-            ConfigError, match=r"device\.shard (on|full): .*give optimizer, which divides its state"
-        ) as told:
-            apply(config, {"device.shard": given})
-        assert "\n" not in str(told.value)
 
 
 # --- two processes ----------------------------------------------------------------------------------------------------

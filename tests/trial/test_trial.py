@@ -247,9 +247,9 @@ def test_cells_are_started_as_long_as_the_budget_holds_them(
         def refresh(self, workers: int) -> None:
             pass
 
-    monkeypatch.setattr(local, "_start", start)
+    monkeypatch.setattr(local, "start", start)
     monkeypatch.setattr(local, "_close", lambda worker, *of: [])
-    monkeypatch.setattr(local, "_hang_up", lambda worker: None)
+    monkeypatch.setattr(local, "hang_up", lambda worker: None)
     monkeypatch.setattr(local, "POLL_SECONDS", 0.0)
     for seconds, expected in ((1e9, [1, 2, 1]), (35.0, [1, 2]), (25.0, [1]), (0.0, [])):
         started.clear()
@@ -393,9 +393,11 @@ def test_what_was_tried_is_found_by_its_key(tmp_path: Path) -> None:
     assert found is not None and found["seconds"] == 2.0 and recorded(tmp_path / "new", "x") is None
     record(tmp_path / "new", {**trial, "key": "a-d"})
     assert recorded(tmp_path / "new", "a-d") and len(path.read_text().splitlines()) == 4
-    path.write_text("{}\n")
-    with pytest.raises(DataError, match=r"tries.jsonl, line 1: damaged \(no record of a try\)"):
-        recorded(tmp_path / "new", "a-b")
+    half = {"key": "a-b", "verdict": "better", "sentence": "x"}
+    for content in ({}, half, {**trial, "verdict": "perhaps"}, {**trial, "warnings": "none"}):
+        path.write_text(json.dumps(content) + "\n")
+        with pytest.raises(DataError, match=r"tries.jsonl, line 1: damaged \(no record of a try\)"):
+            recorded(tmp_path / "new", "a-b")
 
 
 def test_a_failed_run_is_an_error_and_no_verdict(

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from ngptlab.claims.claim import Held, Outcome, Verdict
-from ngptlab.claims.evidence import Ends, Estimate, Evidence, Setting, Step, Turn
-from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, show, together
+from ngptlab.claims.evidence import Ends, Estimate, Evidence, Turn
+from ngptlab.claims.standard import (
+    MIN_SEEDS,
+    Compares,
+    decide,
+    estimate,
+    nothing,
+    outcome,
+    rank,
+    show,
+    together,
+)
 from ngptlab.stats.doubts import forbidding
 
 Match = tuple[Ends, Ends]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LowerLoss:
+class LowerLoss(Compares):
     """`method` ends at a lower validation loss than `baseline` after equal tokens.
 
     The largest setting (`Setting.size`) with three seeds and no doubt about the arms is judged. Where it has several
@@ -24,40 +34,27 @@ class LowerLoss:
     same sign.
     """
 
-    method: str
-    baseline: str
     frac: float = 0.3
 
     def judge(self, evidence: Evidence) -> Outcome:
         """Judge from pairs of seeds."""
         candidates = matches(evidence, self.method, self.baseline)
         if not candidates:
-            return nothing(f"runs of {self.method} and {self.baseline} with equal settings and a common seed")
-        ours, theirs = _first(candidates, self.frac)
-        gap = estimate(list(_gaps((ours, theirs)).values()))
-        verdict, reason = unless_opposed(
-            _decided((ours, theirs)), [(match[0], _decided(match)[0]) for match in candidates]
-        )
-        others = [estimate(list(_gaps(match).values())) for match in candidates]
-        same_sign = sum((other.mean < 0) == (gap.mean < 0) for other in others)
+            return nothing(f"runs of {self.both} with equal settings and a common seed")
+        match = _first(candidates, self.frac)
+        (ours, theirs), gap = match, _gap(match)
+        decided = unless_opposed(_decided(match), [(each[0], _decided(each)[0]) for each in candidates])
+        same_sign = sum((_gap(each).mean < 0) == (gap.mean < 0) for each in candidates)
         more = f"; the same sign in {same_sign} of {len(candidates)} settings" if len(candidates) > 1 else ""
-        return Outcome(
-            verdict=verdict,
-            reason=reason,
-            measured=f"{self.method} minus {self.baseline}: {show(gap)} ({ours.schedule}){more}",
-            settings=(ours.setting,),
-            seeds=gap.pairs,
-            hashes=(*theirs.hashes, *ours.hashes),
-            held=(Held(found=gap, low=-math.inf, high=0.0, unit=" nats"),),
-        )
+        measured = f"{self.method} minus {self.baseline}: {show(gap)} ({ours.schedule}){more}"
+        held = Held(found=gap, high=0.0, unit=" nats")
+        return outcome([held], measured, ours.setting, (*theirs.hashes, *ours.hashes), decided=decided)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Costs:
+class Costs(Compares):
     """`method` ends at a loss that is `low` to `high` percent above `baseline`'s. The evidence is that of `LowerLoss`."""
 
-    method: str
-    baseline: str
     low: float
     high: float
     frac: float = 0.3
@@ -67,18 +64,12 @@ class Costs:
         candidates = matches(evidence, self.method, self.baseline)
         if not candidates:
             return nothing(f"runs of a method {self.method} beside {self.baseline}")
-        ours, theirs = _first(candidates, self.frac)
-        percent = estimate([100 * gap / theirs.losses[seed] for seed, gap in _gaps((ours, theirs)).items()])
-        verdict, reason = decide(percent, self.low, self.high, _forbidding_doubts((ours, theirs)))
-        return Outcome(
-            verdict=verdict,
-            reason=reason,
-            measured=f"{self.method} over {self.baseline}: {show(percent, '+z.2f', '%')} ({ours.schedule})",
-            settings=(ours.setting,),
-            seeds=percent.pairs,
-            hashes=(*theirs.hashes, *ours.hashes),
-            held=(Held(found=percent, low=self.low, high=self.high, unit="%"),),
-        )
+        ours, theirs = match = _first(candidates, self.frac)
+        percent = estimate([100 * gap / theirs.losses[seed] for seed, gap in _gaps(match).items()])
+        measured = f"{self.method} over {self.baseline}: {show(percent, '+z.2f', '%')} ({ours.schedule})"
+        held = Held(found=percent, low=self.low, high=self.high, unit="%")
+        runs = (*theirs.hashes, *ours.hashes)
+        return outcome([held], measured, ours.setting, runs, _forbidding_doubts(match))
 
 
 def matches(evidence: Evidence, method: str, baseline: str) -> list[Match]:
@@ -99,8 +90,7 @@ def matches(evidence: Evidence, method: str, baseline: str) -> list[Match]:
 
 def _decided(match: Match) -> tuple[Verdict, str]:
     """The verdict on whether the first of two arms ends lower."""
-    gap = estimate(list(_gaps(match).values()))
-    return decide(gap, -math.inf, 0.0, _forbidding_doubts(match))
+    return decide(_gap(match), -math.inf, 0.0, _forbidding_doubts(match))
 
 
 def _forbidding_doubts(match: Match) -> list[str]:
@@ -125,67 +115,52 @@ def _gaps(match: Match) -> dict[str, float]:
     return {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
 
 
+def _gap(match: Match) -> Estimate:
+    return estimate(list(_gaps(match).values()))
+
+
 def _first(candidates: Sequence[Match], frac: float) -> Match:
-    """The match to judge: three seeds, then arms without doubt, then the larger setting, the schedule, and seeds.
+    """The match to judge, of equal ones that with the schedule nearest to this cooldown fraction."""
 
-    A small comparison of tuned arms comes before a larger one of arms that were not tuned.
-    """
+    def order(match: Match) -> tuple[object, ...]:
+        ours = match[0]
+        return rank(len(_gaps(match)), _forbidding_doubts(match), ours.setting, ours.near(frac))
 
-    def rank(match: Match) -> tuple[object, ...]:
-        seeds = len(_gaps(match))
-        return (
-            seeds >= MIN_SEEDS,
-            not _forbidding_doubts(match),
-            match[0].setting.size,
-            match[0].near(frac),
-            seeds,
-        )
-
-    return max(candidates, key=rank)
+    return max(candidates, key=order)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TurnsInCooldown:
+class TurnsInCooldown(Compares):
     """`method` is behind `baseline` where the cooldown begins, and ahead at its end.
 
     The longest run with three seeds and no doubt about the arms is judged, with the cooldown fraction nearest to `frac` in
     shape `shape`.
     """
 
-    method: str
-    baseline: str
     frac: float
     shape: str
 
     def judge(self, evidence: Evidence) -> Outcome:
         """Judge from pairs of seeds; both gaps must be clear of zero."""
-        candidates = [t for t in evidence.turns if (t.method, t.baseline) == (self.method, self.baseline)]
+        candidates = self.among(evidence.turns)
         if not candidates:
             return nothing(f"gaps of {self.method} to {self.baseline} before and after a cooldown")
         turn = max(candidates, key=self._rank)
-        verdict, reason = unless_opposed(
-            self._decided(turn),
-            [(each, self._decided(each)[0]) for each in candidates if self._comparable(each)],
-        )
+        comparable = [(each, self._decided(each)[0]) for each in candidates if self._comparable(each)]
         turned = sum(t.before.mean > 0 > t.after.mean for t in candidates)
         more = f"; it turns in {turned} of {len(candidates)} cooldowns" if len(candidates) > 1 else ""
-        return Outcome(
-            verdict=verdict,
-            reason=reason,
-            measured=f"gap before {show(turn.before)}; after {show(turn.after)} ({turn.schedule}){more}",
-            settings=(turn.setting,),
-            seeds=min(turn.before.pairs, turn.after.pairs),
-            hashes=turn.hashes,
-            held=(
-                Held(found=turn.before, low=0.0, high=math.inf, unit=" nats"),
-                Held(found=turn.after, low=-math.inf, high=0.0, unit=" nats"),
-            ),
-        )
+        measured = f"gap before {show(turn.before)}; after {show(turn.after)} ({turn.schedule}){more}"
+        held = [
+            Held(found=turn.before, low=0.0, unit=" nats"),
+            Held(found=turn.after, high=0.0, unit=" nats"),
+        ]
+        decided = unless_opposed(self._decided(turn), comparable)
+        return outcome(held, measured, turn.setting, turn.hashes, decided=decided)
 
     @staticmethod
     def _decided(turn: Turn) -> tuple[Verdict, str]:
         """The verdict on whether the method is behind before the cooldown and ahead after it."""
-        against = forbidding(turn.doubts, turn.method, turn.baseline)
+        against = _against(turn)
         return together(
             [decide(turn.before, 0.0, math.inf, against), decide(turn.after, -math.inf, 0.0, against)]
         )
@@ -195,15 +170,12 @@ class TurnsInCooldown:
         return turn.shape == self.shape and math.isclose(turn.frac, self.frac, abs_tol=0.05)
 
     def _rank(self, turn: Turn) -> tuple[object, ...]:
-        seeds = min(turn.before.pairs, turn.after.pairs)
-        return (
-            seeds >= MIN_SEEDS,
-            not forbidding(turn.doubts, turn.method, turn.baseline),
-            turn.setting.size,
-            turn.shape == self.shape,
-            -abs(turn.frac - self.frac),
-            seeds,
-        )
+        seeds, against = min(turn.before.pairs, turn.after.pairs), _against(turn)
+        return rank(seeds, against, turn.setting, turn.shape == self.shape, -abs(turn.frac - self.frac))
+
+
+def _against(turn: Turn) -> list[str]:
+    return forbidding(turn.doubts, turn.method, turn.baseline)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,31 +205,13 @@ class StepNotNeeded:
         step = max(
             candidates, key=lambda s: (s.adds.pairs >= MIN_SEEDS, s.mode == "leave-one-out", s.adds.pairs)
         )
-        back = _taken_back(step)
-        verdict, reason = decide(back, -self.margin, math.inf, forbidding(step.doubts, *step.rungs))
-        if verdict == "holds" and not step.tuned:
-            verdict, reason = "not yet tested", "the mixture's learning rate was not searched"
-        return Outcome(
-            verdict=verdict,
-            reason=reason,
-            measured=f"{self.target} with {self.base}'s {' and '.join(self.seams)}: {show(back)} ({step.mode} ladder)",
-            settings=(step.setting,),
-            seeds=back.pairs,
-            hashes=step.hashes,
-            held=(Held(found=back, low=-self.margin, high=math.inf, unit=" nats"),),
+        sign = 1 if step.mode == "leave-one-out" else -1
+        back = replace(step.adds, mean=sign * step.adds.mean)  # the step taken back
+        decided = decide(back, -self.margin, math.inf, forbidding(step.doubts, *step.rungs))
+        if decided[0] == "holds" and not step.tuned:
+            decided = "not yet tested", "the mixture's learning rate was not searched"
+        measured = (
+            f"{self.target} with {self.base}'s {' and '.join(self.seams)}: {show(back)} ({step.mode} ladder)"
         )
-
-
-def _taken_back(step: Step) -> Estimate:
-    sign = 1 if step.mode == "leave-one-out" else -1
-    return Estimate(mean=sign * step.adds.mean, half=step.adds.half, pairs=step.adds.pairs)
-
-
-def nothing(what: str) -> Outcome:
-    """The outcome where no evidence about the claim was recorded."""
-    return Outcome(verdict="not yet tested", reason=f"nothing recorded: {what}")
-
-
-def settings(items: Iterable[Setting]) -> tuple[Setting, ...]:
-    """The settings without repeats, in order."""
-    return tuple(dict.fromkeys(items))
+        held = Held(found=back, low=-self.margin, unit=" nats")
+        return outcome([held], measured, step.setting, step.hashes, decided=decided)

@@ -10,9 +10,18 @@ from typing import TypeVar
 import numpy as np
 
 from ngptlab.claims.claim import Held, Outcome, Verdict
-from ngptlab.claims.evidence import Evidence, OfRun, Positions, Scales
-from ngptlab.claims.rules.losses import nothing, settings
-from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, pairs, show, show_ratio, together
+from ngptlab.claims.evidence import Estimate, Evidence, OfRun, Positions, Scales
+from ngptlab.claims.standard import (
+    MIN_SEEDS,
+    Compares,
+    decide,
+    estimate,
+    nothing,
+    outcome,
+    pairs,
+    show,
+    show_ratio,
+)
 from ngptlab.stats.doubts import Doubt, forbidding
 
 R = TypeVar("R", bound=OfRun)
@@ -60,29 +69,24 @@ def _by_seed(found: Sequence[R]) -> Records[R]:
 
 
 def _finish(
-    records: Sequence[Records[R]], decided: tuple[Verdict, str], measured: str, held: Sequence[Held]
+    records: Sequence[Records[R]],
+    measured: str,
+    held: Sequence[Held],
+    decided: tuple[Verdict, str] | None = None,
 ) -> Outcome:
     """The outcome of a rule. Nothing is decided where the models' runs are not recorded, or are in doubt."""
-    count = min(each.found.pairs for each in held)
     every = [record for part in records for record in part.values()]
-    verdict, reason = decided
-    doubts = forbidding(
-        (doubt for record in every for doubt in record.doubts), *(record.method for record in every)
-    )
+    hashes = dict.fromkeys(record.hash for record in every if record.hash)
+    measured += f" ({every[0].schedule})" if every[0].schedule else ""
+    found = outcome(held, measured, every[0].setting, list(hashes), decided=decided)
     if not all(record.seed and record.hash for record in every):
-        count, held = 0, ()
-        verdict, reason = "not yet tested", "the runs' seeds and hashes are not recorded"
-    elif doubts:
-        verdict, reason = "not yet tested", "; ".join([*filter(None, [reason]), *doubts])
-    return Outcome(
-        verdict=verdict,
-        reason=reason,
-        measured=measured + (f" ({every[0].schedule})" if every[0].schedule else ""),
-        settings=settings(record.setting for record in every)[:1],
-        seeds=count,
-        hashes=tuple(dict.fromkeys(record.hash for record in every if record.hash)),
-        held=tuple(held),
-    )
+        reason = "the runs' seeds and hashes are not recorded"
+        return replace(found, verdict="not yet tested", reason=reason, seeds=0, held=())
+    doubts = forbidding((d for record in every for d in record.doubts), *(r.method for r in every))
+    if doubts:
+        reason = "; ".join([*filter(None, [found.reason]), *doubts])
+        return replace(found, verdict="not yet tested", reason=reason)
+    return found
 
 
 def _rises(records: Records[Positions], contexts: int) -> dict[str, float]:
@@ -96,52 +100,59 @@ def _rises(records: Records[Positions], contexts: int) -> dict[str, float]:
     return found
 
 
-def _read_to(found: Sequence[Positions], contexts: int) -> list[Positions]:
-    """Records of texts that were read to this length. The selection depends on lengths only, not on losses."""
-    return [record for record in found if _rises({record.seed: record}, contexts)]
-
-
-def _unless_every_loss_falls(
-    decided: tuple[Verdict, str], evidence: Evidence, records: Sequence[Records[Positions]], contexts: int
-) -> tuple[Verdict, str]:
-    """The verdict, or "not yet tested" where no model's loss rises on that text, whose first tokens are then its hardest.
-
-    The text is chosen before this test, because a choice by the losses would find a text for every claim.
-    """
-    groups = {record.group for part in records for record in part.values()}
-    equals = [record for record in evidence.positions if record.group in groups]
-    if any(rise > 0 for record in equals for rise in _rises({record.seed: record}, contexts).values()):
-        return decided
-    return "not yet tested", "every model's loss falls on that text, so it says nothing about positions"
+def _reading(evidence: Evidence, contexts: int, *methods: str) -> list[Records[Positions]]:
+    """Each method's records of texts that were read to this length. The selection depends on lengths only, not on losses."""
+    long_enough = [record for record in evidence.positions if _rises({record.seed: record}, contexts)]
+    return _group(long_enough, methods)
 
 
 def _no_reading(contexts: int, whose: str) -> Outcome:
     return nothing(f"loss to {contexts} contexts of {whose}")
 
 
+def _risen(
+    evidence: Evidence,
+    records: Sequence[Records[Positions]],
+    contexts: int,
+    rise: Estimate,
+    most: float,
+    measured: str,
+) -> Outcome:
+    """The outcome on a rise, or a difference of rises, of at most `most` nats.
+
+    Nothing is decided where no model's loss rises on that text, whose first tokens are then its hardest. The text is chosen
+    before this test, because a choice by the losses would find a text for every claim.
+    """
+    decided = decide(rise, -math.inf, most)
+    groups = {record.group for part in records for record in part.values()}
+    equals = [record for record in evidence.positions if record.group in groups]
+    if not any(up > 0 for record in equals for up in _rises({record.seed: record}, contexts).values()):
+        decided = (
+            "not yet tested",
+            "every model's loss falls on that text, so it says nothing about positions",
+        )
+    return _finish(records, measured, [Held(found=rise, high=most, unit=" nats")], decided)
+
+
 @dataclass(frozen=True, kw_only=True)
-class RisesLess:
+class RisesLess(Compares):
     """The loss of `method` rises less than `baseline`'s from the training context to `contexts` times that length.
 
     The rise is the loss over the last doubling minus the loss inside the training context. Both read the same documents.
     """
 
-    method: str
-    baseline: str
     contexts: int
 
     def judge(self, evidence: Evidence) -> Outcome:
         """Judge from pairs of seeds."""
-        both = _group(_read_to(evidence.positions, self.contexts), (self.method, self.baseline))
+        both = _reading(evidence, self.contexts, self.method, self.baseline)
         ours, theirs = (_rises(records, self.contexts) for records in both)
         values = pairs(ours, theirs)
         if not values:
-            return _no_reading(self.contexts, f"{self.method} and {self.baseline}")
+            return _no_reading(self.contexts, self.both)
         gap = estimate(values)
         measured = f"{self.method} {_mean(ours):+z.3f}, {self.baseline} {_mean(theirs):+z.3f} nats; difference {show(gap)}"
-        decided = _unless_every_loss_falls(decide(gap, -math.inf, 0.0), evidence, both, self.contexts)
-        held = Held(found=gap, low=-math.inf, high=0.0, unit=" nats")
-        return _finish(both, decided, measured, [held])
+        return _risen(evidence, both, self.contexts, gap, 0.0, measured)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,16 +165,12 @@ class StaysFlat:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """Judge from the value of each seed."""
-        (records,) = _group(_read_to(evidence.positions, self.contexts), (self.method,))
+        (records,) = _reading(evidence, self.contexts, self.method)
         values = list(_rises(records, self.contexts).values())
         if not values:
             return _no_reading(self.contexts, self.method)
         rise = estimate(values)
-        decided = _unless_every_loss_falls(
-            decide(rise, -math.inf, self.most), evidence, [records], self.contexts
-        )
-        held = Held(found=rise, low=-math.inf, high=self.most, unit=" nats")
-        return _finish((records,), decided, f"rises by {show(rise)}", [held])
+        return _risen(evidence, [records], self.contexts, rise, self.most, f"rises by {show(rise)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,18 +186,14 @@ class LevelsOff:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """Judge from the value of each seed."""
-        (records,) = _group(_read_to(evidence.positions, 2 * self.contexts), (self.method,))
+        (records,) = _reading(evidence, 2 * self.contexts, self.method)
         near, far = (_rises(records, contexts) for contexts in (self.contexts, 2 * self.contexts))
         values = pairs(far, near)
         if not values:
             return _no_reading(2 * self.contexts, self.method)
         rise = estimate(values)
         measured = f"from {self.contexts // 2}-{self.contexts} to {self.contexts}-{2 * self.contexts} contexts: {show(rise)}"
-        decided = _unless_every_loss_falls(
-            decide(rise, -math.inf, self.most), evidence, [records], 2 * self.contexts
-        )
-        held = Held(found=rise, low=-math.inf, high=self.most, unit=" nats")
-        return _finish((records,), decided, measured, [held])
+        return _risen(evidence, [records], 2 * self.contexts, rise, self.most, measured)
 
 
 def _mean(values: Mapping[str, float]) -> float:
@@ -198,21 +201,19 @@ def _mean(values: Mapping[str, float]) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BetterConditioned:
+class BetterConditioned(Compares):
     """Every kind of matrix in `places` has a lower condition number in `method` than in `baseline`.
 
     The numbers are medians over blocks (and heads) of the matrices as stored. The statistic is the logarithm of their
     ratio, paired by seed.
     """
 
-    method: str
-    baseline: str
     places: tuple[str, ...]
 
     def judge(self, evidence: Evidence) -> Outcome:
         """Judge from pairs of seeds; the claim must hold for all kinds."""
         both = _group(evidence.conditions, (self.method, self.baseline))
-        parts, decided, held = [], [], []
+        parts, held = [], []
         for place in self.places:
             ours, theirs = (
                 {seed: math.log(r.medians[place]) for seed, r in records.items() if place in r.medians}
@@ -220,12 +221,11 @@ class BetterConditioned:
             )
             values = pairs(ours, theirs)
             if not values:
-                return nothing(f"condition numbers of {place} in {self.method} and {self.baseline}")
+                return nothing(f"condition numbers of {place} in {self.both}")
             ratio = estimate(values)
-            decided.append(decide(ratio, -math.inf, 0.0))
             parts.append(f"{place} {show_ratio(ratio)}")
-            held.append(Held(found=ratio, low=-math.inf, high=0.0, ratio=True))
-        return _finish(both, together(decided), f"over {self.baseline}'s: {'; '.join(parts)}", held)
+            held.append(Held(found=ratio, high=0.0, ratio=True))
+        return _finish(both, f"over {self.baseline}'s: {'; '.join(parts)}", held)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,8 +251,7 @@ class ScaleBetween:
         mean = estimate(values)
         name = f"{self.place}, root mean square" if self.squared else self.place
         measured = f"{name} {show(mean, '.3g', '')}, held against {self.low:g} to {self.high:g}"
-        held = Held(found=mean, low=self.low, high=self.high)
-        return _finish((records,), decide(mean, self.low, self.high), measured, [held])
+        return _finish((records,), measured, [Held(found=mean, low=self.low, high=self.high)])
 
     def _of(self, model: Scales) -> float | None:
         if not self.squared:
@@ -270,7 +269,7 @@ class FallsWithDepth:
 
     def judge(self, evidence: Evidence) -> Outcome:
         """Judge from the slope of each seed; all scales must fall."""
-        parts, decided, held = [], [], []
+        parts, held = [], []
         for place in self.places:
             records = _scales(evidence, self.method, place)
             values = [
@@ -281,10 +280,9 @@ class FallsWithDepth:
             if not values:
                 return nothing(f"learned scales {place} of {self.method} in several blocks")
             slope = estimate(values)
-            decided.append(decide(slope, -math.inf, 0.0))
             parts.append(f"{place} {show(slope, '+z.3f', ' a block')}")
-            held.append(Held(found=slope, low=-math.inf, high=0.0, unit=" a block"))
-        return _finish((records,), together(decided), "; ".join(parts), held)
+            held.append(Held(found=slope, high=0.0, unit=" a block"))
+        return _finish((records,), "; ".join(parts), held)
 
 
 def _scales(evidence: Evidence, method: str, place: str) -> Records[Scales]:
@@ -293,11 +291,9 @@ def _scales(evidence: Evidence, method: str, place: str) -> Records[Scales]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BetterAtTasks:
+class BetterAtTasks(Compares):
     """`method` has a higher average accuracy over `tasks` than `baseline`. An average over only some of them does not count."""
 
-    method: str
-    baseline: str
     tasks: tuple[str, ...]
 
     def judge(self, evidence: Evidence) -> Outcome:
@@ -306,10 +302,9 @@ class BetterAtTasks:
         both = _group(found, (self.method, self.baseline))
         values = pairs(*({seed: r.average for seed, r in records.items()} for records in both))
         if not values:
-            return nothing(f"{', '.join(self.tasks)} of {self.method} and {self.baseline}")
+            return nothing(f"{', '.join(self.tasks)} of {self.both}")
         gap = estimate(values)
         measured = (
             f"{self.method} minus {self.baseline}: {show(gap, '+z.4f', '')} over {', '.join(self.tasks)}"
         )
-        held = Held(found=gap, low=0.0, high=math.inf)
-        return _finish(both, decide(gap, 0.0, math.inf), measured, [held])
+        return _finish(both, measured, [Held(found=gap, low=0.0)])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ngptlab.claims.claim import Held, Outcome
 from ngptlab.claims.evidence import Evidence, Grid
-from ngptlab.claims.rules.losses import nothing
-from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, pairs, show
+from ngptlab.claims.standard import MIN_SEEDS, estimate, nothing, outcome, pairs, show
 from ngptlab.stats.cells import CellRow
 from ngptlab.stats.curve import Curve
 from ngptlab.stats.transfer import Finding, transfer
@@ -39,12 +37,17 @@ class RateMoves:
         widths = sorted({row.width for row in cells})
         if len(widths) < 3 or not slopes:
             too_few = f"an optimum at fewer than three of {len(widths)} widths; three are needed"
-            return _outcome(grid, cells, (len(found), too_few), "")
+            return Outcome(
+                verdict="not yet tested",
+                reason=too_few,
+                settings=(grid.setting,),
+                seeds=len(found),
+                hashes=_hashes(cells),
+            )
         slope = estimate(slopes)
-        verdict, reason = decide(slope, self.low, self.high, _doubts(cells))
         measured = f"{show(slope, '+z.2f', '')} per doubling of width, {widths[0]} to {widths[-1]}"
         held = Held(found=slope, low=self.low, high=self.high, unit=" a doubling")
-        return _outcome(grid, cells, (slope.pairs, reason), measured, verdict, held)
+        return outcome([held], measured, grid.setting, _hashes(cells), _doubts(cells))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,24 +64,21 @@ class SameRate:
         ours, theirs = (_best(evidence, name, (self.param,)) for name in (self.method, self.baseline))
         if ours[0] is None or theirs[0] is None or ours[0] is not theirs[0]:
             return nothing(f"one sweep of {self.method} and {self.baseline} under {self.param}")
-        widths = {row.width for row in ours[1]} & {row.width for row in theirs[1]}
-        if not widths:
+        width, both = _at_widest([ours[1], theirs[1]])
+        if not width:
             return nothing(f"a width at which both {self.method} and {self.baseline} were swept")
-        both = [[row for row in cells if row.width == max(widths)] for cells in (ours[1], theirs[1])]
         optima = [
             {seed: f.curves[0].optimum.log2_lr for seed, f in _by_seed(cells).items() if f.curves[0].optimum}
             for cells in both
         ]
         values = pairs(*optima)
         if not values:
-            return nothing(f"finite losses of {self.method} and {self.baseline} at width {max(widths)}")
+            return nothing(f"finite losses of {self.method} and {self.baseline} at width {width}")
         distance = estimate(values)
-        verdict, reason = decide(
-            distance, -self.within, self.within, [d for cells in both for d in _doubts(cells)]
-        )
-        measured = f"{self.method}'s over {self.baseline}'s, powers of two: {show(distance, '+z.2f', '')}, at width {max(widths)}"
+        doubts = [doubt for cells in both for doubt in _doubts(cells)]
+        measured = f"{self.method}'s over {self.baseline}'s, powers of two: {show(distance, '+z.2f', '')}, at width {width}"
         held = Held(found=distance, low=-self.within, high=self.within, unit=" powers of two")
-        return _outcome(ours[0], [*both[0], *both[1]], (distance.pairs, reason), measured, verdict, held)
+        return outcome([held], measured, ours[0].setting, _hashes([*both[0], *both[1]]), doubts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +98,24 @@ class HigherUnderRules:
         if grid is None:
             return nothing(f"one sweep of {self.method} under {self.param} and {self.baseline}")
         parts = [[row for row in cells if row.param == param] for param in (self.param, self.baseline)]
-        widths = {row.width for row in parts[0]} & {row.width for row in parts[1]}
-        if not widths:
+        width, at = _at_widest(parts)
+        if not width:
             return nothing(f"a width at which {self.method} was swept under both rules")
-        at = [[row for row in part if row.width == max(widths)] for part in parts]
         curves = [transfer(part)[0].curves[0] for part in at]
         values = pairs(*(_lowest(curve, part) for curve, part in zip(curves, at, strict=True)))
         if not values:
-            return nothing(f"finite losses of {self.method} at width {max(widths)} under both rules")
+            return nothing(f"finite losses of {self.method} at width {width} under both rules")
         gap = estimate(values)
-        verdict, reason = decide(gap, 0.0, math.inf, _doubtful(curves))
-        measured = f"{self.param} minus {self.baseline} at width {max(widths)}: {show(gap)}"
-        held = Held(found=gap, low=0.0, high=math.inf, unit=" nats")
-        return _outcome(grid, [*at[0], *at[1]], (gap.pairs, reason), measured, verdict, held)
+        measured = f"{self.param} minus {self.baseline} at width {width}: {show(gap)}"
+        held = Held(found=gap, low=0.0, unit=" nats")
+        return outcome([held], measured, grid.setting, _hashes([*at[0], *at[1]]), _doubtful(curves))
+
+
+def _at_widest(parts: Sequence[Cells]) -> tuple[int, list[Cells]]:
+    """The largest width that all parts have, and their cells there; 0 where they share none."""
+    shared = set.intersection(*({row.width for row in part} for part in parts))
+    width = max(shared, default=0)
+    return width, [[row for row in part if row.width == width] for part in parts]
 
 
 def _lowest(curve: Curve, cells: Cells) -> dict[str, float]:
@@ -141,11 +146,11 @@ def _best(evidence: Evidence, method: str, params: tuple[str, ...]) -> tuple[Gri
             found.append((grid, cells))
     if not found:
         return None, []
-    return max(found, key=lambda each: (_seeds(each[1]) >= MIN_SEEDS, max(row.width for row in each[1])))
 
+    def order(each: tuple[Grid, list[CellRow]]) -> tuple[bool, int]:
+        return len({row.seed for row in each[1]}) >= MIN_SEEDS, max(row.width for row in each[1])
 
-def _seeds(cells: Cells) -> int:
-    return len({row.seed for row in cells})
+    return max(found, key=order)
 
 
 def _by_seed(cells: Cells) -> dict[str, Finding]:
@@ -157,17 +162,13 @@ def _doubts(cells: Cells) -> list[str]:
     """Doubts about the mean curves, and about each seed's own curves, from which the statistic is computed."""
     whole = transfer(cells)[0]
     curves = [curve for finding in _by_seed(cells).values() for curve in finding.curves]
-    return list(dict.fromkeys([*_doubtful([*whole.curves, *curves]), *_no_rules(whole)]))
-
-
-def _no_rules(finding: Finding) -> list[str]:
-    """Widths that are worse at the base's learning rate. Rules under which that happens fail, even if the optimum stays."""
-    if finding.param == "sp":
-        return []
-    return [
+    # Rules under which a wider model is worse at the base's learning rate fail, even if the optimum stays.
+    failing = [
         f"under these rules width {w.width} is worse than {w.than} at the base's learning rate"
-        for w in finding.worse
+        for w in whole.worse
+        if whole.param != "sp"
     ]
+    return list(dict.fromkeys([*_doubtful([*whole.curves, *curves]), *failing]))
 
 
 def _doubtful(curves: Sequence[Curve]) -> list[str]:
@@ -182,21 +183,5 @@ def _doubtful(curves: Sequence[Curve]) -> list[str]:
     return found
 
 
-def _outcome(
-    grid: Grid,
-    cells: Cells,
-    seeds_and_reason: tuple[int, str],
-    measured: str,
-    verdict: str = "not yet tested",
-    held: Held | None = None,
-) -> Outcome:
-    seeds, reason = seeds_and_reason
-    return Outcome(
-        verdict=verdict,  # type: ignore[arg-type]
-        reason=reason,
-        measured=measured,
-        settings=(grid.setting,),
-        seeds=seeds,
-        hashes=tuple(dict.fromkeys(row.hash for row in cells)),
-        held=(held,) if held else (),
-    )
+def _hashes(cells: Cells) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row.hash for row in cells))

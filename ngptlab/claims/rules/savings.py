@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ngptlab.claims.claim import Held, Outcome, Verdict
 from ngptlab.claims.evidence import Evidence, Factor, Savings
-from ngptlab.claims.rules.losses import nothing
-from ngptlab.claims.standard import MIN_SEEDS, decide, estimate, show, show_ratio
+from ngptlab.claims.standard import Compares, decide, estimate, nothing, outcome, rank, show, show_ratio
 from ngptlab.stats.doubts import forbidding
 from ngptlab.stats.speedup import Bounded
 
@@ -18,7 +18,7 @@ NO_SEEDS = "the factors of single seeds are not recorded"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SavesTokens:
+class SavesTokens(Compares):
     """To reach the loss of `method`, `baseline` needs `low` to `high` times the tokens.
 
     The method's greatest length is judged, whatever its factor. Leaving out a length because its factor lies beyond the
@@ -27,23 +27,21 @@ class SavesTokens:
     least" above `low` in all seeds, where there is no `high`.
     """
 
-    method: str
-    baseline: str
     low: float
     high: float = math.inf
 
     def judge(self, evidence: Evidence) -> Outcome:
         """Judge from each seed's own factor."""
-        candidates = [s for s in evidence.savings if (s.method, s.baseline) == (self.method, self.baseline)]
-        if not candidates:
-            return nothing(f"runs of {self.method} and {self.baseline} of several lengths")
-        saving = max(candidates, key=rank)
-        factor = judged(saving)
+        saving = _best(self.among(evidence.savings))
+        if saving is None:
+            return nothing(f"runs of {self.both} of several lengths")
+        factor = _judged(saving)
         logs = [math.log(each["value"]) for each in factor.by_seed]
         if not logs:
             return _outcome(saving, factor, NO_SEEDS)
         mean = estimate(logs)
-        verdict, reason = decide(mean, _log(self.low), _log(self.high), against(saving))
+        held = Held(found=mean, low=_log(self.low), high=_log(self.high), ratio=True)
+        verdict, reason = decide(mean, held.low, held.high, _against(saving))
         bounds = {each["bound"] for each in factor.by_seed}
         needs = f"{show_ratio(mean)} the tokens"
         if bounds != {"measured"}:
@@ -62,9 +60,7 @@ class SavesTokens:
             seeds=len(logs),
             hashes=saving.hashes,
             # Bounds are lengths of the baseline, so their scatter is not that over seeds.
-            held=(Held(found=mean, low=_log(self.low), high=_log(self.high), ratio=True),)
-            if bounds == {"measured"}
-            else (),
+            held=(held,) if bounds == {"measured"} else (),
         )
 
     def _verdict_by_bounds(self, factor: Factor) -> Verdict | None:
@@ -76,7 +72,7 @@ class SavesTokens:
         return None
 
 
-def against(saving: Savings) -> list[str]:
+def _against(saving: Savings) -> list[str]:
     """Doubts that forbid a claim about these two arms."""
     return forbidding(saving.doubts, saving.method, saving.baseline)
 
@@ -85,13 +81,17 @@ def _above(each: Bounded, low: float) -> bool:
     return each["bound"] != "at most" and each["value"] >= low
 
 
-def rank(saving: Savings) -> tuple[object, ...]:
-    """Sort key of savings: three seeds first, then arms without doubt, then the larger setting."""
-    seeds = max((len(f.by_seed) for f in saving.factors), default=0)
-    return seeds >= MIN_SEEDS, not against(saving), saving.setting.size, seeds
+def _best(found: Sequence[Savings]) -> Savings | None:
+    """The savings to judge."""
+
+    def order(saving: Savings) -> tuple[object, ...]:
+        seeds = max((len(f.by_seed) for f in saving.factors), default=0)
+        return rank(seeds, _against(saving), saving.setting)
+
+    return max(found, key=order, default=None)
 
 
-def judged(saving: Savings) -> Factor:
+def _judged(saving: Savings) -> Factor:
     """The judged factor: at the greatest length with factors by seed, or at the greatest length where none has them."""
     return ([f for f in saving.factors if f.by_seed] or list(saving.factors))[-1]
 
@@ -117,7 +117,7 @@ def _outcome(saving: Savings, factor: Factor, reason: str) -> Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FactorGrows:
+class FactorGrows(Compares):
     """The factor of `method` over `baseline` grows with the training length.
 
     The statistic is the slope of the factor's logarithm over the logarithm of the tokens, by least squares for each seed,
@@ -125,15 +125,11 @@ class FactorGrows:
     the remaining lengths would be a selection by outcome.
     """
 
-    method: str
-    baseline: str
-
     def judge(self, evidence: Evidence) -> Outcome:
         """Judge from each seed's slope."""
-        candidates = [s for s in evidence.savings if (s.method, s.baseline) == (self.method, self.baseline)]
-        if not candidates:
-            return nothing(f"runs of {self.method} and {self.baseline} of several lengths")
-        saving = max(candidates, key=rank)
+        saving = _best(self.among(evidence.savings))
+        if saving is None:
+            return nothing(f"runs of {self.both} of several lengths")
         seeds = max(len(f.by_seed) for f in saving.factors)
         if not seeds:
             return _outcome(saving, saving.factors[-1], NO_SEEDS)
@@ -151,15 +147,10 @@ class FactorGrows:
             float(np.polyfit(x, np.log2([f.by_seed[s]["value"] for f in inside]), 1)[0]) for s in range(seeds)
         ]
         slope = estimate(values)
-        verdict, reason = decide(slope, 0.0, math.inf, against(saving))
         ends = [math.exp(estimate([math.log(e["value"]) for e in f.by_seed]).mean) for f in inside]
-        return Outcome(
-            verdict=verdict,
-            reason=reason,
-            measured=f"factor {ends[0]:.2f}× at {inside[0].tokens:,} tokens, {ends[-1]:.2f}× at {inside[-1].tokens:,}; "
-            f"powers of two a doubling: {show(slope, '+z.2f', '')} ({saving.how})",
-            settings=(saving.setting,),
-            seeds=slope.pairs,
-            hashes=saving.hashes,
-            held=(Held(found=slope, low=0.0, high=math.inf, unit=" powers of two a doubling"),),
+        measured = (
+            f"factor {ends[0]:.2f}× at {inside[0].tokens:,} tokens, {ends[-1]:.2f}× at {inside[-1].tokens:,}; "
+            f"powers of two a doubling: {show(slope, '+z.2f', '')} ({saving.how})"
         )
+        held = Held(found=slope, low=0.0, unit=" powers of two a doubling")
+        return outcome([held], measured, saving.setting, saving.hashes, _against(saving))

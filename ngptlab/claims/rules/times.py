@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from ngptlab.claims.claim import Outcome, Verdict
 from ngptlab.claims.evidence import Evidence
-from ngptlab.claims.rules.losses import nothing, settings
+from ngptlab.claims.standard import Compares, nothing
 
 MIN_TURNS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepTakes:
+class StepTakes(Compares):
     """A step of `method` takes `low` to `high` times that of `baseline`.
 
     The evidence is interleaved steps on one machine, ten turns at least. The claim holds where the quartiles at every size
@@ -20,17 +20,15 @@ class StepTakes:
     machine does: a claim about GPUs (`gpu`) is not judged from a CPU.
     """
 
-    method: str
-    baseline: str
     low: float
     high: float
     gpu: bool = False
 
     def judge(self, evidence: Evidence) -> Outcome:
         """Judge from the quartiles at each size."""
-        found = [t for t in evidence.step_times if (t.method, t.baseline) == (self.method, self.baseline)]
+        found = self.among(evidence.step_times)
         if not found:
-            return nothing(f"interleaved steps of {self.method} and {self.baseline}")
+            return nothing(f"interleaved steps of {self.both}")
         found = [t for t in found if t.gpu] or found if self.gpu else found
         verdict: Verdict = "not yet tested"
         reason = ""
@@ -47,6 +45,5 @@ class StepTakes:
         said = "; ".join(
             f"{t.median:.3g}× ({t.low:.3g} to {t.high:.3g}) at {t.size}, {t.machine}" for t in found
         )
-        return Outcome(
-            verdict=verdict, reason=reason, measured=said, settings=settings(t.setting for t in found)
-        )
+        settings = tuple(dict.fromkeys(t.setting for t in found))
+        return Outcome(verdict=verdict, reason=reason, measured=said, settings=settings)

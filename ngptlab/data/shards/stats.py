@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +11,9 @@ import numpy.typing as npt
 from ngptlab.data.shards.manifest import Manifest, locate_manifest, read_manifest
 from ngptlab.data.shards.stream import TokenStream
 from ngptlab.data.shards.verify import NO_MANIFEST
-from ngptlab.disk import replacing
-from ngptlab.terminal import printable
+
+if TYPE_CHECKING:
+    from ngptlab.draw.panels import Figure
 
 I64 = npt.NDArray[np.int64]
 
@@ -64,11 +64,17 @@ def draw(splits: list[SplitStats], path: Path, *, title: str) -> None:
     Raises:
         OSError: the file can't be written.
     """
-    from matplotlib.figure import Figure  # late: only a picture needs it, and it is slow to load
+    from ngptlab.draw.style import write_one  # late: only a picture needs matplotlib, and it is slow to load
 
-    figure = Figure(figsize=(6.4, 1.2 + 1.9 * len(splits)), layout="constrained")
-    axes = figure.subplots(len(splits), 1, sharex=True, squeeze=False)[:, 0]
-    for ax, split in zip(axes, splits, strict=True):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_one(path, lambda: _histograms(splits, title), style={}, dpi=150)
+
+
+def _histograms(splits: list[SplitStats], title: str) -> Figure:
+    from ngptlab.draw.panels import grid
+
+    figure, panels = grid(len(splits), 1, (6.4, 1.2 + 1.9 * len(splits)), sharex=True)
+    for (ax,), split in zip(panels, splits, strict=True):
         bins = histogram(split.lengths)
         lows = [max(low, 0.5) for low, _, _ in bins]  # a logarithmic axis has no 0
         widths = [high - low for low, (_, high, _) in zip(lows, bins, strict=True)]
@@ -78,11 +84,6 @@ def draw(splits: list[SplitStats], path: Path, *, title: str) -> None:
         facts = f"{split.documents:,} documents, {split.tokens:,} tokens, {split.bytes_per_token:.2f} bytes a token"
         ax.set_title(f"{split.name}: {facts}", fontsize=9, loc="left")
         ax.spines[["top", "right"]].set_visible(False)
-    axes[-1].set_xlabel("tokens in a document")
-    figure.suptitle(printable(title), fontsize=10, parse_math=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        # The title names a folder, perhaps in a script that the font lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        with replacing(path) as file:
-            figure.savefig(file, format=path.suffix[1:], dpi=150)
+    panels[-1][0].set_xlabel("tokens in a document")
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    return figure

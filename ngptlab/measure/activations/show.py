@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from ngptlab.console import Console
-from ngptlab.draw.panels import SMALL, after_steps, curve, depth_axis, legend, logarithmic, tiles
+from ngptlab.draw.panels import SMALL, Figure, after_steps, curve, depth_axis, legend, logarithmic, tiles
 from ngptlab.draw.style import write
 from ngptlab.listing import Listing
 from ngptlab.stats.tables import Row, flat, write_table

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ngptlab.claims.evidence import Evidence, Positions
-from ngptlab.claims.reading import Reader, parsed
+from ngptlab.claims.reading import Reader
 from ngptlab.measure.length.numbers import Length
 from ngptlab.measure.recorded import Key, OfOneRun, OfRun, by_run, where
+from ngptlab.stats.declared import parsed
 from ngptlab.stats.records import LengthBin
 
 

@@ -7,10 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from ngptlab.draw.panels import SMALL, after_steps, curve, legend, logarithmic, tiles
+from ngptlab.draw.panels import SMALL, Axes, Figure, after_steps, curve, legend, logarithmic, tiles
 from ngptlab.draw.style import SERIES, write
 from ngptlab.stats.estimates import ci95, perplexity
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ngptlab.claims.evidence import Evidence, Scales
-from ngptlab.claims.reading import Reader, parsed
+from ngptlab.claims.reading import Reader
 from ngptlab.measure.recorded import Key, OfOneRun, OfRun, by_run, where
 from ngptlab.measure.scales.numbers import Learned, LearnedScale
+from ngptlab.stats.declared import parsed
 
 
 class _Line(OfRun, LearnedScale):

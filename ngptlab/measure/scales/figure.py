@@ -6,12 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-from ngptlab.draw.panels import SMALL, after_steps, curve, depth_axis, legend, tiles
+from ngptlab.draw.panels import (
+    SMALL,
+    Axes,
+    Figure,
+    after_steps,
+    curve,
+    depth_axis,
+    legend,
+    shade,
+    ticks,
+    tiles,
+)
 from ngptlab.draw.style import SERIES, write
 from ngptlab.measure.scales.numbers import LearnedScale
 
@@ -113,8 +119,7 @@ def _over_steps(courses: Courses) -> Figure:
         _course(axes, courses[label], place, depth)
         axes.set_title(f"{label}: {title(place)}")
         axes.set_xlabel("step")
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+        ticks(axes, "x", 4, whole=True, words=lambda step: f"{step:,.0f}")
         if number % columns == 0:
             axes.set_ylabel("mean effective value")
     return figure
@@ -128,5 +133,5 @@ def _course(axes: Axes, course: Sequence[Mapping[str, Any]], place: str, depth: 
                 lines.setdefault(scale["layer"], []).append((line["step"], scale["mean"]))
     for layer, points in lines.items():
         # The map's end is left out, because its yellow is too light on white.
-        colour = matplotlib.colormaps["viridis"](0.85 * (layer or 0) / max(depth, 1))
+        colour = shade(0.85 * (layer or 0) / max(depth, 1))
         axes.plot(*zip(*points, strict=True), color=colour)

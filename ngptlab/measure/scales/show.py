@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ngptlab.console import Console
 from ngptlab.listing import Listing
+from ngptlab.measure.recorded import lines
 from ngptlab.measure.scales.figure import Courses, Measured, draw, places, title
-from ngptlab.stats.tables import Row, flat, write_table
+from ngptlab.stats.tables import write_table
 
 
 def write_scales(measured: Measured, courses: Courses, out: Path) -> None:
     """Write scales and scales-course as CSV and JSON, one row for each scale (and step), and the figures, into `out`."""
-    write_table(out, "scales", [row for label, record in measured.items() for row in _rows(label, record)])
-    course = [row for label, lines in courses.items() for line in lines for row in _rows(label, line)]
+    write_table(out, "scales", lines(measured, "scales"))
+    course = [
+        row for label, each in courses.items() for line in each for row in lines({label: line}, "scales")
+    ]
     write_table(out, "scales-course", course)
     draw(measured, courses, out)
-
-
-def _rows(label: str, record: Mapping[str, Any]) -> Iterator[Row]:
-    return (
-        {"run": label, "step": record["step"], **record.get("of", {}), **flat(scale)}
-        for scale in record["scales"]
-    )
 
 
 def print_scales(measured: Measured, console: Console) -> None:

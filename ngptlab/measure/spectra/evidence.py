@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ngptlab.claims.evidence import Conditions, Evidence
-from ngptlab.claims.reading import Reader, parsed
+from ngptlab.claims.reading import Reader
 from ngptlab.measure.recorded import Key, OfOneRun, OfRun, by_run, where
 from ngptlab.measure.spectra.numbers import MatrixSpectrum, Spectra
+from ngptlab.stats.declared import parsed
 
 
 class _Line(OfRun, MatrixSpectrum):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ngptlab.draw.panels import (
     SMALL,
+    Axes,
+    Figure,
     after_steps,
     curve,
     depth_axis,

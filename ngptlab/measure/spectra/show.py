@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ngptlab.console import Console
 from ngptlab.listing import Listing
+from ngptlab.measure.recorded import lines
 from ngptlab.measure.spectra.figure import Measured, by_layer, condition, draw
-from ngptlab.stats.tables import Row, flat, write_table
+from ngptlab.stats.tables import write_table
 
 
 def write_spectra(measured: Measured, out: Path) -> None:
@@ -18,12 +19,7 @@ def write_spectra(measured: Measured, out: Path) -> None:
     eigenvalues are in each run's own evals/spectra.json only.
     """
     for name, part in (("spectra", "matrices"), ("spectra-embeddings", "embeddings")):
-        rows: list[Row] = [
-            {"run": label, "step": record["step"], **record.get("of", {}), **flat(entry)}
-            for label, record in measured.items()
-            for entry in record[part]
-        ]
-        write_table(out, name, rows)
+        write_table(out, name, lines(measured, part))
     draw(measured, out)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ngptlab.claims.evidence import Accuracy, Evidence
-from ngptlab.claims.reading import Reader, parsed, shown
+from ngptlab.claims.reading import Reader, shown
 from ngptlab.measure.recorded import Key, OfOneRun, by_run, where
 from ngptlab.measure.tasks.numbers import AVERAGE, HEADLINE, ScoreRow, Tasks
 from ngptlab.stats import estimates as stats
+from ngptlab.stats.declared import parsed
 
 
 def accuracies(content: Any, origin: str) -> Evidence:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from ngptlab.console import Console
 from ngptlab.disk import write_json, write_text
-from ngptlab.errors import ConfigError
 from ngptlab.listing import Listing
 from ngptlab.measure.tasks.numbers import ScoreRow
+from ngptlab.stats.declared import plain
 from ngptlab.stats.estimates import ci95
-from ngptlab.stats.tables import as_csv
+from ngptlab.stats.tables import of_records, writing
 
 
 def write_tasks(lines: Sequence[ScoreRow], out: Path) -> None:
@@ -21,12 +20,9 @@ def write_tasks(lines: Sequence[ScoreRow], out: Path) -> None:
     Raises:
         ConfigError: `out` can't be written.
     """
-    rows = [asdict(line) for line in lines]
-    try:
-        write_json(out / "tasks.json", {"rows": rows})
-        write_text(out / "tasks.csv", as_csv(rows))
-    except OSError as error:
-        raise ConfigError(f"{out}: can't be written ({error.strerror}); give another --out") from None
+    with writing(out):
+        write_json(out / "tasks.json", {"rows": plain(list(lines))})
+        write_text(out / "tasks.csv", of_records(ScoreRow, lines))
 
 
 def print_tasks(lines: Sequence[ScoreRow], console: Console) -> None:

@@ -29,13 +29,19 @@ def losses(
 
     Processes share the forward passes and all get all losses, bit for bit those of one: the passes are the same ones.
     """
-    device = next(model.parameters()).device
     rows = max(1, BATCH_TOKENS // inputs_NT.shape[1])
+    passes = range(0, len(inputs_NT), rows)
     losses_NT = torch.zeros(inputs_NT.shape, dtype=torch.float64)
-    for first in world.share(range(0, len(inputs_NT), rows)):
-        inputs_BT = torch.from_numpy(inputs_NT[first : first + rows]).to(device)
-        targets_BT = torch.from_numpy(targets_NT[first : first + rows]).to(device)
-        losses_NT[first : first + rows] = model.token_losses(inputs_BT, targets_BT).double().cpu()
+
+    def losses_from(first: int) -> Tensor:
+        inputs_BT = torch.from_numpy(inputs_NT[first : first + rows]).to(model.place)
+        targets_BT = torch.from_numpy(targets_NT[first : first + rows]).to(model.place)
+        return model.token_losses(inputs_BT, targets_BT).double().cpu()
+
+    for first in world.share(passes):
+        losses_NT[first : first + rows] = losses_from(first)
+    if model.lender is not None and world.has_fewer(passes):
+        losses_from(0)  # for nothing but the weights that the others' last pass asks of this process
     return world.total(losses_NT)  # a pass that was another's is zeros here
 
 

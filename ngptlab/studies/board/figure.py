@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from ngptlab.draw.panels import wrapped
+from ngptlab.draw.panels import Axes, Figure, grid, ticks, wrapped
 from ngptlab.draw.style import INK, PAGE_INCHES, SERIES, bars
 from ngptlab.studies.board.numbers import Board, Row
 
@@ -22,10 +18,8 @@ FAR = 6.0
 def draw(board: Board, *, narrow: bool = False) -> Figure:
     """The figure, the lowest loss at the top; `narrow`: for a page."""
     rows = [row for row in board["rows"] if row["against"] is not None]
-    figure = Figure(
-        figsize=(PAGE_INCHES if narrow else 7.0, 1.7 + 0.3 * max(1, len(rows))), layout="constrained"
-    )
-    axes = figure.subplots()
+    inches = (PAGE_INCHES if narrow else 7.0, 1.7 + 0.3 * max(1, len(rows)))
+    figure, ((axes,),) = grid(1, 1, inches)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.grid(visible=False, axis="y")
     axes.set_yticks(range(len(rows)), [wrapped(row["method"], 22) for row in rows])
@@ -43,7 +37,7 @@ def draw(board: Board, *, narrow: bool = False) -> Figure:
         f"triangle at the right: tuned to the edge of its grid,{chr(10) if narrow else ' '}with the loss still falling",
         fontsize=8 if narrow else None,
     )
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    ticks(axes, "x", 6)
     figure.suptitle(f"Board of {board['recipe']}")
     return figure
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from ngptlab.errors import ConfigError
 from ngptlab.options import ledger
 from ngptlab.options.methods import Methods
-from ngptlab.options.runs import add_workers, no_seeds
+from ngptlab.options.runs import no_seeds
 from ngptlab.options.stopping import until_stopped
 from ngptlab.options.types import runs
+from ngptlab.studies import executors
 from ngptlab.terminal import remark, say
 
 NAME = "board"
@@ -57,7 +58,7 @@ def add(board: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train nothing: take what the ledger has, write the table of that, and say what is left",
     )
-    add_workers(board)
+    executors.add(board)
     ledger.add(board)
     board.add_argument(
         "--out", type=Path, help="folder of the runs and of board.* (default: out/<recipe>-board)"
@@ -67,7 +68,6 @@ def add(board: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Train what is missing, write and print the board."""
     from ngptlab.console import Console
-    from ngptlab.jobs.local import Local
     from ngptlab.recipes import recipe
     from ngptlab.stats.learning_rate import parse_rate
     from ngptlab.studies.board.files import print_board
@@ -86,7 +86,7 @@ def act(options: argparse.Namespace) -> int:
         overrides=options.overrides,
     )
     out: Path = options.out or Path("out") / f"{found.config.name}-board"
-    how = How(out=out, executor=Local(workers=options.workers), ledger=ledger.ledger_of(options), tell=remark)
+    how = How(out=out, executor=executors.chosen(options), ledger=ledger.ledger_of(options), tell=remark)
 
     def work() -> int:
         result, left, failed = board(given, names, how, training=not options.plan)

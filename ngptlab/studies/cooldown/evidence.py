@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ngptlab.claims.evidence import Ends, Estimate, Evidence, Setting, Turn
-from ngptlab.claims.reading import Reader, doubts_of, doubts_of_study, hashes, parsed, shown
+from ngptlab.claims.reading import Reader, doubts_of, doubts_of_study, hashes, shown
+from ngptlab.stats.declared import parsed
 from ngptlab.stats.estimates import Difference
 from ngptlab.studies.cooldown.numbers import Row, Study
 from ngptlab.studies.speedup.savings import savings

@@ -6,11 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from ngptlab.draw.panels import wrapped
+from ngptlab.draw.panels import Axes, Figure, grid, ticks, wrapped
 from ngptlab.draw.style import INK, PAGE_INCHES, SERIES, bars
 from ngptlab.stats import estimates as stats
 from ngptlab.stats.estimates import Difference
@@ -23,8 +19,7 @@ def draw(study: Study, *, narrow: bool = False) -> Figure:
     """Draw the figure, a row of panels for each length; `narrow`: for a page."""
     lengths = sorted({row["steps"] for row in study["rows"]})
     width, height = (PAGE_INCHES, 2.7) if narrow else (9.0, 3.4)
-    figure = Figure(figsize=(width, 0.9 + height * len(lengths)), layout="constrained")
-    panels = figure.subplots(len(lengths), 2, squeeze=False)
+    figure, panels = grid(len(lengths), 2, (width, 0.9 + height * len(lengths)))
     for (losses, gaps), steps in zip(panels, lengths, strict=True):
         rows = [row for row in study["rows"] if row["steps"] == steps]
         _losses(losses, study, rows)
@@ -33,9 +28,9 @@ def draw(study: Study, *, narrow: bool = False) -> Figure:
     said = bars((len(row["seeds"]) for row in study["rows"]), marks="short lines")
     figure.suptitle(f"Cooldowns from one trunk ({study['name']})\n{said}", fontsize=9)
     if narrow:
-        for axes in panels.flat:
+        for axes in figure.axes:
             axes.set_xlabel(wrapped(axes.get_xlabel(), 30), fontsize=8)
-            axes.xaxis.set_major_locator(MaxNLocator(4))
+            ticks(axes, "x", 4)
             if found := axes.get_legend():
                 found.set_loc("best")
                 for text in found.get_texts():

@@ -10,10 +10,10 @@ from typing import get_args
 from ngptlab.config import ScheduleConfig
 from ngptlab.errors import ConfigError
 from ngptlab.options import ledger, tuned
-from ngptlab.options.runs import add_methods, add_seeds, add_workers
+from ngptlab.options.runs import add_methods, add_seeds
 from ngptlab.options.stopping import until_stopped
 from ngptlab.options.types import count, number
-from ngptlab.studies import outlook
+from ngptlab.studies import executors, outlook
 from ngptlab.terminal import remark, say
 
 NAME = "cooldown"
@@ -46,7 +46,7 @@ def add(cooldown: argparse.ArgumentParser) -> None:
     )
     add_methods(cooldown)
     add_seeds(cooldown, "cell")
-    add_workers(cooldown)
+    executors.add(cooldown)
     tuned.add(cooldown)
     outlook.add(cooldown)
     ledger.add(cooldown)
@@ -59,7 +59,6 @@ def act(options: argparse.Namespace) -> int:
     """Train what is missing, print the table, write numbers and figure."""
     from ngptlab.console import Console
     from ngptlab.jobs.cell import Cell
-    from ngptlab.jobs.local import Local
     from ngptlab.studies.cooldown.files import print_study
     from ngptlab.studies.cooldown.plan import Design, arms, first_seed, plan
     from ngptlab.studies.cooldown.run import cooldown, own_steps
@@ -82,7 +81,7 @@ def act(options: argparse.Namespace) -> int:
         pieces: list[tuple[Cell, int]] = [(trunk.leg, trunk.leg.config.train.steps) for trunk in trunks]
         pieces += [(leg, own_steps(leg, trunk)) for trunk in trunks for leg in trunk.branches]
         return outlook.tell(pieces, out, ledger.ledger_of(options))
-    executor = Local(workers=options.workers)
+    executor = executors.chosen(options)
 
     def work() -> int:
         tuned.keep(options, out)

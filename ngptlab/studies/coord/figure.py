@@ -7,11 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
-
+from ngptlab.draw.panels import Axes, Figure, grid, shade, ticks
 from ngptlab.draw.style import PAGE_INCHES
 from ngptlab.studies.coord.numbers import Point
 
@@ -32,9 +28,8 @@ def draw(points: Sequence[Point], *, title: str, narrow: bool = False) -> Figure
     kinds = list(dict.fromkeys(point.kind for point in points))
     shape = (len(kinds), len(LABELS)) if narrow else (len(LABELS), len(kinds))
     size = (PAGE_INCHES, 1.2 + 1.5 * len(kinds)) if narrow else (2.4 * len(kinds), 5.2)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(*shape, sharex=True, squeeze=False)
-    panels = grid.T if narrow else grid
+    figure, places = grid(*shape, size, sharex=True)
+    panels = list(map(list, zip(*places, strict=True))) if narrow else places
     for row, (quantity, label) in enumerate(LABELS.items()):
         for column, kind in enumerate(kinds):
             _panel(panels[row][column], points, kind, quantity)
@@ -67,7 +62,7 @@ def _panel(axes: Axes, points: Sequence[Point], kind: str, quantity: str) -> Non
         means = [sum(each) / len(each) for each in by_width.values()]
         shown = [mean if mean > 0 and math.isfinite(mean) else math.nan for mean in means]
         low, high = SHADES
-        color = matplotlib.colormaps["viridis"](low + (high - low) * step / last)
+        color = shade(low + (high - low) * step / last)
         axes.plot(list(by_width), shown, marker=".", color=color, label=str(step))
         for width, each in by_width.items():
             singles = [value for value in each if value > 0 and math.isfinite(value)]
@@ -78,9 +73,5 @@ def _panel(axes: Axes, points: Sequence[Point], kind: str, quantity: str) -> Non
     bottom, top = axes.get_ylim()
     spare = max(0.0, OCTAVES - math.log2(top / bottom)) / 2
     axes.set_ylim(bottom * 2**-spare, top * 2**spare)
-    axes.xaxis.set_major_locator(FixedLocator(sorted({point.width for point in points})))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda width, _: f"{width:.0f}"))
-    axes.yaxis.set_major_locator(LogLocator(base=2, numticks=6))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda size, _: f"2^{math.log2(size):.0f}"))
+    ticks(axes, "x", at=sorted({point.width for point in points}), words=lambda width: f"{width:.0f}")
+    ticks(axes, "y", 6, base=2, words=lambda size: f"2^{math.log2(size):.0f}")

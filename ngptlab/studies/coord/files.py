@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from ngptlab.stats.tables import as_text
+from ngptlab.stats.tables import of_records
 from ngptlab.studies.coord.figure import draw
-from ngptlab.studies.coord.numbers import Check
+from ngptlab.studies.coord.numbers import Check, Slope
 from ngptlab.studies.files import write
-
-CSV = ("kind", "quantity", "step", "slope", "stderr", "steepest")
 
 
 def title(check: Check) -> str:
@@ -26,11 +23,6 @@ def write_check(check: Check, out: Path) -> None:
     Raises:
         ConfigError: it can't be written.
     """
-    numbers = {
-        **check,
-        "slopes": list(map(asdict, check["slopes"])),
-        "points": list(map(asdict, check["points"])),
-    }
-    table = as_text(CSV, map(vars, check["slopes"]))
+    table = of_records(Slope, check["slopes"])
     figure = partial(draw, check["points"], title=title(check))
-    write(out, "coord", numbers=numbers, table=table, draw=figure, finite=False)
+    write(out, "coord", numbers=check, table=table, draw=figure, finite=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ngptlab.claims.evidence import Estimate, Evidence, Setting, Step
-from ngptlab.claims.reading import Reader, doubts_of_study, hashes, parsed, shown
+from ngptlab.claims.reading import Reader, doubts_of_study, hashes, shown
+from ngptlab.stats.declared import parsed
 from ngptlab.stats.doubts import Doubt
 from ngptlab.studies.ladder.numbers import Ladder, RungNumbers
 

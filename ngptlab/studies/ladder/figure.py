@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from ngptlab.draw.panels import wrapped
+from ngptlab.draw.panels import Axes, Figure, grid, ticks, wrapped
 from ngptlab.draw.style import INK, PAGE_INCHES, SERIES, bars
 from ngptlab.studies.ladder.numbers import Ladder, half
 
@@ -19,8 +15,8 @@ BETTER, WORSE = SERIES[:2]
 def draw(ladder: Ladder, *, narrow: bool = False) -> Figure:
     """Draw the figure, rungs from top to bottom; `narrow`: for a page."""
     rungs = ladder["rungs"]
-    figure = Figure(figsize=(PAGE_INCHES if narrow else 8.0, 1.6 + 0.36 * len(rungs)), layout="constrained")
-    losses, adds = figure.subplots(1, 2, sharey=True)
+    inches = (PAGE_INCHES if narrow else 8.0, 1.6 + 0.36 * len(rungs))
+    figure, ((losses, adds),) = grid(1, 2, inches, sharey=True)
     labels = [rung["label"].replace(" and ", "\nand ") for rung in rungs]
     losses.set_yticks(range(len(rungs)), [wrapped(each, 18) if narrow else each for each in labels])
     losses.set_ylim(len(rungs) - 0.5, -0.5)
@@ -31,7 +27,7 @@ def draw(ladder: Ladder, *, narrow: bool = False) -> Figure:
     if narrow:
         for axes in (losses, adds):
             axes.set_xlabel(wrapped(axes.get_xlabel(), 26), fontsize=8)
-            axes.xaxis.set_major_locator(MaxNLocator(3))
+            ticks(axes, "x", 3)
     figure.suptitle(f"{ladder['base']} to {ladder['target']}, {ladder['mode']} ({ladder['recipe']})")
     return figure
 
@@ -49,7 +45,7 @@ def _losses(axes: Axes, ladder: Ladder) -> None:
         axes.errorbar(rung["final_loss_nats"], row, xerr=error, fmt="o", color=INK, ms=4, capsize=3)
     said = bars((len(rung["seeds"]) for rung in ladder["rungs"]), "lines").replace("; ", "\n")
     axes.set_xlabel(f"final validation loss (nats)\n{said}")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    ticks(axes, "x", 5)
 
 
 def _singles(axes: Axes, row: int, values: Sequence[float]) -> None:
@@ -71,4 +67,4 @@ def _adds(axes: Axes, ladder: Ladder) -> None:
     counts = [adds["pairs"] for rung in ladder["rungs"] if (adds := rung["adds"])]
     error = bars(counts, "lines", of="pairs of seeds", marks="")
     axes.set_xlabel(f"loss minus that of {against} (nats)\nbelow zero is better\n{error}")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    ticks(axes, "x", 5)

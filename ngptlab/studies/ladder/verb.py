@@ -9,9 +9,9 @@ from ngptlab.config.method_name import stem
 from ngptlab.errors import ConfigError
 from ngptlab.options import ledger, tuned
 from ngptlab.options.methods import Methods
-from ngptlab.options.runs import add_seeds, add_workers, no_seeds
+from ngptlab.options.runs import add_seeds, no_seeds
 from ngptlab.options.stopping import until_stopped
-from ngptlab.studies import outlook
+from ngptlab.studies import executors, outlook
 from ngptlab.terminal import remark, say
 
 NAME = "ladder"
@@ -35,7 +35,7 @@ def add(ladder: argparse.ArgumentParser) -> None:
         help="one step of B more at each rung, or B with one step at a time taken back (default: cumulative)",
     )
     add_seeds(ladder, "rung")
-    add_workers(ladder)
+    executors.add(ladder)
     tuned.add(ladder)
     outlook.add(ladder)
     ledger.add(ladder)
@@ -47,7 +47,6 @@ def add(ladder: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Train the rungs that are missing, print the table, write numbers and figure."""
     from ngptlab.console import Console
-    from ngptlab.jobs.local import Local
     from ngptlab.recipes import recipe
     from ngptlab.studies.ladder.files import print_ladder
     from ngptlab.studies.ladder.plan import plan
@@ -63,7 +62,7 @@ def act(options: argparse.Namespace) -> int:
         planned = plan(found, base=base, target=target, mode=options.mode, overrides=options.overrides)
         pieces = [(cell, cell.config.train.steps) for cell in attempts_of(planned, found, options.seeds)]
         return outlook.tell(pieces, out, ledger.ledger_of(options))
-    executor = Local(workers=options.workers)
+    executor = executors.chosen(options)
 
     def work() -> int:
         tuned.keep(options, out)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ngptlab.config.method_name import stem
-from ngptlab.draw.panels import wrapped
+from ngptlab.draw.panels import Axes, Figure, first, grid, wrapped
 from ngptlab.draw.style import GRID, INK, PAGE_INCHES, SERIES
 from ngptlab.stats.estimates import mean
 from ngptlab.stats.learning_rate import show_rate
@@ -25,11 +23,8 @@ def draw(search: Search, *, narrow: bool = False) -> Figure:
     columns = min(2, len(fields)) if narrow else len(fields)
     rows = math.ceil(len(fields) / columns)
     size = (PAGE_INCHES, 0.9 + 2.4 * rows) if narrow else (max(4.5, 2.6 * len(fields)), 3.6)
-    figure = Figure(figsize=size, layout="constrained")
-    places = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel().tolist()
-    panels = places[: len(fields)]
-    for axes in places[len(fields) :]:
-        axes.set_axis_off()
+    figure, places = grid(rows, columns, size, sharey=True)
+    panels = first(len(fields), places)
     for axes, path in zip(panels, fields, strict=True):
         _panel(axes, search, path)
     for axes in panels[::columns]:

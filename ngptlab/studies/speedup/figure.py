@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator
-
+from ngptlab.draw.panels import Axes, Figure, grid, ticks
 from ngptlab.draw.style import INK, PAGE_INCHES, SERIES, bars
 from ngptlab.studies.speedup.numbers import SpeedUp
 
@@ -20,15 +17,12 @@ def draw(speedups: Sequence[SpeedUp], *, narrow: bool = False) -> Figure:
     columns = 1 if narrow else 2
     size = (PAGE_INCHES, 3.5) if narrow else (7.0, 4.2)
     lines = math.ceil(len(speedups) / columns)
-    figure = Figure(figsize=(size[0], size[1] + 0.18 * lines), layout="constrained")
-    axes = figure.add_subplot()
+    figure, ((axes,),) = grid(1, 1, (size[0], size[1] + 0.18 * lines))
     for index, speedup in enumerate(speedups):
         _line(axes, speedup, index)
     axes.axhline(1.0, color=INK, linewidth=0.8)
     axes.set_xscale("log")
-    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        axis(FuncFormatter(lambda tokens, _: count(tokens)))
-    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    ticks(axes, "x", between=(2, 5), words=count)
     axes.set_xlabel("tokens of the method")
     axes.set_ylabel("tokens of the baseline for the same loss,\nin tokens of the method")
     axes.set_title(

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ngptlab.claims.evidence import Evidence, Grid, Setting
-from ngptlab.claims.reading import Reader, parsed, shown
+from ngptlab.claims.reading import Reader, shown
 from ngptlab.stats.cells import CellRow, Sweep
+from ngptlab.stats.declared import parsed
 
 
 def sweep(content: Any, origin: str) -> Evidence:

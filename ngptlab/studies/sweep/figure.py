@@ -6,12 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ngptlab.draw.panels import wrapped
+from ngptlab.draw.panels import Axes, Figure, first, grid, legend, ticks, wrapped
 from ngptlab.draw.style import PAGE_INCHES, SERIES, STYLE, bars
 from ngptlab.stats import estimates as stats
 from ngptlab.stats.curve import Curve
@@ -37,18 +33,15 @@ def draw_narrow(findings: Sequence[Finding]) -> Figure:
     """The same panels for a page, in two columns, without those that stay empty. The page has the caption."""
     widths = sorted({curve.width for f in findings for curve in f.curves})
     rows = math.ceil(len(findings) / 2)
-    figure = Figure(figsize=(PAGE_INCHES, 0.8 + 2.3 * rows), layout="constrained")
-    places = figure.subplots(rows, 2, squeeze=False).ravel().tolist()
-    for place, (axes, finding) in enumerate(zip(places, findings, strict=False)):
+    figure, places = grid(rows, 2, (PAGE_INCHES, 0.8 + 2.3 * rows))
+    for place, (axes, finding) in enumerate(zip(first(len(findings), places), findings, strict=True)):
         axes.set_title(wrapped(f"{finding.method}, {finding.rules}", 28), fontsize=8)
         for curve in finding.curves:
             _curve(axes, curve, widths.index(curve.width))
         _axes(axes, bottom=place >= len(findings) - 2, left=place % 2 == 0)
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ticks(axes, "x", 4, whole=True)
         _frame(axes, [other for other in findings if other.method == finding.method])
-    for axes in places[len(findings) :]:
-        axes.set_axis_off()
-    _legend(figure, places, 4)
+    legend(figure, 4)
     return figure
 
 
@@ -58,33 +51,22 @@ def draw(findings: Sequence[Finding], *, title: str) -> Figure:
     params = list(dict.fromkeys(f.rules for f in findings))
     widths = sorted({curve.width for f in findings for curve in f.curves})
     height = 1.1 + 2.7 * len(methods)
-    # A foot that the layout keeps clear of axes, for the caption.
-    foot = CAPTION_INCHES / height
-    layout = ConstrainedLayoutEngine(rect=(0, foot, 1, 1 - foot))
-    figure = Figure(figsize=(1.0 + 3.2 * max(2, len(params)), height), layout=layout)
-    grid = figure.subplots(len(methods), len(params), sharex=True, sharey="row", squeeze=False)
+    inches = (1.0 + 3.2 * max(2, len(params)), height)
+    shared = {"sharex": True, "sharey": "row"}
+    figure, places = grid(len(methods), len(params), inches, foot=CAPTION_INCHES, **shared)
     for row, method in enumerate(methods):
         of_row = [f for f in findings if f.method == method]
         for column, param in enumerate(params):
-            axes = grid[row, column]
+            axes = places[row][column]
             found = [f for f in of_row if f.rules == param]
             axes.set_title(f"{method}, {param}" + ("" if found else ": not applicable"))
             for curve in found[0].curves if found else ():
                 _curve(axes, curve, widths.index(curve.width))
             _axes(axes, row == len(methods) - 1, column == 0)
-        _frame(grid[row, 0], of_row)
-    _legend(figure, grid.ravel().tolist(), len(widths))
-    figure.text(0.01, 0.2 * foot, _caption(findings, title), fontsize=7.5, va="bottom")
+        _frame(places[row][0], of_row)
+    legend(figure, len(widths))
+    figure.text(0.01, 0.2 * CAPTION_INCHES / height, _caption(findings, title), fontsize=7.5, va="bottom")
     return figure
-
-
-def _legend(figure: Figure, places: Sequence[Axes], columns: int) -> None:
-    handles = {
-        label: handle
-        for axes in places
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=columns, frameon=False)
 
 
 def _curve(axes: Axes, curve: Curve, index: int) -> None:
@@ -129,9 +111,7 @@ def _frame(axes: Axes, findings: Sequence[Finding]) -> None:
 
 
 def _axes(axes: Axes, bottom: bool, left: bool) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"$2^{{{x:.0f}}}$"))
+    ticks(axes, "x", 6, whole=True, words=lambda power: f"$2^{{{power:.0f}}}$")
     if bottom:
         axes.set_xlabel("learning rate")
     if left:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from ngptlab.stats.cells import CellRow, as_csv
+from ngptlab.stats.cells import CellRow, Sweep
+from ngptlab.stats.tables import of_records
 from ngptlab.stats.transfer import Finding, as_json
 from ngptlab.studies.files import write
 from ngptlab.studies.sweep.figure import MATH, draw, drawable
@@ -19,6 +19,6 @@ def write_sweep(cells: Sequence[CellRow], findings: Sequence[Finding], out: Path
     Raises:
         ConfigError: it can't be written.
     """
-    numbers = {"cells": list(map(asdict, cells)), "transfer": list(map(as_json, findings))}
+    found: Sweep = {"cells": list(cells), "transfer": list(map(as_json, findings))}
     figure = partial(draw, findings, title=title) if drawable(findings) else None
-    write(out, "sweep", numbers=numbers, table=as_csv(cells), draw=figure, style=MATH)
+    write(out, "sweep", numbers=found, table=of_records(CellRow, cells), draw=figure, style=MATH)

@@ -10,10 +10,10 @@ from ngptlab.config import ParamConfig, blank, flatten
 from ngptlab.errors import ConfigError, nearest
 from ngptlab.options import ledger
 from ngptlab.options.methods import Methods
-from ngptlab.options.runs import add_seeds, add_workers
+from ngptlab.options.runs import add_seeds
 from ngptlab.options.stopping import until_stopped
 from ngptlab.options.types import runs, size
-from ngptlab.studies import outlook
+from ngptlab.studies import executors, outlook
 from ngptlab.terminal import remark, say
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def add(sweep: argparse.ArgumentParser) -> None:
     )
     option("--base-width", "width at which all rules agree", type=size, default=0, metavar="W")
     add_seeds(sweep, "cell")
-    add_workers(sweep)
+    executors.add(sweep)
     sweep.add_argument(
         "--stack",
         default="auto",
@@ -102,7 +102,6 @@ def _fields(given: list[str]) -> dict[str, list[str]]:
 
 def act(options: argparse.Namespace) -> int:
     """Train what is missing, write table and figure, print the verdicts."""
-    from ngptlab.jobs.local import Local
     from ngptlab.jobs.stacks import stack_choice
     from ngptlab.recipes import recipe
     from ngptlab.stats.learning_rate import parse_rate
@@ -112,7 +111,7 @@ def act(options: argparse.Namespace) -> int:
 
     found, lrs = recipe(options.recipe), [parse_rate(text) for text in options.lrs]
     fields = _fields(options.grid)
-    executor = Local(workers=options.workers, stack=stack_choice(options.stack))
+    executor = executors.chosen(options, stack=stack_choice(options.stack))
     kind = "search" if options.search else "sweep"
     out: Path = options.out or Path("out") / f"{found.config.name}-{kind}"
     if options.points is not None and not options.search:

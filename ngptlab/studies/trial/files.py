@@ -6,12 +6,14 @@ import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+
+from pydantic import ValidationError
 
 from ngptlab import disk
 from ngptlab.errors import ConfigError, DataError
 from ngptlab.folders import make
 from ngptlab.json_text import parse_json
+from ngptlab.stats.declared import parsed
 from ngptlab.studies.trial.numbers import Trial
 
 NAME = "tries.jsonl"
@@ -19,7 +21,6 @@ STEPS = "steps.json"
 """File in the folder of a try with the number of steps of its runs and their budget."""
 FILE_BYTES = 1 << 28
 """Limit for the file. A try takes two kilobytes."""
-NEEDED = ("key", "verdict", "sentence")
 
 
 def recorded(folder: Path, key: str) -> Trial | None:
@@ -39,13 +40,15 @@ def recorded(folder: Path, key: str) -> Trial | None:
         ) from None
     for number, line in enumerate(disk.lines_of(content), start=1):
         try:
-            record = parse_json(line)
+            record = parsed(Trial, parse_json(line))
+        except ValidationError:
+            raise _damaged(path, number, "no record of a try") from None
         except ValueError as error:
             raise _damaged(path, number, str(error)) from None
-        if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in NEEDED):
+        if not Trial.__required_keys__ <= record.keys():
             raise _damaged(path, number, "no record of a try")
         if record["key"] == key:
-            found = cast(Trial, record)
+            found = record
     return found
 
 

@@ -15,11 +15,9 @@ ANSWERS: dict[str, Answer] = {"reached": "better", "not reached": "worse"}
 """Answer of a try by the verdict on a target, where the target is the rival's loss."""
 
 
-class Trial(TypedDict):
-    """A try as JSON. Losses and differences in nats; a difference is the method's loss minus the rival's, same seeds."""
+class Setting(TypedDict):
+    """Facts about a try that are known before any run."""
 
-    verdict: Answer
-    sentence: str
     method: str
     """Name of the method, with the digest of its content where it is a file."""
     against: str
@@ -30,9 +28,19 @@ class Trial(TypedDict):
     """Names of the conformance checks that the method passed."""
     lrs: list[float]
     """Learning rates that both methods were trained at, with seed 0."""
-    best_lr: dict[str, float]
     steps: int
     recipe_steps: int
+    budget_seconds: float
+    folder: str
+    """Folder of the runs."""
+
+
+class Trial(Setting):
+    """A try as JSON. Losses and differences in nats; a difference is the method's loss minus the rival's, same seeds."""
+
+    verdict: Answer
+    sentence: str
+    best_lr: dict[str, float]
     seeds: list[int]
     losses: dict[str, list[float]]
     """Final validation losses by method, in the order of the seeds."""
@@ -42,26 +50,8 @@ class Trial(TypedDict):
     """One-sided bound of the true difference at `level`."""
     level: float | None
     """p below it decides, at each look."""
-    budget_seconds: float
     seconds: float
     warnings: list[str]
-    folder: str
-    """Folder of the runs."""
-
-
-class Setting(TypedDict):
-    """Facts about a try that are known before any run."""
-
-    method: str
-    against: str
-    recipe: str
-    key: str
-    checks: list[str]
-    lrs: list[float]
-    steps: int
-    recipe_steps: int
-    budget_seconds: float
-    folder: str
 
 
 def of_target(setting: Setting, found: Target, best_lr: dict[str, float], *, seconds: float) -> Trial:

@@ -18,9 +18,9 @@ from ngptlab.cli import main
 from ngptlab.config import RunConfig
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell
-from ngptlab.jobs.local import last_words
 from ngptlab.jobs.progress import Progress, eta_seconds, read_progress
 from ngptlab.jobs.worker import wait_for
+from ngptlab.jobs.worker_process import last_words
 from ngptlab.runs import Run
 
 Make = Callable[..., RunConfig]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ngptlab.claims.evidence import Ends, Estimate, Evidence, Setting, Turn
-from ngptlab.claims.reading import Reader, doubts_of, doubts_of_study, hashes, parsed, shown
+from ngptlab.claims.reading import Reader, around, doubts_of, doubts_of_study, hashes, shown
 from ngptlab.report.schema import Gap, Summary
-from ngptlab.stats import estimates as stats
+from ngptlab.stats.declared import parsed
 from ngptlab.studies.speedup.savings import savings
 
 
@@ -79,15 +79,7 @@ def _turn(gap: Gap, start: int) -> tuple[Estimate, Estimate] | None:
     steps, errors = gap["steps"], gap["stderr"]
     if not len(steps) == len(gap["gap_nats"]) == len(errors or steps):
         raise ValueError("a gap has lists of different lengths")
-    before = [i for i, step in enumerate(steps) if 0 < step <= start]
-    if not before:
-        return None
-    pairs = max(1, len(gap["paired_seeds"]))
-    at = [
-        Estimate(mean=gap["gap_nats"][i], half=stats.ci95(errors[i] if errors else None, pairs), pairs=pairs)
-        for i in (before[-1], len(steps) - 1)
-    ]
-    return at[0], at[1]
+    return around(start, steps, gap["gap_nats"], errors, max(1, len(gap["paired_seeds"])))
 
 
 READERS = (Reader(frozenset({"methods", "gaps", "baseline"}), report),)
