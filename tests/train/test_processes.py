@@ -170,7 +170,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     jobs.append(job(plain, folder / "late", 2, late=True, profile=2, stage=1))
     jobs.append(job(plain, folder / "late", 2, stage=2))  # is done
-    for name, device in (("beside", {}), ("beside-shard", {"shard": "optimizer"})):
+    for name, device in (("beside", {}), ("beside-shard", {"shard": "on"})):
         saves = {"every": 5, "asynchronous": "on"}
         beside = config_of(texts, "gpt", checkpoint=saves, device=device)
         late_error = {"what": "an error", "rank": 1, "step": 21}
