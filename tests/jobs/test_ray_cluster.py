@@ -139,11 +139,14 @@ def once_trained(ancestor: int, steps: int, act: Callable[[], object]) -> thread
 
     def wait() -> None:
         end = time.monotonic() + 200
+        runs: list[Path] = []
         while time.monotonic() < end:
-            if any(read_progress(run, 10**6).step >= steps for run in workers_under(ancestor)):
+            # Once a worker is found its run alone is looked at: all processes are many, and the run takes a second.
+            runs = runs or workers_under(ancestor)
+            if any(read_progress(run, 10**6).step >= steps for run in runs):
                 act()
                 return
-            time.sleep(0.05)
+            time.sleep(0.005 if runs else 0.05)
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
@@ -211,7 +214,7 @@ def test_a_node_is_killed(
     cluster: Any, make_cells: Callable[..., list[Cell]], tmp_path: Path, capsys: Captured
 ) -> None:
     """Runs travel. Those of the lost node are trained again, and all are there and equal."""
-    cells = make_cells(4, steps=300)
+    cells = make_cells(4, steps=400)
     doomed = cluster.add_node(num_cpus=1)
     killer = once_trained(raylet_of(doomed), 5, lambda: cluster.remove_node(doomed, allow_graceful=False))
     executor = Ray(address=cluster.address, in_place=False)
