@@ -38,7 +38,7 @@ from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.divided import check_divides
 from ngptlab.train.lends import check_lends
 from ngptlab.train.profile import fit_profiled
-from ngptlab.train.progress import Reporter, Silent
+from ngptlab.train.progress import WARNING, Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import StepBatches, Trainer
 from ngptlab.train.twice import check_recomputes
@@ -259,10 +259,10 @@ def conclude(trainer: Trainer, setting: Setting) -> None:
     warning = setting.world.ask(lambda: _warning(run, config))
     if skipped := trainer.skipped:
         trainer.reporter.note(
-            f"warning: {skipped} of {config.train.steps} batches made no update (skipped.jsonl)"
+            f"{WARNING}{skipped} of {config.train.steps} batches made no update (skipped.jsonl)"
         )
     if warning:
-        trainer.reporter.note(f"warning: {warning}")
+        trainer.reporter.note(WARNING + warning)
     run.finish(
         "done",
         step=config.train.steps,
