@@ -24,6 +24,7 @@ from ngptlab.data.corpus import open_data
 from ngptlab.device import on_cuda
 from ngptlab.disk import locked
 from ngptlab.errors import ConfigError
+from ngptlab.experiment import RUNS_AT_ONCE
 from ngptlab.folders import make
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
@@ -202,6 +203,7 @@ def _train(
 ) -> dict[str, str]:
     """Train `groups` of the cells, each in a process; return reasons of failures, by hash."""
     waiting, threads = deque(groups), max(1, cores() // workers)
+    beside = {RUNS_AT_ONCE: str(min(workers, len(groups)))}
     active: list[Worker] = []
     failures: dict[str, str] = {}
     try:
@@ -214,7 +216,7 @@ def _train(
                 if gate and not gate.holds(len(waiting[0])):
                     waiting.clear()
                     break
-                active.append(start(waiting.popleft(), out, threads))
+                active.append(start(waiting.popleft(), out, threads, beside))
             time.sleep(POLL_SECONDS)
             for worker in list(active):
                 if worker.process.poll() is None:
