@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ from ngptlab.train.checkpoint import list_checkpoints
 from ngptlab.train.divided import check_divides
 from ngptlab.train.lends import check_lends
 from ngptlab.train.profile import fit_profiled
-from ngptlab.train.progress import Reporter, Silent
+from ngptlab.train.progress import WARNING, Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import StepBatches, Trainer
 from ngptlab.train.twice import check_recomputes
@@ -48,6 +49,9 @@ from ngptlab.whole import check_finished
 from ngptlab.world.processes import open_world
 from ngptlab.world.split import check_split, number_of, of_one_process
 from ngptlab.world.world import ALONE, World
+
+RUNS_AT_ONCE = "NGPTLAB_RUNS_AT_ONCE"
+"""Variable of the environment in which a study tells its workers how many runs it trains side by side."""
 
 
 def train(
@@ -259,10 +263,10 @@ def conclude(trainer: Trainer, setting: Setting) -> None:
     warning = setting.world.ask(lambda: _warning(run, config))
     if skipped := trainer.skipped:
         trainer.reporter.note(
-            f"warning: {skipped} of {config.train.steps} batches made no update (skipped.jsonl)"
+            f"{WARNING}{skipped} of {config.train.steps} batches made no update (skipped.jsonl)"
         )
     if warning:
-        trainer.reporter.note(f"warning: {warning}")
+        trainer.reporter.note(WARNING + warning)
     run.finish(
         "done",
         step=config.train.steps,
@@ -337,6 +341,11 @@ def _evaluate_length(
     )
 
 
+def _at_once() -> dict[str, int]:
+    told = os.environ.get(RUNS_AT_ONCE, "")
+    return {"runs_at_once": int(told)} if told.isdecimal() and int(told) > 1 else {}
+
+
 def _record_environment(
     run: Run, device: Device, corpus: Corpus, reporter: Reporter, more: dict[str, int]
 ) -> None:
@@ -350,6 +359,7 @@ def _record_environment(
         "ngptlab": ngptlab.__version__,
         "commit": _commit(),
         **describe(device),
+        **_at_once(),
         **more,
         "data_digest": corpus.digest,
         "train_tokens": len(corpus.train),

@@ -2,7 +2,8 @@
 
     config.json     the resolved RunConfig
     methods/        my_idea@<digest>.py, ...: copies of methods that are no files of this package (`method_files`)
-    env.json        versions, device, threads, commit, digest of the data; `processes` where there were several
+    env.json        versions, device, threads, commit, digest of the data; `processes` where there were several,
+                    `runs_at_once` where a study trained several runs side by side
     metrics.jsonl   one line a step, a pure function of the config: {step, tokens, loss_nats, lr, grad_norm}
     timing.jsonl    one line a step, of this machine: {step, step_seconds, data_seconds, flops_per_second, mfu}
     evals.jsonl     {step, eval: "val", ...} and, after the last step, {step, eval: "length", ...}

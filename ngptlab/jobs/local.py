@@ -24,14 +24,16 @@ from ngptlab.data.corpus import open_data
 from ngptlab.device import on_cuda
 from ngptlab.disk import locked
 from ngptlab.errors import ConfigError
+from ngptlab.experiment import RUNS_AT_ONCE
 from ngptlab.folders import make
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.cell_log import last_words, warnings
 from ngptlab.jobs.executor import Executor, Gate
 from ngptlab.jobs.outcome import Outcome, outcome
 from ngptlab.jobs.progress import Progress, read_progress
 from ngptlab.jobs.stacks import Cells, stacks
-from ngptlab.jobs.worker_process import SAVE_SECONDS, Worker, hang_up, last_words, start
+from ngptlab.jobs.worker_process import SAVE_SECONDS, Worker, hang_up, start
 from ngptlab.ledger.book import Ledger
 from ngptlab.ledger.lend import lent
 from ngptlab.runs import Run
@@ -201,6 +203,7 @@ def _train(
 ) -> dict[str, str]:
     """Train `groups` of the cells, each in a process; return reasons of failures, by hash."""
     waiting, threads = deque(groups), max(1, cores() // workers)
+    beside = {RUNS_AT_ONCE: str(min(workers, len(groups)))}
     active: list[Worker] = []
     failures: dict[str, str] = {}
     try:
@@ -213,7 +216,7 @@ def _train(
                 if gate and not gate.holds(len(waiting[0])):
                     waiting.clear()
                     break
-                active.append(start(waiting.popleft(), out, threads))
+                active.append(start(waiting.popleft(), out, threads, beside))
             time.sleep(POLL_SECONDS)
             for worker in list(active):
                 if worker.process.poll() is None:
@@ -238,9 +241,11 @@ def progress_of(out: Path, cell: Cell) -> Progress:
 def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) -> list[Cell]:
     """Record how a worker's cells ended; return the unfinished cells of a stack, which are then trained alone."""
     hang_up(worker)
-    again = []
+    again, told = [], warnings(worker.log)
     for cell in worker.cells:
         ended = outcome(cell, out)
+        if told and not (ended.reason and told.endswith(ended.reason)):  # which is told with the cell
+            board.note(f"{cell.title}: {told}")
         if not ended.over:
             # A crash may leave an older reason in the run directory. The log's last line is nearer to the cause.
             said = last_words(worker.log, worker.process.returncode)

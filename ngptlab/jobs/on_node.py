@@ -21,10 +21,11 @@ from ngptlab.data.corpus import open_data
 from ngptlab.errors import CheckpointError, ConfigError, DataError, LabError, WorldError, without_secrets
 from ngptlab.folders import own, scratch
 from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.cell_log import last_words
 from ngptlab.jobs.outcome import outcome
 from ngptlab.jobs.progress import read_progress
 from ngptlab.jobs.travel import pack, unpack
-from ngptlab.jobs.worker_process import SAVE_SECONDS, Worker, hang_up, last_words, start
+from ngptlab.jobs.worker_process import SAVE_SECONDS, Worker, hang_up, start
 from ngptlab.method_files import copies
 from ngptlab.terminal import one_line
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ngptlab.errors import CheckpointError, DivergedError, LabError
 from ngptlab.experiment import train
+from ngptlab.jobs.cell_log import NOTE
 from ngptlab.method_files.copies import load_config
 from ngptlab.method_files.running import blaming
 from ngptlab.output import guarded
@@ -46,7 +47,7 @@ def main(*paths: str) -> int:
             if len(jobs) > 1:
                 stack.train(jobs, reporter=_Log())
             else:
-                train(*jobs[0])
+                train(*jobs[0], reporter=_Notes())
     except Stopped as stopped:
         remark(f"ngptlab: {stopped}")
         return stopped.exit_code
@@ -61,6 +62,13 @@ class _Log(Silent):
 
     def note(self, text: str) -> None:
         remark(text)
+
+
+class _Notes(Silent):
+    """Writes a cell's notes to its log, marked, so that none is taken for the reason why it broke off."""
+
+    def note(self, text: str) -> None:
+        remark(one_line(NOTE + text))
 
 
 def wait_for(run_path: Path, patience_seconds: float = PATIENCE_SECONDS) -> None:

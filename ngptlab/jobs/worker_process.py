@@ -6,7 +6,6 @@ It is started as a command, so that a crash, a signal or a leak stays in its cel
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ngptlab import config as configs
-from ngptlab import disk
 from ngptlab.disk import create, write_text
 from ngptlab.folders import own, refuse_link
 from ngptlab.jobs.cell import Cell, run_of
@@ -87,14 +85,6 @@ def put_config(cell: Cell, out: Path, threads: int) -> tuple[Path, int]:
     copies.keep(path.parent, config)
     write_text(path, configs.dump(config))
     return path, device.threads
-
-
-def last_words(log: Path, code: int) -> str:
-    """The last line of a log, without our own prefix; where the log is empty, how the process ended."""
-    lines = [line.strip() for line in disk.read_end(log).splitlines() if line.strip()]
-    if lines:
-        return lines[-1].removeprefix("ngptlab: ")
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def hang_up(worker: Worker) -> None:

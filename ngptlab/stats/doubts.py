@@ -43,8 +43,8 @@ FORBIDS: tuple[Kind, ...] = ("learning", "settings", "tuning", "grids", "data", 
 
 DATA_KEYS = ("data_digest",)
 NUMERIC_KEYS = ("compute_dtype", "torch", "ngptlab", "version", "commit")
-TIME_KEYS = ("device", "device_name", "threads", "platform", "processes")
-UNSAID = {"processes": "1"}
+TIME_KEYS = ("device", "device_name", "threads", "platform", "processes", "runs_at_once")
+UNSAID = {"processes": "1", "runs_at_once": "1"}
 """What it means where an environment doesn't say it."""
 
 Arms = dict[str, list[RunRecord]]

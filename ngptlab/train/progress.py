@@ -14,6 +14,8 @@ from ngptlab.output import unfailing_stderr
 from ngptlab.terminal import one_line
 from ngptlab.train.speed import Speed
 
+WARNING = "warning: "
+"""How a note begins that a person should see though the run goes on."""
 AROUND_FACTS = 20
 """Columns of a terminal's line that a short bar, the time since the start and the gaps take."""
 WAITING_SHARE = 0.01

@@ -12,6 +12,7 @@ from ngptlab.config.due import most_checkpoints, newest_due, next_due
 from ngptlab.errors import CheckpointError
 from ngptlab.sizes import in_bytes
 from ngptlab.train.checkpoint import checkpoint_path
+from ngptlab.train.progress import WARNING
 
 
 def lasting(config: RunConfig, steps: Collection[int], losses: Mapping[int, float]) -> set[int]:
@@ -56,6 +57,6 @@ def check_room(folder: Path, config: RunConfig, *, done: int, size: int, tell: C
         )
     if free + there < number * size:
         tell(
-            f"warning: {folder}: up to {number} checkpoints of {in_bytes(size)} take {in_bytes(number * size)}, "
+            f"{WARNING}{folder}: up to {number} checkpoints of {in_bytes(size)} take {in_bytes(number * size)}, "
             f"{in_bytes(free + there)} are free for them; free space, or keep fewer (--checkpoint.keep, .keep-every, .at)"
         )

@@ -29,7 +29,7 @@ from ngptlab.train.background import Background
 from ngptlab.train.non_finite import diverged, keep_state
 from ngptlab.train.policies import Policies, Verdict, place, recorded
 from ngptlab.train.program import program
-from ngptlab.train.progress import Reporter
+from ngptlab.train.progress import WARNING, Reporter
 from ngptlab.train.saves import Saves
 from ngptlab.train.speed import Meter
 from ngptlab.train.stop import Stopped, StopRequest
@@ -318,7 +318,7 @@ class Trainer:
                 self.world.once(lambda: self._keep_state(step, why, updated=updated))
             raise diverged(f"step {done}: {why}, at {place(self.config, step)}", self.config)
         if why := self._policies.warning(loss_nats):
-            self.reporter.note(f"warning: step {done}: {why}; {place(self.config, step)}")
+            self.reporter.note(f"{WARNING}step {done}: {why}; {place(self.config, step)}")
         self._policies.measured(loss_nats, grad_norm)
         return {
             "step": done,

@@ -16,6 +16,7 @@ from ngptlab.jobs import side_by_side
 from ngptlab.jobs.side_by_side import WORTH_FLOPS, at_once
 from ngptlab.ledger.book import Ledger
 from ngptlab.plan.memory import step_memory
+from ngptlab.runs import Run
 
 MakeConfig = Callable[..., RunConfig]
 Captured = pytest.CaptureFixture[str]
@@ -47,6 +48,11 @@ def test_two_processes_write_what_one_after_the_other_would(
         for page in (work / "one" / "report.json", work / "two" / "report.json")
     ]
     assert losses[0] == losses[1]
+    at_once = [
+        [run.env.get("runs_at_once") for run in map(Run, (work / out / "runs").iterdir())]
+        for out in ("one", "two")
+    ]
+    assert at_once == [[None, None], [2, 2]], "because step times are other ones then"
 
 
 def test_an_arm_that_diverges_is_an_error_after_the_others(

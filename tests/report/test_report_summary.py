@@ -270,12 +270,13 @@ def test_runs_from_different_places_warn(make_run: MakeRun, key: str, said: str)
     assert f"{key} (1, 2)" in warning
 
 
-def test_runs_in_several_processes_and_in_one_warn(make_run: MakeRun) -> None:
-    """A run in one process says nothing of their number."""
-    runs = [make_run("a", FALLING), make_run("b", FALLING, env={"data_digest": "d1", "processes": 8})]
+@pytest.mark.parametrize("key", ["processes", "runs_at_once"])
+def test_runs_in_several_processes_and_in_one_warn(make_run: MakeRun, key: str) -> None:
+    """A run in one process, or by itself, says nothing of their number."""
+    runs = [make_run("a", FALLING), make_run("b", FALLING, env={"data_digest": "d1", key: 8})]
     (warning,) = [w for w in summary_of(*runs)["warnings"] if "same machine" in w]
-    assert "processes (1, 8)" in warning
-    assert not [w for w in summary_of(runs[0], make_run("c", FALLING))["warnings"] if "processes" in w]
+    assert f"{key} (1, 8)" in warning
+    assert not [w for w in summary_of(runs[0], make_run("c", FALLING))["warnings"] if key in w]
 
 
 def test_two_runs_with_the_same_seeds_are_refused(make_run: MakeRun) -> None:

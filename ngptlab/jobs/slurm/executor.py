@@ -17,12 +17,13 @@ from ngptlab.errors import ConfigError
 from ngptlab.jobs import local
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.cell_log import last_words
 from ngptlab.jobs.outcome import outcome
 from ngptlab.jobs.slurm import submission
 from ngptlab.jobs.slurm.resources import Resources
 from ngptlab.jobs.slurm.submission import Kind, Queue
 from ngptlab.jobs.slurm.task import Task
-from ngptlab.jobs.worker_process import SAVE_SECONDS, last_words, put_config
+from ngptlab.jobs.worker_process import SAVE_SECONDS, put_config
 from ngptlab.method_files.running import trusting
 from ngptlab.train.stop import StopRequest
 

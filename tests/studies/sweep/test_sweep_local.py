@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from ngptlab.cli import main
 from ngptlab.config import RunConfig
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell
+from ngptlab.jobs.cell_log import last_words, warnings
+from ngptlab.jobs.local import Local, studying
 from ngptlab.jobs.progress import Progress, eta_seconds, read_progress
 from ngptlab.jobs.worker import wait_for
-from ngptlab.jobs.worker_process import last_words
 from ngptlab.runs import Run
 
 Make = Callable[..., RunConfig]
@@ -132,13 +134,43 @@ def test_a_worker_waits_for_its_predecessor(make_config: Make, tmp_path: Path) -
         ("", -9, "killed by SIGKILL"),
         ("", 3, "ended with exit code 3"),
         ("Traceback\n  x\nValueError: bad\n\n", 1, "ValueError: bad"),
-        ("a note\nngptlab: text:x: no such file\n", 2, "text:x: no such file"),
+        ("a line\nngptlab: text:x: no such file\n", 2, "text:x: no such file"),
+        ("note: warning: step 7: a spike\n", -9, "killed by SIGKILL"),
     ],
 )
 def test_last_words(tmp_path: Path, text: str, code: int, words: str) -> None:
     log = tmp_path / "log"
     log.write_text(text)
     assert last_words(log, code) == words
+
+
+def test_warnings_of_a_run_are_told(
+    make_config: Callable[..., RunConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By the study, because nobody reads a worker's notes."""
+    log = tmp_path / "log"
+    log.write_text("note: 3 runs\nnote: warning: step 7: a spike\n")
+    assert warnings(log) == "warning: step 7: a spike"
+    log.write_text(log.read_text() + "note: warning: step 9: another\n")
+    assert warnings(log) == f"2 warnings in {log}, the last: step 9: another"
+    log.write_text("note: nothing\nngptlab: no such file\n")
+    assert warnings(log) == ""
+    # Each loss is taken for a spike.
+    config = make_config(train={"steps": 3}, seed=5)
+    spiking = (
+        "from ngptlab.train.spikes import Recent\nRecent.high_loss = lambda self, loss: 'loss of a spike'\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(spiking)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    cells, local = [Cell(config)], Local()
+    with studying(cells, tmp_path / "out", executor=local) as request:
+        assert local.train(cells, tmp_path / "out", request) == {}
+    assert (
+        "3 warnings in" in (told := " ".join(capsys.readouterr().err.split())) and "loss of a spike" in told
+    )
 
 
 def test_progress_is_read_from_the_end_of_files(tmp_path: Path) -> None:

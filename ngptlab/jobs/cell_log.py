@@ -1,0 +1,36 @@
+"""The log of a cell's process: why it ended, and the warnings in it. Notes are marked, so that none is taken for an error."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from ngptlab import disk
+from ngptlab.train.progress import WARNING
+
+NOTE = "note: "
+"""How a line begins that is no error."""
+
+
+def last_words(log: Path, code: int) -> str:
+    """The last line that is no note, without our own prefix; where there is none, how the process ended."""
+    lines = [line for line in _lines(log) if not line.startswith(NOTE)]
+    if lines:
+        return lines[-1].removeprefix("ngptlab: ")
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def warnings(log: Path) -> str:
+    """The last of a log's warnings and how many there are; empty where there is none. Of a long log its end is read."""
+    found = [line.removeprefix(NOTE) for line in _lines(log) if line.startswith(NOTE + WARNING)]
+    if not found:
+        return ""
+    return (
+        found[-1]
+        if len(found) == 1
+        else f"{len(found)} warnings in {log}, the last: {found[-1].removeprefix(WARNING)}"
+    )
+
+
+def _lines(log: Path) -> list[str]:
+    return [line.strip() for line in disk.read_end(log).splitlines() if line.strip()]
