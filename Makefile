@@ -10,7 +10,7 @@ DOCS := .venv-docs
 # Without a GPU the pinned CPU build of torch keeps CUDA packages out; with one, pip takes torch's default build.
 TORCH_PIN := $(if $(shell command -v nvidia-smi 2>/dev/null),,-c constraints.txt)
 
-.PHONY: demo test test-slow faults test-extras test-slurm check bench soak bench-compiled bench-peers gpu docs docs-serve notebook picture clean help
+.PHONY: demo test test-slow faults test-extras test-slurm test-ray check bench soak bench-compiled bench-peers gpu docs docs-serve notebook picture clean help
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,19 +19,22 @@ demo: $(BIN)/.ngptlab ## GPT against nGPT on real text, and a page
 	$(BIN)/ngptlab compare demo --out out/demo
 
 test: $(BIN)/.dev ## The tests
-	$(BIN)/python -m pytest -m "not slow and not gpu and not faults and not slurm" -n auto
+	$(BIN)/python -m pytest -m "not slow and not gpu and not faults and not slurm and not ray" -n auto
 
 test-slow: $(BIN)/.dev ## The tests that take longer
-	$(BIN)/python -m pytest -m "slow and not gpu and not faults and not slurm"
+	$(BIN)/python -m pytest -m "slow and not gpu and not faults and not slurm and not ray"
 
 faults: $(BIN)/.dev ## Trials of kills, crashes, signals, full disks, wrong bits: half an hour at most
-	$(BIN)/python -m pytest -m "faults and not gpu and not slurm" -n 2
+	$(BIN)/python -m pytest -m "faults and not gpu and not slurm and not ray" -n 2
 
 test-extras: $(EXTRAS)/.extras ## The tests that need optional dependencies
-	TRITON_INTERPRET=1 $(EXTRAS)/bin/python -m pytest -m "extra and not slow and not gpu and not faults and not slurm" -n auto
+	TRITON_INTERPRET=1 $(EXTRAS)/bin/python -m pytest -m "extra and not slow and not gpu and not faults and not slurm and not ray" -n auto
 
 test-slurm: $(EXTRAS)/.extras ## The tests on a real Slurm of one node, started for them (Debian: slurm-wlm, munge; as root)
 	$(EXTRAS)/bin/python -m pytest -m "slurm and not gpu" tests/slurm
+
+test-ray: $(EXTRAS)/.extras ## The tests on a real Ray of three nodes on this machine, of which one is killed
+	$(EXTRAS)/bin/python -m pytest -m "ray and not gpu" tests/jobs
 
 check: $(BIN)/.dev ## Format, lint, types, architecture
 	$(BIN)/ruff format --check .

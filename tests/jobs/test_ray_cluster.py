@@ -28,7 +28,7 @@ from tiny import tiny_config, write_texts
 
 pytest.importorskip("ray")
 pytestmark = [
-    pytest.mark.extra,
+    pytest.mark.ray,
     # Its own sockets and files, as it leaves them.
     pytest.mark.filterwarnings("ignore"),
 ]
