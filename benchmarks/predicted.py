@@ -162,6 +162,8 @@ def work_of(method: str, size: Size) -> Work:
         owned=MOMENTS * params,
         shard="off",
         passes=1,
+        units=size.dims.num_layers + 2,
+        asynchronous=False,
         steps_between_checkpoints=1,
     )
 

@@ -175,6 +175,9 @@ class Fresh:
                 self.process = subprocess.Popen(self._command, env=self._env, stdout=quiet, stderr=quiet)
                 self._steps = Tail(self.run / "metrics.jsonl", last_bytes=4096)
             return
+        if (code := self.process.poll()) is not None:
+            print(f"soak: a fresh training ended with code {code}", file=sys.stderr)
+            return self._end(old.seconds)
         records = self._steps.read()
         step = records[-1]["step"] if records else 0
         cpu = cpu_seconds_of(self.process.pid)
@@ -197,7 +200,7 @@ class Fresh:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
-        shutil.rmtree(self.run)
+        shutil.rmtree(self.run, ignore_errors=True)
         self.process, self._begun, self._ended = None, None, seconds
 
 
@@ -320,7 +323,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.again:
         known = json.loads(options.again.read_text())
-        facts = {name: known[name] for name in ("end", "watch", "readers", "fresh")}
+        facts = {name: known.get(name, []) for name in ("end", "watch", "readers", "fresh")}
         conclude(options.out, known["samples"], known["hours"], facts)
     if options.folder.exists():
         sys.exit(f"soak: {options.folder} is there already; give another --folder")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from ngptlab.config import RunConfig
@@ -44,7 +44,7 @@ class OnDevices:
     at_largest: Memory
     """The memory with it; with one sequence where none fits."""
     step: StepTime | None
-    """The time of a step, where the devices' speed is known. The micro-batch is not in it."""
+    """The time of a step where the devices' speed is known. With the micro-batch of the config, or else the largest that fits."""
 
 
 def on_devices(
@@ -56,24 +56,31 @@ def on_devices(
         ConfigError: the batch can't be divided so.
     """
     check_split(config, _Some(devices.number))
-    shards = ("off", "optimizer", "on") if devices.number > 1 else ("off",)
+    shards = ["off", *(("optimizer", "on") if devices.number > 1 else ())]
+    if config.device.compile == "on" and "on" in shards:
+        shards.remove("on")  # which is refused together
     ways = []
     for recompute in ("off", "on"):
         kept = cache(partial(activations, _set(config, recompute=recompute)))  # dividing changes none
         for shard in shards:
             way = _set(config, recompute=recompute, shard=shard)
-            step = _step(way, devices, flops_per_token) if devices.machine else None
-            ways.append(_on(way, devices, kept, step, place=place, value_bytes=value_bytes))
+            found = _on(way, devices, kept, place=place, value_bytes=value_bytes)
+            if devices.machine:
+                fits = found.memory.total <= USABLE * devices.memory or not found.largest
+                micro = found.micro_batch if fits else found.largest
+                found = replace(found, step=_step(way, devices, micro, flops_per_token))
+            ways.append(found)
     return tuple(ways)
 
 
-def _step(config: RunConfig, devices: Devices, flops_per_token: float) -> StepTime:
+def _step(config: RunConfig, devices: Devices, micro_batch: int, flops_per_token: float) -> StepTime:
     assert devices.machine is not None
     kept = num_moments(config)
     owned = num_owned_moments(config, devices.number) if config.device.shard != "off" else kept
     made = work(
         config,
         devices.number,
+        micro_batch=micro_batch,
         flops_per_token=flops_per_token,
         params=num_params(config),
         kept=kept,
@@ -97,7 +104,6 @@ def _on(
     config: RunConfig,
     devices: Devices,
     kept: Callable[[int], int],
-    step: StepTime | None,
     *,
     place: str,
     value_bytes: int,
@@ -121,7 +127,7 @@ def _on(
         memory(micro),
         largest,
         memory(largest or 1),
-        step,
+        None,
     )
 
 

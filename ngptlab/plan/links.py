@@ -28,9 +28,11 @@ NVLINK |= dict.fromkeys(("NVIDIA A100-SXM4-40GB", "NVIDIA A100-SXM4-80GB"), 232e
 """NVLink 3: nccl-tests issue 175."""
 PCIE = 20e9
 """Devices without NVLink on PCIe 4 with 16 lanes, whose line rate is 32e9. Assumed."""
-BETWEEN = {"nvlink": 370e9, "ib": 46e9, "eth": 12.5e9 / 8}
-"""Between nodes, for each device. InfiniBand: an adapter of 400 Gb/s for each (nccl-tests issue 290). Ethernet: the line rate of
-100 Gb/s for eight. NVLink: nodes in one switch, as in racks of 72; assumed to be as fast as inside a node."""
+ETHERNET = 12.5e9
+"""Of a node: the line rate of 100 Gb/s."""
+BETWEEN = {"nvlink": 370e9, "ib": 46e9, "eth": ETHERNET}
+"""Between nodes, for each device; Ethernet for all devices of a node together. InfiniBand: an adapter of 400 Gb/s for each
+(nccl-tests issue 290). NVLink: nodes in one switch, as in racks of 72; assumed to be as fast as inside a node."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,10 @@ def joined(gpu: str, devices: int, nodes: int, interconnect: str | None) -> Join
             f"--interconnect {interconnect} joins nodes, and there is one; give --nodes, or leave it out"
         )
     inside = min(NVLINK.get(known, PCIE) for known in gpus(gpu))
+    between = BETWEEN[interconnect or "ib"] / (devices / nodes if interconnect == "eth" else 1)
     return Joined(
         devices,
         nodes,
         inside=Link(inside, LATENCY),
-        between=Link(BETWEEN[interconnect or "ib"], LATENCY),
+        between=Link(between, LATENCY),
     )

@@ -56,7 +56,8 @@ class Memory:
     sums: int = 0
     """Gradients that are there twice while several processes sum them: a bucket, or all where a CUDA graph keeps its own."""
     copy: int = 0
-    """What a checkpoint is written from while the training goes on; 0 on a GPU, because it is in the CPU's memory."""
+    """What a checkpoint is written from while the training goes on; 0 on a GPU, because it is in the CPU's memory. One process
+    has it; on a CPU all share one memory, so each is given its part."""
     lent: int = 0
     """Weights and gradients of other processes, where each has some only."""
 
@@ -210,7 +211,7 @@ def memory_with(
         activations=kept * value_bytes // FLOAT32,
         logits=FLOAT32 * logits * dims.vocab_size,
         sums=_sums(config, params, place) if processes > 1 else 0,
-        copy=copy_bytes(config) if place == "cpu" else 0,
+        copy=copy_bytes(config) // processes if place == "cpu" else 0,
         lent=FLOAT32 * lent,
     )
 

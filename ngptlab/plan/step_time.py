@@ -19,6 +19,10 @@ them. An update reads gradient and weight, and writes the weight. The constraint
 keeps is read and written once, too."""
 DATA_SECONDS = 25e-9
 """For each token: 0.41 ms for 16,384 of them (results/gpu-h200-2026-11-27.json)."""
+COPY = 20e9
+"""Bytes a second from a GPU's memory to the CPU's: PCIe 4 with 16 lanes. Assumed."""
+MATRICES = 7
+"""Of a block, with q, k, v, the output and a gated MLP: as many owners at most lend a block's weights."""
 DISK = 1e9
 """Bytes a second to a disk, digests included. Assumed; `python -m benchmarks.io` measures it."""
 
@@ -52,6 +56,10 @@ class Work:
     """`device.shard`: whose updates and whose weights each device has."""
     passes: int
     """Micro-batches of a step: as often are weights lent and gradients summed where each device has some weights only."""
+    units: int
+    """Blocks, embedding and head, each of which is lent by itself."""
+    asynchronous: bool
+    """Whether steps go on while a checkpoint is written, and wait for a copy only."""
     steps_between_checkpoints: int
 
 
@@ -79,9 +87,16 @@ class StepTime:
 
 
 def work(
-    config: RunConfig, devices: int, *, flops_per_token: float, params: int, kept: int, owned: int
+    config: RunConfig,
+    devices: int,
+    *,
+    micro_batch: int,
+    flops_per_token: float,
+    params: int,
+    kept: int,
+    owned: int,
 ) -> Work:
-    """The work of a resolved config's largest step on so many devices."""
+    """The work of a resolved config's largest step on so many devices, in micro-batches of so many sequences."""
     head, rows = token_flops(config.model, config.train.context).head, config.train.largest_batch // devices
     return Work(
         tokens=config.train.step_tokens,
@@ -91,7 +106,9 @@ def work(
         kept=kept,
         owned=owned,
         shard=config.device.shard,
-        passes=-(-rows // (config.device.micro_batch or rows)),
+        passes=-(-rows // micro_batch),
+        units=config.model.num_layers + 2,
+        asynchronous=config.checkpoint.asynchronous == "on",
         steps_between_checkpoints=config.checkpoint.every,
     )
 
@@ -111,7 +128,9 @@ def step_time(work: Work, machine: Machine) -> StepTime:
         update=FLOAT32 * touched / machine.memory_bytes_per_second,
         weights=_weights(work, joined, weights),
         data=tokens * machine.data_seconds,
-        checkpoint=saved / machine.disk_bytes_per_second / work.steps_between_checkpoints,
+        checkpoint=saved
+        / (COPY if work.asynchronous else machine.disk_bytes_per_second)
+        / work.steps_between_checkpoints,
     )
 
 
@@ -119,7 +138,7 @@ def _sums(work: Work, joined: Joined, size: float) -> float:
     if joined.devices == 1:
         return 0.0
     if work.shard == "on":  # a reduction to the owners sends as much as their weights to all
-        return work.passes * joined.spread_seconds(size, _pieces(joined, size))
+        return work.passes * joined.spread_seconds(size, _pieces(work, joined, size))
     return joined.sum_seconds(size, math.ceil(size / BUCKET_BYTES))
 
 
@@ -127,31 +146,33 @@ def _weights(work: Work, joined: Joined, size: float) -> float:
     if joined.devices == 1 or work.shard == "off":
         return 0.0
     times = 2 * work.passes if work.shard == "on" else 1
-    return times * joined.spread_seconds(size, _pieces(joined, size))
+    return times * joined.spread_seconds(size, _pieces(work, joined, size))
 
 
-def _pieces(joined: Joined, size: float) -> int:
-    """At least one for each owner."""
-    return max(joined.devices, math.ceil(size / BUCKET_BYTES))
+def _pieces(work: Work, joined: Joined, size: float) -> int:
+    """At least one for each owner; where each unit is lent by itself, for each of its owners, of which there may be fewer."""
+    owners = work.units * min(joined.devices, MATRICES) if work.shard == "on" else joined.devices
+    return max(owners, math.ceil(size / BUCKET_BYTES))
 
 
 KNOBS = {
-    "recomputing": "leave --device.recompute off, or recompute with larger micro-batches",
+    "recomputing": "leave --device.recompute off, where memory allows it",
     "sums": "a faster --interconnect, fewer devices, or a larger train.batch_size, which is another experiment",
-    "update": "--device.shard optimizer divides it",
+    "update": "an optimizer that keeps less, or a larger train.batch_size, which is another experiment",
     "weights": "--device.shard off or optimizer, or larger micro-batches, where memory allows it",
     "data": "shards on a faster disk",
-    "checkpoint": "a larger --checkpoint.every",
+    "checkpoint": "--checkpoint.asynchronous on, or a larger --checkpoint.every",
 }
 """What makes a part of a step smaller."""
 WORTH_TELLING = 0.05
 """Share of a step below which no part is worth a change."""
 
 
-def knob(step: StepTime) -> str:
-    """What to turn for a shorter step: by the largest part beside the passes."""
+def knob(step: StepTime, *, divides: bool) -> str:
+    """What to turn for a shorter step: by the largest part beside the passes. `divides`: whether updates could be divided."""
     name, seconds = max(((n, s) for n, s in vars(step).items() if n != "passes"), key=lambda part: part[1])
     share = seconds / step.total
     if share < WORTH_TELLING:
         return "forward and backward take nearly all of the fastest way: more devices make it faster"
-    return f"the fastest way spends {share:.0%} on {name}: {KNOBS[name]}"
+    turn = "--device.shard optimizer divides it" if name == "update" and divides else KNOBS[name]
+    return f"the fastest way spends {share:.0%} on {name}: {turn}"

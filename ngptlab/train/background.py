@@ -22,7 +22,7 @@ class Background:
 
     As a context manager it ends with the work: when the block ends, nothing is under way. Where an error ends the block, that
     one is raised, and the work is done to its end all the same, as it would have been without a thread. Ctrl-C and what else is
-    no `Exception` makes the work give up.
+    no `Exception` makes the work give up. Once more, and nobody waits for what it is doing at that moment.
     """
 
     def __init__(self) -> None:

@@ -8,10 +8,11 @@ from functools import cache
 
 
 def give_back() -> None:
-    """Have the system take what is free of the heap; takes some milliseconds.
+    """Have the system take what is free of the heap. With 200 MB of activations it takes some 100 ms, page faults included.
 
-    glibc gives back the end of the heap alone, and only when more is free there than it has once freed in a block. A run of weeks
-    then holds more and more that is free, because now and then a number that stays comes to lie behind a hole.
+    Between two steps it would be wrong to: a run keeps freed memory so that no step has to fault it in again
+    (`device.keep_freed_memory`). But what is kept grows, because now and then something that stays comes to lie behind a hole.
+    A soak saw 25 MB an hour, while what was in use stayed the same. So it is for now and then.
     """
     if trim := _trim():
         trim(0)

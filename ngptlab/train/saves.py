@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from ngptlab.train.updates import Updates
 from ngptlab.whole import sizes_up_to
 from ngptlab.world.world import World
 
+GIVE_BACK_SECONDS = 60.0
+"""Least time between two saves after which freed memory goes back to the system."""
 LONG_SECONDS = 2.0
 """A save that waits longer for the one before it says so, once a run."""
 
@@ -57,6 +60,7 @@ class Saves:
     background: Background
     """Writes while the training goes on (checkpoint.asynchronous). It has work in the first process only, one save at a time."""
     _told_of_waiting: bool = False
+    _gave_back: float = field(default_factory=time.monotonic)
 
     @property
     def folder(self) -> Path:
@@ -110,9 +114,15 @@ class Saves:
         if kept:
             raise diverged(f"step {step}: what the optimizer keeps is not finite", self.config)
         self.check_alike(step)
+        if self.config.checkpoint.asynchronous == "on":
+            self.world.once(
+                lambda: self._wait(step)
+            )  # before what other processes have is gathered beside its copy
         with self.updates.whole():
             self.world.once(lambda: self._save(step, last=last))
-        give_back()
+        if time.monotonic() - self._gave_back >= GIVE_BACK_SECONDS:
+            give_back()
+            self._gave_back = time.monotonic()
 
     def check_alike(self, step: int) -> None:
         """Find out whether the processes still have one model. Each has made the same updates, on hardware that may differ."""
@@ -194,7 +204,6 @@ class Saves:
 
     def _save(self, step: int, *, last: bool) -> None:
         """Write the step, or have it written. What is said of the records is that of this step in either case."""
-        self._wait(step)
         losses = self._losses() if self.config.checkpoint.keep_best == "on" else {}
         content, streams = content_of(self.model, self.optimizer), self.run.digests()
         if last or self.config.checkpoint.asynchronous == "off":

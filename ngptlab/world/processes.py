@@ -3,7 +3,7 @@
 Gradients are summed by all-reduces of our own rather than by torch's DistributedDataParallel. DDP's sums hang on hooks within the
 backward pass. A recorded CUDA graph runs no hooks, a compiled backward is cut at them, and accumulation must switch them off for
 all micro-batches but the last. Here one sum follows the last backward pass, whatever that was, and what must be agreed on at a
-step's boundary travels with it.
+step's boundary travels with it. Only with `device.shard on` are gradients summed in their owners, within the backward.
 """
 
 from __future__ import annotations

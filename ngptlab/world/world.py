@@ -2,7 +2,7 @@
 
 A batch is divided by rows, weights are whole in every process. So a process needs the others in few places: the sum of the
 gradients, evaluations, decisions that must be equal, and files, which the first process alone writes. Where updates are divided,
-too, it needs the weights that others have updated.
+too, it needs the weights that others have updated; where weights are, those of each block while it runs (`device.shard`).
 """
 
 from __future__ import annotations

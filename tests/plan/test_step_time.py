@@ -12,7 +12,7 @@ from ngptlab.cli import main
 from ngptlab.errors import ConfigError
 from ngptlab.gpus import MEMORY_BANDWIDTH, PEAK_FLOPS, gpu_bandwidth
 from ngptlab.plan.links import BETWEEN, LATENCY, NVLINK, Joined, Link, joined
-from ngptlab.plan.step_time import KNOBS, Machine, StepTime, Work, knob, step_time
+from ngptlab.plan.step_time import COPY, KNOBS, Machine, StepTime, Work, knob, step_time
 from ngptlab.world.processes import BUCKET_BYTES
 
 SLOW, FAST = Link(10.0, 0.5), Link(100.0, 0.25)
@@ -25,6 +25,8 @@ WORK = Work(
     owned=2000,
     shard="off",
     passes=1,
+    units=1,
+    asynchronous=False,
     steps_between_checkpoints=5,
 )
 
@@ -69,6 +71,10 @@ def test_what_lowers_memory_costs_time() -> None:
     assert lent.weights == pytest.approx(6 * divided.weights) and lent.sums == pytest.approx(
         3 * divided.weights
     )
+    many = step_time(replace(WORK, shard="on", owned=500, units=9), machine(4))
+    assert many.weights == pytest.approx(2 * (0.75 * 4000 / 100 + 9 * 4 * 0.25))
+    copied = step_time(replace(WORK, asynchronous=True), machine(4))
+    assert copied.checkpoint == pytest.approx(plain.checkpoint * 100 / COPY)
     again = step_time(replace(WORK, again=9.0), machine(4))
     assert again.recomputing == pytest.approx(0.3 * plain.passes) and again.passes == plain.passes
 
@@ -77,8 +83,9 @@ def test_every_part_has_a_knob() -> None:
     parts = dict.fromkeys(vars(step_time(WORK, machine(1))), 1.0)
     assert {*KNOBS, "passes"} == parts.keys()
     for part in KNOBS:
-        assert KNOBS[part] in knob(StepTime(**{**parts, part: 2.0}))
-    assert "more devices" in knob(StepTime(**{**dict.fromkeys(parts, 0.1), "passes": 9.0}))
+        assert KNOBS[part] in knob(StepTime(**{**parts, part: 2.0}), divides=False)
+    assert "--device.shard optimizer divides" in knob(StepTime(**{**parts, "update": 2.0}), divides=True)
+    assert "more devices" in knob(StepTime(**{**dict.fromkeys(parts, 0.1), "passes": 9.0}), divides=True)
 
 
 def test_gpus_are_joined_by_what_they_have() -> None:
@@ -87,7 +94,10 @@ def test_gpus_are_joined_by_what_they_have() -> None:
     assert joined("H100", 8, 1, None).inside.bytes_per_second == 370e9
     assert joined("A100", 8, 1, "nvlink").inside.bytes_per_second == 20e9  # one of several kinds is on PCIe
     assert joined("H100", 16, 2, None).between.bytes_per_second == BETWEEN["ib"]
-    assert joined("H100", 16, 2, "eth").between.bytes_per_second < BETWEEN["ib"] / 20
+    assert [joined("H100", 2 * each, 2, "eth").between.bytes_per_second for each in (1, 4)] == [
+        12.5e9,
+        12.5e9 / 4,
+    ]
     with pytest.raises(ConfigError, match="--gpus 8 can't be divided among --nodes 3"):
         joined("H100", 8, 3, None)
     with pytest.raises(ConfigError, match="joins nodes, and there is one"):
