@@ -152,6 +152,11 @@ def lines(home: Path, tiny: list[str]) -> dict[str, Lines]:
         ],
         "recipes": [["recipes"]],
         "plan": [["plan", "demo"], ["plan", at["method.json"]], ["plan", at["evil.json"]]],
+        "submit": [
+            ["submit", "train", "demo", *tiny, "--dry-run", "--out", f"{out}/submit"],
+            ["submit", "train", at["evil.json"], "--dry-run"],
+            ["submit", HOSTILE, "demo"],
+        ],
         "check table": [["check", "table", "gpt", "--param", "mup", "--width", "32", "--base", "16"]],
         "check coord": [
             [*words("check coord gpt --widths 16 32 --steps 2 --seeds 1 --out"), f"{out}/coord"],
