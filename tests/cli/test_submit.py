@@ -489,6 +489,21 @@ def test_cells_are_trained_by_jobs_and_failures_are_told(
     assert len(queue.submitted) == 4 and queue.submitted[3].run == str(run_of(out, cells[1]))
 
 
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("note: warning: slow\n", "it said nothing of an end; see the logs in slurm/"),
+        ("", "it said nothing of an end; see the logs in slurm/"),
+        (None, "it wrote no log; see those in slurm/"),
+        ("note: warning: slow\nngptlab: bad\n", "bad"),
+    ],
+)
+def test_a_killed_cell_is_not_said_to_have_ended_well(log: str | None, words: str, work: Path) -> None:
+    if log is not None:
+        (work / "a.log").write_text(log)
+    assert executors._last_words(work / "a.log") == words
+
+
 def test_a_stopped_command_finds_its_jobs_again(queue: FakeQueue, cells: list[Cell], work: Path) -> None:
     out, request = work / "out", StopRequest()
     out.mkdir()

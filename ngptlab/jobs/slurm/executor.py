@@ -207,8 +207,12 @@ def _log(cell: Cell, out: Path) -> Path:
 
 
 def _last_words(log: Path) -> str:
-    """The last line of a cell's log; where there is none, where else to look."""
+    """The last line of a cell's log that tells of an end; where there is none, where else to look.
+
+    Slurm tells how a job ended, and not with which code its cell did. One that was killed has said nothing, though its log
+    may hold notes.
+    """
     try:
-        return last_words(log, 0) if log.stat().st_size else f"it wrote nothing; see the logs in {FOLDER}/"
+        return last_words(log, None) or f"it said nothing of an end; see the logs in {FOLDER}/"
     except OSError:
         return f"it wrote no log; see those in {FOLDER}/"
