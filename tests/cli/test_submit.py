@@ -272,6 +272,7 @@ import os, signal, sys, time
 open("env", "w").write(os.environ.get("MARK", ""))
 signal.signal(signal.SIGUSR2, lambda *_: sys.exit(140))
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+open("session", "w").write(str(os.getsid(0)))
 open("begun", "w").close()
 time.sleep(60)
 """
@@ -291,12 +292,13 @@ def in_job(fake: list[FakeExecutor], work: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tasks, "POLL_SECONDS", 0.02)
     monkeypatch.setenv("PYTHONPATH", str(work))
     (work / "words.py").write_text(WORDS)
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR2)
+    numbers = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
     yield lambda **more: Task(
         ("words",), str(work / "run"), signal_seconds=20, environment={"MARK": "here"}, **more
     )
-    signal.signal(signal.SIGTERM, before[0])
-    signal.signal(signal.SIGUSR2, before[1])
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 def told_by(
@@ -371,6 +373,30 @@ def test_a_stopped_task_waits_for_slurm_to_end_it(
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     assert told_by(in_job(), signal.SIGTERM, work, lambda: None)[1] == 143
     assert waited == [tasks.TO_BE_KILLED_SECONDS]
+
+
+def test_ctrl_c_reaches_a_command_of_this_machine_once_and_as_sigterm(
+    in_job: Callable[..., Task], work: Path
+) -> None:
+    """The terminal signals its group, in which the command is not."""
+    assert told_by(in_job(), signal.SIGINT, work, lambda: None)[1] == 143
+    assert (work / "session").read_text() != str(os.getsid(0))
+
+
+def test_jobs_of_this_machine_are_deaf_to_the_terminal(
+    fake: list[FakeExecutor], work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = submission.OnThisMachine(resources=Resources(minutes=10), folder=work)
+    before = signal.getsignal(signal.SIGINT)
+    seen: list[Any] = []
+
+    def submitted(made: FakeExecutor, given: list[Task]) -> list[types.SimpleNamespace]:
+        seen.extend(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP))
+        return [types.SimpleNamespace(job_id="7")]
+
+    monkeypatch.setattr(FakeExecutor, "submit_array", submitted)
+    assert place.submit([Task(("words",), "run")], at_once=1) == ["7"]
+    assert seen == [signal.SIG_IGN] * 2 and signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_task_ends_as_its_command_does(in_job: Callable[..., Task], work: Path) -> None:

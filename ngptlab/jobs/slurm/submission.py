@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -145,7 +146,7 @@ class OnThisMachine:
 
         executor = submitit.LocalExecutor(folder=self.folder / "%j", max_num_timeout=MOST_TIMEOUTS)
         executor.update_parameters(**self.resources.for_this_machine())
-        with disk.create(self.folder / "controllers.log") as log, _writing_to(log):
+        with disk.create(self.folder / "controllers.log") as log, _writing_to(log), _deaf():
             return _submit(executor, tasks)
 
     def states(self, jobs: Iterable[str]) -> dict[str, str]:
@@ -240,6 +241,23 @@ def _writing_to(log: BinaryIO) -> Iterator[None]:
         for number, copy in zip((1, 2), kept, strict=True):
             os.dup2(copy, number)
             os.close(copy)
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Have processes that are started meanwhile ignore what a terminal sends to all of its group: Ctrl-C, and that it closes.
+
+    A session of their own would do it better, and submitit doesn't offer it. A Ctrl-C at this very moment is lost.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def _ask(*command: str) -> str | None:
