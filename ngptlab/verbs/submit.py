@@ -272,14 +272,15 @@ def _one_job(
         remark(one_line(f"each of {resources.processes} processes: python -m {shlex.join(words)}"))
         return 0
     place.check()
-    before = submission.recorded(folder).get(out.name)
+    submission.check_kind(folder, options.executor, [out.name])
+    before = submission.recorded(folder, options.executor).get(out.name)
     if before and not submission.is_over(place.states([before])[before]):
         raise ConfigError(
             f"{out}: job {before} trains there already; wait for it, or end it with `{_end_of(options.executor, before)}`"
         )
     submission.open_folder(folder)
     (job,) = place.submit([task], at_once=1)
-    submission.record(folder, {out.name: job})
+    submission.record(folder, {out.name: job}, options.executor)
     say(one_line(f"job:    {job}"))
     say(one_line(f"{'run' if command[0] == 'train' else 'folder'}:".ljust(8) + str(out)))
     say(one_line(f"log:    {folder / job / f'{job}_0_log.out'}"))

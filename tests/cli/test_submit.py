@@ -166,6 +166,25 @@ def test_a_run_is_not_submitted_twice(
     assert len(fake) == 2
 
 
+def test_a_job_of_the_other_kind_is_in_the_way(
+    fake: list[FakeExecutor], tiny: list[str], work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numbers of before are Slurm's. A number of Slurm's is no process of this machine."""
+    words = ["train", "demo", *tiny, "--out", "big", *HOUR]
+    (work / "big-jobs").mkdir()
+    (work / "big-jobs" / "jobs.json").write_text('{"big": "7"}')
+    (tmp_path / "squeue.txt").write_text("7 RUNNING\n")
+    told = failing([*words, "--executor", "local"], capsys)
+    assert "job 7 of --executor slurm may be under way; give --executor slurm" in told
+    (tmp_path / "squeue.txt").write_text("7 FAILED\n")
+    assert main(["submit", *words, "--executor", "local"]) == 0
+    assert submission.recorded(work / "big-jobs", "local") == {"big": "7"}
+    assert submission.recorded(work / "big-jobs", "slurm") == {}
+    capsys.readouterr()
+    (tmp_path / "squeue.txt").write_text("7 RUNNING\n")
+    assert main(["submit", *words]) == 0, "process 7 is no controller"
+
+
 def test_a_dry_run_submits_nothing(
     fake: list[FakeExecutor], tiny: list[str], work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -508,7 +527,9 @@ def test_cells_are_trained_by_jobs_and_failures_are_told(
     queue.state["2"] = ["PENDING", "OUT_OF_MEMORY"]
     failures = executor().train(cells, out, StopRequest())
     assert failures == {cells[1].config.hash: "job 2 (out_of_memory): something is wrong; mend it"}
-    assert submission.recorded(out / "slurm") == {cell.config.hash: str(n) for n, cell in enumerate(cells, 1)}
+    assert submission.recorded(out / "slurm", "slurm") == {
+        cell.config.hash: str(n) for n, cell in enumerate(cells, 1)
+    }
     queue.state["4"] = ["COMPLETED"]
     queue.on_end = finish
     assert executor().train(cells, out, StopRequest()) == {}, "the same command trains what is missing"
@@ -558,4 +579,4 @@ def test_a_stopped_command_finds_its_jobs_again(queue: FakeQueue, cells: list[Ce
 def test_a_damaged_record_of_jobs_is_none(work: Path) -> None:
     for text in ("{", "[]", json.dumps({"a": 1, "b": "1; rm", "c": "3_4"})):
         (work / submission.JOBS).write_text(text)
-        assert submission.recorded(work) in ({}, {"c": "3_4"})
+        assert submission.recorded(work, "slurm") in ({}, {"c": "3_4"})

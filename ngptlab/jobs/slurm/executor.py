@@ -91,13 +91,15 @@ class Slurm:
 
         Raises:
             Detached: `request` asked for it. Jobs of a cluster go on; those of this machine were saved.
+            ConfigError: cells have jobs of the other kind, which may be under way.
         """
         if not cells:
             return {}
         folder, queue = submission.open_folder(out / FOLDER), self._queue(out)
         with Board(cells, Console(quiet=True) if self.quiet else None) as board:
             waiting = local.unfinished(cells, out, board)
-            noted = submission.recorded(folder)
+            submission.check_kind(folder, self.kind, [cell.config.hash for cell in waiting])
+            noted = submission.recorded(folder, self.kind)
             known = queue.states(noted.values())
             active = {
                 cell.config.hash: noted[cell.config.hash]
@@ -148,7 +150,7 @@ class Slurm:
         tasks = [self._task(cell, out) for cell in cells]
         jobs = queue.submit(tasks, at_once=self._most(len(cells)))
         submitted = {cell.config.hash: job for cell, job in zip(cells, jobs, strict=True)}
-        submission.record(folder, submitted)
+        submission.record(folder, submitted, self.kind)
         return submitted
 
     def _task(self, cell: Cell, out: Path) -> Task:
