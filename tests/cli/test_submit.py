@@ -536,6 +536,26 @@ def test_cells_are_trained_by_jobs_and_failures_are_told(
     assert len(queue.submitted) == 4 and queue.submitted[3].run == str(run_of(out, cells[1]))
 
 
+def test_a_shared_disk_may_show_a_run_late(
+    queue: FakeQueue, cells: list[Cell], work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, looks = work / "out", []
+    out.mkdir()
+    queue.state["1"] = ["COMPLETED"]
+
+    def late(task: Task) -> None:
+        looks.append(task)
+        if len(looks) == 3:
+            finish(task)
+
+    queue.on_end = late
+    assert executor().train(cells[:1], out, StopRequest()) == {}
+    monkeypatch.setattr(executors, "SEEN_SECONDS", 0.0)
+    queue.state["2"] = ["COMPLETED"]
+    failures = executor().train(cells[1:2], out, StopRequest())
+    assert failures == {cells[1].config.hash: "job 2 (completed): it wrote no log; see those in slurm/"}
+
+
 @pytest.mark.parametrize(
     ("log", "words"),
     [

@@ -31,6 +31,8 @@ FOLDER = "slurm"
 """In a study's folder: scripts, pickles and logs of its jobs."""
 LARGEST_ARRAY = 1000
 """Most elements of one array: Slurm's own limit, where a cluster has no other."""
+SEEN_SECONDS = 60.0
+"""How long a shared disk may take to show here that a run is over, after its job has ended well."""
 WAITING = {
     "PENDING",
     "CONFIGURING",
@@ -111,6 +113,7 @@ class Slurm:
             waiting = [cell for cell in waiting if cell.config.hash not in active]
             by_hash = {cell.config.hash: cell for cell in cells}
             failures: dict[str, str] = {}
+            ended: dict[str, float] = {}
             while waiting or active:
                 if request.signal_number is not None:
                     raise self._detached(request.signal_number, cells, out, queue, list(active.values()))
@@ -125,6 +128,8 @@ class Slurm:
                 for key, job in list(active.items()):
                     self._look(by_hash[key], known[job], out, board)
                     if submission.is_over(known[job]):
+                        if _may_come(by_hash[key], known[job], out, ended.setdefault(job, time.monotonic())):
+                            continue
                         del active[key]
                         self._close(by_hash[key], job, known[job], out, failures, board)
                 board.refresh(self._most(len(cells)))
@@ -190,6 +195,12 @@ class Slurm:
                 time.sleep(local.POLL_SECONDS)
             jobs = []
         return Detached(number, sum(outcome(cell, out).over for cell in cells), len(cells), jobs)
+
+
+def _may_come(cell: Cell, state: str, out: Path, since: float) -> bool:
+    """Whether a job that ended well, `since` by the monotonic clock, may have a run that this machine doesn't see yet."""
+    late = state == "COMPLETED" and not outcome(cell, out).over
+    return late and time.monotonic() - since < SEEN_SECONDS
 
 
 def _told(number: int, jobs: Sequence[str]) -> str:
