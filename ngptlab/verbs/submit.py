@@ -210,10 +210,12 @@ def _compare(
     from ngptlab.jobs.in_turn import plan
     from ngptlab.options import smoke, tuned
     from ngptlab.recipes import recipe
+    from ngptlab.studies.target import options as target
 
     found = smoke.apply(tuned.apply(recipe(inner.recipe), inner), inner)
-    overrides = {field: value for field, value in inner.overrides.items() if field != "method"}
-    for config in plan(found, methods=inner.methods or found.methods, seeds=inner.seeds, overrides=overrides):
+    target.check(inner)
+    methods = inner.methods or found.methods
+    for config in plan(found, methods=methods, seeds=inner.seeds, overrides=inner.overrides):
         _check_data(config)
     out = inner.out or Path("out") / found.config.name
     resources = _of_one_process(command[0], resources)
