@@ -239,6 +239,7 @@ def _study(
     if not options.one_job:
         Slurm(resources=resources, kind=options.executor)  # says what is wrong with an array
     resources = _of_one_process(command[0], resources)
+    had_ledger = _without_ledger(inner)
     try:
         _through(Planned(), inner)
     except Seen as seen:
@@ -249,8 +250,22 @@ def _study(
     from ngptlab.jobs.slurm.submission import queue
 
     _print_script(queue(options.executor, resources, out / FOLDER, out.name), cells, options.at_once or cells)
-    remark(f"{cells} cells; each job: python -m ngptlab.jobs.worker CONFIG RUN")
+    less = ", less those that the ledger has" if had_ledger else ""
+    remark(f"{cells} cells{less}; each job: python -m ngptlab.jobs.worker CONFIG RUN")
     return 0
+
+
+def _without_ledger(inner: argparse.Namespace) -> bool:
+    """Take the ledger away from a study that is only planned, which would lock its folder and copy runs there.
+
+    Raises:
+        ConfigError: it is none, which is told all the same.
+    """
+    from ngptlab.options.ledger import ledger_of
+
+    had = ledger_of(inner) is not None
+    inner.ledger = None
+    return had
 
 
 def _through(executor: object, inner: argparse.Namespace) -> int:

@@ -194,8 +194,11 @@ def test_a_dry_run_submits_nothing(
         told.out.startswith("#!/bin/bash\n#SBATCH --time=60\n") and "python -m ngptlab train demo" in told.err
     )
     grid = ["sweep", "demo", "--methods", "gpt", "--lrs", "2^-9", "2^-8", *tiny]
-    assert main(["submit", *grid, "--out", "many", *HOUR, "--dry-run"]) == 0
-    assert "cells" in capsys.readouterr().err and fake[-1].parameters["map_count"] > 1
+    assert main(["submit", *grid, "--out", "many", "--ledger", "runs.jsonl", *HOUR, "--dry-run"]) == 0
+    assert (
+        "cells, less those that the ledger has" in capsys.readouterr().err
+        and fake[-1].parameters["map_count"] > 1
+    )
     assert list(work.iterdir()) == [] and not any(made.submitted for made in fake)
 
 
