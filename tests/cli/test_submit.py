@@ -249,6 +249,8 @@ def test_missing_programs_and_packages_are_told(
     words = ["train", "demo", *tiny, "--out", "big", *HOUR]
     monkeypatch.setenv("PATH", "/nowhere")
     assert "no sbatch here" in failing(words, capsys)
+    monkeypatch.setattr(submission, "PROC", work / "proc")
+    assert "this system has no " in failing([*words, "--executor", "local"], capsys)
 
     def none(name: str) -> str:
         raise metadata.PackageNotFoundError(name)

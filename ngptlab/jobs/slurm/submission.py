@@ -25,6 +25,8 @@ from ngptlab.terminal import one_line
 Kind = Literal["slurm", "local"]
 JOBS = "jobs.json"
 """In the folder of jobs: {name: {"kind", "job"}} of what was submitted, which is under way or was."""
+PROC = Path("/proc")
+"""Where Linux tells of processes."""
 OVER = {
     *(
         "BOOT_FAIL",
@@ -133,6 +135,10 @@ class OnThisMachine:
 
     def check(self) -> None:
         """See `Queue.check`."""
+        if not (PROC / "self" / "cmdline").exists():
+            raise ConfigError(
+                f"--executor local: this system has no {PROC}, by which jobs are found again; give the command without submit"
+            )
 
     def submit(self, tasks: Sequence[Task], *, at_once: int) -> list[str]:
         """See `Queue.submit`. All begin at once; whoever submits takes care of that."""
@@ -141,7 +147,7 @@ class OnThisMachine:
         executor = submitit.LocalExecutor(folder=self.folder / "%j", max_num_timeout=MOST_TIMEOUTS)
         executor.update_parameters(**self.resources.for_this_machine())
         with disk.create(self.folder / "controllers.log") as log, _writing_to(log), _deaf():
-            return _submit(executor, tasks)
+            return _submit(executor, tasks, who="submitit")
 
     def states(self, jobs: Iterable[str]) -> dict[str, str]:
         """See `Queue.states`."""
@@ -239,14 +245,14 @@ def is_over(state: str) -> bool:
     return state in OVER or state == UNKNOWN
 
 
-def _submit(executor: Any, tasks: Sequence[Task]) -> list[str]:
+def _submit(executor: Any, tasks: Sequence[Task], *, who: str = "sbatch") -> list[str]:
     try:
         jobs = executor.submit_array(tasks)
     except OSError:
         raise
     except Exception as error:  # submitit's own kinds, with what sbatch said
         said = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise ConfigError(one_line(f"sbatch refused the job: {said[-1][:SHOWN]}")) from None
+        raise ConfigError(one_line(f"{who} refused the job: {said[-1][:SHOWN]}")) from None
     return [str(job.job_id) for job in jobs]
 
 
@@ -309,6 +315,6 @@ def _states_here(jobs: Iterable[str]) -> dict[str, str]:
 def _is_controller(job: str) -> bool:
     """Whether a process of this number is submitit's, and not another one that has the number by now."""
     try:
-        return b"submitit.local._local" in disk.read_bytes(Path("/proc") / job / "cmdline")
+        return b"submitit.local._local" in disk.read_bytes(PROC / job / "cmdline")
     except OSError:
         return False
