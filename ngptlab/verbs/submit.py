@@ -43,7 +43,8 @@ def add(submit: argparse.ArgumentParser) -> None:
         "--executor",
         choices=("slurm", "local"),
         default="slurm",
-        help="where jobs go: to Slurm, or by the same way into processes of this machine (default: slurm)",
+        help="where jobs go: to Slurm, or by the same way into processes of this machine, where a run that takes longer than "
+        "--time goes on five times at most (default: slurm)",
     )
     _add_resources(submit)
     submit.add_argument(
@@ -100,7 +101,7 @@ def _add_resources(submit: argparse.ArgumentParser) -> None:
     option(
         "--signal-seconds",
         "S",
-        "how long before a job's end it is told to save (default: 120)",
+        "how long before a job's end it is told to save; two saves must fit in with --checkpoint.asynchronous on (default: 120)",
         type=count,
         default=120,
     )
