@@ -27,7 +27,7 @@ from ngptlab.options import smoke as smoke_option
 from ngptlab.options.field_help import FieldHelp, examples
 from ngptlab.options.methods import in_fields
 from ngptlab.options.parser import Parser, unrecognized
-from ngptlab.options.runs import add_methods, add_seeds, add_workers, console_reporter, no_seeds
+from ngptlab.options.runs import add_methods, add_seeds, add_workers, console_reporter
 from ngptlab.options.stopping import until_stopped
 from ngptlab.options.types import count
 from ngptlab.output import discard, guarded
@@ -298,19 +298,9 @@ def _compare(options: argparse.Namespace) -> int:
     from ngptlab.recipes import recipe
 
     found = smoke_option.apply(tuned.apply(recipe(options.recipe), options), options)
-    if "method" in options.overrides:
-        raise ConfigError(
-            f"--method: compare takes several; give --methods {options.overrides['method']} ..."
-        )
-    no_seeds(options)
+    target.check(options)
     out = options.out or Path("out") / found.config.name
-    if options.target is None:
-        target.check_absent(options)
-    else:
-        if options.workers > 1:
-            raise ConfigError(
-                f"--workers: given {options.workers}; with --target each run decides whether there is a next one, so give 1"
-            )
+    if options.target is not None:
         return until_stopped(lambda: _reach(found, options, out))
 
     def work() -> None:

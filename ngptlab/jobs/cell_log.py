@@ -12,11 +12,18 @@ NOTE = "note: "
 """How a line begins that is no error."""
 
 
-def last_words(log: Path, code: int) -> str:
-    """The last line that is no note, without our own prefix; where there is none, how the process ended."""
+def last_words(log: Path, code: int | None) -> str:
+    """The last line that is no note, without our own prefix; where there is none, how the process ended.
+
+    Args:
+        code: the process's exit code, below 0 for a signal; None where nothing is known of its end. Then there may be no
+            words at all.
+    """
     lines = [line for line in _lines(log) if not line.startswith(NOTE)]
     if lines:
         return lines[-1].removeprefix("ngptlab: ")
+    if code is None:
+        return ""
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 

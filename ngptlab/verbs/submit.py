@@ -43,7 +43,8 @@ def add(submit: argparse.ArgumentParser) -> None:
         "--executor",
         choices=("slurm", "local"),
         default="slurm",
-        help="where jobs go: to Slurm, or by the same way into processes of this machine (default: slurm)",
+        help="where jobs go: to Slurm, or by the same way into processes of this machine, where a run that takes longer than "
+        "--time goes on five times at most (default: slurm)",
     )
     _add_resources(submit)
     submit.add_argument(
@@ -100,7 +101,7 @@ def _add_resources(submit: argparse.ArgumentParser) -> None:
     option(
         "--signal-seconds",
         "S",
-        "how long before a job's end it is told to save (default: 120)",
+        "how long before a job's end it is told to save; two saves must fit in with --checkpoint.asynchronous on (default: 120)",
         type=count,
         default=120,
     )
@@ -210,10 +211,12 @@ def _compare(
     from ngptlab.jobs.in_turn import plan
     from ngptlab.options import smoke, tuned
     from ngptlab.recipes import recipe
+    from ngptlab.studies.target import options as target
 
     found = smoke.apply(tuned.apply(recipe(inner.recipe), inner), inner)
-    overrides = {field: value for field, value in inner.overrides.items() if field != "method"}
-    for config in plan(found, methods=inner.methods or found.methods, seeds=inner.seeds, overrides=overrides):
+    target.check(inner)
+    methods = inner.methods or found.methods
+    for config in plan(found, methods=methods, seeds=inner.seeds, overrides=inner.overrides):
         _check_data(config)
     out = inner.out or Path("out") / found.config.name
     resources = _of_one_process(command[0], resources)
@@ -237,6 +240,7 @@ def _study(
     if not options.one_job:
         Slurm(resources=resources, kind=options.executor)  # says what is wrong with an array
     resources = _of_one_process(command[0], resources)
+    had_ledger = _without_ledger(inner)
     try:
         _through(Planned(), inner)
     except Seen as seen:
@@ -247,8 +251,22 @@ def _study(
     from ngptlab.jobs.slurm.submission import queue
 
     _print_script(queue(options.executor, resources, out / FOLDER, out.name), cells, options.at_once or cells)
-    remark(f"{cells} cells; each job: python -m ngptlab.jobs.worker CONFIG RUN")
+    less = ", less those that the ledger has" if had_ledger else ""
+    remark(f"{cells} cells{less}; each job: python -m ngptlab.jobs.worker CONFIG RUN")
     return 0
+
+
+def _without_ledger(inner: argparse.Namespace) -> bool:
+    """Take the ledger away from a study that is only planned, which would lock its folder and copy runs there.
+
+    Raises:
+        ConfigError: it is none, which is told all the same.
+    """
+    from ngptlab.options.ledger import ledger_of
+
+    had = ledger_of(inner) is not None
+    inner.ledger = None
+    return had
 
 
 def _through(executor: object, inner: argparse.Namespace) -> int:
@@ -272,14 +290,15 @@ def _one_job(
         remark(one_line(f"each of {resources.processes} processes: python -m {shlex.join(words)}"))
         return 0
     place.check()
-    before = submission.recorded(folder).get(out.name)
+    submission.check_kind(folder, options.executor, [out.name])
+    before = submission.recorded(folder, options.executor).get(out.name)
     if before and not submission.is_over(place.states([before])[before]):
         raise ConfigError(
             f"{out}: job {before} trains there already; wait for it, or end it with `{_end_of(options.executor, before)}`"
         )
     submission.open_folder(folder)
     (job,) = place.submit([task], at_once=1)
-    submission.record(folder, {out.name: job})
+    submission.record(folder, {out.name: job}, options.executor)
     say(one_line(f"job:    {job}"))
     say(one_line(f"{'run' if command[0] == 'train' else 'folder'}:".ljust(8) + str(out)))
     say(one_line(f"log:    {folder / job / f'{job}_0_log.out'}"))

@@ -166,6 +166,25 @@ def test_a_run_is_not_submitted_twice(
     assert len(fake) == 2
 
 
+def test_a_job_of_the_other_kind_is_in_the_way(
+    fake: list[FakeExecutor], tiny: list[str], work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numbers of before are Slurm's. A number of Slurm's is no process of this machine."""
+    words = ["train", "demo", *tiny, "--out", "big", *HOUR]
+    (work / "big-jobs").mkdir()
+    (work / "big-jobs" / "jobs.json").write_text('{"big": "7"}')
+    (tmp_path / "squeue.txt").write_text("7 RUNNING\n")
+    told = failing([*words, "--executor", "local"], capsys)
+    assert "job 7 of --executor slurm may be under way; give --executor slurm" in told
+    (tmp_path / "squeue.txt").write_text("7 FAILED\n")
+    assert main(["submit", *words, "--executor", "local"]) == 0
+    assert submission.recorded(work / "big-jobs", "local") == {"big": "7"}
+    assert submission.recorded(work / "big-jobs", "slurm") == {}
+    capsys.readouterr()
+    (tmp_path / "squeue.txt").write_text("7 RUNNING\n")
+    assert main(["submit", *words]) == 0, "process 7 is no controller"
+
+
 def test_a_dry_run_submits_nothing(
     fake: list[FakeExecutor], tiny: list[str], work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,8 +194,11 @@ def test_a_dry_run_submits_nothing(
         told.out.startswith("#!/bin/bash\n#SBATCH --time=60\n") and "python -m ngptlab train demo" in told.err
     )
     grid = ["sweep", "demo", "--methods", "gpt", "--lrs", "2^-9", "2^-8", *tiny]
-    assert main(["submit", *grid, "--out", "many", *HOUR, "--dry-run"]) == 0
-    assert "cells" in capsys.readouterr().err and fake[-1].parameters["map_count"] > 1
+    assert main(["submit", *grid, "--out", "many", "--ledger", "runs.jsonl", *HOUR, "--dry-run"]) == 0
+    assert (
+        "cells, less those that the ledger has" in capsys.readouterr().err
+        and fake[-1].parameters["map_count"] > 1
+    )
     assert list(work.iterdir()) == [] and not any(made.submitted for made in fake)
 
 
@@ -194,6 +216,11 @@ REFUSED = {
     "no control characters": ["train", "demo", "--setup", "a\nb"],
     "compare is one job": ["compare", "demo", "--at-once", "2"],
     "trains on one node": ["compare", "demo", "--nodes", "2"],
+    "compare takes several": ["compare", "demo", "--method", "ngpt"],
+    "give --seeds N": ["compare", "demo", "--seed", "3"],
+    "goes with a target only": ["compare", "demo", "--sigma", "0.1"],
+    "so give 1": ["compare", "demo", "--target", "3", "--workers", "2"],
+    "--max-seeds: given 1": ["compare", "demo", "--target", "3", "--max-seeds", "1"],
     "a study's job trains one cell": ["sweep", "demo", "--lrs", "2^-9", "--nodes", "2"],
     "--lrs": ["sweep", "demo", "--lrs", "two"],
     "this machine alone": ["train", "demo", "--nodes", "2", "--executor", "local"],
@@ -222,6 +249,8 @@ def test_missing_programs_and_packages_are_told(
     words = ["train", "demo", *tiny, "--out", "big", *HOUR]
     monkeypatch.setenv("PATH", "/nowhere")
     assert "no sbatch here" in failing(words, capsys)
+    monkeypatch.setattr(submission, "PROC", work / "proc")
+    assert "this system has no " in failing([*words, "--executor", "local"], capsys)
 
     def none(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
@@ -272,6 +301,7 @@ import os, signal, sys, time
 open("env", "w").write(os.environ.get("MARK", ""))
 signal.signal(signal.SIGUSR2, lambda *_: sys.exit(140))
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+open("session", "w").write(str(os.getsid(0)))
 open("begun", "w").close()
 time.sleep(60)
 """
@@ -291,12 +321,13 @@ def in_job(fake: list[FakeExecutor], work: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tasks, "POLL_SECONDS", 0.02)
     monkeypatch.setenv("PYTHONPATH", str(work))
     (work / "words.py").write_text(WORDS)
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR2)
+    numbers = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
     yield lambda **more: Task(
         ("words",), str(work / "run"), signal_seconds=20, environment={"MARK": "here"}, **more
     )
-    signal.signal(signal.SIGTERM, before[0])
-    signal.signal(signal.SIGUSR2, before[1])
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 def told_by(
@@ -371,6 +402,30 @@ def test_a_stopped_task_waits_for_slurm_to_end_it(
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     assert told_by(in_job(), signal.SIGTERM, work, lambda: None)[1] == 143
     assert waited == [tasks.TO_BE_KILLED_SECONDS]
+
+
+def test_ctrl_c_reaches_a_command_of_this_machine_once_and_as_sigterm(
+    in_job: Callable[..., Task], work: Path
+) -> None:
+    """The terminal signals its group, in which the command is not."""
+    assert told_by(in_job(), signal.SIGINT, work, lambda: None)[1] == 143
+    assert (work / "session").read_text() != str(os.getsid(0))
+
+
+def test_jobs_of_this_machine_are_deaf_to_the_terminal(
+    fake: list[FakeExecutor], work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = submission.OnThisMachine(resources=Resources(minutes=10), folder=work)
+    before = signal.getsignal(signal.SIGINT)
+    seen: list[Any] = []
+
+    def submitted(made: FakeExecutor, given: list[Task]) -> list[types.SimpleNamespace]:
+        seen.extend(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP))
+        return [types.SimpleNamespace(job_id="7")]
+
+    monkeypatch.setattr(FakeExecutor, "submit_array", submitted)
+    assert place.submit([Task(("words",), "run")], at_once=1) == ["7"]
+    assert seen == [signal.SIG_IGN] * 2 and signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_task_ends_as_its_command_does(in_job: Callable[..., Task], work: Path) -> None:
@@ -482,11 +537,48 @@ def test_cells_are_trained_by_jobs_and_failures_are_told(
     queue.state["2"] = ["PENDING", "OUT_OF_MEMORY"]
     failures = executor().train(cells, out, StopRequest())
     assert failures == {cells[1].config.hash: "job 2 (out_of_memory): something is wrong; mend it"}
-    assert submission.recorded(out / "slurm") == {cell.config.hash: str(n) for n, cell in enumerate(cells, 1)}
+    assert submission.recorded(out / "slurm", "slurm") == {
+        cell.config.hash: str(n) for n, cell in enumerate(cells, 1)
+    }
     queue.state["4"] = ["COMPLETED"]
     queue.on_end = finish
     assert executor().train(cells, out, StopRequest()) == {}, "the same command trains what is missing"
     assert len(queue.submitted) == 4 and queue.submitted[3].run == str(run_of(out, cells[1]))
+
+
+def test_a_shared_disk_may_show_a_run_late(
+    queue: FakeQueue, cells: list[Cell], work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, looks = work / "out", []
+    out.mkdir()
+    queue.state["1"] = ["COMPLETED"]
+
+    def late(task: Task) -> None:
+        looks.append(task)
+        if len(looks) == 3:
+            finish(task)
+
+    queue.on_end = late
+    assert executor().train(cells[:1], out, StopRequest()) == {}
+    monkeypatch.setattr(executors, "SEEN_SECONDS", 0.0)
+    queue.state["2"] = ["COMPLETED"]
+    failures = executor().train(cells[1:2], out, StopRequest())
+    assert failures == {cells[1].config.hash: "job 2 (completed): it wrote no log; see those in slurm/"}
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("note: warning: slow\n", "it said nothing of an end; see the logs in slurm/"),
+        ("", "it said nothing of an end; see the logs in slurm/"),
+        (None, "it wrote no log; see those in slurm/"),
+        ("note: warning: slow\nngptlab: bad\n", "bad"),
+    ],
+)
+def test_a_killed_cell_is_not_said_to_have_ended_well(log: str | None, words: str, work: Path) -> None:
+    if log is not None:
+        (work / "a.log").write_text(log)
+    assert executors._last_words(work / "a.log") == words
 
 
 def test_a_stopped_command_finds_its_jobs_again(queue: FakeQueue, cells: list[Cell], work: Path) -> None:
@@ -517,4 +609,4 @@ def test_a_stopped_command_finds_its_jobs_again(queue: FakeQueue, cells: list[Ce
 def test_a_damaged_record_of_jobs_is_none(work: Path) -> None:
     for text in ("{", "[]", json.dumps({"a": 1, "b": "1; rm", "c": "3_4"})):
         (work / submission.JOBS).write_text(text)
-        assert submission.recorded(work) in ({}, {"c": "3_4"})
+        assert submission.recorded(work, "slurm") in ({}, {"c": "3_4"})

@@ -31,6 +31,8 @@ FOLDER = "slurm"
 """In a study's folder: scripts, pickles and logs of its jobs."""
 LARGEST_ARRAY = 1000
 """Most elements of one array: Slurm's own limit, where a cluster has no other."""
+SEEN_SECONDS = 60.0
+"""How long a shared disk may take to show here that a run is over, after its job has ended well."""
 WAITING = {
     "PENDING",
     "CONFIGURING",
@@ -91,13 +93,15 @@ class Slurm:
 
         Raises:
             Detached: `request` asked for it. Jobs of a cluster go on; those of this machine were saved.
+            ConfigError: cells have jobs of the other kind, which may be under way.
         """
         if not cells:
             return {}
         folder, queue = submission.open_folder(out / FOLDER), self._queue(out)
         with Board(cells, Console(quiet=True) if self.quiet else None) as board:
             waiting = local.unfinished(cells, out, board)
-            noted = submission.recorded(folder)
+            submission.check_kind(folder, self.kind, [cell.config.hash for cell in waiting])
+            noted = submission.recorded(folder, self.kind)
             known = queue.states(noted.values())
             active = {
                 cell.config.hash: noted[cell.config.hash]
@@ -109,6 +113,7 @@ class Slurm:
             waiting = [cell for cell in waiting if cell.config.hash not in active]
             by_hash = {cell.config.hash: cell for cell in cells}
             failures: dict[str, str] = {}
+            ended: dict[str, float] = {}
             while waiting or active:
                 if request.signal_number is not None:
                     raise self._detached(request.signal_number, cells, out, queue, list(active.values()))
@@ -123,6 +128,8 @@ class Slurm:
                 for key, job in list(active.items()):
                     self._look(by_hash[key], known[job], out, board)
                     if submission.is_over(known[job]):
+                        if _may_come(by_hash[key], known[job], out, ended.setdefault(job, time.monotonic())):
+                            continue
                         del active[key]
                         self._close(by_hash[key], job, known[job], out, failures, board)
                 board.refresh(self._most(len(cells)))
@@ -148,7 +155,7 @@ class Slurm:
         tasks = [self._task(cell, out) for cell in cells]
         jobs = queue.submit(tasks, at_once=self._most(len(cells)))
         submitted = {cell.config.hash: job for cell, job in zip(cells, jobs, strict=True)}
-        submission.record(folder, submitted)
+        submission.record(folder, submitted, self.kind)
         return submitted
 
     def _task(self, cell: Cell, out: Path) -> Task:
@@ -190,6 +197,12 @@ class Slurm:
         return Detached(number, sum(outcome(cell, out).over for cell in cells), len(cells), jobs)
 
 
+def _may_come(cell: Cell, state: str, out: Path, since: float) -> bool:
+    """Whether a job that ended well, `since` by the monotonic clock, may have a run that this machine doesn't see yet."""
+    late = state == "COMPLETED" and not outcome(cell, out).over
+    return late and time.monotonic() - since < SEEN_SECONDS
+
+
 def _told(number: int, jobs: Sequence[str]) -> str:
     first = jobs[0].partition("_")[0]
     what = (
@@ -207,8 +220,12 @@ def _log(cell: Cell, out: Path) -> Path:
 
 
 def _last_words(log: Path) -> str:
-    """The last line of a cell's log; where there is none, where else to look."""
+    """The last line of a cell's log that tells of an end; where there is none, where else to look.
+
+    Slurm tells how a job ended, and not with which code its cell did. One that was killed has said nothing, though its log
+    may hold notes.
+    """
     try:
-        return last_words(log, 0) if log.stat().st_size else f"it wrote nothing; see the logs in {FOLDER}/"
+        return last_words(log, None) or f"it said nothing of an end; see the logs in {FOLDER}/"
     except OSError:
         return f"it wrote no log; see those in {FOLDER}/"

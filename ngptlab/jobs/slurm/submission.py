@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,7 +24,9 @@ from ngptlab.terminal import one_line
 
 Kind = Literal["slurm", "local"]
 JOBS = "jobs.json"
-"""In the folder of jobs: {name: job} of what was submitted, which is under way or was."""
+"""In the folder of jobs: {name: {"kind", "job"}} of what was submitted, which is under way or was."""
+PROC = Path("/proc")
+"""Where Linux tells of processes."""
 OVER = {
     *(
         "BOOT_FAIL",
@@ -114,14 +117,8 @@ class OnSlurm:
         return str(executor._make_submission_file_text(executor._submitit_command_str, ""))
 
     def states(self, jobs: Iterable[str]) -> dict[str, str]:
-        """See `Queue.states`. By squeue, because not every cluster keeps accounts for sacct."""
-        done = _ask("squeue", "--noheader", "--array", "--states=all", "--format=%i %T", "--me")
-        if done is None:
-            return dict.fromkeys(
-                jobs, "PENDING"
-            )  # Slurm doesn't answer for a while, which says nothing of the jobs
-        told = dict(line.split(maxsplit=1) for line in done.splitlines() if " " in line.strip())
-        return {job: told.get(job, UNKNOWN).strip() for job in jobs}
+        """See `Queue.states`."""
+        return _states_in_slurm(jobs)
 
     def stop(self, jobs: Iterable[str]) -> None:
         """See `Queue.stop`."""
@@ -138,6 +135,10 @@ class OnThisMachine:
 
     def check(self) -> None:
         """See `Queue.check`."""
+        if not (PROC / "self" / "cmdline").exists():
+            raise ConfigError(
+                f"--executor local: this system has no {PROC}, by which jobs are found again; give the command without submit"
+            )
 
     def submit(self, tasks: Sequence[Task], *, at_once: int) -> list[str]:
         """See `Queue.submit`. All begin at once; whoever submits takes care of that."""
@@ -145,12 +146,12 @@ class OnThisMachine:
 
         executor = submitit.LocalExecutor(folder=self.folder / "%j", max_num_timeout=MOST_TIMEOUTS)
         executor.update_parameters(**self.resources.for_this_machine())
-        with disk.create(self.folder / "controllers.log") as log, _writing_to(log):
-            return _submit(executor, tasks)
+        with disk.create(self.folder / "controllers.log") as log, _writing_to(log), _deaf():
+            return _submit(executor, tasks, who="submitit")
 
     def states(self, jobs: Iterable[str]) -> dict[str, str]:
         """See `Queue.states`."""
-        return {job: "RUNNING" if _is_controller(job) else "COMPLETED" for job in jobs}
+        return _states_here(jobs)
 
     def stop(self, jobs: Iterable[str]) -> None:
         """See `Queue.stop`."""
@@ -193,23 +194,50 @@ def open_folder(folder: Path) -> Path:
     return folders.own(folder)
 
 
-def recorded(folder: Path) -> dict[str, str]:
-    """What was submitted from this folder of jobs, by name; nothing where the record is missing or damaged."""
+def recorded(folder: Path, kind: Kind) -> dict[str, str]:
+    """Jobs of this kind that were submitted from this folder, by name; none where the record is missing or damaged."""
+    return {name: job for name, (of, job) in _record(folder).items() if of == kind}
+
+
+def record(folder: Path, jobs: Mapping[str, str], kind: Kind) -> None:
+    """Note what was submitted, beside what was noted before."""
+    noted = {**_record(folder), **{name: (kind, job) for name, job in jobs.items()}}
+    write_json(folder / JOBS, {name: {"kind": of, "job": job} for name, (of, job) in noted.items()})
+
+
+def check_kind(folder: Path, kind: Kind, names: Iterable[str]) -> None:
+    """Look for jobs of the other kind under these names. A number of Slurm's says nothing about processes, and the reverse.
+
+    Raises:
+        ConfigError: some are under way, or may be, because Slurm can't be asked from here.
+    """
+    other: Kind = "slurm" if kind == "local" else "local"
+    noted = recorded(folder, other)
+    jobs = [noted[name] for name in names if name in noted]
+    if not jobs:
+        return
+    states = _states_in_slurm(jobs) if other == "slurm" else _states_here(jobs)
+    if left := [job for job in jobs if not is_over(states[job])]:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        raise ConfigError(
+            f"{folder / JOBS}: job {left[0]}{more} of --executor {other} may be under way; give --executor {other}, or end "
+            "what is under way and delete that file"
+        )
+
+
+def _record(folder: Path) -> dict[str, tuple[Kind, str]]:
+    """What `JOBS` holds. An entry of before is a number alone, and taken for one of Slurm's."""
     try:
         found = disk.read_json(folder / JOBS)
     except (OSError, ValueError):
         return {}
-    named = found if isinstance(found, dict) else {}
-    return {
-        str(name): job
-        for name, job in named.items()
-        if isinstance(job, str) and re.fullmatch(r"\d+(_\d+)?", job)
-    }
-
-
-def record(folder: Path, jobs: Mapping[str, str]) -> None:
-    """Note what was submitted, beside what was noted before."""
-    write_json(folder / JOBS, {**recorded(folder), **jobs})
+    noted: dict[str, tuple[Kind, str]] = {}
+    for name, entry in found.items() if isinstance(found, dict) else ():
+        said = entry if isinstance(entry, dict) else {"job": entry}
+        kind, job = said.get("kind", "slurm"), said.get("job")
+        if kind in ("slurm", "local") and isinstance(job, str) and re.fullmatch(r"\d+(_\d+)?", job):
+            noted[str(name)] = (kind, job)
+    return noted
 
 
 def is_over(state: str) -> bool:
@@ -217,14 +245,14 @@ def is_over(state: str) -> bool:
     return state in OVER or state == UNKNOWN
 
 
-def _submit(executor: Any, tasks: Sequence[Task]) -> list[str]:
+def _submit(executor: Any, tasks: Sequence[Task], *, who: str = "sbatch") -> list[str]:
     try:
         jobs = executor.submit_array(tasks)
     except OSError:
         raise
     except Exception as error:  # submitit's own kinds, with what sbatch said
         said = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise ConfigError(one_line(f"sbatch refused the job: {said[-1][:SHOWN]}")) from None
+        raise ConfigError(one_line(f"{who} refused the job: {said[-1][:SHOWN]}")) from None
     return [str(job.job_id) for job in jobs]
 
 
@@ -242,6 +270,23 @@ def _writing_to(log: BinaryIO) -> Iterator[None]:
             os.close(copy)
 
 
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Have processes that are started meanwhile ignore what a terminal sends to all of its group: Ctrl-C, and that it closes.
+
+    A session of their own would do it better, and submitit doesn't offer it. A Ctrl-C at this very moment is lost.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
 def _ask(*command: str) -> str | None:
     """What a program of Slurm's prints; None where it fails."""
     try:
@@ -251,9 +296,25 @@ def _ask(*command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def _states_in_slurm(jobs: Iterable[str]) -> dict[str, str]:
+    """States of Slurm's jobs, by squeue, because not every cluster keeps accounts for sacct."""
+    done = _ask("squeue", "--noheader", "--array", "--states=all", "--format=%i %T", "--me")
+    if done is None:
+        return dict.fromkeys(
+            jobs, "PENDING"
+        )  # Slurm doesn't answer for a while, which says nothing of the jobs
+    told = dict(line.split(maxsplit=1) for line in done.splitlines() if " " in line.strip())
+    return {job: told.get(job, UNKNOWN).strip() for job in jobs}
+
+
+def _states_here(jobs: Iterable[str]) -> dict[str, str]:
+    """States of this machine's jobs."""
+    return {job: "RUNNING" if _is_controller(job) else "COMPLETED" for job in jobs}
+
+
 def _is_controller(job: str) -> bool:
     """Whether a process of this number is submitit's, and not another one that has the number by now."""
     try:
-        return b"submitit.local._local" in disk.read_bytes(Path("/proc") / job / "cmdline")
+        return b"submitit.local._local" in disk.read_bytes(PROC / job / "cmdline")
     except OSError:
         return False

@@ -74,6 +74,8 @@ class Task:
         signal.signal(
             signal.SIGTERM, self._pass_on
         )  # submitit lets it pass, and the run would not hear of it
+        if not _in_slurm():
+            signal.signal(signal.SIGINT, lambda number, frame: self._pass_on(signal.SIGTERM, frame))
         code = self._command()
         if code == 0:
             return 0
@@ -119,14 +121,24 @@ class Task:
         """Start the command and wait for it; its exit code, below 0 for a signal."""
         environment = {**os.environ, **self.environment, **ranks(os.environ)}
         words = [sys.executable, "-m", *self.command]
+        # Slurm signals the whole job. Here Ctrl-C would reach the command from the terminal and from us, and a second one makes
+        # it quit without saving.
+        apart = not _in_slurm()
         if self.log:
             own(Path(self.log).parent)
             with create(Path(self.log)) as log:
                 self._child = subprocess.Popen(
-                    words, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log
+                    words,
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=apart,
                 )
         else:
-            self._child = subprocess.Popen(words, env=environment, stdin=subprocess.PIPE)
+            self._child = subprocess.Popen(
+                words, env=environment, stdin=subprocess.PIPE, start_new_session=apart
+            )
         try:
             while (code := self._child.poll()) is None:
                 time.sleep(POLL_SECONDS)

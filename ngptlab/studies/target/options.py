@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ngptlab.errors import ConfigError
 from ngptlab.options import ledger, tuned
 from ngptlab.options.methods import Methods
-from ngptlab.options.runs import console_reporter
+from ngptlab.options.runs import console_reporter, no_seeds
 from ngptlab.options.types import positive, runs
 from ngptlab.recipes import Recipe
 from ngptlab.terminal import remark
+
+if TYPE_CHECKING:
+    from ngptlab.studies.target.rule import Rule
 
 MAX_SEEDS = 8
 SIGNIFICANCE = 0.01
@@ -53,37 +57,56 @@ def add(compare: argparse.ArgumentParser) -> None:
     )
 
 
-def check_absent(options: argparse.Namespace) -> None:
-    """Refuse options of a target where no target is given.
+def check(options: argparse.Namespace) -> None:
+    """Hold the options of `compare` against each other, before anything is trained or submitted.
 
     Raises:
-        ConfigError: one was given.
+        ConfigError: they don't go together, or are another verb's.
     """
-    for name in ("max_seeds", "significance", "sigma"):
-        if getattr(options, name) is not None:
-            raise ConfigError(f"--{name.replace('_', '-')}: goes with a target only; give --target LOSS, too")
+    if "method" in options.overrides:
+        raise ConfigError(
+            f"--method: compare takes several; give --methods {options.overrides['method']} ..."
+        )
+    no_seeds(options)
+    ledger.ledger_of(options)
+    if options.target is None:
+        for name in ("max_seeds", "significance", "sigma"):
+            if getattr(options, name) is not None:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')}: goes with a target only; give --target LOSS, too"
+                )
+        return
+    if options.workers > 1:
+        raise ConfigError(
+            f"--workers: given {options.workers}; with --target each run decides whether there is a next one, so give 1"
+        )
+    if options.seeds != 1:
+        raise ConfigError("--seeds: with --target seeds are added as needed; give --max-seeds N instead")
+    _rule(options)
+
+
+def _rule(options: argparse.Namespace) -> Rule:
+    from ngptlab.studies.target.rule import Rule
+
+    return Rule(
+        significance=SIGNIFICANCE if options.significance is None else options.significance,
+        max_seeds=MAX_SEEDS if options.max_seeds is None else options.max_seeds,
+        sigma=options.sigma,
+    )
 
 
 def act(recipe: Recipe, options: argparse.Namespace, out: Path) -> tuple[list[Path], Path]:
     """Train what is missing, print the table, write the numbers; returns the run directories and the study's file."""
     from ngptlab.console import Console
     from ngptlab.studies.target.files import print_target
-    from ngptlab.studies.target.rule import Rule
     from ngptlab.studies.target.run import reach
 
-    if options.seeds != 1:
-        raise ConfigError("--seeds: with --target seeds are added as needed; give --max-seeds N instead")
-    rule = Rule(
-        significance=SIGNIFICANCE if options.significance is None else options.significance,
-        max_seeds=MAX_SEEDS if options.max_seeds is None else options.max_seeds,
-        sigma=options.sigma,
-    )
     tuned.keep(options, out)
     found, runs = reach(
         recipe,
         out=out,
         target=options.target,
-        rule=rule,
+        rule=_rule(options),
         methods=options.methods,
         ledger=ledger.ledger_of(options),
         overrides=options.overrides,
