@@ -144,7 +144,18 @@ class _OnNodes:
     """Digests of corpora, by what decides them."""
 
     def train(self, left: Sequence[Cell], request: StopRequest) -> dict[str, str]:
-        """Train these; return reasons of failures, by hash."""
+        """Train these; return reasons of failures, by hash. Where an error breaks that off, what is under way is saved first."""
+        try:
+            return self._train(left, request)
+        except SweepStopped:  # all were saved
+            raise
+        except Exception:
+            # Runs that travel would be lost with their nodes' folders.
+            with contextlib.suppress(Exception):  # because the error that came first says more
+                self._save_all()
+            raise
+
+    def _train(self, left: Sequence[Cell], request: StopRequest) -> dict[str, str]:
         waiting = deque(left)
         self._tell_of_the_cluster(left)
         while waiting or self.flying:
@@ -258,13 +269,17 @@ class _OnNodes:
 
     def _keep(self, cell: Cell, result: dict[str, Any]) -> str:
         """Put what travelled into the study's folder; returns why that can't be."""
-        if isinstance(log := result.get("log"), str):
-            disk.write_text(own(self.out / "logs") / f"{cell.config.run_name}.log", log)
         try:
-            if files := result.get("files"):
+            if files := result.get(
+                "files"
+            ):  # first: a full disk may still have room for them, and not for the log, too
                 unpack(files, run_of(self.out, cell))
+            if isinstance(log := result.get("log"), str):
+                disk.write_text(own(self.out / "logs") / f"{cell.config.run_name}.log", log)
         except DataError as error:
             return str(error)
+        except OSError as error:  # a full disk, say, which the other cells may yet come through
+            return without_secrets(f"what came back can't be kept ({error.filename}: {error.strerror})")
         return ""
 
     def _seen(self, cell: Cell, over: bool) -> Outcome:
@@ -299,11 +314,16 @@ class _OnNodes:
 
     def _save_all(self) -> None:
         """Have all cells save and stop; wait for those that had begun, and keep what comes back."""
-        begun = set(self.ray.get(self.desk.stop.remote()))
+        begun = set(self.tries)  # a desk that was lost and begun again doesn't know all of them
+        with contextlib.suppress(
+            self.ray.exceptions.RayError
+        ):  # tasks save and stop, too, where the desk is gone
+            begun |= set(self.ray.get(self.desk.stop.remote()))
         end = time.monotonic() + SAVE_SECONDS
         while time.monotonic() < end and any(cell.config.hash in begun for cell in self.flying.values()):
             for cell, result in self._landed(POLL_SECONDS):
-                self._keep(cell, result)
+                if said := self._keep(cell, result):
+                    self.board.note(f"{cell.title}: {said}")
 
 
 def _many(number: float, what: str) -> str:
