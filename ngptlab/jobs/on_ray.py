@@ -20,6 +20,7 @@ from typing import Any
 from ngptlab import config as configs
 from ngptlab import disk
 from ngptlab.config import RunConfig
+from ngptlab.config.due import most_checkpoints
 from ngptlab.console import Console
 from ngptlab.data.corpus import long_document_tokens, open_data
 from ngptlab.errors import ConfigError, DataError, LabError, without_secrets
@@ -36,6 +37,8 @@ from ngptlab.jobs.travel import unpack
 from ngptlab.jobs.worker_process import SAVE_SECONDS
 from ngptlab.method_files import copies
 from ngptlab.method_files.running import TRUST, trusting
+from ngptlab.plan.memory import num_moments, num_params
+from ngptlab.sizes import FLOAT32
 from ngptlab.terminal import one_line
 from ngptlab.train.stop import StopRequest
 
@@ -142,6 +145,8 @@ class _OnNodes:
     tries: dict[str, int] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     """Digests of corpora, by what decides them."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of a checkpoint, by what decides them."""
 
     def train(self, left: Sequence[Cell], request: StopRequest) -> dict[str, str]:
         """Train these; return reasons of failures, by hash. Where an error breaks that off, what is under way is saved first."""
@@ -230,6 +235,7 @@ class _OnNodes:
             "token": self.token,
             "cwd": str(Path.cwd()),
             "digest": self._digest(config),
+            "size": self._size(config),
             "versions": versions(),
         }
 
@@ -239,6 +245,17 @@ class _OnNodes:
         if key not in self.digests:
             self.digests[key] = open_data(config).digest
         return self.digests[key]
+
+    def _size(self, config: RunConfig) -> int:
+        """Bytes of the checkpoints that a run has at its end; 0 where that can't be told, and its worker says why."""
+        key = f"{config.arm} {config.model!r}"
+        if key not in self.sizes:
+            try:
+                self.sizes[key] = FLOAT32 * (num_params(config) + num_moments(config))
+            except LabError:
+                self.sizes[key] = 0
+        # The most that it has at once are one more, because one is written before another is removed.
+        return self.sizes[key] * max(1, most_checkpoints(config) - 1)
 
     def _landed(self, seconds: float) -> list[tuple[Cell, dict[str, Any]]]:
         """Cells whose tasks have ended, with what they returned."""

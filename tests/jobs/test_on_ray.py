@@ -90,6 +90,9 @@ def test_what_a_task_is_given(nodes: Any, cells: list[Cell], monkeypatch: pytest
     )
     assert job["environment"] == {TRUST: "abc"} and job["threads"] == 3 and job["cwd"] == os.getcwd()
     assert Path(job["out"]).is_absolute() and job["token"] == "token"
+    saved = train(cells[0].config, there.out / "elsewhere").path / "checkpoints"
+    on_disk = sum(path.stat().st_size for path in saved.glob("step_*/*.safetensors"))
+    assert 0.9 * on_disk < job["size"] <= on_disk, "files have names and lengths, too"
     plain = (str, int, dict, bytes)
     assert all(isinstance(value, plain) for value in job.values())
 
