@@ -25,7 +25,7 @@ from ngptlab.device import on_cuda
 from ngptlab.disk import locked
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import RUNS_AT_ONCE
-from ngptlab.folders import make
+from ngptlab.folders import make, put_back
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.cell_log import last_words, warnings
@@ -121,15 +121,16 @@ def studying(
     def complete(path: Path) -> bool:
         return path in trunks and all((branch / "config.json").exists() for branch in trunks[path])
 
-    with (
-        alone(out),
-        lent(ledger, places, digest=_digest, note=tell, wanted=lambda path: path not in trunks),
-        lent(ledger, places, digest=_digest, note=tell, wanted=complete),
-    ):
-        if ledger is not None:
-            executor.prepare(cells, out)
-        with listen() as request:
-            yield request
+    with alone(out):
+        put_back(out / "runs")  # what a kill took away is not missing
+        with (
+            lent(ledger, places, digest=_digest, note=tell, wanted=lambda path: path not in trunks),
+            lent(ledger, places, digest=_digest, note=tell, wanted=complete),
+        ):
+            if ledger is not None:
+                executor.prepare(cells, out)
+            with listen() as request:
+                yield request
 
 
 def _digest(config: RunConfig) -> str:
