@@ -27,6 +27,7 @@ from ngptlab.errors import ConfigError, DataError, LabError, without_secrets
 from ngptlab.folders import make, own, remove_temporaries
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.cell_log import tell_warnings
 from ngptlab.jobs.desk import Desk
 from ngptlab.jobs.local import SweepStopped, prepare, progress_of, unfinished
 from ngptlab.jobs.on_node import MOST_TRIES, TOKEN, train_cell, versions
@@ -276,6 +277,8 @@ class _OnNodes:
         said = self._keep(cell, result)
         ended = self._seen(cell, bool(result.get("over")) and not said)
         code = result.get("code")
+        if isinstance(code, int) and not said:  # else the log is of an earlier worker
+            tell_warnings(cell, self._log(cell), ended, self.board)
         # Somebody else than us had the worker save and stop: its node is being taken away.
         again = not ended.over and not said and isinstance(code, int) and code > 128
         if not ended.over and not again:
@@ -292,12 +295,16 @@ class _OnNodes:
             ):  # first: a full disk may still have room for them, and not for the log, too
                 unpack(files, run_of(self.out, cell))
             if isinstance(log := result.get("log"), str):
-                disk.write_text(own(self.out / "logs") / f"{cell.config.run_name}.log", log)
+                own(self.out / "logs")
+                disk.write_text(self._log(cell), log)
         except DataError as error:
             return str(error)
         except OSError as error:  # a full disk, say, which the other cells may yet come through
             return without_secrets(f"what came back can't be kept ({error.filename}: {error.strerror})")
         return ""
+
+    def _log(self, cell: Cell) -> Path:
+        return self.out / "logs" / f"{cell.config.run_name}.log"
 
     def _seen(self, cell: Cell, over: bool) -> Outcome:
         """How the cell ended, once this machine sees what the node says of it."""

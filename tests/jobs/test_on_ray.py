@@ -52,19 +52,28 @@ def nodes(cells: list[Cell], tmp_path: Path) -> Callable[..., _OnNodes]:
     return make
 
 
-def test_what_comes_back_is_kept(nodes: Any, cells: list[Cell], tmp_path: Path) -> None:
+def test_what_comes_back_is_kept(
+    nodes: Any, cells: list[Cell], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     by_key = {cell.config.hash: cell for cell in cells}
 
     def body(job: dict[str, Any]) -> dict[str, Any]:
         run = train(by_key[job["key"]].config, tmp_path / job["name"])
-        return {"said": "", "code": 0, "over": True, "files": pack(run.path), "log": "a log\n"}
+        return {
+            "said": "",
+            "code": 0,
+            "over": True,
+            "files": pack(run.path),
+            "log": "note: warning: a spike\n",
+        }
 
     there = nodes(body)
     assert there.train(cells, StopRequest()) == {}
     for cell in cells:
         assert Run(run_of(there.out, cell)).done
         assert pack(run_of(there.out, cell)) == pack(tmp_path / cell.config.run_name)
-        assert (there.out / "logs" / f"{cell.config.run_name}.log").read_text() == "a log\n"
+        assert (there.out / "logs" / f"{cell.config.run_name}.log").read_text() == "note: warning: a spike\n"
+    assert capsys.readouterr().err.count(": warning: a spike\n") == len(cells)
     there.leave()
     assert there.ray.killed == [there.desk] and not there.ray.cancelled
 
