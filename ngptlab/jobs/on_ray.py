@@ -44,6 +44,9 @@ from ngptlab.terminal import one_line
 from ngptlab.train.stop import StopRequest
 
 POLL_SECONDS = 0.2
+TRAVEL_SECONDS = 600.0
+"""How much longer than for a worker to save is waited for runs that travel: 8 GiB are read, and take 70 s at 1 Gbit/s, and
+several share the line of this machine."""
 SEEN_SECONDS = 60.0
 """Longest wait for what a node has written to a shared disk: NFS may show a folder as it was half a minute ago."""
 
@@ -343,11 +346,16 @@ class _OnNodes:
             self.ray.exceptions.RayError
         ):  # tasks save and stop, too, where the desk is gone
             begun |= set(self.ray.get(self.desk.stop.remote()))
-        end = time.monotonic() + SAVE_SECONDS
+        # A node ends a worker that doesn't save in time, so what takes longer than that travels.
+        end = time.monotonic() + SAVE_SECONDS + TRAVEL_SECONDS
         while time.monotonic() < end and any(cell.config.hash in begun for cell in self.flying.values()):
             for cell, result in self._landed(POLL_SECONDS):
                 if said := self._keep(cell, result):
                     self.board.note(f"{cell.title}: {said}")
+        if lost := [cell.title for cell in self.flying.values() if cell.config.hash in begun]:
+            self.board.note(
+                f"did not come back within {SAVE_SECONDS + TRAVEL_SECONDS:.0f} s: {', '.join(lost)}"
+            )
 
 
 def _many(number: float, what: str) -> str:

@@ -270,6 +270,19 @@ def test_an_error_saves_what_is_under_way(gone: str, nodes: Any, cells: list[Cel
     assert not there.flying
 
 
+def test_what_does_not_come_back_is_named(
+    nodes: Any, cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(on_ray, "SAVE_SECONDS", 0.1)
+    monkeypatch.setattr(on_ray, "TRAVEL_SECONDS", 0.2)
+    there = nodes(lambda job: None)
+    for cell in cells[:2]:
+        there._begin(cell)
+    there.desk.begin.remote(cells[0].config.hash, "a node")
+    there._save_all()
+    assert f"did not come back within 0 s: {cells[0].title}\n" in capsys.readouterr().err
+
+
 def test_at_most_so_many_at_once(nodes: Any, cells: list[Cell]) -> None:
     most = 0
 
