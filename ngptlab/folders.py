@@ -22,6 +22,8 @@ from ngptlab.disk import LINK, fsync_folder, naming, temporary_beside
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 """Names that `temporary_beside` gives. What merely looks temporary may be somebody's."""
+REPLACED = re.compile(r"\.(.+)~\.[0-9a-f]{16}\.tmp")
+"""Of these, the names of whole folders that `take_place` is about to replace."""
 YOUNG_SECONDS = 60.0
 
 
@@ -109,12 +111,31 @@ def remove_at_once(path: Path) -> None:
 def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers left in a folder; for its only writer, who holds a lock. A folder that is a link is left.
 
+    What `put_back` knows is put back first.
     Raises:
         OSError: one can't be removed.
     """
+    put_back(folder)
     if folder.is_dir() and not folder.is_symlink():
         for left in [path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)]:
             remove(left)
+
+
+def put_back(folder: Path) -> None:
+    """Give folders their names again that `take_place` had taken away when it was killed; for the only writer of `folder`.
+
+    Raises:
+        OSError: it can't be done.
+    """
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    for left in sorted(folder.iterdir()):
+        found = REPLACED.fullmatch(left.name)
+        if not found or left.is_symlink() or not left.is_dir():
+            continue
+        if not os.path.lexists(path := folder / found[1]):
+            left.rename(path)
+            fsync_folder(folder)
 
 
 def temporary() -> Path:
@@ -157,13 +178,14 @@ def take_place(fresh: Path, path: Path) -> None:
     """Give a whole folder the name `path`, in place of a folder or link that has it. For the only writer of the folder above.
 
     The old folder goes under another name first, because a rename replaces only an empty one. A kill between the two renames
-    leaves nothing at `path`, and never half of either; what it leaves beside is for `remove_temporaries`.
+    leaves nothing at `path`, and never half of either; `put_back` then puts the old one back. What else a kill leaves beside is
+    for `remove_temporaries`.
 
     Raises:
         OSError: it can't be done; what was there stays.
     """
     with naming(path):
-        going = temporary_beside(path)
+        going = temporary_beside(path.with_name(f"{path.name}~"))
         if there := os.path.lexists(path):
             path.rename(going)
         try:
@@ -173,7 +195,9 @@ def take_place(fresh: Path, path: Path) -> None:
                 going.rename(path)
             raise
         fsync_folder(path.parent)
-        remove(going)
+        if there:
+            # Half of it must not be put back, so it loses that name first.
+            remove(going.rename(temporary_beside(path)))
 
 
 @contextlib.contextmanager

@@ -25,10 +25,10 @@ from ngptlab.device import on_cuda
 from ngptlab.disk import locked
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import RUNS_AT_ONCE
-from ngptlab.folders import make
+from ngptlab.folders import make, put_back
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
-from ngptlab.jobs.cell_log import last_words, warnings
+from ngptlab.jobs.cell_log import last_words, tell_warnings
 from ngptlab.jobs.executor import Executor, Gate
 from ngptlab.jobs.outcome import Outcome, outcome
 from ngptlab.jobs.progress import Progress, read_progress
@@ -121,15 +121,16 @@ def studying(
     def complete(path: Path) -> bool:
         return path in trunks and all((branch / "config.json").exists() for branch in trunks[path])
 
-    with (
-        alone(out),
-        lent(ledger, places, digest=_digest, note=tell, wanted=lambda path: path not in trunks),
-        lent(ledger, places, digest=_digest, note=tell, wanted=complete),
-    ):
-        if ledger is not None:
-            executor.prepare(cells, out)
-        with listen() as request:
-            yield request
+    with alone(out):
+        put_back(out / "runs")  # what a kill took away is not missing
+        with (
+            lent(ledger, places, digest=_digest, note=tell, wanted=lambda path: path not in trunks),
+            lent(ledger, places, digest=_digest, note=tell, wanted=complete),
+        ):
+            if ledger is not None:
+                executor.prepare(cells, out)
+            with listen() as request:
+                yield request
 
 
 def _digest(config: RunConfig) -> str:
@@ -241,11 +242,10 @@ def progress_of(out: Path, cell: Cell) -> Progress:
 def _close(worker: Worker, out: Path, failures: dict[str, str], board: Board) -> list[Cell]:
     """Record how a worker's cells ended; return the unfinished cells of a stack, which are then trained alone."""
     hang_up(worker)
-    again, told = [], warnings(worker.log)
+    again = []
     for cell in worker.cells:
         ended = outcome(cell, out)
-        if told and not (ended.reason and told.endswith(ended.reason)):  # which is told with the cell
-            board.note(f"{cell.title}: {told}")
+        tell_warnings(cell, worker.log, ended, board)
         if not ended.over:
             # A crash may leave an older reason in the run directory. The log's last line is nearer to the cause.
             said = last_words(worker.log, worker.process.returncode)

@@ -21,13 +21,14 @@ from ngptlab.data.corpus import open_data
 from ngptlab.errors import CheckpointError, ConfigError, DataError, LabError, WorldError, without_secrets
 from ngptlab.folders import own, scratch
 from ngptlab.jobs.cell import Cell, run_of
-from ngptlab.jobs.cell_log import last_words
+from ngptlab.jobs.cell_log import NOTE, last_words
 from ngptlab.jobs.outcome import outcome
 from ngptlab.jobs.progress import read_progress
-from ngptlab.jobs.travel import pack, unpack
+from ngptlab.jobs.travel import check_planned, pack_what_fits, unpack
 from ngptlab.jobs.worker_process import SAVE_SECONDS, Worker, hang_up, start
 from ngptlab.method_files import copies
 from ngptlab.terminal import one_line
+from ngptlab.train.progress import WARNING
 
 MOST_TRIES = 4
 """How often a cell is begun before it counts as failed: it may be what brings its node down."""
@@ -104,6 +105,7 @@ def _train(job: dict[str, Any], desk: Any, stack: contextlib.ExitStack) -> dict[
     out = Path(job["out"]) if shared else stack.enter_context(scratch())
     cell = _cell(job, out)
     if not shared:
+        check_planned(job["size"])
         why, files = asked(desk.folder.remote(job["name"]))
         if why:
             raise CheckpointError(f"what the run has so far can't be had ({why})")
@@ -118,8 +120,12 @@ def _train(job: dict[str, Any], desk: Any, stack: contextlib.ExitStack) -> dict[
     code = worker.process.returncode
     result = _ended(last_words(worker.log, code), code=code, over=outcome(cell, out).over)
     if not shared:
-        result["files"] = pack(run_of(out, cell))
+        result["files"], left = pack_what_fits(run_of(out, cell))
         result["log"] = disk.read_end(worker.log, most=LOG_BYTES)
+        if left:
+            result["log"] += (
+                f"{NOTE}{WARNING}too large to travel whole; {left} of its older checkpoints are lost\n"
+            )
     return result
 
 

@@ -20,12 +20,14 @@ from typing import Any
 from ngptlab import config as configs
 from ngptlab import disk
 from ngptlab.config import RunConfig
+from ngptlab.config.due import most_checkpoints
 from ngptlab.console import Console
 from ngptlab.data.corpus import long_document_tokens, open_data
 from ngptlab.errors import ConfigError, DataError, LabError, without_secrets
 from ngptlab.folders import make, own, remove_temporaries
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.cell_log import tell_warnings
 from ngptlab.jobs.desk import Desk
 from ngptlab.jobs.local import SweepStopped, prepare, progress_of, unfinished
 from ngptlab.jobs.on_node import MOST_TRIES, TOKEN, train_cell, versions
@@ -36,10 +38,15 @@ from ngptlab.jobs.travel import unpack
 from ngptlab.jobs.worker_process import SAVE_SECONDS
 from ngptlab.method_files import copies
 from ngptlab.method_files.running import TRUST, trusting
+from ngptlab.plan.memory import num_moments, num_params
+from ngptlab.sizes import FLOAT32
 from ngptlab.terminal import one_line
 from ngptlab.train.stop import StopRequest
 
 POLL_SECONDS = 0.2
+TRAVEL_SECONDS = 600.0
+"""How much longer than for a worker to save is waited for runs that travel: 8 GiB are read, and take 70 s at 1 Gbit/s, and
+several share the line of this machine."""
 SEEN_SECONDS = 60.0
 """Longest wait for what a node has written to a shared disk: NFS may show a folder as it was half a minute ago."""
 
@@ -142,9 +149,22 @@ class _OnNodes:
     tries: dict[str, int] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     """Digests of corpora, by what decides them."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of a checkpoint, by what decides them."""
 
     def train(self, left: Sequence[Cell], request: StopRequest) -> dict[str, str]:
-        """Train these; return reasons of failures, by hash."""
+        """Train these; return reasons of failures, by hash. Where an error breaks that off, what is under way is saved first."""
+        try:
+            return self._train(left, request)
+        except SweepStopped:  # all were saved
+            raise
+        except Exception:
+            # Runs that travel would be lost with their nodes' folders.
+            with contextlib.suppress(Exception):  # because the error that came first says more
+                self._save_all()
+            raise
+
+    def _train(self, left: Sequence[Cell], request: StopRequest) -> dict[str, str]:
         waiting = deque(left)
         self._tell_of_the_cluster(left)
         while waiting or self.flying:
@@ -219,6 +239,7 @@ class _OnNodes:
             "token": self.token,
             "cwd": str(Path.cwd()),
             "digest": self._digest(config),
+            "size": self._size(config),
             "versions": versions(),
         }
 
@@ -228,6 +249,17 @@ class _OnNodes:
         if key not in self.digests:
             self.digests[key] = open_data(config).digest
         return self.digests[key]
+
+    def _size(self, config: RunConfig) -> int:
+        """Bytes of the checkpoints that a run has at its end; 0 where that can't be told, and its worker says why."""
+        key = f"{config.arm} {config.model!r}"
+        if key not in self.sizes:
+            try:
+                self.sizes[key] = FLOAT32 * (num_params(config) + num_moments(config))
+            except LabError:
+                self.sizes[key] = 0
+        # The most that it has at once are one more, because one is written before another is removed.
+        return self.sizes[key] * max(1, most_checkpoints(config) - 1)
 
     def _landed(self, seconds: float) -> list[tuple[Cell, dict[str, Any]]]:
         """Cells whose tasks have ended, with what they returned."""
@@ -248,6 +280,8 @@ class _OnNodes:
         said = self._keep(cell, result)
         ended = self._seen(cell, bool(result.get("over")) and not said)
         code = result.get("code")
+        if isinstance(code, int) and not said:  # else the log is of an earlier worker
+            tell_warnings(cell, self._log(cell), ended, self.board)
         # Somebody else than us had the worker save and stop: its node is being taken away.
         again = not ended.over and not said and isinstance(code, int) and code > 128
         if not ended.over and not again:
@@ -258,14 +292,22 @@ class _OnNodes:
 
     def _keep(self, cell: Cell, result: dict[str, Any]) -> str:
         """Put what travelled into the study's folder; returns why that can't be."""
-        if isinstance(log := result.get("log"), str):
-            disk.write_text(own(self.out / "logs") / f"{cell.config.run_name}.log", log)
         try:
-            if files := result.get("files"):
+            if files := result.get(
+                "files"
+            ):  # first: a full disk may still have room for them, and not for the log, too
                 unpack(files, run_of(self.out, cell))
+            if isinstance(log := result.get("log"), str):
+                own(self.out / "logs")
+                disk.write_text(self._log(cell), log)
         except DataError as error:
             return str(error)
+        except OSError as error:  # a full disk, say, which the other cells may yet come through
+            return without_secrets(f"what came back can't be kept ({error.filename}: {error.strerror})")
         return ""
+
+    def _log(self, cell: Cell) -> Path:
+        return self.out / "logs" / f"{cell.config.run_name}.log"
 
     def _seen(self, cell: Cell, over: bool) -> Outcome:
         """How the cell ended, once this machine sees what the node says of it."""
@@ -299,11 +341,21 @@ class _OnNodes:
 
     def _save_all(self) -> None:
         """Have all cells save and stop; wait for those that had begun, and keep what comes back."""
-        begun = set(self.ray.get(self.desk.stop.remote()))
-        end = time.monotonic() + SAVE_SECONDS
+        begun = set(self.tries)  # a desk that was lost and begun again doesn't know all of them
+        with contextlib.suppress(
+            self.ray.exceptions.RayError
+        ):  # tasks save and stop, too, where the desk is gone
+            begun |= set(self.ray.get(self.desk.stop.remote()))
+        # A node ends a worker that doesn't save in time, so what takes longer than that travels.
+        end = time.monotonic() + SAVE_SECONDS + TRAVEL_SECONDS
         while time.monotonic() < end and any(cell.config.hash in begun for cell in self.flying.values()):
             for cell, result in self._landed(POLL_SECONDS):
-                self._keep(cell, result)
+                if said := self._keep(cell, result):
+                    self.board.note(f"{cell.title}: {said}")
+        if lost := [cell.title for cell in self.flying.values() if cell.config.hash in begun]:
+            self.board.note(
+                f"did not come back within {SAVE_SECONDS + TRAVEL_SECONDS:.0f} s: {', '.join(lost)}"
+            )
 
 
 def _many(number: float, what: str) -> str:

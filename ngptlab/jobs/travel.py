@@ -7,12 +7,14 @@ is held against these rules before anything of it is written. Imports no torch.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from ngptlab import disk
 from ngptlab.disk import temporary_beside, write_bytes
 from ngptlab.errors import DataError, shown
 from ngptlab.folders import filling, own, refuse_link, take_place
+from ngptlab.sizes import in_bytes
 
 MOST_BYTES = 8 << 30
 """Of all files of a run together, which are held in memory on both machines. Two checkpoints of 300 million weights take 7."""
@@ -26,8 +28,45 @@ Files = dict[str, bytes]
 """Content by path, with `/` between names."""
 
 
-def pack(folder: Path) -> Files:
+def check_planned(size: int) -> None:
+    """Find out before a run is trained, not after it, whether it can travel.
+
+    Args:
+        size: bytes of the checkpoints that it will have at its end.
+
+    Raises:
+        DataError: they are more than travel.
+    """
+    if size > MOST_BYTES:
+        raise DataError(
+            f"the checkpoints that the run keeps take {in_bytes(size)}, and at most {in_bytes(MOST_BYTES)} travel between "
+            "machines: give an --out that all of them share, or keep fewer (--checkpoint.keep, .keep-every, .at)"
+        )
+
+
+def pack_what_fits(folder: Path) -> tuple[Files, int]:
+    """`pack` of a run, without its oldest checkpoints where all is too much; also says how many stay behind.
+
+    The newest one always travels, because a run without it is lost.
+
+    Raises:
+        DataError, OSError: as `pack`.
+    """
+    found = [path for path in (folder / "checkpoints").glob("step_*") if path.name[5:].isdecimal()]
+    oldest = sorted(found, key=lambda path: int(path.name[5:]))[:-1]
+    for left in range(len(oldest)):
+        try:
+            return pack(folder, without=oldest[:left]), left
+        except DataError:  # raised before a file is read
+            continue
+    return pack(folder, without=oldest), len(oldest)
+
+
+def pack(folder: Path, *, without: Collection[Path] = ()) -> Files:
     """The files of a run folder; empty where there is none. Hidden ones stay: locks, and what a kill left half written.
+
+    Args:
+        without: folders that stay, too.
 
     Raises:
         DataError: they are too many or too large to travel.
@@ -37,6 +76,7 @@ def pack(folder: Path) -> Files:
     paths = [
         path
         for above, folders, names in os.walk(folder, followlinks=False)
+        if Path(above) not in without
         for path in (Path(above) / name for name in names)
         if not path.is_symlink() and path.is_file() and _is_shown(path.relative_to(folder))
     ]

@@ -45,7 +45,7 @@ def main(*paths: str) -> int:
             wait_for(run_path)
         with blaming():
             if len(jobs) > 1:
-                stack.train(jobs, reporter=_Log())
+                stack.train(jobs, reporter=_Notes())
             else:
                 train(*jobs[0], reporter=_Notes())
     except Stopped as stopped:
@@ -57,15 +57,8 @@ def main(*paths: str) -> int:
     return 0
 
 
-class _Log(Silent):
-    """Writes a stack's notes to its log. Where the stack breaks off, the sweep reports the log's last line."""
-
-    def note(self, text: str) -> None:
-        remark(text)
-
-
 class _Notes(Silent):
-    """Writes a cell's notes to its log, marked, so that none is taken for the reason why it broke off."""
+    """Writes notes of a cell, or of a stack's, to the log, marked, so that none is taken for the reason why it broke off."""
 
     def note(self, text: str) -> None:
         remark(one_line(NOTE + text))

@@ -24,7 +24,7 @@ from ngptlab.stack.stackable import check_stackable
 from ngptlab.stack.trainer import StackTrainer
 from ngptlab.tracking.tracker_process import TrackerProcess
 from ngptlab.train.background import Background
-from ngptlab.train.progress import Reporter, Silent
+from ngptlab.train.progress import WARNING, Reporter, Silent
 from ngptlab.train.stop import Stopped, StopRequest, listen
 from ngptlab.train.trainer import StepBatches, Trainer
 from ngptlab.whole import check_finished
@@ -107,7 +107,7 @@ def _open(
             background = held.enter_context(Background())
             trainers.append(trainer_of(config, run, setting, model, order, own, request, background))
         except LabError as error:
-            own.note(str(error))
+            own.note(f"{WARNING}{error}")  # the others go on, and whoever reads their notes hears of warnings
     for tracker in trackers:  # all hear of the end before the first is waited for
         held.callback(tracker.hang_up)
     return trainers

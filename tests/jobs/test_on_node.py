@@ -17,7 +17,7 @@ from ngptlab.config import RunConfig
 from ngptlab.data.corpus import open_data
 from ngptlab.errors import LabError, WorldError
 from ngptlab.experiment import train
-from ngptlab.jobs import on_node
+from ngptlab.jobs import on_node, travel
 from ngptlab.jobs.cell import Cell, run_of
 from ngptlab.jobs.desk import Desk
 from ngptlab.jobs.on_node import TOKEN, train_cell, versions
@@ -82,6 +82,7 @@ def job_of(of: RunConfig, out: Path, **other: Any) -> dict[str, Any]:
         "token": "t" * 32,
         "cwd": os.getcwd(),
         "digest": open_data(of).digest,
+        "size": 0,
         "versions": versions(),
         **other,
     }
@@ -119,6 +120,31 @@ def test_elsewhere_it_travels(
     assert desk.look() == {config.hash: {"tries": 1, "node": os.uname().nodename}}
 
 
+def test_what_is_too_large_comes_back_without_older_checkpoints(
+    started: list[Any], make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(train={"steps": 4}, checkpoint={"every": 2})
+    run = train(config, tmp_path / "here")
+    whole = pack(run.path)
+    size = sum(map(len, whole.values()))
+    older = {name for name in whole if name.startswith("checkpoints/step_000002/")}
+    monkeypatch.setattr(travel, "MOST_BYTES", size - 1000)
+    result = train_cell(job_of(config, tmp_path / "out"), Handle(Desk(str(tmp_path / "out" / "runs"))))
+    assert older and set(result["files"]) == set(whole) - older and result["over"]
+    assert "note: warning: too large to travel whole; 1 of its older checkpoints" in result["log"]
+    monkeypatch.setattr(travel, "MOST_BYTES", 1000)
+    result = train_cell(job_of(config, tmp_path / "out"), Handle(Desk(str(tmp_path / "out" / "runs"))))
+    assert "give an --out that all of them share" in result["said"] and result["files"] is None
+
+
+def test_a_shared_folder_takes_runs_of_any_size(
+    started: list[Any], make_config: Make, tmp_path: Path
+) -> None:
+    (tmp_path / TOKEN).write_text("t" * 32)
+    job = job_of(make_config(), tmp_path, size=travel.MOST_BYTES + 1)
+    assert train_cell(job, Handle(Desk(str(tmp_path / "runs"))))["over"]
+
+
 def test_an_empty_token_is_none(started: list[Any], make_config: Make, tmp_path: Path) -> None:
     config = make_config()
     (tmp_path / TOKEN).write_text("")
@@ -141,6 +167,7 @@ def test_it_goes_on_from_what_the_driver_has(
         ({"versions": {"ngptlab": "9.9", "torch": versions()["torch"]}}, "the driver ngptlab 9.9"),
         ({"versions": {**versions(), "torch": "1.0"}}, "install the same versions everywhere"),
         ({"digest": "0" * 64}, "here and 00000000 where the study was started"),
+        ({"size": travel.MOST_BYTES + 1}, "the run keeps take 8.59 GB, and at most 8.59 GB travel"),
         ({"config": "{}"}, "config"),
         ({"config": "no json"}, "config"),
     ],

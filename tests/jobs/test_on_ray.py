@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -51,19 +52,28 @@ def nodes(cells: list[Cell], tmp_path: Path) -> Callable[..., _OnNodes]:
     return make
 
 
-def test_what_comes_back_is_kept(nodes: Any, cells: list[Cell], tmp_path: Path) -> None:
+def test_what_comes_back_is_kept(
+    nodes: Any, cells: list[Cell], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     by_key = {cell.config.hash: cell for cell in cells}
 
     def body(job: dict[str, Any]) -> dict[str, Any]:
         run = train(by_key[job["key"]].config, tmp_path / job["name"])
-        return {"said": "", "code": 0, "over": True, "files": pack(run.path), "log": "a log\n"}
+        return {
+            "said": "",
+            "code": 0,
+            "over": True,
+            "files": pack(run.path),
+            "log": "note: warning: a spike\n",
+        }
 
     there = nodes(body)
     assert there.train(cells, StopRequest()) == {}
     for cell in cells:
         assert Run(run_of(there.out, cell)).done
         assert pack(run_of(there.out, cell)) == pack(tmp_path / cell.config.run_name)
-        assert (there.out / "logs" / f"{cell.config.run_name}.log").read_text() == "a log\n"
+        assert (there.out / "logs" / f"{cell.config.run_name}.log").read_text() == "note: warning: a spike\n"
+    assert capsys.readouterr().err.count(": warning: a spike\n") == len(cells)
     there.leave()
     assert there.ray.killed == [there.desk] and not there.ray.cancelled
 
@@ -89,6 +99,9 @@ def test_what_a_task_is_given(nodes: Any, cells: list[Cell], monkeypatch: pytest
     )
     assert job["environment"] == {TRUST: "abc"} and job["threads"] == 3 and job["cwd"] == os.getcwd()
     assert Path(job["out"]).is_absolute() and job["token"] == "token"
+    saved = train(cells[0].config, there.out / "elsewhere").path / "checkpoints"
+    on_disk = sum(path.stat().st_size for path in saved.glob("step_*/*.safetensors"))
+    assert 0.9 * on_disk < job["size"] <= on_disk, "files have names and lengths, too"
     plain = (str, int, dict, bytes)
     assert all(isinstance(value, plain) for value in job.values())
 
@@ -198,6 +211,76 @@ def test_a_stop_keeps_what_comes_back(nodes: Any, cells: list[Cell]) -> None:
         assert (run_of(there.out, cell) / "config.json").exists()
     there.leave()
     assert len(there.ray.cancelled) == 1 and not there.failures
+
+
+def test_a_full_disk_is_one_cells_reason(
+    nodes: Any, cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the end of the study: the others are kept."""
+    whole = on_ray.unpack
+
+    def unpack(files: Any, path: Path) -> None:
+        if path == run_of(tmp_path / "out", cells[0]):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        whole(files, path)
+
+    def body(job: dict[str, Any]) -> dict[str, Any]:
+        (cell,) = (each for each in cells if each.config.hash == job["key"])
+        run = train(cell.config, tmp_path / job["name"])
+        return {"said": "", "code": 0, "over": True, "files": pack(run.path), "log": ""}
+
+    monkeypatch.setattr(on_ray, "unpack", unpack)
+    there = nodes(body)
+    failures = there.train(cells, StopRequest())
+    assert list(failures) == [cells[0].config.hash]
+    assert "No space left on device" in failures[cells[0].config.hash]
+    assert [outcome(cell, there.out).status for cell in cells] == ["waiting", "done", "done"]
+
+
+@pytest.mark.parametrize("gone", ["look", "look and stop"])
+def test_an_error_saves_what_is_under_way(gone: str, nodes: Any, cells: list[Cell]) -> None:
+    """The desk is lost while two runs travel. They are asked to stop, or do so by themselves, and come back."""
+    lost: list[int] = []
+    there: _OnNodes
+
+    def body(job: dict[str, Any]) -> Any:
+        there.desk.begin.remote(job["key"], "a node")
+        files = {"config.json": job["config"].encode()}
+        back = {"said": "saved", "code": 143, "over": False, "files": files, "log": ""}
+        return lambda: (
+            back if len(lost) > 1 and ("stop" in gone or there.desk.begin.remote("", "")["stop"]) else None
+        )
+
+    there = nodes(body)
+    whole = there.desk.look.remote
+
+    def look() -> Any:
+        lost.append(1)
+        if len(lost) > 1:
+            raise RayError("the desk is gone")
+        return whole()
+
+    there.desk._actor.look = look
+    if "stop" in gone:
+        there.desk._actor.stop = look
+    with pytest.raises(RayError, match="the desk is gone"):
+        there.train(cells[:2], StopRequest())
+    for cell in cells[:2]:
+        assert (run_of(there.out, cell) / "config.json").exists()
+    assert not there.flying
+
+
+def test_what_does_not_come_back_is_named(
+    nodes: Any, cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(on_ray, "SAVE_SECONDS", 0.1)
+    monkeypatch.setattr(on_ray, "TRAVEL_SECONDS", 0.2)
+    there = nodes(lambda job: None)
+    for cell in cells[:2]:
+        there._begin(cell)
+    there.desk.begin.remote(cells[0].config.hash, "a node")
+    there._save_all()
+    assert f"did not come back within 0 s: {cells[0].title}\n" in capsys.readouterr().err
 
 
 def test_at_most_so_many_at_once(nodes: Any, cells: list[Cell]) -> None:

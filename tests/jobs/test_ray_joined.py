@@ -64,10 +64,21 @@ def test_a_cluster_that_is_there(
     assert not {"include_dashboard", "num_cpus"} & how.keys()
 
 
-def test_a_token_of_the_users_stays(given: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "mine")
+@pytest.mark.parametrize("name", ["RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"])
+def test_a_token_of_the_users_stays(
+    name: str, given: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is asked for, which some versions of Ray do only where the mode says so."""
+    monkeypatch.setenv(name, "mine")
     joined("")
-    assert given[0]["RAY_AUTH_MODE"] is given[0]["RAY_AUTH_TOKEN"] is None
+    assert (given[0]["RAY_AUTH_MODE"], given[0][name]) == ("token", "mine")
+    assert name == "RAY_AUTH_TOKEN" or given[0]["RAY_AUTH_TOKEN"] is None
+
+
+def test_a_mode_of_the_users_stays(given: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    joined("")
+    assert given[0]["RAY_AUTH_MODE"] == "disabled" and given[0]["RAY_AUTH_TOKEN"] is None
 
 
 @pytest.mark.parametrize("kind", [ConnectionError, RuntimeError, Exception])

@@ -130,7 +130,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
 def test_a_kill_leaves_the_old_one_or_the_new_one_or_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At every rename, and at every file; what is left beside goes with the next one who may remove it."""
+    """At every rename, and at every file. Who may next removes what is left beside, and puts the old one back for none."""
     old = {"config.json": b"old", "metrics.jsonl": b"old\n"}
 
     class Killed(BaseException):
@@ -162,5 +162,19 @@ def test_a_kill_leaves_the_old_one_or_the_new_one_or_none(
         assert there in (old, RUN, None)
         seen.add("old" if there == old else "new" if there == RUN else "none")
         folders.remove_temporaries(folder)
-        assert set(os.listdir(folder)) <= {"a"}
+        assert os.listdir(folder) == ["a"] and tree(folder / "a") == (there or old)
     assert seen == {"old", "new", "none"}, "the trials meet all three"
+
+
+def test_only_a_whole_folder_that_is_missed_is_put_back(tmp_path: Path) -> None:
+    """Not a link of a stranger's, not what a kill left half removed, and not over what is there."""
+    name = "0123456789abcdef.tmp"
+    for left in (f".a~.{name}", f".b.{name}", f".d~.{name}"):
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "old").touch()
+    (tmp_path / "d").mkdir()
+    (tmp_path / f".c~.{name}").symlink_to(tmp_path)
+    (tmp_path / f"...~.{name}").mkdir()
+    folders.remove_temporaries(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["a", "d"]
+    assert os.listdir(tmp_path / "a") == ["old"] and not os.listdir(tmp_path / "d")

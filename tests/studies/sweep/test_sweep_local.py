@@ -19,8 +19,9 @@ from ngptlab.cli import main
 from ngptlab.config import RunConfig
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell
-from ngptlab.jobs.cell_log import last_words, warnings
+from ngptlab.jobs.cell_log import last_words, tell_warnings, warnings
 from ngptlab.jobs.local import Local, studying
+from ngptlab.jobs.outcome import Outcome
 from ngptlab.jobs.progress import Progress, eta_seconds, read_progress
 from ngptlab.jobs.worker import wait_for
 from ngptlab.runs import Run
@@ -136,6 +137,7 @@ def test_a_worker_waits_for_its_predecessor(make_config: Make, tmp_path: Path) -
         ("Traceback\n  x\nValueError: bad\n\n", 1, "ValueError: bad"),
         ("a line\nngptlab: text:x: no such file\n", 2, "text:x: no such file"),
         ("note: warning: step 7: a spike\n", -9, "killed by SIGKILL"),
+        ("note: gpt-s1: validation loss 3.1\n", -9, "killed by SIGKILL"),
     ],
 )
 def test_last_words(tmp_path: Path, text: str, code: int, words: str) -> None:
@@ -158,6 +160,9 @@ def test_warnings_of_a_run_are_told(
     assert warnings(log) == f"2 warnings in {log}, the last: step 9: another"
     log.write_text("note: nothing\nngptlab: no such file\n")
     assert warnings(log) == ""
+    log.write_text("note: a: warning: of a\nnote: b: nothing\nnote: warning: of all\n")
+    assert warnings(log, "a") == f"2 warnings in {log}, the last: of all"
+    assert warnings(log, "b") == "warning: of all"
     # Each loss is taken for a spike.
     config = make_config(train={"steps": 3}, seed=5)
     spiking = (
@@ -171,6 +176,19 @@ def test_warnings_of_a_run_are_told(
     assert (
         "3 warnings in" in (told := " ".join(capsys.readouterr().err.split())) and "loss of a spike" in told
     )
+
+
+def test_a_warning_is_told_once(make_config: Make, tmp_path: Path, capsys: Captured) -> None:
+    """With the cell, where it is the only one. Of several, the others would be lost with it."""
+    cell, log = Cell(make_config()), tmp_path / "log"
+    ended, board = Outcome(status="done", reason="it learned nothing"), Board([cell])
+    tell_warnings(cell, tmp_path / "none", ended, board)
+    log.write_text("note: warning: it learned nothing\n")
+    tell_warnings(cell, log, ended, board)
+    assert capsys.readouterr().err == ""
+    log.write_text("note: warning: step 7: a spike\nnote: warning: it learned nothing\n")
+    tell_warnings(cell, log, ended, board)
+    assert "2 warnings in" in capsys.readouterr().err
 
 
 def test_progress_is_read_from_the_end_of_files(tmp_path: Path) -> None:
