@@ -151,6 +151,16 @@ def quiet_profiler() -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
+RUNS_AT_ONCE = "NGPTLAB_RUNS_AT_ONCE"
+"""Variable of the environment in which a study tells its workers how many runs it trains side by side."""
+
+
+def at_once() -> dict[str, int]:
+    """{runs_at_once: N} for `env.json`, where a study trains several runs on this machine."""
+    told = os.environ.get(RUNS_AT_ONCE, "")
+    return {"runs_at_once": int(told)} if told.isdecimal() and int(told) > 1 else {}
+
+
 def describe(device: Device) -> dict[str, str | int]:
     """What `env.json` says of the machine: an allowlist, so that no secret of the environment gets in."""
     on_cuda = device.place.type == "cuda"

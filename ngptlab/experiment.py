@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from ngptlab.config import RunConfig
 from ngptlab.data.batches import Batches, CutBatches, OwnRows
 from ngptlab.data.corpus import Corpus, long_document_tokens, open_data
 from ngptlab.data.shards.given_folder import more_tokens
-from ngptlab.device import Device, describe, memory_bytes, on_cuda, open_device
+from ngptlab.device import Device, at_once, describe, memory_bytes, on_cuda, open_device
 from ngptlab.disk import write_json
 from ngptlab.errors import CheckpointError, ConfigError, LabError, WorldError
 from ngptlab.initial_model import initial_model
@@ -49,9 +48,6 @@ from ngptlab.whole import check_finished
 from ngptlab.world.processes import open_world
 from ngptlab.world.split import check_split, number_of, of_one_process
 from ngptlab.world.world import ALONE, World
-
-RUNS_AT_ONCE = "NGPTLAB_RUNS_AT_ONCE"
-"""Variable of the environment in which a study tells its workers how many runs it trains side by side."""
 
 
 def train(
@@ -341,11 +337,6 @@ def _evaluate_length(
     )
 
 
-def _at_once() -> dict[str, int]:
-    told = os.environ.get(RUNS_AT_ONCE, "")
-    return {"runs_at_once": int(told)} if told.isdecimal() and int(told) > 1 else {}
-
-
 def _record_environment(
     run: Run, device: Device, corpus: Corpus, reporter: Reporter, more: dict[str, int]
 ) -> None:
@@ -359,7 +350,7 @@ def _record_environment(
         "ngptlab": ngptlab.__version__,
         "commit": _commit(),
         **describe(device),
-        **_at_once(),
+        **at_once(),
         **more,
         "data_digest": corpus.digest,
         "train_tokens": len(corpus.train),

@@ -21,10 +21,9 @@ from pathlib import Path
 from ngptlab.config import RunConfig
 from ngptlab.console import Console
 from ngptlab.data.corpus import open_data
-from ngptlab.device import on_cuda
+from ngptlab.device import RUNS_AT_ONCE, on_cuda
 from ngptlab.disk import locked
 from ngptlab.errors import ConfigError
-from ngptlab.experiment import RUNS_AT_ONCE
 from ngptlab.folders import make, put_back
 from ngptlab.jobs.board import Board
 from ngptlab.jobs.cell import Cell, run_of

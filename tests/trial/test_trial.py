@@ -239,7 +239,7 @@ def test_cells_are_started_as_long_as_the_budget_holds_them(
     cells = [Cell(methods.resolve(recipe("demo").arm(name))) for name in ("gpt", "ngpt", "qk_norm", "relu2")]
     started: list[int] = []
 
-    def start(group: tuple[Cell, ...], out: Path, threads: int) -> local.Worker:
+    def start(group: tuple[Cell, ...], out: Path, threads: int, environment: object = None) -> local.Worker:
         started.append(len(group))
         return local.Worker(group, Ended(), out, time.monotonic() - 10.0 * len(group))  # type: ignore[arg-type]
 
