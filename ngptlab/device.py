@@ -152,12 +152,16 @@ def quiet_profiler() -> None:
 
 
 RUNS_AT_ONCE = "NGPTLAB_RUNS_AT_ONCE"
-"""Variable of the environment in which a study tells its workers how many runs it trains side by side."""
+"""Variable of the environment in which a study tells its workers how many runs it trains side by side, or `NOT_KNOWN`."""
+NOT_KNOWN = "not known"
+"""Where a cluster chooses what else a machine does meanwhile."""
 
 
-def at_once() -> dict[str, int]:
-    """{runs_at_once: N} for `env.json`, where a study trains several runs on this machine."""
+def at_once() -> dict[str, str | int]:
+    """{runs_at_once: N} for `env.json`, where a study trains several runs on this machine, or may do so."""
     told = os.environ.get(RUNS_AT_ONCE, "")
+    if told == NOT_KNOWN:
+        return {"runs_at_once": told}
     return {"runs_at_once": int(told)} if told.isdecimal() and int(told) > 1 else {}
 
 

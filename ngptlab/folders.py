@@ -112,6 +112,7 @@ def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers left in a folder; for its only writer, who holds a lock. A folder that is a link is left.
 
     What `put_back` knows is put back first.
+
     Raises:
         OSError: one can't be removed.
     """

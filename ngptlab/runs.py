@@ -3,7 +3,7 @@
     config.json     the resolved RunConfig
     methods/        my_idea@<digest>.py, ...: copies of methods that are no files of this package (`method_files`)
     env.json        versions, device, threads, commit, digest of the data; `processes` where there were several,
-                    `runs_at_once` where a study trained several runs side by side
+                    `runs_at_once` where a study trained several runs side by side, "not known" where a cluster did
     metrics.jsonl   one line a step, a pure function of the config: {step, tokens, loss_nats, lr, grad_norm}
     timing.jsonl    one line a step, of this machine: {step, step_seconds, data_seconds, flops_per_second, mfu}
     evals.jsonl     {step, eval: "val", ...} and, after the last step, {step, eval: "length", ...}

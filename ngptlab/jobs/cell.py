@@ -36,3 +36,8 @@ class Cell:
 def run_of(out: Path, cell: Cell) -> Path:
     """The run directory of a cell."""
     return out / "runs" / cell.config.run_name
+
+
+def log_of(out: Path, cell: Cell) -> Path:
+    """The log of a cell's worker."""
+    return out / "logs" / f"{cell.config.run_name}.log"

@@ -23,23 +23,23 @@ from ngptlab.config import RunConfig
 from ngptlab.config.due import most_checkpoints
 from ngptlab.console import Console
 from ngptlab.data.corpus import long_document_tokens, open_data
+from ngptlab.device import NOT_KNOWN, RUNS_AT_ONCE
 from ngptlab.errors import ConfigError, DataError, LabError, without_secrets
 from ngptlab.folders import make, own, remove_temporaries
 from ngptlab.jobs.board import Board
-from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.cell import Cell, log_of, run_of
 from ngptlab.jobs.cell_log import tell_warnings
 from ngptlab.jobs.desk import Desk
 from ngptlab.jobs.local import SweepStopped, prepare, progress_of, unfinished
 from ngptlab.jobs.on_node import MOST_TRIES, TOKEN, train_cell, versions
-from ngptlab.jobs.outcome import Outcome, outcome
+from ngptlab.jobs.outcome import SEEN_SECONDS, Outcome, outcome
 from ngptlab.jobs.progress import Progress
 from ngptlab.jobs.ray_cluster import check_address, joined
 from ngptlab.jobs.travel import unpack
 from ngptlab.jobs.worker_process import SAVE_SECONDS
 from ngptlab.method_files import copies
 from ngptlab.method_files.running import TRUST, trusting
-from ngptlab.plan.memory import num_moments, num_params
-from ngptlab.sizes import FLOAT32
+from ngptlab.plan.memory import checkpoint_bytes
 from ngptlab.terminal import one_line
 from ngptlab.train.stop import StopRequest
 
@@ -47,8 +47,6 @@ POLL_SECONDS = 0.2
 TRAVEL_SECONDS = 600.0
 """How much longer than for a worker to save is waited for runs that travel: 8 GiB are read, and take 70 s at 1 Gbit/s, and
 several share the line of this machine."""
-SEEN_SECONDS = 60.0
-"""Longest wait for what a node has written to a shared disk: NFS may show a folder as it was half a minute ago."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +231,7 @@ class _OnNodes:
             "name": config.run_name,
             "config": configs.dump(config),
             "methods": copies.texts_in(config),
-            "environment": {**trusted, **trusting()},
+            "environment": {**trusted, **trusting(), RUNS_AT_ONCE: NOT_KNOWN},
             "threads": self._cpus(config),
             "out": str(self.out.absolute()),
             "token": self.token,
@@ -255,7 +253,7 @@ class _OnNodes:
         key = f"{config.arm} {config.model!r}"
         if key not in self.sizes:
             try:
-                self.sizes[key] = FLOAT32 * (num_params(config) + num_moments(config))
+                self.sizes[key] = checkpoint_bytes(config)
             except LabError:
                 self.sizes[key] = 0
         # The most that it has at once are one more, because one is written before another is removed.
@@ -281,7 +279,7 @@ class _OnNodes:
         ended = self._seen(cell, bool(result.get("over")) and not said)
         code = result.get("code")
         if isinstance(code, int) and not said:  # else the log is of an earlier worker
-            tell_warnings(cell, self._log(cell), ended, self.board)
+            tell_warnings(cell, log_of(self.out, cell), ended, self.board)
         # Somebody else than us had the worker save and stop: its node is being taken away.
         again = not ended.over and not said and isinstance(code, int) and code > 128
         if not ended.over and not again:
@@ -293,21 +291,17 @@ class _OnNodes:
     def _keep(self, cell: Cell, result: dict[str, Any]) -> str:
         """Put what travelled into the study's folder; returns why that can't be."""
         try:
-            if files := result.get(
-                "files"
-            ):  # first: a full disk may still have room for them, and not for the log, too
+            # First: a full disk may still have room for them, and not for the log, too.
+            if files := result.get("files"):
                 unpack(files, run_of(self.out, cell))
             if isinstance(log := result.get("log"), str):
                 own(self.out / "logs")
-                disk.write_text(self._log(cell), log)
+                disk.write_text(log_of(self.out, cell), log)
         except DataError as error:
             return str(error)
         except OSError as error:  # a full disk, say, which the other cells may yet come through
             return without_secrets(f"what came back can't be kept ({error.filename}: {error.strerror})")
         return ""
-
-    def _log(self, cell: Cell) -> Path:
-        return self.out / "logs" / f"{cell.config.run_name}.log"
 
     def _seen(self, cell: Cell, over: bool) -> Outcome:
         """How the cell ended, once this machine sees what the node says of it."""
@@ -342,9 +336,8 @@ class _OnNodes:
     def _save_all(self) -> None:
         """Have all cells save and stop; wait for those that had begun, and keep what comes back."""
         begun = set(self.tries)  # a desk that was lost and begun again doesn't know all of them
-        with contextlib.suppress(
-            self.ray.exceptions.RayError
-        ):  # tasks save and stop, too, where the desk is gone
+        # Tasks save and stop, too, where the desk is gone.
+        with contextlib.suppress(self.ray.exceptions.RayError):
             begun |= set(self.ray.get(self.desk.stop.remote()))
         # A node ends a worker that doesn't save in time, so what takes longer than that travels.
         end = time.monotonic() + SAVE_SECONDS + TRAVEL_SECONDS

@@ -12,6 +12,9 @@ from ngptlab.runs import Run
 from ngptlab.stats.cells import Status
 from ngptlab.whole import check_finished
 
+SEEN_SECONDS = 60.0
+"""Longest wait for what another machine wrote to a shared disk: NFS may show a folder as it was half a minute ago."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:

@@ -16,7 +16,7 @@ from pathlib import Path
 from ngptlab import config as configs
 from ngptlab.disk import create, write_text
 from ngptlab.folders import own, refuse_link
-from ngptlab.jobs.cell import Cell, run_of
+from ngptlab.jobs.cell import Cell, log_of, run_of
 from ngptlab.method_files import copies
 from ngptlab.method_files.running import trusting
 
@@ -50,8 +50,9 @@ def start(
     for cell in cells:
         path, own_threads = put_config(cell, out, threads)
         arguments += [str(path), str(run_of(out, cell))]
-    more = f"+{len(cells) - 1}" if len(cells) > 1 else ""
-    log_path = out / "logs" / f"{cells[0].config.run_name}{more}.log"
+    log_path = log_of(out, cells[0])
+    if len(cells) > 1:
+        log_path = log_path.with_stem(f"{log_path.stem}+{len(cells) - 1}")
     with create(log_path) as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "ngptlab.jobs.worker", *arguments],

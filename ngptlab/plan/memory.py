@@ -84,11 +84,14 @@ def num_moments(config: RunConfig) -> int:
     return _by_layer(config, count)
 
 
+def checkpoint_bytes(config: RunConfig) -> int:
+    """Bytes of a checkpoint's tensors: the weights and what the optimizer keeps."""
+    return FLOAT32 * (num_params(config) + num_moments(config))
+
+
 def copy_bytes(config: RunConfig) -> int:
     """Bytes in the CPU's memory that a checkpoint is written from while the training goes on; 0 where it waits for the disk."""
-    if config.checkpoint.asynchronous == "off":
-        return 0
-    return FLOAT32 * (num_params(config) + num_moments(config))
+    return checkpoint_bytes(config) if config.checkpoint.asynchronous == "on" else 0
 
 
 def num_owned_moments(config: RunConfig, processes: int) -> int:

@@ -12,8 +12,8 @@ from ngptlab.methods import load
 from ngptlab.nn.cost import mean_token_flops
 from ngptlab.plan.data import PlannedData, planned_data
 from ngptlab.plan.devices import Devices, OnDevices, on_devices
-from ngptlab.plan.memory import Memory, copy_bytes, num_moments, num_params, step_memory
-from ngptlab.sizes import FLOAT32, check_fits, training_parts
+from ngptlab.plan.memory import Memory, checkpoint_bytes, copy_bytes, num_params, step_memory
+from ngptlab.sizes import check_fits, training_parts
 
 LARGEST = 2**60
 """Bytes that no machine exceeds. torch counts them in signed 64 bits, with room for what it multiplies them by."""
@@ -100,7 +100,7 @@ def plan(
 
 def _arm(config: RunConfig, place: str, value_bytes: int, devices: Devices | None) -> Arm:
     params = num_params(config)
-    checkpoint = FLOAT32 * (params + num_moments(config))
+    checkpoint = checkpoint_bytes(config)
     parts = load(config.method, config.seams.lenders)
     per_token = mean_token_flops(config.model, parts, config.train)
     return Arm(

@@ -216,9 +216,8 @@ class Lending:
         if isinstance(kept, Tensor):
             return kept
         weight = kept.unit.weight(kept.number)
-        assert not weight.is_meta, (
-            "a unit's weights are there in its backward"
-        )  # torch's own code would not notice
+        # Torch's own code would not notice.
+        assert not weight.is_meta, "a unit's weights are there in its backward"
         return weight.as_strided(kept.size, kept.stride, kept.offset)
 
 

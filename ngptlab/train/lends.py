@@ -39,12 +39,8 @@ def check_lends(parts: Parts, name: str, *, recompute: bool) -> None:
         for number in range(PROCESSES):
             try:
                 found, moved = _as_one(parts, number, values, recompute=recompute)
-            except (
-                RuntimeError,
-                TypeError,
-                ValueError,
-                AttributeError,
-            ) as error:  # torch's own, of tensors without values
+            # Torch's own, of tensors without values.
+            except (RuntimeError, TypeError, ValueError, AttributeError) as error:
                 line = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise _refused(name, f"a part reads weights that it isn't lent ({line})") from None
             _compare(name, "is given another gradient", grads, found)

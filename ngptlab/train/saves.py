@@ -115,9 +115,8 @@ class Saves:
             raise diverged(f"step {step}: what the optimizer keeps is not finite", self.config)
         self.check_alike(step)
         if self.config.checkpoint.asynchronous == "on":
-            self.world.once(
-                lambda: self._wait(step)
-            )  # before what other processes have is gathered beside its copy
+            # Before what other processes have is gathered beside its copy.
+            self.world.once(lambda: self._wait(step))
         with self.updates.whole():
             self.world.once(lambda: self._save(step, last=last))
         if time.monotonic() - self._gave_back >= GIVE_BACK_SECONDS:

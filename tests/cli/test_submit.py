@@ -10,6 +10,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -522,20 +523,24 @@ def finish(task: Task) -> None:
 
 
 def test_cells_are_trained_by_jobs_and_failures_are_told(
-    queue: FakeQueue, cells: list[Cell], work: Path
+    queue: FakeQueue, cells: list[Cell], work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = work / "out"
     out.mkdir()
 
     def end(task: Task) -> None:
         if task is queue.submitted[1]:
-            Path(task.log).write_text("much\nngptlab: something is wrong; mend it\n")
+            Path(task.log).write_text(
+                "note: warning: step 7: a spike\nngptlab: something is wrong; mend it\n"
+            )
         else:
             finish(task)
 
     queue.on_end = end
     queue.state["2"] = ["PENDING", "OUT_OF_MEMORY"]
-    failures = executor().train(cells, out, StopRequest())
+    failures = replace(executor(), quiet=False).train(cells, out, StopRequest())
+    assert "seed 2: warning: step 7: a spike" in capsys.readouterr().err, "nobody else reads the job's log"
+    assert {task.environment["NGPTLAB_RUNS_AT_ONCE"] for task in queue.submitted} == {"not known"}
     assert failures == {cells[1].config.hash: "job 2 (out_of_memory): something is wrong; mend it"}
     assert submission.recorded(out / "slurm", "slurm") == {
         cell.config.hash: str(n) for n, cell in enumerate(cells, 1)

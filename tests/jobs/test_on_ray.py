@@ -16,6 +16,7 @@ from pretended import Handle, PretendedRay, RayError
 from ngptlab import config as configs
 from ngptlab.config import RunConfig
 from ngptlab.data.corpus import open_data
+from ngptlab.device import NOT_KNOWN, RUNS_AT_ONCE
 from ngptlab.errors import ConfigError
 from ngptlab.experiment import train
 from ngptlab.jobs import on_ray
@@ -97,7 +98,11 @@ def test_what_a_task_is_given(nodes: Any, cells: list[Cell], monkeypatch: pytest
     assert (
         configs.dump(cells[0].config) == job["config"] and job["digest"] == open_data(cells[0].config).digest
     )
-    assert job["environment"] == {TRUST: "abc"} and job["threads"] == 3 and job["cwd"] == os.getcwd()
+    assert (
+        job["environment"] == {TRUST: "abc", RUNS_AT_ONCE: NOT_KNOWN}
+        and job["threads"] == 3
+        and job["cwd"] == os.getcwd()
+    )
     assert Path(job["out"]).is_absolute() and job["token"] == "token"
     saved = train(cells[0].config, there.out / "elsewhere").path / "checkpoints"
     on_disk = sum(path.stat().st_size for path in saved.glob("step_*/*.safetensors"))

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ngptlab.console import Console
+from ngptlab.device import NOT_KNOWN, RUNS_AT_ONCE
 from ngptlab.errors import ConfigError
 from ngptlab.jobs import local
 from ngptlab.jobs.board import Board
-from ngptlab.jobs.cell import Cell, run_of
-from ngptlab.jobs.cell_log import last_words
-from ngptlab.jobs.outcome import outcome
+from ngptlab.jobs.cell import Cell, log_of, run_of
+from ngptlab.jobs.cell_log import last_words, tell_warnings
+from ngptlab.jobs.outcome import SEEN_SECONDS, outcome
 from ngptlab.jobs.slurm import submission
 from ngptlab.jobs.slurm.resources import Resources
 from ngptlab.jobs.slurm.submission import Kind, Queue
@@ -31,8 +32,6 @@ FOLDER = "slurm"
 """In a study's folder: scripts, pickles and logs of its jobs."""
 LARGEST_ARRAY = 1000
 """Most elements of one array: Slurm's own limit, where a cluster has no other."""
-SEEN_SECONDS = 60.0
-"""How long a shared disk may take to show here that a run is over, after its job has ended well."""
 WAITING = {
     "PENDING",
     "CONFIGURING",
@@ -164,9 +163,9 @@ class Slurm:
         return Task(
             ("ngptlab.jobs.worker", str(path.absolute()), run),
             run,
-            log=str(_log(cell, out).absolute()),
+            log=str(log_of(out, cell).absolute()),
             signal_seconds=self.resources.signal_seconds,
-            environment={**trusting(), "OMP_NUM_THREADS": str(threads)},
+            environment={**trusting(), "OMP_NUM_THREADS": str(threads), RUNS_AT_ONCE: NOT_KNOWN},
         )
 
     def _look(self, cell: Cell, state: str, out: Path, board: Board) -> None:
@@ -178,8 +177,9 @@ class Slurm:
     ) -> None:
         """Record how the cell of a job that is over ended."""
         ended = outcome(cell, out)
+        tell_warnings(cell, log_of(out, cell), ended, board)
         if not ended.over:
-            failures[cell.config.hash] = f"job {job} ({state.lower()}): {_last_words(_log(cell, out))}"
+            failures[cell.config.hash] = f"job {job} ({state.lower()}): {_last_words(log_of(out, cell))}"
             ended = outcome(cell, out, failures)
         board.set(cell, ended.status, local.progress_of(out, cell), ended.reason)
 
@@ -213,10 +213,6 @@ def _told(number: int, jobs: Sequence[str]) -> str:
         else f"{number} jobs"
     )
     return f"submitted {what}"
-
-
-def _log(cell: Cell, out: Path) -> Path:
-    return out / "logs" / f"{cell.config.run_name}.log"
 
 
 def _last_words(log: Path) -> str:

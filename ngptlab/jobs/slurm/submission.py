@@ -28,18 +28,16 @@ JOBS = "jobs.json"
 PROC = Path("/proc")
 """Where Linux tells of processes."""
 OVER = {
-    *(
-        "BOOT_FAIL",
-        "CANCELLED",
-        "COMPLETED",
-        "DEADLINE",
-        "FAILED",
-        "NODE_FAIL",
-        "OUT_OF_MEMORY",
-        "PREEMPTED",
-        "TIMEOUT",
-    ),
-    *("REVOKED",),
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "TIMEOUT",
+    "REVOKED",
 }
 """States of Slurm in which a job comes to nothing any more."""
 UNKNOWN = "UNKNOWN"
@@ -300,9 +298,8 @@ def _states_in_slurm(jobs: Iterable[str]) -> dict[str, str]:
     """States of Slurm's jobs, by squeue, because not every cluster keeps accounts for sacct."""
     done = _ask("squeue", "--noheader", "--array", "--states=all", "--format=%i %T", "--me")
     if done is None:
-        return dict.fromkeys(
-            jobs, "PENDING"
-        )  # Slurm doesn't answer for a while, which says nothing of the jobs
+        # Slurm doesn't answer for a while, which says nothing of the jobs.
+        return dict.fromkeys(jobs, "PENDING")
     told = dict(line.split(maxsplit=1) for line in done.splitlines() if " " in line.strip())
     return {job: told.get(job, UNKNOWN).strip() for job in jobs}
 

@@ -71,9 +71,8 @@ class Task:
             SystemExit: it failed, or was stopped; with its exit code.
         """
         self._steps = steps_of(Path(self.run))
-        signal.signal(
-            signal.SIGTERM, self._pass_on
-        )  # submitit lets it pass, and the run would not hear of it
+        # submitit lets it pass, and the run would not hear of it.
+        signal.signal(signal.SIGTERM, self._pass_on)
         if not _in_slurm():
             signal.signal(signal.SIGINT, lambda number, frame: self._pass_on(signal.SIGTERM, frame))
         code = self._command()
