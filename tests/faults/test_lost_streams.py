@@ -107,7 +107,7 @@ def test_errors_keep_their_exit_code(opened: Callable[[], TextIO], work: Path) -
 def test_a_workers_log_may_be_on_a_full_disk(opened: Callable[[], TextIO]) -> None:
     ended = False
     with lost_stderr(opened), output.guarded():
-        worker._Log().note("a note")
+        worker._Notes().note("a note")
         ended = True
     assert ended
 
